@@ -16,7 +16,7 @@ import numpy as np
 
 from cineloop.errors import ItemError, MissingDependencyError
 from v2t_eval.features import BaseExtractor, frame_features, open_extractor, text_features, unit
-from v2t_eval.metric import BaseMetric, Measured
+from v2t_eval.metric import BaseMetric, Measured, Summary, items_of
 from v2t_eval.sample import Sample
 
 TEXTS = ("auto", "caption", "prompt")
@@ -44,7 +44,7 @@ class AlignmentMetric(BaseMetric):
 
     needs: ClassVar[tuple[str, ...]] = ("frames",)
     uses: ClassVar[tuple[str, ...]] = ("caption", "prompt")
-    wants = "a dual encoder: the starter's, or any of open_clip or transformers (model=open_clip:ViT-B-32/openai)"
+    requires = "a dual encoder: the starter's, or any of open_clip or transformers (model=open_clip:ViT-B-32/openai)"
     Settings = Settings
     prefix = ""
 
@@ -64,7 +64,6 @@ class AlignmentMetric(BaseMetric):
         return extractor
 
     def prepare(self) -> None:
-        """See `BaseMetric.prepare`."""
         _ = self.extractor
 
     def describe(self) -> dict[str, str]:
@@ -94,6 +93,16 @@ class AlignmentMetric(BaseMetric):
     def about_text(self, text: str, kind: str) -> dict[str, object]:
         """Evidence that every metric of the family keeps: the kind of text and whether it was truncated."""
         return {"kind": kind, "truncated": self.extractor.truncated([self.prefix + text])[0]}
+
+    def summarise(self, rows: Sequence[Measured], references: Sequence[Measured]) -> Summary:
+        """The mean over clips."""
+        return Summary(
+            headline=self.name,
+            figures={self.name: self.mean(rows)},
+            items=items_of(rows),
+            counts=self.counts(rows),
+            notes=self.notes(rows),
+        )
 
     def counts(self, rows: Sequence[Measured]) -> dict[str, int]:
         """Truncated texts, captions and prompts."""

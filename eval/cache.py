@@ -156,7 +156,7 @@ class EvidenceCache:
     def find(self, keys: Iterable[str]) -> dict[str, Evidence]:
         """The undamaged evidence under those of the keys that exist."""
         wanted = list(keys)
-        found: dict[str, bytes] = {}
+        found = {key: self._waiting[key] for key in wanted if key in self._waiting}
         for start in range(0, len(wanted), _AT_ONCE):
             part = wanted[start : start + _AT_ONCE]
             marks = ",".join("?" * len(part))

@@ -38,6 +38,7 @@ _LEAST_MB = 512  # a decoder's own needs
 LASTING = ABSTENTIONS | {NOTHING_ASKED, "BAD_FACTS", "BAD_QUESTIONS", "BAD_REFERENCE", "BAD_ROW", "NOT_FINITE",
                        "UNLIKE_REFERENCE"}  # fmt: skip
 _ABOUT = "about/3"
+_EVIDENCE = "evidence/2"  # raised when evidence gets other keys; other values raise the version of their metric
 Error = dict[str, str]  # code, message, hint
 
 
@@ -161,7 +162,9 @@ class Engine:
                 self._name_content(sample.reference_video)
             if n not in self._prints:
                 read_by = self._decoders if uses_frames(metric) else ""
-                self._prints[n] = _hash(f"{json.dumps(metric.evidence_fingerprint(), sort_keys=True)} {read_by}")
+                self._prints[n] = _hash(
+                    f"{_EVIDENCE} {json.dumps(metric.evidence_fingerprint(), sort_keys=True)} {read_by}"
+                )
             job.keys[n] = _hash(f"{self._prints[n]} {sample.content(reads)}")
         except ItemError as error:
             job.errors[n] = error.record()

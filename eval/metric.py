@@ -145,8 +145,8 @@ class BaseMetric(ABC):
         value_range: least and greatest possible value.
         reduction: what the values of the items are to the score: "mean", it is their mean; "mean_of_clips", the figure
             of that name is; "set", it is a figure of the whole set and no mean. Only means are compared in pairs.
-        sees, blind: what it is sensitive and insensitive to, in words.
-        wants: requirements to run, in words, "" for none.
+        detects, misses: what it is sensitive and insensitive to, in words.
+        requires: what it needs to run, in words, "" for none.
         version: raised whenever the same sample may get another value (`tests/eval/test_metric_versions.py` holds known
             values of each version). Source code is not part of the fingerprint: a comment must not void a baseline.
         shared_version: the same for code that several metrics share, such as the reading of prompts; 0 at first.
@@ -160,9 +160,9 @@ class BaseMetric(ABC):
     higher_is_better: ClassVar[bool | None] = True
     value_range: ClassVar[tuple[float, float]] = (0.0, 1.0)
     reduction: ClassVar[str] = "mean"
-    sees: ClassVar[str] = ""
-    blind: ClassVar[str] = ""
-    wants: ClassVar[str] = ""
+    detects: ClassVar[str] = ""
+    misses: ClassVar[str] = ""
+    requires: ClassVar[str] = ""
     version: ClassVar[int] = 1
     shared_version: ClassVar[int] = 0
     of_set: ClassVar[tuple[str, ...]] = ()

@@ -51,7 +51,6 @@ class PairedMetric(BaseMetric):
         return {"value": self.compare(clip, reference)}
 
     def summarise(self, rows: Sequence[Measured], references: Sequence[Measured]) -> Summary:
-        """The mean over clips."""
         return Summary(headline=self.name, figures={self.name: self.mean(rows)}, items=items_of(rows))
 
 

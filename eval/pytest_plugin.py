@@ -20,7 +20,7 @@ import pytest
 if TYPE_CHECKING:
     from cineloop.video.frames import Frames
     from v2t_eval.gate.verdict import Verdict as GateVerdict
-    from v2t_eval.testing.looks import Looks
+    from v2t_eval.testing.evaluator import ClipEvaluator
     from v2t_eval.testing.verdict import Verdict
 
 MARK = (
@@ -39,15 +39,15 @@ class _Session:
 
     config: pytest.Config | None = None  # None outside of pytest, where nothing is cached
     test: str = ""  # the running test
-    opened: Looks | None = None
+    opened: ClipEvaluator | None = None
     pictures: Path | None = None
 
-    def looks(self) -> Looks:
+    def evaluator(self) -> ClipEvaluator:
         """The evaluator of clips."""
         if self.opened is None:
-            from v2t_eval.testing.looks import Looks
+            from v2t_eval.testing.evaluator import ClipEvaluator
 
-            self.opened = Looks(self.cache())
+            self.opened = ClipEvaluator(self.cache())
         return self.opened
 
     def cache(self) -> Path | None:
@@ -174,9 +174,9 @@ def _verdict(path: str | Path, **keywords: Any) -> Verdict:
     __tracebackhide__ = True
 
     def work(session: _Session) -> Verdict:
-        looks, found = session.looks(), session.find(path)
-        verdict = looks.verdict(found, name=str(path), **keywords)
-        strip = None if verdict.outcome == "pass" else looks.strip(found)
+        evaluator, found = session.evaluator(), session.find(path)
+        verdict = evaluator.verdict(found, name=str(path), **keywords)
+        strip = None if verdict.outcome == "pass" else evaluator.strip(found)
         if strip is None:
             return verdict
         from cineloop.files import write_atomic
@@ -217,7 +217,7 @@ def clip(request: pytest.FixtureRequest) -> Shown:
     param = getattr(request, "param", None)
     path, keywords = _of_mark(*mark.args, **mark.kwargs) if param is None else (param[0], param[1])
     verdict = _verdict(path, **keywords)
-    frames = _guarded(lambda session: session.looks().frames(session.find(path)), str(path))
+    frames = _guarded(lambda session: session.evaluator().frames(session.find(path)), str(path))
     return Shown(path=_session().find(path), prompt=keywords.get("prompt"), frames=frames, verdict=verdict)
 
 
@@ -246,16 +246,18 @@ def gate() -> Callable[..., GateVerdict]:
             return gate_verdict(session.find(clips), rules, against, ScoreConfig(cache=session.cache()))
 
         found: GateVerdict = _guarded(work, str(clips))
-        from v2t_eval.testing.sets import message_of
+        from v2t_eval.gate.report import document
+        from v2t_eval.report import terminal
 
+        message = terminal.render(document(found))
         if found.outcome == "not_comparable":
-            raise ClipError(message_of(found))
+            raise ClipError(message)
         if found.outcome == "fail" or (found.outcome, inconclusive) == ("inconclusive", "fail"):
-            raise AssertionError(message_of(found))
+            raise AssertionError(message)
         if found.outcome == "inconclusive" and inconclusive == "xfail":
-            pytest.xfail(message_of(found))
+            pytest.xfail(message)
         if found.outcome == "inconclusive" and inconclusive == "skip":
-            pytest.skip(message_of(found))
+            pytest.skip(message)
         return found
 
     return check

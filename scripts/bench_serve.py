@@ -46,6 +46,7 @@ from v2t.backends import (  # noqa: E402
 from v2t.caption import run as caption  # noqa: E402
 from v2t.caption.settings import CaptionConfig  # noqa: E402
 from v2t.serve import served  # noqa: E402
+from v2t.serve.chat import ChatRequest  # noqa: E402
 from v2t.serve.engines import Engine, EngineRequest, create  # noqa: E402
 from v2t.serve.settings import ServeConfig  # noqa: E402
 
@@ -119,13 +120,8 @@ async def through(client: httpx.AsyncClient, request: dict[str, Any]) -> str:
 
 async def bare(engine: Engine, model: str, frames: Frames) -> str:
     """The answer of an engine."""
-    request = EngineRequest(
-        id="bench",
-        model=model,
-        conversation=tuple(user_turn(PROMPT, frames)),
-        max_tokens=MAX_TOKENS,
-        sampling={"temperature": 0.0},
-    )
+    chat = ChatRequest(model=model, messages=(), max_tokens=MAX_TOKENS, sampling={"temperature": 0.0})
+    request = EngineRequest(id="bench", chat=chat, conversation=tuple(user_turn(PROMPT, frames)))
     replies = [reply async for reply in engine.generate(request)]
     return next(reply.text for reply in replies if isinstance(reply, Output))
 
@@ -195,7 +191,7 @@ async def measure(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]
         for name, path in files.items()
     }
     gateway = Gateway(arguments.engine, folder)
-    engine = create(config, known, lambda text: None)
+    engine = create(config, known)
     await engine.start()
     try:
         await engine.ready()

@@ -95,7 +95,7 @@ def made(folder: Path) -> tuple[list[Card], str]:
             asked[factor] += 1
             right[factor] += bool(question["right"])
         answers = tuple(
-            f"{'✓' if q['right'] else '✗'} {q['question']} {q['said']}"
+            f"{'✓' if q['right'] else '✗'} {q['question']} {q['answer']}"
             + ("" if q["right"] else f" (asked for: {q['wanted']})")
             for q in questions
         )

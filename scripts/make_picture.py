@@ -93,7 +93,7 @@ def made(folder: Path, number: int) -> list[Image.Image]:
     row = rows_of(folder / "made/manifest.jsonl")[number]
     item = next(item for item in result(folder / "scores", "question_score")["items"] if item["id"] == row["id"])
     verdict = [
-        (f"{'+' if asked['right'] else '-'} {FACTOR_OF.get(asked['question'], asked['question'])}: {asked['said']}"
+        (f"{'+' if asked['right'] else '-'} {FACTOR_OF.get(asked['question'], asked['question'])}: {asked['answer']}"
          + ("" if asked["right"] else f" (asked for: {asked['wanted']})"), GOOD if asked["right"] else BAD)
         for asked in item["questions"]
     ]  # fmt: skip

@@ -130,9 +130,9 @@ def metrics() -> str:
             settings = ", ".join(f"`{key}={value}`" for key, value in row["settings"].items())
             needs = ", ".join(row["needs"])
             found.append(
-                (f"`{row['name']}`", needs, f"{ends}; {row['direction']}", row["sees"], row["blind"], settings)
+                (f"`{row['name']}`", needs, f"{ends}; {row['direction']}", row["detects"], row["misses"], settings)
             )
-        lines += table(("name", "needs", "range", "sees", "cannot see", "settings"), found)
+        lines += table(("name", "needs", "range", "detects", "misses", "settings"), found)
     return "\n".join(lines)
 
 

@@ -32,12 +32,24 @@ WORDS = {
     r"\bneither end\b": "no preferred direction",
     r"\b(nobody|no one) knows\b": "unknown",
     r"(?<![a-z])whoever(?![a-z])": "the caller, readers",
+    r"\bat will\b": "optional, may",
+    r"\bplain letters\b|\bletter by letter\b": "ASCII characters, exactly",
+    r"\bof strangers\b": "untrusted",
+    r"\bcame twice\b": "is repeated",
 }
 _ANY = re.compile("|".join(WORDS))
+# Names of modules, classes and attributes of `eval` → what the field says.
+NAMES = {
+    "kinship": "shared_weights",
+    "leaks": "leakage",
+    "looks": "evaluator, session",
+    "asking": "the noun of what is asked, judge",
+    "sees": "detects",
+    "wants": "requires, expected",
+}
 # Lines that may hold one.
 ALLOWED = (
-    r"^[\"']-?melted[\"']$|'-melted' if|`melted` \(degraded\)",  # a set of clips in audit.json, a key of the cache
-    r"[\"'](said|told)[\"']|`(said|told)`|wanted, said \(the answer\)",  # keys of metrics' items in scores.json
+    r"^[\"']?-melted[\"']?$|'-melted' if",  # ids of degraded clips, from which their claims are drawn
     r"and the papers\.",  # of other people
 )
 
@@ -60,10 +72,17 @@ def breaches(name: str, text: str) -> list[str]:
     return found
 
 
+def names(name: str, text: str) -> list[str]:
+    """`file: name: say ...` for each dialect name that a module of `eval` has, defines or uses."""
+    found = {token.string for token in tokenize.generate_tokens(io.StringIO(text).readline)} | {Path(name).stem}
+    return [f"{name}: {old}: say {better}" for old, better in NAMES.items() if {old, old.capitalize()} & found]
+
+
 def test_a_planted_word_is_found():
     planted = '"""A value that is none."""\nx_told = 1  # checked at birth\n'
     assert [line.split(":")[1] for line in breaches("x.py", planted)] == ["1", "2", "2"]
     assert not breaches("x.py", 'unsaid = "The dog folded, toldo"\n')
+    assert len(names("eval/leaks.py", "class Looks:\n    sees = 'a'\n")) == 3 and not names("x.py", '"It sees."\n')
 
 
 def test_cleaned_rooms_keep_to_the_fields_words():
@@ -71,4 +90,6 @@ def test_cleaned_rooms_keep_to_the_fields_words():
     files = [ROOT / name for name in listed.splitlines() if name.endswith(".py")]
     files = files or [path for room in ROOMS for path in (ROOT / room).rglob("*.py")]
     assert files
-    assert not [line for path in files for line in breaches(str(path.relative_to(ROOT)), path.read_text("utf-8"))]
+    texts = {str(path.relative_to(ROOT)): path.read_text("utf-8") for path in files}
+    assert not [line for name, text in texts.items() for line in breaches(name, text)]
+    assert not [line for name, text in texts.items() if name.startswith("eval/") for line in names(name, text)]

@@ -6,10 +6,10 @@ the two cannot disagree. Whatever is not one of the forms below, character by ch
 is how allow-lists are bypassed.
 
     data:video/mp4;base64,AAAA        upload:file-<32 hex>
-    file://ROOT/path/in/it.mp4        https://host[:port]/path?query       each with #t=START,END at will
+    file://ROOT/path/in/it.mp4        https://host[:port]/path?query       each may end in #t=START,END
 
-A name never leads to this machine or its neighbours, whatever its DNS says; the one way to a server on this machine is
-an entry that is itself a loopback address with a port, which only the operator can have written.
+A host name never resolves to this machine or a private network, whatever its DNS says; a server on this machine is
+reached only by an entry that is itself a loopback address with a port, which only the operator can have written.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from urllib.parse import unquote_to_bytes
 from cineloop.errors import UsageError
 from cineloop.web.faults import Fault
 
-LONGEST = 4096  # letters of an address that is not a data URL
+LONGEST = 4096  # characters of an address that is not a data URL
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]{0,31}):", re.ASCII)
 _UPLOAD = re.compile(r"(?i:upload):(file-[0-9a-f]{32})", re.ASCII)
 _FILE = re.compile(r"file://([A-Za-z0-9][A-Za-z0-9._\-]{0,63})/(.+)", re.ASCII | re.IGNORECASE)
@@ -76,7 +76,7 @@ class Address:
         start_s, end_s: the range of it that is meant, seconds; None for from the start, to the end.
         body: of "data" the URL without its fragment, of "upload" the id, else "".
         root, parts: of "file" the name of the root and the path below it, component by component.
-        scheme, host, port, target: of "web"; host in small letters without a dot at the end, target with its query.
+        scheme, host, port, target: of "web"; host in lower case without a dot at the end, target with its query.
     """
 
     kind: Literal["data", "upload", "file", "web"]
@@ -113,9 +113,9 @@ def parse(url: str) -> Address:
         return _ranged(Address(kind="data", body=body), mark, fragment)
     if len(url) > LONGEST:
         raise bad(f"expected at most {LONGEST} characters")
-    if any(letter.isspace() or ord(letter) < 0x20 or 0x7F <= ord(letter) < 0xA0 for letter in url):
+    if any(char.isspace() or ord(char) < 0x20 or 0x7F <= ord(char) < 0xA0 for char in url):
         raise bad("spaces and control characters must be percent-encoded")
-    if any("\ud800" <= letter <= "\udfff" for letter in url):
+    if any("\ud800" <= char <= "\udfff" for char in url):
         raise bad("the URL contains a lone surrogate")
     scheme = _SCHEME.match(url)
     if scheme is None:
@@ -193,7 +193,7 @@ def _file(body: str) -> Address:
     found = _FILE.fullmatch(body)
     if found is None or "\\" in body or "?" in body or re.search(r"%(?![0-9A-Fa-f]{2})", body):
         raise refusal
-    # Decoded once, after the split into components: an encoded slash is a letter of a name, and no name has it.
+    # Decoded once, after the split into components: an encoded slash is part of a name, and no name may have it.
     parts = tuple(unquote_to_bytes(part) for part in found.group(2).split("/"))
     for part in parts:
         is_plain = part and not part.startswith(b".") and len(part) <= 255
@@ -205,12 +205,12 @@ def _file(body: str) -> Address:
 def _web(body: str) -> Address:
     found = _WEB.fullmatch(body)
     if found is None:
-        raise forbidden("an address of the web is expected as https://host/path, without a user and in plain letters")
+        raise forbidden("expected https://host/path in ASCII characters, without a user name")
     scheme, host = found["scheme"].lower(), found["host"].lower()
     host = host.removesuffix(".")
     port = int(found["port"] or {"http": 80, "https": 443}[scheme])
     if port > 65535 or ".." in host:
-        raise forbidden("an address of the web is expected as https://host/path, without a user and in plain letters")
+        raise forbidden("expected https://host/path in ASCII characters, without a user name")
     target = found["target"] or "/"
     return Address(
         kind="web", scheme=scheme, host=host, port=port, target=target if target.startswith("/") else "/" + target
@@ -244,7 +244,7 @@ def allowed_host(entry: str) -> AllowedHost:
 
 
 def is_public(address: IPAddress) -> bool:
-    """Whether an address belongs to a machine of the open internet: not this one, not a neighbour, no group."""
+    """Whether an address belongs to a machine of the open internet: not this one, no private network, no multicast."""
     if isinstance(address, ipaddress.IPv6Address):
         if address.scope_id is not None:
             return False

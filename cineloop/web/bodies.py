@@ -74,7 +74,7 @@ async def read_json(receive: Receive, headers: Mapping[str, str], limit: int, le
     async for piece in pieces(receive, headers, limit):
         lease.set(lease.size + len(piece))
         data += piece
-    # The text beside the bytes; one character beyond ASCII can make it four bytes a letter.
+    # The text beside the bytes; one character beyond ASCII can make it four bytes per character.
     lease.set(len(data) * (2 if data.isascii() else 5))
     value = parse_json(bytes(data))
     lease.set(len(data))

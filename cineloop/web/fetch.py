@@ -2,7 +2,7 @@
 
 In: an `Address` of the web and something to write to. Out: its content there, or a `Fault`. A host name is resolved
 once, every address it resolves to is checked, and httpx connects to the very address that was checked, with the name in
-`Host`, in the TLS greeting (SNI) and verified against the certificate. No proxy, no cookies, no credentials, no
+`Host`, in the TLS handshake (SNI) and verified against the certificate. No proxy, no cookies, no credentials, no
 decompression; each redirect is parsed and checked like the first address, and one timeout covers all of it.
 """
 
@@ -123,7 +123,7 @@ class Fetcher:
         if response.status_code != 200:
             raise _failed(address, f"its server answered with status {response.status_code}")
         if (_header(response, "content-encoding") or "identity").strip().lower() != "identity":
-            raise _failed(address, "its server sent it compressed, which was not asked for")
+            raise _failed(address, "its server sent compressed content, which was not requested")
         promised = _header(response, "content-length")
         received = int(promised) if promised is not None and promised.isdecimal() else 0
         if received <= self.max_bytes:
@@ -151,7 +151,7 @@ def _request(address: Address, numeric: str) -> httpx.Request:
     }
     host = f"[{numeric}]" if ":" in numeric else numeric
     extensions: dict[str, Any] = {
-        "target": address.target.encode("ascii"),  # letter by letter, as it was checked
+        "target": address.target.encode("ascii"),  # exactly as it was checked
         "sni_hostname": address.host.strip("[]"),
         "timeout": {"connect": _CONNECT_S},
     }
@@ -165,7 +165,7 @@ async def _look_up(host: str, port: int) -> list[str]:
 
 
 def _header(response: httpx.Response, name: str) -> str | None:
-    """The value of a header; None where it is missing, "?" where it came twice."""
+    """The value of a header; None where it is missing, "?" where it is repeated."""
     values = response.headers.get_list(name)
     return values[0] if len(values) == 1 else ("?" if values else None)
 

@@ -2,7 +2,7 @@
 
 In: a request. Out: its response with an id and the headers that restrict browsers; or its refusal. A request is checked
 for its Host (an unknown name is DNS rebinding), its Origin (another site's page), its key and its owner's rate. An
-exception inside becomes an error in plain words, and every request one line of the log.
+exception inside becomes an error without internals, and every request one line of the log.
 """
 
 from __future__ import annotations
@@ -58,7 +58,6 @@ class GuardMiddleware:
         route_of: a path's route, as it is counted and logged: nothing of a client's choice.
         open_routes: routes that need no key and are not counted. unlimited: routes that need one and are not counted.
         observe: given the route, status and seconds of each request.
-        is_draining: whether new requests are refused.
     """
 
     def __init__(
@@ -73,11 +72,10 @@ class GuardMiddleware:
         open_routes: Collection[str],
         unlimited: Collection[str],
         observe: Callable[[str, int, float], None],
-        is_draining: Callable[[], bool],
     ) -> None:
         self._app, self._keys, self._rate, self._observe = app, keys, rate, observe
         self._route_of, self._open, self._unlimited = route_of, open_routes, unlimited
-        self._is_draining, self._any_address = is_draining, any_address
+        self._any_address = any_address
         self._hosts = {name.lower().strip("[]").rstrip(".") for name in ("localhost", *hosts)}
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
@@ -100,7 +98,7 @@ class GuardMiddleware:
         except ClientGone:
             response.status = _GONE
         except asyncio.CancelledError:  # the server no longer waits for requests in flight
-            await response.refuse(_draining())
+            await response.refuse(Fault(503, "DRAINING", "the server is shutting down", retry_after_s=10.0))
             raise
         except Exception:  # the traceback is for the log, the id for the client
             logger.exception("%s: unexpected, on %s", request_id, route)
@@ -112,7 +110,7 @@ class GuardMiddleware:
             logger.info("%s %s %d %s %.3f s", method, route, response.status, request_id, seconds)
 
     def _check(self, scope: MutableMapping[str, Any], headers: Mapping[str, str], route: str) -> None:
-        """Sets the request's owner. Raises Fault: DRAINING, HOST_FORBIDDEN, ORIGIN_FORBIDDEN, ..."""
+        """Sets the request's owner. Raises Fault: HOST_FORBIDDEN, ORIGIN_FORBIDDEN, ..."""
         if scope["http_version"] not in ("1.0", "1.1"):
             raise Fault(505, _VERSION, f"HTTP/1.1 is expected, got HTTP/{scope['http_version']}")
         host = headers.get("host", "")
@@ -127,11 +125,8 @@ class GuardMiddleware:
         if route in self._open:
             return
         scope["state"]["owner"] = owner = self._keys.owner_of(headers.get("authorization"))
-        if route in self._unlimited:
-            return
-        if self._is_draining():
-            raise _draining()
-        self._rate.take(owner)
+        if route not in self._unlimited:
+            self._rate.take(owner)
 
     def _is_known(self, host: str) -> bool:
         if not _HOST.fullmatch(host):
@@ -158,10 +153,6 @@ def error_response(fault: Fault, request_id: str) -> tuple[bytes, dict[str, str]
     if fault.status == 401:
         headers["www-authenticate"] = "Bearer"
     return body, headers
-
-
-def _draining() -> Fault:
-    return Fault(503, "DRAINING", "the server is shutting down", retry_after_s=10.0)
 
 
 class _Response:
@@ -196,7 +187,7 @@ class _Response:
 
 
 def _headers(pairs: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
-    """Headers by lower-case name; one that came twice has an empty value."""
+    """Headers by lower-case name; a repeated one has an empty value."""
     values: dict[str, str] = {}
     for name, value in pairs:
         key = name.decode("latin-1").lower()

@@ -1,7 +1,7 @@
 """API keys, request rates, fair queues and a memory budget.
 
-In: the `Authorization` header of a request; owners, which are names made of keys. Out: the owner; leave to go on; a
-slot; leave to allocate bytes. What there is not enough of is refused with `Fault` and a time to retry.
+In: the `Authorization` header of a request; owners, which are names made of keys. Out: the owner; a permitted request;
+a slot; permission to allocate bytes. Beyond a limit: `Fault` with a time to retry.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import weakref
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from cineloop.web.faults import Fault
@@ -100,6 +101,9 @@ class FairQueue:
 
     For one event loop.
 
+    Attributes:
+        taken: slots in use.
+
     Args:
         num: slots. per_owner: slots of one owner; None for all.
         max_waiting: requests that may wait; None for any number. Of one owner `per_owner` may.
@@ -111,13 +115,9 @@ class FairQueue:
     ) -> None:
         self._num, self._share = num, min(num, per_owner or num)
         self._max_waiting, self._timeout_s = max_waiting, timeout_s
+        self.taken = 0
         self._taken: dict[str, int] = {}
         self._queues: dict[str, deque[asyncio.Future[None]]] = {}  # in the order in which owners came or were served
-
-    @property
-    def taken(self) -> int:
-        """Slots in use."""
-        return sum(self._taken.values())
 
     @property
     def waiting(self) -> int:
@@ -142,6 +142,7 @@ class FairQueue:
         mine = self._queues.get(owner, ())
         has = self._taken.get(owner, 0)
         if not mine and self.taken < self._num and has < self._share:
+            self.taken += 1
             self._taken[owner] = has + 1
             return
         if self._max_waiting is not None and (self.waiting >= self._max_waiting or len(mine) >= self._share):
@@ -162,6 +163,7 @@ class FairQueue:
 
     def give(self, owner: str) -> None:
         """Give a slot back, to the next in the queue."""
+        self.taken -= 1
         self._taken[owner] -= 1
         if not self._taken[owner]:
             del self._taken[owner]
@@ -172,6 +174,7 @@ class FairQueue:
             turn = queue.popleft()
             if queue:
                 self._queues[chosen] = queue  # at the end: the others come first
+            self.taken += 1
             self._taken[chosen] = self._taken.get(chosen, 0) + 1
             turn.set_result(None)
 
@@ -191,32 +194,27 @@ class MemoryBudget:
     def __init__(self, limit: int, *, num_owners: int = 1) -> None:
         self.limit, self.share, self.held = limit, limit if num_owners == 1 else limit // 2, 0
         self._of: dict[str | None, int] = {}
-        self._lock = threading.RLock()  # the garbage collector may call release() within hold()
+        self._lock = threading.RLock()  # the garbage collector may call hold() within hold()
 
     def hold(self, num_bytes: int, owner: str | None = None) -> None:
-        """Count bytes that are about to be allocated, as those of `owner` where one is named.
+        """Count bytes that are about to be allocated, as those of `owner` where one is named; a negative number gives
+        bytes back.
 
         Raises:
             Fault: 503 BUSY.
         """
         with self._lock:
             mine = self._of.get(owner, 0) + num_bytes
-            if self.held + num_bytes > self.limit or (owner is not None and mine > self.share):
+            if num_bytes > 0 and (self.held + num_bytes > self.limit or (owner is not None and mine > self.share)):
                 raise busy("requests in flight use all the memory they may have")
             self.held += num_bytes
-            self._of[owner] = self._of.get(owner, 0) + num_bytes
-
-    def release(self, num_bytes: int, owner: str | None = None) -> None:
-        """Give bytes back."""
-        with self._lock:
-            self.held -= num_bytes
-            self._of[owner] -= num_bytes
-            if not self._of[owner]:
+            self._of[owner] = mine
+            if not mine:
                 del self._of[owner]
 
     def release_with(self, array: Any) -> None:
         """Give the bytes of an array back, which were counted, once nothing refers to it any more."""
-        weakref.finalize(array, self.release, array.nbytes).atexit = False
+        weakref.finalize(array, self.hold, -array.nbytes).atexit = False
 
     @contextmanager
     def lease(self, owner: str) -> Iterator[MemoryLease]:
@@ -228,20 +226,19 @@ class MemoryBudget:
             lease.set(0)
 
 
+@dataclass
 class MemoryLease:
-    """The bytes one request holds."""
+    """The bytes, `size`, that one request of an owner holds of a budget."""
 
-    def __init__(self, budget: MemoryBudget, owner: str) -> None:
-        self._budget, self._owner, self.size = budget, owner, 0
+    budget: MemoryBudget
+    owner: str
+    size: int = 0
 
     def set(self, size: int) -> None:
         """Hold `size` bytes from now on. Raises as `MemoryBudget.hold`, and Fault TOO_LARGE for what never fits."""
-        if size > self._budget.share:
+        if size > self.budget.share:
             raise Fault(413, "TOO_LARGE", "the request needs more memory than the server gives to one")
-        if size > self.size:
-            self._budget.hold(size - self.size, self._owner)
-        elif size < self.size:
-            self._budget.release(self.size - size, self._owner)
+        self.budget.hold(size - self.size, self.owner)
         self.size = size
 
 

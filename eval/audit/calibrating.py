@@ -45,7 +45,6 @@ class Held:
 
     @property
     def kind(self) -> str:
-        """See `kind_of`."""
         return kind_of(self.question)
 
 

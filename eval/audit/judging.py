@@ -1,6 +1,6 @@
 """Compare a judge with the truth: agreement by kind of fact, and detection of faults by the facts they break.
 
-In: clips with known facts, a judge (`Asking`). Out: `Agreement`s by set of clips, `Noticed` faults. Facts that the
+In: clips with known facts, a judge (`CachedJudge`). Out: `Agreement`s by set of clips, `Noticed` faults. Facts that the
 truth leaves open are not asked about; facts that the referee cannot read are counted.
 """
 
@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 from cineloop.errors import ItemError
 from cineloop.world.language.plain_questions import NONE
 from v2t_eval.audit.agreement import Claim, by_answer, by_kind
-from v2t_eval.audit.asking import Asking
 from v2t_eval.audit.claims import Balance, Probe, of_row, of_values, question
 from v2t_eval.audit.clips import AuditClip
+from v2t_eval.audit.judge_cache import CachedJudge
 from v2t_eval.audit.record import Agreement, ByAnswer, Noticed
 from v2t_eval.audit.sensitivity import auroc
 from v2t_eval.audit.truth import Truth, of_facts
@@ -64,7 +64,7 @@ class Found:
 
 
 def agree(
-    asking: Asking, clips: Sequence[AuditClip], truth_of: Callable[[AuditClip], Truth | None],
+    judge: CachedJudge, clips: Sequence[AuditClip], truth_of: Callable[[AuditClip], Truth | None],
     step: Step = lambda: None, more: Callable[[AuditClip], Sequence[Question]] = lambda clip: (),
 ) -> Found:  # fmt: skip
     """Ask the judge about claims on clips.
@@ -82,10 +82,10 @@ def agree(
                 probes, num_open = of_row(clip.row, clip.id)
                 found.num_open += num_open
             else:
-                probes = of_values(truth.values, clip.id, balance, closed=asking.judge.has_likelihoods)
+                probes = of_values(truth.values, clip.id, balance, closed=judge.has_likelihoods)
                 found.unread.update(truth.unread)
             asked = [probe.question for probe in probes]
-            replies = asking.ask(clip.sample(), [*asked, *more(clip)])[: len(probes)]
+            replies = judge.ask(clip.sample(), [*asked, *more(clip)])[: len(probes)]
         except (ItemError, ValueError) as error:
             code = error.code if isinstance(error, ItemError) else "UNREADABLE"
             found.failures.append({"id": clip.id, "code": code, "message": str(error)})
@@ -123,27 +123,27 @@ def asked_of(clip: AuditClip, values: dict[str, str], *, closed: bool) -> list[Q
 
 
 def notice(
-    asking: Asking, solo: Sequence[AuditClip], stories: Sequence[AuditClip], step: Step = lambda: None
+    judge: CachedJudge, solo: Sequence[AuditClip], stories: Sequence[AuditClip], step: Step = lambda: None
 ) -> tuple[Noticed, ...]:
     """For each fault how well the judge's probability of the broken fact separates clean from corrupted clips; `step`
     is called `len(BREAKS) * len(solo) + len(stories)` times."""
-    closed, found = asking.judge.has_likelihoods, []
+    closed, found = judge.has_likelihoods, []
     for fault, (kind, broken) in BREAKS.items():
         pairs: list[tuple[AuditClip, float, float]] = []
         for clip in solo:
             value = truth_values(clip).get(kind)
             if value is not None and value != NONE and (broken is None or value in broken):
-                pairs += _pair(asking, clip, fault, question(kind, value, closed=closed))
+                pairs += _pair(judge, clip, fault, question(kind, value, closed=closed))
             step()
         found += _noticed(fault, kind, pairs)
     pairs = []
     for clip in stories:
         value = truth_values(clip).get("count")
         if value is not None and value != "more":
-            pairs += _pair(asking, clip, "drop", question("count", value, closed=closed))
+            pairs += _pair(judge, clip, "drop", question("count", value, closed=closed))
         step()
     found += _noticed("drop", "count", pairs)
-    return (*found, *_noticed(PROMPT, WHOLE, [*_prompts(asking, solo)]))
+    return (*found, *_noticed(PROMPT, WHOLE, [*_prompts(judge, solo)]))
 
 
 def truth_values(clip: AuditClip) -> dict[str, str]:
@@ -156,25 +156,27 @@ def others(clips: Sequence[AuditClip]) -> dict[str, dict[str, str]]:
     return {clip.id: truth_values(clips[(n + 1) % len(clips)]) for n, clip in enumerate(clips)}
 
 
-def _pair(asking: Asking, clip: AuditClip, fault: str, asked: Question | None) -> list[tuple[AuditClip, float, float]]:
+def _pair(
+    judge: CachedJudge, clip: AuditClip, fault: str, asked: Question | None
+) -> list[tuple[AuditClip, float, float]]:
     """The probabilities of the clean and the corrupted clip, where the judge gave both."""
     if asked is None:
         return []
-    (clean,) = asking.ask(clip.sample(), [asked])
-    (other,) = asking.ask(clip.sample(fault, _FULL), [asked])
+    (clean,) = judge.ask(clip.sample(), [asked])
+    (other,) = judge.ask(clip.sample(fault, _FULL), [asked])
     if clean.chance is None or other.chance is None:
         return []
     return [(clip, clean.chance, other.chance)]
 
 
-def _prompts(asking: Asking, solo: Sequence[AuditClip]) -> list[tuple[AuditClip, float, float]]:
+def _prompts(judge: CachedJudge, solo: Sequence[AuditClip]) -> list[tuple[AuditClip, float, float]]:
     """The geometric mean of the probabilities of all that is true of a clip, and of all that is true of another."""
-    closed, pairs = asking.judge.has_likelihoods, []
+    closed, pairs = judge.has_likelihoods, []
     wrong = others(solo)
     for clip in solo:
         scores = []
         for values in (truth_values(clip), wrong[clip.id]):
-            replies = asking.ask(clip.sample(), asked_of(clip, values, closed=closed))
+            replies = judge.ask(clip.sample(), asked_of(clip, values, closed=closed))
             logs = [math.log(max(reply.chance, _LEAST)) for reply in replies if reply.chance is not None]
             scores.append(math.fsum(logs) / len(logs) if logs else None)
         if scores[0] is not None and scores[1] is not None:

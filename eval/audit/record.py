@@ -143,7 +143,7 @@ class Audit:
         clips: what was audited: source, number, their content in one hash.
         table: one row for each metric and fault.
         fingerprints: of each metric, as its result has it.
-        agreement: by set of clips (`world`, `melted` (degraded), `generated`, `yours`) and kind of fact.
+        agreement: by set of clips (`world`, `degraded`, `generated`, `yours`) and kind of fact.
         answers: by set of clips, every answer of every closed list that was claimed of some.
         noticed: which faults the judge sees in the facts they break.
         stability: flip rates of repeats, wordings and orders, refusals; numbers by name (`v2t_eval.audit.stability`).
@@ -182,7 +182,6 @@ class Audit:
         ]
 
     def as_dict(self) -> dict[str, Any]:
-        """JSON-able form."""
         return {"schema": SCHEMA, **asdict(self)}
 
 

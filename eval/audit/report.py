@@ -25,7 +25,7 @@ _MARKS = "= bit-identical, ~ chance, ? too few prompts, ! fooled"
 _SHARES = "In brackets: of how many clips the clean one scores above its corrupted version."
 _SETS = {
     "world": "the cartoon world's clips, by exact truth",
-    "melted": "the same with the artifacts of a weak generator, by exact truth",
+    "degraded": "the same with the artifacts of a weak generator, by exact truth",
     "generated": "generated clips, by the referee that reads them",
     "yours": "your clips, by their facts, questions with answers, or the referee",
 }

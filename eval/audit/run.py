@@ -14,8 +14,8 @@ from pathlib import Path
 
 from cineloop.errors import NothingMatchedError
 from cineloop.log import Progress, logger
-from v2t_eval.audit.asking import Asking, JudgeLike
 from v2t_eval.audit.clips import AuditClip, Filmed, drawn, solo_clips, story_clips
+from v2t_eval.audit.judge_cache import CachedJudge, JudgeLike
 from v2t_eval.audit.judging import BREAKS, Found, agree, asked_of, notice, others, truth_values
 from v2t_eval.audit.material import Material, content_of, is_known, known, referee
 from v2t_eval.audit.planting import planted
@@ -26,6 +26,7 @@ from v2t_eval.audit.truth import Truth
 from v2t_eval.cache import EvidenceCache
 from v2t_eval.inputs import Inputs
 from v2t_eval.judge.question import Question
+from v2t_eval.measure import ClipLimits, Engine
 from v2t_eval.metric import BaseMetric
 from v2t_eval.score import ScoreConfig, environment, score
 
@@ -142,11 +143,15 @@ def _with_judge(
     yours = [clip for clip in material.yours if is_known(clip)]
     faults = (1 + len(BREAKS)) * num + 2 * (num // 3) + config.stable_clips
     total = faults + len(clips) + len(material.generated) + len(yours)
-    with EvidenceCache(config.cache) as cache, Progress(total, "judge", enabled=show_progress) as bar:
-        asking = Asking(judge, cache)
+    with (
+        EvidenceCache(config.cache) as cache,
+        Engine([], ClipLimits(), cache) as engine,
+        Progress(total, "judge", enabled=show_progress) as bar,
+    ):
+        cached = CachedJudge(judge, engine)
 
         def advance() -> None:
-            bar.advance(1, f"{asking.num_asked} questions asked")
+            bar.advance(1, f"{cached.num_asked} questions asked")
             if stop():
                 cache.save()
                 logger.warning("stopped; answers are cached: the same command continues from there")
@@ -159,14 +164,14 @@ def _with_judge(
         def later(clip: AuditClip) -> Sequence[Question]:
             return asked_of(clip, wrong.get(clip.id, {}), closed=closed)
 
-        sets["world"] = agree(asking, clips, _facts, advance, later)
-        sets["melted"] = agree(asking, degraded, _facts, advance)
+        sets["world"] = agree(cached, clips, _facts, advance, later)
+        sets["degraded"] = agree(cached, degraded, _facts, advance)
         if material.generated:
-            sets["generated"] = agree(asking, material.generated, lambda clip: referee(clip, cache), advance)
+            sets["generated"] = agree(cached, material.generated, lambda clip: referee(clip, cache), advance)
         if yours:
-            sets["yours"] = agree(asking, yours, lambda clip: known(clip, cache), advance)
-        noticed = notice(asking, solo, stories, advance)
-        steady = stability(asking, solo[: config.stable_clips], advance)
+            sets["yours"] = agree(cached, yours, lambda clip: known(clip, cache), advance)
+        noticed = notice(cached, solo, stories, advance)
+        steady = stability(cached, solo[: config.stable_clips], advance)
     return _judged(found, judge, sets, noticed, steady)
 
 

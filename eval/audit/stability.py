@@ -13,9 +13,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from v2t_eval.audit.asking import Asking
 from v2t_eval.audit.claims import question
 from v2t_eval.audit.clips import AuditClip
+from v2t_eval.audit.judge_cache import CachedJudge
 from v2t_eval.audit.judging import BREAKS, asked_of, truth_values
 from v2t_eval.judge.answer import Answer
 from v2t_eval.judge.plain_wording import LISTS
@@ -25,23 +25,25 @@ SLIGHT = (("blur", 1), ("noise", 2))  # no answer should change under these
 ORDER = ("reverse", "shuffle")
 
 
-def stability(asking: Asking, clips: Sequence[AuditClip], step: Callable[[], None] = lambda: None) -> dict[str, float]:
+def stability(
+    judge: CachedJudge, clips: Sequence[AuditClip], step: Callable[[], None] = lambda: None
+) -> dict[str, float]:
     """The shares of the module's head over clips of one figure."""
     cases: dict[str, list[bool]] = {}
-    closed = asking.judge.has_likelihoods
+    closed = judge.has_likelihoods
     for clip in clips:
         values = truth_values(clip)
         asked = asked_of(clip, values, closed=closed)
-        plain = asking.ask(clip.sample(), asked)
+        plain = judge.ask(clip.sample(), asked)
         right = [_is_right(each, reply) for each, reply in zip(asked, plain, strict=True)]
         _add(cases, "right", [good for good, reply in zip(right, plain, strict=True) if _has_answer(reply)])
-        _add(cases, "flips_repeat", _flips(plain, asking.ask(clip.sample(), asked, repeat=1)))
+        _add(cases, "flips_repeat", _flips(plain, judge.ask(clip.sample(), asked, repeat=1)))
         if closed:
-            _reworded(cases, asking, clip, values)
+            _reworded(cases, judge, clip, values)
             backwards = [replace(each, choices=each.choices[::-1]) for each in asked]
-            _add(cases, "flips_order", _flips(plain, asking.ask(clip.sample(), backwards)))
+            _add(cases, "flips_order", _flips(plain, judge.ask(clip.sample(), backwards)))
         for fault, severity in SLIGHT:
-            corrupted = asking.ask(clip.sample(fault, severity), asked)
+            corrupted = judge.ask(clip.sample(fault, severity), asked)
             kept = [
                 _is_right(q, r) for q, r, good in zip(asked, corrupted, right, strict=True) if good and _has_answer(r)
             ]
@@ -49,7 +51,7 @@ def stability(asking: Asking, clips: Sequence[AuditClip], step: Callable[[], Non
         for fault in ORDER:
             kind, broken = BREAKS[fault]
             if broken is not None and values.get(kind) in broken:
-                _add(cases, f"changes_{fault}", _changes(asking, clip, fault, kind, values[kind], closed=closed))
+                _add(cases, f"changes_{fault}", _changes(judge, clip, fault, kind, values[kind], closed=closed))
         step()
     found: dict[str, float] = {}
     for name, outcomes in cases.items():
@@ -58,24 +60,24 @@ def stability(asking: Asking, clips: Sequence[AuditClip], step: Callable[[], Non
     return found
 
 
-def _reworded(cases: dict[str, list[bool]], asking: Asking, clip: AuditClip, values: dict[str, str]) -> None:
+def _reworded(cases: dict[str, list[bool]], judge: CachedJudge, clip: AuditClip, values: dict[str, str]) -> None:
     """Ask each question in its wordings, one by one."""
     ways = range(max(len(LISTS[factor].wordings) for factor in values) if values else 0)
     replies: list[list[Answer]] = []
     for way in ways:
         made = [question(factor, value, closed=True, wording=way % len(LISTS[factor].wordings))
                 for factor, value in values.items()]  # fmt: skip
-        replies.append(asking.ask(clip.sample(), [each for each in made if each is not None]))
+        replies.append(judge.ask(clip.sample(), [each for each in made if each is not None]))
     for other in replies[1:]:
         _add(cases, "flips_wording", _flips(replies[0], other))
 
 
-def _changes(asking: Asking, clip: AuditClip, fault: str, kind: str, value: str, *, closed: bool) -> list[bool]:
+def _changes(judge: CachedJudge, clip: AuditClip, fault: str, kind: str, value: str, *, closed: bool) -> list[bool]:
     """Whether a right answer changes on the corrupted clip; empty where it was not right."""
     asked = question(kind, value, closed=closed)
     if asked is None:
         return []
-    (clean,), (other,) = asking.ask(clip.sample(), [asked]), asking.ask(clip.sample(fault, 5), [asked])
+    (clean,), (other,) = judge.ask(clip.sample(), [asked]), judge.ask(clip.sample(fault, 5), [asked])
     if not _is_right(asked, clean) or not _has_answer(other):
         return []
     return [other.text != clean.text]

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cineloop.errors import EXIT_NOT_COMPARABLE, EXIT_OK
-from v2t_eval.commands.gate import scores_of
-from v2t_eval.commands.score import add_machine
+from v2t_eval.commands.score import add_scoring, score_options
 
 if TYPE_CHECKING:
     from v2t_eval.gate.compare import MetricComparison
@@ -36,9 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("after", type=Path, metavar="B", help="the same, to compare with A; a change is B minus A")
     add("--suite", type=Path, metavar="SUITE", help="score folders of clips by this suite")
     add("--json", action="store_true", help="print one JSON object on stdout")
-    add("--workers", type=int, metavar="N", help="processes for clips (default: by cores and GPUs); same result")
-    add("--cache", type=Path, metavar="DIR", help="evidence cache of clips, shared by runs")
-    add_machine(add)
+    add_scoring(add)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -53,7 +50,8 @@ def run(args: argparse.Namespace) -> int:
     metrics = read_suite(args.suite).metrics if args.suite else None
     found = [sides.read(args.before), sides.read(args.after)]
     with ExitStack() as stack:
-        before, after = (scores_of(side, metrics, args, stack, args.cache) for side in found)
+        options = score_options(args, stack, args.cache)
+        before, after = (sides.scores_of(side, metrics, **options) for side in found)
     check = comparison(after, before)
     rows = [] if check.differences else changes(before, after)
     if args.json:

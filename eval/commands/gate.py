@@ -7,13 +7,12 @@ import contextlib
 import json
 import os
 import sys
-from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cineloop.errors import UsageError
-from v2t_eval.commands.score import STATE, add_machine, config_of
+from v2t_eval.commands.score import add_scoring, lock_output, score_options
 
 if TYPE_CHECKING:
     from v2t_eval.gate.verdict import Verdict
@@ -41,6 +40,7 @@ CLIPS = (
     "or a baseline, taken as they are"
 )
 SUITE = "metrics and rules: gate (shipped), or a YAML file of yours"
+DRY_RUN = "read all inputs, print what would be measured; write nothing"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -56,15 +56,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--baseline-clips", type=Path, metavar="DIR", help="the baseline's clips, shown next to those that got worse")
     add("--overwrite", action="store_true", help="replace the files of -o and --junit")
     add("--json", action="store_true", help="print the verdict as one JSON object on stdout")
+    add("--dry-run", action="store_true", help=DRY_RUN)
     add_scoring(add, "evidence cache, shared by runs (default: inside -o)")
-
-
-def add_scoring(add: Callable[..., object], cache: str = "evidence of clips, shared by runs") -> None:
-    """Flags of the verbs that score clips first."""
-    add("--dry-run", action="store_true", help="read all inputs, print what would be measured; write nothing")
-    add("--workers", type=int, metavar="N", help="processes for clips (default: by cores and GPUs); same result")
-    add("--cache", type=Path, metavar="DIR", help=cache)
-    add_machine(add)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -88,11 +81,11 @@ def run(args: argparse.Namespace) -> int:
     if args.dry_run:
         return plan(found, suite.metrics, args)
     root = None if isinstance(found, Scores) else found.clips_root
-    cache = args.cache or (args.output / STATE if args.output else None)
     names = {"file": args.baseline, "folder": args.baseline_clips}
     with ExitStack() as stack:
-        _begin(args, stack)
-        scores = scores_of(found, suite.metrics, args, stack, cache)
+        cache = lock_output(args, stack)
+        _delete_verdict(args)
+        scores = sides.scores_of(found, suite.metrics, **score_options(args, stack, cache))
         if args.output:
             write(scores, args.output, root, check(), cache)
         verdict = gate(
@@ -104,27 +97,6 @@ def run(args: argparse.Namespace) -> int:
         _write(verdict, report, args)
     _show(verdict, report, as_json=args.json)
     return verdict.exit_code
-
-
-def scores_of(
-    found: Scores | Inputs,
-    metrics: list[BaseMetric] | None,
-    args: argparse.Namespace,
-    stack: ExitStack,
-    cache: Path | None,
-) -> Scores:
-    """Results as they are, or the scores of clips by the metrics; the first Ctrl-C keeps what was measured.
-
-    Raises:
-        UsageError: clips without metrics, or a value of a flag that cannot be; else as `v2t_eval.score.score`.
-    """
-    from cineloop.interrupt import Stopping
-    from v2t_eval.gate import sides
-    from v2t_eval.score import ScoreConfig
-
-    config = config_of(ScoreConfig, args, cache)
-    stop = stack.enter_context(Stopping())
-    return sides.scores_of(found, metrics, config, stop, show_progress=not args.quiet)
 
 
 def plan(found: Scores | Inputs, metrics: list[BaseMetric] | None, args: argparse.Namespace) -> int:
@@ -161,12 +133,8 @@ def _refuse_old(args: argparse.Namespace) -> None:
         )
 
 
-def _begin(args: argparse.Namespace, stack: ExitStack) -> None:
-    """Lock the folder and delete the verdict of an earlier run, which must not be read should this run fail."""
-    from cineloop.lock import FolderLock
-
-    if args.output:
-        stack.enter_context(FolderLock(args.output / STATE / "lock"))
+def _delete_verdict(args: argparse.Namespace) -> None:
+    """Delete the verdict of an earlier run, which must not be read should this run fail."""
     for path in [args.output / name for name in NAMES] if args.output else []:
         path.unlink(missing_ok=True)
     if args.junit:

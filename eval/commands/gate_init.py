@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cineloop.errors import UsageError
-from v2t_eval.commands.gate import CLIPS, SUITE, add_scoring, plan, scores_of
+from v2t_eval.commands.gate import CLIPS, DRY_RUN, SUITE, plan
+from v2t_eval.commands.score import add_scoring, score_options
 
 if TYPE_CHECKING:
     from v2t_eval.gate.advice import Advice
@@ -34,6 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("-o", "--output", type=Path, required=True, metavar="FILE", help="the baseline, such as baseline.json")
     add("--overwrite", action="store_true", help="replace the file of -o and forget its history")
     add("--json", action="store_true", help="figures, history and advice as one JSON object on stdout")
+    add("--dry-run", action="store_true", help=DRY_RUN)
     add_scoring(add)
 
 
@@ -73,7 +75,7 @@ def keep(
     if args.dry_run:
         return plan(found, metrics, args)
     with ExitStack() as stack:
-        scores = scores_of(found, metrics, args, stack, args.cache)
+        scores = sides.scores_of(found, metrics, **score_options(args, stack, args.cache))
         if rules is not None:
             require(scores, rules)
         stack.enter_context(file.lock(path))

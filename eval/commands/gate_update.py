@@ -6,8 +6,9 @@ import argparse
 from pathlib import Path
 
 from cineloop.errors import UsageError
-from v2t_eval.commands.gate import CLIPS, SUITE, add_scoring
+from v2t_eval.commands.gate import CLIPS, DRY_RUN, SUITE
 from v2t_eval.commands.gate_init import keep
+from v2t_eval.commands.score import add_scoring
 
 SUMMARY = "Replace a gate's baseline, with a reason; its history keeps what was before."
 EXAMPLES = (
@@ -24,6 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--reason", required=True, metavar="TEXT", help="why, for the baseline's history")
     add("--suite", type=Path, metavar="SUITE", help=f"{SUITE} (default for RESULTS: the baseline's rules)")
     add("--json", action="store_true", help="figures, history and advice as one JSON object on stdout")
+    add("--dry-run", action="store_true", help=DRY_RUN)
     add_scoring(add)
 
 

@@ -61,9 +61,9 @@ def about(name: str, *, check: bool) -> dict[str, Any]:
         "range": [end if math.isfinite(end) else None for end in (low, high)],
         "direction": DIRECTIONS[kind.higher_is_better],
         "settings": _settings(kind.Settings),
-        "wants": kind.wants,
-        "sees": kind.sees,
-        "blind": kind.blind,
+        "requires": kind.requires,
+        "detects": kind.detects,
+        "misses": kind.misses,
         "runs": None,
         "why_not": "",
     }
@@ -106,20 +106,20 @@ def _table(rows: list[dict[str, Any]]) -> str:
             runs = {None: "", True: "  runs here", False: "  cannot run here"}[row["runs"]]
             facts = f"{row['direction']:<22}  needs {', '.join(row['needs']) or 'nothing'}{runs}"
             lines.append(f"  {row['name']:<{width}}  {facts}"[:_WIDEST])
-    return "\n".join([*lines, "settings, range, what a metric sees and cannot see: v2t-eval list NAME"])
+    return "\n".join([*lines, "settings, range, what a metric detects and misses: v2t-eval list NAME"])
 
 
 def _page(row: dict[str, Any]) -> str:
     low, high = (end if end is not None else sign for end, sign in zip(row["range"], ("-inf", "inf"), strict=True))
     facts = {
         "needs": ", ".join(row["needs"]) or "nothing",
-        "looks at": ", ".join(row["uses"]),
+        "uses": ", ".join(row["uses"]),
         "range": f"{low} to {high}, {row['direction']}",
         "settings": ", ".join(f"{key}={value}" for key, value in row["settings"].items()),
-        "wants": row["wants"] or "nothing",
+        "requires": row["requires"] or "nothing",
         "runs here": {None: "", True: "yes", False: f"no: {row['why_not']}"}[row["runs"]],
-        "sees": row["sees"],
-        "cannot see": row["blind"],
+        "detects": row["detects"],
+        "misses": row["misses"],
     }
     lines = [f"{row['name']} ({LEVELS[row['level']]})"]
     for key, value in facts.items():

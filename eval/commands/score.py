@@ -67,12 +67,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--json", action="store_true", help="print the figures as one JSON object on stdout")
     add("--dry-run", action="store_true", help="read and join all inputs, print what would be measured")
     machine = parser.add_argument_group("the machine")
-    machine.add_argument("--workers", type=int, metavar="N", help="processes (default: by cores and GPUs); same result")
-    machine.add_argument(
-        "--cache", type=Path, metavar="DIR", help="evidence cache, shared by runs (default: inside -o)"
-    )
-    add_machine(machine.add_argument)
+    add_scoring(machine.add_argument, "evidence cache, shared by runs (default: inside -o)")
     add_flags(parser.add_argument_group("a cluster (pip install 'cineloop[cluster]')").add_argument)
+
+
+def add_scoring(add: Callable[..., object], cache: str = "evidence cache of clips, shared by runs") -> None:
+    """Flags of every verb that scores clips."""
+    add("--workers", type=int, metavar="N", help="processes for clips (default: by cores and GPUs); same result")
+    add("--cache", type=Path, metavar="DIR", help=cache)
+    add_machine(add)
 
 
 def add_machine(add: Callable[..., object], *, limits: bool = True) -> None:
@@ -106,12 +109,10 @@ def run(args: argparse.Namespace) -> int:
     """Run the verb; returns the exit code."""
     from cineloop import log
     from cineloop.files import write_atomic
-    from cineloop.interrupt import Stopping
-    from cineloop.lock import FolderLock
     from v2t_eval.inputs import read_inputs
     from v2t_eval.report import check, terminal, write
     from v2t_eval.report.scoring import document
-    from v2t_eval.score import ScoreConfig, score
+    from v2t_eval.score import score
     from v2t_eval.suite import metrics_of
 
     log.setup(verbosity=-1 if args.quiet else args.verbose)
@@ -126,13 +127,12 @@ def run(args: argparse.Namespace) -> int:
     if args.dry_run:
         return dry_run(inputs, metrics, args)
     formats = check() if args.output else ()
-    cache = args.cache or (args.output / STATE if args.output else None)
     with ExitStack() as stack:
-        if args.output:
-            stack.enter_context(FolderLock(args.output / STATE / "lock"))
+        cache = lock_output(args, stack)
+        options = score_options(args, stack, cache, is_suite=args.suite is not None)
         journals = args.output / STATE if args.output else None
-        config = replace(config_of(ScoreConfig, args, cache), cluster=cluster_of(args), journals=journals)
-        scores = score(inputs, metrics, config, stop=stack.enter_context(Stopping()), show_progress=not args.quiet)
+        config = replace(options.pop("config"), cluster=cluster_of(args), journals=journals)
+        scores = score(inputs, metrics, config, **options)
         if args.output:
             write_atomic(args.output / STATE / SETTINGS, json.dumps(settings, indent=1).encode())
         written = write(scores, args.output, inputs.clips_root, formats, cache) if args.output else []
@@ -151,21 +151,34 @@ def cluster_of(args: argparse.Namespace) -> ClusterConfig:
     return from_dict(ClusterConfig, {key: value for key, value in given.items() if value is not None}, "cluster.")
 
 
-def config_of(kind: Any, args: argparse.Namespace, cache: Path | None) -> Any:
-    """The `ScoreConfig` (`kind`) of the flags of `add_machine`, `--workers` and `--suite`.
+def lock_output(args: argparse.Namespace, stack: ExitStack) -> Path | None:
+    """Lock the folder of `-o` while `stack` is open; returns the folder of the evidence cache, None for no cache."""
+    from cineloop.lock import FolderLock
+
+    if args.output:
+        stack.enter_context(FolderLock(args.output / STATE / "lock"))
+    return args.cache or (args.output / STATE if args.output else None)
+
+
+def score_options(
+    args: argparse.Namespace, stack: ExitStack, cache: Path | None, *, is_suite: bool = False
+) -> dict[str, Any]:
+    """Keywords of `v2t_eval.score.score` by the flags of `add_scoring`; while `stack` is open, the first Ctrl-C ends a
+    scoring with what was measured cached.
 
     Raises:
-        UsageError: a value that cannot be.
+        UsageError: an invalid value of a flag.
     """
+    from cineloop.interrupt import Stopping
     from v2t_eval.measure import ClipLimits
+    from v2t_eval.score import ScoreConfig
 
     try:
         limits = ClipLimits(max_clip_mb=args.max_clip_mb)
-        return kind(
-            workers=args.workers, cache=cache, limits=limits, is_suite=args.suite is not None, device=args.device
-        )
+        config = ScoreConfig(workers=args.workers, cache=cache, limits=limits, is_suite=is_suite, device=args.device)
     except ValueError as error:
         raise UsageError(str(error)) from error
+    return {"config": config, "stop": stack.enter_context(Stopping()), "show_progress": not args.quiet}
 
 
 def _settings(args: argparse.Namespace, metrics: list[BaseMetric]) -> dict[str, str]:

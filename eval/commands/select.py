@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cineloop.errors import EXIT_FAILED_ITEMS, EXIT_OK, MissingDependencyError, NothingMatchedError, UsageError
-from v2t_eval.commands.score import STATE, add_machine, config_of
+from v2t_eval.commands.score import add_scoring, lock_output, score_options
 
 if TYPE_CHECKING:
     from v2t_eval.inputs import Inputs
@@ -38,19 +38,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"folder for copies of the kept clips, their {MANIFEST}, {TABLE} with all clips, and {PAGE}")  # fmt: skip
     add("--overwrite", action="store_true", help="replace the selection in the folder of -o")
     add("--json", action="store_true", help="as one JSON object on stdout")
-    add("--workers", type=int, metavar="N", help="processes (default: by cores and GPUs); same result")
-    add("--cache", type=Path, metavar="DIR", help="evidence cache shared by runs (default: inside of -o)")
-    add_machine(add)
+    add_scoring(add, "evidence cache, shared by runs (default: inside -o)")
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the verb; returns the exit code."""
     from cineloop import log
-    from cineloop.interrupt import Stopping
-    from cineloop.lock import FolderLock
     from v2t_eval.inputs import read_inputs
     from v2t_eval.report import terminal
-    from v2t_eval.score import ScoreConfig, score
+    from v2t_eval.score import score
     from v2t_eval.selection import select
     from v2t_eval.suite import parse_metrics
 
@@ -67,16 +63,10 @@ def run(args: argparse.Namespace) -> int:
                 hint="v2t-eval list shows the metrics of a clip",
             )
     inputs = read_inputs(args.clips)
-    args.suite = None
     _refuse(args.output, args.clips, overwrite=args.overwrite)
-    cache = args.cache or (args.output / STATE if args.output else None)
     with ExitStack() as stack:
-        if args.output:
-            stack.enter_context(FolderLock(args.output / STATE / "lock"))
-        scores = score(
-            inputs, metrics, config_of(ScoreConfig, args, cache), stop=stack.enter_context(Stopping()),
-            show_progress=not args.quiet,
-        )  # fmt: skip
+        cache = lock_output(args, stack)
+        scores = score(inputs, metrics, **score_options(args, stack, cache))
         for one in scores.skipped:
             kind = NothingMatchedError if one.found_nothing else MissingDependencyError
             raise kind(f"{one.metric}: {one.reason}", hint=one.hint)

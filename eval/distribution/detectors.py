@@ -29,7 +29,7 @@ class FeatureMetric(DistributionMetric):
     """Vectors of any extractor, named by the setting `feature`; always in the title."""
 
     named = ("feature",)
-    wants = "nothing for starter-tower; else the weights of the extractor that is named"
+    requires = "nothing for starter-tower; else the weights of the extractor that is named"
 
     def open(self) -> BaseExtractor:
         """The extractor `feature`."""
@@ -68,7 +68,7 @@ class I3DMetric(DistributionMetric):
 
     named = ("preprocessing",)
     hidden = ("weights",)
-    wants = "the I3D TorchScript file of StyleGAN-V, by path"
+    requires = "the I3D TorchScript file of StyleGAN-V, by path"
     Settings: ClassVar[type[Any]] = I3DSettings
 
     def open(self) -> BaseExtractor:
@@ -117,11 +117,10 @@ class InceptionMetric(DistributionMetric):
 
     named = ("frames",)
     hidden = ("weights",)
-    wants = "the InceptionV3 TorchScript file of StyleGAN2, by path"
+    requires = "the InceptionV3 TorchScript file of StyleGAN2, by path"
     Settings: ClassVar[type[Any]] = InceptionSettings
 
     def open(self) -> BaseExtractor:
-        """See `open_inception`."""
         return open_inception(self.name, self.settings.weights)
 
     def vectors(self, sample: Sample, extractor: BaseExtractor) -> np.ndarray:

@@ -65,7 +65,6 @@ class FrechetEstimator(Estimator):
         return f"Frechet distance, covariance by {self.divisor}, float64"
 
     def value(self, first: np.ndarray, second: np.ndarray) -> float:
-        """See `frechet`."""
         return frechet(first, second, self.divisor)
 
 
@@ -89,7 +88,6 @@ class KernelEstimator(Estimator):
         return f"{times}{kind} MMD^2, kernel ({gamma} x.y + {self.kernel.coef:g})^{self.kernel.degree}, float64"
 
     def value(self, first: np.ndarray, second: np.ndarray) -> float:
-        """See `mmd`."""
         return self._to_scale(mmd(first, second, self.kernel, unbiased=self.unbiased))
 
     def without_each(
@@ -121,7 +119,6 @@ class SubsetEstimator(KernelEstimator):
         return f"mean of {self.num_subsets} subsets of {self.subset_size}: {super().__str__()}"
 
     def value(self, first: np.ndarray, second: np.ndarray) -> float:
-        """See `subset_mmds`."""
         found = subset_mmds(
             first, second, self.kernel, num_subsets=self.num_subsets, subset_size=self.subset_size, seed=self.seed
         )

@@ -120,11 +120,9 @@ class DistributionMetric(BaseMetric):
         return title_of(self.name, self.settings, self.named, self.hidden)
 
     def prepare(self) -> None:
-        """See `open`."""
         self.open()
 
     def describe(self) -> dict[str, str]:
-        """The model, and the estimator."""
         return dict(self.open().fingerprint()) | {"estimator": str(self.estimators()[self.name])}
 
     def measure(self, sample: Sample) -> Evidence:

@@ -40,5 +40,4 @@ class Causal:
         return complete(self._model, self._tokenizer, prompt, temperature=temperature, seed=seed, name="the judge")
 
     def describe(self) -> dict[str, str]:
-        """Name and hash of the weights."""
         return self._about

@@ -63,13 +63,11 @@ class LanguageJudge:
         return self._model.describe()
 
     def events(self, text: str) -> list[str]:
-        """See `EventJudge.events`."""
         if not text.strip():
             return []
         return self._query(_EVENTS.format(text=_plain(text)), read_events)
 
     def entails(self, events: list[str], text: str) -> list[str]:
-        """See `EventJudge.entails`."""
         if not events:
             return []
         prompt = _VERDICTS.format(text=_plain(text), events=json.dumps(events, ensure_ascii=False))

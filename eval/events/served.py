@@ -12,7 +12,6 @@ class Served(language.Served):
     """See `v2t_eval.events.language.Model`."""
 
     def answer(self, prompt: str, temperature: float, seed: int) -> str:
-        """See `Model.answer`."""
         return self.write(prompt, temperature=temperature, seed=seed)
 
     def describe(self) -> dict[str, str]:

@@ -36,7 +36,6 @@ class WorldJudge:
         )
 
     def entails(self, events: list[str], text: str) -> list[str]:
-        """See `EventJudge.entails`."""
         known = _events_of(text)
         return [_verdict(dict(part.split("=", 1) for part in event.split("; ")), known) for event in events]
 

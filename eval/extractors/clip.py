@@ -30,7 +30,6 @@ class Extractor(BaseExtractor):
     has_text = True
 
     def load(self) -> None:
-        """Model and tokenizer."""
         from transformers import AutoTokenizer
 
         self.folder = hub.model_folder(self.where, "clip")
@@ -94,7 +93,6 @@ class Extractor(BaseExtractor):
         return encoded["input_ids"][0, real].tolist(), self._model.text_projection(states[real])  # (L,), (L, D)
 
     def truncated(self, texts: Sequence[str]) -> list[bool]:
-        """See `BaseExtractor.truncated`."""
         return [len(self._tokenizer(text).input_ids) > self._context for text in texts]
 
     def describe(self) -> dict[str, str]:

@@ -62,6 +62,5 @@ class Extractor(BaseExtractor):
         return self._model(pixel_values=values, **self._interpolates).last_hidden_state[:, 0]  # (n, D)
 
     def describe(self) -> dict[str, str]:
-        """See `BaseExtractor.fingerprint`."""
         stated = f"vbench {VBENCH_SIDE}" if self.preprocess == "vbench" else f"pil {self._settings}"
         return hub.about(self.name, self.folder, self._model, stated) | {"pooling": "class token"}

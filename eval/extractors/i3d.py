@@ -33,7 +33,6 @@ class Extractor(BaseExtractor):
     min_frames = 10
 
     def load(self) -> None:
-        """The TorchScript module."""
         self._model, self._sha256 = load_script(self.where, "i3d", self.device, HINT)
 
     def _embed_clip(self, frames: Frames) -> Tensor:
@@ -54,7 +53,6 @@ class Extractor(BaseExtractor):
             ) from error
 
     def describe(self) -> dict[str, str]:
-        """See `BaseExtractor.fingerprint`."""
         return {
             "model": "I3D TorchScript",
             "weights": self._sha256,

@@ -29,7 +29,6 @@ class Extractor(BaseExtractor):
     has_classes = True
 
     def load(self) -> None:
-        """The TorchScript module."""
         self._model, self._sha256 = load_script(self.where, "inception", self.device, HINT)
 
     def _embed(self, pixels: np.ndarray) -> Tensor:
@@ -39,7 +38,6 @@ class Extractor(BaseExtractor):
         return self._model(to_floats(pixels, self.device), no_output_bias=True)  # (n, K)
 
     def describe(self) -> dict[str, str]:
-        """See `BaseExtractor.fingerprint`."""
         return {
             "model": "InceptionV3 2015-12-05 TorchScript",
             "weights": self._sha256,

@@ -38,7 +38,6 @@ class Extractor(BaseExtractor):
     has_text = True
 
     def load(self) -> None:
-        """Model and tokenizer."""
         try:
             import open_clip
         except (ImportError, RuntimeError) as error:  # RuntimeError: a torchvision built for another torch
@@ -101,8 +100,8 @@ class Extractor(BaseExtractor):
         """Whether the tag's weights need QuickGELU and the model's configuration lacks it."""
         import open_clip
 
-        wants = bool(tag) and bool((open_clip.get_pretrained_cfg(model_name, tag) or {}).get("quick_gelu"))
-        return wants and not (open_clip.get_model_config(model_name) or {}).get("quick_gelu", False)
+        required = bool(tag) and bool((open_clip.get_pretrained_cfg(model_name, tag) or {}).get("quick_gelu"))
+        return required and not (open_clip.get_model_config(model_name) or {}).get("quick_gelu", False)
 
     def _without_pooling(self) -> Any:
         """The model with a text half that gives all its tokens, sharing all weights; None where it cannot."""
@@ -145,7 +144,6 @@ class Extractor(BaseExtractor):
         return ids[0, real].tolist(), self._all_tokens.encode_text(ids.to(self.device))[0, real]  # (L,), (L, D)
 
     def truncated(self, texts: list[str]) -> list[bool]:  # type: ignore[override]
-        """See `BaseExtractor.truncated`."""
         return [self._length(text) > self._tokenizer.context_length for text in texts]
 
     def _length(self, text: str) -> int:

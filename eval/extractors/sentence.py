@@ -158,7 +158,6 @@ class Extractor(BaseExtractor):
         return found
 
     def truncated(self, texts: Sequence[str]) -> list[bool]:
-        """See `BaseExtractor.truncated`."""
         limit = self._longest
         return [limit is not None and len(self._encode(text)["input_ids"]) > limit for text in texts]
 

@@ -63,7 +63,6 @@ class Extractor(BaseExtractor):
         return tokens.mean(1)  # (n, D)
 
     def describe(self) -> dict[str, str]:
-        """See `BaseExtractor.fingerprint`."""
         return {
             "model": "starter-tower",
             "weights": file_sha256(self.folder / "model.safetensors"),

@@ -40,7 +40,7 @@ def document(verdict: Verdict, candidate_root: Path | None = None, baseline_root
     )
     apart = "They decide nothing; their outcomes are what they would have been."
     sections = (
-        Section(title="Why they are not comparable", text=verdict.differences),
+        Section(title="Why they are not comparable", text=(*verdict.differences, *_advice(verdict))),
         Section(title="Primary metrics", text=(drawn,) if primary else (), tables=_metrics(primary)),
         Section(title="Guards", tables=_guards(verdict)),
         _clips(verdict, _root(candidate_root, verdict.candidate), _root(baseline_root, verdict.baseline)),
@@ -65,6 +65,10 @@ def _banner(verdict: Verdict) -> Banner:
             rest = [f"{name} {value}" for name, value in about.items() if value and name != "name"]
             facts.append((side, ", ".join([*named, *rest])))
     return Banner(word=word.upper(), sentence=verdict.reason, tone=tone, facts=tuple(facts))
+
+
+def _advice(verdict: Verdict) -> tuple[str, ...]:
+    return ("If the change is intended, make a new baseline: v2t-eval gate update",) if verdict.differences else ()
 
 
 def _check(outcome: Outcome, why: str) -> Check:

@@ -184,8 +184,8 @@ def _skip_notes(scores: Scores) -> list[str]:
 def _motion_notes(scores: Scores, policy: Policy) -> list[str]:
     """A note where nothing in the suite measures motion: a still picture with a small moving part would pass."""
     measured = {result.name.partition("[")[0] for result in scores.results}
-    looks = any(clip.frozen is not None for clip in scores.clips)
-    if not looks or not policy.min_motion or measured & set(MOTION):
+    has_frames = any(clip.frozen is not None for clip in scores.clips)
+    if not has_frames or not policy.min_motion or measured & set(MOTION):
         return []
     return ["no metric of the suite measures motion, so clips that hardly move pass: add `motion` to its metrics"]
 

@@ -139,5 +139,4 @@ class Verdict:
         return OUTCOMES[self.outcome].exit_code
 
     def as_dict(self) -> dict[str, Any]:
-        """JSON-able form."""
         return {"schema": SCHEMA, "exit_code": self.exit_code, **asdict(self)}

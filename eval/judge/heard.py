@@ -47,7 +47,7 @@ class Heard:
         return replace(self, lost=self.lost + 1, code=problem.code, message=problem.message)
 
 
-def asking(question: Question) -> Hashable:
+def vote_key(question: Question) -> Hashable:
     """What determines the votes: all of a question but its wanted answer, id and parents."""
     return (question.texts, question.choices, question.begins, question.form)
 

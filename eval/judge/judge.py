@@ -23,7 +23,7 @@ from v2t_eval.judge import calibration as calibrations
 from v2t_eval.judge.answer import Answer
 from v2t_eval.judge.asker import Asker
 from v2t_eval.judge.calibration import Calibration
-from v2t_eval.judge.heard import Heard, answer_of, asking
+from v2t_eval.judge.heard import Heard, answer_of, vote_key
 from v2t_eval.judge.question import Question
 from v2t_eval.judge.stillness import of_still_clip
 from v2t_eval.sample import Sample
@@ -95,11 +95,11 @@ class Judge(Asker):
     def _heard(self, sample: Sample, questions: Sequence[Question]) -> list[Heard]:
         """The votes on each question, in their order; cached ones are not asked for again."""
         known: dict[Hashable, Heard] = sample.shared(("heard", self._stamp), dict)
-        wanted = {asking(question): question for question in questions}
+        wanted = {vote_key(question): question for question in questions}
         missing = {key: question for key, question in wanted.items() if key not in known}
         if missing:
             known |= dict(zip(missing, self.ask(sample, list(missing.values())), strict=True))
-        return [known[asking(question)] for question in questions]
+        return [known[vote_key(question)] for question in questions]
 
     def may_ask(self, sample: Sample, question: Question) -> bool:
         """Whether the question is answered by rule or may be asked, i.e. is not unaudited."""

@@ -190,7 +190,6 @@ class Served:
         self.name, self.revision = self._model.name, self._model.revision
 
     def write(self, prompt: str, *, temperature: float, seed: int) -> str:
-        """See `Writer.write`."""
         decoding = Decoding(max_new_tokens=MAX_NEW_TOKENS, temperature=temperature, seed=seed)
         return self._batcher.generate(GenerateRequest(messages=user_turn(prompt), decoding=decoding)).text
 

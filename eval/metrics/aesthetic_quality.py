@@ -47,15 +47,14 @@ class Metric(Dimension):
 
     name = "aesthetic_quality"
     value_range = (-math.inf, math.inf)
-    sees = "blur, noise, dull or broken pictures, as people on the web rated them"
-    blind = "order and time (shuffled, reversed and frozen clips score alike), whether the prompt is followed"
-    wants = "the LAION head as safetensors (head=FILE) and CLIP ViT-L/14 of OpenAI"
+    detects = "blur, noise, dull or broken pictures, as people on the web rated them"
+    misses = "order and time (shuffled, reversed and frozen clips score alike), whether the prompt is followed"
+    requires = "the LAION head as safetensors (head=FILE) and CLIP ViT-L/14 of OpenAI"
     fooled_by_frozen = False
     reference = "CLIP ViT-L/14 with the LAION head"
     Settings = AestheticSettings
 
     def prepare(self) -> None:
-        """Load the head, then the extractor."""
         from safetensors import SafetensorError
         from safetensors.numpy import load_file
 
@@ -86,17 +85,14 @@ class Metric(Dimension):
         self._extractor = extractor
 
     def ready(self) -> None:
-        """Load what is not loaded yet."""
         if not hasattr(self, "_extractor"):
             self.prepare()
 
     def describe(self) -> dict[str, str]:
-        """Extractor and head."""
         self.ready()
         return describe_backbone(self._extractor) | {"head": self._sha256}
 
     def backbone(self) -> str:
-        """The extractor's name."""
         return f"{self.settings.model} with a linear head"
 
     def is_reference(self) -> bool:

@@ -70,8 +70,8 @@ class Metric(BaseMetric):
     needs = ("kind", "reference")
     uses = ("question", "answer")
     reduction = "set"
-    sees = "whether a short answer is the true one, in any usual wording"
-    blind = "answers at length, and everything but the cartoon world's kinds of answer: others must agree in words"
+    detects = "whether a short answer is the true one, in any usual wording"
+    misses = "answers at length, and everything but the cartoon world's kinds of answer: others must agree in words"
     version = 2
 
     def measure(self, sample: Sample) -> Evidence:

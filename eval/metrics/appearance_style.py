@@ -29,9 +29,9 @@ class Metric(TextDimension):
 
     name = "appearance_style"
     value_range = (-1.0, 1.0)
-    sees = "the look of single frames: drawing, painting, colours"
-    blind = "what is shown, order of frames: a reversed or shuffled clip scores the same"
-    wants = "a dual encoder; for the reference's backbone model=clip:openai/clip-vit-base-patch32"
+    detects = "the look of single frames: drawing, painting, colours"
+    misses = "what is shown, order of frames: a reversed or shuffled clip scores the same"
+    requires = "a dual encoder; for the reference's backbone model=clip:openai/clip-vit-base-patch32"
     reference = "CLIP ViT-B/32"
     piece_s = PIECE_S
 
@@ -52,7 +52,6 @@ class Metric(TextDimension):
         return found
 
     def summarise(self, rows: Sequence[Measured], references: Sequence[Measured]) -> Summary:
-        """See `BaseMetric.summarise`."""
         summary = super().summarise(rows, references)
         if not self.compat:
             return summary

@@ -7,7 +7,7 @@ alone.
 
 from __future__ import annotations
 
-from v2t_eval.vbench.two_scales import Consistency, ConsistencySettings
+from v2t_eval.vbench.consistency import Consistency, ConsistencySettings
 
 __all__ = ["ConsistencySettings", "Metric"]
 
@@ -16,12 +16,12 @@ class Metric(Consistency):
     """See the module's head."""
 
     name = "background_consistency"
-    sees = "a place that changes, cuts, frames in disorder, noise"
-    blind = (
+    detects = "a place that changes, cuts, frames in disorder, noise"
+    misses = (
         "whether anything happens (a frozen clip would be perfect; it is named and left out), blur, "
         "the direction of time where frames change evenly"
     )
-    wants = "nothing with the starter; for the reference's backbone model=open_clip:ViT-B-32/openai"
+    requires = "nothing with the starter; for the reference's backbone model=open_clip:ViT-B-32/openai"
     reference = "CLIP ViT-B/32"
     usual_model = "starter"
     own_models = (

@@ -37,7 +37,7 @@ class Metric(CaptionMetric):
 
     name = "bleu"
     reduction = "set"
-    blind = "paraphrase and synonyms; what no reference says; the value of one caption is nearly always close to 0"
+    misses = "paraphrase and synonyms; what no reference says; the value of one caption is nearly always close to 0"
 
     def count(self, tokens: Tokens) -> Evidence:
         words = tokens.caption.split()

@@ -56,9 +56,9 @@ class Metric(BaseMetric):
     name = "caption_questions"
     level = "text"
     needs = ("prompt", "caption")
-    sees = "which facts of the prompt the caption states, one by one"
-    blind = "what the captioner did not see or made up; what no question is about"
-    wants = "nothing for prompts of the cartoon world; for others reader=MODEL"
+    detects = "which facts of the prompt the caption states, one by one"
+    misses = "what the captioner did not see or made up; what no question is about"
+    requires = "nothing for prompts of the cartoon world; for others reader=MODEL"
     shared_version = VERSION
     Settings = Settings
 
@@ -67,7 +67,6 @@ class Metric(BaseMetric):
         self.reader: VideoLM | None = None
 
     def prepare(self) -> None:
-        """See `BaseMetric.prepare`."""
         open_source(self.settings.questions)
         if self.reader is None and self.settings.reader != "none":
             self.reader = open_backend(self.settings.reader, device=models.chosen_device())
@@ -80,7 +79,7 @@ class Metric(BaseMetric):
         return open_source(self.settings.questions).fingerprint() | reader
 
     def measure(self, sample: Sample) -> Evidence:
-        """`value`, `answered`, and `questions`: kind, question, wanted, said (the answer) and right (None without an
+        """`value`, `answered`, and `questions`: kind, question, wanted, answer and right (None without an
         answer).
 
         Raises:
@@ -105,7 +104,7 @@ class Metric(BaseMetric):
                 "kind": one.kind,
                 "question": one.question.question,
                 "wanted": wanted_answer(one),
-                "said": answer,
+                "answer": answer,
                 "right": right,
             }
             for one, (answer, right) in zip(listed, found, strict=True)
@@ -125,7 +124,6 @@ class Metric(BaseMetric):
         return [_verdict(reply, one.question.answer) for reply, one in zip(replies, listed, strict=True)]
 
     def summarise(self, rows: Sequence[Measured], references: Sequence[Measured]) -> Summary:
-        """Means over captions."""
         return Summary(
             headline="score",
             figures={"score": self.mean(rows), "answered": self.mean(rows, "answered")},

@@ -36,7 +36,7 @@ class Metric(CaptionMetric):
 
     name = "cider"
     value_range = (0.0, 10.0)
-    blind = (
+    misses = (
         "paraphrase and synonyms; words that most clips share weigh nothing; without a corpus the score depends on "
         "which other clips are in the set, and one clip alone scores 0"
     )

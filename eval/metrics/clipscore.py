@@ -6,11 +6,10 @@ In: clips with a caption or a prompt. Out: 0 to 2.5, usual values .5 to .9 with 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from v2t_eval import alignment
-from v2t_eval.metric import Evidence, Measured, Summary, items_of
+from v2t_eval.metric import Evidence
 from v2t_eval.sample import Sample
 
 WEIGHT = 2.5
@@ -35,8 +34,8 @@ class Metric(alignment.AlignmentMetric):
 
     name = "clipscore"
     value_range = (0.0, WEIGHT)
-    sees = "how well single frames fit the text: what is there, and roughly where"
-    blind = "order of frames: a reversed, shuffled or doubled clip scores the same; motion; what a long text says last"
+    detects = "how well single frames fit the text: what is there, and roughly where"
+    misses = "order of frames: a reversed, shuffled or doubled clip scores the same; motion; what a long text says last"
     Settings = Settings
 
     @property
@@ -46,20 +45,9 @@ class Metric(alignment.AlignmentMetric):
         return prefix
 
     def measure(self, sample: Sample) -> Evidence:
-        """See `BaseMetric.measure`."""
         text, kind = self.text_and_kind(sample)
         cosines = self.cosines(sample, text)
         if self.settings.frames == "middle":
             cosines = cosines[len(cosines) // 2 :][:1]
         value = alignment.exact_mean(WEIGHT * max(cosine, 0.0) for cosine in cosines.tolist())
         return {"value": value, **self.about_text(text, kind)}
-
-    def summarise(self, rows: Sequence[Measured], references: Sequence[Measured]) -> Summary:
-        """See `BaseMetric.summarise`."""
-        return Summary(
-            headline=self.name,
-            figures={self.name: self.mean(rows)},
-            items=items_of(rows),
-            counts=self.counts(rows),
-            notes=self.notes(rows),
-        )

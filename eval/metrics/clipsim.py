@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from v2t_eval import alignment
-from v2t_eval.metric import Evidence, Measured, Summary, items_of
+from v2t_eval.metric import Evidence, Figure, Measured
 from v2t_eval.sample import Sample
 
 SCALES = ("cosine", "torchmetrics")
@@ -36,8 +36,8 @@ class Metric(alignment.AlignmentMetric):
 
     name = "clipsim"
     value_range = (-1.0, 1.0)
-    sees = "how well single frames fit the prompt: what is there, and roughly where"
-    blind = "order of frames: a reversed, shuffled or doubled clip scores the same; motion; what a long text says last"
+    detects = "how well single frames fit the prompt: what is there, and roughly where"
+    misses = "order of frames: a reversed, shuffled or doubled clip scores the same; motion; what a long text says last"
     Settings = Settings
 
     def __init__(self, **settings: Any) -> None:
@@ -46,20 +46,13 @@ class Metric(alignment.AlignmentMetric):
             self.value_range = (-100.0, 100.0)  # type: ignore[misc]
 
     def measure(self, sample: Sample) -> Evidence:
-        """See `BaseMetric.measure`."""
         text, kind = self.text_and_kind(sample)
         factor = 100.0 if self.settings.scale == "torchmetrics" else 1.0
         return {"value": factor * alignment.exact_mean(self.cosines(sample, text)), **self.about_text(text, kind)}
 
-    def summarise(self, rows: Sequence[Measured], references: Sequence[Measured]) -> Summary:
-        """See `BaseMetric.summarise`."""
-        figure = self.mean(rows)
+    def mean(self, rows: Sequence[Measured], key: str = "value") -> Figure:
+        """As of every metric; torchmetrics cuts it off at zero."""
+        figure = super().mean(rows, key)
         if self.settings.scale == "torchmetrics":
             figure = replace(figure, value=max(figure.value, 0.0), low=max(figure.low, 0.0), high=max(figure.high, 0.0))
-        return Summary(
-            headline=self.name,
-            figures={self.name: figure},
-            items=items_of(rows),
-            counts=self.counts(rows),
-            notes=self.notes(rows),
-        )
+        return figure

@@ -28,9 +28,11 @@ class Metric(SemanticDimension):
     """See the module's head."""
 
     name = "color"
-    sees = "the colour of the thing asked for"
-    blind = "what it does, what else is there; in compat whose colour it is"
-    wants = "nothing for the cartoon world; for other clips detector=hf:google/owlv2-base-patch16-ensemble or v2t:MODEL"
+    detects = "the colour of the thing asked for"
+    misses = "what it does, what else is there; in compat whose colour it is"
+    requires = (
+        "nothing for the cartoon world; for other clips detector=hf:google/owlv2-base-patch16-ensemble or v2t:MODEL"
+    )
     version = 3
 
     def __init__(self, **settings: Any) -> None:
@@ -39,7 +41,6 @@ class Metric(SemanticDimension):
             self.value_range = (0.0, 16.0)  # type: ignore[misc]
 
     def measure_piece(self, sample: Sample) -> Evidence:
-        """See `SemanticDimension.measure_piece`."""
         thing = asked.colored_thing(sample)
         if self.judge is not None:
             plain = is_colored(thing) if thing.count == 1 else exists(thing)

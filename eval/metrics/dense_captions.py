@@ -82,9 +82,9 @@ class Metric(BaseMetric):
     needs = ("events", "reference_events")
     uses = ("duration_s",)
     reduction = "set"
-    sees = "when events happen, in which order, and in which words"
-    blind = "paraphrase that METEOR does not know; an event stated twice; CIDEr and METEOR over IoU: the order"
-    wants = "for METEOR a Java runtime and the package pycocoevalcap; without them F1 of words is taken"
+    detects = "when events happen, in which order, and in which words"
+    misses = "paraphrase that METEOR does not know; an event stated twice; CIDEr and METEOR over IoU: the order"
+    requires = "for METEOR a Java runtime and the package pycocoevalcap; without them F1 of words is taken"
     Settings = Settings
 
     @property
@@ -102,7 +102,6 @@ class Metric(BaseMetric):
         return f"{self.name}[{','.join(own)}]" if own else self.name
 
     def prepare(self) -> None:
-        """See `BaseMetric.prepare`."""
         if self.similarity == "meteor":
             need_java(_METEOR)
 
@@ -127,7 +126,7 @@ class Metric(BaseMetric):
                 [tiou(span, other) if good else 0.0 for other, _ in true]
                 for (span, _), good in zip(stated, valid, strict=True)
             ],
-            "told": [read_all[text][0] for _, text in stated],
+            "stated": [read_all[text][0] for _, text in stated],
             "true": [read_all[text][0] for _, text in true],
             "num_invalid": valid.count(False),
             "num_outside": sum(not exact for _, exact in read_all.values()),
@@ -170,7 +169,7 @@ class Metric(BaseMetric):
                 {
                     "id": row.id,
                     "value": 2 * best / (num_stated + num_true),
-                    "told": int(num_stated),
+                    "stated": int(num_stated),
                     "true": int(num_true),
                 }
                 for row, (best, num_stated, num_true) in zip(rows, sums.tolist(), strict=True)
@@ -193,7 +192,7 @@ class _Clip:
     """One clip's evidence as arrays."""
 
     def __init__(self, evidence: Evidence) -> None:
-        self.stated: list[str] = evidence["told"]
+        self.stated: list[str] = evidence["stated"]
         self.true: list[str] = evidence["true"]
         self.ious = np.asarray(evidence["ious"], dtype=np.float64).reshape(len(self.stated), len(self.true))  # (P, G)
 

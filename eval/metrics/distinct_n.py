@@ -94,12 +94,11 @@ class Metric(BaseMetric):
     level = "set"
     needs = ("caption",)
     reduction = "set"
-    sees = "captions that say the same in the same words, and a caption that repeats itself"
-    blind = "whether a caption is true of its clip: varied nonsense scores best; languages written without spaces"
+    detects = "captions that say the same in the same words, and a caption that repeats itself"
+    misses = "whether a caption is true of its clip: varied nonsense scores best; languages written without spaces"
     Settings = Settings
 
     def measure(self, sample: Sample) -> Evidence:
-        """The words of the caption."""
         return {"words": words(sample.require("caption"))}
 
     def summarise(self, rows: Sequence[Measured], references: Sequence[Measured]) -> Summary:

@@ -35,27 +35,23 @@ class Metric(Dimension):
     """See the module's head."""
 
     name = "dynamic_degree"
-    sees = "whether anything moves; a frozen clip"
-    blind = "what moves and which way, order reversed; noise, blur, frames in disorder and flicker can pass for motion"
-    wants = "nothing; for the reference's flow flow=raft:FILE"
+    detects = "whether anything moves; a frozen clip"
+    misses = "what moves and which way, order reversed; noise, blur, frames in disorder and flicker can pass for motion"
+    requires = "nothing; for the reference's flow flow=raft:FILE"
     fooled_by_frozen = False
     reference = "RAFT (things)"
     Settings = DynamicSettings
 
     def prepare(self) -> None:
-        """Open the flow."""
         open_flow(self.settings.flow)
 
     def describe(self) -> dict[str, str]:
-        """The flow."""
         return open_flow(self.settings.flow).fingerprint()
 
     def backbone(self) -> str:
-        """The flow in plain words."""
         return open_flow(self.settings.flow).says
 
     def part(self, sample: Sample, start: int, stop: int) -> Part:
-        """1 or 0."""
         frames, flow = sample.frames, open_flow(self.settings.flow)
         times = frames.times_s[start:stop]
         fps = self.settings.fps

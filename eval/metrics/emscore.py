@@ -43,13 +43,12 @@ class Metric(alignment.AlignmentMetric):
     name = "emscore"
     uses = ("caption", "prompt", "references")
     value_range = (-1.0, 1.0)
-    sees = "whether each word is seen in some frame, and each frame is spoken of by some word"
-    blind = "order of frames and motion: a reversed or shuffled clip scores the same"
-    wants = "a dual encoder that shows its tokens: the starter's, any of open_clip, or clip: of transformers"
+    detects = "whether each word is seen in some frame, and each frame is spoken of by some word"
+    misses = "order of frames and motion: a reversed or shuffled clip scores the same"
+    requires = "a dual encoder that shows its tokens: the starter's, any of open_clip, or clip: of transformers"
     Settings = Settings
 
     def prepare(self) -> None:
-        """See `BaseMetric.prepare`."""
         if not self.extractor.has_tokens:
             raise MissingDependencyError(
                 f"emscore needs features of single words, and {self.extractor.name} gives one for the whole text",
@@ -57,7 +56,6 @@ class Metric(alignment.AlignmentMetric):
             )
 
     def measure(self, sample: Sample) -> Evidence:
-        """See `BaseMetric.measure`."""
         text, kind = self.text_and_kind(sample)
         extractor = self.extractor
         frames = frame_features(sample, extractor)  # (T, D)
@@ -82,7 +80,6 @@ class Metric(alignment.AlignmentMetric):
         }
 
     def summarise(self, rows: Sequence[Measured], references: Sequence[Measured]) -> Summary:
-        """See `BaseMetric.summarise`."""
         reference_tokens = [compared["tokens"] for row in rows for compared in row.evidence["references"]]
         corpus = reference_tokens or [row.evidence["tokens"] for row in rows]
         weights = Weights(corpus if self.settings.idf else [], self.extractor.end_token)

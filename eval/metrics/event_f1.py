@@ -45,9 +45,9 @@ class Metric(BaseMetric):
     needs = ("caption",)
     uses = ("references", "prompt", "source")
     reduction = "set"
-    sees = "what happens: left out, made up, or wrongly stated; direction and who does it, as far as the judge does"
-    blind = "the order of events, their times, appearance, place, the camera; and what the judge misses"
-    wants = "a judge: world for the cartoon world, openai:URL[#model], or a language model's folder or hub id"
+    detects = "what happens: left out, made up, or wrongly stated; direction and who does it, as far as the judge does"
+    misses = "the order of events, their times, appearance, place, the camera; and what the judge misses"
+    requires = "a judge: world for the cartoon world, openai:URL[#model], or a language model's folder or hub id"
     Settings = Settings
 
     @property
@@ -56,11 +56,9 @@ class Metric(BaseMetric):
         return open_judge(self.settings.judge)
 
     def prepare(self) -> None:
-        """See `BaseMetric.prepare`."""
         _ = self.judge
 
     def describe(self) -> dict[str, str]:
-        """The judge's own part."""
         return self.judge.describe()
 
     def measure(self, sample: Sample) -> Evidence:
@@ -79,13 +77,13 @@ class Metric(BaseMetric):
         return {
             "source": source or "all",
             "expected": [list(pair) for pair in zip(expected, judge.entails(expected, caption), strict=True)],
-            "told": [list(pair) for pair in zip(stated, judge.entails(stated, true), strict=True)],
+            "stated": [list(pair) for pair in zip(stated, judge.entails(stated, true), strict=True)],
             "unused": 0 if isinstance(found, str) else len(found) - 1,
         }
 
     def summarise(self, rows: Sequence[Measured], references: Sequence[Measured]) -> Summary:
         """F1, recall and precision over sources, and of each source; the headline is F1 over sources."""
-        shares = [(self._share(row.evidence["expected"]), self._share(row.evidence["told"])) for row in rows]
+        shares = [(self._share(row.evidence["expected"]), self._share(row.evidence["stated"])) for row in rows]
         sources = sorted({row.evidence["source"] for row in rows})
         clusters = [row.cluster for row in rows]
         sums = np.zeros((len(rows), len(sources), 4))  # sum and number of recalls, sum and number of precisions
@@ -100,7 +98,7 @@ class Metric(BaseMetric):
                 figures[f"f1 of {source}"] = _figure(
                     sums[inside][:, number : number + 1], 0, [clusters[place] for place in inside]
                 )
-        verdicts = [verdict for row in rows for key in ("expected", "told") for _, verdict in row.evidence[key]]
+        verdicts = [verdict for row in rows for key in ("expected", "stated") for _, verdict in row.evidence[key]]
         unused = sum(row.evidence["unused"] > 0 for row in rows)
         return Summary(
             headline="f1",
@@ -111,13 +109,13 @@ class Metric(BaseMetric):
                     "value": None if None in pair else f1(*pair),
                     "recall": pair[0],
                     "precision": pair[1],
-                    **{key: row.evidence[key] for key in ("source", "expected", "told")},
+                    **{key: row.evidence[key] for key in ("source", "expected", "stated")},
                 }
                 for row, pair in zip(rows, shares, strict=True)
             ],
             counts={
                 "references without events": sum(not row.evidence["expected"] for row in rows),
-                "captions without events": sum(not row.evidence["told"] for row in rows),
+                "captions without events": sum(not row.evidence["stated"] for row in rows),
                 **{verdict: verdicts.count(verdict) for verdict in ("neutral", "contradiction")},
             },
             notes=(f"{unused} clips have several references: the first is used",) if unused else (),

@@ -40,8 +40,8 @@ class Metric(BaseMetric):
     level = "text"
     needs = ("facts",)
     uses = ("caption", "style", "error", "caption_error")
-    sees = "who, what colour, how many, where, what happens, which way, in what order: of clips of the cartoon world"
-    blind = "everything the cartoon world has no fact for, and how well a caption reads"
+    detects = "who, what colour, how many, where, what happens, which way, in what order: of clips of the cartoon world"
+    misses = "everything the cartoon world has no fact for, and how well a caption reads"
     version = 2
     Settings = Settings
 

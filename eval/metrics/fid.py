@@ -15,9 +15,8 @@ class Metric(InceptionMetric):
     """See the module's head."""
 
     name = "fid"
-    sees = "what single frames look like as a set: content, blur, noise, colour; variety that is missing"
-    blind = "all motion and the order of frames; whether a clip fits its prompt; which clips are bad"
+    detects = "what single frames look like as a set: content, blur, noise, colour; variety that is missing"
+    misses = "all motion and the order of frames; whether a clip fits its prompt; which clips are bad"
 
     def estimators(self) -> dict[str, Estimator]:
-        """FID, and KID of the same features."""
         return {"fid": FrechetEstimator("n-1"), "kid": KernelEstimator()}

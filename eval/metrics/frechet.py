@@ -37,8 +37,8 @@ class Metric(FeatureMetric):
     """See the module's head."""
 
     name = "frechet"
-    sees = "what the clips look like as a set: content, blur, noise; variety that is missing or too great"
-    blind = (
+    detects = "what the clips look like as a set: content, blur, noise; variety that is missing or too great"
+    misses = (
         "whether a clip fits its prompt; which clips are bad; with features of single frames also the order of frames: "
         "a reversed clip scores the same"
     )

@@ -15,13 +15,12 @@ class Metric(I3DMetric):
     """See the module's head."""
 
     name = "fvd"
-    sees = "what the clips look like as a set, and in part how they move: blur, noise, freezing, shuffled frames"
-    blind = (
+    detects = "what the clips look like as a set, and in part how they move: blur, noise, freezing, shuffled frames"
+    misses = (
         "whether a clip fits its prompt; which clips are bad; a reversed clip, nearly; content weighs more than "
         "motion: corrupted frames cost more than corrupted timing"
     )
 
     def estimators(self) -> dict[str, Estimator]:
-        """FVD, and KVD of the same features."""
         divisor = "n" if self.settings.preprocessing == "stylegan" else "n-1"
         return {"fvd": FrechetEstimator(divisor), "kvd": KernelEstimator()}

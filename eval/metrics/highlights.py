@@ -62,8 +62,8 @@ class Metric(BaseMetric):
     name = "highlights"
     level = "text"
     needs = ("saliency", "relevance")
-    sees = "the order in which scores put the parts of one video"
-    blind = "the scores themselves (any rising function of them scores the same), and how two videos compare"
+    detects = "the order in which scores put the parts of one video"
+    misses = "the scores themselves (any rising function of them scores the same), and how two videos compare"
     Settings = Settings
 
     def measure(self, sample: Sample) -> Evidence:

@@ -25,9 +25,9 @@ class Metric(SemanticDimension):
     """See the module's head."""
 
     name = "human_action"
-    sees = "what is done"
-    blind = "who does it, where, in which direction"
-    wants = (
+    detects = "what is done"
+    misses = "who does it, where, in which direction"
+    requires = (
         "nothing for the cartoon world; for other clips detector=action:ID_OR_FOLDER (a model of Kinetics) or v2t:MODEL"
     )
     version = 3
@@ -36,7 +36,6 @@ class Metric(SemanticDimension):
     piece_s = LONG_PIECE_S
 
     def measure_piece(self, sample: Sample) -> Evidence:
-        """See `SemanticDimension.measure_piece`."""
         action = compat_action(sample.prompt or "") if self.compat else asked.action(sample)
         if self.judge is not None:
             # Of one cartoon figure: what it does among all that figures do; who walks, rolls or flies moves along.

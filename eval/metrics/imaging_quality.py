@@ -45,15 +45,14 @@ class Metric(Dimension):
 
     name = "imaging_quality"
     value_range = (-math.inf, math.inf)
-    sees = "blur, noise, compression, over-exposure"
-    blind = "order and time (shuffled, reversed and frozen clips score alike), what is shown"
-    wants = "MUSIQ: pip install pyiqa (no commercial use), or model=torchscript:FILE"
+    detects = "blur, noise, compression, over-exposure"
+    misses = "order and time (shuffled, reversed and frozen clips score alike), what is shown"
+    requires = "MUSIQ: pip install pyiqa (no commercial use), or model=torchscript:FILE"
     fooled_by_frozen = False
     reference = "MUSIQ (SPAQ) of pyiqa"
     Settings = ImagingSettings
 
     def prepare(self) -> None:
-        """Load the judge of pictures."""
         import torch
 
         self._device = models.device()
@@ -74,21 +73,17 @@ class Metric(Dimension):
             raise UsageError(f"model must be pyiqa:NAME or torchscript:FILE, not {self.settings.model!r}")
 
     def ready(self) -> None:
-        """Load what is not loaded yet."""
         if not hasattr(self, "_model"):
             self.prepare()
 
     def describe(self) -> dict[str, str]:
-        """The judge."""
         self.ready()
         return {"backbone": self._about, "preprocess": f"{self.settings.resize} {SIDE}, bilinear, no antialias"}
 
     def backbone(self) -> str:
-        """The judge's name."""
         return str(self.settings.model)
 
     def is_reference(self) -> bool:
-        """Whether it is the reference's own."""
         return bool(self.settings.model == "pyiqa:musiq-spaq")
 
     def part(self, sample: Sample, start: int, stop: int) -> Part:

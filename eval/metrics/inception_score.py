@@ -57,9 +57,9 @@ class Metric(BaseMetric):
     needs = ("frames",)
     value_range = (1.0, float(NUM_CLASSES))
     reduction = "set"
-    sees = "whether single frames show one clear ImageNet class each, and many classes together"
-    blind = "all motion; variety within a class; whether anything looks like the reference; whether prompts are met"
-    wants = "the InceptionV3 TorchScript file of StyleGAN2, by path"
+    detects = "whether single frames show one clear ImageNet class each, and many classes together"
+    misses = "all motion; variety within a class; whether anything looks like the reference; whether prompts are met"
+    requires = "the InceptionV3 TorchScript file of StyleGAN2, by path"
     of_set = ("splits", "minimum", "seed")
     Settings: ClassVar[type[Any]] = Settings
 
@@ -69,15 +69,12 @@ class Metric(BaseMetric):
         return title_of(self.name, self.settings, ("frames", "splits"), ("weights",))
 
     def open(self) -> BaseExtractor:
-        """See `open_inception`."""
         return open_inception(self.name, self.settings.weights)
 
     def prepare(self) -> None:
-        """See `open`."""
         self.open()
 
     def describe(self) -> dict[str, str]:
-        """The model."""
         return dict(self.open().fingerprint())
 
     def measure(self, sample: Sample) -> Evidence:

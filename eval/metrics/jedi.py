@@ -29,9 +29,9 @@ class Metric(FeatureMetric):
     """See the module's head."""
 
     name = "jedi"
-    sees = "what the clips look like as a set and how they move, as far as the features show"
-    blind = "whether a clip fits its prompt; which clips are bad"
-    wants = "V-JEPA weights, by name or folder (feature=vjepa:...)"
+    detects = "what the clips look like as a set and how they move, as far as the features show"
+    misses = "whether a clip fits its prompt; which clips are bad"
+    requires = "V-JEPA weights, by name or folder (feature=vjepa:...)"
     Settings: ClassVar[type[Any]] = JediSettings
 
     def open(self) -> BaseExtractor:
@@ -51,7 +51,6 @@ class Metric(FeatureMetric):
         return super().open()
 
     def estimators(self) -> dict[str, Estimator]:
-        """JEDi, and its unbiased form."""
         return {
             "jedi": KernelEstimator(QUADRATIC, unbiased=False, scale=100.0),
             "jedi_unbiased": KernelEstimator(QUADRATIC, scale=100.0),

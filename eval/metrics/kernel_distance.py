@@ -42,15 +42,14 @@ class Metric(FeatureMetric):
 
     name = "kernel_distance"
     value_range = (-math.inf, math.inf)
-    sees = "what the clips look like as a set: content, blur, noise; variety that is missing or too great"
-    blind = (
+    detects = "what the clips look like as a set: content, blur, noise; variety that is missing or too great"
+    misses = (
         "whether a clip fits its prompt; which clips are bad; with features of single frames also the order of frames: "
         "a reversed clip scores the same"
     )
     Settings: ClassVar[type[Any]] = KernelSettings
 
     def estimators(self) -> dict[str, Estimator]:
-        """The distance."""
         chosen = self.settings
         kernel = Kernel(degree=chosen.degree, gamma=chosen.gamma, coef=chosen.coef)
         return {"kernel_distance": KernelEstimator(kernel, chosen.unbiased)}

@@ -41,12 +41,11 @@ class Metric(InceptionMetric):
 
     name = "kid"
     value_range = (-math.inf, math.inf)
-    sees = "what single frames look like as a set: content, blur, noise, colour; variety that is missing"
-    blind = "all motion and the order of frames; whether a clip fits its prompt; which clips are bad"
+    detects = "what single frames look like as a set: content, blur, noise, colour; variety that is missing"
+    misses = "all motion and the order of frames; whether a clip fits its prompt; which clips are bad"
     Settings: ClassVar[type[Any]] = KidSettings
 
     def estimators(self) -> dict[str, Estimator]:
-        """KID."""
         chosen = self.settings
         if chosen.form == "full":
             return {"kid": KernelEstimator()}

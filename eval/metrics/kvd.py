@@ -17,9 +17,8 @@ class Metric(I3DMetric):
 
     name = "kvd"
     value_range = (-math.inf, math.inf)
-    sees = "what the clips look like as a set, and in part how they move: blur, noise, freezing, shuffled frames"
-    blind = "whether a clip fits its prompt; which clips are bad; a reversed clip, nearly"
+    detects = "what the clips look like as a set, and in part how they move: blur, noise, freezing, shuffled frames"
+    misses = "whether a clip fits its prompt; which clips are bad; a reversed clip, nearly"
 
     def estimators(self) -> dict[str, Estimator]:
-        """KVD."""
         return {"kvd": KernelEstimator()}

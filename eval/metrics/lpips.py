@@ -47,9 +47,9 @@ class Metric(PairedMetric):
     higher_is_better = False
     value_range = (0.0, float("inf"))
     least = 32
-    sees = "whether textures and shapes are similar, much as people judge patches"
-    blind = "motion, since each frame is compared by itself"
-    wants = "weights=FILE.safetensors"
+    detects = "whether textures and shapes are similar, much as people judge patches"
+    misses = "motion, since each frame is compared by itself"
+    requires = "weights=FILE.safetensors"
     Settings = Settings
 
     def __init__(self, **settings: Any) -> None:
@@ -57,7 +57,6 @@ class Metric(PairedMetric):
         self._weights: dict[str, Any] = {}
 
     def prepare(self) -> None:
-        """Read the weights."""
         if self._weights:
             return
         if not self.settings.weights:
@@ -77,12 +76,10 @@ class Metric(PairedMetric):
         self._weights = {name: found[name].float() for name in wanted}
 
     def describe(self) -> dict[str, str]:
-        """The weights by content."""
         self.prepare()
         return {"model": "AlexNet, LPIPS 0.1", "weights": file_sha256(self.settings.weights)}
 
     def compare(self, clip: np.ndarray, reference: np.ndarray) -> float:
-        """See `PairedMetric.compare`."""
         import torch
 
         self.prepare()

@@ -35,8 +35,8 @@ class Metric(CaptionMetric):
 
     name = "meteor"
     reduction = "set"
-    blind = "what no reference says; meaning beyond English stems, synonyms and paraphrases"
-    wants = "a Java runtime and the package pycocoevalcap"
+    misses = "what no reference says; meaning beyond English stems, synonyms and paraphrases"
+    requires = "a Java runtime and the package pycocoevalcap"
 
     def prepare(self) -> None:
         need_java(_JAR)

@@ -35,17 +35,15 @@ class Metric(BaseMetric):
     needs = ("frames",)
     higher_is_better = None
     value_range = (0.0, math.inf)
-    sees = "how much moves, frozen clips and clips that stop"
-    blind = "what moves and which way, order reversed; noise, blur, flicker and frames in disorder pass for motion"
-    wants = "nothing; flow=raft:FILE for a flow with weights"
+    detects = "how much moves, frozen clips and clips that stop"
+    misses = "what moves and which way, order reversed; noise, blur, flicker and frames in disorder pass for motion"
+    requires = "nothing; flow=raft:FILE for a flow with weights"
     Settings = MotionSettings
 
     def prepare(self) -> None:
-        """Open the flow."""
         open_flow(self.settings.flow)
 
     def describe(self) -> dict[str, str]:
-        """The flow."""
         return open_flow(self.settings.flow).fingerprint()
 
     def measure(self, sample: Sample) -> Evidence:

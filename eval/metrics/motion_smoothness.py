@@ -29,17 +29,16 @@ class Metric(Dimension):
     """See the module's head."""
 
     name = "motion_smoothness"
-    sees = "jumps, frames in disorder, flutter of brightness, noise"
-    blind = (
+    detects = "jumps, frames in disorder, flutter of brightness, noise"
+    misses = (
         "order reversed, whether anything happens (a frozen clip would be perfect; it is named and left out), "
         "blur, whether an even motion is a natural one"
     )
-    wants = "nothing; for an interpolator with weights interpolator=torchscript:FILE or raft:FILE"
+    requires = "nothing; for an interpolator with weights interpolator=torchscript:FILE or raft:FILE"
     reference = "AMT-S"
     Settings = SmoothnessSettings
 
     def prepare(self) -> None:
-        """Open the interpolator."""
         open_interpolator(self.settings.interpolator)
 
     def describe(self) -> dict[str, str]:
@@ -48,11 +47,9 @@ class Metric(Dimension):
         return open_interpolator(self.settings.interpolator).fingerprint() | cut
 
     def backbone(self) -> str:
-        """The interpolator in plain words."""
         return open_interpolator(self.settings.interpolator).says
 
     def part(self, sample: Sample, start: int, stop: int) -> Part:
-        """One value."""
         frames = sample.frames
         if stop - start < 3:
             have = stop - start

@@ -29,8 +29,8 @@ class Metric(BaseMetric):
     level = "text"
     needs = ("choices", "answer", "reference")
     uses = ("blind_answer",)
-    sees = "which of the offered choices a reply picks"
-    blind = "whether the clip was needed at all (see the blind replies), and reasons given with the choice"
+    detects = "which of the offered choices a reply picks"
+    misses = "whether the clip was needed at all (see the blind replies), and reasons given with the choice"
     version = 2
 
     def measure(self, sample: Sample) -> Evidence:

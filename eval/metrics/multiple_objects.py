@@ -22,13 +22,14 @@ class Metric(SemanticDimension):
     """See the module's head."""
 
     name = "multiple_objects"
-    sees = "whether all things asked for are there together"
-    blind = "how they stand to each other, colours, what they do, order of frames"
-    wants = "nothing for the cartoon world; for other clips detector=hf:google/owlv2-base-patch16-ensemble or v2t:MODEL"
+    detects = "whether all things asked for are there together"
+    misses = "how they stand to each other, colours, what they do, order of frames"
+    requires = (
+        "nothing for the cartoon world; for other clips detector=hf:google/owlv2-base-patch16-ensemble or v2t:MODEL"
+    )
     version = 2
 
     def measure_piece(self, sample: Sample) -> Evidence:
-        """See `SemanticDimension.measure_piece`."""
         things = asked.things(sample)
         if self.judge is not None:
             bare = [replace(thing, color=None) for thing in things]

@@ -30,11 +30,10 @@ class Metric(BaseMetric):
 
     name = "obedience"
     needs = ("frames", "prompt")
-    sees = "who, what colour, how big, where, what it does, which way, how fast: of clips of the cartoon world"
-    blind = "everything outside the cartoon world; prompts of several figures or of several events"
+    detects = "who, what colour, how big, where, what it does, which way, how fast: of clips of the cartoon world"
+    misses = "everything outside the cartoon world; prompts of several figures or of several events"
 
     def describe(self) -> dict[str, str]:
-        """The referee."""
         return {"referee": f"version {VERSION}"}
 
     def measure(self, sample: Sample) -> Evidence:
@@ -54,7 +53,7 @@ class Metric(BaseMetric):
         verdict = compare(read, want)
         read_values = seen | ({"motion": motion_of(seen["motion"])} if "motion" in seen else {})
         rows = [
-            {"kind": one.kind, "wanted": one.value, "said": read_values.get(one.kind, "not read"),
+            {"kind": one.kind, "wanted": one.value, "answer": read_values.get(one.kind, "not read"),
              "right": read_values[one.kind] == one.value if one.kind in read_values else None}
             for one in listed
         ]  # fmt: skip
@@ -90,10 +89,10 @@ class Metric(BaseMetric):
 
 def _chance_verdicts(rows: Sequence[Measured]) -> list[Verdict]:
     """Verdicts of each clip under the prompts of the next few."""
-    reads, wants = [], []
+    reads, requested = [], []
     for row in rows:
         seen: dict[str, Any] = dict(row.evidence["seen"])
         place = seen.pop("place", None)
         reads.append(ReadBack(place=place, figures=(FigureRead(**seen),)))
-        wants.append(Asked(**row.evidence["asked"]))
-    return chance(reads, wants)
+        requested.append(Asked(**row.evidence["asked"]))
+    return chance(reads, requested)

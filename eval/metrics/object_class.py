@@ -20,13 +20,14 @@ class Metric(SemanticDimension):
     """See the module's head."""
 
     name = "object_class"
-    sees = "whether the kind of thing asked for is there"
-    blind = "its colour, what it does, what else is there, order of frames"
-    wants = "nothing for the cartoon world; for other clips detector=hf:google/owlv2-base-patch16-ensemble or v2t:MODEL"
+    detects = "whether the kind of thing asked for is there"
+    misses = "its colour, what it does, what else is there, order of frames"
+    requires = (
+        "nothing for the cartoon world; for other clips detector=hf:google/owlv2-base-patch16-ensemble or v2t:MODEL"
+    )
     version = 3
 
     def measure_piece(self, sample: Sample) -> Evidence:
-        """See `SemanticDimension.measure_piece`."""
         thing = asked.thing(sample)
         if self.judge is not None:
             bare = replace(thing, color=None)

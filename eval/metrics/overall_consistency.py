@@ -14,7 +14,7 @@ class Metric(TextDimension):
 
     name = "overall_consistency"
     value_range = (-1.0, 1.0)
-    sees = "how well 8 frames together fit the prompt"
-    blind = "order of frames and motion, with a model for single frames; what a long prompt says last"
-    wants = "a dual encoder: the starter's, clip:ID_OR_FOLDER or open_clip:MODEL/PRETRAINED"
+    detects = "how well 8 frames together fit the prompt"
+    misses = "order of frames and motion, with a model for single frames; what a long prompt says last"
+    requires = "a dual encoder: the starter's, clip:ID_OR_FOLDER or open_clip:MODEL/PRETRAINED"
     reference = "ViCLIP InternVid-10M-FLT"

@@ -21,8 +21,8 @@ class Metric(BaseMetric):
     name = "prompt_facts"
     level = "text"
     needs = ("prompt", "caption")
-    sees = "who, what colour, how many, where, what happens, which way, in what order: as the prompt asks for it"
-    blind = "prompts outside the cartoon world, and what the captioner does not see or makes up"
+    detects = "who, what colour, how many, where, what happens, which way, in what order: as the prompt asks for it"
+    misses = "prompts outside the cartoon world, and what the captioner does not see or makes up"
 
     def measure(self, sample: Sample) -> Evidence:
         """`value` (recall), `f1`, `made_up`, and `facts` as [kind, value, the caption's value].

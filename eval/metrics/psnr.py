@@ -20,11 +20,10 @@ class Metric(PairedMetric):
 
     name = "psnr"
     value_range = (0.0, MOST)
-    sees = "every difference of a pixel, by its square"
-    blind = "whether a difference can be seen: a shift by one pixel costs more than a blur"
+    detects = "every difference of a pixel, by its square"
+    misses = "whether a difference can be seen: a shift by one pixel costs more than a blur"
 
     def compare(self, clip: np.ndarray, reference: np.ndarray) -> float:
-        """See `PairedMetric.compare`."""
         total = sum(
             int(np.square(a.astype(np.int64) - b.astype(np.int64)).sum()) for a, b in zip(clip, reference, strict=True)
         )

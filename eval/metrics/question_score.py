@@ -64,14 +64,13 @@ class Metric(JudgedMetric):
     name = "question_score"
     needs = ("frames",)
     uses = ("prompt", "questions")
-    sees = "which facts of the prompt the clip shows, one by one"
-    blind = "what no question is about; whatever the judge does not see"
-    wants = "nothing for the cartoon world; for other clips judge=v2t:MODEL"
+    detects = "which facts of the prompt the clip shows, one by one"
+    misses = "what no question is about; whatever the judge does not see"
+    requires = "nothing for the cartoon world; for other clips judge=v2t:MODEL"
     version = 4
     Settings = Settings
 
     def describe(self) -> dict[str, str]:
-        """The judge and the wording."""
         return super().describe() | {"wording": self.wording}
 
     @property
@@ -121,7 +120,7 @@ class Metric(JudgedMetric):
         items = [each for row in rows for each in row.evidence["questions"]]
         counts = {"questions": len(items)}
         for code in _NO_ANSWER:
-            missing = sum(each["right"] is None and each["said"] == code.lower() for each in items)
+            missing = sum(each["right"] is None and each["answer"] == code.lower() for each in items)
             missing += sum(failure["code"] == code for failure in self._failures)
             counts |= {code.lower(): missing} if missing else {}
         if lost := sum(each["lost"] for each in items):
@@ -151,13 +150,13 @@ class Metric(JudgedMetric):
 
 
 def _question_item(answer: Answer, found: Evaluation, threshold: float) -> dict[str, Any]:
-    """The report item of one question; `said` is the likeliest answer, or why there is none, `told` the decision
+    """The report item of one question; `answer` is the likeliest one, or why there is none, `decision` that
     in words."""
     id = answer.question.id
     return {
         "id": id, "question": answer.question.question, "wanted": answer.question.answer,
-        "said": answer.text if answer.status == "answered" else answer.code.lower(),
-        "told": answer.summary(threshold), "chance": answer.chance, "spread": answer.spread, "lost": answer.lost,
+        "answer": answer.text if answer.status == "answered" else answer.code.lower(),
+        "decision": answer.summary(threshold), "chance": answer.chance, "spread": answer.spread, "lost": answer.lost,
         "right": found.right.get(id), "counts": found.counts.get(id),
     }  # fmt: skip
 

@@ -32,7 +32,7 @@ class Metric(clipscore.Metric):
     name = "refclipscore"
     needs = ("frames", "references")
     value_range = (-math.inf, math.inf)
-    sees = "how well single frames and the nearest reference fit the text"
+    detects = "how well single frames and the nearest reference fit the text"
     Settings = Settings
 
     def measure(self, sample: Sample) -> Evidence:
@@ -51,7 +51,6 @@ class Metric(clipscore.Metric):
         return {**evidence, "value": harmonic(score, near, self.settings), "clipscore": score, "reference": near}
 
     def summarise(self, rows: Sequence[Measured], references: Sequence[Measured]) -> Summary:
-        """See `BaseMetric.summarise`."""
         keys = ("value", "clipscore", "reference")
         return Summary(
             headline=self.name,

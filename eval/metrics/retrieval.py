@@ -31,11 +31,10 @@ class Metric(alignment.AlignmentMetric):
 
     name = "retrieval"
     level = "set"
-    sees = "whether what the frames show distinguishes the clips of a set by their texts"
-    blind = "order of frames and motion; harder in a larger set: compare only sets of one size"
+    detects = "whether what the frames show distinguishes the clips of a set by their texts"
+    misses = "order of frames and motion; harder in a larger set: compare only sets of one size"
 
     def measure(self, sample: Sample) -> Evidence:
-        """See `BaseMetric.measure`."""
         text, kind = self.text_and_kind(sample)
         extractor = self.extractor
         clip = unit(mean_features(unit(frame_features(sample, extractor)))).astype(np.float32)  # (D,)
@@ -43,7 +42,6 @@ class Metric(alignment.AlignmentMetric):
         return {"clip": clip, "words": words, "text": text, **self.about_text(text, kind)}
 
     def summarise(self, rows: Sequence[Measured], references: Sequence[Measured]) -> Summary:
-        """See `BaseMetric.summarise`."""
         headline = f"{WAYS[0]}_r1"
         texts = [str(row.evidence["text"]) for row in rows]
         if len(set(texts)) < 2:

@@ -21,7 +21,7 @@ class Metric(CaptionMetric):
     """ROUGE-L."""
 
     name = "rouge_l"
-    blind = "paraphrase and synonyms; what no reference says; words in another order count as missing"
+    misses = "paraphrase and synonyms; what no reference says; words in another order count as missing"
 
     def count(self, tokens: Tokens) -> Evidence:
         # A text without tokens counts as one empty word, as in pycocoevalcap: two empty texts agree.

@@ -22,16 +22,15 @@ class Metric(SemanticDimension):
     """See the module's head."""
 
     name = "scene"
-    sees = "the place"
-    blind = "who is there and what they do, order of frames"
-    wants = "nothing for the cartoon world; for other clips detector=v2t:MODEL"
+    detects = "the place"
+    misses = "who is there and what they do, order of frames"
+    requires = "nothing for the cartoon world; for other clips detector=v2t:MODEL"
     version = 2
     able = "captions"
     reference = "Tag2Text"
     judge_has_compat = True
 
     def measure_piece(self, sample: Sample) -> Evidence:
-        """See `SemanticDimension.measure_piece`."""
         place = asked.scene(sample)
         if self.judge is not None and self.compat:
             captions = self.judge.captions_of(sample, middle_indices(NUM_FRAMES, len(sample.frames)))

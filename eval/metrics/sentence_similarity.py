@@ -35,11 +35,11 @@ class Metric(BaseMetric):
     needs = ("caption",)
     uses = ("references", "prompt")
     value_range = (-1.0, 1.0)
-    sees = "what a caption is about, in any wording"
-    blind = (
+    detects = "what a caption is about, in any wording"
+    misses = (
         "much of who does what to whom, order, left and right, counts and negation: such sentences have similar vectors"
     )
-    wants = "a sentence encoder: model=FOLDER or a hub id such as sentence-transformers/all-MiniLM-L6-v2"
+    requires = "a sentence encoder: model=FOLDER or a hub id such as sentence-transformers/all-MiniLM-L6-v2"
     Settings = Settings
 
     @property
@@ -51,18 +51,18 @@ class Metric(BaseMetric):
         """
         model = self.settings.model
         if not model:
-            raise MissingDependencyError("sentence_similarity needs a sentence encoder", code="MODEL", hint=self.wants)
+            raise MissingDependencyError(
+                "sentence_similarity needs a sentence encoder", code="MODEL", hint=self.requires
+            )
         extractor = open_extractor(model if ":" in model or model.startswith("starter") else f"sentence:{model}")
         if not extractor.has_text:
-            raise MissingDependencyError(f"{extractor.name} reads no texts", code="MODEL", hint=self.wants)
+            raise MissingDependencyError(f"{extractor.name} reads no texts", code="MODEL", hint=self.requires)
         return extractor
 
     def prepare(self) -> None:
-        """See `BaseMetric.prepare`."""
         _ = self.extractor
 
     def describe(self) -> dict[str, str]:
-        """The encoder's fingerprint."""
         return self.extractor.fingerprint()
 
     def measure(self, sample: Sample) -> Evidence:
@@ -83,7 +83,6 @@ class Metric(BaseMetric):
         }
 
     def summarise(self, rows: Sequence[Measured], references: Sequence[Measured]) -> Summary:
-        """The mean over captions."""
         known, cut = self.extractor.fingerprint(), sum(row.evidence["truncated"] for row in rows)
         notes = [f"model {self.extractor.name}, weights {known['weights'][:12]}, {known['dtype']}"]
         if cut:

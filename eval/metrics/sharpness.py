@@ -25,8 +25,8 @@ class Metric(BaseMetric):
     name = "sharpness"
     needs = ("frames",)
     value_range = (0.0, inf)
-    sees = "blur, lost detail"
-    blind = "order and time (shuffled and reversed clips score the same to the bit), colour; noise passes for detail"
+    detects = "blur, lost detail"
+    misses = "order and time (shuffled and reversed clips score the same to the bit), colour; noise passes for detail"
 
     def measure(self, sample: Sample) -> Evidence:
         """Mean variance, and that of the least sharp frame."""
@@ -34,7 +34,6 @@ class Metric(BaseMetric):
         return {"value": fsum(values) / len(values), "least": min(values)}
 
     def summarise(self, rows: Sequence[Measured], references: Sequence[Measured]) -> Summary:
-        """The mean over clips."""
         items = [item | {"least": row.evidence["least"]} for item, row in zip(items_of(rows), rows, strict=True)]
         return Summary(headline=self.name, figures={self.name: self.mean(rows)}, items=items)
 

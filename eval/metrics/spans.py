@@ -85,8 +85,8 @@ class Metric(BaseMetric):
     level = "text"
     needs = ("spans", "reference_spans")
     uses = ("duration_s",)
-    sees = "when something begins and ends"
-    blind = "what happens; the distance of a span that does not overlap the true one"
+    detects = "when something begins and ends"
+    misses = "what happens; the distance of a span that does not overlap the true one"
     version = 2
     Settings = Settings
 
@@ -103,7 +103,7 @@ class Metric(BaseMetric):
         valid = [is_valid(span, duration_s) for span in named]
         ious = [[tiou(span, one) if good else 0.0 for one in true] for span, good in zip(named, valid, strict=True)]
         return {
-            "said": [[end if isfinite(end) else None for end in span] for span in named],
+            "predicted": [[end if isfinite(end) else None for end in span] for span in named],
             "true": [list(span) for span in true],
             "ious": ious,
             "num_invalid": valid.count(False),
@@ -120,12 +120,16 @@ class Metric(BaseMetric):
         figures["mAP"] = self.mean(made, "ap")
         figures["mAP IoU>=0.5"] = self.mean(made, "ap 0.5")
         figures["mAP IoU>=0.75"] = self.mean(made, "ap 0.75")
-        missing = sum(not row.evidence["said"] for row in rows)
+        missing = sum(not row.evidence["predicted"] for row in rows)
         return Summary(
             headline="mIoU",
             figures=figures,
             items=[
-                {"id": row.id, "value": one.evidence["iou"], **{key: row.evidence[key] for key in ("said", "true")}}
+                {
+                    "id": row.id,
+                    "value": one.evidence["iou"],
+                    **{key: row.evidence[key] for key in ("predicted", "true")},
+                }
                 for row, one in zip(rows, made, strict=True)
             ],
             counts={"missing": missing, "invalid": sum(row.evidence["num_invalid"] > 0 for row in rows)},

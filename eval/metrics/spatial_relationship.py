@@ -23,9 +23,11 @@ class Metric(SemanticDimension):
     """See the module's head."""
 
     name = "spatial_relationship"
-    sees = "left from right and above from below (fixed), two things next to each other (compat)"
-    blind = "what the things do, colours; behind and inside, unless a judge is asked; in compat a mirrored clip"
-    wants = "nothing for the cartoon world; for other clips detector=hf:google/owlv2-base-patch16-ensemble or v2t:MODEL"
+    detects = "left from right and above from below (fixed), two things next to each other (compat)"
+    misses = "what the things do, colours; behind and inside, unless a judge is asked; in compat a mirrored clip"
+    requires = (
+        "nothing for the cartoon world; for other clips detector=hf:google/owlv2-base-patch16-ensemble or v2t:MODEL"
+    )
     version = 2
 
     def measure_piece(self, sample: Sample) -> Evidence:

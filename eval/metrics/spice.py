@@ -32,9 +32,9 @@ class Metric(CaptionMetric):
     """SPICE."""
 
     name = "spice"
-    sees = "objects, attributes and relations that a caption and its references name"
-    blind = "grammar and fluency; what the parser does not see; order of events"
-    wants = f"a Java runtime, the package pycocoevalcap, and CoreNLP's models (385 MB): {_FETCH}"
+    detects = "objects, attributes and relations that a caption and its references name"
+    misses = "grammar and fluency; what the parser does not see; order of events"
+    requires = f"a Java runtime, the package pycocoevalcap, and CoreNLP's models (385 MB): {_FETCH}"
 
     def prepare(self) -> None:
         _program()

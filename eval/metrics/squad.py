@@ -46,8 +46,8 @@ class Metric(BaseMetric):
     name = "squad"
     level = "text"
     needs = ("answer", "answers")
-    sees = "the words of an answer, whatever their order, case, punctuation and articles"
-    blind = "paraphrase (it scores 0), order of words (F1), and a 'not' among many right words"
+    detects = "the words of an answer, whatever their order, case, punctuation and articles"
+    misses = "paraphrase (it scores 0), order of words (F1), and a 'not' among many right words"
 
     def measure(self, sample: Sample) -> Evidence:
         """EM and F1 of the answer; "vqa" is None for fewer than `MIN_PEOPLE` right answers.

@@ -20,9 +20,8 @@ class Metric(PairedMetric):
     name = "ssim"
     value_range = (-1.0, 1.0)
     least = SIDE
-    sees = "blur, blocks, noise and shifts, where they change edges and textures"
-    blind = "colour alone; motion, since each frame is compared by itself"
+    detects = "blur, blocks, noise and shifts, where they change edges and textures"
+    misses = "colour alone; motion, since each frame is compared by itself"
 
     def compare(self, clip: np.ndarray, reference: np.ndarray) -> float:
-        """See `PairedMetric.compare`."""
         return fmean([ssim(a, b) for a, b in zip(luma(clip), luma(reference), strict=True)])

@@ -23,8 +23,8 @@ class Metric(Dimension):
 
     name = "ssim_consistency"
     value_range = (-1.0, 1.0)
-    sees = "frames that do not fit together: disorder, cuts, noise, flutter"
-    blind = (
+    detects = "frames that do not fit together: disorder, cuts, noise, flutter"
+    misses = (
         "order reversed (the same to the bit), colour, whether anything happens (a frozen clip would be perfect; it is "
         "named and left out), blur; fast motion costs as much as a fault"
     )

@@ -9,7 +9,7 @@ figure `mean_of_clips`.
 
 from __future__ import annotations
 
-from v2t_eval.vbench.two_scales import Consistency, ConsistencySettings
+from v2t_eval.vbench.consistency import Consistency, ConsistencySettings
 
 __all__ = ["ConsistencySettings", "Metric"]
 
@@ -18,12 +18,12 @@ class Metric(Consistency):
     """See the module's head."""
 
     name = "subject_consistency"
-    sees = "a subject that changes its appearance, cuts, frames in disorder, noise"
-    blind = (
+    detects = "a subject that changes its appearance, cuts, frames in disorder, noise"
+    misses = (
         "whether anything happens (a frozen clip would be perfect; it is named and left out), blur, "
         "the direction of time where frames change evenly"
     )
-    wants = "nothing with the starter; for the reference's backbone model=dino:facebook/dino-vitb16"
+    requires = "nothing with the starter; for the reference's backbone model=dino:facebook/dino-vitb16"
     reference = "DINO ViT-B/16"
     usual_model = "starter-tower"
     own_models = ("dino:facebook/dino-vitb16",)

@@ -38,25 +38,22 @@ class Metric(Dimension):
     """See the module's head."""
 
     name = "temporal_flickering"
-    sees = "flicker, flutter of brightness, noise, frames in disorder"
-    blind = (
+    detects = "flicker, flutter of brightness, noise, frames in disorder"
+    misses = (
         "order reversed, left and right exchanged (the same to the bit), whether anything happens (a frozen clip would "
         "be perfect; it is named and left out), blur; takes motion for flicker unless static_filter is on"
     )
-    wants = "nothing; for the reference's static filter flow=raft:FILE"
+    requires = "nothing; for the reference's static filter flow=raft:FILE"
     Settings = FlickerSettings
 
     def prepare(self) -> None:
-        """Open the filter's flow."""
         if self.settings.static_filter:
             open_flow(self.settings.flow)
 
     def describe(self) -> dict[str, str]:
-        """The filter's flow."""
         return open_flow(self.settings.flow).fingerprint() if self.settings.static_filter else {}
 
     def part(self, sample: Sample, start: int, stop: int) -> Part:
-        """One value."""
         frames = sample.frames
         times = frames.times_s[start:stop]
         pairs = [(start + a, start + b) for a, b in pairs_apart(times, self.pair_fps())]

@@ -25,11 +25,10 @@ class Metric(PairedMetric):
     name = "vif"
     value_range = (0.0, float("inf"))
     least = LEAST
-    sees = "blur, noise and compression, in the order in which people mind them"
-    blind = "colour; motion, since each frame is compared by itself; raised contrast counts as a gain"
+    detects = "blur, noise and compression, in the order in which people mind them"
+    misses = "colour; motion, since each frame is compared by itself; raised contrast counts as a gain"
 
     def compare(self, clip: np.ndarray, reference: np.ndarray) -> float:
-        """See `PairedMetric.compare`."""
         return fmean([vif(a, b) for a, b in zip(luma(clip), luma(reference), strict=True)])
 
 

@@ -55,9 +55,9 @@ class Metric(JudgedMetric):
 
     name = "vqascore"
     needs = ("frames", "prompt")
-    sees = "whether the clip shows what the prompt says, as far as the model understands both"
-    blind = "whatever the model does not see; models say yes too readily, so compare with mismatched prompts"
-    wants = "nothing for the cartoon world; for other clips judge=v2t:MODEL"
+    detects = "whether the clip shows what the prompt says, as far as the model understands both"
+    misses = "whatever the model does not see; models say yes too readily, so compare with mismatched prompts"
+    requires = "nothing for the cartoon world; for other clips judge=v2t:MODEL"
     version = 4
     Settings = Settings
 
@@ -91,7 +91,6 @@ class Metric(JudgedMetric):
         return ("world" if self.settings.judge == "v2t" else "figure") if asked == "auto" else str(asked)
 
     def describe(self) -> dict[str, str]:
-        """The judge and the wording."""
         stated = repr(FIGURE) if self.wording == "figure" else "geometric mean over the prompt's questions"
         return super().describe() | {"wording": stated}
 
@@ -123,7 +122,6 @@ class Metric(JudgedMetric):
         }
 
     def summarise(self, rows: Sequence[Measured], references: Sequence[Measured]) -> Summary:
-        """The mean over clips."""
         about = self.describe()
         notes = [f"judge {about['judge']}, {about['answers']}; wording: {about['wording']}"]
         left_out = sum(row.evidence.get("unaudited", 0) for row in rows)

@@ -162,7 +162,7 @@ def _notes(found: Sequence[Row]) -> list[str]:
     lines = []
     for row in found:
         lines += [f"{row.name}: {note}" for note in row.result.notes]
-        lines += [f"{row.name} cannot see: {row.blind}"] if row.blind else []
+        lines += [f"{row.name} misses: {row.misses}"] if row.misses else []
     return lines
 
 
@@ -171,7 +171,13 @@ def _definitions(found: Sequence[Row]) -> Table:
         return ", ".join(f"{name} {value}" for name, value in pairs.items())
 
     lines = [
-        (row.name, row.level, row.sees, pairs_text(dict(row.result.counts)), pairs_text(dict(row.result.fingerprint)))
+        (
+            row.name,
+            row.level,
+            row.detects,
+            pairs_text(dict(row.result.counts)),
+            pairs_text(dict(row.result.fingerprint)),
+        )
         for row in found
     ]
     return Table(columns=("Metric", "Level", "Moved by", "Counts", "Fingerprint"), rows=tuple(lines))
@@ -221,8 +227,8 @@ def _evidence(scores: Scores, shown: Mapping[str, Scored]) -> dict[str, list[str
 def _as_text(value: Any) -> str:
     """Evidence in words: no brackets of JSON, nothing for what is empty or false."""
     if isinstance(value, Mapping):
-        if "question" in value and "told" in value:  # an answer of the judge
-            return f"{value['question']} {value['told']}, wanted {value.get('wanted', '–')}"
+        if "question" in value and "decision" in value:  # an answer of the judge
+            return f"{value['question']} {value['decision']}, wanted {value.get('wanted', '–')}"
         return ", ".join(filter(None, (_pair(key, one) for key, one in value.items())))
     if isinstance(value, list | tuple):
         return "; ".join(map(_as_text, value))

@@ -25,15 +25,15 @@ class Row:
     """One metric as a report shows it.
 
     `figure` is the headline, None when nothing could be scored; `values` are those of single clips by id, empty for a
-    score of the whole set; `sees`, `blind` and `level` come from the metric's class where it is available.
+    score of the whole set; `detects`, `misses` and `level` come from the metric's class where it is available.
     """
 
     result: MetricResult
     figure: Figure | None
     values: dict[str, float]
     level: str = ""
-    sees: str = ""
-    blind: str = ""
+    detects: str = ""
+    misses: str = ""
 
     @property
     def name(self) -> str:
@@ -179,7 +179,7 @@ def _row(result: MetricResult) -> Row:
         value = item.get("value")
         if isinstance(value, int | float) and math.isfinite(value):
             values[item["id"]] = float(value)
-    about = {name: str(getattr(metric, name, "") or "") for name in ("level", "sees", "blind")}
+    about = {name: str(getattr(metric, name, "") or "") for name in ("level", "detects", "misses")}
     return Row(result=result, figure=result.figures.get(result.headline), values=values, **about)
 
 

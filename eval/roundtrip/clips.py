@@ -8,6 +8,7 @@ clips. Clips that exist are not made again.
 from __future__ import annotations
 
 import random
+import tempfile
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,7 +24,7 @@ from t2v.generate.run import run as generate
 from t2v.generate.settings import GenerateConfig
 from v2t_eval.inputs import read_inputs
 from v2t_eval.judge.prompt import of_world
-from v2t_eval.roundtrip import leaks
+from v2t_eval.roundtrip import leakage
 from v2t_eval.roundtrip.settings import RoundtripConfig
 from v2t_eval.roundtrip.trip import Side, Trip
 from v2t_eval.sample import Sample
@@ -98,7 +99,7 @@ def rendered(
     for row in rows:
         if of_world(row["prompt"]) is not None and row["prompt"] not in wanted:
             wanted[row["prompt"]] = {
-                "id": leaks.neutral_name(row["prompt"]),
+                "id": leakage.neutral_name(row["prompt"]),
                 "prompt": row["prompt"],
                 "seed": int(row.get("seed") or 0) + _OTHER_DRAWING,
             }
@@ -136,11 +137,15 @@ def references(side: Side, config: RoundtripConfig, out: Path) -> Side:
 def _generated(
     name: str, rows: Sequence[Row], settings: GenerateConfig, prompts: Path, folder: Path, show_progress: bool
 ) -> Side:
-    write_atomic(prompts, b"".join(dump_line(row) for row in rows))
-    summary = generate([], [str(prompts)], folder, settings, show_progress=show_progress)
+    lines = b"".join(dump_line(row) for row in rows)
+    with tempfile.TemporaryDirectory() as temporary:
+        file = Path(temporary) / PROMPTS
+        file.write_bytes(lines)
+        summary = generate([], [str(file)], folder, settings, show_progress=show_progress)
+        ids = [clip.id for clip in plan([], [str(file)], settings)]
+    write_atomic(prompts, lines)  # once the generator took them: a refused run leaves nothing
     if summary.interrupted:
         raise KeyboardInterrupt
-    ids = [clip.id for clip in plan([], [str(prompts)], settings)]
     samples = {sample.id: sample for sample in rows_of(folder)}
     side = Side(name=name, trips=[as_trip(samples[id]) for id in ids if id in samples])
     side.about = _about([dict(samples[id].row) for id in ids if id in samples])
@@ -184,11 +189,11 @@ def _linked(name: str, samples: Sequence[Sample], folder: Path) -> Side:
         source = trip.path
         if source is None:
             continue
-        if leaks.reveals(source.stem, trip.prompt):
+        if leakage.reveals(source.stem, trip.prompt):
             revealing.append(source.name)
-        target = folder / "clips" / f"{leaks.neutral_name(sample.id)}{source.suffix.lower()}"
+        target = folder / "clips" / f"{leakage.neutral_name(sample.id)}{source.suffix.lower()}"
         try:
-            tagged += leaks.bring(source, target)
+            tagged += leakage.bring(source, target)
             trip.path, trip.name = target, target.stem
         except (OSError, ValueError, IndexError) as error:
             trip.path, trip.error = None, {"code": "UNREADABLE", "message": f"{source.name}: {error}", "hint": ""}

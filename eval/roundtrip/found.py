@@ -65,7 +65,7 @@ class RoundtripResult:
         families, skipped: scores, and those that could not be computed, with reasons.
         cells: by who answered from the clip, side and kind of fact.
         clips: of the generator, worst first.
-        guards: measures against leaks, and whether weights are shared.
+        guards: measures against leakage, and whether weights are shared.
         notes: caveats as sentences.
         command: to repeat it. environment: as in `v2t_eval.scores.Scores`.
     """

@@ -20,7 +20,7 @@ from v2t.backends import VideoLM
 from v2t_eval.judge.judge import Judge, open_judge
 from v2t_eval.models import on_device
 from v2t_eval.report import markdown, page
-from v2t_eval.roundtrip import clips, figures, kinship, leaks, report
+from v2t_eval.roundtrip import clips, figures, leakage, report, shared_weights
 from v2t_eval.roundtrip.calibration import others
 from v2t_eval.roundtrip.captions import add_captions
 from v2t_eval.roundtrip.found import RoundtripResult
@@ -136,10 +136,10 @@ def _judge(config: RoundtripConfig, side: Side, judge: Judge | None) -> Judge | 
 def _guards(config: RoundtripConfig, side: Side, judge: Judge | None) -> list[str]:
     lines = ["Captioner and judge got files under neutral names, without prompts, ids or tags."]
     if config.clips is None:
-        tagged = [trip.name for trip in side.trips if trip.path is not None and leaks.texts_of(trip.path)]
+        tagged = [trip.name for trip in side.trips if trip.path is not None and leakage.texts_of(trip.path)]
         lines.append(f"{len(tagged)} of the generated files have text in their container's tags.")
     name = None if judge is None else config.judge.partition(":")[2] or "starter"
-    return [*lines, *kinship.warnings_for(config.captioner, name, side.about)]
+    return [*lines, *shared_weights.warnings_for(config.captioner, name, side.about)]
 
 
 def _write(result: RoundtripResult, out: Path) -> None:

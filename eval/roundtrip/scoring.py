@@ -153,7 +153,7 @@ class PairScores:
         rows = self.item(metric, trip.prompt, trip).get("questions")
         if rows is None:
             return [(None, self.codes.get(metric, {}).get((trip.prompt, id(trip)), "not asked"))] * num
-        return [(row["right"], row.get("told", row["said"])) for row in rows]
+        return [(row["right"], row.get("decision", row["answer"])) for row in rows]
 
 
 def pair_scores(

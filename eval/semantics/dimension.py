@@ -90,7 +90,6 @@ class SemanticDimension(BaseMetric):
         return bool(self.settings.detector.partition(":")[0] == "v2t")
 
     def prepare(self) -> None:
-        """See `BaseMetric.prepare`."""
         if self.judge is None and self.detector is None:
             if self.is_judged:
                 judge = open_judge(self.settings.detector, device=models.chosen_device())
@@ -229,7 +228,6 @@ class JudgedMetric(BaseMetric):
         self._source: Source | None = None
 
     def prepare(self) -> None:
-        """See `BaseMetric.prepare`."""
         self.ready()
         _ = self.source
 

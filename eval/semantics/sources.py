@@ -74,7 +74,6 @@ class Grammar:
         return QuestionSet(questions=tuple(questions), left=nothing_asked(prompt), share_asked=share_asked(prompt))
 
     def fingerprint(self) -> dict[str, str]:
-        """See `Source.fingerprint`."""
         return {"questions": GRAMMAR}
 
 
@@ -85,12 +84,10 @@ class Model:
         self._questioner = Questioner(open_writer(name), cache=EvidenceCache(cache_folder()).__enter__())
 
     def questions_of(self, prompt: str, *, closed: bool = False) -> QuestionSet:
-        """See `Source.questions_of`."""
         questions, dropped = self._questioner.questions_of(prompt)
         return QuestionSet(questions=tuple(questions), dropped=tuple(dropped))
 
     def fingerprint(self) -> dict[str, str]:
-        """See `Source.fingerprint`."""
         return self._questioner.fingerprint()
 
 
@@ -126,7 +123,6 @@ class QuestionFile:
         return QuestionSet(questions=self._of[prompt])
 
     def fingerprint(self) -> dict[str, str]:
-        """See `Source.fingerprint`."""
         return {"questions": f"file {self._key}"}
 
 

@@ -83,11 +83,9 @@ class TextDimension(BaseMetric):
         return extractor
 
     def prepare(self) -> None:
-        """See `BaseMetric.prepare`."""
         _ = self.extractor
 
     def describe(self) -> dict[str, str]:
-        """The model's fingerprint."""
         return self.extractor.fingerprint()
 
     def text_of(self, sample: Sample) -> str:
@@ -127,7 +125,6 @@ class TextDimension(BaseMetric):
         }
 
     def summarise(self, rows: Sequence[Measured], references: Sequence[Measured]) -> Summary:
-        """The mean over clips."""
         return Summary(
             headline=self.name,
             figures={self.name: self.mean(rows)},

@@ -37,7 +37,7 @@ class Answers(question_score.Metric):
             asked = found.question
             rows.append({
                 "id": asked.id, "question": asked.question, "wanted": asked.answer, "parents": list(asked.parents),
-                "right": found.right, "said": found.text, "chance": _chance_of(found.text, found.chances),
+                "right": found.right, "answer": found.text, "chance": _chance_of(found.text, found.chances),
                 "status": found.status, "message": found.message,
             })  # fmt: skip
         return {"answers": rows, "judge": judge.fingerprint()["judge"], "outside": judge.is_outside(sample)}

@@ -48,7 +48,7 @@ class Verdict:
     Attributes:
         path: of the clip, as it was given.
         prompt: what it should show.
-        answers: one row a question: question, wanted, said (the answer), chance (of that answer), right (None without).
+        answers: one row a question: question, wanted, answer, chance (of that answer), right (None without).
         bounds: metrics with their bounds.
         reasons: why it does not pass.
         outside: why the judge's answers do not count here, "" where they do.
@@ -116,9 +116,9 @@ def _against(row: Row) -> str:
     if row["status"] != "answered":
         return f"asked for: {row['wanted']}; no answer ({row['status']}: {row['message']})"
     chance = "" if row["chance"] is None else f" (chance {_share(row['chance'])})"
-    if row["said"] == row["wanted"]:  # the likeliest of many answers, below the threshold
+    if row["answer"] == row["wanted"]:  # the likeliest of many answers, below the threshold
         return f"asked for: {row['wanted']}; the judge is not sure of it{chance}"
-    return f"asked for: {row['wanted']}; seen: {row['said']}{chance}"
+    return f"asked for: {row['wanted']}; seen: {row['answer']}{chance}"
 
 
 def _share(chance: float) -> str:

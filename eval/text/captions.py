@@ -48,7 +48,7 @@ class CaptionMetric(BaseMetric):
 
     level = "text"
     needs = ("caption", "references")
-    sees = "words and their order, as a caption shares them with its references"
+    detects = "words and their order, as a caption shares them with its references"
 
     @abstractmethod
     def count(self, tokens: Tokens) -> Evidence:

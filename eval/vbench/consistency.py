@@ -1,18 +1,74 @@
-"""VBench's consistency: similarity of the frames of a clip to the one before and to the first.
+"""Subject and background consistency: similarity of the frames of a clip to the one before and to the first.
 
-In: a feature vector for each frame, and the pairs to compare. Out: the sum of the terms and their number. A term is
-half of max(0, cos(earlier, later)) plus half of max(0, cos(first, later)).
+In: frames and a frozen model for them. Out: `Consistency`, the metric both dimensions are. A term is half of
+max(0, cos(earlier, later)) plus half of max(0, cos(first, later)) of a pair of frames.
 Letters: T frames, D width of the features, P pairs.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from math import fsum
+from typing import ClassVar
 
 import numpy as np
 
 from cineloop.errors import ItemError
+from v2t_eval.features import frame_features
+from v2t_eval.sample import Sample
+from v2t_eval.vbench.backbone import describe_backbone, open_backbone
+from v2t_eval.vbench.dimension import Dimension, DimensionSettings, Part
+from v2t_eval.vbench.picks import pairs_apart
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConsistencySettings(DimensionSettings):
+    """Attributes in addition to those of every dimension:
+
+    model: a frame extractor, see `v2t_eval.features`; "" for the dimension's usual one.
+    """
+
+    model: str = ""
+
+
+class Consistency(Dimension):
+    """See the module's head.
+
+    Class attributes: `usual_model`, the extractor for model="", and `own_models`, those that are the reference's.
+    """
+
+    pooled = "frames"
+    reduction = "mean_of_clips"
+    Settings = ConsistencySettings
+    usual_model: ClassVar[str] = ""
+    own_models: ClassVar[tuple[str, ...]] = ()
+
+    def backbone(self) -> str:
+        return self.settings.model or self.usual_model
+
+    def is_reference(self) -> bool:
+        return self.backbone() in self.own_models
+
+    def prepare(self) -> None:
+        self._extractor = open_backbone(self.backbone(), compat=self.compat)
+
+    def describe(self) -> dict[str, str]:
+        self.ready()
+        return describe_backbone(self._extractor)
+
+    def ready(self) -> None:
+        if not hasattr(self, "_extractor"):
+            self.prepare()
+
+    def part(self, sample: Sample, start: int, stop: int) -> Part:
+        """One term for each pair of frames."""
+        self.ready()
+        features = frame_features(sample, self._extractor)[start:stop]  # (T, D)
+        times = sample.frames.times_s[start:stop]
+        pairs = pairs_apart(times, self.pair_fps())
+        total, count = consistency(features, pairs)
+        return Part(sum=total, count=count, more={"apart_s": float(times[pairs[0][1]] - times[pairs[0][0]])})
 
 
 def consistency(features: np.ndarray, pairs: Sequence[tuple[int, int]] | None = None) -> tuple[float, int]:

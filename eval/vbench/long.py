@@ -1,19 +1,15 @@
-"""VBench-Long: a long clip is cut into scenes and pieces, each scored as a short clip; consistency also across pieces.
+"""VBench-Long: a long clip is cut into scenes and pieces, each scored as a short clip.
 
-In: frames of a clip. Out: the positions of its pieces, and the fusion of consistency within pieces with consistency
-between them. Scenes end where PySceneDetect's content detector (threshold 27) sees a cut; pieces are 2 s (10 s for
-human_action, temporal_style and overall_consistency) and the last one of a scene reaches back to be as long as the
-others. Meant for clips of 5 s and more. Letters: T frames.
+In: frames of a clip. Out: the positions of its pieces. Scenes end where PySceneDetect's content detector (threshold 27)
+sees a cut; pieces are 2 s (10 s for human_action, temporal_style and overall_consistency) and the last one of a scene
+reaches back to be as long as the others. Meant for clips of 5 s and more. Letters: T frames.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 
-from cineloop.config import read_yaml
-from cineloop.errors import MissingDependencyError, UsageError
+from cineloop.errors import MissingDependencyError
 from cineloop.video.frames import Frames
 from v2t_eval.sample import Sample
 
@@ -78,40 +74,3 @@ def sample_pieces(sample: Sample, piece_s: float, *, compat: bool) -> list[tuple
         return pieces(len(frames), max(1, round(piece)), scene_cuts(frames))
 
     return sample.shared(("pieces", piece_s, compat), make)
-
-
-def read_mapping(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
-    """A quantile table from consistency between pieces to consistency within them: YAML of `score: mapped`, such as
-    `subject_mapping_table.yaml` of VBench-Long. Returns two rising float arrays.
-
-    Raises:
-        UsageError: the file cannot be read or is not such a table.
-    """
-    table = read_yaml(Path(path))
-    try:
-        pairs = sorted((float(score), float(mapped)) for score, mapped in table.items())
-    except (TypeError, ValueError) as error:
-        raise UsageError(f"{path} must hold lines `score: mapped`, numbers both") from error
-    if len(pairs) < 2:
-        raise UsageError(f"{path} must hold at least two lines `score: mapped`")
-    scores, mapped = (np.array(column) for column in zip(*pairs, strict=True))
-    if (np.diff(mapped) < 0).any():
-        raise UsageError(f"{path}: the mapped scores must not fall")
-    return scores, mapped
-
-
-def fuse(
-    within: float, between: float | None, weights: tuple[float, float], table: tuple[np.ndarray, np.ndarray] | None
-) -> float:
-    """w_in * within + w_between * map(between), linear between the lines of `table`.
-
-    `within` alone where there is nothing between pieces (None), or its mapped value is exactly 0, as the reference has
-    it, and where the second weight is 0.
-    """
-    weight_within, weight_between = weights
-    if weight_between == 0:
-        return weight_within * within
-    if between is None or table is None:
-        return within
-    mapped = float(np.interp(between, *table))
-    return within if mapped == 0 else weight_within * within + weight_between * mapped

@@ -51,7 +51,6 @@ SEMANTIC: dict[str, Scale] = {
     "overall_consistency": Scale(0.0, 0.364, 1.0),
 }
 ALIKE = ("temporal_style", "overall_consistency")
-_ONCE = f"{' and '.join(ALIKE)} were measured on the same clips and prompts: one number, counted once"
 QUALITY_SHARE, SEMANTIC_SHARE = 0.8, 0.2  # 4 : 1
 
 

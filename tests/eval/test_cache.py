@@ -144,3 +144,10 @@ def test_no_folder_can_be_made_there(tmp_path: Path) -> None:
     with EvidenceCache(tmp_path / "file" / "cache") as cache:
         cache.keep({"a": {"value": 1}})
         assert cache.trouble and cache.find(["a"]) == {}
+
+
+def test_evidence_is_found_before_it_is_on_disk(tmp_path: Path) -> None:
+    with EvidenceCache(tmp_path) as cache:
+        cache.save()  # the next save is due later
+        cache.keep({"a": {"x": 1}})
+        assert cache.find(["a", "b"]) == {"a": {"x": 1}}

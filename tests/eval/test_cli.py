@@ -38,7 +38,7 @@ def command(monkeypatch):
     """`v2t-eval` with the planted metrics beside those there are."""
     from v2t_eval import suite
 
-    kinds = {kind.name: kind for kind in vars(planted).values() if isinstance(kind, type) and hasattr(kind, "blind")}
+    kinds = {kind.name: kind for kind in vars(planted).values() if isinstance(kind, type) and hasattr(kind, "misses")}
     load = suite.load_metric
     monkeypatch.setattr(suite, "load_metric", lambda name: kinds.get(name) or load(name))
     return main
@@ -124,6 +124,8 @@ def test_ctrl_c_finishes_what_is_in_hand(command, clips, tmp_path, capsys, decod
         ["score", "clips", "--metrics", "bright", "--device", "cuda:99"],
         ["audit", "empty"],
         ["audit", "--judge", "nobody"],
+        ["roundtrip", "a red ball", "--generator", "nothing"],
+        ["roundtrip", "a red ball", "--model", "nothing"],
     ],
     ids=" ".join,
 )
@@ -182,10 +184,10 @@ def test_the_list_of_metrics(capsys) -> None:
     assert "frames" in line and "higher" in line and "v2t-eval list NAME" in shown[-1]
     assert main(["list", "temporal_flickering"]) == 0
     shown = capsys.readouterr().out
-    assert "cannot see" in shown and "runs here   yes" in shown and "mode=fixed" in shown
+    assert "misses" in shown and "runs here   yes" in shown and "mode=fixed" in shown
     assert main(["list", "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)
-    assert all(row["sees"] and row["blind"] and row["level"] in ("text", "clip", "set") for row in rows)
+    assert all(row["detects"] and row["misses"] and row["level"] in ("text", "clip", "set") for row in rows)
     assert main(["list", "fvd", "--json"]) == 0
     fvd = json.loads(capsys.readouterr().out)
     assert fvd["runs"] is False and fvd["why_not"]

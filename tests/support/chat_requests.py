@@ -35,7 +35,7 @@ def gateway_with(captioner) -> Iterator:
     """The gateway's application over a captioner that is loaded; `app.state.engine` is the engine."""
     config = ServeConfig(engine="local", name=NAME)
     served = replace(read(config), frame_size=None)
-    engine, media = LocalEngine(captioner, notify=print), Media(config, served)
+    engine, media = LocalEngine(captioner), Media(config, served)
 
     async def start() -> None:
         await engine.start()

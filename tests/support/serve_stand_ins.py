@@ -123,10 +123,10 @@ class Endless(httpx.AsyncByteStream):
 class Media:
     """Media with true uploads, whose frames show how long the URL is."""
 
-    def __init__(self, folder=None, config: ServeConfig | None = None) -> None:
+    def __init__(self, config: ServeConfig | None = None) -> None:
         config = config or ServeConfig()
         self.memory = MemoryBudget(config.limits.memory_mb << 20, num_owners=max(1, len(config.keys())))
-        self.uploads = UploadStore(folder, file_bytes=1 << 20, total_bytes=8 << 20, owner_bytes=4 << 20, ttl_s=60.0)
+        self.uploads = UploadStore(file_bytes=1 << 20, total_bytes=8 << 20, owner_bytes=4 << 20, ttl_s=60.0)
         self.asked: list[tuple[str, str]] = []
         self.held: asyncio.Event | None = None
 

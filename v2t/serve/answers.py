@@ -112,7 +112,8 @@ class Answers:
     @asynccontextmanager
     async def _replies(self, chat: ChatRequest, owner: str, lease: MemoryLease) -> AsyncIterator[tuple[Replies, Seen]]:
         """The engine's replies to a request, and the report on its videos. Raises Fault."""
-        self._check_engine()
+        if self._engine.state not in ("ready", "failing"):
+            raise down(f"it is {self._engine.state}")
         async with self._queue.slot(owner):
             frames: dict[VideoRef, Frames] = {}
             left = self._limits.frames
@@ -123,15 +124,11 @@ class Answers:
                 self._metrics.frames.inc(len(frames[video]))
             request = EngineRequest(
                 id=REQUEST_ID.get(),
-                model=chat.model,
+                chat=chat,
                 conversation=tuple(
                     Message(role=each.role, text=each.text, videos=tuple(frames[video] for video in each.videos))
                     for each in chat.messages
                 ),
-                max_tokens=chat.max_tokens,
-                sampling=chat.sampling,
-                stops=chat.stops,
-                stream=chat.stream,
                 cache_salt=owner if self._isolates_caches else None,
                 lease=lease,
             )
@@ -139,17 +136,12 @@ class Answers:
                 text = " | ".join(f"{each.role}: {each.text}" for each in chat.messages)
                 logger.info("%s prompt: %s", request.id, printable(text, 4000))
             seen = [self.describe(frames[video]) for video in chat.videos]
-            self._check_engine()
             limit_s = self._limits.answer_s
             try:
                 async with asyncio.timeout(limit_s), aclosing(self._engine.generate(request)) as replies:
                     yield replies, {"cineloop": {"videos": seen}} if seen else {}
             except TimeoutError:
                 raise Fault(504, "ANSWER_TIMEOUT", f"the answer took longer than {limit_s:.0f} s") from None
-
-    def _check_engine(self) -> None:
-        if self._engine.state not in ("ready", "failing"):
-            raise down(f"it is {self._engine.state}")
 
     def describe(self, frames: Frames) -> dict[str, Any]:
         """The report on a video's frames for the response; times count from the beginning of the file."""

@@ -63,7 +63,6 @@ class Gateway:
     """State shared by the routes, one for the life of the server.
 
     Attributes:
-        is_draining: new work is refused.
         created: when it began, seconds since 1970.
     """
 
@@ -72,7 +71,6 @@ class Gateway:
     engine: Engine
     media: Media
     created: int = 0
-    is_draining: bool = False
     metrics: Metrics = field(default_factory=Metrics)
 
     def __post_init__(self) -> None:
@@ -131,7 +129,6 @@ def create_app(config: ServeConfig, served: Served, engine: Engine, media: Media
         open_routes=_OPEN_ROUTES,
         unlimited=("/metrics",),
         observe=gateway.metrics.observe,
-        is_draining=lambda: gateway.is_draining,
     )
     return app
 
@@ -147,8 +144,8 @@ def route_of(path: str) -> str:
 async def health(request: Request) -> Response:
     """GET /health: whether requests are answered now."""
     gateway: Gateway = request.app.state.gateway
-    is_ready = gateway.engine.state == "ready" and not gateway.is_draining
-    status = "ok" if is_ready else "draining" if gateway.is_draining else "unavailable"
+    is_ready = gateway.engine.state == "ready"
+    status = "ok" if is_ready else "unavailable"
     return JSONResponse({"status": status, "engine": gateway.engine.state}, 200 if is_ready else 503)
 
 

@@ -112,7 +112,7 @@ def read(body: Any, served: Served, limits: ServeLimits) -> ChatRequest:
     options = _known(given.get("stream_options", {}), {"include_usage"}, "stream_options")
     if "stream_options" in given and not stream:
         raise _wrong("stream_options", "expected only with stream: true")
-    if given.get("n", 1) != 1 or isinstance(given.get("n"), bool):
+    if given.get("n", 1) != 1 or given.get("n") is True:
         raise _wrong("n", "expected 1: a request gets one answer", given["n"])
     return ChatRequest(
         model=model_of(given.get("model"), served),
@@ -232,7 +232,7 @@ def _text(text: Any, where: str) -> str:
 def _max_tokens(given: Mapping[str, Any], limits: ServeLimits) -> int:
     values = {name: given[name] for name in ("max_tokens", "max_completion_tokens") if name in given}
     for name, value in values.items():
-        if not _is_int(value) or not 1 <= value <= limits.max_tokens:
+        if type(value) is not int or not 1 <= value <= limits.max_tokens:
             raise _wrong(name, f"expected an integer from 1 to {limits.max_tokens}", value)
     if len(set(values.values())) > 1:
         raise _wrong("max_tokens", "differs from max_completion_tokens")
@@ -245,13 +245,12 @@ def _sampling(given: Mapping[str, Any]) -> dict[str, Any]:
         if name not in given:
             continue
         value = given[name]
-        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        if not is_number or not least <= value <= most or (value == least and not with_least):
+        if type(value) not in (int, float) or not least <= value <= most or (value == least and not with_least):
             edge = "from" if with_least else "above"
             raise _wrong(name, f"expected a number {edge} {least:g} to {most:g}", value)
         found[name] = float(value)
     if "seed" in given:
-        if not _is_int(given["seed"]) or not -_INT64 <= given["seed"] < _INT64:
+        if type(given["seed"]) is not int or not -_INT64 <= given["seed"] < _INT64:
             raise _wrong("seed", "expected an integer of 64 bits", given["seed"])
         found["seed"] = given["seed"]
     return found
@@ -265,10 +264,6 @@ def _stops(given: Any) -> tuple[str, ...]:
         if not _text(stop, f"stop[{i}]") or len(stop) > _STOP_CHARS:
             raise _wrong(f"stop[{i}]", f"expected 1 to {_STOP_CHARS} characters")
     return tuple(stops)
-
-
-def _is_int(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _bool(given: Mapping[str, Any], name: str, where: str = "") -> bool:
@@ -316,10 +311,8 @@ def _shown(value: Any) -> str:
         return f"{'an object' if isinstance(value, dict) else 'a list'} of {len(value)}"
     if value is None or isinstance(value, bool):
         return {None: "nothing", True: "true", False: "false"}[value]
-    text = value if isinstance(value, str) else f"{value:.6g}" if isinstance(value, float) else _digits(value)
+    if isinstance(value, int):
+        return str(value) if abs(value) < _INT64 * 4 else "a very long number"
+    text = value if isinstance(value, str) else f"{value:.6g}"
     plain = "".join(char if char.isprintable() else "?" for char in text[:60])
     return f'"{plain}{"..." if len(text) > 60 else ""}"' if isinstance(value, str) else plain
-
-
-def _digits(value: int) -> str:
-    return str(value) if -_INT64 * 4 <= value < _INT64 * 4 else "a very long number"

@@ -133,9 +133,11 @@ class Decoders:
                     frames = future.result()
                     kept = frames.pixels.nbytes
                 finally:
-                    self.memory.release(most - kept)
+                    self.memory.hold(kept - most)
                 self.memory.release_with(frames.pixels)
-                return replace(frames, warnings=_plain(frames.warnings, path, name))
+                texts = (one.message.replace(repr(path), name).replace(path, name) for one in frames.warnings)
+                pairs = zip(frames.warnings, texts, strict=True)
+                return replace(frames, warnings=tuple(Notice(one.code, printable(text, 300)) for one, text in pairs))
         except concurrent.futures.CancelledError as error:
             raise busy("it is stopping") from error
         except CineloopError as error:
@@ -194,9 +196,3 @@ def _reachable(descriptor: int, folder: Path) -> Iterator[str]:
             shutil.copyfileobj(source, copy)
         copy.flush()
         yield copy.name
-
-
-def _plain(warnings: tuple[Notice, ...], path: str, name: str) -> tuple[Notice, ...]:
-    return tuple(
-        Notice(one.code, printable(one.message.replace(repr(path), name).replace(path, name), 300)) for one in warnings
-    )

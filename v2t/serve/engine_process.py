@@ -13,7 +13,6 @@ import shutil
 import signal
 import tempfile
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,7 +20,7 @@ from pathlib import Path
 import httpx
 
 from cineloop.errors import MissingDependencyError
-from cineloop.log import printable
+from cineloop.log import logger, printable
 from v2t.serve.engines import State
 
 _LONGEST_FOLDER = 60  # characters: file names in it have up to 40, and a socket's path at most 107
@@ -62,7 +61,7 @@ class EngineProcess:
     """One child process; of one event loop.
 
     Args:
-        command: what to run. notify: called with messages for the operator.
+        command: what to run.
         check_s: seconds between two health checks, and the timeout of one; three failed in a row end the engine.
 
     Attributes:
@@ -70,17 +69,16 @@ class EngineProcess:
         client: sends requests to it, at "http://engine". Raises httpx.TransportError when the process dies.
     """
 
-    def __init__(self, command: EngineCommand, *, notify: Callable[[str], None], check_s: float = 5.0) -> None:
+    def __init__(self, command: EngineCommand, *, check_s: float = 5.0) -> None:
         self.command = command
         self.state: State = "starting"
         self.client = _client(command.socket, num=2 * command.in_flight + 8, read_s=command.answer_s)
         self._health = _client(command.socket, num=4, read_s=check_s)
-        self._notify, self._check_s = notify, check_s
+        self._check_s = check_s
         self._folder = command.socket.parent
         self._log = self._folder / "engine.log"
         self._child: asyncio.subprocess.Process | None = None
         self._watch: asyncio.Task[str] | None = None
-        self._ready = asyncio.Event()
 
     @property
     def pid(self) -> int | None:
@@ -115,12 +113,8 @@ class EngineProcess:
         Raises:
             MissingDependencyError: it ended, or does not answer in time; with the last lines of its log.
         """
-        ready = asyncio.ensure_future(self._ready.wait())
-        try:
-            if self._watch is not None:
-                await asyncio.wait({ready, self._watch}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            ready.cancel()
+        while self.state == "starting":
+            await asyncio.sleep(_START_POLL_S)
         if self.state != "ready":
             await self.failed()
 
@@ -164,8 +158,7 @@ class EngineProcess:
                 return f"did not answer within {self.command.starts_in_s:.0f} s"
             await asyncio.sleep(_START_POLL_S)
         self.state = "ready"
-        self._ready.set()
-        self._notify(f"engine {self.command.name}: ready after {time.monotonic() - begun:.0f} s")
+        logger.info("engine %s: ready after %.0f s", self.command.name, time.monotonic() - begun)
         failed = 0  # checks, not seconds: this process may have been suspended itself
         while failed < _MAX_FAILED_CHECKS:
             await asyncio.sleep(self._check_s)
@@ -194,7 +187,7 @@ class EngineProcess:
         deadline = time.monotonic() + _REAP_S
         while child.returncode is None or not _is_gone(child.pid):
             if time.monotonic() > deadline:  # stuck in the kernel: a device that does not answer
-                self._notify(f"engine {self.command.name}: process group {child.pid} does not end")
+                logger.warning("engine %s: process group %d does not end", self.command.name, child.pid)
                 break
             await asyncio.sleep(0.02)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 from python_multipart.exceptions import FormParserError
@@ -20,7 +20,8 @@ from cineloop.web.bodies import MIB, pieces
 from cineloop.web.faults import Fault
 
 if TYPE_CHECKING:
-    from cineloop.web.uploads import UploadStore, UploadWriter
+    from cineloop.web.incoming import IncomingFile
+    from cineloop.web.uploads import UploadStore
 
 _PURPOSE = b"user_data"
 _OVERHEAD = 64 << 10  # bytes of a body in addition to its file
@@ -34,21 +35,21 @@ async def upload(request: Request) -> Response:
     store: UploadStore = gateway.media.uploads
     limit = gateway.config.limits.upload_mb * MIB + _OVERHEAD
     form = _Form(request.headers.get("content-type", ""))
-    writer: UploadWriter | None = None
-    async with AsyncExitStack() as stack:
+    file: IncomingFile | None = None
+    with ExitStack() as stack:
         async for piece in pieces(request.receive, request.headers, limit):
             chunks = form.feed(piece)
-            if writer is None and form.filename is not None:
-                writer = await stack.enter_async_context(store.begin(request.state.owner, form.filename))
+            if file is None and form.filename is not None:
+                file = stack.enter_context(store.incoming(request.state.owner, "the file"))
             for chunk in chunks:
-                await writer.write(chunk)  # type: ignore[union-attr]  # only a file has chunks
+                await file.write(chunk)  # type: ignore[union-attr]  # only a file has chunks
         if not form.is_complete:
             raise _wrong(None, "the form ends too early")
-        if writer is None:
+        if file is None or form.filename is None:
             raise _wrong("file", "expected a form with the field file")
         if form.purpose != _PURPOSE:
             raise _wrong("purpose", f"expected {_PURPOSE.decode()!r}")
-        kept = await writer.finish()
+        kept = await store.keep(file, request.state.owner, form.filename)
     return JSONResponse(kept.record(store.ttl_s))
 
 

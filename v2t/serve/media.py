@@ -39,7 +39,7 @@ class Media:
         fetcher, decoders: see their classes.
 
     Raises:
-        UsageError: an invalid entry of allow_hosts, or an unusable folder of uploads.
+        UsageError: an invalid entry of allow_hosts.
     """
 
     def __init__(self, config: ServeConfig, served: Served) -> None:
@@ -52,7 +52,6 @@ class Media:
         self.fetcher = Fetcher(self._allowed, max_bytes=self._file_bytes, timeout_s=limits.fetch_s)
         total = int(limits.uploads_gb * (1 << 30))
         self.uploads = UploadStore(
-            config.uploads,
             file_bytes=self._file_bytes,
             total_bytes=total,
             owner_bytes=total // 2 if num_owners > 1 else total,
@@ -83,7 +82,7 @@ class Media:
                     if media_type == packed.MEDIA_TYPE:
                         return await self._packed(address, start, max_frames)
                     data = await asyncio.to_thread(data_urls.content, address.body, start, self._file_bytes)
-                    arriving = held.enter_context(self.uploads.scratch(owner, address.name))
+                    arriving = held.enter_context(self.uploads.incoming(owner, address.name))
                     await arriving.write(data)
                     del data  # the file has it
                     await arriving.seal()
@@ -96,7 +95,7 @@ class Media:
                     check(os.pread(descriptor, HEAD_BYTES, 0), address.name)
                 else:
                     check_host(address, self._allowed)
-                    arriving = held.enter_context(self.uploads.scratch(owner, address.name))
+                    arriving = held.enter_context(self.uploads.incoming(owner, address.name))
                     await self.fetcher.fetch(address, arriving)
                     await arriving.seal()
                     descriptor = arriving.descriptor
@@ -130,7 +129,7 @@ class Media:
             )
             kept = frames.pixels.nbytes
         finally:
-            self.memory.release(2 * most - kept)
+            self.memory.hold(kept - 2 * most)
         self.memory.release_with(frames.pixels)
         return frames
 

@@ -1,7 +1,7 @@
 """Run the gateway and the engine behind it until a signal comes or the engine fails.
 
-In: a `ServeConfig`. Out: the exit code; on stdout one line with the address, once it is ready. A first
-SIGTERM or Ctrl-C drains: new requests are refused, those in flight get `limits.drain_s` to end. A second one stops at
+In: a `ServeConfig`. Out: the exit code; on stdout one line with the address, once it is ready. After a first
+SIGTERM or Ctrl-C no connection is accepted, and requests in flight get `limits.drain_s` to end. A second one stops at
 once. Engine and decoders end with the gateway.
 """
 
@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import os
 import signal
 import socket
 import sys
 import threading
 import time
-from collections.abc import Coroutine, Iterator
+from collections.abc import Iterator
 from contextlib import AsyncExitStack, contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from cineloop.errors import EXIT_INTERRUPTED, EXIT_OK, MissingDependencyError
 from cineloop.log import logger
@@ -30,10 +31,8 @@ if TYPE_CHECKING:
     import uvicorn
     from starlette.applications import Starlette
 
-    from v2t.serve.app import Gateway
+    from v2t.serve.engines import Engine
 
-_POLL_S = 0.1
-_CLOSE_S = 5.0  # for connections once no request is in flight
 _KEEP_ALIVE_S = 30.0
 
 
@@ -56,7 +55,7 @@ def run(config: ServeConfig) -> int:
     for line in doctor.vulnerable():
         logger.warning("%s", line)
     with listening(config) as port:
-        code = asyncio.run(_Serving(config, served, port).run())
+        code = asyncio.run(_serve(config, served, port))
     if any(thread.name == MODEL_THREAD for thread in threading.enumerate()):
         # In the middle of a long step: unwinding the thread below torch at interpreter exit would abort.
         logging.shutdown()
@@ -105,81 +104,46 @@ def url_of(config: ServeConfig, port: socket.socket) -> str:
     return f"http://{host}:{port.getsockname()[1]}"
 
 
-class _Serving:
-    """One run of the server."""
+async def _serve(config: ServeConfig, served: Served, port: socket.socket) -> int:
+    """Serve until a signal; returns the exit code. Raises CineloopError when the engine does not start or fails."""
+    from v2t.serve import engines
+    from v2t.serve.app import create_app
+    from v2t.serve.media import Media
 
-    def __init__(self, config: ServeConfig, served: Served, port: socket.socket) -> None:
-        self._config, self._served, self._port = config, served, port
-        self._signals: list[signal.Signals] = []
-        self._stop, self._stop_now = asyncio.Event(), asyncio.Event()
-
-    async def run(self) -> int:
-        loop = asyncio.get_running_loop()
-        for each in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(each, self._signalled, each)
-        async with AsyncExitStack() as stack:
-            await self._serve(stack)
-        return EXIT_INTERRUPTED if self._signals and self._signals[0] == signal.SIGINT else EXIT_OK
-
-    def _signalled(self, number: signal.Signals) -> None:
-        self._signals.append(number)
-        (self._stop_now if self._stop.is_set() else self._stop).set()
-
-    async def _serve(self, stack: AsyncExitStack) -> None:
-        from v2t.serve import engines
-        from v2t.serve.app import create_app
-        from v2t.serve.media import Media
-
-        config, served = self._config, self._served
+    signals: list[signal.Signals] = []
+    async with AsyncExitStack() as stack:
         media = await stack.enter_async_context(Media(config, served))
-        engine = engines.create(config, served, lambda text: logger.info("%s", text))
+        engine = engines.create(config, served)
         stack.push_async_callback(engine.stop)
-        app = create_app(config, served, engine, media, created=int(time.time()))
-        server = server_of(config, app)
-        serving = asyncio.create_task(server.serve(sockets=[self._port]))
-        stack.push_async_callback(self._close, server, serving)
-        await engine.start()
-        if not await self._unless_stopped(engine.ready()):
-            return
-        url = url_of(config, self._port)
-        where = f"; page: {url}/" if config.page else ""
-        print(f"serving {served.name} at {url} (engine {engine.name}){where}", flush=True)
-        await self._unless_stopped(engine.failed())
-        await self._drain(app.state.gateway)
+        server = server_of(config, create_app(config, served, engine, media, created=int(time.time())))
+        serving = asyncio.create_task(server.serve(sockets=[port]))
 
-    # The stack then closes the server, the engine and the decoders, in this order.
+        def stop(number: signal.Signals) -> None:
+            server.should_exit = True
+            if signals:
+                serving.cancel()
+            signals.append(number)
 
-    async def _unless_stopped(self, work: Coroutine[Any, Any, None]) -> bool:
-        """Whether `work` finished before a signal."""
-        task, stop = asyncio.ensure_future(work), asyncio.ensure_future(self._stop.wait())
-        try:
-            await asyncio.wait({task, stop}, return_when=asyncio.FIRST_COMPLETED)
-            if task.done():
-                task.result()
-                return True
-            return False
-        finally:
-            task.cancel()
-            stop.cancel()
-            await asyncio.wait({task, stop})
-
-    async def _drain(self, gateway: Gateway) -> None:
-        gateway.is_draining = True
-        limit_s = self._config.limits.drain_s
-        under_way = gateway.queue.taken + gateway.queue.waiting
-        if under_way:
-            logger.info("stopping: %d requests in flight get %.0f s to end", under_way, limit_s)
-        end = time.monotonic() + limit_s
-        while gateway.queue.taken + gateway.queue.waiting and time.monotonic() < end and not self._stop_now.is_set():
-            await asyncio.sleep(_POLL_S)
-
-    async def _close(self, server: uvicorn.Server, serving: asyncio.Task[None]) -> None:
+        for each in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(each, stop, each)
+        working = asyncio.create_task(_work(engine, config, served, url_of(config, port)))
+        await asyncio.wait({serving, working}, return_when=asyncio.FIRST_COMPLETED)
         server.should_exit = True
-        now = asyncio.ensure_future(self._stop_now.wait())
-        await asyncio.wait({serving, now}, timeout=2 * _CLOSE_S, return_when=asyncio.FIRST_COMPLETED)
-        for each in (serving, now):
-            each.cancel()
-        await asyncio.wait({serving, now})
+        await asyncio.wait({serving})
+        working.cancel()
+        await asyncio.wait({working})
+        if not working.cancelled():
+            working.result()
+    return EXIT_INTERRUPTED if signals and signals[0] == signal.SIGINT else EXIT_OK
+
+
+async def _work(engine: Engine, config: ServeConfig, served: Served, url: str) -> None:
+    """Start the engine and wait until it fails. Raises CineloopError then."""
+    await engine.start()
+    await engine.ready()
+    where = f"; page: {url}/" if config.page else ""
+    print(f"serving {served.name} at {url} (engine {engine.name}){where}", flush=True)
+    await engine.failed()
 
 
 def server_of(config: ServeConfig, app: Starlette) -> uvicorn.Server:
@@ -205,7 +169,7 @@ def server_of(config: ServeConfig, app: Starlette) -> uvicorn.Server:
             loop="asyncio",
             h11_max_incomplete_event_size=MAX_HEAD,
             timeout_keep_alive=int(_KEEP_ALIVE_S),
-            timeout_graceful_shutdown=int(_CLOSE_S),
+            timeout_graceful_shutdown=math.ceil(config.limits.drain_s),
             proxy_headers=False,
             server_header=False,
             log_config=None,

@@ -38,24 +38,21 @@ class ServedBackend(Backend):
     ) -> None:
         super().__init__(model, device=device, dtype=dtype)
         self._most_positions = max_model_len
-        self._prompt_tokens: list[int] = []  # per conversation of the current call
+        self._is_batch, self._room = False, 0  # of the current call; tokens left for its answers
 
     def count(self, text: str) -> int:
         """Tokens of a text."""
         return len(self._processor.tokenizer(text, add_special_tokens=False)["input_ids"])
 
-    @property
-    def _positions(self) -> int:
-        own = int(self._model.config.text_config.max_position_embeddings)
-        return min(own, self._most_positions or own)
-
     def _inputs(self, conversations: Sequence[Conversation]) -> dict[str, Any]:
         inputs = super()._inputs(conversations)
-        self._prompt_tokens = inputs["attention_mask"].sum(1).tolist()
-        if max(self._prompt_tokens) >= self._positions:
+        longest = int(inputs["attention_mask"].sum(1).max())
+        positions = int(self._model.config.text_config.max_position_embeddings)
+        positions = min(positions, self._most_positions or positions)
+        self._is_batch, self._room = len(conversations) > 1, positions - longest
+        if self._room < 1:
             raise ItemError(
-                f"the prompt has {max(self._prompt_tokens)} tokens; the model takes {self._positions} with the answer",
-                code=TOO_LONG,
+                f"the prompt has {longest} tokens; the model takes {positions} with the answer", code=TOO_LONG
             )
         return inputs
 
@@ -63,11 +60,10 @@ class ServedBackend(Backend):
         import torch
         from transformers import StoppingCriteriaList
 
-        room = self._positions - max(self._prompt_tokens)
-        if room < decoding.max_new_tokens:
-            if len(self._prompt_tokens) > 1:  # the longest prompt must not cut the other answers: generate them alone
+        if self._room < decoding.max_new_tokens:
+            if self._is_batch:  # the longest prompt must not cut the other answers: generate them alone
                 raise ItemError("the batch has no room for its longest answer", code=TOO_LONG)
-            decoding = replace(decoding, max_new_tokens=room)
+            decoding = replace(decoding, max_new_tokens=self._room)
 
         def is_unwanted(input_ids: Tensor, scores: Any, **more: Any) -> Tensor:
             return torch.full((len(input_ids),), not self.wanted(), device=input_ids.device)  # (B,)

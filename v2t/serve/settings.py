@@ -81,7 +81,6 @@ class ServeConfig:
         roots: name → folder, whose files clients may name as `file://NAME/path/in/it`.
         allow_hosts: hosts ("cdn.example.org", "example.org:8443") from which videos may be fetched; https only, unless
             written as "http://host".
-        uploads: folder of uploads; None takes a private temporary one, removed at the end.
         page: whether the chat page is served. log_prompts: whether prompts are logged.
         device, dtype: "auto" or a name torch knows.
         max_model_len: tokens of prompt and answer together; None takes the model's.
@@ -104,7 +103,6 @@ class ServeConfig:
     hosts: tuple[str, ...] = ()
     roots: dict[str, Path] = field(default_factory=dict)
     allow_hosts: tuple[str, ...] = ()
-    uploads: Path | None = None
     page: bool = True
     log_prompts: bool = False
     device: str = "auto"

@@ -37,12 +37,10 @@ class Detector:
         self.classes = [str(config.id2label[number]).lower().strip() for number in range(config.num_labels)]
 
     def fingerprint(self) -> dict[str, str]:
-        """See `Detector.fingerprint`."""
         stated = f"{self._num_frames} middle frames, {self._settings or self._side}"
         return hub.about(self.name, self._folder, self._model, stated)
 
     def actions(self, sample: Sample) -> list[tuple[str, float]]:
-        """See `Detector`."""
         import torch
 
         pixels = sample.frames.pixels[middle_indices(self._num_frames, len(sample.frames))]  # (F, H, W, 3)

@@ -58,12 +58,10 @@ class Detector:
             raise MissingDependencyError(f"no processor in {self._folder}: {error}", code="MODEL") from error
 
     def fingerprint(self) -> dict[str, str]:
-        """See `Detector.fingerprint`."""
         stated = f"{type(self._processor.image_processor).__name__} of the folder, scores from {self._threshold} on"
         return hub.about(self.name, self._folder, self._model, stated)
 
     def regions(self, sample: Sample, nouns: tuple[str, ...], colors: tuple[str, ...] = ()) -> list[Frame]:
-        """See `Detector`."""
         pixels = sample.frames.pixels
         phrases = {f"{color} {noun}": noun for noun in nouns for color in colors} or {noun: noun for noun in nouns}
         picked = middle_indices(NUM_FRAMES, len(pixels))

@@ -37,7 +37,6 @@ class Detector:
             raise UsageError(f"the detector 'world' takes nothing after a colon, got {where!r}")
 
     def fingerprint(self) -> dict[str, str]:
-        """See `Detector.fingerprint`."""
         return {"detector": f"world, the cartoon world's referee, version {VERSION}"}
 
     def regions(self, sample: Sample, nouns: tuple[str, ...], colors: tuple[str, ...] = ()) -> list[Frame]:

@@ -241,5 +241,5 @@ def test_memory_counts():
         memory.hold(41)
     assert (caught.value.code, caught.value.status) == ("BUSY", 503) and caught.value.retry_after_s
     memory.hold(40)
-    memory.release(100)
+    memory.hold(-100)
     assert memory.held == 0

@@ -82,7 +82,7 @@ def perfect() -> Audit:
 
 
 def test_a_perfect_judge_agrees_and_sees_every_fault_it_is_asked_about(perfect: Audit) -> None:
-    for name in ("world", "melted"):
+    for name in ("world", "degraded"):
         whole, *kinds = perfect.agreement[name]
         assert whole.kind == "all" and whole.kappa == whole.auroc == 1.0 and whole.yes_bias == 0.0
         assert {row.kind for row in kinds} == set(LISTS)
@@ -128,7 +128,7 @@ def test_a_kind_of_which_nothing_may_be_asked_keeps_its_row() -> None:
     found = judged(Planted(unaudited=styles, name="no style"))
     assert "style" not in {row.kind for row in found.agreement["world"]}
     rows = [line for line in markdown.render(document(found)).splitlines() if line.startswith("| style | – |")]
-    row = rows[0]  # of the world's clips; the melted ones have such a row too
+    row = rows[0]  # of the world's clips; the degraded ones have such a row too
     assert "(100%)" in row
     assert {each.kappa for each in found.answers["world"] if each.kind == "style"} == {None}
 
@@ -171,7 +171,7 @@ def test_what_was_asked_is_not_asked_again(tmp_path: Path) -> None:
 def test_a_stopped_audit_goes_on_where_it_was(tmp_path: Path) -> None:
     config = AuditConfig(num=2, planted_clips=30, judge_clips=6, stable_clips=2, cache=tmp_path)
     whole = Planted()
-    audit([], whole, Material(), replace(config, cache=None))
+    audit([], whole, Material(), replace(config, cache=tmp_path / "whole"))
     judge = Planted()
     with pytest.raises(KeyboardInterrupt):
         audit([], judge, Material(), config, stop=lambda: judge.num_asked > 20)

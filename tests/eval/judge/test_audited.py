@@ -192,7 +192,7 @@ def test_the_decision_and_what_was_said_are_never_shown_as_a_contradiction():
     assert plane.summary() == f"a plane (chance of 'a plane' {plane.chance:.2f})"
     result = scored("question_score", Favours("a plane", "red"), lifts, "A red bus moves to the left in the city.")
     (row,) = [each for each in result.items[0]["questions"] if each["wanted"] == "a bus"]
-    assert row["right"] and "held true" in row["told"]
+    assert row["right"] and "held true" in row["decision"]
 
 
 def test_a_test_of_a_clip_does_not_fail_by_what_was_not_asked():
@@ -200,5 +200,5 @@ def test_a_test_of_a_clip_does_not_fail_by_what_was_not_asked():
     rows = [{**row, "id": "a", "right": None, "status": "unaudited"},
             {**row, "id": "b", "right": True, "status": "answered", "parents": ["a"]}]  # fmt: skip
     assert reasons_of(rows, "j") == []
-    refused = [{**rows[0], "status": "refused", "message": "no", "said": None, "chance": None}]
+    refused = [{**rows[0], "status": "refused", "message": "no", "answer": None, "chance": None}]
     assert reasons_of(refused, "j")

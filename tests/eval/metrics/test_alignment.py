@@ -156,7 +156,7 @@ def test_order_and_doubling_of_frames_are_not_seen_at_all(angles, name):
         for form in forms
     ]  # fmt: skip
     assert all(one.figures == found[0].figures and one.items == found[0].items for one in found)
-    assert "order of frames" in load_metric(name).blind
+    assert "order of frames" in load_metric(name).misses
 
 
 def test_order_of_samples_is_not_seen(angles):

@@ -279,7 +279,7 @@ def test_wrong_settings_are_refused(name: str, settings: dict[str, Any]) -> None
 @pytest.mark.parametrize("name", ALL)
 def test_every_metric_states_itself(name: str) -> None:
     metric = load_metric(name)
-    assert metric.name == name and metric.level == "set" and metric.sees and metric.blind and metric.wants
+    assert metric.name == name and metric.level == "set" and metric.detects and metric.misses and metric.requires
     assert metric.Settings is not BaseMetric.Settings
     assert metric.higher_is_better is (name == "inception_score")
 

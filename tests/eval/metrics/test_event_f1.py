@@ -236,7 +236,7 @@ def test_a_judge_behind_an_address() -> None:
     with openai_server.serving(Judging()) as server:
         result = score(asked("a", "Dog cat", "dog"), judge=server.address)
     assert result.figures["recall"].value == 1.0 and result.figures["precision"].value == 0.5
-    assert result.items[0]["told"] == [["dog", "entailment"], ["cat", "contradiction"]]
+    assert result.items[0]["stated"] == [["dog", "entailment"], ["cat", "contradiction"]]
     assert result.fingerprint["judge"] == "judge-1" and result.counts["contradiction"] == 1
 
 

@@ -57,7 +57,7 @@ def test_says_what_it_is(name: str) -> None:
     assert issubclass(made, BaseMetric) and made.name == name and made.level in LEVELS
     assert made.needs or made.uses
     assert made.value_range[0] < made.value_range[1] and made.higher_is_better in (True, False, None)
-    assert len(made.sees) > 5 and len(made.blind) > 5
+    assert len(made.detects) > 5 and len(made.misses) > 5
     assert (made.__doc__ or "").strip()
     fingerprint = made().fingerprint() if not ready(name) else {}
     assert fingerprint.get("definition", f"{name}/").startswith(f"{name}/")

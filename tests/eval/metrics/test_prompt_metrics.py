@@ -68,7 +68,7 @@ def test_facts_and_questions_of_a_caption():
     assert ["direction", "right", "left"] in facts["facts"]
     questions = load_metric("caption_questions")().measure(Sample(id="a", prompt=BALL, caption=said))
     wrong = [row for row in questions["questions"] if not row["right"]]
-    assert [(row["kind"], row["wanted"], row["said"]) for row in wrong] == [("direction", "right", "left")]
+    assert [(row["kind"], row["wanted"], row["answer"]) for row in wrong] == [("direction", "right", "left")]
 
 
 class Reader(VideoLM):

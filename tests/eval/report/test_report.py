@@ -249,7 +249,7 @@ def test_page_says_what_was_and_was_not_scored(tmp_path):
     words = " ".join(" ".join(_Reader(_page(_scores(), tmp_path)).words).split())
     for said in (
         "30 clips, 7 metrics", "1 metric could not run", "no models", "get them", "clip ends early", "make it again",
-        "nothing could be scored", "lower is better", "no preferred direction", "ViT-B-32", "cannot see",
+        "nothing could be scored", "lower is better", "no preferred direction", "ViT-B-32", "misses",
         "Long texts were cut.", "[790, 861]", "of 30", "never as zero", "scores.json",
         "missed colour", "from the worst fifth",
     ):  # fmt: skip
@@ -275,8 +275,8 @@ def test_a_card_gives_evidence_in_words():
     asked = {
         "question": "Is there a dog?",
         "wanted": "yes",
-        "said": "no",
-        "told": "no (chance of 'yes' 0.01)",
+        "answer": "no",
+        "decision": "no (chance of 'yes' 0.01)",
         "lost": 0,
     }
     prompts = {clip.id: clip.prompt for clip in scores.clips}

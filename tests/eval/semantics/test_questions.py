@@ -203,7 +203,7 @@ def test_question_score_makes_its_questions_of_the_prompt():
     result = judged("question_score", captioner, "a red dog in the forest")
     assert result.value == pytest.approx(1 / 3), "no dog, so it is not red either"
     assert result.figures["accuracy"].value == pytest.approx(2 / 3)
-    assert result.items[0]["questions"][-1]["said"] == "in the forest"
+    assert result.items[0]["questions"][-1]["answer"] == "in the forest"
     plain = judged("question_score", captioner, "a red dog in the forest", wording="yes_no")
     assert plain.figures["accuracy"].value == pytest.approx(1 / 3)
     assert plain.fingerprint["wording"] == "yes_no" and result.fingerprint["wording"] == "world"

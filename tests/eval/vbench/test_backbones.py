@@ -105,17 +105,9 @@ def test_consistency_of_doubled_frozen_and_mixed_frames(frames, dino):
     assert still.items[1]["value"] is None and still.items[1]["raw"] == pytest.approx(1) and still.value == once
 
 
-def test_long_clips_are_fused(frames, dino, tmp_path):
-    table = tmp_path / "table.yaml"
-    table.write_text("0.0: 0.0\n0.01: 0.5\n1.0: 1.0\n")
+def test_long_clips_are_cut_into_pieces(frames, dino):
     long = Frames.from_pixels(np.concatenate([frames.pixels, frames.pixels[::-1]] * 2)[:32], 8)
-    settings = {"model": dino, "long": True}
-    plain = scored("subject_consistency", long, **settings).items[0]
-    fused = scored("subject_consistency", long, **settings, within=0.5, between=0.5, mapping=str(table)).items[0]
-    assert len(plain["pieces"]) == 2 and fused["within"] == pytest.approx(plain["value"])
-    assert fused["value"] == pytest.approx((plain["value"] + np.interp(fused["between"], [0.01, 1], [0.5, 1])) / 2)
-    one = scored("subject_consistency", frames, **settings, within=0.5, between=0.5, mapping=str(table))
-    assert one.counts["one_piece"] == 1 and one.items[0]["value"] == one.items[0]["within"]
+    assert len(scored("subject_consistency", long, model=dino, long=True).items[0]["pieces"]) == 2
 
 
 def test_a_model_for_clips_is_refused():

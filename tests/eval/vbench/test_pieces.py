@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,7 +17,7 @@ from v2t_eval.vbench.change import difference, likeness
 from v2t_eval.vbench.consistency import consistency
 from v2t_eval.vbench.flow import open_flow, pair_motion
 from v2t_eval.vbench.interpolate import open_interpolator
-from v2t_eval.vbench.long import fuse, pieces, read_mapping, scene_cuts
+from v2t_eval.vbench.long import pieces, scene_cuts
 from v2t_eval.vbench.names import prompt_and_index
 from v2t_eval.vbench.picks import middle_indices, pairs_apart, sampled_indices, triples_apart
 from v2t_eval.vbench.ssim import ssim
@@ -225,15 +224,3 @@ def test_scenes_are_cut_where_the_picture_changes():
     pixels = np.concatenate([np.repeat(texture(48, 64, s)[None] // 2 + 100 * s, 20, 0) for s in (0, 1)])
     assert scene_cuts(Frames.from_pixels(pixels.astype(np.uint8), 8)) == [20]
     assert scene_cuts(Frames.from_pixels(sliding(40, 1, 48), 8)) == []
-
-
-def test_fusion_of_long_clips(tmp_path):
-    table = Path(tmp_path / "table.yaml")
-    table.write_text("0.0: 0.0\n0.5: 0.93267\n0.51: 0.93394\n1.0: 1.0\n")
-    mapping = read_mapping(table)
-    assert fuse(0.9, 0.505, (1.0, 0.0), None) == 0.9
-    assert fuse(0.9, 0.505, (0.5, 0.5), mapping) == pytest.approx(0.5 * 0.9 + 0.5 * 0.933305)
-    assert fuse(0.9, 0.0, (0.5, 0.5), mapping) == 0.9 == fuse(0.9, None, (0.5, 0.5), mapping)  # falls back, as there
-    table.write_text("a: b\n")
-    with pytest.raises(UsageError, match="score: mapped"):
-        read_mapping(table)

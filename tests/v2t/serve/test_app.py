@@ -32,23 +32,6 @@ def test_too_many_requests_wait_and_then_are_refused():
     scene(play, ServeConfig(limits=ServeLimits(in_flight=2)))
 
 
-def test_a_server_that_drains_takes_nothing_new_and_ends_what_it_has():
-    async def play(client, engine, media, gateway):
-        engine.held = asyncio.Event()
-        task = asyncio.create_task(client.post(CHAT, json=WORDS))
-        while not engine.asked:
-            await asyncio.sleep(0)
-        gateway.is_draining = True
-        reply = await client.post(CHAT, json=WORDS)
-        assert code_of(reply) == (503, "DRAINING") and reply.headers["retry-after"]
-        assert (await client.get("/health")).status_code == 503
-        assert (await client.get("/live")).status_code == 200
-        engine.held.set()
-        assert (await task).status_code == 200
-
-    scene(play)
-
-
 def test_the_list_of_models_says_what_a_page_and_a_client_need(keys):
     async def play(client, *_):
         base, adapter = (await client.get("/v1/models", headers=keys[0])).json()["data"]

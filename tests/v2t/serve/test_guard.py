@@ -21,7 +21,7 @@ import pytest
 from cineloop.video.encode import encode
 from cineloop.video.sample import SampleSpec
 from cineloop.web.faults import Fault
-from cineloop.web.incoming import container
+from cineloop.web.incoming import check
 from hostile_media import disguises, lists, outer_data
 from v2t.serve.media import Media
 from v2t.serve.served import Served
@@ -112,9 +112,9 @@ def ask(root):
 
     async def uploaded(data, name):
         try:
-            async with media.uploads.begin("ada", name) as writer:
-                await writer.write(data)
-                upload = await writer.finish()
+            with media.uploads.incoming("ada", name) as file:
+                await file.write(data)
+                upload = await media.uploads.keep(file, "ada", name)
         except Fault as fault:
             return fault.code
         return await asked(f"upload:{upload.id}")
@@ -194,7 +194,9 @@ def test_a_list_in_any_disguise_leads_nowhere(ask, canaries, root, video, kind):
                 assert name in ("behind a video", "avi gab2") and len(result) <= 4
             assert untouched(canaries), f"{kind} as {name} touched a canary"
     if kind != "ass":
-        assert container(text) is None and container(b"\n" + text) is None
+        for head in (text, b"\n" + text):
+            with pytest.raises(Fault, match="not a video"):
+                check(head, "it")
 
 
 def test_movies_that_name_other_files_get_none_of_them(ask, canaries, video):

@@ -98,7 +98,7 @@ def test_vllm_killed_under_load_ends_every_request_and_leaves_no_process():
     command = vllm.command(config, served.read(config), folder / "engine.sock")
 
     async def main() -> None:
-        engine = EngineProcess(command, notify=print)
+        engine = EngineProcess(command)
         try:
             await engine.start()
             await engine.ready()

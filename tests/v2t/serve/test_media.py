@@ -51,9 +51,9 @@ def direct():
 
 def upload(server: Server, data: bytes, owner: str = "ada"):
     async def put():
-        async with server.media.uploads.begin(owner, "a.mp4") as writer:
-            await writer.write(data)
-            return await writer.finish()
+        with server.media.uploads.incoming(owner, "the file") as file:
+            await file.write(data)
+            return await server.media.uploads.keep(file, owner, "a.mp4")
 
     return server.run(put())
 
@@ -231,14 +231,14 @@ def test_memory_of_frames_is_given_back_when_they_are_gone(server):
         assert server.fault("file://films/0.mp4") == "503 BUSY"
         assert server.fault(packed_url(sampled())) == "503 BUSY"
     finally:
-        server.media.memory.release(server.media.memory.limit)
+        server.media.memory.hold(-server.media.memory.limit)
     assert len(server.frames("file://films/0.mp4")) == 8
 
 
 def test_nothing_is_left_in_the_store_after_any_road(server):
-    assert all(not name.endswith(".part") for name in map(str, server.media.uploads.folder.iterdir()))
-    kept = sum(max(u.bytes, 1 << 20) for owner in ("ada", "bob") for u in server.media.uploads.list(owner))
-    assert sum(server.media.uploads._charged.values()) == kept
+    uploads = [upload for owner in ("ada", "bob") for upload in server.media.uploads.list(owner)]
+    assert {path.name for path in server.media.uploads.folder.iterdir()} == {upload.id for upload in uploads}
+    assert server.media.uploads.held_bytes == sum(max(upload.bytes, 1 << 20) for upload in uploads)
 
 
 def test_a_decoder_knows_none_of_the_servers_secrets(server, monkeypatch):

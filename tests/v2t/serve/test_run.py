@@ -1,21 +1,23 @@
-"""The end of the server: whoever is still under way is told so, and a second signal is heeded at every step."""
+"""The end of the server: requests in flight end or are refused, and a second signal ends the wait for them."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-import socket
-from types import SimpleNamespace
+import os
+import signal
 
+import httpx
 import pytest
 
 from cineloop.errors import MissingDependencyError
 from cineloop.web.guard import GuardMiddleware
 from cineloop.web.limits import ApiKeys, RateLimit
+from serve_stand_ins import CHAT, SERVED, WORDS, Engine, code_of
 from v2t.serve import engines, run
 from v2t.serve.app import route_of
 from v2t.serve.metrics import Metrics
-from v2t.serve.settings import ServeConfig
+from v2t.serve.settings import ServeConfig, ServeLimits
 
 LONG_S = 30.0
 
@@ -46,7 +48,6 @@ def test_who_is_cut_off_at_the_end_is_told_in_our_form():
             open_routes=("/live",),
             unlimited=(),
             observe=Metrics().observe,
-            is_draining=lambda: True,
         )
         request = asyncio.create_task(guard(scope, None, send))
         await asyncio.wait_for(inside.wait(), LONG_S)
@@ -60,22 +61,69 @@ def test_who_is_cut_off_at_the_end_is_told_in_our_form():
     assert json.loads(body["body"])["error"]["code"] == "DRAINING"
 
 
-def test_a_second_signal_ends_the_wait_for_connections(monkeypatch):
-    monkeypatch.setattr(run, "_CLOSE_S", 100 * LONG_S)
+class Working(Engine):
+    """An engine that runs, and answers once `held` is set."""
 
-    async def main() -> None:
-        with socket.socket() as port:
-            serving = run._Serving(ServeConfig(port=0), None, port)
-            server = SimpleNamespace(should_exit=False)
-            task = asyncio.create_task(asyncio.Event().wait())  # connections that do not end
-            closing = asyncio.create_task(serving._close(server, task))
-            for _ in range(2):
-                await asyncio.sleep(0)
-                serving._signalled(run.signal.SIGTERM)
-            await asyncio.wait_for(closing, LONG_S)
-            assert server.should_exit and task.cancelled()
+    async def start(self) -> None:
+        self.held = asyncio.Event()
 
-    asyncio.run(main())
+    async def ready(self) -> None: ...
+
+    async def failed(self) -> None:
+        await asyncio.Event().wait()
+
+    async def stop(self) -> None:
+        await self.client.aclose()
+
+
+def serve(monkeypatch, play, **limits) -> int:
+    """The exit code of a server that gets a request, then SIGINT, while `play(request, engine, url)` goes on."""
+    engine, config = Working(), ServeConfig(port=0, limits=ServeLimits(**limits))
+    monkeypatch.setattr(engines, "create", lambda *_: engine)
+
+    async def main() -> int:
+        with run.listening(config) as port:
+            url = run.url_of(config, port)
+            serving = asyncio.create_task(run._serve(config, SERVED, port))
+            async with httpx.AsyncClient(base_url=url, trust_env=False, timeout=LONG_S) as client:
+                request = asyncio.create_task(client.post(CHAT, json=WORDS))
+                while not engine.asked:
+                    await asyncio.sleep(0.01)
+                os.kill(os.getpid(), signal.SIGINT)
+                await asyncio.wait_for(play(request, engine, url), LONG_S)
+                code = await asyncio.wait_for(serving, LONG_S)
+                request.cancel()
+                return code
+
+    return asyncio.run(main())
+
+
+def test_after_a_signal_no_connection_is_accepted_and_requests_in_flight_end(monkeypatch):
+    async def play(request, engine, url) -> None:
+        with pytest.raises(httpx.ConnectError):
+            while True:
+                async with httpx.AsyncClient(base_url=url, trust_env=False) as client:
+                    await client.get("/live")
+        assert not request.done()
+        engine.held.set()
+        assert (await request).json()["choices"][0]["message"]["content"] == "Hello."
+
+    assert serve(monkeypatch, play) == 130
+
+
+def test_a_request_that_outlasts_its_time_after_a_signal_is_refused(monkeypatch):
+    async def play(request, engine, url) -> None:
+        assert code_of(await request) == (503, "DRAINING")
+
+    assert serve(monkeypatch, play, drain_s=0.1) == 130
+
+
+def test_a_second_signal_ends_the_wait_for_requests(monkeypatch):
+    async def play(request, engine, url) -> None:
+        await asyncio.sleep(0)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    assert serve(monkeypatch, play, drain_s=100 * LONG_S) == 130
 
 
 def test_an_engine_that_fails_ends_the_server_which_a_service_manager_starts_again(monkeypatch, capsys):

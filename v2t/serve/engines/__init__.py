@@ -1,19 +1,19 @@
 """The engine protocol: one request in, pieces of text and one output back; one file per engine (`--engine`).
 
 In: what is to be served, then `EngineRequest`s, checked, with their frames decoded. Out: text as it is written, and
-last an `Output`; a `Fault` on failure. An engine module defines `create(config, served, notify)`, where `notify` takes
-messages for the operator, and `command_line(config, served)`, the program it starts (empty if it runs in the gateway's
-process); both refuse settings that the engine does not support.
+last an `Output`; a `Fault` on failure. An engine module defines `create(config, served)` and
+`command_line(config, served)`, the program it starts (empty if it runs in the gateway's process); both refuse settings
+that the engine does not support.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncGenerator, Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
 from importlib.util import find_spec
 from types import ModuleType
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
 from cineloop import plugin
 from cineloop.errors import MissingDependencyError
@@ -21,6 +21,7 @@ from cineloop.log import printable
 from cineloop.web.faults import Fault
 from cineloop.web.limits import MemoryLease
 from v2t.backends import Message, Output
+from v2t.serve.chat import ChatRequest
 from v2t.serve.served import Served
 from v2t.serve.settings import ServeConfig
 
@@ -35,22 +36,15 @@ class EngineRequest:
 
     Attributes:
         id: of the request, for the log.
-        model: one of the served names.
-        conversation: the last message is the user's; its videos are frames.
-        max_tokens: longest answer. sampling: the sampling fields of OpenAI's request, only those that
-            the client gave. stops: strings that end the answer and are not part of it.
-        stream: the answer is streamed.
+        chat: the client's request.
+        conversation: its messages, the videos decoded.
         cache_salt: isolates the prefix cache by owner; None shares it.
         lease: the memory of the request, which copies of the frames are added to.
     """
 
     id: str
-    model: str
+    chat: ChatRequest
     conversation: tuple[Message, ...]
-    max_tokens: int
-    sampling: Mapping[str, Any] = field(default_factory=dict)
-    stops: tuple[str, ...] = ()
-    stream: bool = False
     cache_salt: str | None = None
     lease: MemoryLease | None = None
 
@@ -132,14 +126,14 @@ def redact(message: str) -> str:
     return message[:300]
 
 
-def create(config: ServeConfig, served: Served, notify: Callable[[str], None]) -> Engine:
+def create(config: ServeConfig, served: Served) -> Engine:
     """The engine of `config`, not started yet.
 
     Raises:
         UsageError: no such engine, or an unsupported setting. PolicyError: arguments that would bypass the gateway.
         MissingDependencyError: vLLM is not installed.
     """
-    engine: Engine = _module(config, served).create(config, served, notify)
+    engine: Engine = _module(config, served).create(config, served)
     return engine
 
 

@@ -12,8 +12,9 @@ import asyncio
 import secrets
 import threading
 import time
-from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import closing, suppress
+from collections.abc import AsyncGenerator, Sequence
+from concurrent.futures import Future
+from contextlib import closing
 from dataclasses import replace
 
 from cineloop.errors import CineloopError, ItemError, MissingDependencyError, UsageError
@@ -35,12 +36,11 @@ _STOP_S, _POLL_S, _WATCH_S = 5.0, 0.02, 1.0
 Reply = str | Output
 
 
-def create(config: ServeConfig, served: Served, notify: Callable[[str], None]) -> LocalEngine:
+def create(config: ServeConfig, served: Served) -> LocalEngine:
     """See `v2t.serve.engines.create`."""
     command_line(config, served)
     return LocalEngine(
-        ServedBackend(served.source, device=config.device, dtype=config.dtype, max_model_len=config.max_model_len),
-        notify=notify,
+        ServedBackend(served.source, device=config.device, dtype=config.dtype, max_model_len=config.max_model_len)
     )
 
 
@@ -66,7 +66,13 @@ class _Job:
     """A request in the queue, and the way back to its client."""
 
     def __init__(self, request: EngineRequest) -> None:
-        self.request, self.decoding, self.is_gone = request, _decoding_of(request), False
+        self.request, self.is_gone = request, False
+        given = {"temperature": 0.0, **request.chat.sampling}
+        if given["temperature"] < _LEAST_TEMPERATURE:
+            given |= {"temperature": 0.0, "seed": 0}
+        seed = given.pop("seed", None)  # without one every sample differs
+        given["seed"] = secrets.randbits(63) if seed is None else seed % (1 << 63)
+        self.decoding = Decoding(max_new_tokens=request.chat.max_tokens, **given)
         self.shapes = [video.pixels.shape for message in request.conversation for video in message.videos]
         self.num_frames = sum(shape[0] for shape in self.shapes)
         self.replies: asyncio.Queue[Reply | Fault] = asyncio.Queue()
@@ -88,19 +94,19 @@ class LocalEngine:
     """See `v2t.serve.engines.Engine`.
 
     Args:
-        captioner: not loaded yet; used only by this engine's thread. notify: called with messages for the operator.
+        captioner: not loaded yet; used only by this engine's thread.
     """
 
     name = "local"
 
-    def __init__(self, captioner: ServedBackend, *, notify: Callable[[str], None]) -> None:
-        self._captioner, self._batcher, self._notify = captioner, Batcher(captioner), notify
+    def __init__(self, captioner: ServedBackend) -> None:
+        self._captioner, self._batcher = captioner, Batcher(captioner)
         self._failures = 0  # in a row
         self._waiting: list[_Job] = []
         self._now: list[_Job] = []
         self._changed = threading.Condition()
-        self._is_loaded = self._is_closed = self._streamed_last = False
-        self._loaded: asyncio.Future[None] | None = None
+        self._is_closed = self._streamed_last = False
+        self._loaded: Future[None] = Future()
         self._thread = threading.Thread(target=self._run, name=MODEL_THREAD, daemon=True)
         captioner.wanted = lambda: not self._now or not all(job.is_gone for job in self._now)
 
@@ -109,7 +115,7 @@ class LocalEngine:
         """See `Engine`."""
         if self._is_closed:
             return "stopped"
-        if not self._is_loaded:
+        if not self._loaded.done():
             return "starting"
         return "failing" if self._failures >= _FAILURES_IN_A_ROW else "ready"
 
@@ -120,17 +126,15 @@ class LocalEngine:
 
     async def start(self) -> None:
         """See `Engine`."""
-        self._loaded = asyncio.get_running_loop().create_future()
-        self._loaded.add_done_callback(lambda future: future.exception())  # retrieved, also when nothing waits for it
         self._thread.start()
 
     async def ready(self) -> None:
         """See `Engine`."""
-        if self._loaded is None:
-            raise RuntimeError("start() the engine first")
         begun = time.monotonic()
-        await asyncio.shield(self._loaded)
-        self._notify(f"engine local: ready after {time.monotonic() - begun:.0f} s")
+        while not self._loaded.done():
+            await asyncio.sleep(_POLL_S)
+        self._loaded.result()
+        logger.info("engine local: ready after %.0f s", time.monotonic() - begun)
 
     async def failed(self) -> None:
         """See `Engine`."""
@@ -176,19 +180,17 @@ class LocalEngine:
 
     def _run(self) -> None:
         """The thread: load, then answer until closed."""
-        problem: CineloopError | None = None
         try:
             self._captioner.load()
         except CineloopError as error:
-            problem = error
+            self._loaded.set_exception(error)
         except Exception as error:
             problem = MissingDependencyError(f"the engine local cannot load its model: {error}", code="ENGINE")
-        self._is_loaded = problem is None
-        if self._loaded is not None:
-            with suppress(RuntimeError):  # the loop is closed: the server was stopped meanwhile
-                self._loaded.get_loop().call_soon_threadsafe(_resolve, self._loaded, problem)
+            self._loaded.set_exception(problem)
+        else:
+            self._loaded.set_result(None)
         try:
-            while problem is None and self._next():
+            while self._loaded.exception() is None and self._next():
                 self._answer(self._now)
                 self._now = []  # releases their frames until the next request
         finally:
@@ -205,15 +207,15 @@ class LocalEngine:
                 if self._waiting:
                     break
                 self._changed.wait()
-            others = [job for job in self._waiting if job.request.stream != self._streamed_last]
+            others = [job for job in self._waiting if job.request.chat.stream != self._streamed_last]
             first = (others or self._waiting)[0]
             chosen, frames = [first], first.num_frames
-            self._streamed_last = first.request.stream
+            self._streamed_last = first.request.chat.stream
             for job in self._waiting:
                 frames_then = frames + job.num_frames
-                if job is first or job.request.stream or not job.is_batchable_with(first):
+                if job is first or job.request.chat.stream or not job.is_batchable_with(first):
                     continue
-                if first.request.stream or len(chosen) >= _MAX_BATCH or frames_then > _MAX_FRAMES:
+                if first.request.chat.stream or len(chosen) >= _MAX_BATCH or frames_then > _MAX_FRAMES:
                     break
                 chosen.append(job)
                 frames = frames_then
@@ -224,7 +226,7 @@ class LocalEngine:
     def _answer(self, jobs: list[_Job]) -> None:
         requests = [GenerateRequest(messages=job.request.conversation, decoding=job.decoding) for job in jobs]
         try:
-            if jobs[0].request.stream:
+            if jobs[0].request.chat.stream:
                 self._stream(jobs[0], requests[0])
                 return
             replies: Sequence[Output | CineloopError] = self._batcher.generate_many(requests)
@@ -235,8 +237,8 @@ class LocalEngine:
                 self._refuse(job, reply)
                 continue
             self._failures = 0
-            if job.request.stops:
-                stops = StopStrings(job.request.stops)
+            if job.request.chat.stops:
+                stops = StopStrings(job.request.chat.stops)
                 text = stops.feed(reply.text) + stops.end()
                 reply = self._stopped(reply, stops, text) if stops.is_over else reply
             job.reply(reply)
@@ -252,7 +254,7 @@ class LocalEngine:
         job.reply(fault)
 
     def _stream(self, job: _Job, request: GenerateRequest) -> None:
-        stops, parts = StopStrings(job.request.stops), []
+        stops, parts = StopStrings(job.request.chat.stops), []
         with closing(self._batcher.stream(request)) as pieces:  # type: ignore[type-var]
             for piece in pieces:
                 if job.is_gone and not stops.is_over:
@@ -270,24 +272,6 @@ class LocalEngine:
     def _stopped(self, output: Output, stops: StopStrings, text: str) -> Output:
         """An answer cut at a stop string; its tokens count up to the end of the stop string."""
         return replace(output, text=text, tokens=self._captioner.count(stops.read), finish="stop")
-
-
-def _resolve(loaded: asyncio.Future[None], problem: CineloopError | None) -> None:
-    if problem is None:
-        loaded.set_result(None)
-    else:
-        loaded.set_exception(problem)
-
-
-def _decoding_of(request: EngineRequest) -> Decoding:
-    """How the answer is sampled; without a seed every sample differs."""
-    given = dict(request.sampling)
-    temperature = given.pop("temperature", 0.0)
-    seed = given.pop("seed", None)
-    seed = secrets.randbits(63) if seed is None else seed % (1 << 63)
-    if temperature < _LEAST_TEMPERATURE:
-        temperature, seed = 0.0, 0
-    return Decoding(max_new_tokens=request.max_tokens, temperature=temperature, seed=seed, **given)
 
 
 def _fault_of(error: CineloopError) -> Fault:

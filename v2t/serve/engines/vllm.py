@@ -12,7 +12,7 @@ import math
 import os
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -39,7 +39,7 @@ _HUB_TOKENS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
 _OFF = ("VLLM_SERVER_DEV_MODE", "VLLM_ALLOW_RUNTIME_LORA_UPDATING", "VLLM_DEBUG_LOG_API_SERVER_RESPONSE")
 
 
-def create(config: ServeConfig, served: Served, notify: Callable[[str], None]) -> VllmEngine:
+def create(config: ServeConfig, served: Served) -> VllmEngine:
     """See `v2t.serve.engines.create`."""
     from v2t.serve.engines.vllm_http import VllmEngine
 
@@ -49,7 +49,7 @@ def create(config: ServeConfig, served: Served, notify: Callable[[str], None]) -
     except BaseException:
         folder.rmdir()
         raise
-    return VllmEngine(made, notify=notify, packs_frames=served.is_ours)
+    return VllmEngine(made, packs_frames=served.is_ours)
 
 
 def command_line(config: ServeConfig, served: Served) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
 from typing import Any
 
@@ -47,14 +47,14 @@ class VllmEngine(EngineProcess):
     """See `v2t.serve.engines.Engine`.
 
     Args:
-        command, notify: see `EngineProcess`.
+        command: see `EngineProcess`.
         packs_frames: the model is ours, which takes packed frames and knows their times; others get JPEGs.
     """
 
     name = "vllm"
 
-    def __init__(self, command: EngineCommand, *, notify: Callable[[str], None], packs_frames: bool) -> None:
-        super().__init__(command, notify=notify)
+    def __init__(self, command: EngineCommand, *, packs_frames: bool) -> None:
+        super().__init__(command)
         self._packs_frames = packs_frames
 
     async def generate(self, request: EngineRequest) -> AsyncGenerator[str | Output, None]:
@@ -72,7 +72,7 @@ class VllmEngine(EngineProcess):
             ):
                 if reply.status_code != 200:
                     raise _refusal(request, reply.status_code, await reply.aread())
-                if request.stream:
+                if request.chat.stream:
                     async with aclosing(_pieces(reply)) as pieces:
                         async for piece in pieces:
                             yield piece
@@ -104,21 +104,21 @@ class VllmEngine(EngineProcess):
 
 def _json(request: EngineRequest, form: Form, videos: Sequence[Frames]) -> bytes:
     body: dict[str, Any] = {
-        "model": request.model,
+        "model": request.chat.model,
         "messages": [
             {"role": message.role, "content": content(message, form, _MAX_SIDE, _QUALITY)}
             for message in request.conversation
         ],
-        "max_tokens": request.max_tokens,
-        **request.sampling,
+        "max_tokens": request.chat.max_tokens,
+        **request.chat.sampling,
     }
-    if request.stops:
-        body["stop"] = list(request.stops)
+    if request.chat.stops:
+        body["stop"] = list(request.chat.stops)
     if request.cache_salt is not None:
         body["cache_salt"] = request.cache_salt
     if form == "video":
         body["media_io_kwargs"] = {"video": video_metadata(videos[0])}
-    if request.stream:
+    if request.chat.stream:
         body |= {"stream": True, "stream_options": {"include_usage": True}}
     return json.dumps(body).encode()
 

@@ -61,7 +61,7 @@ def test_without_vllm_our_model_is_answered_here_and_the_rest_is_refused_with_a_
         (replace(OURS, adapters=adapters), {}),
     ):
         with pytest.raises(MissingDependencyError, match="vLLM is not installed") as refused:
-            engines.create(ServeConfig(**settings), what, print)
+            engines.create(ServeConfig(**settings), what)
         assert "scripts/serve-env" in refused.value.hint
 
 
@@ -72,7 +72,7 @@ def test_auto_takes_vllm_where_it_is_and_local_stays_local(with_vllm):
 
 def test_the_local_engine_runs_in_this_process_with_the_settings_that_were_asked_for(without_vllm):
     config = ServeConfig(device="cpu", dtype="bfloat16", max_model_len=512, name="mine")
-    engine = engines.create(config, OURS, print)
+    engine = engines.create(config, OURS)
     assert (engine.name, engine.state) == ("local", "starting")
     captioner = engine._captioner
     assert (captioner.device, captioner.dtype, captioner._most_positions) == ("cpu", "bfloat16", 512)
@@ -86,9 +86,9 @@ def test_vllms_command_line_is_that_of_its_process_and_refused_settings_leave_no
     argv = engines.command_line(ServeConfig(), OURS)
     assert value(argv, "--uds") == "ENGINE.sock" and not any(tmp_path.iterdir())
     with pytest.raises(UsageError):
-        engines.create(ServeConfig(engine_args=("--port=1",)), OURS, print)
+        engines.create(ServeConfig(engine_args=("--port=1",)), OURS)
     assert not any(tmp_path.iterdir())
-    engine = engines.create(ServeConfig(limits=ServeLimits(in_flight=5, answer_s=7)), OURS, print)
+    engine = engines.create(ServeConfig(limits=ServeLimits(in_flight=5, answer_s=7)), OURS)
     command = engine.command
     assert (engine.name, engine.state, command.in_flight, command.answer_s) == ("vllm", "starting", 5, 7)
     asyncio.run(engine.stop())
@@ -98,7 +98,7 @@ def test_vllms_command_line_is_that_of_its_process_and_refused_settings_leave_no
 @pytest.mark.parametrize("settings", [{"engine_args": ("--x",)}, {"tensor_parallel": 2}, {"pipeline_parallel": 2}])
 def test_what_only_vllm_can_do_is_not_passed_over(settings):
     with pytest.raises(UsageError, match="only supported by vLLM"):
-        engines.create(ServeConfig(engine="local", **settings), OURS, print)
+        engines.create(ServeConfig(engine="local", **settings), OURS)
 
 
 def test_no_key_of_anybody_is_in_a_childs_environment_or_arguments(with_vllm, monkeypatch):

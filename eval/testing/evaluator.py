@@ -31,7 +31,7 @@ _STRIP_FRAMES, _STRIP_BYTES = 6, 1 << 20
 Bounds = Mapping[str, float]
 
 
-class Looks:
+class ClipEvaluator:
     """Evaluates the clips of one session.
 
     Args:
@@ -104,7 +104,7 @@ class Looks:
             self._numbers[key] = len(self._engine.metrics) - 1
         return self._numbers[key]
 
-    def _look(self, sample: Sample, n: int) -> Job:
+    def _job(self, sample: Sample, n: int) -> Job:
         """The clip under metric `n`.
 
         Raises:
@@ -127,9 +127,9 @@ class Looks:
         """The evidence of metric `n`, computed or cached.
 
         Raises:
-            ItemError: there is none; and as `_look`.
+            ItemError: there is none; and as `_job`.
         """
-        job = self._look(sample, n)
+        job = self._job(sample, n)
         if n in job.errors:
             raise _raised(job.errors[n])
         return job.evidence[n]
@@ -149,7 +149,7 @@ class Looks:
 
     def _bound(self, sample: Sample, name: str, at_least: Bounds, at_most: Bounds, judge: str) -> Bound:
         n = self._number(f"{name} {judge}", lambda: clip_metric(name, judge))
-        metric, job = self._engine.metrics[n], self._look(sample, n)
+        metric, job = self._engine.metrics[n], self._job(sample, n)
         value, why = None, ""
         if n in job.errors:
             why = str(_raised(job.errors[n]))

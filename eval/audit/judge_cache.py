@@ -1,0 +1,105 @@
+"""A judge whose answers are evidence of the engine: no question is asked twice about the same clip.
+
+In: planted clips and questions. Out: `Answer`s, cached as the evidence of any metric is: under the judge's fingerprint,
+the clip's content and the question. Frames are made only when a question is left to ask.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from typing import Protocol
+
+from v2t_eval.judge.answer import Answer
+from v2t_eval.judge.question import Question
+from v2t_eval.measure import Engine, Job, one_thread
+from v2t_eval.metric import BaseMetric, Evidence, Measured, Summary
+from v2t_eval.sample import Sample
+
+_FIELDS = ("status", "chance", "text", "code")  # of an answer
+
+
+class JudgeLike(Protocol):
+    """Interface of a judge to be audited; `v2t_eval.judge.judge.Judge` is one."""
+
+    has_likelihoods: bool
+
+    def load(self) -> None:
+        """Load it."""
+
+    def fingerprint(self) -> dict[str, str]:
+        """What determines its answers."""
+
+    def answer(self, sample: Sample, questions: Sequence[Question]) -> list[Answer]:
+        """See `Judge.answer`."""
+
+
+class _Answers(BaseMetric):
+    """Defines the evidence: a judge's answer to the `question` of a row; another `repeat` of the row asks again."""
+
+    name = "judge_answer"
+    needs = ("frames",)
+    uses = ("question", "repeat")
+
+    def __init__(self, judge: JudgeLike) -> None:
+        super().__init__()
+        self.judge = judge
+
+    def describe(self) -> dict[str, str]:
+        return self.judge.fingerprint()
+
+    def measure(self, sample: Sample) -> Evidence:
+        (answer,) = self.judge.answer(sample, [Question(**sample.row["question"])])
+        return _evidence(answer)
+
+    def summarise(self, rows: Sequence[Measured], references: Sequence[Measured]) -> Summary:
+        return Summary(headline=self.name, figures={}, items=[{"id": row.id, **row.evidence} for row in rows])
+
+
+class CachedJudge:
+    """A judge over the engine and its cache; `num_asked` counts the questions asked in this run."""
+
+    def __init__(self, judge: JudgeLike, engine: Engine) -> None:
+        self.judge, self.engine, self.num_asked = judge, engine, 0
+        self.has_likelihoods = judge.has_likelihoods
+        engine.metrics.append(_Answers(judge))
+        self._number = len(engine.metrics) - 1
+
+    def ask(self, sample: Sample, questions: Sequence[Question], *, repeat: int = 0) -> list[Answer]:
+        """The answers in the order of the questions, all new ones in one batch; cached ones have only `_FIELDS`.
+
+        Args:
+            repeat: part of the cache key; another number asks again.
+
+        Raises:
+            ItemError: the clip cannot be read.
+        """
+        jobs: dict[str, tuple[Job, Question]] = {}
+        keys = []
+        for question in questions:
+            row = {"question": asdict(question), "repeat": repeat}
+            job = self.engine.open(replace(sample, row=row), [self._number])
+            keys.append(job.keys[self._number])
+            jobs.setdefault(keys[-1], (job, question))
+        todo = [(job, question) for job, question in jobs.values() if job.todo]
+        failed: dict[str, Answer] = {}  # asked again by the next run
+        if todo:
+            self.judge.load()
+            with one_thread():
+                answers = self.judge.answer(sample, [question for _, question in todo])
+            sample.memo.clear()
+            self.num_asked += len(todo)
+            for (job, _), answer in zip(todo, answers, strict=True):
+                if answer.status == "failed":
+                    failed[job.keys[self._number]] = answer
+                else:
+                    job.evidence[self._number] = _evidence(answer)
+                    self.engine.keep(job)
+        return [
+            failed[key] if key in failed else Answer(question=question, **jobs[key][0].evidence[self._number])
+            for key, question in zip(keys, questions, strict=True)
+        ]
+
+
+def _evidence(answer: Answer) -> Evidence:
+    return {name: getattr(answer, name) for name in _FIELDS}
