@@ -34,8 +34,8 @@ class ClusterConfig:
         model_workers: likewise; None for 1 up to the GPUs, or without GPUs up to the nodes.
         gpus_per_worker: GPUs of a model worker, >= 0; a fraction shares one. None for 1 where the cluster has GPUs.
         cpus_per_worker: what a worker asks of the scheduler, > 0.
-        item_limit_s: seconds after which a call is given up and its worker is killed. A decoder's own limit is
-            shorter; this one is for a model that hangs.
+        item_limit_s: seconds after which a call of the model is given up and its worker is killed. Decoders have
+            limits of their own.
 
     Raises:
         UsageError: on a value outside these ranges.

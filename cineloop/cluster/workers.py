@@ -5,6 +5,7 @@ In: the two steps of a job, each an object that is pickled and makes a worker's 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -51,10 +52,11 @@ def open_workers(config: ClusterConfig, model: Step, decoder: Step | None, paths
         if config.decode_workers:
             decoders = parse_size("decode_workers", config.decode_workers)
 
-        def opened(step: Step, kind: str, size: Size, ask: Ask) -> Pool:
-            return stack.enter_context(Pool(engine, step, kind=kind, size=size, ask=ask, limit_s=config.item_limit_s))
+        def opened(step: Step, kind: str, size: Size, ask: Ask, limit_s: float) -> Pool:
+            return stack.enter_context(Pool(engine, step, kind=kind, size=size, ask=ask, limit_s=limit_s))
 
+        asks = Ask(cpus=config.cpus_per_worker)  # a decoding worker has the limits of its child process
         yield Workers(
-            opened(model, "model", models, Ask(cpus=config.cpus_per_worker, gpus=gpus)),
-            opened(decoder, "decode", decoders, Ask(cpus=config.cpus_per_worker)) if decoder else None,
+            opened(model, "model", models, Ask(cpus=config.cpus_per_worker, gpus=gpus), config.item_limit_s),
+            opened(decoder, "decode", decoders, asks, math.inf) if decoder else None,
         )

@@ -1,7 +1,8 @@
-"""A captioner for runs on a cluster, named by this file's path: says the mean colour, dies of white clips.
+"""A captioner for runs on a cluster, named by this file's path: says the mean colour, dies of white clips, hangs on
+magenta ones.
 
 Options: `marks`, a folder in which each worker that dies leaves a file; `how`, "exit" or "raise" (for workers in
-threads); `at_most`, how many die; `slow_s`, seconds of a batch.
+threads); `at_most`, how many die; `slow_s`, seconds of a batch; `hang_s`, of a batch with a magenta clip.
 """
 
 from __future__ import annotations
@@ -20,8 +21,10 @@ class Backend(VideoLM):
     name, spec, frame_size, concurrency = "colours", SampleSpec(num_frames=2), (16, 16), 1
     device, abilities = "cpu", Abilities()
 
-    def __init__(self, model, device="auto", dtype="auto", marks="", how="exit", at_most=99, slow_s=0.0) -> None:
-        self.marks, self.how, self.at_most, self.slow_s = marks, how, at_most, slow_s
+    def __init__(
+        self, model, device="auto", dtype="auto", marks="", how="exit", at_most=99, slow_s=0.0, hang_s=0.0
+    ) -> None:
+        self.marks, self.how, self.at_most, self.slow_s, self.hang_s = marks, how, at_most, slow_s, hang_s
         self.revision = model
 
     def answer(self, conversations, decoding):
@@ -39,5 +42,7 @@ class Backend(VideoLM):
                 from stand_in_engine import Death
 
                 raise Death("white")
+            if means[1] < 50 and min(means[0], means[2]) > 200:
+                time.sleep(self.hang_s)
             texts.append(f"It is {means}.")
         return [Output(text=text, tokens=3) for text in texts]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -124,6 +125,20 @@ def test_three_bad_clips_are_three_coded_records(clips, engines, tmp_path):
     assert codes == {"kills.mp4": "WORKER_DIED", "empty.mp4": "EMPTY_FILE"}
     assert len(list((tmp_path / "marks").iterdir())) == 3
     assert len(journalled(tmp_path / "out")) == 7
+
+
+def test_a_clip_on_which_the_model_hangs_is_given_up_after_its_limit(clips, engines, tmp_path):
+    source = tmp_path / "clips"
+    source.mkdir()
+    for number, path in enumerate(sorted(clips.rglob("*.mp4"))[:2]):
+        (source / f"{number}.mp4").write_bytes(path.read_bytes())
+    magenta = np.full((4, 16, 16, 3), 255, np.uint8)
+    magenta[..., 1] = 0
+    encode(magenta, source / "hangs.mp4", fps=4)
+    cluster = dataclasses.replace(CLUSTER, item_limit_s=6.0)
+    summary, rows = go(source, tmp_path / "out", cluster=cluster, options={"hang_s": 40.0})
+    assert summary.exit_code == 3 and summary.num_captioned == 2
+    assert {row["id"]: row["error"]["code"] for row in rows if row["error"]} == {"hangs.mp4": "WORKER_DIED"}
 
 
 def test_a_clip_that_kills_one_worker_is_captioned_and_told(clips, engines, tmp_path):
