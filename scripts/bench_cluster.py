@@ -76,13 +76,19 @@ def draw(folder: Path, num_clips: int, num_frames: int, side: int) -> Path:
 
 def machine(folder: Path, args: argparse.Namespace) -> Iterator[Row]:
     """`--cluster ray` on one machine against the plain command."""
+    from ray_nodes import Nodes
+
     clips = draw(folder / "machine", args.clips, 24, 160)
     ratios = []
     options = ["--on-outside", "warn", "--batch-size", "4"]
-    for number in range(args.rounds):
-        plain = caption(clips, folder / f"plain{number}", *options)
-        placed = caption(clips, folder / f"ray{number}", *options, "--cluster", "ray")
-        ratios.append(placed / plain)
+    cluster = Nodes(os.cpu_count() or 1)
+    try:
+        for number in range(args.rounds):
+            plain = caption(clips, folder / f"plain{number}", *options)
+            placed = caption(clips, folder / f"ray{number}", *options, "--cluster", "ray", env=cluster.env)
+            ratios.append(placed / plain)
+    finally:
+        cluster.close()
     yield {
         "measure": "clips/s, --cluster ray : plain",
         "ratio": float(np.median(ratios)),

@@ -166,8 +166,8 @@ class RayEngine:
         return future
 
     def _settle(self) -> None:
-        """Settle futures in a thread of ours: whoever waits for them may start or kill a worker then, which in ray's
-        own thread would wait for that thread for ever."""
+        """Settle futures in a thread of ours: the callbacks of a pool start and kill workers, and in ray's own thread
+        that would wait for the thread itself, for ever."""
         while (answer := self._answers.get()) is not None:
             done, future, unpack = answer
             error = done.exception()
