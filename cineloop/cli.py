@@ -119,6 +119,8 @@ def version() -> str:
 
 def add_training_arguments(parser: argparse.ArgumentParser) -> None:
     """What the verb `train` of both packages takes."""
+    from cineloop.launch import WAYS
+
     parser.add_argument(
         "config", type=Path, metavar="RECIPE", help="a YAML file, or a shipped recipe's name (see the verb recipes)"
     )
@@ -132,14 +134,23 @@ def add_training_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--resume", action="store_true", help="continue from the run folder's last checkpoint")
     parser.add_argument("--overwrite", action="store_true", help="replace the run in the folder")
     parser.add_argument("--json", action="store_true", help="with --plan: print JSON on stdout")
+    parser.add_argument(
+        "--launch", choices=WAYS,
+        help="train in several processes of this machine, each with all weights (ddp) or with its part of them (fsdp2)",
+    )  # fmt: skip
+    parser.add_argument("--nproc", type=int, metavar="N", help="with --launch: how many (default: one for each GPU)")
 
 
-def run_training(run: Callable[..., int], args: argparse.Namespace) -> int:
-    """Call a package's `train.run` with the arguments of its verb; returns the exit code."""
+def run_training(package: str, args: argparse.Namespace) -> int:
+    """Run the verb `train` of a package; returns the exit code."""
     from cineloop import log
 
     log.setup(verbosity=-1 if args.quiet else args.verbose)
-    return run(
+    if args.launch and not args.plan and "RANK" not in os.environ:
+        from cineloop import launch
+
+        launch.start(package, args.launch, args.nproc, sys.argv[1:])
+    code: int = importlib.import_module(f"{package}.train").run(
         args.config,
         over=args.over,
         sets=args.set,
@@ -149,6 +160,7 @@ def run_training(run: Callable[..., int], args: argparse.Namespace) -> int:
         overwrite=args.overwrite,
         as_json=args.json,
     )
+    return code
 
 
 def _say(text: str) -> None:

@@ -198,12 +198,25 @@ def training(model: str) -> str:
     return rows(["stage", "steps", "batch", "minutes", "trained on"], load(f"training-{model}")["stages"])
 
 
+def generator_curves() -> str:
+    """What held-out prompts got after so many samples of each stage of the generator's training."""
+    shown = ("place", "color", "kind", "action", "direction", "speed", "joint")
+    body = [
+        [stage, f"{samples:,}", *(f"{scores[name]:.2f}" if name in scores else "–" for name in shown)]
+        for stage, curve in load("training-generator")["curves"].items()
+        for samples, scores in curve
+        if "joint" in scores
+    ]
+    return rows(["stage", "samples", *shown], body)
+
+
 BLOCKS: dict[str, Callable[[], str]] = {
     "captioner-summary": captioner_summary,
     "captioner-card": captioner_card,
     "captioner-time": captioner_time,
     "generator-summary": generator_summary,
     "generator-card": generator_card,
+    "generator-curves": generator_curves,
     "vae-card": vae_card,
     "training-captioner": lambda: training("captioner"),
     "training-generator": lambda: training("generator"),

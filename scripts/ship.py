@@ -61,10 +61,12 @@ Recipe: `configs/starter/contrastive.yaml`. One combination of actor, colour and
 
 
 def store_training(model: str, runs: Path, stages: Sequence[str]) -> list[list[str]]:
-    """Steps, batch, minutes and device of every stage, stored for the card; of a missing run, as stored before."""
+    """Steps, batch, minutes and device of every stage, and its held-out scores, stored for the card; of a missing run,
+    as stored before."""
     stored = FIGURES / f"training-{model}.json"
-    earlier = {row[0]: row for row in json.loads(stored.read_text("utf-8"))["stages"]} if stored.exists() else {}
-    table = []
+    before = json.loads(stored.read_text("utf-8")) if stored.exists() else {}
+    earlier = {row[0]: row for row in before.get("stages", [])}
+    table, curves = [], before.get("curves", {})
     for stage in stages:
         folder = runs / stage
         if not (folder / "log.jsonl").exists():
@@ -75,7 +77,9 @@ def store_training(model: str, runs: Path, stages: Sequence[str]) -> list[list[s
         batch = next(s for s in (folder / "config.yaml").read_text().splitlines() if "batch_size" in s).split(":")[1]
         device = json.loads((folder / "run.json").read_text("utf-8")).get("device", "cpu")
         table.append([stage, str(last["step"]), batch.strip(), f"{last['seconds'] / 60:.0f}", device])
-    write_atomic(stored, (json.dumps({"stages": table}, indent=1) + "\n").encode())
+        curves[stage] = [[row["step"] * int(batch), row["eval"]] for row in rows if "eval" in row]
+    kept = {"stages": table, "curves": {stage: curves[stage] for stage in stages if stage in curves}}
+    write_atomic(stored, (json.dumps(kept, indent=1) + "\n").encode())
     return table
 
 

@@ -35,9 +35,15 @@ def best_folder(run: Path, step: int) -> Path:
     return run / "checkpoints" / f"best-{step:08d}"
 
 
-def gather(tensors: Tensors) -> Tensors:
-    """Whole, contiguous copies on the CPU. Every process must call it: shards (FSDP2) are put together here."""
-    return {name: _whole(tensor.detach()).cpu().contiguous().clone() for name, tensor in tensors.items()}
+def gather(tensors: Tensors, *, keep: bool = True) -> Tensors:
+    """Whole, contiguous copies on the CPU. Every process must call it: shards (FSDP2) are put together here, one tensor
+    at a time; a process that does not `keep` them gets none."""
+    found: Tensors = {}
+    for name, tensor in tensors.items():
+        entire = whole(tensor.detach())
+        if keep:
+            found[name] = entire.cpu().contiguous().clone()
+    return found
 
 
 def write(folder: Path, groups: Mapping[str, Tensors], state: Mapping[str, Any]) -> None:
@@ -116,10 +122,18 @@ def load_model_tensors(model: torch.nn.Module, tensors: Tensors) -> None:
     Raises:
         CineloopError: names or shapes differ; the message gives the first of each.
     """
-    own = model_tensors(model)
-    _compare_names("weights", own.keys(), tensors.keys())
+    fill("weights", model_tensors(model), tensors)
+
+
+def fill(what: str, own: Tensors, saved: Tensors) -> None:
+    """Copy saved tensors into those of the same names, whatever device and sharding these have.
+
+    Raises:
+        CineloopError: names or shapes differ; `what` says of what.
+    """
+    _compare_names(what, own.keys(), saved.keys())
     for name, target in own.items():
-        _fill(name, target, tensors[name])
+        _fill(name, target, saved[name])
 
 
 def optimizer_tensors(optimizers: Iterable[torch.optim.Optimizer], names: Mapping[torch.Tensor, str]) -> Tensors:
@@ -167,7 +181,7 @@ def _fill(name: str, target: torch.Tensor, value: torch.Tensor) -> None:
         target.copy_(_like(value, target))
 
 
-def _whole(tensor: torch.Tensor) -> torch.Tensor:
+def whole(tensor: torch.Tensor) -> torch.Tensor:
     """A tensor sharded over processes (FSDP2) gathered; any other as it is."""
     return tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
 
@@ -178,7 +192,8 @@ def _like(value: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     from torch.distributed.tensor import DTensor, distribute_tensor
 
     if isinstance(target, DTensor):
-        return distribute_tensor(value, target.device_mesh, target.placements)
+        # Every process has read the file: each takes its part, and none sends any.
+        return distribute_tensor(value, target.device_mesh, target.placements, src_data_rank=None)
     return value
 
 

@@ -7,14 +7,16 @@ The loss of a step is Σ weight · (Σ sums / Σ counts), the counts taken over 
 optimiser step (all micro-batches, all processes) before the first backward pass; so accumulation, and more
 processes, equal one large batch even where micro-batches hold unequal numbers of targets.
 The number of a step fixes its samples, its learning rate and, through the saved random state, its noise; so a
-resumed run equals an uninterrupted one to the bit on one device. Weights begin equal on all processes; after that each
-process has random generators of its own (noise, dropout), which its checkpoints keep.
+resumed run equals an uninterrupted one to the bit on the same processes. Weights begin equal on all processes; after
+that each process has random generators of its own (noise, dropout), which its checkpoints keep. Weights may be divided
+over the processes (`cineloop.training.sharding`); a checkpoint holds them whole, so any number of processes resumes it.
 """
 
 from __future__ import annotations
 
 import contextlib
 import math
+import os
 import shutil
 import signal
 import time
@@ -26,7 +28,7 @@ import torch
 
 from cineloop import config as configs
 from cineloop.errors import CineloopError, UsageError
-from cineloop.training import checkpoint, runtime
+from cineloop.training import checkpoint, runtime, sharding
 from cineloop.training.loader import spans, stream
 from cineloop.training.optim import WeightAverage, build_optimizers, freeze, lr_factor
 from cineloop.training.run_log import RunLog, accumulate, say
@@ -63,8 +65,9 @@ class Loop:
             )
         self.step, self.seconds, self.stopping = 0, 0.0, False
         self.best: float | None = None
-        self._prepare_folder(resolved, resume, overwrite)
+        resume = self._prepare_folder(resolved, resume, overwrite)
         self._build()  # from the shared seed: every process begins with the same weights
+        self.source = stage.source()
         runtime.seed_rank(runtime_config.seed, self.accelerator.process_index)
         if resume:
             self._resume()
@@ -78,7 +81,7 @@ class Loop:
         config, accelerator = self.config, self.accelerator
         num_micros = config.batch_size // self.world // self.micro
         wanted = spans(self.step, config.steps, config.batch_size, self.micro, accelerator.process_index, self.world)
-        batches = stream(self.stage.source(), wanted, workers=config.workers, pin=accelerator.device.type == "cuda")
+        batches = stream(self.source, wanted, workers=config.workers, pin=accelerator.device.type == "cuda")
         log = RunLog(self.out, self.stage, config, accelerator, self.step, self.cost)
         status: Literal["done", "budget", "interrupted"] = "done"
         started, before = time.monotonic(), self.seconds
@@ -94,11 +97,12 @@ class Loop:
                 if last or (config.eval_every and self.step % config.eval_every == 0):
                     self._evaluate(log)
                 out_of_time = config.max_seconds is not None and self.seconds >= config.max_seconds
-                stop = self._any(self.stopping) or self._any(out_of_time)
+                asked, late = self._any(self.stopping, out_of_time)
+                stop = asked or late
                 if last or stop or (config.save_every and self.step % config.save_every == 0):
                     self._save()
                 if stop and not last:
-                    status = "interrupted" if self._any(self.stopping) else "budget"
+                    status = "interrupted" if asked else "budget"
                     break
         if status != "interrupted":
             self._finish(log)
@@ -115,8 +119,7 @@ class Loop:
         for position, batch in enumerate(micros):
             last = position == len(micros) - 1
             # Gradients cross processes once a step, in the last backward pass.
-            quiet = contextlib.nullcontext() if last else self.accelerator.no_sync(self.model)
-            with quiet:
+            with contextlib.nullcontext() if last else self._no_sync():
                 output = self.model(runtime.to_device(batch, self.accelerator.device))
                 # DDP averages over processes; counts are sums over processes: hence the factor.
                 loss = self.world * sum(
@@ -126,7 +129,7 @@ class Loop:
                 )
                 self.accelerator.backward(loss)
             accumulate(sums, output)
-        norm = self.accelerator.clip_grad_norm_(self._trainable, self.config.optim.clip)
+        norm = checkpoint.whole(self.accelerator.clip_grad_norm_(self._trainable, self.config.optim.clip))
         self._check_finite(norm, sums)
         factor = lr_factor(self.step, self.config.steps, self.config.optim)
         for optimizer in self.optimizers:
@@ -145,13 +148,24 @@ class Loop:
             totals = self.accelerator.reduce(totals.to(self.accelerator.device), "sum")
         return dict(zip(self.stage.terms, totals.tolist(), strict=True))
 
+    def _no_sync(self) -> Any:
+        if not sharding.is_sharded(self.task):
+            return self.accelerator.no_sync(self.model)
+        return sharding.gradients_kept(self.task)
+
     def _check_finite(self, norm: torch.Tensor, sums: Mapping[str, Any]) -> None:
-        if math.isfinite(float(norm)):
+        if math.isfinite(float(norm)):  # of the gradients of all processes: one bad process stops every one
             return
-        bad = [name for name, value in sums["terms"].items() if not math.isfinite(float(value))]
+        mine = [name for name, value in sums["terms"].items() if not math.isfinite(float(value))]
+        everyone = _gather_objects(mine, self.world)
+        bad = [
+            f"{name} of process {rank}" if self.world > 1 else name
+            for rank, each in enumerate(everyone)
+            for name in each
+        ]
         weights = [
-            name for name, weight in self.model.named_parameters()
-            if weight.grad is not None and not bool(torch.isfinite(weight.grad).all())
+            name for name, weight in self.task.named_parameters()
+            if weight.grad is not None and not bool(torch.isfinite(checkpoint.whole(weight.grad)).all())
         ]  # fmt: skip
         raise CineloopError(
             f"not finite at step {self.step + 1}: "
@@ -163,15 +177,19 @@ class Loop:
 
     # building, saving, resuming
 
-    def _prepare_folder(self, resolved: Mapping[str, Any], resume: bool, overwrite: bool) -> None:
+    def _prepare_folder(self, resolved: Mapping[str, Any], resume: bool, overwrite: bool) -> bool:
+        """Look at the run folder and prepare it; returns whether the run resumes."""
         saved, begun = checkpoint.steps(self.out), (self.out / "config.yaml").exists()
+        if int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")):
+            # A process died and torchrun started all of them again, by the command line of the first start.
+            resume, overwrite = bool(saved), True
         self.accelerator.wait_for_everyone()  # everyone has looked before the main process changes anything
         if resume and not saved:
             raise UsageError(f"nothing to resume: {self.out} holds no checkpoint", hint="start without --resume")
         if not resume and begun and not overwrite:
             raise UsageError(f"{self.out} already holds a run", hint="--resume continues it, --overwrite restarts")
         if not self.main:
-            return
+            return resume
         if not resume:
             for name in ("checkpoints", "tensorboard", "final"):
                 shutil.rmtree(self.out / name, ignore_errors=True)
@@ -185,19 +203,26 @@ class Loop:
             self.out / "run.json",
             runtime.provenance(self.runtime_config, stage=self.stage.name, processes=self.world, resumed=resume),
         )
+        return resume
 
     def _build(self) -> None:
         task = self.stage.build()
-        parts = self.stage.parts(task)
-        self.frozen = freeze(parts, self.config.optim)
+        self.frozen = freeze(self.stage.parts(task), self.config.optim)
         task.train()
         for module in self.frozen:
             module.eval()
-        optimizers = build_optimizers(task, parts, self.config.optim)
+        if self.runtime_config.checkpointing == "full":
+            runtime.checkpoint_blocks(task)
         if self.runtime_config.compile:
             task.compile()  # in place: names of weights stay
-        self.model, *self.optimizers = self.accelerator.prepare(task, *optimizers)
+        shards = sharding.is_wanted()
+        # "Evaluation": device and autocast, without the wrapper of DDP.
+        self.model = self.accelerator.prepare_model(task, evaluation_mode=shards)
         self.task = self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=True)
+        if shards:
+            sharding.shard(self.task, optimizer=self.config.optim.optimizer, compiles=self.runtime_config.compile)
+        optimizers = build_optimizers(self.task, self.stage.parts(self.task), self.config.optim)
+        self.optimizers = [self.accelerator.prepare_optimizer(each) for each in optimizers]
         self._trainable = [weight for weight in self.model.parameters() if weight.requires_grad]
         self.names = {weight: name for name, weight in self.task.named_parameters()}
         decay = self.config.optim.ema
@@ -208,21 +233,24 @@ class Loop:
             say(
                 f"{self.stage.name}: {total / 1e6:.2f} M parameters, {trained / 1e6:.2f} M trained, on "
                 f"{self.accelerator.device.type} in {self.accelerator.mixed_precision.replace('no', 'fp32')}"
+                + (f", over {self.world} processes{', sharded' if shards else ''}" if self.world > 1 else "")
             )
 
     def _save(self) -> None:
         plain, rng = runtime.rng_state()
         everyone = _gather_objects((plain, rng), self.world)
         groups = {
-            "weights": checkpoint.gather(checkpoint.model_tensors(self.task)),
-            "optimizer": checkpoint.gather(checkpoint.optimizer_tensors(self.optimizers, self.names)),
+            "weights": checkpoint.model_tensors(self.task),
+            "optimizer": checkpoint.optimizer_tensors(self.optimizers, self.names),
         }
         if self.average is not None:
-            groups["ema"] = checkpoint.gather(self.average.tensors)
+            groups["ema"] = self.average.tensors
+        groups = {name: checkpoint.gather(tensors, keep=self.main) for name, tensors in groups.items()}
         groups |= {f"rng-{rank}": tensors for rank, (_, tensors) in enumerate(everyone)}
         folder = checkpoint.step_folder(self.out, self.step)
         if self.main and not folder.exists():
-            state = {"step": self.step, "samples": self.step * self.config.batch_size, "seconds": self.seconds}
+            state: dict[str, Any] = {"step": self.step, "samples": self.step * self.config.batch_size}
+            state |= {"seconds": self.seconds, "data": getattr(self.source, "identity", None)}
             checkpoint.write(folder, groups, state | {"best": self.best, "rng": [each for each, _ in everyone]})
             checkpoint.prune(self.out, self.config.keep_last)
         self.accelerator.wait_for_everyone()
@@ -235,10 +263,16 @@ class Loop:
                 f"the run saw {state['samples']} samples in {step} steps; batch_size {self.config.batch_size} differs",
                 hint="resume with the batch_size the run was started with",
             )
+        data = getattr(self.source, "identity", None)
+        if data != state.get("data", data):
+            raise UsageError(
+                f"{self.out}: the training data is not that of the checkpoint of step {step}",
+                hint="put the files back as they were, or begin a run of its own from the exported weights",
+            )
         checkpoint.load_model_tensors(self.task, groups["weights"])
         checkpoint.load_optimizer_tensors(self.optimizers, self.names, groups["optimizer"])
         if self.average is not None:
-            self.average.tensors = runtime.to_device(groups["ema"], self.accelerator.device)
+            checkpoint.fill("averaged weights", self.average.tensors, groups["ema"])
         rank = self.accelerator.process_index
         if rank < len(state["rng"]):
             runtime.set_rng_state(state["rng"][rank], groups[f"rng-{rank}"])
@@ -257,13 +291,15 @@ class Loop:
     def _evaluate(self, log: RunLog) -> None:
         started = time.monotonic()
         self.task.eval()
-        with runtime.kept_rng(), self._averaged(), torch.no_grad(), self.accelerator.autocast():
+        with runtime.kept_rng(), self._averaged(), torch.no_grad():
             self.stage.step = self.step
-            # The main process decides, so that all agree on which weights are best and gather them together.
-            figures = _from_main(self.stage.evaluate(self.task, self.accelerator.device), self.world)
+            with sharding.whole(self.task), self.accelerator.autocast():
+                figures = self.stage.evaluate(self.task, self.accelerator.device)
+                # The main process decides, so that all agree on which weights are best and gather them together.
+                figures = _from_main(figures, self.world)
             if self.best is None or figures["score"] > self.best:
                 self.best = figures["score"]
-                weights = {"weights": checkpoint.gather(checkpoint.model_tensors(self.task))}
+                weights = {"weights": checkpoint.gather(checkpoint.model_tensors(self.task), keep=self.main)}
                 if self.main and not checkpoint.best_folder(self.out, self.step).exists():
                     folder = checkpoint.best_folder(self.out, self.step)
                     checkpoint.write(folder, weights, {"step": self.step, "figures": figures})
@@ -278,11 +314,15 @@ class Loop:
             self._evaluate(log)
         self.accelerator.wait_for_everyone()
         best = checkpoint.steps(self.out, "best")[-1]
-        groups, state = checkpoint.read(checkpoint.best_folder(self.out, best))
-        checkpoint.load_model_tensors(self.task, groups["weights"])
-        self.task.eval()
         if self.main:
-            self.stage.export(self.task, self.out / "final")
+            groups, state = checkpoint.read(checkpoint.best_folder(self.out, best))
+            task = self.task
+            if sharding.is_sharded(task):  # this process holds a part: a task of its own takes the whole weights
+                task = self.stage.build()
+                freeze(self.stage.parts(task), self.config.optim)
+            checkpoint.load_model_tensors(task, groups["weights"])
+            task.eval()
+            self.stage.export(task, self.out / "final")
             runtime.write_json(self.out / "final" / "scores.json", {"step": best, **state["figures"]})
             say(f"wrote {self.out / 'final'}: step {best}, score {state['figures']['score']:.4f}")
 
@@ -292,12 +332,12 @@ class Loop:
     def _ask_stop(self) -> None:
         self.stopping = True
 
-    def _any(self, flag: bool) -> bool:
-        """Whether the flag is up in any process."""
+    def _any(self, *flags: bool) -> list[bool]:
+        """Of each flag, whether it is up in any process."""
         if self.world == 1:
-            return flag
-        raised = torch.tensor(float(flag), device=self.accelerator.device)
-        return bool(self.accelerator.reduce(raised, "sum") > 0)
+            return list(flags)
+        raised = torch.tensor([float(flag) for flag in flags], device=self.accelerator.device)
+        return [count > 0 for count in self.accelerator.reduce(raised, "sum").tolist()]
 
 
 def _gather_objects(mine: Any, world: int) -> list[Any]:
@@ -319,13 +359,15 @@ def _from_main(mine: Any, world: int) -> Any:
 
 @contextlib.contextmanager
 def _stop_on_signals(ask: Callable[[], None]) -> Iterator[None]:
-    """First SIGINT or SIGTERM asks to stop at the end of the step; the second acts as usual."""
+    """SIGINT or SIGTERM asks to stop at the end of the step; a second SIGINT acts as usual. A second SIGTERM does not:
+    a scheduler sends one to every process of a job, and torchrun then one more to its own."""
     kept: dict[int, Any] = {}
 
     def first(number: int, _: Any) -> None:
-        say("stopping after this step (again: at once)")
+        say("stopping after this step" + (" (again: at once)" if number == signal.SIGINT else ""))
         ask()
-        signal.signal(number, kept[number])
+        if number == signal.SIGINT:
+            signal.signal(number, kept[number])
 
     try:
         for number in (int(signal.SIGINT), int(signal.SIGTERM)):

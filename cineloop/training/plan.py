@@ -207,7 +207,7 @@ def _part(piece: Piece, config: Any, upstream: bool) -> tuple[PartPlan, int]:
     # Through the layers, as soon as anything in or before the part learns, and into its own weights (of adapters, and
     # of a part that is trained in part, only their share).
     backward = forward * ((1.0 if upstream or trained else 0.0) + trained / max(1, total))
-    again = forward if getattr(config, "gradient_checkpointing", False) and backward else 0.0
+    again = forward if config.runtime.checkpointing == "full" and backward else 0.0
     halved = 2 if resolve(config.runtime)[1] == "bf16" else 1
     kept_bytes = (sum(tensor.untyped_storage().nbytes() for tensor in kept.values()) + piece.kept_bytes) // halved
     samples = config.loop.batch_size

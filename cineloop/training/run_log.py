@@ -1,16 +1,17 @@
 """What a training run writes down while it runs: log.jsonl, TensorBoard, plain lines with speed and time left.
 
 In: each step's sums. Out: one JSON row a line in `log.jsonl` (`{"step", "seconds", "loss", terms…, metrics…,
-"grad_norm", "lr_factor", "<unit>_per_s", "tokens_per_s", "tflops", "mfu"}` or `{"step", "eval": {…}}`), the same
-figures in `tensorboard/`, and lines on stderr. `tflops` are the FLOPs that the plan counts by the seconds they took,
-`mfu` (model FLOPs utilisation, Chowdhery et al. 2022, appendix B) is their share of the devices' peak, where that is
-known. A resumed run drops the rows beyond its checkpoint, so no step is logged twice.
+"grad_norm", "lr_factor", "<unit>_per_s", "peak_memory_gib", "tokens_per_s", "tflops", "mfu"}` or `{"step", "eval":
+{…}}`), the same figures in `tensorboard/`, and lines on stderr. `tflops` are the FLOPs that the plan counts by the
+seconds they took, `mfu` (model FLOPs utilisation, Chowdhery et al. 2022, appendix B) is their share of the devices'
+peak, where that is known. A resumed run drops the rows beyond its checkpoint, so no step is logged twice.
 """
 
 from __future__ import annotations
 
 import json
 import math
+import resource
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -77,6 +78,7 @@ class RunLog:
         speed = self.steps * config.batch_size / passed
         row = {"step": step, "seconds": round(seconds, 2), "loss": loss, **terms, **metrics}
         row |= {"grad_norm": window["grad_norm"], "lr_factor": window["lr_factor"], f"{self.stage.unit}_per_s": speed}
+        row["peak_memory_gib"] = peak_memory_gib(accelerator)
         costs = self._costs(passed)
         row |= costs
         left = (config.steps - step) * passed / self.steps
@@ -150,6 +152,16 @@ def total(accelerator: Accelerator, value: Any) -> float:
         return float(value)
     tensor = torch.as_tensor(value, dtype=torch.float64, device=accelerator.device)
     return float(accelerator.reduce(tensor, "sum"))
+
+
+def peak_memory_gib(accelerator: Accelerator) -> float:
+    """The most a process has held so far, of the process that held most: on its GPU, or in RAM where there is none."""
+    if accelerator.device.type == "cuda":
+        held = torch.cuda.max_memory_allocated(accelerator.device)
+    else:
+        held = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    each = accelerator.gather(torch.tensor([held / 2**30], device=accelerator.device))
+    return round(float(each.max()), 3)
 
 
 def _finite(tree: Any) -> Any:

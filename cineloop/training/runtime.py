@@ -24,10 +24,12 @@ from cineloop.address import shown
 from cineloop.errors import MissingDependencyError, UsageError
 from cineloop.files import write_atomic
 from cineloop.log import printable
+from cineloop.training import sharding
 
 if TYPE_CHECKING:
     import torch
     from accelerate import Accelerator
+    from torch import nn
 
 PACKAGES = ("torch", "transformers", "accelerate", "peft", "bitsandbytes", "safetensors", "tokenizers", "numpy", "av")
 
@@ -68,6 +70,7 @@ class RuntimeConfig:
     `device` auto takes CUDA when it is there. `precision` auto takes bf16 autocast on CUDA and on CPUs with
     AVX512-BF16 or AMX, fp32 elsewhere. `threads` None leaves torch's own choice, within what the process may
     use (`cineloop.threads`). `seed` seeds weights, dropout and data. `compile` runs the task through `torch.compile`.
+    `checkpointing` full keeps the inputs of blocks alone and computes the rest again in the backward pass.
     """
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -75,7 +78,7 @@ class RuntimeConfig:
     threads: int | None = None
     seed: int = 0
     compile: bool = False
-    find_unused_parameters: bool = False  # only for DDP with parts that some steps leave out
+    checkpointing: Literal["none", "full"] = "none"
 
     def __post_init__(self) -> None:
         if self.threads is not None and self.threads < 1:
@@ -111,12 +114,21 @@ def resolve(config: RuntimeConfig) -> tuple[str, str]:
 
 
 def start(config: RuntimeConfig) -> Accelerator:
-    """Seed everything and start Accelerate (one process, or those of `torchrun` / `accelerate launch`)."""
+    """Seed everything and start Accelerate (one process, or those of `torchrun` / `accelerate launch`).
+
+    Raises:
+        UsageError: the launcher asks for DeepSpeed.
+    """
     import torch
     from accelerate import Accelerator
     from accelerate.state import AcceleratorState
     from accelerate.utils import DistributedDataParallelKwargs
 
+    if os.environ.get("ACCELERATE_USE_DEEPSPEED", "").lower() == "true":
+        raise UsageError(
+            "training does not run on DeepSpeed: its engine has an optimiser step and checkpoints of its own",
+            hint="configs/train/fsdp2.yaml divides what ZeRO-3 divides; with fsdp_reshard_after_forward: false, ZeRO-2",
+        )
     # The tokenizer forks in loader processes; its own threads there only warn and fight for cores.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     device, precision = resolve(config)
@@ -125,11 +137,15 @@ def start(config: RuntimeConfig) -> Accelerator:
     if AcceleratorState._shared_state and "WORLD_SIZE" not in os.environ:
         # Accelerate keeps device and precision for the life of the process; the next run may want others.
         AcceleratorState._reset_state(reset_partial_state=True)
-    accelerator = Accelerator(
-        cpu=device == "cpu",
-        mixed_precision="bf16" if precision == "bf16" else "no",
-        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=config.find_unused_parameters)],
-    )
+    # Beside parts that a step leaves out, this keeps the order in which gradients add up: without it DDP arranges them
+    # anew after the first step, so with more than two processes a resumed run would differ in the last bit.
+    wrapper = DistributedDataParallelKwargs(find_unused_parameters=True)
+    with sharding.without_accelerates():
+        accelerator = Accelerator(
+            cpu=device == "cpu",
+            mixed_precision="bf16" if precision == "bf16" else "no",
+            kwargs_handlers=[wrapper],
+        )
     seed_everything(config.seed)
     return accelerator
 
@@ -154,6 +170,29 @@ def seed_rank(seed: int, rank: int, step: int = 0) -> None:
 
     if rank:
         seed_everything(int(numpy.random.SeedSequence([seed, rank, step]).generate_state(1)[0]))
+
+
+def checkpoint_blocks(task: nn.Module) -> None:
+    """Let every model within the task keep the inputs of its blocks only, and compute the rest again when needed.
+
+    Raises:
+        UsageError: no model in it has blocks that can.
+    """
+    waiting, found = [task], False
+    while waiting:
+        module = waiting.pop()
+        names = ("activation_checkpointing_enable", "gradient_checkpointing_enable", "enable_gradient_checkpointing")
+        enable: Any = next((getattr(module, name) for name in names if hasattr(module, name)), None)
+        able = any(getattr(module, f"{start}supports_gradient_checkpointing", False) for start in ("", "_"))
+        if enable is not None and able:
+            enable()
+            found = True
+        else:
+            waiting += module.children()
+    if not found:
+        raise UsageError(
+            "runtime.checkpointing: no model of this stage has blocks to checkpoint", hint="set it to none"
+        )
 
 
 def rng_state() -> tuple[dict[str, Any], dict[str, torch.Tensor]]:

@@ -68,7 +68,8 @@ class Stage(Protocol):
         ...
 
     def source(self) -> Source:
-        """The training data, picklable: `(start, count) -> batch`."""
+        """The training data, picklable: `(start, count) -> batch`. Where it has an `identity` (a string), a run goes on
+        from a checkpoint only with data of the same one."""
         ...
 
     def counts(self, batch: Any) -> Mapping[str, float]:

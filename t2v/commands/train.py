@@ -18,6 +18,4 @@ add_arguments = add_training_arguments
 
 def run(args: argparse.Namespace) -> int:
     """Run the verb; returns the exit code."""
-    from t2v import train
-
-    return run_training(train.run, args)
+    return run_training("t2v", args)

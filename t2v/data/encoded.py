@@ -52,11 +52,12 @@ class EncodedSource:
     def __call__(self, start: int, count: int) -> dict[str, Any]:
         """Samples `start` … `start + count - 1`, all of one step."""
         _, positions = self.batches(start, count)
-        rng = np.random.default_rng([self.seed, start])
-        keys = []
-        for position in positions:
-            prompts, choice, left_out = self.clips[position].prompts, rng.random(), rng.random() < self.text_dropout
-            keys.append(self.empty if left_out else prompts[int(choice * len(prompts))])
+        keys, share = [], len(positions) // count  # clips of a sample
+        for sample in range(count):
+            rng = np.random.default_rng([self.seed, start + sample])
+            for position in positions[sample * share : (sample + 1) * share]:
+                prompts, choice, left_out = self.clips[position].prompts, rng.random(), rng.random() < self.text_dropout
+                keys.append(self.empty if left_out else prompts[int(choice * len(prompts))])
         return self.batch(positions, keys)
 
     def batch(self, positions: Sequence[int], prompts: Sequence[str] | None = None) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from torch import nn
 
 from cineloop.errors import UsageError
 from cineloop.training.plan import Piece
-from cineloop.training.runtime import resolve, to_device
+from cineloop.training.runtime import checkpoint_blocks, resolve, to_device
 from t2v import flow
 from t2v.train.families import Family, open_family
 from t2v.train.held_out import flow_loss_grid
@@ -75,8 +75,6 @@ class LoraStage:
         config = self.config
         transformer = self.family.load_transformer(DTYPES[config.dtype])
         add_adapter(transformer, config)
-        if config.gradient_checkpointing:
-            transformer.enable_gradient_checkpointing()
         return LoraTask(transformer, self.family, config.flow)
 
     def data(self) -> LoraData:
@@ -177,8 +175,8 @@ def plan_pieces(config: Config) -> tuple[list[Piece], str]:
     if shape.get("pooled_dim"):
         text["pooled"] = torch.empty(1, shape.pooled_dim)
     inputs = 0
-    if config.gradient_checkpointing:
-        transformer.enable_gradient_checkpointing()
+    if config.runtime.checkpointing == "full":
+        checkpoint_blocks(transformer)
         inputs = 4 * tokens * shape.num_layers * shape.num_attention_heads * shape.attention_head_dim
     piece = Piece(
         "transformer", [transformer], lambda: family.predict(transformer, latents, torch.empty(1), text), tokens,

@@ -57,7 +57,6 @@ class Config(StageConfig):
     dropout: float = 0.0
     target: str | tuple[str, ...] = ("to_q", "to_k", "to_v", "to_out.0")
     dtype: Literal["float32", "bfloat16"] = "float32"
-    gradient_checkpointing: bool = False
     flow: flow.FlowConfig = field(default_factory=flow.FlowConfig)
     text_dropout: float = 0.1
     samples: SampleConfig = field(default_factory=SampleConfig)

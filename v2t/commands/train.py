@@ -14,6 +14,4 @@ add_arguments = add_training_arguments
 
 def run(args: argparse.Namespace) -> int:
     """Run the verb; returns the exit code."""
-    from v2t import train
-
-    return run_training(train.run, args)
+    return run_training("v2t", args)

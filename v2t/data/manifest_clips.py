@@ -97,19 +97,23 @@ class ManifestSource:
         """
         clip = self.clips[self.place(number)]
         try:
-            frames = self._decode(clip)
+            frames = self.decode(clip)
         except ItemError as error:
             if self.on_bad == "stop":
                 raise ItemError(f"row {clip.row['id']!r}: {error.message}", code=error.code, hint=error.hint) from error
             logging.getLogger("cineloop").warning("row %r is skipped: %s", clip.row["id"], error)
             return self._nothing()
+        return self.encode(clip.row, frames, number)
+
+    def encode(self, row: Row, frames: Frames, number: int) -> ClipSample:
+        """The frames of sample `number` in segments, and the row's conversation as tokens."""
         video = self.processor.video_processor
         size = (video.size["height"], video.size["width"])
         pixels, seconds = fit_frames(frames.pixels, size, video.fit), np.maximum(frames.relative_times_s, 0)
         segments, times, mask = cut_segments(pixels, seconds, video.segment_frames)
-        turns = turns_of(clip.row, random.Random(f"manifest|{self.seed}|{number}"))
+        turns = turns_of(row, random.Random(f"manifest|{self.seed}|{number}"))
         encoded = encode(self.processor.tokenizer, turns, [self.processor.clip_text(times[mask].tolist())])
-        check_labels(encoded, f"row {clip.row['id']!r}", max_length=self.max_length)
+        check_labels(encoded, f"row {row['id']!r}", max_length=self.max_length)
         if len(encoded.ids) > self.max_length:
             encoded = Encoded(encoded.ids[: self.max_length], encoded.labels[: self.max_length])
         return ClipSample(segments, times, mask, [encoded])
@@ -119,10 +123,19 @@ class ManifestSource:
         turn, place = divmod(number, len(self.clips))
         if turn not in self._orders:  # numbers ascend: one order at a time is enough
             self._orders.clear()
-            self._orders[turn] = permutation(self.seed, turn, len(self.clips))
+            self._orders[turn] = self.order(turn)
         return int(self._orders[turn][place])
 
-    def _decode(self, clip: Clip) -> Frames:
+    def order(self, turn: int) -> np.ndarray:
+        """The rows in the order of pass `turn`."""
+        return permutation(self.seed, turn, len(self.clips))
+
+    def decode(self, clip: Clip) -> Frames:
+        """The frames of the clip's file that the processor wants.
+
+        Raises:
+            ItemError: the file cannot be decoded.
+        """
         video = self.processor.video_processor
         spec: SampleSpec = video.sample_spec()
         spec = SampleSpec(**{**vars(spec), "start_s": clip.row.get("start_s"), "end_s": clip.row.get("end_s")})

@@ -9,15 +9,17 @@ Letters: S segments, Q query tokens, R rows, L text, D width, K classes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
+from cineloop.training.sharding import is_sharded
 from v2t.data.chat import IGNORE
 from v2t.data.collate import MULTIPLE, Batch, num_targets
+from v2t.data.packing import pack
 from v2t.data.pixels import normalise
 from v2t.train.answers import answer_loss
 
@@ -45,12 +47,13 @@ class CaptionTask(nn.Module):
         model: a `CineloopForConditionalGeneration`.
         heads: fact heads on the resampler's query tokens, or None.
         speaks: False leaves the LLM out (a cheap first phase for resampler and heads).
+        row_tokens: conversations are packed into rows of so many tokens; 0 gives each a row of its own.
     """
 
-    def __init__(self, model: Any, heads: FactHeads | None = None, *, speaks: bool = True) -> None:
+    def __init__(self, model: Any, heads: FactHeads | None = None, *, speaks: bool = True, row_tokens: int = 0) -> None:
         super().__init__()
         self.model: Any = model
-        self.heads, self.speaks = heads, speaks
+        self.heads, self.speaks, self.row_tokens = heads, speaks, row_tokens
 
     def forward(self, batch: Batch) -> dict[str, Any]:
         """Loss sums "answers" and "facts", and shares right."""
@@ -67,6 +70,8 @@ class CaptionTask(nn.Module):
             terms["facts"], metrics["facts_right"] = loss, (right, count)
         if self.speaks:
             terms["answers"], metrics["tokens_right"] = self.answers(batch, query_tokens)
+        if "replaced" in batch:  # bad samples of shards, for each sample
+            metrics["replaced"] = (batch["replaced"].sum(), len(batch["replaced"]))
         return {"terms": terms, "metrics": metrics}
 
     def query_tokens(self, batch: Batch) -> torch.Tensor:
@@ -80,10 +85,13 @@ class CaptionTask(nn.Module):
         """Loss sum over answer tokens; how many are guessed right, of how many."""
         visual = self.model.model.projector(query_tokens)  # (S, Q, D_llm)
         segments = batch["row_segments"].split(batch["row_counts"].tolist())
+        if self.row_tokens:
+            return self._packed_answers(batch, visual, segments)
         loss, right = visual.new_zeros((), dtype=torch.float32), torch.zeros((), dtype=torch.long, device=visual.device)
         count = 0
-        # Rows of like length go together, so that little of the work is spent on padding.
-        for rows in batch["row_lengths"].argsort().chunk(ROW_GROUPS):
+        # Rows of like length go together, so that little of the work is spent on padding; all of them in one pass where
+        # weights are sharded, as all processes must pass equally often.
+        for rows in batch["row_lengths"].argsort().chunk(1 if is_sharded(self) else ROW_GROUPS):
             length = -(-int(batch["row_lengths"][rows].max()) // MULTIPLE) * MULTIPLE
             # Padding stands on the right, so causal attention needs no mask.
             hidden = self.model.model(
@@ -93,6 +101,22 @@ class CaptionTask(nn.Module):
             ).last_hidden_state  # (rows, length, D_llm)
             part, part_right, part_count = answer_loss(hidden, batch["labels"][rows, :length], self.model.lm_head)
             loss, right, count = loss + part, right + part_right, count + part_count
+        return loss, (right, count)
+
+    def _packed_answers(
+        self, batch: Batch, visual: torch.Tensor, segments: Sequence[torch.Tensor]
+    ) -> tuple[torch.Tensor, tuple[torch.Tensor, int]]:
+        """As `answers`, in one pass over packed rows."""
+        flash = "flash" in self.model.model.language_model.config._attn_implementation
+        # Flash attention tells conversations apart in a single row only, and has no work between them there.
+        packed, order = pack(batch, int(batch["row_lengths"].sum()) if flash else self.row_tokens)
+        hidden = self.model.model(
+            input_ids=packed["input_ids"],
+            position_ids=packed["position_ids"],
+            visual_tokens=visual[torch.cat([segments[row] for row in order])],
+            use_cache=False,
+        ).last_hidden_state  # (P, L, D_llm)
+        loss, right, count = answer_loss(hidden, packed["labels"], self.model.lm_head)
         return loss, (right, count)
 
     def parts(self) -> dict[str, list[nn.Module]]:

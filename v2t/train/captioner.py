@@ -14,6 +14,7 @@ import torch
 
 from cineloop.errors import MissingDependencyError, UsageError
 from cineloop.training.plan import Piece, causal_mask
+from cineloop.training.runtime import checkpoint_blocks
 from v2t.model.vision import patch_grid
 
 ANSWER_TOKENS = 60  # of one conversation about a clip, beside its visual tokens; an estimate
@@ -119,11 +120,11 @@ def plan_pieces(config: Any) -> tuple[list[Piece], str]:
         from v2t.model.weights import LoraSettings, apply_lora
 
         apply_lora(model, LoraSettings(**vars(config.lora)))
-    if getattr(config, "gradient_checkpointing", False):
-        model.gradient_checkpointing_enable()
+    if config.runtime.checkpointing == "full":
+        checkpoint_blocks(model)
         model.train()
     video, inner, shape = processor.video_processor, model.model, model.config.resampler_config
-    manifests = getattr(config, "manifests", ())
+    manifests = getattr(config, "manifests", ()) or getattr(config, "shards", ())
     frames = video.num_frames if manifests else config.clips.num_frames
     if manifests and video.sampler in ("segment", "fps"):
         frames = video.max_frames

@@ -4,7 +4,8 @@ In: clips of the world, each with a true caption and one that is wrong in a sing
 model with its tokenizer (`open_clip.create_model_and_transforms("local-dir:<folder>")`), which the scores use for text
 against frames. A clip's embedding is the mean of its frames' normalised embeddings, as CLIPSIM averages frames; so it
 knows what is there and where, and nothing of motion.
-Loss: the sigmoid loss of SigLIP (arXiv:2303.15343) over all pairs of a micro-batch, wrong captions among the texts.
+Loss: the sigmoid loss of SigLIP (arXiv:2303.15343) over all pairs of a micro-batch, those of other processes and wrong
+captions among the texts.
 Letters: n clips, T frames, C context length, E embedding width.
 """
 
@@ -19,6 +20,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.distributed.nn.functional import all_gather
 
 from cineloop.errors import MissingDependencyError, UsageError
 from cineloop.training.loader import stream
@@ -124,13 +126,18 @@ class DualTask(nn.Module):
         """Loss sums, and how often the true caption beats the nearly true one."""
         clips = self.embed_clips(batch["pixels"])
         texts = torch.cat([batch["texts"], batch["wrong"]])  # (2n, C)
-        logits = self.clip.logit_scale.exp() * clips @ self.embed_texts(texts).T + self.clip.logit_bias  # (n, 2n)
+        embedded, first = self.embed_texts(texts), 0  # (2n, E)
+        if torch.distributed.is_initialized() and self.training:  # P processes see n clips each
+            embedded = torch.cat(all_gather(embedded))  # (P*2n, E), gradients go back to where they belong
+            first, texts = torch.distributed.get_rank() * len(texts), torch.cat(all_gather(texts))  # (P*2n, C)
+        logits = self.clip.logit_scale.exp() * clips @ embedded.T + self.clip.logit_bias  # (n, P*2n)
         # Two clips may have the same caption: what says the same is never a negative.
-        same = (batch["texts"][:, None] == texts[None]).all(-1)  # (n, 2n)
+        same = (batch["texts"][:, None] == texts[None]).all(-1)  # (n, P*2n)
         signs = torch.where(same, 1.0, -1.0)
         known = batch["changed"] >= 0
         count = len(clips)
-        beats = logits[:, :count].diagonal() > logits[:, count:].diagonal()
+        own = logits[:, first : first + 2 * count]  # (n, 2n)
+        beats = own[:, :count].diagonal() > own[:, count:].diagonal()
         loss = -F.logsigmoid(signs * logits).sum()
         return {"terms": {"contrast": loss}, "metrics": {"near_right": ((beats & known).sum(), known.sum())}}
 

@@ -26,6 +26,7 @@ from cineloop.training.recipe import StageConfig
 from v2t.data.collate import Batch, num_targets
 from v2t.data.manifest_clips import Clip, ManifestSource, read_clips
 from v2t.data.patch_tokens import check_rounds, precomputed
+from v2t.data.shards import ShardSource, read_shards
 from v2t.data.world import ClipsConfig, ClipSource
 from v2t.train import held_out
 from v2t.train.caption_task import CaptionTask
@@ -50,8 +51,12 @@ class Config(StageConfig):
 
     Either `model`, or `vision` and `llm` with the `resampler`'s shape and the `video` processor's settings.
     `manifests` name training data (a twentieth of it is held out unless
-    `eval_manifests` are named); none streams the world's clips as `clips` says. `dtype` is that of frozen weights;
+    `eval_manifests` are named), or `shards` do, WebDataset tar files or folders of them (a twentieth is held out);
+    neither streams the world's clips as `clips` says. A bad clip stops the run, or with `on_bad` skip is left out (of
+    shards, the next one takes its place). `dtype` is that of frozen weights;
     trained ones are fp32 under autocast. `quantize` packs the LLM (then it needs `lora`).
+    `packing` puts conversations into rows of `max_length` tokens in place of padding each (on a GPU with flash
+    attention, all into one): worth while where their lengths differ much.
     `rounds` and `block` as in `align`.
     Parts for `loop.optim.lr`: vision_tower, resampler, projector, language_model.
     """
@@ -63,16 +68,17 @@ class Config(StageConfig):
     video: dict[str, Any] = field(default_factory=dict)
     manifests: tuple[Path, ...] = ()
     eval_manifests: tuple[Path, ...] = ()
+    shards: tuple[Path, ...] = ()
     clips: ClipsConfig = field(default_factory=ClipsConfig)
     rounds: int = 1
     block: int = 2048
     on_bad: Literal["stop", "skip"] = "stop"
     max_length: int = 2048
+    packing: bool = False
     dtype: Literal["float32", "bfloat16"] = "float32"
     save_dtype: Literal["float32", "bfloat16"] = "bfloat16"
     lora: LoraConfig | None = None
     quantize: Literal["nf4", "int8"] | None = None
-    gradient_checkpointing: bool = False
     eval_clips: int = 256
     eval_seed: int = 8
 
@@ -81,8 +87,10 @@ class Config(StageConfig):
         if self.quantize and self.lora is None:
             raise ValueError(f"quantize: {self.quantize} packs the LLM, which then learns by lora only: set lora")
         check_rounds(self)
-        if self.manifests and self.rounds > 1:
-            raise ValueError("rounds above 1 go with the world's clips, not with manifests")
+        if self.manifests and self.shards:
+            raise ValueError("give either manifests or shards")
+        if (self.manifests or self.shards) and self.rounds > 1:
+            raise ValueError("rounds above 1 go with the world's clips, not with manifests or shards")
         if self.eval_manifests and not self.manifests:
             raise ValueError("eval_manifests go with manifests")
 
@@ -109,9 +117,7 @@ class InstructStage:
         _check_normalisation(self._processor)
         if config.lora is not None:
             apply_lora(model, LoraSettings(**vars(config.lora)))
-        if config.gradient_checkpointing:
-            model.gradient_checkpointing_enable()
-        task = CaptionTask(model)
+        task = CaptionTask(model, row_tokens=config.max_length if config.packing else 0)
         freeze(task.parts(), config.loop.optim)
         for weight in task.parameters():
             if weight.requires_grad:
@@ -125,8 +131,8 @@ class InstructStage:
 
     def source(self) -> Source:
         """Training conversations."""
-        if self.config.manifests:
-            return self._manifest(self._split()[0], self.config.data_seed)
+        if self.config.manifests or self.config.shards:
+            return self._files(self._split()[0], self.config.data_seed)
         clips = self._world("train", self.config.data_seed)
         return precomputed(clips, self._model, self.config.block, self.config.rounds)
 
@@ -200,7 +206,7 @@ class InstructStage:
     def _split(self) -> tuple[list[Clip], list[Clip]]:
         """Rows to train on and rows held out: those of `eval_manifests`, or a twentieth of the rows."""
         config = self.config
-        clips = read_clips(config.manifests)
+        clips: list[Clip] = [*read_shards(config.shards)] if config.shards else read_clips(config.manifests)
         if config.eval_manifests:
             return clips, read_clips(config.eval_manifests)[: config.eval_clips]
         if len(clips) < 2:
@@ -209,8 +215,9 @@ class InstructStage:
         count = max(1, min(config.eval_clips, len(clips) // 20))
         return [clips[n] for n in sorted(order[count:])], [clips[n] for n in sorted(order[:count])]
 
-    def _manifest(self, clips: list[Clip], seed: int) -> ManifestSource:
-        return ManifestSource(clips, self._processor, seed, self.config.max_length, self.config.on_bad)
+    def _files(self, clips: list[Clip], seed: int) -> ManifestSource:
+        kind = ShardSource if self.config.shards else ManifestSource
+        return kind(clips, self._processor, seed, self.config.max_length, self.config.on_bad)
 
     def _batches(self) -> list[Batch]:
         """Held-out conversations, drawn once."""
@@ -218,9 +225,9 @@ class InstructStage:
             config, size = self.config, self.config.loop.micro_batch or 16
             source: Source = self._world("seen", config.eval_seed)
             count = config.eval_clips
-            if config.manifests:
+            if config.manifests or config.shards:
                 clips = self._split()[1]
-                source, count = self._manifest(clips, config.eval_seed), len(clips)
+                source, count = self._files(clips, config.eval_seed), len(clips)
             wanted = [(start, min(size, count - start)) for start in range(0, count, size)]
             self._held_out = list(stream(source, wanted, workers=config.loop.workers))
         return self._held_out

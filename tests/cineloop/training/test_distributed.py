@@ -1,10 +1,11 @@
-"""Two processes on gloo equal one: same samples a step, same weights after; and each draws noise of its own."""
+"""Two and four processes on gloo equal one, weights whole or sharded: same samples a step, same weights after, each
+with noise of its own; a checkpoint of four is resumed by any number; a bad process stops all."""
 
 from __future__ import annotations
 
 import json
-import socket
 import textwrap
+from itertools import combinations
 from pathlib import Path
 
 import pytest
@@ -13,27 +14,54 @@ from safetensors.torch import load_file
 
 from cineloop.training import checkpoint
 from started_python import TRAINING, Starter
+from started_ranks import SHARDED, modules_folder, run_ranks
 
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 SCRIPT = textwrap.dedent("""
-    import sys
-    sys.path.insert(0, sys.argv[2])
-    from test_loop import Path, make
+    import os, sys
+    import torch
+    from safetensors.torch import save_file
+    from test_loop import Path, Toy, make
+    from cineloop.errors import CineloopError
     from cineloop.training import runtime
-    steps, resume = int(sys.argv[3]), sys.argv[4] == "resume"
-    make(Path(sys.argv[1]), micro_batch=2, steps=6, resume=resume, max_seconds=None if steps == 6 else 0.0).run()
+
+    out, steps, resume, options = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3] == "resume", sys.argv[4:]
+    rank = os.environ.get("RANK", "0")
+
+    class Judged(Toy):
+        def evaluate(self, task, device):
+            task.head(task.body[0](torch.zeros(1, 8)))  # parts by themselves
+            if rank == "0":
+                task(self.source()(0, 2))  # one process alone
+            return super().evaluate(task, device)
+
+        def export(self, task, folder):
+            super().export(task, folder)
+            save_file(task.state_dict(), folder / "weights.safetensors")
+
+    try:
+        optim = {"ema": 0.9} | ({"optimizer": "muon"} if "muon" in options else {})
+        stage = Judged(poison=36 if "poison" in options else -1)
+        loop = make(out, stage, optim=optim, micro_batch=2, steps=6, resume=resume, eval_every=2,
+                    max_seconds=None if steps == 6 else 0.0)
+        held = sum(getattr(weight, "to_local", lambda: weight)().numel() for weight in loop.task.parameters())
+        Path(f"{out}-{rank}.held").write_text(str(held))
+        loop.run()
+    except CineloopError as error:
+        Path(f"{out}-{rank}.txt").write_text(f"{error.code} {error}")
+        os._exit(3)  # as a command ends
     runtime.leave()
 """)
 
 
 NOISY = textwrap.dedent("""
     import json, sys
-    sys.path.insert(0, sys.argv[2])
     import torch
     from test_loop import Path, Task, Toy, make
     from t2v import flow
     from cineloop.training import runtime
 
-    out, steps, resume = Path(sys.argv[1]), int(sys.argv[3]), sys.argv[4] == "resume"
+    out, steps, resume = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3] == "resume"
 
     class Noisy(Task):
         def forward(self, batch):  # in training it draws what the generator's stages draw, and dropout
@@ -57,47 +85,81 @@ NOISY = textwrap.dedent("""
 
 @pytest.fixture(scope="module")
 def launch():
-    """`launch(out, processes, steps, how, script)`: a run in so many processes, which must end well."""
-    root = Path(__file__).resolve().parents[3]
-    modules = [*TRAINING, "test_loop", "t2v.flow", "cineloop.training.runtime"]
-    with Starter(modules, [str(Path(__file__).parent), str(root)]) as starter:
+    """`launch(out, processes, steps, how, …)`: exit codes of a run in so many processes."""
+    modules = [*TRAINING, "test_loop", "t2v.flow", "cineloop.training.runtime", "torch.distributed.fsdp"]
+    with Starter(modules, modules_folder()) as starter:
 
-        def start(out: Path, processes: int, steps: int = 6, how: str = "start", script: str = SCRIPT) -> None:
-            with socket.socket() as free:
-                free.bind(("127.0.0.1", 0))
-                port = str(free.getsockname()[1])
-            shared = {"ACCELERATE_USE_CPU": "true"}
-            if processes > 1:
-                shared |= {"WORLD_SIZE": str(processes), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-                shared |= {"GLOO_SOCKET_IFNAME": "lo"}
-            ranks = [{"RANK": str(n), "LOCAL_RANK": str(n)} if processes > 1 else {} for n in range(processes)]
-            arguments = [str(out), str(Path(__file__).parent), str(steps), how]
-            assert starter.run(script, arguments, [shared | rank for rank in ranks]) == [0] * processes
+        def start(out, processes, steps=6, how="start", *options, script=SCRIPT, env=None):
+            return run_ranks(starter, processes, script, [str(out), str(steps), how, *options], env)
 
         yield start
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(900)
-def test_two_processes_equal_one_and_resume_to_the_bit(launch, tmp_path):
-    launch(tmp_path / "one", 1)
-    launch(tmp_path / "two", 2)
-    launch(tmp_path / "cut", 2, steps=1)
-    launch(tmp_path / "cut", 2, how="resume")
-    weights = {
-        run: load_file(checkpoint.step_folder(tmp_path / run, 6) / "weights.safetensors")
-        for run in ("one", "two", "cut")
-    }
-    for name, value in weights["one"].items():
-        torch.testing.assert_close(weights["two"][name], value, rtol=1e-4, atol=1e-6)
-        assert torch.equal(weights["two"][name], weights["cut"][name])
+@pytest.fixture(scope="module")
+def one(launch, tmp_path_factory):
+    out = tmp_path_factory.mktemp("one") / "run"
+    assert launch(out, 1) == [0]
+    return out
+
+
+def tensors(run: Path, group: str = "weights", step: int = 6) -> dict[str, torch.Tensor]:
+    return load_file(checkpoint.step_folder(run, step) / f"{group}.safetensors")
+
+
+def figures(run: Path) -> list[list]:
+    """Of each row: step, loss, size of the gradient, targets, held-out score."""
+    rows = map(json.loads, (run / "log.jsonl").read_text().splitlines())
+    shown = (
+        [row["step"], row["eval"]["score"]] if "eval" in row
+        else [row[key] for key in ("step", "loss", "grad_norm", "rows")] for row in rows
+    )  # fmt: skip
+    return [number for row in shown for number in row]
+
+
+@pytest.mark.parametrize(
+    ("processes", "env"),
+    [(2, {}), (4, {}), (2, SHARDED), (4, SHARDED), (2, SHARDED | {"FSDP_RESHARD_AFTER_FORWARD": "false"})],
+    ids=["2-whole", "4-whole", "2-sharded", "4-sharded", "2-kept"],
+)
+def test_processes_equal_one_and_resume_to_the_bit(launch, one, tmp_path, processes, env):
+    assert launch(tmp_path / "run", processes, env=env) == [0] * processes
+    assert launch(tmp_path / "cut", processes, 1, env=env) == [0] * processes
+    assert launch(tmp_path / "cut", processes, 6, "resume", env=env) == [0] * processes
+    total = sum(value.numel() for value in tensors(one).values())
+    held = [int((tmp_path / f"run-{rank}.held").read_text()) for rank in range(processes)]
+    assert held == [total // processes if env else total] * processes
+    for group in ("weights", "optimizer", "ema"):
+        mine, cut = tensors(tmp_path / "run", group), tensors(tmp_path / "cut", group)
+        for name, value in tensors(one, group).items():
+            torch.testing.assert_close(mine[name], value, rtol=1e-4, atol=1e-6)
+            assert torch.equal(mine[name], cut[name]), (group, name)
     # AdamW forgives a gradient of the wrong size, so the sizes are compared too.
-    logs = {}
-    for run in ("one", "two"):
-        rows = map(json.loads, (tmp_path / run / "log.jsonl").read_text().splitlines())
-        logs[run] = [row[key] for row in rows if "loss" in row for key in ("loss", "grad_norm", "rows")]
-    assert len(logs["one"]) == 9
-    assert logs["two"] == pytest.approx(logs["one"], rel=1e-4)
+    assert len(figures(one)) == 3 * 4 + 3 * 2
+    assert figures(tmp_path / "run") == pytest.approx(figures(one), rel=1e-5)
+    best, final = checkpoint.best_folder(tmp_path / "run", 6), tmp_path / "run/final/weights.safetensors"
+    best_weights, final_weights = load_file(best / "weights.safetensors"), load_file(final)
+    assert all(torch.equal(final_weights[name], value) for name, value in best_weights.items())
+
+
+def test_a_checkpoint_of_four_sharded_processes_is_resumed_by_two_and_by_one(launch, one, tmp_path):
+    for processes, env in ((2, SHARDED), (1, {})):
+        out = tmp_path / str(processes)
+        assert launch(out, 4, 1, env=SHARDED) == [0] * 4
+        assert launch(out, processes, 6, "resume", env=env) == [0] * processes
+        assert figures(out)[-14:] == pytest.approx(figures(one)[-14:], rel=1e-5)
+
+
+@pytest.mark.parametrize("env", [{}, SHARDED], ids=["whole", "sharded"])
+def test_a_loss_that_is_not_finite_in_one_process_stops_all_of_them(launch, tmp_path, env):
+    assert launch(tmp_path / "run", 2, 6, "start", "poison", env=env) == [3, 3]
+    said = [(tmp_path / f"run-{rank}.txt").read_text() for rank in (0, 1)]
+    assert said[0] == said[1] and "NON_FINITE not finite at step 5: loss terms error of process 1;" in said[0]
+    assert checkpoint.steps(tmp_path / "run") == [3]
+
+
+def test_muon_refuses_sharded_weights(launch, tmp_path):
+    assert launch(tmp_path / "run", 2, 6, "start", "muon", env=SHARDED) == [3, 3]
+    assert "Muon turns whole matrices" in (tmp_path / "run-0.txt").read_text()
 
 
 def draws(tmp_path: Path, run: str, rank: int) -> list:
@@ -105,20 +167,19 @@ def draws(tmp_path: Path, run: str, rank: int) -> list:
     return [json.loads(line) for line in (tmp_path / f"{run}-{rank}.jsonl").read_text().splitlines()]
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(900)
 def test_each_process_draws_noise_of_its_own_and_resumes_with_it(launch, tmp_path):
     launch(tmp_path / "one", 1, steps=4, script=NOISY)
-    launch(tmp_path / "two", 2, steps=4, script=NOISY)
-    launch(tmp_path / "cut", 2, steps=1, script=NOISY)
-    launch(tmp_path / "cut", 2, steps=4, how="resume", script=NOISY)
-    for rank in (0, 1):
-        assert draws(tmp_path, "cut", rank) == draws(tmp_path, "two", rank)
+    launch(tmp_path / "many", 4, steps=4, script=NOISY)
+    launch(tmp_path / "cut", 4, steps=1, script=NOISY)
+    launch(tmp_path / "cut", 4, steps=4, how="resume", script=NOISY)
+    ranks = [draws(tmp_path, "many", rank) for rank in range(4)]
+    for rank, drawn in enumerate(ranks):
+        assert draws(tmp_path, "cut", rank) == drawn
+        assert [row[0] for row in drawn] == [0, 1, 2, 3]
     # The first process begins as it would alone (later it differs: a smaller share of the batch takes fewer draws).
-    assert draws(tmp_path, "one", 0)[0] == draws(tmp_path, "two", 0)[0]
-    first, second = (draws(tmp_path, "two", rank) for rank in (0, 1))
-    assert [row[0] for row in first] == [row[0] for row in second] == [0, 1, 2, 3]
+    assert draws(tmp_path, "one", 0)[0] == ranks[0][0]
     for column in (1, 2, 3):
-        mine, others = (torch.tensor([row[column] for row in rows]).flatten() for rows in (first, second))
-        # |r| of independent draws stays below 4 / √n in all but one of 16,000 cases; of equal draws it is 1.
-        assert abs(float(torch.corrcoef(torch.stack([mine, others]))[0, 1])) < 4 / len(mine) ** 0.5
+        values = [torch.tensor([row[column] for row in drawn]).flatten() for drawn in ranks]
+        for mine, others in combinations(values, 2):
+            # |r| of independent draws stays below 4 / √n in all but one of 16,000 cases; of equal draws it is 1.
+            assert abs(float(torch.corrcoef(torch.stack([mine, others]))[0, 1])) < 4 / len(mine) ** 0.5

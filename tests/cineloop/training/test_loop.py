@@ -31,6 +31,8 @@ def numbers(start: int, count: int) -> dict[str, torch.Tensor]:
 
 
 class Task(nn.Module):
+    _no_split_modules = ["Linear"]
+
     def __init__(self, dropout: float, poison: int) -> None:
         super().__init__()
         self.body = nn.Sequential(nn.Linear(8, 16), nn.GELU(), nn.Dropout(dropout), nn.Linear(16, 16))

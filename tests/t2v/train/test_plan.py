@@ -38,7 +38,7 @@ def test_an_adapter_of_wan(wan):
     sets = [f"model={wan}", "data=[clips]", "loop.batch_size=1", "loop.micro_batch=0", "rank=32", "dtype=bfloat16"]
     sets += ["buckets.sizes=[[480, 832]]", "buckets.lengths=[81]", "target=[to_q, to_k, to_v, to_out.0]"]
     sets += ["runtime.precision=bf16"]  # else what this CPU is good at decides how much a step keeps
-    plan = plan_of(CONFIGS / "full/t2v-lora.yaml", *sets, "gradient_checkpointing=false")
+    plan = plan_of(CONFIGS / "full/t2v-lora.yaml", *sets, "runtime.checkpointing=none")
     (part,) = plan.parts
     assert part.parameters - part.trained == pytest.approx(1.419e9, rel=0.01)
     assert part.trained == 30 * 8 * 32 * 2 * 1536
@@ -48,7 +48,7 @@ def test_an_adapter_of_wan(wan):
     dense = 30 * (6 * 1536**2 + 2 * 1536 * 8960) * tokens + 30 * 2 * 1536**2 * 512
     forward = 2 * dense + 30 * (4 * tokens**2 + 4 * tokens * 512) * 1536
     assert plan.flops_per_step == pytest.approx(2 * forward, rel=0.03)
-    held = plan_of(CONFIGS / "full/t2v-lora.yaml", *sets, "gradient_checkpointing=true")
+    held = plan_of(CONFIGS / "full/t2v-lora.yaml", *sets, "runtime.checkpointing=full")
     scores = 2 * 12 * tokens**2
     assert held.memory["activations"] < plan.memory["activations"] < 30 * scores / 10
     assert held.memory["activations"] > 2 * tokens * 1536 * 30

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import textwrap
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,8 @@ import yaml
 
 from cineloop.world.language.read_text import parse
 from cineloop.world.scenes.sampler import sample_scene
+from started_python import TRAINING, Starter
+from started_ranks import modules_folder, run_ranks
 from tiny_captioner import save_tiny_parts
 from v2t import train
 from v2t.data.near_miss import KINDS, change_one, pair
@@ -129,3 +133,41 @@ def test_a_share_of_the_clips_is_of_one_figure_under_a_prompt(trained):
         said = parse(tokenizer.decode(ids, skip_special_tokens=True))
         assert [a.kind for a in said.actors] == [sample_solo("train", 1, index).actors[0].kind]
     assert not torch.equal(texts[0.0], texts[1.0])
+
+
+@pytest.mark.slow
+def test_two_processes_contrast_as_one_large_batch():
+    """Losses and gradients of both add up to those of all pairs; captions that both hold are no negatives."""
+    script = textwrap.dedent("""
+        import torch
+        from torch import distributed as group, nn
+        from v2t.train.contrastive import DualTask
+
+        torch.manual_seed(0)
+        clip = nn.Module()
+        clip.visual = nn.Sequential(nn.Flatten(), nn.Linear(3 * 4 * 4, 8))
+        clip.encode_text = nn.EmbeddingBag(20, 8)
+        clip.logit_scale, clip.logit_bias = nn.Parameter(torch.tensor(1.0)), nn.Parameter(torch.tensor(-1.0))
+        task = DualTask(clip)
+        texts = torch.randint(0, 20, (8, 5))
+        texts[6] = texts[1]
+        batch = {"pixels": torch.randint(0, 255, (8, 2, 4, 4, 3), dtype=torch.uint8), "texts": texts,
+                 "wrong": torch.randint(0, 20, (8, 5)), "changed": torch.tensor([0, -1, 1, 0, 0, -1, 1, 0])}
+
+        def learn(batch):
+            task.zero_grad()
+            output = task(batch)
+            output["terms"]["contrast"].backward()
+            near = output["metrics"]["near_right"]
+            return [output["terms"]["contrast"].detach(), *near, *(weight.grad.clone() for weight in task.parameters())]
+
+        expected = learn(batch)
+        group.init_process_group("gloo")
+        found = learn({name: value.chunk(2)[group.get_rank()] for name, value in batch.items()})
+        for mine, wanted in zip(found, expected, strict=True):
+            group.all_reduce(mine)
+            torch.testing.assert_close(mine, wanted, rtol=1e-5, atol=1e-5)
+        group.destroy_process_group()
+    """)
+    with Starter([*TRAINING, "v2t.train.contrastive"], modules_folder()) as starter:
+        assert run_ranks(starter, 2, script, []) == [0, 0]

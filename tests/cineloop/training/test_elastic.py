@@ -1,0 +1,109 @@
+"""A process that dies is started again with all others and the run goes on from its newest whole checkpoint, as
+`torchrun --max-restarts` does it; a SIGTERM to one process saves and stops all."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from cineloop.training import checkpoint
+from started_python import TRAINING, Starter
+from started_ranks import SHARDED, modules_folder, run_ranks
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+SCRIPT = textwrap.dedent("""
+    import os, signal, sys
+    from test_loop import Path, Toy, make
+    from cineloop.training import checkpoint, runtime
+
+    out, at, how = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
+    struck = os.environ.get("RANK", "0") == ("0" if how == "save" else "1")
+    struck = struck and os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") == "0"
+
+    class Struck(Toy):
+        def counts(self, batch):  # of each of two micro-batches: SIGTERM comes twice
+            if struck and loop.step == at and how in ("kill", "term"):
+                os.kill(os.getpid(), signal.SIGKILL if how == "kill" else signal.SIGTERM)
+            return super().counts(batch)
+
+    if struck and how == "save":
+        sync = checkpoint.sync
+        def sync_or_die(path):
+            if loop.step >= at:
+                os.kill(os.getpid(), signal.SIGKILL)
+            sync(path)
+        checkpoint.sync = sync_or_die
+    loop = make(out, Struck(dropout=0.3), steps=8, save_every=3, log_every=1, micro_batch=2, optim={"ema": 0.9},
+                resume="resume" in sys.argv)
+    outcome = loop.run()
+    runtime.leave()
+    sys.exit(7 if outcome.status == "interrupted" else 0)
+""")
+
+
+@pytest.fixture(scope="module")
+def launch():
+    """`launch(out, at, how, env)`: exit codes of two processes, one of which is struck at a step."""
+    with Starter([*TRAINING, "test_loop", "torch.distributed.fsdp"], modules_folder()) as starter:
+
+        def start(out, at: int, how: str, *options: str, restarts: int = 0, env=None) -> list[int]:
+            env = {"TORCHELASTIC_RESTART_COUNT": str(restarts), **(env or {})}
+            return run_ranks(starter, 2, SCRIPT, [str(out), str(at), how, *options], env)
+
+        yield start
+
+
+def rows(run: Path) -> list[tuple]:
+    found = map(json.loads, (run / "log.jsonl").read_text().splitlines())
+    return [(row["step"], row["loss"], row["grad_norm"]) for row in found if "loss" in row]
+
+
+@pytest.fixture(scope="module")
+def whole(launch, tmp_path_factory):
+    out = tmp_path_factory.mktemp("whole") / "run"
+    assert launch(out, -1, "kill") == [0, 0]
+    return rows(out)
+
+
+@pytest.mark.parametrize(("at", "how"), [(1, "kill"), (3, "kill"), (5, "kill"), (7, "kill"), (3, "save"), (6, "save")])
+def test_a_run_whose_process_is_killed_goes_on_from_the_newest_checkpoint(launch, whole, tmp_path, at, how):
+    codes = launch(tmp_path / "run", at, how)
+    assert -9 in codes and 0 not in codes
+    saved = checkpoint.steps(tmp_path / "run")
+    assert saved == [step for step in (3, 6) if (step < at if how == "save" else step <= at)]
+    assert launch(tmp_path / "run", at, how, restarts=1) == [0, 0]
+    assert rows(tmp_path / "run") == whole  # each step once, to the bit
+    assert (tmp_path / "run/final/exported").exists()
+
+
+def test_a_killed_process_with_sharded_weights(launch, whole, tmp_path):
+    assert -9 in launch(tmp_path / "run", 4, "kill", env=SHARDED)
+    assert launch(tmp_path / "run", 4, "kill", restarts=1, env=SHARDED) == [0, 0]
+    assert [step for step, *_ in rows(tmp_path / "run")] == list(range(1, 9))
+    losses = [loss for _, loss, _ in rows(tmp_path / "run")]
+    assert losses == pytest.approx([loss for _, loss, _ in whole], rel=1e-5)
+
+
+def test_sigterms_to_one_process_save_and_stop_all(launch, whole, tmp_path):
+    assert launch(tmp_path / "run", 4, "term") == [7, 7]
+    assert checkpoint.steps(tmp_path / "run") == [3, 5]
+    assert launch(tmp_path / "run", -1, "term", "resume") == [0, 0]
+    assert rows(tmp_path / "run") == whole
+
+
+def test_torchrun_restarts_a_killed_run(whole, tmp_path):
+    (tmp_path / "script.py").write_text(SCRIPT)
+    paths = [*modules_folder(), str(Path(__file__).parents[2] / "support")]
+    env = os.environ | {"PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
+    words = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--max-restarts", "3"]
+    words += [str(tmp_path / "script.py"), str(tmp_path / "run"), "4", "kill"]
+    done = subprocess.run([sys.executable, *words], env=env, capture_output=True, text=True, timeout=800, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert json.loads((tmp_path / "run/run.json").read_text())["resumed"]
+    assert rows(tmp_path / "run") == whole
