@@ -13,6 +13,7 @@ import logging
 import os
 import signal
 import socket
+import sys
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
@@ -55,6 +56,10 @@ class RayEngine:
         self._ray = ray
         with _kept_signals():
             self._connect(os.environ.get("RAY_ADDRESS", ""))
+        # Ray prints what it says of lost nodes on stdout, among our records, and has no setting for it.
+        worker = sys.modules.get("ray._private.worker")
+        if hasattr(worker, "print_to_stdstream"):
+            setattr(worker, "print_to_stdstream", lambda data, **_: logger.debug("ray: %s", data.get("lines")))  # noqa: B010
         self._answers = SimpleQueue[tuple[Future[Any], Future[Any], Callable[[Any], Any]] | None]()
         self._settler = threading.Thread(target=self._settle, name="ray-answers", daemon=True)
         self._settler.start()
