@@ -66,8 +66,9 @@ def main(
     # A verb that is named needs none of the others.
     named = [verb for verb in verbs if verb.split()[0] == words[0]]
     parser = build_parser(prog, description, named or verbs, package)
-    if not words[0].startswith("-") and words[0] not in verbs:
-        parser.error(no_verb(prog, words[0], verbs))
+    pair = " ".join(word for word in words[:2] if not word.startswith("-"))
+    if not words[0].startswith("-") and words[0] not in verbs and pair not in verbs:
+        parser.error(no_verb(prog, pair if named else words[0], named or verbs))
     args = parser.parse_args(words)
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")  # texts and JSON, whatever the locale

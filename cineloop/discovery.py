@@ -18,7 +18,7 @@ import os
 import random
 import stat
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from cineloop import remote_clips
@@ -42,6 +42,7 @@ def discover(
     include: Sequence[str] = (),
     exclude: Sequence[str] = (),
     allow_remote: Sequence[str] = (),
+    holds: Callable[[str], bool] = lambda clip_id: True,
 ) -> list[Clip]:
     """All clips that the arguments name, sorted by id, each once.
 
@@ -49,9 +50,9 @@ def discover(
         paths: folders, files, globs, `@file` (a list), `*.jsonl` (a manifest), `-` (a list on stdin), addresses.
         lists: more list files: one path a line, or NUL-separated, or a manifest ending in .jsonl.
         root: folder that ids are relative to, instead of the rules above.
-        include: keep only clips whose name or relative path fits one of these patterns.
-        exclude: drop clips whose name or relative path fits one of these patterns.
+        include, exclude: patterns of names or relative paths; clips must fit one of `include` and none of `exclude`.
         allow_remote: protocols and beginnings of addresses that lists and manifests may name, and all of the web.
+        holds: by id, which clips' files are looked at; hundreds of shards that looked at all would load a file server.
 
     Raises:
         NothingMatchedError: an argument names nothing, or nothing is left.
@@ -59,8 +60,7 @@ def discover(
         PolicyError: an address that was not allowed. MissingDependencyError: one that cannot be listed.
     """
     clips: list[Clip] = []
-    loose: list[str] = []
-    away: list[RemoteFile] = []
+    loose, away = list[str](), list[RemoteFile]()
     for argument in [*paths, *(f"@{name}" for name in lists)]:
         if argument == "-":
             loose += _split_list(sys.stdin.buffer.read())
@@ -93,7 +93,7 @@ def discover(
             f"no video found in {', '.join(printable(p) for p in [*paths, *lists]) or 'nothing'}",
             hint=next(filter(None, map(_pictures, paths)), hint),
         )
-    return clips
+    return [_look_at(clip) if holds(clip.id) else clip for clip in clips]
 
 
 def _pictures(folder: str) -> str:
@@ -197,15 +197,19 @@ def _split_list(data: bytes) -> list[str]:
 
 def _clip(relative: str, file: str, problem: ItemError | None = None) -> Clip:
     name = escape_name(relative)
-    size = mtime_ns = 0
-    if problem is None:
-        try:
-            status = os.stat(file)
-            size, mtime_ns = status.st_size, status.st_mtime_ns
-            problem = None if stat.S_ISREG(status.st_mode) else not_a_file()
-        except OSError as error:
-            problem = problem_of(error)
-    return Clip(name, name, file, size, mtime_ns, problem=problem)
+    return Clip(name, name, file, problem=problem)
+
+
+def _look_at(clip: Clip) -> Clip:
+    """The clip with its file's size and date, or the problem of its file."""
+    if clip.problem is not None or is_url(clip.file):
+        return clip
+    try:
+        status = os.stat(clip.file)
+    except OSError as error:
+        return replace(clip, problem=problem_of(error))
+    problem = None if stat.S_ISREG(status.st_mode) else not_a_file()
+    return replace(clip, size=status.st_size, mtime_ns=status.st_mtime_ns, problem=problem)
 
 
 def _rebase(clip: Clip, root: str) -> Clip:

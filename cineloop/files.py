@@ -22,6 +22,7 @@ _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _WHOLE_BYTES = 4 << 20  # files up to here are hashed whole
 _BLOCK_BYTES = 64 << 10
 _NUM_BLOCKS = 16
+_OPEN_ANYWAY = 256  # files a process holds open besides
 _INHERITED = ("/dev/stdin", "/dev/fd/", "/proc/self/fd/")  # pipes opened by the caller, as by a shell's <(...)
 
 
@@ -157,3 +158,14 @@ def _umask() -> int:
         os.umask(mask)
         _UMASK.append(mask)
     return _UMASK[0]
+
+
+def allow_open_files(count: int) -> None:
+    """Let this process hold `count` more files open, as far as the system's limit goes; its soft one is often 1,024."""
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = count + _OPEN_ANYWAY
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        limit = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))

@@ -31,18 +31,25 @@ from cineloop.log import logger, printable
 HEARTBEAT_STALE_S = 600.0
 _LINGER_S = 5.0
 _LOOK_S = 0.5
+_BEAT_LOOK_S = 5.0
 _TAKEN = (errno.EWOULDBLOCK, errno.EACCES)
 
 
 class FolderLock:
     """Exclusive use of a folder for the length of a `with` block.
 
+    Args:
+        path: of the lock file.
+        patient: an owner on another machine whose heartbeat stands still is waited for until it counts as dead: a
+            cluster starts a lost process again at once, on another node.
+
     Raises (on entering):
         UsageError: code LOCKED; another run holds the folder, named in the message.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, patient: bool = False) -> None:
         self.path = path
+        self.patient = patient
         self._handle = -1
         self._new: Path | None = None  # the outermost folder that this run made
 
@@ -74,7 +81,8 @@ class FolderLock:
             os.close(self._handle)
             return self.__enter__()
         owner = self._owner()
-        if owner and owner.get("host") != socket.gethostname() and self._age_s() < HEARTBEAT_STALE_S:
+        is_away = owner and owner.get("host") != socket.gethostname()
+        if is_away and (self._is_beating(owner) if self.patient else self._age_s() < HEARTBEAT_STALE_S):
             os.close(self._handle)
             raise self._refusal(owner)
         if owner:
@@ -128,6 +136,17 @@ class FolderLock:
 
     def _age_s(self) -> float:
         return _file_system_time(self.path.parent) - os.fstat(self._handle).st_mtime
+
+    def _is_beating(self, owner: dict[str, Any]) -> bool:
+        """Watch an owner's heartbeat until it beats (True) or is stale (False)."""
+        beat = os.fstat(self._handle).st_mtime
+        if (left_s := HEARTBEAT_STALE_S - self._age_s()) > 0:
+            logger.info("waiting up to %.0f s: %s may have been killed", left_s, describe(owner))
+        while self._age_s() < HEARTBEAT_STALE_S:
+            time.sleep(_BEAT_LOOK_S)
+            if os.fstat(self._handle).st_mtime != beat:
+                return True
+        return False
 
     def _owner(self) -> dict[str, Any]:
         return _parse_owner(os.pread(self._handle, 4096, 0))

@@ -12,7 +12,19 @@ from collections.abc import Sequence
 from cineloop import cli as command
 
 ABOUT = "Watch videos and write what happens in them."
-VERBS = ("caption", "ask", "chat", "serve", "merge", "train", "recipes", "world", "doctor")
+VERBS = (
+    "caption",
+    "ask",
+    "chat",
+    "serve",
+    "merge",
+    "cluster print",
+    "cluster status",
+    "train",
+    "recipes",
+    "world",
+    "doctor",
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 
 import pytest
@@ -90,3 +91,24 @@ def test_asking_for_the_holder_keeps_nobody_out(tmp_path):
         done.set()
         for thread in asking:
             thread.join()
+
+
+def test_a_patient_run_outwaits_a_dead_owner_on_another_machine_and_yields_to_a_live_one(tmp_path, monkeypatch):
+    path, theirs, waited = tmp_path / "lock", {**me(), "host": "elsewhere", "machine": "elsewhere"}, []
+
+    def pass_time(seconds: float) -> None:  # the heartbeat is as old as if so much time had passed
+        waited.append(seconds)
+        monkeypatch.setattr("cineloop.lock.HEARTBEAT_STALE_S", 60.0 - sum(waited))
+
+    path.write_text(json.dumps(theirs))
+    with pytest.raises(UsageError, match="elsewhere"), FolderLock(path):
+        pass  # a person is not kept waiting
+    monkeypatch.setattr("cineloop.lock.HEARTBEAT_STALE_S", 60.0)
+    monkeypatch.setattr("cineloop.lock.time.sleep", pass_time)
+    with FolderLock(path, patient=True):
+        assert json.loads(path.read_text())["pid"] == me()["pid"] and sum(waited) >= 59
+    monkeypatch.setattr("cineloop.lock.HEARTBEAT_STALE_S", 60.0)
+    monkeypatch.setattr("cineloop.lock.time.sleep", lambda seconds: os.utime(path))
+    path.write_text(json.dumps(theirs))
+    with pytest.raises(UsageError, match="elsewhere"), FolderLock(path, patient=True):
+        pass

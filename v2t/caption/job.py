@@ -8,7 +8,6 @@ they arrive.
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -22,6 +21,7 @@ from cineloop.errors import CineloopError, ItemError, Notice
 from cineloop.interrupt import Stopping
 from cineloop.journal import Entry
 from cineloop.log import Progress, logger, plural, printable, stopwatch
+from cineloop.threads import usable_cpus
 from cineloop.video.worker import DecoderPool
 from v2t.backends import Output
 from v2t.caption import record
@@ -76,7 +76,7 @@ class Job:
             MissingDependencyError: the model does not load or fails on every clip, or the disk is full.
         """
         with ExitStack() as stack:
-            num_workers = self.config.workers or max(1, (os.cpu_count() or 2) // 2)
+            num_workers = self.config.workers or max(1, usable_cpus() // 2)
             pool: Pool
             if self.decoders is not None:
                 pool, num_workers = self.decoders, self.decoders.pool.size.most

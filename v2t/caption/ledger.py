@@ -5,11 +5,14 @@ key, the video's size, date and content, the sidecars and their contents' keys),
 that is captioned in parts, see `v2t.long.parts`), `cuts` (where such a clip's scenes change), `settings` (what a key
 means), `source` (a new date of the same content), `merged` (how much of another journal was taken over), `begun` (clips
 that were in hand when a run on a cluster died).
+means), `source` (a new date of the same content), `merged` (how much of another journal was taken over), `run` (a run
+began: on which machine, with how many clips), `begun` (clips that were in hand when a run on a cluster died).
 """
 
 from __future__ import annotations
 
 import os
+import socket
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -227,6 +230,12 @@ def file_source(clip: Clip) -> dict[str, Any]:
     """`source_of` with the name of the file, which formats that hold videos need later."""
     file = shown(clip.file) if is_url(clip.file) else os.path.abspath(clip.file)
     return {**source_of(clip), "file": escape_name(file)}
+
+
+def run_entry(*, listed: int, clips: int) -> Entry:
+    """The entry of a run that begins: `listed` clips in all, `clips` of them in its share."""
+    host = socket.gethostname()
+    return {"kind": "run", "at": round(time.time(), 3), "host": host, "listed": listed, "clips": clips}
 
 
 def source_of(clip: Clip) -> dict[str, Any]:

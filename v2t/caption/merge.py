@@ -8,7 +8,7 @@ nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import islice
@@ -17,6 +17,7 @@ from typing import Any
 
 from cineloop import config as layers
 from cineloop.errors import EXIT_FAILED_ITEMS, EXIT_OK, NothingMatchedError, UsageError
+from cineloop.files import allow_open_files
 from cineloop.journal import Entry, Journal
 from cineloop.lock import FolderLock
 from cineloop.log import logger, printable
@@ -113,6 +114,17 @@ def merge(
 
 def _join(folder: Path, others: list[Path], formats: Sequence[str], allow_mixed: bool, dry_run: bool) -> Merged:
     merged = Merged(output=folder, dry_run=dry_run)
+    _take_over(merged, others, allow_mixed)
+    if not dry_run:  # by now the ledgers that were joined are out of memory
+        with CaptionFolder(folder, formats) as opened:
+            opened.sets.write_sets()
+            _count(merged, opened.ledger.known.values())
+    return merged
+
+
+def _take_over(merged: Merged, others: list[Path], allow_mixed: bool) -> None:
+    """Append to the journal of the whole what it lacks; on a dry run only count."""
+    folder, dry_run = merged.output, merged.dry_run
     state = folder / shards.STATE_FOLDER
     with ExitStack() as stack:
         if not dry_run:
@@ -120,11 +132,12 @@ def _join(folder: Path, others: list[Path], formats: Sequence[str], allow_mixed:
             shards.refuse_running(folder)
         whole = Ledger(stack.enter_context(Journal(state / shards.JOURNAL, writable=not dry_run)))
         fresh = shards.unmerged(folder, whole.merged)
+        paths = [path for other in others for path in _journals_of(other, dry_run)]
+        allow_open_files(len(fresh) + len(paths))
         # Opened to write, a journal loses the torn line of a killed run, so that its size is that of what was read.
         here = [Ledger(stack.enter_context(Journal(path, writable=not dry_run))) for path in fresh]
-        paths = [path for other in others for path in _journals_of(other, dry_run)]
         there = [Ledger(stack.enter_context(Journal(path, writable=False))) for path in paths]
-        winners = _winners(whole, here, there)
+        winners = winners_of((whole, *here, *there))
         settings = {key: values for ledger in (*here, *there) for key, values in ledger.settings.items()}
         if not allow_mixed:
             _refuse_mixed(winners, whole.settings | settings)
@@ -132,23 +145,21 @@ def _join(folder: Path, others: list[Path], formats: Sequence[str], allow_mixed:
         while batch := list(islice(entries, _ENTRIES_AT_ONCE)):
             merged.taken += sum(entry["kind"] == "clip" for entry in batch)
             if not dry_run:
-                whole.append(batch)
+                whole.journal.append(batch)  # not learned: nothing is read from it any more
         if dry_run:
-            return _count(merged, [known for _, known in winners.values()])
+            _count(merged, [known for _, known in winners.values()])
+            return
         sizes = {shards.merge_name(folder, path): path.stat().st_size for path in fresh}
-        whole.append([{"kind": "merged", "path": name, "size": size} for name, size in sizes.items()])
-    with CaptionFolder(folder, formats) as opened:
-        opened.sets.write_sets()
-        return _count(merged, list(opened.ledger.known.values()))
+        whole.journal.append([{"kind": "merged", "path": name, "size": size} for name, size in sizes.items()])
 
 
 Winners = dict[str, tuple[Ledger, Known]]
 
 
-def _winners(whole: Ledger, here: list[Ledger], there: list[Ledger]) -> Winners:
-    """For each clip the record with precedence and its ledger; the whole's own where nothing is better."""
+def winners_of(ledgers: Iterable[Ledger]) -> Winners:
+    """For each clip the record with precedence and its ledger; the first one's own where nothing is better."""
     winners: Winners = {}
-    for ledger in (whole, *here, *there):
+    for ledger in ledgers:
         for clip_id, known in ledger.known.items():
             best = winners.get(clip_id)
             if best is None or known.rank > best[1].rank:
@@ -232,12 +243,11 @@ def _find_missing(merged: Merged, folders: Sequence[Path]) -> None:
         )
 
 
-def _count(merged: Merged, known: Sequence[Known]) -> Merged:
+def _count(merged: Merged, known: Collection[Known]) -> None:
     merged.clips = len(known)
     merged.ok = sum(each.status == "ok" for each in known)
     merged.failed = merged.clips - merged.ok
     merged.by_hand = sum(each.by_hand for each in known)
-    return merged
 
 
 def _journals_of(folder: Path, dry_run: bool) -> list[Path]:

@@ -107,7 +107,7 @@ class CaptionFolder:
         if self.shard:
             self.shard.refuse_other_counts()
         if self.writable:
-            self.lock = stack.enter_context(FolderLock(self.state_folder / shards.LOCK))
+            self.lock = stack.enter_context(FolderLock(self.state_folder / shards.LOCK, patient=bool(self.shard)))
             if self.shard:
                 self.shard.begin()
             else:

@@ -34,11 +34,12 @@ from v2t import styles
 from v2t.backends import COST, VideoLM, effects, open_backend
 from v2t.caption.asking import Asker, Asking
 from v2t.caption.job import Job
+from v2t.caption.ledger import run_entry
 from v2t.caption.outputs import CaptionFolder
 from v2t.caption.placed import cluster_of, fold, without_suspects
 from v2t.caption.record import Question
 from v2t.caption.settings import CaptionConfig
-from v2t.caption.shards import Shard, are_done
+from v2t.caption.shards import Shard, are_done, holder
 from v2t.caption.summary import Summary
 from v2t.data.notes import Note
 from v2t.long.parts import PartSpec
@@ -76,6 +77,7 @@ def run(
         include=config.include,
         exclude=config.exclude,
         allow_remote=config.allow_remote,
+        holds=holder(config.shard) if config.shard else lambda clip_id: True,
     )
     clips = choose(clips, limit=config.limit, sample=config.sample, seed=config.seed)
     if config.cluster.engine != "none":
@@ -175,6 +177,7 @@ def _caption(
             return
         if todo:
             folder.ledger.name_settings(question.settings_key, question.settings)
+            folder.ledger.append([run_entry(listed=len(clips), clips=len(mine))])
             # Metadata needed to repeat the run.
             about = {**run_metadata("decord"), "settings": question.settings, "seed": config.seed}
             values = layers.dump(config).encode("utf-8", "surrogateescape")

@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +52,12 @@ def parse(share: str) -> tuple[int, int]:
     return index, of
 
 
+def holder(share: str) -> Callable[[str], bool]:
+    """Whether a clip belongs to a share, by its id. Raises UsageError as `parse`."""
+    index, of = parse(share)
+    return lambda clip_id: shard_of(clip_id, of) == index
+
+
 class Shard:
     """One shard of an output folder.
 
@@ -68,13 +74,10 @@ class Shard:
     def __init__(self, output: Path, share: str, listing: Sequence[Clip]) -> None:
         self.output = output
         self.index, self.of = parse(share)
+        self.holds = holder(share)  # by a clip's id
         self.state = output / STATE_FOLDER / f"shard-{self.index}-of-{self.of}"
         self.clips = [clip for clip in listing if self.holds(clip.id)]
         self._listing = {"listed": len(listing), "listing": text_key("\0".join(c.id for c in listing).encode("utf-8"))}
-
-    def holds(self, clip_id: str) -> bool:
-        """Whether a clip belongs to this shard."""
-        return shard_of(clip_id, self.of) == self.index
 
     def begin(self) -> None:
         """Mark the shard as running; call it with the shard's lock held.

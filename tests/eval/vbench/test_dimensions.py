@@ -232,5 +232,5 @@ def test_settings_are_checked():
         load_metric("temporal_flickering")(fps=-1)
     with pytest.raises(UsageError, match="compat"):
         load_metric("temporal_flickering")(mode="strict")
-    with pytest.raises(UsageError, match="mapping"):
+    with pytest.raises(UsageError, match="unknown configuration key 'subject_consistency.between'"):
         load_metric("subject_consistency")(between=0.5)

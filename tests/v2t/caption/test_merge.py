@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import time
 from pathlib import Path
 
@@ -206,3 +207,15 @@ def test_a_format_asked_for_later_is_made_when_shards_are_joined(tmp_path):
     (out / "a.mkv.txt").unlink()
     merge([out], formats=["txt", "jsonl"])
     assert (out / "a.mkv.txt").read_text() == (out / "a.mp4.txt").read_text() == "A clip.\n"
+
+
+def test_more_shards_than_a_process_may_hold_files_open(tmp_path):
+    source, out = clips_in(tmp_path / "clips", *(f"{i}.mp4" for i in range(30))), tmp_path / "out"
+    for index in range(1, 121):
+        work(source, out, f"{index}/120")
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (100, hard))
+    try:
+        assert merge([out]).clips == 30
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

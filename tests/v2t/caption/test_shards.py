@@ -21,7 +21,7 @@ from cineloop.errors import UsageError
 from coloured_captions import ENV
 from v2t.caption.merge import merge
 from v2t.caption.settings import CaptionConfig
-from v2t.caption.shards import are_done, parse, shard_of
+from v2t.caption.shards import are_done, holder, parse, shard_of
 
 NUM_CLIPS = 48
 
@@ -176,3 +176,21 @@ def test_a_shard_keeps_what_a_person_edited():
     assert parse("2/4") == (2, 4)
     with pytest.raises(UsageError, match="v2t merge"):
         CaptionConfig(shard="1/2", overwrite_edited=True)
+
+
+def test_a_shard_looks_only_at_its_own_files(tmp_path, monkeypatch):
+    names = [f"part{i % 3}/{i}.mp4" for i in range(60)]
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(name)
+    looked, stat = [], os.stat
+    monkeypatch.setattr(
+        "cineloop.discovery.os.stat", lambda file, **more: looked.append(str(file)) or stat(file, **more)
+    )
+    of_shard = discover([str(tmp_path)], holds=holder("2/4"))
+    mine = [clip for clip in of_shard if shard_of(clip.id, 4) == 2]
+    files = [name for name in looked if name.endswith(".mp4")]
+    assert sorted(files) == sorted(clip.file for clip in mine) and 0 < len(mine) < 30
+    whole = discover([str(tmp_path)])
+    assert [clip.id for clip in of_shard] == [clip.id for clip in whole]
+    assert mine == [clip for clip in whole if shard_of(clip.id, 4) == 2]
