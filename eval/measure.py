@@ -189,13 +189,17 @@ class Engine:
 
     def keep(self, job: Job) -> None:
         """Cache the new evidence."""
+        self.cache.keep(self.new_entries(job))
+
+    def new_entries(self, job: Job) -> dict[str, Evidence]:
+        """What the job adds to the cache: new evidence, lasting errors, properties of the clip."""
         new: dict[str, Evidence] = {job.keys[n]: job.evidence[n] for n in job.todo if n in job.evidence}
         for n in job.todo:
             if n in job.errors and job.errors[n]["code"] in LASTING:
                 new[_error_key(job.keys[n], job.sample)] = job.errors[n]
         if job.todo and job.about is not None and job.sample.clip is not None and job.sample.clip.content:
             new[self._about_key(job.sample.clip)] = job.about
-        self.cache.keep(new)
+        return new
 
     # measurement
 

@@ -14,9 +14,11 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from cineloop.cluster.settings import ClusterConfig
 from cineloop.errors import MissingDependencyError, NothingMatchedError, UsageError
 from cineloop.log import Progress, logger, printable
 from cineloop.threads import usable_cpus
@@ -26,6 +28,7 @@ from v2t_eval.cache import EvidenceCache
 from v2t_eval.inputs import Inputs
 from v2t_eval.measure import ClipLimits, Engine, Error, Job, error_of
 from v2t_eval.metric import NOTHING_ASKED, REFERENCE_CLIPS, BaseMetric, Measured, MetricResult
+from v2t_eval.placed import fold, measured_on
 from v2t_eval.sample import HINTS, Sample
 from v2t_eval.scores import Scored, Scores, Skipped
 from v2t_eval.vbench.total import QUALITY, SEMANTIC, vbench_total
@@ -47,6 +50,8 @@ class ScoreConfig:
         cache: folder for evidence; None for no cache.
         limits: memory and time per clip.
         is_suite: skip metrics whose inputs no sample has, instead of raising.
+        cluster: where to measure; by default on this machine.
+        journals: folder for the journals of a cluster's workers, of this scoring alone; a cluster needs one.
         device: where models compute: auto, cpu, cuda or cuda:N; auto shares the GPUs out among workers.
 
     Raises:
@@ -58,8 +63,12 @@ class ScoreConfig:
     limits: ClipLimits = field(default_factory=ClipLimits)
     is_suite: bool = False
     device: str = "auto"
+    cluster: ClusterConfig = field(default_factory=ClusterConfig)
+    journals: Path | None = None
 
     def __post_init__(self) -> None:
+        if self.cluster.engine != "none" and self.journals is None:
+            raise UsageError("a scoring on a cluster needs an output folder", hint="give it by -o")
         if self.workers is not None and self.workers < 1:
             raise ValueError(f"workers must be at least 1, got {self.workers}")
         check_device(self.device)
@@ -108,7 +117,9 @@ def _scored(
         Progress(total, "scoring", enabled=show_progress) as bar,
     ):
         gathering = _Gathering(inputs, engine, bar)
-        gathering.run(config.workers or _usual_workers(total), stop)
+        if config.journals is not None:
+            fold(config.journals, cache)
+        gathering.run(config, stop)
     results, broken = _computed(ready, is_suite=config.is_suite)
     summed, without = _vbench_total(metrics, results)
     return Scores(
@@ -132,14 +143,20 @@ class _Gathering:
         self.counts: Counter[str] = Counter()
         self.finished = self.num_known = 0
 
-    def run(self, workers: int, stop: Callable[[], bool]) -> None:
+    def run(self, config: ScoreConfig, stop: Callable[[], bool]) -> None:
         """Measure what is not cached."""
-        engine, jobs = self.engine, self._jobs(workers, stop)
-        if workers > 1:
+        engine, total = self.engine, len(self.inputs.samples) + len(self.inputs.references)
+        workers = config.workers or _usual_workers(total)
+        is_here = workers == 1 and config.cluster.engine == "none"
+        jobs = self._jobs(is_here, stop)
+        if config.cluster.engine != "none" and config.journals is not None:
+            if first := next(jobs, None):  # no cluster for what is cached
+                every = chain([first], jobs)
+                jobs = measured_on(config.cluster, config.journals, engine.metrics, engine.limits, every, stop)
+        elif not is_here:
             jobs = measured_by(workers, engine.metrics, engine.limits, jobs, stop)
-        for job in jobs if workers > 1 else engine.run(jobs, stop):
+        for job in engine.run(jobs, stop) if is_here else jobs:
             self._take(job)
-        total = len(self.inputs.samples) + len(self.inputs.references)
         if self.finished < total and not stop():
             raise RuntimeError(f"{total - self.finished} of {total} samples were lost; this is a bug")
         if self.finished < total:
@@ -150,8 +167,8 @@ class _Gathering:
             raise KeyboardInterrupt
         logger.debug("%d pieces of evidence were cached", self.num_known)
 
-    def _jobs(self, workers: int, stop: Callable[[], bool]) -> Iterator[Job]:
-        """Jobs for the workers; cached and cheap ones are finished here."""
+    def _jobs(self, is_here: bool, stop: Callable[[], bool]) -> Iterator[Job]:
+        """Jobs to measure; cached ones are finished here, and cheap ones if others are measured elsewhere."""
         both = [(sample, False) for sample in self.inputs.samples]
         both += [(sample, True) for sample in self.inputs.references]
         for sample, is_reference in both:
@@ -162,7 +179,7 @@ class _Gathering:
             self.num_known += len(job.keys) - len(job.todo)
             if not job.todo:
                 self._take(job)
-            elif workers > 1 and not self.engine.wants_frames(job):
+            elif not is_here and not self.engine.wants_frames(job):
                 self._take(self.engine.finish(self.engine.begin(job)))
             else:
                 yield job

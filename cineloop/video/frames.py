@@ -6,7 +6,8 @@ Letters: T frames, H W pixels, three channels RGB. Time is the address: frame in
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 
@@ -68,6 +69,10 @@ class Frames:
     def relative_times_s(self) -> np.ndarray:
         """float64 (T,): seconds from the start of the window (the first may lie a little before zero)."""
         return self.times_s - self.start_s
+
+    def about(self) -> dict[str, Any]:
+        """All fields but the pixels, for a process that gets these separately: `Frames(pixels=pixels, **about)`."""
+        return {each.name: getattr(self, each.name) for each in fields(Frames) if each.name != "pixels"}
 
     @classmethod
     def from_pixels(cls, pixels: np.ndarray, fps: float, decoder: str = "array") -> Frames:

@@ -6,9 +6,13 @@ import argparse
 import json
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cineloop.cluster.settings import FLAGS as CLUSTER
+from cineloop.cluster.settings import ClusterConfig, add_flags
+from cineloop.config import from_dict
 from cineloop.errors import UsageError
 
 if TYPE_CHECKING:
@@ -64,6 +68,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--dry-run", action="store_true", help="read and join all inputs, print what would be measured")
     machine = parser.add_argument_group("the machine")
     add_scoring(machine.add_argument, "evidence cache, shared by runs (default: inside -o)")
+    add_flags(parser.add_argument_group("a cluster (pip install 'cineloop[cluster]')").add_argument)
 
 
 def add_scoring(add: Callable[..., object], cache: str = "evidence cache of clips, shared by runs") -> None:
@@ -124,7 +129,10 @@ def run(args: argparse.Namespace) -> int:
     formats = check() if args.output else ()
     with ExitStack() as stack:
         cache = lock_output(args, stack)
-        scores = score(inputs, metrics, **score_options(args, stack, cache, is_suite=args.suite is not None))
+        options = score_options(args, stack, cache, is_suite=args.suite is not None)
+        journals = args.output / STATE if args.output else None
+        config = replace(options.pop("config"), cluster=cluster_of(args), journals=journals)
+        scores = score(inputs, metrics, config, **options)
         if args.output:
             write_atomic(args.output / STATE / SETTINGS, json.dumps(settings, indent=1).encode())
         written = write(scores, args.output, inputs.clips_root, formats, cache) if args.output else []
@@ -135,6 +143,12 @@ def run(args: argparse.Namespace) -> int:
     for path in written:
         log.logger.info("%s", log.printable(str(path)))
     return scores.exit_code
+
+
+def cluster_of(args: argparse.Namespace) -> ClusterConfig:
+    """The cluster of the flags. Raises UsageError: a value that cannot be."""
+    given = {key.partition(".")[2]: getattr(args, name) for name, key in CLUSTER.items()}
+    return from_dict(ClusterConfig, {key: value for key, value in given.items() if value is not None}, "cluster.")
 
 
 def lock_output(args: argparse.Namespace, stack: ExitStack) -> Path | None:

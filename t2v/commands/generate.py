@@ -7,6 +7,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+from cineloop.cluster.settings import FLAGS as CLUSTER
+from cineloop.cluster.settings import add_flags
+
 SUMMARY = "Make videos from prompts: mp4 files with a manifest, a contact sheet and a gallery."
 EXAMPLES = (
     '  t2v generate "A red ball rolls to the left on the beach."\n'
@@ -57,6 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     machine.add_argument("--lora", action="append", metavar="PATH[:WEIGHT]", help="LoRA weights; repeatable")
     machine.add_argument("--offload", help="keep parts of the model in main memory: none (default), model, sequential")
     machine.add_argument("--tiling", action="store_const", const=True, help="decode in tiles: less memory, slower")
+    add_flags(parser.add_argument_group("a cluster (pip install 'cineloop[cluster]')").add_argument, decodes=False)
     add("--resume", action="store_true", help="accepted and without effect: an earlier run is always continued")
     add("--overwrite", action="store_const", const=True, help="make existing clips again")
     add("--dry-run", action="store_const", const=True, help="list what would be made; write nothing")
@@ -73,6 +77,7 @@ def run(args: argparse.Namespace) -> int:
 
     logger = log.setup(verbosity=-1 if args.quiet else args.verbose)
     flags = {name: getattr(args, name) for name in FLAGS}
+    flags |= {key: getattr(args, name) for name, key in CLUSTER.items() if name != "decode_workers"}
     settings = config.load(GenerateConfig, file=args.config, sets=args.set, flags=flags)
 
     def emit(row: dict[str, Any]) -> None:

@@ -13,17 +13,15 @@ import os
 from collections.abc import Container, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from cineloop.errors import ItemError, MissingDependencyError, UsageError
+from cineloop.cluster import journals
+from cineloop.errors import UsageError
 from cineloop.files import sweep, unescape_name, write_atomic
 from cineloop.journal import Entry, Journal
 from cineloop.lock import FolderLock
 from cineloop.manifest import dump_line, write_manifest
-from cineloop.video.encode import encode
-from cineloop.video.frames import Frames
 from t2v.generate.prompts import Clip
 
 STATE = ".cineloop"
@@ -71,6 +69,8 @@ class RunFolder:
         self._journal = self._stack.enter_context(Journal(journal, writable=self.writable))
         for entry, _ in self._journal.replay():
             self._learn(entry)
+        if self.writable:
+            self._fold()
         return self
 
     def __exit__(self, *exc: Any) -> None:
@@ -158,24 +158,11 @@ class RunFolder:
         return [self._failed[id] for id in self._order if id in self._failed]
 
     # --- what is new
-    def add(self, clip: Clip, frames: Frames, row: Row, *, key: str, decides: Row) -> Row:
-        """Write a clip and its row; returns the row with id and path. Whoever reads it then finds the whole file.
-
-        Raises:
-            ItemError: ENCODE_ERROR. MissingDependencyError: DISK_FULL.
-        """
-        path = self.path / CLIPS / f"{clip.name}.mp4"
-        try:
-            encode(frames.pixels, path, Fraction(frames.fps).limit_denominator(1001))
-        except ItemError as error:
-            if error.code == "DISK_FULL":
-                raise MissingDependencyError(
-                    error.message, code="DISK_FULL", hint="free some space, run again"
-                ) from error
-            raise
-        row = {"id": clip.id, "path": f"{CLIPS}/{path.name}", **row}
-        before = self._done.get(clip.id)
-        self._append({"kind": "clip", "key": key, "decides": decides, "size": path.stat().st_size, "row": row})
+    def add(self, entry: Entry) -> None:
+        """Note a clip whose file is in place: an entry of kind `clip`."""
+        row = entry["row"]
+        before = self._done.get(row["id"])
+        self._append(entry)
         if before is None:  # one write of one line; the order is put right at the end
             with open(self.path / MANIFEST, "ab", buffering=0) as manifest:
                 manifest.write(dump_line(row))
@@ -183,7 +170,17 @@ class RunFolder:
             if before.row["path"] != row["path"]:  # an earlier version named files otherwise
                 (self.path / unescape_name(before.row["path"])).unlink(missing_ok=True)
             self.write_tables()
-        return row
+
+    def _fold(self) -> None:
+        """Take over what the workers of a run on a cluster had made when it died."""
+        for path in journals.journals(self.path / STATE):
+            with Journal(path, writable=False) as journal:
+                for entry, _ in journal.replay():
+                    if entry["kind"] == "clip":
+                        known = self._done.get(entry["row"]["id"])
+                        if known is None or known.key != entry["key"]:
+                            self._append(entry)
+        journals.remove(self.path / STATE)
 
     def add_failure(self, row: Row) -> None:
         """Note that a clip could not be made."""

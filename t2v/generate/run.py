@@ -16,7 +16,8 @@ from cineloop.interrupt import Stopping
 from cineloop.training import runtime
 from t2v.generate.folder import RunFolder
 from t2v.generate.gallery import write_gallery
-from t2v.generate.job import Emit, Job, cache_key_parts, key_of
+from t2v.generate.job import Emit, Job
+from t2v.generate.making import cache_key_parts, key_of
 from t2v.generate.prompts import Clip, plan
 from t2v.generate.settings import GenerateConfig
 from t2v.generate.sheet import write_sheet

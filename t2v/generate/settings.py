@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
+from cineloop.cluster.settings import ClusterConfig
 from cineloop.errors import UsageError
 from t2v.generators import GenerateSettings
 
@@ -18,7 +19,7 @@ class GenerateConfig(GenerateSettings):
 
     `seed` is that of every prompt's first clip, the next ones count on; `num_videos` clips of each prompt; `lora` files
     as PATH or PATH:WEIGHT; `image` the first frame of every clip; `options` keyword arguments of the generator's class,
-    for settings that only one generator has.
+    for settings that only one generator has; `cluster` where the work is placed, by default this process.
     """
 
     generator: str = "dit"
@@ -36,6 +37,7 @@ class GenerateConfig(GenerateSettings):
     options: dict[str, Any] = field(default_factory=dict)
     overwrite: bool = False
     dry_run: bool = False
+    cluster: ClusterConfig = field(default_factory=ClusterConfig)
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -23,28 +23,27 @@ from cineloop.journal import Entry
 from cineloop.log import Progress, logger, plural, printable, stopwatch
 from cineloop.threads import usable_cpus
 from cineloop.video.worker import DecoderPool
-from v2t.backends import OUT_OF_DOMAIN, Decoding, GenerateRequest, Output, VideoLM, user_turn
-from v2t.backends.batching import Answer, Batcher
+from v2t.backends import Output
 from v2t.caption import record
 from v2t.caption.ahead import Ahead, Batch, Pool
+from v2t.caption.asking import Asking, Items
 from v2t.caption.fetching import Fetching
 from v2t.caption.ledger import cuts_entry, source_of
 from v2t.caption.outputs import CaptionFolder
 from v2t.caption.record import Question
 from v2t.caption.summary import Summary, rate
 from v2t.data.notes import Note
-from v2t.long.parts import LongClip, Part, Piece, answer_fields, error_fields
+from v2t.long.parts import LongClip, Part, Piece, error_fields
 from v2t.long.summary import join, sum_up
-from v2t.writers import EVERY, Record, strips
+from v2t.writers import Record
 
 if TYPE_CHECKING:
     from cineloop.video.frames import Frames
+    from v2t.caption.placed import PlacedDecoders
     from v2t.caption.settings import CaptionConfig
 
 _SETS_EVERY_S = 15.0
 _POLL_S = 0.5
-_NAME_A_MODEL = "name a --model for such clips; --on-outside warn --retry-failed writes the captions anyway"
-Items = list[tuple[Piece, "Frames"]]
 Segments = list[dict[str, Any]]
 
 
@@ -53,12 +52,13 @@ class Job:
     """Everything between the plan and the summary; used once."""
 
     folder: CaptionFolder
-    captioner: VideoLM
+    asker: Asking
     question: Question
     config: CaptionConfig
     summary: Summary
     emit: Callable[[Record], None]
     stop: Stopping
+    decoders: PlacedDecoders | None = None  # those of a cluster; None for processes of this machine
     _threads: ThreadPoolExecutor | None = None
     _in_flight: dict[Future, Items | LongClip] = field(default_factory=dict)
     _rows: list[tuple[Clip, Record]] = field(default_factory=list)
@@ -75,25 +75,26 @@ class Job:
         Raises:
             MissingDependencyError: the model does not load or fails on every clip, or the disk is full.
         """
-        num_workers = self.config.workers or max(1, usable_cpus() // 2)
-        self._batcher, self._concurrency = Batcher(self.captioner), self.captioner.concurrency
         with ExitStack() as stack:
-            pool: Pool = stack.enter_context(
-                DecoderPool(num_workers, self.config.limits, decoders=self.config.decoders)
-            )
-            if any(is_url(clip.file) for clip in todo):
-                pool = stack.enter_context(Fetching(pool, num_workers + 2, int(self.config.remote_max_gb * 1e9)))
+            num_workers = self.config.workers or max(1, usable_cpus() // 2)
+            pool: Pool
+            if self.decoders is not None:
+                pool, num_workers = self.decoders, self.decoders.pool.size.most
+            else:
+                pool = stack.enter_context(DecoderPool(num_workers, self.config.limits, decoders=self.config.decoders))
+                if any(is_url(clip.file) for clip in todo):
+                    pool = stack.enter_context(Fetching(pool, num_workers + 2, int(self.config.remote_max_gb * 1e9)))
             self._progress = stack.enter_context(Progress(len(todo), "captioning", enabled=show_progress))
-            if self._concurrency > 1:
-                self._threads = stack.enter_context(ThreadPoolExecutor(self._concurrency, "answer"))
+            if self.asker.concurrency > 1:
+                self._threads = stack.enter_context(ThreadPoolExecutor(self.asker.concurrency, "answer"))
             # The weights load in a thread while the first clips decode in their processes.
-            self._loading = stack.enter_context(ThreadPoolExecutor(1)).submit(self.captioner.load)
+            self._loading = stack.enter_context(ThreadPoolExecutor(1)).submit(self.asker.load)
             self._progress.advance(0, self._speed())
             ahead = Ahead(
                 pool,
                 self.question.spec,
-                self.captioner.frame_size,
-                1 if self._threads else self.config.batch_size,
+                self.question.frame_size,
+                self.asker.batch_size,
                 num_workers,
                 self.stop,
                 self.question.parts,
@@ -139,29 +140,14 @@ class Job:
                 self._loading.result()
             if self._threads is None:
                 with stopwatch(self.summary.times, "model"):
-                    answers, seconds = self._ask(batch.items)
-                self._add_answers(batch.items, answers, seconds)
+                    fields = self.asker.ask(batch.items)
+                self._add_answers(batch.items, fields)
             else:
-                while len(self._in_flight) >= self._concurrency:
+                while len(self._in_flight) >= self.asker.concurrency:
                     self._collect_answers(wait_for_one=True)
-                self._in_flight[self._threads.submit(self._ask, batch.items)] = batch.items
+                self._in_flight[self._threads.submit(self.asker.ask, batch.items)] = batch.items
         if self._in_flight:
             self._collect_answers(wait_for_one=False)
-
-    def _ask(self, items: Items) -> tuple[list[Answer], float]:
-        """Answers to a batch, and the seconds each took."""
-        start = time.perf_counter()
-        decoding = Decoding(max_new_tokens=self.question.max_new_tokens, seed=self.config.seed)
-        prompt = self.question.prompt
-        requests = [GenerateRequest(messages=user_turn(prompt, frames), decoding=decoding) for _, frames in items]
-        answers = self._batcher.generate_many(requests, retry_loops=True)
-        return answers, (time.perf_counter() - start) / len(items)
-
-    def _ask_text(self, prompt: str, max_new_tokens: int) -> Output:
-        """The answer to a prompt without video. Raises ItemError if it fails."""
-        decoding = Decoding(max_new_tokens=max_new_tokens, seed=self.config.seed)
-        request = GenerateRequest(messages=user_turn(prompt), decoding=decoding)
-        return self._batcher.generate(request, retry_loops=True)
 
     def _collect_answers(self, *, wait_for_one: bool) -> None:
         """Process the answers that the threads have finished."""
@@ -180,7 +166,7 @@ class Job:
                 if isinstance(work, LongClip):
                     self._finish(work, result)
                 else:
-                    self._add_answers(work, *result)
+                    self._add_answers(work, result)
             if fatal is not None:  # the run ends: what the other threads are still given is kept too
                 wait(self._in_flight)
         if fatal is not None:
@@ -188,21 +174,10 @@ class Job:
             self._save(force=True)
             raise fatal
 
-    def _add_answers(self, items: Items, answers: list[Answer], seconds: float) -> None:
-        keeps_strips = "html" in self.config.format or EVERY in self.config.format
-        for (piece, frames), answer in zip(items, answers, strict=True):
-            clip, number = piece
+    def _add_answers(self, items: Items, fields: list[Entry]) -> None:
+        for (piece, frames), each in zip(items, fields, strict=True):
             try:
-                if isinstance(answer, ItemError):
-                    raise answer
-                if keeps_strips:  # the model's frames for the run's page, without decoding twice
-                    part = None if len(clip.parts) == 1 else clip.parts[number].start_s
-                    with stopwatch(self.summary.times, "write"):
-                        strips.save(self.folder.folder, frames.pixels, clip.clip.id, part)
-                for warning in answer.warnings:
-                    if warning.code == OUT_OF_DOMAIN and self.config.on_outside == "fail":
-                        raise ItemError(warning.message, code=OUT_OF_DOMAIN, hint=_NAME_A_MODEL)
-                self._add_part(piece, answer_fields(frames, answer, seconds), frames)
+                self._add_part(piece, each, frames)
             except ItemError as problem:
                 self._add_part(piece, error_fields(problem))
 
@@ -257,7 +232,7 @@ class Job:
         notes = [Note(start_s=s["start_s"], end_s=s["end_s"], text=s["caption"]) for s in captioned]
         start = time.perf_counter()
         try:
-            output = sum_up(notes, self.question.prompt, self.question.max_new_tokens, self._ask_text)
+            output = sum_up(notes, self.question.prompt, self.question.max_new_tokens, self.asker.ask_text)
             if not output.text.strip():
                 raise ItemError("the answer is empty", code="BAD_CAPTION")
         except ItemError as problem:

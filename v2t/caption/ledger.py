@@ -3,21 +3,26 @@
 In: the journal's entries. Out: `Known` by clip id, and new entries. Kinds of entries: `clip` (a record, the settings'
 key, the video's size, date and content, the sidecars and their contents' keys), `part` (one finished part of a clip
 that is captioned in parts, see `v2t.long.parts`), `cuts` (where such a clip's scenes change), `settings` (what a key
+means), `source` (a new date of the same content), `merged` (how much of another journal was taken over), `begun` (clips
+that were in hand when a run on a cluster died).
 means), `source` (a new date of the same content), `merged` (how much of another journal was taken over), `run` (a run
-began: on which machine, with how many clips).
+began: on which machine, with how many clips), `begun` (clips that were in hand when a run on a cluster died).
 """
 
 from __future__ import annotations
 
+import os
 import socket
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from cineloop.address import is_url, shown
 from cineloop.clip import Clip
-from cineloop.files import content_key
+from cineloop.files import content_key, escape_name
 from cineloop.journal import Entry, Journal, Place
 from v2t.writers import Record
 
@@ -75,6 +80,7 @@ class Ledger:
         self.settings: dict[str, dict[str, Any]] = {}  # settings key -> the settings
         self.owners: dict[str, str] = {}  # sidecar path -> id of the clip it belongs to
         self.merged: dict[str, int] = {}  # journal -> bytes of it that were taken over
+        self.begun: Counter[str] = Counter()  # clip id -> runs on a cluster that died while it was in hand
         for entry, place in journal.replay():
             self._learn(entry, place)
         if whole is not None:
@@ -145,6 +151,7 @@ class Ledger:
         kind = entry["kind"]
         if kind == "clip":
             record, old = entry["record"], self.known.get(entry["record"]["id"])
+            self.begun.pop(record["id"], None)
             keys = (old.keys if old else set()) | set(entry["keys"].values()) | set(entry.get("written", ()))
             files = (old.files if old else {}) | entry["files"]  # those of an earlier run's formats still exist
             is_partial = any("error" in segment for segment in record.get("segments", ()))
@@ -170,6 +177,8 @@ class Ledger:
             self.cuts[entry["id"]] = entry
         elif kind == "source" and entry["id"] in self.known:
             self.known[entry["id"]].source = entry["source"]
+        elif kind == "begun":
+            self.begun.update(entry["ids"])
         elif kind == "merged":
             self.merged[entry["path"]] = entry["size"]
         elif kind == "settings":
@@ -215,6 +224,12 @@ def cuts_entry(clip: Clip, source: dict[str, Any], cuts_s: list[float]) -> Entry
     """The entry of a clip's cuts: detecting them takes as long as decoding all of it."""
     window = {"start_s": clip.start_s, "end_s": clip.end_s}
     return {"kind": "cuts", "id": clip.id, "source": source, **window, "cuts_s": cuts_s}
+
+
+def file_source(clip: Clip) -> dict[str, Any]:
+    """`source_of` with the name of the file, which formats that hold videos need later."""
+    file = shown(clip.file) if is_url(clip.file) else os.path.abspath(clip.file)
+    return {**source_of(clip), "file": escape_name(file)}
 
 
 def run_entry(*, listed: int, clips: int) -> Entry:

@@ -17,16 +17,15 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from cineloop.address import is_url, shown
 from cineloop.clip import Clip
 from cineloop.errors import MissingDependencyError, PolicyError, UsageError
-from cineloop.files import escape_name, sweep, text_key, unescape_name, write_atomic
+from cineloop.files import sweep, text_key, unescape_name, write_atomic
 from cineloop.journal import Entry, Journal
 from cineloop.lock import FolderLock
 from cineloop.log import logger, printable
 from v2t import writers
 from v2t.caption import shards
-from v2t.caption.ledger import BY_HAND, Known, Ledger, clip_entry, source_of
+from v2t.caption.ledger import BY_HAND, Known, Ledger, clip_entry, file_source
 from v2t.caption.sets import SetFiles
 from v2t.writers import Record, strips
 
@@ -152,9 +151,7 @@ class CaptionFolder:
                     files[name] = self._sidecar(clip, name)
                     contents[name] = writer.render(record)
             keys = {name: text_key(data) for name, data in contents.items()}
-            file = shown(clip.file) if is_url(clip.file) else os.path.abspath(clip.file)
-            source = {**source_of(clip), "file": escape_name(file)}  # formats that hold videos need it later
-            entries.append(clip_entry(record, settings, source, files, keys))
+            entries.append(clip_entry(record, settings, file_source(clip), files, keys))
             pending.append((clip.id, files, contents))
         self.ledger.append(entries)
         kept = []

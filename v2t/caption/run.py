@@ -9,6 +9,7 @@ Read `run` from top to bottom: find the clips (`cineloop.discovery`), open the o
 from __future__ import annotations
 
 import json
+import os
 import tempfile
 import time
 from collections import Counter
@@ -20,7 +21,9 @@ from typing import Any
 
 from cineloop import config as layers
 from cineloop import plugin
+from cineloop.address import is_url
 from cineloop.clip import Clip
+from cineloop.cluster import journals
 from cineloop.discovery import choose, discover
 from cineloop.errors import CineloopError, NothingMatchedError, Notice, UsageError
 from cineloop.files import content_key, write_atomic
@@ -29,9 +32,11 @@ from cineloop.log import logger, printable, stopwatch
 from cineloop.training.runtime import find_device, run_metadata
 from v2t import styles
 from v2t.backends import COST, VideoLM, effects, open_backend
+from v2t.caption.asking import Asker, Asking
 from v2t.caption.job import Job
 from v2t.caption.ledger import run_entry
 from v2t.caption.outputs import CaptionFolder
+from v2t.caption.placed import cluster_of, fold, without_suspects
 from v2t.caption.record import Question
 from v2t.caption.settings import CaptionConfig
 from v2t.caption.shards import Shard, are_done, holder
@@ -75,6 +80,10 @@ def run(
         holds=holder(config.shard) if config.shard else lambda clip_id: True,
     )
     clips = choose(clips, limit=config.limit, sample=config.sample, seed=config.seed)
+    if config.cluster.engine != "none":
+        if captioner is not None or output is None:
+            raise UsageError("a run on a cluster needs an output folder and a captioner by name", hint="give -o")
+        clips = [clip if is_url(clip.file) else replace(clip, file=os.path.abspath(clip.file)) for clip in clips]
     captioner = captioner or open_backend(
         config.model, captioner=config.captioner, device=config.device, dtype=config.dtype, options=config.options
     )
@@ -148,13 +157,19 @@ def _caption(
     """Caption what is not done of the whole folder, or of one shard."""
     shard = Shard(output, config.shard, clips) if config.shard else None
     mine = shard.clips if shard else clips
+    begun = fold(output, config.format) if shard is None and not config.dry_run else []
     with CaptionFolder(output, config.format, writable=not config.dry_run, shard=shard) as folder:
+        if begun:
+            folder.ledger.append([{"kind": "begun", "ids": begun}])
+        if shard is None and not config.dry_run:
+            journals.remove(folder.state_folder)
         folder.sidecar_paths(clips)
         plan = make_plan(mine, folder, question, config)
         summary.found = len(mine)
         counts = Counter(plan.values())
         summary.done_before, summary.kept, summary.failed_before = counts["done"], counts["kept"], counts["failed"]
         todo = [clip for clip in mine if plan[clip.id] in ("caption", "retry", "again")]
+        todo = without_suspects(todo, folder)
         if config.dry_run:
             for clip_id, action in plan.items():
                 emit({"id": clip_id, "action": action})
@@ -171,7 +186,12 @@ def _caption(
             known = f" ({captioner.about})" if captioner.about else ""
             logger.info("captioning %d of %d clips with %s%s", len(todo), len(mine), captioner.name, known)
             try:
-                Job(folder, captioner, question, config, summary, emit, stop).work(todo, show_progress)
+                with ExitStack() as stack:
+                    asker: Asking = Asker(captioner, question, config, output)
+                    decoders = None
+                    if config.cluster.engine != "none":
+                        asker, decoders = stack.enter_context(cluster_of(folder, question, config, todo, summary))
+                    Job(folder, asker, question, config, summary, emit, stop, decoders).work(todo, show_progress)
             except CineloopError as error:  # the run's files still record what was done
                 if error.code != "DISK_FULL":
                     folder.sets.write_sets()

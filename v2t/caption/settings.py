@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from cineloop.cluster.settings import ClusterConfig
 from cineloop.errors import UsageError
 from cineloop.video.decode import DECODERS
 from cineloop.video.worker import Limits
@@ -48,6 +49,7 @@ class CaptionConfig:
         retry_failed: try again what failed in an earlier run.
         dry_run: report what would be done; write nothing.
         shard: "2/4" for the second of four parts (see `v2t.caption.shards`).
+        cluster: where the work is placed; by default in this process.
     """
 
     model: str = "starter"
@@ -84,6 +86,7 @@ class CaptionConfig:
     retry_failed: bool = False
     dry_run: bool = False
     shard: str | None = None
+    cluster: ClusterConfig = field(default_factory=ClusterConfig)
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "workers", "max_new_tokens", "limit", "sample", "frames"):
@@ -96,6 +99,8 @@ class CaptionConfig:
             raise UsageError(f"on_outside must be fail or warn, got {self.on_outside!r}")
         if self.shard is not None:
             parse(self.shard)
+            if self.cluster.engine != "none":
+                raise UsageError("--shard does not go with --cluster", hint="a cluster divides the work by itself")
             if self.overwrite_edited:
                 raise UsageError("--overwrite-edited does not go with --shard", hint="join with v2t merge first")
         PartSpec.parse(self.parts)

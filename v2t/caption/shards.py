@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from cineloop.clip import Clip
+from cineloop.cluster.journals import journals as workers
 from cineloop.documents import read_json
 from cineloop.errors import UsageError
 from cineloop.files import text_key, write_atomic
@@ -121,9 +122,9 @@ def places(output: Path) -> dict[int, dict[int, Path]]:
 
 
 def journals(output: Path) -> list[Path]:
-    """The journals of all shards."""
+    """The journals of all shards, and of the workers of a cluster whose run did not end well."""
     every = [place / JOURNAL for _, group in sorted(places(output).items()) for _, place in sorted(group.items())]
-    return [path for path in every if path.exists()]
+    return [*(path for path in every if path.exists()), *workers(output / STATE_FOLDER)]
 
 
 def facts_of(place: Path) -> dict[str, Any]:

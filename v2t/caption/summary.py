@@ -33,6 +33,7 @@ class Summary:
     failed_before: int = 0
     done_before: int = 0
     kept: int = 0
+    twice: int = 0  # clips or parts that two workers of a cluster captioned
     interrupted: bool = False
     tokens: int = 0
     video_s: float = 0.0
@@ -79,6 +80,7 @@ class Summary:
             "failed_before": self.failed_before,
             "done_before": self.done_before,
             "kept_by_hand": self.kept,
+            "captioned_twice": self.twice,
             "planned": self.planned,
             "dry_run": self.dry_run,
             "interrupted": self.interrupted,
@@ -107,6 +109,7 @@ class Summary:
         if self.num_parts:
             head += f"; {plural(self.num_parts, 'part')} captioned now"
         after = ["--retry-failed tries failed clips again"] if self.failures or self.failed_before else []
+        after += [f"{self.twice} captioned twice after a lost worker, one record of each"] if self.twice else []
         after += ["stopped; the same command resumes here"] if self.interrupted else []
         if not self.is_kept:
             after = ["stopped; with -o the next run resumes here"] if self.interrupted else []

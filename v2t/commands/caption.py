@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from cineloop.cluster.settings import FLAGS as CLUSTER
+from cineloop.cluster.settings import add_flags
 from cineloop.errors import UsageError
 from v2t.commands import add_layers, comma_list
 
@@ -30,6 +32,7 @@ FLAGS = (
 ).split()
 NESTED = {
     **{name: f"options.{name}" for name in ("revision", "quantize", "trust_remote_code", "concurrency")},
+    **CLUSTER,
     **{name: f"wording.{name}" for name in ("prefix", "suffix", "trigger", "template", "encoder")},
 }
 
@@ -79,6 +82,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="A,B",
         help="decoders to try (default: decord,pyav)",
     )
+    add_flags(parser.add_argument_group("a cluster (pip install 'cineloop[cluster]')").add_argument)
     _add_choice(parser.add_argument_group("selection of clips"))
     add("--seed", type=int, help="seed of --sample and of models that sample (default: 0)")
     add("--overwrite", action="store_const", const=True, help="caption finished clips again; edited captions stay")

@@ -1,0 +1,227 @@
+"""Measure on a cluster: clips are decoded by its decoding workers and measured by its model workers.
+
+In: jobs. Out: the same jobs, measured, in any order, with the same bits as in one process. Frames go from the machine
+that decoded them to the one that measures. A model worker journals its evidence under the keys of the cache
+(`cineloop.cluster.journals`) before it answers; what a run that died left there is taken into the cache by the next.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from cineloop.cluster import journals
+from cineloop.cluster.node import Kept
+from cineloop.cluster.pool import InputLostError, Pool
+from cineloop.cluster.settings import ClusterConfig
+from cineloop.cluster.workers import open_workers
+from cineloop.config import to_dict
+from cineloop.errors import ItemError
+from cineloop.journal import Entry, Journal
+from cineloop.plugin import source
+from cineloop.video.frames import Frames
+from cineloop.video.sample import SampleSpec
+from cineloop.video.worker import DecoderPool
+from v2t_eval import models
+from v2t_eval.cache import EvidenceCache, decode, encode
+from v2t_eval.measure import ClipLimits, Engine, Job
+from v2t_eval.metric import BaseMetric, load_metric
+from v2t_eval.sample import Clip, Sample
+
+_POLL_S = 0.2
+_TRIES = 3  # of frames that are lost with their machine
+
+
+def measured_on(
+    cluster: ClusterConfig,
+    state: Path,
+    metrics: Sequence[BaseMetric],
+    limits: ClipLimits,
+    jobs: Iterable[Job],
+    stop: Callable[[], bool],
+) -> Iterator[Job]:
+    """The jobs, as the workers finish them; no new ones start after a stop.
+
+    Args:
+        cluster: where; with an engine.
+        state: folder for the workers' journals, seen by every machine.
+        metrics, limits: as of `Engine`.
+        jobs: with cache keys; those with frames are decoded on the cluster.
+        stop: polled.
+
+    Raises:
+        MissingDependencyError: no ray, no cluster, no decoder. UsageError: the workers do not see `state`.
+    """
+    run = journals.new_run(state)
+    specs = [(source(type(metric)) or type(metric), to_dict(metric.settings)) for metric in metrics]
+    model = ModelStep(specs, limits, models.chosen_device(), str(run.resolve()))
+    with open_workers(cluster, model, DecodeStep(limits), [run]) as workers:
+        assert workers.decoders is not None
+        yield from _Flow(workers.decoders, workers.models, stop).finished(iter(jobs))
+    journals.remove(state)
+
+
+def fold(state: Path, cache: EvidenceCache) -> None:
+    """Take what the workers of a run that died had measured into the cache."""
+    for path in journals.journals(state):
+        with Journal(path, writable=False) as journal:
+            for entry, _ in journal.replay():
+                if entry["kind"] == "evidence":
+                    cache.keep({key: decode(base64.b64decode(text)) for key, text in entry["data"].items()})
+    cache.save()
+    journals.remove(state)
+
+
+class _Flow:
+    """The jobs on their way through the workers, a bounded number at a time."""
+
+    def __init__(self, decoders: Pool, models: Pool, stop: Callable[[], bool]) -> None:
+        self.decoders, self.models, self.stop = decoders, models, stop
+        self.most = decoders.size.most + 2 * models.size.most
+        self.decoding: dict[Future[Any], tuple[Job, Clip]] = {}  # of one of a job's two videos each
+        self.videos: dict[int, dict[int, Any]] = {}  # by id of the job, then of the clip: its frames, or the error
+        self.measuring: dict[Future[Any], Job] = {}
+        self.lost: dict[int, int] = {}  # by id of the job, how often its frames were lost
+
+    def finished(self, jobs: Iterator[Job]) -> Iterator[Job]:
+        """The jobs, measured."""
+        more = True
+        while more or self.decoding or self.measuring:
+            more = more and not self.stop()
+            while more and len(self.videos) + len(self.measuring) < self.most:
+                job = next(jobs, None)
+                if job is None:
+                    more = False
+                else:
+                    self._begin(job)
+            futures: list[Future[Any]] = [*self.decoding, *self.measuring]
+            wait(futures, timeout=_POLL_S, return_when=FIRST_COMPLETED)
+            for decoded in [future for future in self.decoding if future.done()]:
+                job, clip = self.decoding.pop(decoded)
+                self.videos[id(job)][id(clip)] = decoded.result()[0]
+                self._measure_if_decoded(job)
+            for measured in [future for future in self.measuring if future.done()]:
+                job = self.measuring.pop(measured)
+                try:
+                    (reply,) = measured.result()
+                except InputLostError as error:
+                    self.lost[id(job)] = self.lost.get(id(job), 0) + 1
+                    if self.lost[id(job)] < _TRIES:
+                        self._begin(job)
+                        continue
+                    reply = ItemError(f"its frames were lost {_TRIES} times: {error}", code="WORKER_DIED")
+                self._put(job, reply)
+                yield job
+
+    def _begin(self, job: Job) -> None:
+        self.videos[id(job)] = {}
+        for clip in (job.sample.clip, job.sample.reference_video):
+            if clip is not None and clip.path is not None and clip.frames is None:
+                item = (str(clip.path.absolute()), clip.start_s, clip.end_s)
+                self.decoding[self.decoders.submit("decode", [item])] = (job, clip)
+        self._measure_if_decoded(job)
+
+    def _measure_if_decoded(self, job: Job) -> None:
+        if any(waiting is job for waiting, _ in self.decoding.values()):
+            return
+        videos = self.videos.pop(id(job))
+        bulks: list[Any] = []
+        found: list[Any] = []
+        for clip in (job.sample.clip, job.sample.reference_video):
+            decoded = None if clip is None else videos.get(id(clip))
+            if isinstance(decoded, Kept):
+                found.append((decoded.value, len(bulks)))
+                bulks.append(decoded.bulk)
+            else:
+                found.append(decoded)
+        sent = replace(job, evidence={}, errors={})
+        self.measuring[self.models.submit("measure", [(sent, found)], bulks)] = job
+
+    def _put(self, job: Job, reply: Job | ItemError) -> None:
+        if isinstance(reply, ItemError):
+            job.errors |= dict.fromkeys(job.todo, reply.record())
+            return
+        job.evidence |= reply.evidence
+        job.errors |= reply.errors
+        job.about, job.error = reply.about or job.about, reply.error or job.error
+
+
+# ---- on the workers
+
+
+@dataclass(frozen=True)
+class DecodeStep:
+    """Makes a decoding worker: one killable child process, as in a scoring on one machine."""
+
+    limits: ClipLimits
+
+    def __call__(self, name: str) -> _Decoder:
+        return _Decoder(self.limits)
+
+
+class _Decoder:
+    def __init__(self, limits: ClipLimits) -> None:
+        self.pool = DecoderPool(1, limits.of_decoder(), threads=1)
+
+    def decode(self, items: Sequence[tuple[str, float | None, float | None]], bulks: Sequence[Any]) -> list[Any]:
+        (path, start_s, end_s) = items[0]
+        try:
+            frames = self.pool.decode(path, SampleSpec.every_frame(start_s, end_s))
+        except ItemError as error:
+            return [error]
+        return [Kept(frames.about(), frames.pixels)]
+
+
+@dataclass(frozen=True)
+class ModelStep:
+    """Makes a model worker: loaded metrics and a journal."""
+
+    specs: list[tuple[type[BaseMetric] | str, dict[str, Any]]]
+    limits: ClipLimits
+    device: str
+    run: str
+
+    def __call__(self, name: str) -> _Measurer:
+        with models.on_device(self.device):
+            metrics = [(load_metric(kind) if isinstance(kind, str) else kind)(**own) for kind, own in self.specs]
+            for metric in metrics:
+                metric.prepare()
+        return _Measurer(Engine(metrics, self.limits), self.device, journals.WorkerJournal(Path(self.run), name))
+
+
+class _Measurer:
+    def __init__(self, engine: Engine, device: str, journal: journals.WorkerJournal) -> None:
+        self.engine, self.device, self.journal = engine, device, journal
+
+    def measure(self, items: Sequence[tuple[Job, list[Any]]], bulks: Sequence[Any]) -> list[Any]:
+        ((job, found),) = items
+        futures = [_future(each, bulks) for each in found]
+        job = replace(job, decoding=futures[0], decoding_reference=futures[1])
+        with models.on_device(self.device):
+            done = self.engine.finish(job)
+        entries = self.engine.new_entries(done)
+        data = {key: base64.b64encode(encode(evidence)).decode("ascii") for key, evidence in entries.items()}
+        self.journal.append([{"kind": "evidence", "id": job.sample.id, "data": data}])
+        return [replace(done, sample=Sample(id=job.sample.id), decoding=None, decoding_reference=None)]
+
+
+def _future(found: Any, bulks: Sequence[Any]) -> Future[Frames] | None:
+    """What a decoder of this process would have answered."""
+    if found is None:
+        return None
+    future: Future[Frames] = Future()
+    if isinstance(found, ItemError):
+        future.set_exception(found)
+    else:
+        about, number = found
+        future.set_result(Frames(pixels=bulks[number].copy(), **about))  # the store's own is read-only
+    return future
+
+
+def answer_key(entry: Entry) -> Any:
+    """What an entry of a worker's journal answers: a sample by its id; None for other entries."""
+    return entry["id"] if entry["kind"] == "evidence" else None

@@ -1,0 +1,235 @@
+"""Measure `v2t caption --cluster ray` against the plain command, with clips of the cartoon world.
+
+In: sizes. Out: one row for each measure with its goal, as a table or JSON. Each is a ratio of times taken in turns
+within one run, so that other load on the machine hits both sides alike:
+
+- one machine: clips a second of `--cluster ray` against the plain command, the starter on the same cores; workers'
+  and the model's start left out. Goal: at least 0.8.
+- nodes: two nodes of one CPU against one, on clips that take long to decode and next to nothing to caption. Goal: 1.7.
+- driver memory: growth of the driver's resident memory over simulated rows. Goal: flat, below 1 GB.
+- resume: a run that finds everything done, against listing the folder alone. Goal: at most 2.
+
+Example: `python scripts/bench_cluster.py rows resume`; ray is needed for `machine` and `nodes` alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from pathlib import Path
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT / "tests/support")]
+CAPTIONER = ROOT / "tests/support/placed_captioner.py"
+Row = dict[str, object]
+
+
+def caption(clips: Path, out: Path, *more: str, env: dict[str, str] | None = None) -> float:
+    """Clips a second of a run, from its first record to its last."""
+    program = "import sys; from v2t.cli import main; sys.exit(main(sys.argv[1:]))"
+    command = [
+        sys.executable,
+        "-c",
+        program,
+        "caption",
+        str(clips),
+        "-o",
+        str(out),
+        "--json",
+        "--format",
+        "jsonl",
+        *more,
+    ]
+    times: list[float] = []
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=env) as run:
+        assert run.stdout is not None
+        for line in run.stdout:
+            if json.loads(line)["type"] == "record":
+                times.append(time.perf_counter())
+    if run.returncode or len(times) < 2:
+        raise SystemExit(f"{' '.join(command)} ended with {run.returncode}")
+    skip = len(times) // 4  # batches that the workers began together come together
+    return (len(times) - skip) / (times[-1] - times[skip - 1])
+
+
+def draw(folder: Path, num_clips: int, num_frames: int, side: int) -> Path:
+    """Clips of noise, which take long to decode."""
+    from cineloop.video.encode import encode
+
+    folder.mkdir()
+    random = np.random.default_rng(0)
+    for number in range(num_clips):
+        pixels = random.integers(0, 256, (num_frames, side, side, 3), np.uint8)
+        encode(pixels, folder / f"{number:04}.mp4", fps=24)
+    return folder
+
+
+def machine(folder: Path, args: argparse.Namespace) -> Iterator[Row]:
+    """`--cluster ray` on one machine against the plain command."""
+    from ray_nodes import Nodes
+
+    clips = draw(folder / "machine", args.clips, 24, 160)
+    ratios = []
+    options = ["--on-outside", "warn", "--batch-size", "4"]
+    cluster = Nodes(os.cpu_count() or 1)
+    try:
+        for number in range(args.rounds):
+            plain = caption(clips, folder / f"plain{number}", *options)
+            placed = caption(clips, folder / f"ray{number}", *options, "--cluster", "ray", env=cluster.env)
+            ratios.append(placed / plain)
+    finally:
+        cluster.close()
+    yield {
+        "measure": "clips/s, --cluster ray : plain",
+        "ratio": float(np.median(ratios)),
+        "all": ratios,
+        "goal": ">= 0.8",
+    }
+
+
+def nodes(folder: Path, args: argparse.Namespace) -> Iterator[Row]:
+    """Two nodes of one CPU against one, on clips that are bound by decoding."""
+    from ray_nodes import Nodes
+
+    clips = draw(folder / "nodes", args.clips, 96, 480)
+    marks = folder / "marks"
+    marks.mkdir()
+    options = ["--captioner", str(CAPTIONER), "--model", "m", "--set", f"options.marks={marks}", "--batch-size", "1"]
+    ratios = []
+    one, two = Nodes(1), Nodes(2)
+    try:
+        for number in range(args.rounds):
+            speeds = [
+                caption(clips, folder / f"nodes{number}-{count}", *options, "--cluster", "ray", "--decode-workers",
+                        str(count), "--model-workers", "1", env=cluster.env)
+                for count, cluster in ((1, one), (2, two))
+            ]  # fmt: skip
+            ratios.append(speeds[1] / speeds[0])
+    finally:
+        one.close()
+        two.close()
+    yield {"measure": "clips/s, two nodes : one", "ratio": float(np.median(ratios)), "all": ratios, "goal": ">= 1.7"}
+
+
+def rows(folder: Path, args: argparse.Namespace) -> Iterator[Row]:
+    """The driver's memory over simulated rows: calls and answers of their true size, workers that answer at once."""
+    from cineloop.cluster.pool import Ask, Pool
+    from cineloop.cluster.settings import Size
+
+    class Engine:
+        def start(self, step: object, name: str, ask: Ask) -> str:
+            return name
+
+        def ready(self, handle: object) -> Future:
+            future: Future = Future()
+            future.set_result("here")
+            return future
+
+        def call(self, handle: object, method: str, items: list, bulks: list) -> Future:
+            future: Future = Future()
+            future.set_result([{"caption": "x" * 300, "tokens": 60, "frame_times_s": [0.1] * 16} for _ in items])
+            return future
+
+        def kill(self, handle: object) -> None:
+            return None
+
+        def shortage(self, ask: Ask) -> str:
+            return ""
+
+    at: list[int] = []
+    with Pool(Engine(), str, kind="model", size=Size(8, 8), ask=Ask(), limit_s=60) as pool:
+        for first in range(0, args.rows, 16):
+            pool.submit("ask", [("an id of some length", "/a/path/of/a/clip.mp4", n) for n in range(16)]).result()
+            if first % (args.rows // 10) < 16:
+                at.append(_resident_mb())
+    growth = at[-1] - at[1]
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
+    yield {
+        "measure": f"MB more from row {args.rows // 10:,} to {args.rows:,}",
+        "ratio": growth,
+        "goal": "flat, about 0",
+    }
+    yield {"measure": "driver's peak, MB", "ratio": peak, "goal": "<= 1000"}
+
+
+def resume(folder: Path, args: argparse.Namespace) -> Iterator[Row]:
+    """A run that finds all clips done, against listing them."""
+    from cineloop.clip import Clip
+    from cineloop.cluster.settings import ClusterConfig
+    from cineloop.discovery import discover
+    from v2t.caption import run
+    from v2t.caption.ledger import clip_entry, file_source
+    from v2t.caption.outputs import CaptionFolder
+    from v2t.caption.settings import CaptionConfig
+
+    clips, out = folder / "resume", folder / "resumed"
+    for number in range(args.done):
+        path = clips / f"{number // 1000:03}" / f"{number:06}.mp4"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x")
+    config = CaptionConfig(captioner=str(CAPTIONER), model="m", format=("jsonl",), cluster=ClusterConfig(engine="ray"))
+    run.run([str(clips / "000/000000.mp4")], out, CaptionConfig(captioner=str(CAPTIONER), model="m", format=("jsonl",)))
+    captioner = run.open_backend("m", captioner=str(CAPTIONER))
+    question = run.ask(captioner, config)
+    every: list[Clip] = discover([str(clips)])
+    with CaptionFolder(out, ("jsonl",)) as opened:
+        row = {"path": "", "status": "ok", "caption": "x" * 200, "segments": [], "tokens": 40, "warnings": []}
+        entries = [
+            clip_entry({**row, "id": clip.id, "path": clip.path}, question.settings_key, file_source(clip), {}, {})
+            for clip in every
+        ]
+        opened.ledger.append(entries)
+    listing = [_seconds(lambda: discover([str(clips)])) for _ in range(args.rounds)]
+    whole = [_seconds(lambda: run.run([str(clips)], out, config)) for _ in range(args.rounds)]
+    yield {
+        "measure": f"resume of {args.done:,} clips done : listing, CPU seconds",
+        "ratio": float(np.median(whole) / np.median(listing)),
+        "all": [*listing, *whole],
+        "goal": "<= 2",
+    }
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    start = time.process_time()
+    work()
+    return time.process_time() - start
+
+
+def _resident_mb() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") >> 20
+
+
+MEASURES = {"machine": machine, "nodes": nodes, "rows": rows, "resume": resume}
+
+
+def main() -> None:
+    """Measure, and print a row for each measure."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("measures", nargs="*", choices=[*MEASURES, []], default=list(MEASURES), help="which ones")
+    parser.add_argument("--clips", type=int, default=120, help="clips of a run (default: 120)")
+    parser.add_argument("--rounds", type=int, default=3, help="runs of each side, in turns (default: 3)")
+    parser.add_argument("--rows", type=int, default=1_000_000, help="simulated rows (default: 1,000,000)")
+    parser.add_argument("--done", type=int, default=100_000, help="clips that are done (default: 100,000)")
+    parser.add_argument("--json", action="store_true", help="rows as JSON lines")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        for name in args.measures:
+            for row in MEASURES[name](Path(folder), args):
+                print(
+                    json.dumps(row) if args.json else f"{row['measure']:60} {row['ratio']:>8.3g}   goal {row['goal']}"
+                )
+                sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,60 @@
+"""The engine without ray, and with addresses of no cluster: one line each, and nothing reported to anyone."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import pytest
+
+from cineloop.cluster.node import Driver
+from cineloop.cluster.ray_engine import RayEngine
+from cineloop.errors import MissingDependencyError, UsageError
+from v2t import cli
+
+
+def test_without_ray_one_line_and_exit_5(coloured_clips, tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    clips = coloured_clips(2, folders=1)
+    code = cli.main(["caption", str(clips), "-o", str(tmp_path / "out"), "--cluster", "ray", "--model", "starter"])
+    errors = capsys.readouterr().err.strip().splitlines()
+    assert code == 5 and "needs ray: pip install 'cineloop[cluster]'" in errors[-1]
+    assert not any("Traceback" in line for line in errors)
+
+
+@pytest.mark.parametrize("module", ["v2t.commands.caption"])
+def test_help_does_not_import_ray(module):
+    program = f"import sys, {module}; sys.exit(any(name.split('.')[0] == 'ray' for name in sys.modules))"
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+def test_usage_reports_are_off_before_ray_is_imported(monkeypatch):
+    monkeypatch.delenv("RAY_USAGE_STATS_ENABLED", raising=False)
+    seen = []
+
+    class Finder:
+        def find_spec(self, name, path=None, target=None):
+            if name == "ray":
+                seen.append(os.environ.get("RAY_USAGE_STATS_ENABLED"))
+                raise ImportError("no ray here")
+
+    monkeypatch.delitem(sys.modules, "ray", raising=False)
+    monkeypatch.setattr(sys, "meta_path", [Finder(), *sys.meta_path])
+    with pytest.raises(MissingDependencyError, match="needs ray"), RayEngine(Driver.here(())):
+        pass
+    assert seen == ["0"]
+
+
+def test_an_address_that_no_cluster_answers_at(monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(shutdown=lambda: None))
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{unused.getsockname()[1]}")
+        with pytest.raises(MissingDependencyError, match="no ray cluster answers at RAY_ADDRESS=127.0.0.1"):
+            RayEngine(Driver.here(())).__enter__()
+    monkeypatch.setenv("RAY_ADDRESS", "ray://head:10001")
+    with pytest.raises(UsageError, match="a client cannot place workers"):
+        RayEngine(Driver.here(())).__enter__()

@@ -1,0 +1,85 @@
+"""A generation on a cluster, with workers in threads: the run folder is that of the plain run."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+import stand_in_engine
+from cineloop.cluster import journals, ray_engine
+from cineloop.cluster.settings import ClusterConfig
+from t2v.generate import placed
+from t2v.generate.job import Job
+from t2v.generate.run import run
+from t2v.generate.settings import GenerateConfig
+
+CLUSTER = ClusterConfig(engine="ray", model_workers="1..2")
+PROMPTS = [f"A red ball rolls to the {way}." for way in ("left", "right")] + ["A dog jumps."]
+SMALL = {"generator": "world", "num_frames": 4, "height": 32, "width": 32, "batch_size": 2, "num_videos": 2}
+
+
+@pytest.fixture
+def engines(monkeypatch) -> list[stand_in_engine.Engine]:
+    made: list[stand_in_engine.Engine] = []
+
+    def make(driver):
+        made.append(stand_in_engine.Engine(driver))
+        return made[-1]
+
+    monkeypatch.setattr(ray_engine, "RayEngine", make)
+    return made
+
+
+def go(out: Path, prompts=PROMPTS, cluster=CLUSTER, **changes):
+    return run(prompts, [], out, GenerateConfig(cluster=cluster, **SMALL, **changes))
+
+
+def content(out: Path) -> dict[str, object]:
+    found: dict[str, object] = {path.name: path.read_bytes() for path in (out / "clips").iterdir()}
+    for name in ("manifest.jsonl", "failures.jsonl"):
+        lines = (out / name).read_text().splitlines() if (out / name).exists() else []
+        found[name] = [{**json.loads(line), "seconds": None} for line in lines]
+    return found
+
+
+def test_the_folder_is_that_of_the_plain_run(engines, tmp_path):
+    plain = go(tmp_path / "plain", cluster=ClusterConfig())
+    there = go(tmp_path / "there")
+    assert plain.made == there.made == 6 and plain.exit_code == there.exit_code == 0 and len(engines) == 1
+    assert content(tmp_path / "plain") == content(tmp_path / "there")
+    assert not journals.journals(tmp_path / "there/.cineloop")
+    assert go(tmp_path / "there").skipped == 6 and len(engines) == 1
+
+
+def test_a_prompt_that_kills_its_workers_is_a_failure(engines, tmp_path, monkeypatch):
+    real = placed._Model.make
+
+    def make(self, items, bulks):
+        if any("dog" in clip.request.prompt for clip, _ in items):
+            raise stand_in_engine.Death("signal 9")
+        return real(self, items, bulks)
+
+    monkeypatch.setattr(placed._Model, "make", make)
+    summary = go(tmp_path / "out")
+    assert summary.made == 4 and summary.exit_code == 3
+    assert {row["error"]["code"] for row in summary.failures} == {"WORKER_DIED"}
+
+
+def test_what_a_dead_driver_left_is_taken_over(engines, tmp_path, monkeypatch):
+    class Dead(BaseException):
+        pass
+
+    def dying(self, clip, made):
+        raise Dead
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Job, "_take", dying)
+        with pytest.raises(Dead):
+            go(tmp_path / "out")
+    assert journals.journals(tmp_path / "out/.cineloop")
+    summary = go(tmp_path / "out", cluster=ClusterConfig())
+    assert summary.skipped >= 2 and summary.made == 6 - summary.skipped
+    go(tmp_path / "plain", cluster=ClusterConfig())
+    assert content(tmp_path / "plain") == content(tmp_path / "out")

@@ -1,0 +1,313 @@
+"""A captioning run on a cluster: decoding workers, model workers, and their likeness in the run's own process.
+
+In: the job's pieces. Out: the same futures and answers as from this machine's decoders and captioner, so that the job
+(`v2t.caption.job`) is the same: it plans, makes records, and alone writes the folder. Frames go from the machine that
+decoded them to the one that runs the model; here they have a shape and no pixels. A model worker journals each record
+before it answers (`cineloop.cluster.journals`), so a run that dies loses nothing that was answered: `fold` takes it
+over.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cineloop.address import is_url
+from cineloop.clip import Clip
+from cineloop.cluster import journals
+from cineloop.cluster.node import Kept
+from cineloop.cluster.pool import DEATHS, InputLostError, Pool, worker_died
+from cineloop.cluster.workers import open_workers
+from cineloop.errors import ItemError, MissingDependencyError
+from cineloop.journal import Entry
+from cineloop.video.frames import Frames
+from cineloop.video.info import VideoInfo
+from cineloop.video.sample import SampleSpec
+from cineloop.video.worker import DecoderPool
+from v2t.backends import Output, open_backend
+from v2t.caption import record
+from v2t.caption.asking import Asker, Items
+from v2t.caption.fetching import Fetching
+from v2t.caption.ledger import clip_entry, file_source
+from v2t.caption.merge import merge
+from v2t.caption.outputs import STATE_FOLDER, CaptionFolder
+from v2t.caption.record import Question
+from v2t.caption.settings import CaptionConfig
+from v2t.caption.summary import Summary
+from v2t.long.parts import LongClip, error_fields
+
+_TRIES = 3  # of frames that are lost with their machine
+_MOST_THREADS = 256
+_FETCHES = 2  # remote files that a decoding worker copies at once
+
+
+@dataclass(frozen=True)
+class PlacedFrames(Frames):
+    """Frames whose pixels are on another machine: here an array of their shape that takes no memory."""
+
+    bulk: Any = None  # the engine's handle of the pixels
+    request: tuple[str, SampleSpec, tuple[int, int] | None] | None = None  # how to decode them again
+
+
+# ---- in the run's own process
+
+
+class PlacedDecoders:
+    """Decoding workers, as a `v2t.caption.ahead.Pool`."""
+
+    def __init__(self, pool: Pool) -> None:
+        self.pool = pool
+
+    def submit(self, path: str, spec: SampleSpec, size: tuple[int, int] | None) -> Future[Frames]:
+        """See `Pool`."""
+        request = (path, spec, size)
+
+        def made(kept: Kept) -> Frames:
+            shape, about = kept.value
+            pixels = np.broadcast_to(np.uint8(0), shape)
+            return PlacedFrames(pixels=pixels, bulk=kept.bulk, request=request, **about)
+
+        return self._future("decode", request, made)
+
+    def probe(self, path: str) -> VideoInfo:
+        """See `Pool`."""
+        info: VideoInfo = self._future("probe", (path,), lambda found: found).result()
+        return info
+
+    def cuts(self, path: str, start_s: float | None, end_s: float | None) -> list[float]:
+        """See `Pool`."""
+        found: list[float] = self._future("cuts", (path, start_s, end_s), lambda found: found).result()
+        return found
+
+    def _future(self, method: str, item: tuple[Any, ...], made: Callable[[Any], Any]) -> Future[Any]:
+        future: Future[Any] = Future()
+
+        def on_done(done: Future[list[Any]]) -> None:
+            if not future.set_running_or_notify_cancel():
+                return
+            try:
+                (result,) = done.result()
+                if isinstance(result, ItemError):
+                    raise result
+                future.set_result(made(result))
+            except Exception as error:
+                future.set_exception(error)
+
+        self.pool.submit(method, [item]).add_done_callback(on_done)
+        return future
+
+
+class PlacedAsker:
+    """Model workers, as `v2t.caption.asking.Asking`. Clips in `alone` get a call of their own: one of them may be what
+    took an earlier run down."""
+
+    def __init__(self, models: Pool, decoders: PlacedDecoders, batch_size: int, alone: set[str]) -> None:
+        self.models, self.decoders, self.batch_size, self.alone = models, decoders, batch_size, alone
+        self.concurrency = min(_MOST_THREADS, 2 * models.size.most)
+
+    def load(self) -> None:
+        """Nothing: the workers load while the first clips decode."""
+
+    def ask(self, items: Items) -> list[Entry]:
+        """See `Asking`."""
+        batches = [[item] for item in items if item[0][0].clip.id in self.alone]
+        rest = [item for item in items if item[0][0].clip.id not in self.alone]
+        batches += [rest] if rest else []
+        futures = [self._submit(batch) for batch in batches]
+        found: dict[int, Entry] = {}
+        for batch, future in zip(batches, futures, strict=True):
+            try:
+                results = [error_fields(each) if isinstance(each, ItemError) else each for each in future.result()]
+            except InputLostError:
+                results = [self._ask_again(item) for item in batch]
+            found |= {id(item): result for item, result in zip(batch, results, strict=True)}
+        return [found[id(item)] for item in items]
+
+    def ask_text(self, prompt: str, max_new_tokens: int) -> Output:
+        """See `Asking`."""
+        (answer,) = self.models.submit("ask_text", [(prompt, max_new_tokens)]).result()
+        if isinstance(answer, ItemError):
+            raise answer
+        output: Output = answer
+        return output
+
+    def _submit(self, items: Items) -> Future[list[Any]]:
+        sent, bulks = [], []
+        for (long, number), frames in items:
+            assert isinstance(frames, PlacedFrames)
+            sent.append((replace(long, done={}), number, frames.about()))
+            bulks.append(frames.bulk)
+        return self.models.submit("ask", sent, bulks)
+
+    def _ask_again(self, item: tuple[Any, Frames]) -> Entry:
+        """The answer to a piece whose frames were lost with a machine: they are decoded again."""
+        piece, frames = item
+        assert isinstance(frames, PlacedFrames) and frames.request is not None
+        for _ in range(_TRIES):
+            try:
+                again = self.decoders.submit(*frames.request).result()
+                (answer,) = self._submit([(piece, again)]).result()
+                return error_fields(answer) if isinstance(answer, ItemError) else answer
+            except InputLostError:
+                continue
+            except ItemError as problem:
+                return error_fields(problem)
+        return error_fields(worker_died(f"its frames were lost {_TRIES} times with the machines that held them"))
+
+
+@contextmanager
+def cluster_of(
+    folder: CaptionFolder, question: Question, config: CaptionConfig, todo: Sequence[Clip], summary: Summary
+) -> Iterator[tuple[PlacedAsker, PlacedDecoders]]:
+    """The workers of a run. Their journals are removed when the block ends well: everything in them was saved.
+
+    Raises:
+        MissingDependencyError: no ray, or no cluster. UsageError: the address of a client.
+    """
+    run = journals.new_run(folder.state_folder)
+    seen = [run, *(Path(clip.file) for clip in todo[:1] if clip.problem is None and not is_url(clip.file))]
+    model = ModelStep(config, question, os.path.abspath(folder.folder), str(run.resolve()))
+    with open_workers(config.cluster, model, DecodeStep(config), seen) as cluster:
+        assert cluster.decoders is not None
+        decoders = PlacedDecoders(cluster.decoders)
+        yield PlacedAsker(cluster.models, decoders, config.batch_size, set(folder.ledger.begun)), decoders
+    if cluster.models.deaths:
+        summary.twice = journals.count_twice(run, answer_key)
+    journals.remove(folder.state_folder)
+
+
+def fold(output: Path, formats: Sequence[str]) -> list[str]:
+    """Take over what the workers of a run that died had answered; ids that they had begun, once for each time.
+
+    Their journals stay until the caller has noted these ids.
+
+    Raises:
+        UsageError: LOCKED, that run is not dead.
+    """
+    state = output / STATE_FOLDER
+    if not journals.journals(state):
+        return []
+    begun = journals.open_items(state, answer_key)
+    merge([output], formats=formats, allow_mixed=True)
+    return begun
+
+
+def without_suspects(todo: Sequence[Clip], folder: CaptionFolder) -> list[Clip]:
+    """The clips, those with a problem that three runs in a row died on: they are not tried a fourth time."""
+    begun = {clip_id for clip_id, count in folder.ledger.begun.items() if count >= DEATHS}
+    problem = worker_died(f"{DEATHS} runs died on it")
+    return [replace(clip, problem=problem) if clip.id in begun else clip for clip in todo]
+
+
+def answer_key(entry: Entry) -> Any:
+    """What an entry of a worker's journal answers: a clip by its id, or a part of one; None for other entries."""
+    if entry["kind"] == "clip":
+        return entry["record"]["id"]
+    return (entry["id"], entry["start_s"], entry["end_s"]) if entry["kind"] == "part" else None
+
+
+# ---- on the workers
+
+
+@dataclass(frozen=True)
+class DecodeStep:
+    """Makes a decoding worker: one killable child process, as in a run on one machine."""
+
+    config: CaptionConfig
+
+    def __call__(self, name: str) -> _Decoder:
+        return _Decoder(self.config)
+
+
+class _Decoder:
+    def __init__(self, config: CaptionConfig) -> None:
+        pool = DecoderPool(1, config.limits, decoders=config.decoders, threads=1)
+        self.pool = Fetching(pool, _FETCHES, int(config.remote_max_gb * 1e9)).__enter__()
+
+    def decode(self, items: Sequence[tuple[Any, ...]], bulks: Sequence[Any]) -> list[Any]:
+        try:
+            frames = self.pool.submit(*items[0]).result()
+        except ItemError as error:
+            return [error]
+        return [Kept((frames.pixels.shape, frames.about()), frames.pixels)]
+
+    def probe(self, items: Sequence[tuple[Any, ...]], bulks: Sequence[Any]) -> list[Any]:
+        return _or_error(lambda: self.pool.probe(*items[0]))
+
+    def cuts(self, items: Sequence[tuple[Any, ...]], bulks: Sequence[Any]) -> list[Any]:
+        return _or_error(lambda: self.pool.cuts(*items[0]))
+
+
+@dataclass(frozen=True)
+class ModelStep:
+    """Makes a model worker: a captioner and a journal.
+
+    Raises:
+        MissingDependencyError: the model does not load here, or is another one than the driver's.
+    """
+
+    config: CaptionConfig
+    question: Question
+    output: str
+    run: str
+
+    def __call__(self, name: str) -> _Model:
+        config = self.config
+        captioner = open_backend(
+            config.model, captioner=config.captioner, device=config.device, dtype=config.dtype, options=config.options
+        )
+        if (captioner.name, captioner.revision) != (self.question.model, self.question.revision):
+            here, there = f"{captioner.name}@{captioner.revision}", f"{self.question.model}@{self.question.revision}"
+            raise MissingDependencyError(f"the model here is {here}, the driver's is {there}", code="CLUSTER_VERSIONS")
+        asker = Asker(captioner, self.question, config, Path(self.output))
+        asker.load()
+        return _Model(asker, Path(self.run), name)
+
+
+class _Model:
+    def __init__(self, asker: Asker, run: Path, name: str) -> None:
+        self.asker, self.journal = asker, journals.WorkerJournal(run, name)
+
+    def ask(self, items: Sequence[tuple[LongClip, int, dict[str, Any]]], bulks: Sequence[Any]) -> list[Entry]:
+        pieces: Items = [
+            ((long, number), Frames(pixels=pixels.copy(), **about))  # the store's own is read-only
+            for (long, number, about), pixels in zip(items, bulks, strict=True)
+        ]
+        self.journal.begin([long.clip.id for (long, _), _ in pieces])
+        fields = self.asker.ask(pieces)
+        self.journal.append([self._entry(*item, each) for item, each in zip(pieces, fields, strict=True)])
+        return fields
+
+    def ask_text(self, items: Sequence[tuple[str, int]], bulks: Sequence[Any]) -> list[Any]:
+        return _or_error(lambda: self.asker.ask_text(*items[0]))
+
+    def _entry(self, piece: tuple[LongClip, int], frames: Frames, fields: Entry) -> Entry:
+        """The record of a clip in one part, as the job will make it too; the entry of a part of a longer one."""
+        (long, number), question = piece, self.asker.question
+        try:
+            entry = long.add(number, fields, frames)
+        except ItemError as problem:
+            entry = long.add(number, error_fields(problem))
+        if len(long.parts) > 1:
+            return entry
+        try:
+            segments = record.segments_of(long, question)
+            caption = Output(text=long.done[0]["caption"] or "", tokens=0)
+            row = record.caption_record(long, segments, caption, 0.0, question)
+        except ItemError as problem:
+            row = record.failed_record(long.clip, problem, question)
+        return clip_entry(row, question.settings_key, file_source(long.clip), {}, {})
+
+
+def _or_error(work: Callable[[], Any]) -> list[Any]:
+    try:
+        return [work()]
+    except ItemError as error:
+        return [error]
