@@ -303,7 +303,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=11, help="of the stream of prompts")
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--steps", type=int, default=24)
-    parser.add_argument("--guidance", type=float, default=3.0)
+    parser.add_argument("--guidance", type=float, default=2.0)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--train", type=int, default=5000, help="training clips looked through; 0 leaves this out")
     parser.add_argument("--train-seed", type=int, default=1, help="seed of the training stream")

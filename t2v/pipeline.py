@@ -129,7 +129,7 @@ class CineloopPipeline(PipelineInputs, DiffusionPipeline, LoraLoader):
         width: int | None = None,
         num_frames: int | None = None,
         num_inference_steps: int = 24,
-        guidance_scale: float = 3.0,
+        guidance_scale: float = 2.0,
         guidance_interval: tuple[float, float] = (0.0, 1.0),
         guidance_rescale: float = 0.0,
         num_videos_per_prompt: int = 1,

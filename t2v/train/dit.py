@@ -72,7 +72,7 @@ class Config(StageConfig):
     eval_clips: int = 128
     eval_prompts: int = 48
     eval_steps: int = 16
-    eval_guidance: float = 3.0
+    eval_guidance: float = 2.0
     eval_seed: int = 7
 
     def __post_init__(self) -> None:
