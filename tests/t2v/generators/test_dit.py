@@ -84,7 +84,7 @@ def test_the_command_makes_clips_and_warns_of_strange_words(starter, tmp_path, c
     assert [line["type"] for line in lines] == ["clip", "clip", "summary"] and lines[2]["made"] == 2
     assert "warnings" not in lines[0] and "dragon" in lines[1]["warnings"][0]["message"]
     first = lines[0]
-    assert first["model"] == "starter" and first["fps"] == 8.0 and first["settings"]["guidance"] == 3.0
+    assert first["model"] == "starter" and first["fps"] == 8.0 and first["settings"]["guidance"] == 2.0
     assert decode(tmp_path / "out" / first["path"]).pixels.shape == (9, 32, 48, 3)
     assert main([*command, "--num-frames", "8"]) == 0 and json.loads(capsys.readouterr().out)["skipped"] == 2
 
