@@ -21,7 +21,7 @@ from cineloop.cluster.settings import ClusterConfig
 from cineloop.cluster.workers import open_workers
 from cineloop.config import to_dict
 from cineloop.errors import ItemError
-from cineloop.journal import Entry, Journal
+from cineloop.journal import Journal
 from cineloop.plugin import source
 from cineloop.video.frames import Frames
 from cineloop.video.sample import SampleSpec
@@ -220,8 +220,3 @@ def _future(found: Any, bulks: Sequence[Any]) -> Future[Frames] | None:
         about, number = found
         future.set_result(Frames(pixels=bulks[number].copy(), **about))  # the store's own is read-only
     return future
-
-
-def answer_key(entry: Entry) -> Any:
-    """What an entry of a worker's journal answers: a sample by its id; None for other entries."""
-    return entry["id"] if entry["kind"] == "evidence" else None

@@ -42,7 +42,8 @@ MEASURES: dict[str, tuple[tuple[str, ...], str]] = {
     "ceiling": ((GENERATOR,), "scripts/measure_generator.py --reconstructions --prompts 256 --seeds 1 --splits seen"),
     "vae": ((GENERATOR,), "scripts/measure_vae.py --num 256 --pca 256"),
 }
-DROPPED = ("rows", "seen captions", "unseen captions")  # of single clips; the figures do not need them
+# Rows of single clips, and where the output went: the figures need neither.
+DROPPED = ("rows", "seen captions", "unseen captions", "out", "output")
 BLOCK = re.compile(r"(<!-- figures: ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 VALUE = re.compile(r"(<!--=([\w.-]+)-->).*?(<!--/-->)", re.DOTALL)
 FACTORS = ("place", "color", "kind", "size", "action", "direction", "speed", "to_color", "joint")
@@ -68,7 +69,7 @@ def measure(names: Sequence[str]) -> None:
         partial = target.with_suffix(".partial")
         print(f"{name}: python {command}", flush=True)
         subprocess.run([sys.executable, *shlex.split(command), "-o", str(partial)], cwd=ROOT, check=True)
-        found = json.loads(partial.read_text("utf-8"))
+        found = json.loads(partial.read_text("utf-8").replace(f"{ROOT}/", ""))  # no path of this machine
         partial.unlink()
         stamp = {
             "command": f"python {command}",
@@ -81,7 +82,7 @@ def measure(names: Sequence[str]) -> None:
 
 
 def without_rows(found: Any) -> Any:
-    """The figures without the rows of single clips."""
+    """The figures without what is in `DROPPED`."""
     if isinstance(found, dict):
         return {key: without_rows(value) for key, value in found.items() if key not in DROPPED}
     return found

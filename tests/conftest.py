@@ -218,3 +218,19 @@ def browser():
         )
         yield browser
         browser.close()
+
+
+@pytest.fixture
+def engines(monkeypatch):
+    """Runs with `--cluster ray` get engines of threads: the list of them."""
+    from cineloop.cluster import ray_engine
+    from stand_in_engine import Engine
+
+    made: list[Engine] = []
+
+    def make(driver):
+        made.append(Engine(driver))
+        return made[-1]
+
+    monkeypatch.setattr(ray_engine, "RayEngine", make)
+    return made

@@ -171,6 +171,11 @@ def test_made_pages_are_up_to_date(command, monkeypatch, capsys):
     assert end.value.code == 0, capsys.readouterr().err
 
 
+def test_stored_figures_hold_no_path_of_a_machine():
+    for path in (ROOT / "docs/figures").glob("*.json"):
+        assert not re.search(r'"/\w', path.read_text("utf-8")), path
+
+
 def test_every_room_has_its_line_in_the_architecture():
     page = (ROOT / "docs/architecture.md").read_text("utf-8")
     tree = page.split("## The tree")[1].split("```")[1]

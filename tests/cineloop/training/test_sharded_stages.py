@@ -93,14 +93,20 @@ def same(run: Path, other: Path, group: str = "weights") -> None:
         torch.testing.assert_close(theirs[name], value, rtol=1e-4, atol=1e-5, msg=f"{group} {name}")
 
 
-def test_the_captioner_sharded_equals_whole_and_is_resumed_by_one_process(launch, captioner, tmp_path):
-    from v2t.model import CineloopForConditionalGeneration
-
-    whole = launch(captioner, tmp_path / "whole")
-    sharded = launch(captioner, tmp_path / "sharded", "runtime.checkpointing=full", env=SHARDED)
+def whole_and_sharded(launch, stage, tmp_path: Path) -> tuple[Path, Path]:
+    """The runs of a stage with whole and with sharded weights, which are equal."""
+    whole = launch(stage, tmp_path / "whole")
+    sharded = launch(stage, tmp_path / "sharded", "runtime.checkpointing=full", env=SHARDED)
     assert len(figures(whole)) == 8 and figures(sharded) == pytest.approx(figures(whole), rel=1e-5)
     for group in ("weights", "ema"):
         same(whole, sharded, group)
+    return whole, sharded
+
+
+def test_the_captioner_sharded_equals_whole_and_is_resumed_by_one_process(launch, captioner, tmp_path):
+    from v2t.model import CineloopForConditionalGeneration
+
+    whole, sharded = whole_and_sharded(launch, captioner, tmp_path)
     exported = CineloopForConditionalGeneration.from_pretrained(sharded / "final")
     best = load_file(checkpoint.best_folder(sharded, 4) / "weights.safetensors")
     held = dict(exported.named_parameters())
@@ -114,11 +120,7 @@ def test_the_captioner_sharded_equals_whole_and_is_resumed_by_one_process(launch
 def test_the_transformer_sharded_equals_whole(launch, dit, tmp_path):
     from t2v.pipeline import CineloopPipeline
 
-    whole = launch(dit, tmp_path / "whole")
-    sharded = launch(dit, tmp_path / "sharded", "runtime.checkpointing=full", env=SHARDED)
-    assert len(figures(whole)) == 8 and figures(sharded) == pytest.approx(figures(whole), rel=1e-5)
-    for group in ("weights", "ema"):
-        same(whole, sharded, group)
+    _, sharded = whole_and_sharded(launch, dit, tmp_path)
     pipe = CineloopPipeline.from_pretrained(sharded / "final")
     best = load_file(checkpoint.best_folder(sharded, 4) / "weights.safetensors")
     weight = dict(pipe.transformer.named_parameters())["blocks.0.attn1.to_q.weight"]

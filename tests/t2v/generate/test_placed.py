@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import stand_in_engine
-from cineloop.cluster import journals, ray_engine
+from cineloop.cluster import journals
 from cineloop.cluster.settings import ClusterConfig
 from t2v.generate import placed
 from t2v.generate.job import Job
@@ -18,18 +18,6 @@ from t2v.generate.settings import GenerateConfig
 CLUSTER = ClusterConfig(engine="ray", model_workers="1..2")
 PROMPTS = [f"A red ball rolls to the {way}." for way in ("left", "right")] + ["A dog jumps."]
 SMALL = {"generator": "world", "num_frames": 4, "height": 32, "width": 32, "batch_size": 2, "num_videos": 2}
-
-
-@pytest.fixture
-def engines(monkeypatch) -> list[stand_in_engine.Engine]:
-    made: list[stand_in_engine.Engine] = []
-
-    def make(driver):
-        made.append(stand_in_engine.Engine(driver))
-        return made[-1]
-
-    monkeypatch.setattr(ray_engine, "RayEngine", make)
-    return made
 
 
 def go(out: Path, prompts=PROMPTS, cluster=CLUSTER, **changes):

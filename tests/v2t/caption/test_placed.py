@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import stand_in_engine
-from cineloop.cluster import journals, ray_engine
+from cineloop.cluster import journals
 from cineloop.cluster.settings import ClusterConfig
 from cineloop.errors import UsageError
 from cineloop.journal import Journal
@@ -26,21 +26,17 @@ NAMES_THE_RUN = ("config.yaml", "run.json", "sets.json", "journal.jsonl", "lock"
 CLUSTER = ClusterConfig(engine="ray", decode_workers="1..2", model_workers="1..2")
 
 
-@pytest.fixture
-def engines(monkeypatch) -> list[stand_in_engine.Engine]:
-    made: list[stand_in_engine.Engine] = []
-
-    def make(driver):
-        made.append(stand_in_engine.Engine(driver))
-        return made[-1]
-
-    monkeypatch.setattr(ray_engine, "RayEngine", make)
-    return made
-
-
 @pytest.fixture(scope="module")
 def clips(coloured_clips) -> Path:
     return coloured_clips(9, folders=2)
+
+
+def copies(clips: Path, folder: Path, num: int, suffix: str = ".mp4") -> Path:
+    """A new folder of the first clips, named by their numbers."""
+    folder.mkdir()
+    for number, path in enumerate(sorted(clips.rglob("*.mp4"))[:num]):
+        (folder / f"{number}{suffix}").write_bytes(path.read_bytes())
+    return folder
 
 
 def white(path: Path) -> Path:
@@ -111,10 +107,7 @@ def test_films_are_captioned_part_by_part(engines, tmp_path):
 
 
 def test_three_bad_clips_are_three_coded_records(clips, engines, tmp_path):
-    source = tmp_path / "clips"
-    source.mkdir()
-    for number, path in enumerate(sorted(clips.rglob("*.mp4"))[:4]):
-        (source / f"{number} 𝄞.mp4").write_bytes(path.read_bytes())
+    source = copies(clips, tmp_path / "clips", 4, suffix=" 𝄞.mp4")
     white(source / "kills.mp4")
     (source / "empty.mp4").write_bytes(b"")
     (source / "text.mp4").write_text("no video at all, but long enough to be looked at")
@@ -128,10 +121,7 @@ def test_three_bad_clips_are_three_coded_records(clips, engines, tmp_path):
 
 
 def test_a_clip_on_which_the_model_hangs_is_given_up_after_its_limit(clips, engines, tmp_path):
-    source = tmp_path / "clips"
-    source.mkdir()
-    for number, path in enumerate(sorted(clips.rglob("*.mp4"))[:2]):
-        (source / f"{number}.mp4").write_bytes(path.read_bytes())
+    source = copies(clips, tmp_path / "clips", 2)
     magenta = np.full((4, 16, 16, 3), 255, np.uint8)
     magenta[..., 1] = 0
     encode(magenta, source / "hangs.mp4", fps=4)
@@ -142,10 +132,7 @@ def test_a_clip_on_which_the_model_hangs_is_given_up_after_its_limit(clips, engi
 
 
 def test_a_clip_that_kills_one_worker_is_captioned_and_told(clips, engines, tmp_path):
-    source = tmp_path / "clips"
-    source.mkdir()
-    for number, path in enumerate(sorted(clips.rglob("*.mp4"))[:4]):
-        (source / f"{number}.mp4").write_bytes(path.read_bytes())
+    source = copies(clips, tmp_path / "clips", 4)
     white(source / "kills.mp4")
     summary, _ = go(source, tmp_path / "out", tmp_path / "marks", options={"at_most": 1})
     assert summary.exit_code == 0 and summary.num_captioned == 5 == len(journalled(tmp_path / "out"))
