@@ -13,8 +13,8 @@ from cineloop.video.frames import Frames
 class Pool:
     """The part of `DecoderPool` that a captioning run uses."""
 
-    def __init__(self, *args, **more) -> None:
-        pass
+    def __init__(self, num_workers=1, *args, **more) -> None:
+        self.num_workers = num_workers
 
     def __enter__(self):
         return self

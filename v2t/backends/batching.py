@@ -76,9 +76,20 @@ class Batcher:
             with ThreadPoolExecutor(min(self.captioner.concurrency, len(requests))) as threads:
                 answers = list(threads.map(lambda one: self._answer_batch([one])[0], requests))
         else:
+            # Batches have one shape and one decoding. Sampling and penalties depend on padding and position in the
+            # batch, so such requests go alone unless the captioner declares `batches_draws`.
+            groups: dict[Any, list[int]] = {}
+            for number, request in enumerate(requests):
+                decoding = request.decoding
+                is_alone = decoding.temperature > 0 or decoding.repetition_penalty != 1.0
+                shapes = tuple(video.pixels.shape for message in request.messages for video in message.videos)
+                key = (shapes, decoding, number if is_alone and not self.captioner.batches_draws else None)
+                groups.setdefault(key, []).append(number)
             found: dict[int, Answer] = {}
-            for numbers in self._batches(requests, batch_size):
-                found |= dict(zip(numbers, self._answer_batch([requests[i] for i in numbers]), strict=True))
+            for group in groups.values():
+                size = batch_size or len(group)
+                for numbers in (group[first : first + size] for first in range(0, len(group), size)):
+                    found |= dict(zip(numbers, self._answer_batch([requests[i] for i in numbers]), strict=True))
             answers = [found[number] for number in range(len(requests))]
         return self._retry_loops(requests, answers, batch_size) if retry_loops else answers
 
@@ -95,20 +106,6 @@ class Batcher:
             self._failures = 0
             return
         raise self._count_failure(problem)
-
-    def _batches(self, requests: Sequence[GenerateRequest], batch_size: int | None) -> Iterator[list[int]]:
-        """Indices of the requests that form a batch: same shapes, same decoding. Sampling and penalties depend on
-        padding and position in the batch, so such requests go alone unless the captioner declares `batches_draws`."""
-        groups: dict[Any, list[int]] = {}
-        for number, request in enumerate(requests):
-            decoding = request.decoding
-            is_alone = decoding.temperature > 0 or decoding.repetition_penalty != 1.0
-            shapes = tuple(video.pixels.shape for message in request.messages for video in message.videos)
-            key = (shapes, decoding, number if is_alone and not self.captioner.batches_draws else None)
-            groups.setdefault(key, []).append(number)
-        for numbers in groups.values():
-            size = batch_size or len(numbers)
-            yield from (numbers[first : first + size] for first in range(0, len(numbers), size))
 
     def _answer_batch(self, batch: Sequence[GenerateRequest]) -> list[Answer]:
         """Answers to a batch; if it fails, to its halves, down to the failing request."""

@@ -57,15 +57,18 @@ class Domain:
             scores = np.sqrt((z**2).mean(axis=1))  # (N,)
         return np.where(np.isfinite(scores), scores, np.inf)
 
-    def warning(self, score: float) -> Notice | None:
-        """The warning for one score; None if it is inside."""
-        if score <= self.threshold:
-            return None
-        return Notice(
-            "OUT_OF_DOMAIN",
-            f"unlike {self.description} (distance {score:.1f}, limit {self.threshold:.1f}); "
-            "do not trust this caption, name a larger --model",
-        )
+    def warnings(self, features: np.ndarray) -> list[Notice | None]:
+        """For each row of features (N, D) a warning, None if it is inside."""
+        return [
+            Notice(
+                "OUT_OF_DOMAIN",
+                f"unlike {self.description} (distance {score:.1f}, limit {self.threshold:.1f}); "
+                "do not trust this caption, name a larger --model",
+            )
+            if score > self.threshold
+            else None
+            for score in self.score(features)
+        ]
 
 
 def fit(

@@ -21,8 +21,17 @@ from cineloop.files import content_key, text_key
 from cineloop.training.runtime import find_device
 from cineloop.video.sample import SampleSpec
 from v2t import STARTER
-from v2t.backends import Conversation, Decoding, LikelihoodQuery, Output, VideoLM, abilities, domain, user_turn
-from v2t.backends.sampling import sampling_settings
+from v2t.backends import (
+    Conversation,
+    Decoding,
+    LikelihoodQuery,
+    Output,
+    VideoLM,
+    abilities,
+    domain,
+    sampling_settings,
+    user_turn,
+)
 from v2t.backends.trie import answer_log_probs
 
 if TYPE_CHECKING:
@@ -62,6 +71,7 @@ class Backend(VideoLM):
 
     folder: Path
     has_likelihoods = True
+    _settings = staticmethod(sampling_settings)  # of `generate`
 
     def __init__(self, model: str = "starter", *, device: str = "auto", dtype: str = "auto") -> None:
         if dtype not in _DTYPES:
@@ -203,7 +213,7 @@ class Backend(VideoLM):
 
         inputs = self._inputs([user_turn("", frames) for frames in batch])
         with torch.inference_mode():
-            return _pool(self._patch_tokens(inputs), inputs["frame_mask"], inputs["num_segments"])
+            return self._patch_tokens(inputs)[1]
 
     def _inputs(self, conversations: Sequence[Conversation]) -> dict[str, Any]:
         if self._model is None:
@@ -236,25 +246,29 @@ class Backend(VideoLM):
         given = {name: inputs[name] for name in ("input_ids", "attention_mask")}
         if "pixel_values_videos" not in inputs:
             return given, [None] * count
-        tokens = self._patch_tokens(inputs)  # (S, F, rows, columns, D)
+        tokens, features = self._patch_tokens(inputs)
         given |= {"frame_times_s": inputs["frame_times_s"], "frame_mask": inputs["frame_mask"]}
-        watching = [i for i, segments in enumerate(inputs["num_segments"]) if segments]
-        features = _pool(tokens, inputs["frame_mask"], [inputs["num_segments"][i] for i in watching])
         warnings: list[Notice | None] = [None] * count
         if self._domain is not None:
-            for i, score in zip(watching, self._domain.score(features), strict=True):
-                warnings[i] = self._domain.warning(float(score))
+            watching = [i for i, segments in enumerate(inputs["num_segments"]) if segments]
+            for i, warning in zip(watching, self._domain.warnings(features), strict=True):
+                warnings[i] = warning
         return {**given, "vision_hidden_states": tokens}, warnings
 
-    def _settings(self, decoding: Decoding) -> dict[str, Any]:
-        return {"max_new_tokens": decoding.max_new_tokens, **sampling_settings(decoding)}
+    def _patch_tokens(self, inputs: dict[str, Any]) -> tuple[Tensor, np.ndarray]:
+        """The tower's tokens (S, F, rows, columns, D); float32 (B, 2 D): mean and standard deviation of all real ones
+        of each conversation with a video."""
+        import torch
 
-    def _patch_tokens(self, inputs: dict[str, Any]) -> Tensor:
         from v2t.model.vision import encode_frames, patch_grid
 
-        tower, pixels = self._model.model.vision_tower, inputs["pixel_values_videos"]
-        tokens = encode_frames(tower, pixels, inputs["frame_mask"], self._chunk_frames)  # (S, F, N, D)
-        return tokens.unflatten(2, patch_grid(tower.config, pixels.shape[-2:]))  # (S, F, rows, columns, D)
+        tower, pixels, masks = self._model.model.vision_tower, inputs["pixel_values_videos"], inputs["frame_mask"]
+        tokens = encode_frames(tower, pixels, masks, self._chunk_frames)  # (S, F, N, D)
+        lengths, rows = [number for number in inputs["num_segments"] if number], []
+        for clip, mask in zip(tokens.split(lengths), masks.split(lengths), strict=True):
+            real = clip[mask.bool()].flatten(0, -2).float()  # (frames * N, D)
+            rows.append(torch.cat([real.mean(0), real.std(0, correction=0)]))  # (2 D,)
+        return tokens.unflatten(2, patch_grid(tower.config, pixels.shape[-2:])), torch.stack(rows).cpu().numpy()
 
     def _output(self, ids: list[int], prompt_tokens: int, warning: Notice | None) -> Output:
         ends = self._model.generation_config.eos_token_id
@@ -268,17 +282,6 @@ class Backend(VideoLM):
             warnings=(warning,) if warning else (),
             prompt_tokens=prompt_tokens,
         )
-
-
-def _pool(tokens: Tensor, frame_mask: Tensor, num_segments: list[int]) -> np.ndarray:
-    """float32 (B, 2 D): mean and standard deviation of all real patch tokens (S, F, …, D) of each clip."""
-    import torch
-
-    rows = []
-    for clip, mask in zip(tokens.split(num_segments), frame_mask.split(num_segments), strict=True):
-        real = clip[mask.bool()].flatten(0, -2).float()  # (frames * N, D)
-        rows.append(torch.cat([real.mean(0), real.std(0, correction=0)]))  # (2 D,)
-    return torch.stack(rows).cpu().numpy()  # (B, 2 D)
 
 
 def pieces(write: Callable[[Any], T], tokenizer: Any) -> Generator[str, None, T]:

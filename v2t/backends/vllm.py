@@ -235,7 +235,7 @@ class Backend(VideoLM):
             if self._domain is None or not videos:
                 found.append(())
                 continue
-            notices = [self._domain.warning(float(score)) for score in self._domain.score(self._local.features(videos))]
+            notices = self._domain.warnings(self._local.features(videos))
             found.append(tuple(dict.fromkeys(filter(None, notices))))
         return found
 

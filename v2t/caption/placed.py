@@ -33,8 +33,8 @@ from cineloop.video.sample import SampleSpec
 from cineloop.video.worker import DecoderPool
 from v2t.backends import Output, open_backend
 from v2t.caption import record
-from v2t.caption.asking import Asker, Items
 from v2t.caption.fetching import Fetching
+from v2t.caption.job import Asker, Items
 from v2t.caption.ledger import clip_entry, file_source
 from v2t.caption.merge import merge
 from v2t.caption.outputs import STATE_FOLDER, CaptionFolder
@@ -63,7 +63,7 @@ class PlacedDecoders:
     """Decoding workers, as a `v2t.caption.ahead.Pool`."""
 
     def __init__(self, pool: Pool) -> None:
-        self.pool = pool
+        self.pool, self.num_workers = pool, pool.size.most
 
     def submit(self, path: str, spec: SampleSpec, size: tuple[int, int] | None) -> Future[Frames]:
         """See `Pool`."""
@@ -105,7 +105,7 @@ class PlacedDecoders:
 
 
 class PlacedAsker:
-    """Model workers, as `v2t.caption.asking.Asking`. Clips in `alone` get a call of their own: one of them may be what
+    """Model workers, as `v2t.caption.job.Asking`. Clips in `alone` get a call of their own: one of them may be what
     took an earlier run down."""
 
     def __init__(self, models: Pool, decoders: PlacedDecoders, batch_size: int, alone: set[str]) -> None:

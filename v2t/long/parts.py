@@ -167,13 +167,17 @@ def _windows(duration_s: float, seconds: float, stride_s: float | None) -> list[
 
 @dataclass
 class LongClip:
-    """A clip and its parts; `done` holds the entries of finished parts by their number."""
+    """A clip and its parts; `done` holds the entries of finished parts by their number.
+
+    `give_up` is the error of parts that are skipped: a file that keeps crashing its decoder costs a time limit each.
+    """
 
     clip: Clip
     parts: list[Part]
     settings: str = ""
     source: dict[str, Any] = field(default_factory=dict)
     done: dict[int, Entry] = field(default_factory=dict)
+    give_up: ItemError | None = None
     _deaths: int = 0
 
     @classmethod
@@ -201,22 +205,15 @@ class LongClip:
             raise empty_caption()
         has_died = fields["error"] is not None and fields["error"]["code"] in _DEATHS
         self._deaths = self._deaths + 1 if has_died else 0
+        text = f"not tried: the decoder crashed on the {self._deaths} parts before it"
+        crash = ItemError(text, code="DECODER_CRASH", hint="the file may be damaged or hostile")
+        self.give_up = crash if self._deaths >= _MAX_DEATHS else None
         start_s, end_s = self.parts[number]
         if len(self.parts) == 1 and frames is not None:  # its true length is known after decoding
             start_s, end_s = float(frames.start_s), float(frames.start_s) + float(frames.duration_s)
         head = {"kind": "part", "id": self.clip.id, "settings": self.settings, "source": self.source}
         self.done[number] = {**head, "start_s": start_s, "end_s": end_s, **fields}
         return self.done[number]
-
-    def give_up_error(self) -> ItemError | None:
-        """The error of parts that are skipped: a file that keeps crashing its decoder costs a time limit per part."""
-        if self._deaths < _MAX_DEATHS:
-            return None
-        return ItemError(
-            f"not tried: the decoder crashed on the {self._deaths} parts before it",
-            code="DECODER_CRASH",
-            hint="the file may be damaged or hostile",
-        )
 
     def error(self) -> ItemError | None:
         """The error of the whole clip; None if some part has a caption and the file has not changed."""
