@@ -121,6 +121,11 @@ class Message:
     text: str
     videos: tuple[Frames, ...] = ()
 
+    def chat_turn(self) -> dict[str, Any]:
+        """As the chat template of this project's own models takes it."""
+        parts = [*({"type": "video"} for _ in self.videos), {"type": "text", "text": self.text}]
+        return {"role": self.role, "content": parts}
+
 
 Conversation = Sequence[Message]
 

@@ -139,7 +139,7 @@ class Backend(VideoLM):
 
         inputs = self._inputs(conversations)
         with torch.inference_mode():
-            seen, warnings = self._encode_videos(inputs, len(conversations))
+            seen, warnings, _ = self._encode_videos(inputs, len(conversations))
             generated = self._model.generate(**seen, **self._settings(decoding))
         answers = generated[:, inputs["input_ids"].shape[1] :].tolist()  # (B, L_new)
         rows = zip(answers, inputs["attention_mask"].sum(1).tolist(), warnings, strict=True)
@@ -151,7 +151,7 @@ class Backend(VideoLM):
 
         inputs = self._inputs([conversation])
         with torch.inference_mode():
-            seen, (warning,) = self._encode_videos(inputs, 1)
+            seen, (warning,), _ = self._encode_videos(inputs, 1)
 
         def write(streamer: Any) -> Tensor:
             with torch.inference_mode():
@@ -169,7 +169,7 @@ class Backend(VideoLM):
         inputs = self._inputs([user_turn("", frames)])
         times, mask = (inputs[name].cpu().numpy() for name in ("frame_times_s", "frame_mask"))  # (S, F) each
         with torch.inference_mode():
-            seen, (warning,) = self._encode_videos(inputs, 1)
+            seen, (warning,), _ = self._encode_videos(inputs, 1)
             names = ("vision_hidden_states", "frame_times_s", "frame_mask")
             tokens = self._model.get_video_features(**{name: seen[name] for name in names})  # (S, Q, D_llm)
         text = self._processor.clip_text(times[mask.astype(bool)].tolist())
@@ -213,27 +213,14 @@ class Backend(VideoLM):
 
         inputs = self._inputs([user_turn("", frames) for frames in batch])
         with torch.inference_mode():
-            return self._patch_tokens(inputs)[1]
+            return self._encode_videos(inputs, len(batch))[2]
 
     def _inputs(self, conversations: Sequence[Conversation]) -> dict[str, Any]:
         if self._model is None:
             raise RuntimeError("load() the captioner first")
         with model_folder.template_deadline():
-            texts = [
-                self._processor.apply_chat_template(
-                    [
-                        {
-                            "role": message.role,
-                            "content": [{"type": "video"} for _ in message.videos]
-                            + [{"type": "text", "text": message.text}],
-                        }
-                        for message in conversation
-                    ],
-                    tokenize=False,
-                    add_generation_prompt=True,
-                )
-                for conversation in conversations
-            ]
+            chats = [[message.chat_turn() for message in conversation] for conversation in conversations]
+            texts = self._processor.apply_chat_template(chats, tokenize=False, add_generation_prompt=True)
         videos = [frames for conversation in conversations for message in conversation for frames in message.videos]
         # Segments of each conversation's videos, so that their features can be kept apart.
         length = self._processor.video_processor.segment_frames
@@ -241,34 +228,31 @@ class Backend(VideoLM):
         inputs = self._processor(text=texts, videos=videos or None, return_tensors="pt")
         return {**inputs.to(self._model.device), "num_segments": counts}
 
-    def _encode_videos(self, inputs: dict[str, Any], count: int) -> tuple[dict[str, Any], list[Notice | None]]:
-        """Arguments of `generate` with the frames already encoded, and a warning or None for each conversation."""
-        given = {name: inputs[name] for name in ("input_ids", "attention_mask")}
-        if "pixel_values_videos" not in inputs:
-            return given, [None] * count
-        tokens, features = self._patch_tokens(inputs)
-        given |= {"frame_times_s": inputs["frame_times_s"], "frame_mask": inputs["frame_mask"]}
-        warnings: list[Notice | None] = [None] * count
-        if self._domain is not None:
-            watching = [i for i, segments in enumerate(inputs["num_segments"]) if segments]
-            for i, warning in zip(watching, self._domain.warnings(features), strict=True):
-                warnings[i] = warning
-        return {**given, "vision_hidden_states": tokens}, warnings
-
-    def _patch_tokens(self, inputs: dict[str, Any]) -> tuple[Tensor, np.ndarray]:
-        """The tower's tokens (S, F, rows, columns, D); float32 (B, 2 D): mean and standard deviation of all real ones
-        of each conversation with a video."""
+    def _encode_videos(self, inputs: dict[str, Any], count: int) -> tuple[dict[str, Any], list[Notice | None], Any]:
+        """Arguments of `generate` with the frames already encoded; a warning or None for each conversation; float32
+        (B, 2 D), mean and standard deviation of all real patch tokens of each conversation with a video."""
         import torch
 
         from v2t.model.vision import encode_frames, patch_grid
 
+        given = {name: inputs[name] for name in ("input_ids", "attention_mask")}
+        warnings: list[Notice | None] = [None] * count
+        if "pixel_values_videos" not in inputs:
+            return given, warnings, None
         tower, pixels, masks = self._model.model.vision_tower, inputs["pixel_values_videos"], inputs["frame_mask"]
         tokens = encode_frames(tower, pixels, masks, self._chunk_frames)  # (S, F, N, D)
-        lengths, rows = [number for number in inputs["num_segments"] if number], []
+        watching = [i for i, segments in enumerate(inputs["num_segments"]) if segments]
+        lengths, rows = [inputs["num_segments"][i] for i in watching], []
         for clip, mask in zip(tokens.split(lengths), masks.split(lengths), strict=True):
             real = clip[mask.bool()].flatten(0, -2).float()  # (frames * N, D)
             rows.append(torch.cat([real.mean(0), real.std(0, correction=0)]))  # (2 D,)
-        return tokens.unflatten(2, patch_grid(tower.config, pixels.shape[-2:])), torch.stack(rows).cpu().numpy()
+        features = torch.stack(rows).cpu().numpy()  # (B, 2 D)
+        if self._domain is not None:
+            for i, warning in zip(watching, self._domain.warnings(features), strict=True):
+                warnings[i] = warning
+        tokens = tokens.unflatten(2, patch_grid(tower.config, pixels.shape[-2:]))  # (S, F, rows, columns, D)
+        seen = {"frame_times_s": inputs["frame_times_s"], "frame_mask": masks, "vision_hidden_states": tokens}
+        return given | seen, warnings, features
 
     def _output(self, ids: list[int], prompt_tokens: int, warning: Notice | None) -> Output:
         ends = self._model.generation_config.eos_token_id

@@ -189,13 +189,7 @@ class Backend(VideoLM):
     def _prompt(self, conversation: Conversation) -> dict[str, Any]:
         if self._engine is None:
             raise RuntimeError("load() the captioner first")
-        chat = [
-            {
-                "role": message.role,
-                "content": [{"type": "video"} for _ in message.videos] + [{"type": "text", "text": message.text}],
-            }
-            for message in conversation
-        ]
+        chat = [message.chat_turn() for message in conversation]
         text = self._processor.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
         prompt: dict[str, Any] = {
             "prompt_token_ids": self._processor.tokenizer(text, add_special_tokens=False)["input_ids"]

@@ -4,16 +4,16 @@ In: the clips to do. Out: their records in the output folder, counts and times i
 a record with a code. A clip in parts is journalled part by part; one becomes a record when all of them are done. A
 captioner that takes concurrent requests gets them from as many threads, and its answers are saved in the order in which
 they arrive. A run in one process has one `Asker`; on a cluster each model worker has its own, and the run's is a
-`v2t.caption.placed.PlacedAsker` with the same methods.
+`v2t.caption.cluster.PlacedAsker` with the same methods.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -80,14 +80,14 @@ class Asker:
         self.concurrency = captioner.concurrency
         self.batch_size = 1 if captioner.concurrency > 1 else config.batch_size
         self._batcher = Batcher(captioner)
+        self._decoding = Decoding(max_new_tokens=question.max_new_tokens, seed=config.seed)
         # the model's frames for the run's page, without decoding twice
         self._keeps_strips = "html" in config.format or EVERY in config.format
 
     def ask(self, items: Items) -> list[Entry]:
         """See `Asking`."""
         start = time.perf_counter()
-        decoding = Decoding(max_new_tokens=self.question.max_new_tokens, seed=self.config.seed)
-        prompt = self.question.prompt
+        prompt, decoding = self.question.prompt, self._decoding
         requests = [GenerateRequest(messages=user_turn(prompt, frames), decoding=decoding) for _, frames in items]
         answers = self._batcher.generate_many(requests, retry_loops=True)
         seconds, fields = (time.perf_counter() - start) / len(items), []
@@ -108,7 +108,7 @@ class Asker:
 
     def ask_text(self, prompt: str, max_new_tokens: int) -> Output:
         """See `Asking`."""
-        decoding = Decoding(max_new_tokens=max_new_tokens, seed=self.config.seed)
+        decoding = replace(self._decoding, max_new_tokens=max_new_tokens)
         request = GenerateRequest(messages=user_turn(prompt), decoding=decoding)
         return self._batcher.generate(request, retry_loops=True)
 
@@ -153,7 +153,7 @@ class Job:
                 self._threads = stack.enter_context(ThreadPoolExecutor(self.asker.concurrency, "answer"))
             # The weights load in a thread while the first clips decode in their processes.
             self._loading = stack.enter_context(ThreadPoolExecutor(1)).submit(self.asker.load)
-            self._progress.advance(0, self._speed())
+            self._progress.advance(0, "loading the model")
             ahead = Ahead(
                 pool,
                 self.question.spec,
@@ -195,7 +195,7 @@ class Job:
 
     def _take_batch(self, batch: Batch) -> None:
         if batch.failed is not None:
-            self._add_part(batch.failed[0], error_fields(batch.failed[1]))
+            self._add_parts([(batch.failed[0], None)], [error_fields(batch.failed[1])])
         if batch.done is not None:
             self._whole.append(batch.done)
         if batch.items:
@@ -204,7 +204,7 @@ class Job:
             if self._threads is None:
                 with stopwatch(self.summary.times, "model"):
                     fields = self.asker.ask(batch.items)
-                self._add_answers(batch.items, fields)
+                self._add_parts(batch.items, fields)
             else:
                 while len(self._in_flight) >= self.asker.concurrency:
                     self._collect_answers(wait_for_one=True)
@@ -229,7 +229,7 @@ class Job:
                 if isinstance(work, LongClip):
                     self._finish(work, result)
                 else:
-                    self._add_answers(work, result)
+                    self._add_parts(work, result)
             if fatal is not None:  # the run ends: what the other threads are still given is kept too
                 wait(self._in_flight)
         if fatal is not None:
@@ -237,25 +237,18 @@ class Job:
             self._save(force=True)
             raise fatal
 
-    def _add_answers(self, items: Items, fields: list[Entry]) -> None:
-        for (piece, frames), each in zip(items, fields, strict=True):
-            try:
-                self._add_part(piece, each, frames)
-            except ItemError as problem:
-                self._add_part(piece, error_fields(problem))
-
     # ---- records
 
-    def _add_part(self, piece: Piece, fields: Entry, frames: Frames | None = None) -> None:
-        clip, number = piece
-        entry = clip.add(number, fields, frames)
-        self._steps += 1
-        if self.question.parts.kind != "whole":
-            self.summary.num_parts += entry["error"] is None
-        if len(clip.parts) > 1:
-            self._entries.append(entry)
-        if len(clip.done) == len(clip.parts):
-            self._whole.append(clip)
+    def _add_parts(self, items: Sequence[tuple[Piece, Frames | None]], fields: list[Entry]) -> None:
+        for ((clip, number), frames), each in zip(items, fields, strict=True):
+            entry = clip.add(number, each, frames)
+            self._steps += 1
+            if self.question.parts.kind != "whole":
+                self.summary.num_parts += entry["error"] is None
+            if len(clip.parts) > 1:
+                self._entries.append(entry)
+            if len(clip.done) == len(clip.parts):
+                self._whole.append(clip)
 
     def _finish(self, clip: LongClip, summed: tuple[Output, float] | None = None) -> None:
         """Make the record of a clip whose parts are all done.
@@ -330,13 +323,9 @@ class Job:
             for _, row in rows:
                 self.emit(row)
         if self._steps:  # after the results that it counts
-            self._progress.advance(self._steps, self._speed())
+            seconds = time.perf_counter() - self.summary.started - self.summary.times.get("load", 0.0)
+            note = rate(self.summary.num_captioned, seconds, "video")
+            if self.question.parts.kind != "whole":
+                note = f"{plural(self.summary.num_parts, 'part')}, {rate(self.summary.num_parts, seconds, 'part')}"
+            self._progress.advance(self._steps, note if self._loading.done() else "loading the model")
             self._steps = 0
-
-    def _speed(self) -> str:
-        if not self._loading.done():
-            return "loading the model"
-        seconds = time.perf_counter() - self.summary.started - self.summary.times.get("load", 0.0)
-        if self.question.parts.kind != "whole":
-            return f"{plural(self.summary.num_parts, 'part')}, {rate(self.summary.num_parts, seconds, 'part')}"
-        return rate(self.summary.num_captioned, seconds, "video")

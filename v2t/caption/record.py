@@ -87,8 +87,12 @@ def segments_of(done: LongClip, question: Question) -> list[dict[str, Any]]:
     Raises:
         ItemError: no part has a caption, or the file changed meanwhile.
     """
-    if (problem := done.error()) is not None:
-        raise problem
+    errors = [entry["error"] for entry in done.done.values() if entry["error"] is not None]
+    changed = [error for error in errors if error["code"] == "CHANGED"]
+    if changed or len(errors) == len(done.parts):
+        worst = (changed or errors)[0]
+        many = f"all {len(errors)} parts failed, the first: " if len(errors) > 1 and not changed else ""
+        raise ItemError(many + worst["message"], code=worst["code"], hint=worst["hint"])
     segments = []
     for entry in done.entries:
         start_s, end_s = entry["start_s"], entry["end_s"]

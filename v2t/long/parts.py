@@ -195,14 +195,11 @@ class LongClip:
 
         Args:
             number: which part.
-            fields: `answer_fields` or `error_fields`.
+            fields: `answer_fields` or `error_fields`; an empty answer becomes the error BAD_CAPTION.
             frames: what the model saw.
-
-        Raises:
-            ItemError: BAD_CAPTION, the answer is empty.
         """
         if fields["error"] is None and not fields["caption"]:
-            raise empty_caption()
+            fields = error_fields(empty_caption())
         has_died = fields["error"] is not None and fields["error"]["code"] in _DEATHS
         self._deaths = self._deaths + 1 if has_died else 0
         text = f"not tried: the decoder crashed on the {self._deaths} parts before it"
@@ -214,16 +211,6 @@ class LongClip:
         head = {"kind": "part", "id": self.clip.id, "settings": self.settings, "source": self.source}
         self.done[number] = {**head, "start_s": start_s, "end_s": end_s, **fields}
         return self.done[number]
-
-    def error(self) -> ItemError | None:
-        """The error of the whole clip; None if some part has a caption and the file has not changed."""
-        errors = [entry["error"] for entry in self.done.values() if entry["error"] is not None]
-        worst = next((error for error in errors if error["code"] == "CHANGED"), None)
-        if worst is None and len(errors) < len(self.parts):
-            return None
-        worst = worst or errors[0]
-        many = f"all {len(errors)} parts failed, the first: " if len(errors) > 1 and worst["code"] != "CHANGED" else ""
-        return ItemError(many + worst["message"], code=worst["code"], hint=worst["hint"])
 
 
 Piece = tuple[LongClip, int]  # the unit of decoding and generation: a clip and the number of one of its parts

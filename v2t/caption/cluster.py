@@ -291,10 +291,7 @@ class _Model:
     def _entry(self, piece: tuple[LongClip, int], frames: Frames, fields: Entry) -> Entry:
         """The record of a clip in one part, as the job will make it too; the entry of a part of a longer one."""
         (long, number), question = piece, self.asker.question
-        try:
-            entry = long.add(number, fields, frames)
-        except ItemError as problem:
-            entry = long.add(number, error_fields(problem))
+        entry = long.add(number, fields, frames)
         if len(long.parts) > 1:
             return entry
         try:
