@@ -77,7 +77,8 @@ class DecoderPool(AbstractContextManager["DecoderPool"]):
                 raise UsageError(f"{name} must be >= 1, got {value}")
         if threads is None:
             threads = 0 if num_workers == 1 else max(1, usable_cpus() // num_workers)
-        self._request = Request(limits=limits or Limits(), decoders=tuple(decoders), threads=threads)
+        request = Request(limits=limits or Limits(), decoders=tuple(decoders), threads=threads)
+        self._limits, self._decoders, self._threads = request.limits, request.decoders, threads
         self.num_workers, self._recycle_after = num_workers, recycle_after
         self._environment = None if environment is None else dict(environment)
         self._mine = threading.local()
@@ -109,11 +110,11 @@ class DecoderPool(AbstractContextManager["DecoderPool"]):
         self, path: str | bytes | os.PathLike[str], spec: SampleSpec | None = None, size: tuple[int, int] | None = None
     ) -> Future[Frames]:
         """As `decode`, at once: a future of the frames. Files are begun in the order they are given."""
-        request = replace(self._request, spec=spec or SampleSpec(), size=size)
-        return self._executor.submit(self._decode, os.path.abspath(os.fsencode(path)), request)
+        return self._executor.submit(self._decode, os.path.abspath(os.fsencode(path)), spec or SampleSpec(), size)
 
     def probe(self, path: str | bytes | os.PathLike[str]) -> VideoInfo:
-        """`cineloop.video.probe.probe` within the limits of this pool; blocks, raises as `decode` does."""
+        """The file as it is shown, counted from its packets: container frame counts, durations and rates are only
+        compared with what is there. Blocks, raises as `decode` does."""
         return self.submit_probe(path).result()
 
     def submit_probe(self, path: str | bytes | os.PathLike[str]) -> Future[VideoInfo]:
@@ -163,7 +164,7 @@ class DecoderPool(AbstractContextManager["DecoderPool"]):
         if self._closed:
             raise CancelledError("the decoder pool is closed")
         if child is None:
-            child = DecoderProcess(self._request.limits, self._request.threads, self._environment)
+            child = DecoderProcess(self._limits, self._threads, self._environment)
             with self._lock:
                 self._children.add(child)
             self._mine.child = child
@@ -185,23 +186,24 @@ class DecoderPool(AbstractContextManager["DecoderPool"]):
             self._drop(child)
             raise self._item_error(path, death) from death
 
-    def _decode(self, path: bytes, request: Request) -> Frames:
+    def _decode(self, path: bytes, spec: SampleSpec, size: tuple[int, int] | None) -> Frames:
         deaths: list[Died] = []
+        decoders = self._decoders
         again = False
         while True:
             child = self._child()
             try:
-                frames = child.decode(path, request)
+                frames = child.decode(path, spec, size, decoders)
             except Died as death:
                 self._drop(child)
                 if death.code == "DECODER_CRASH" and not death.decoder and not again:
                     again = True  # it may have been dead before it saw this file
                     continue
-                rest = tuple(name for name in request.decoders if name != death.decoder)
-                if death.decoder not in request.decoders or not any(installed(name) for name in rest):
+                rest = tuple(name for name in decoders if name != death.decoder)
+                if death.decoder not in decoders or not any(installed(name) for name in rest):
                     raise self._item_error(path, death) from death
                 deaths.append(death)
-                request = replace(request, decoders=rest)
+                decoders = rest
                 continue
             more = (Notice(death.code, f"{death.message}; read by {frames.decoder}") for death in deaths)
             return replace(frames, warnings=(*frames.warnings, *more))
@@ -272,14 +274,14 @@ class DecoderProcess:
         message = {"op": "cuts", "path": path.decode("latin-1"), "start_s": start_s, "end_s": end_s}
         return [float(second) for second in self._ask(message)["cuts"]]
 
-    def decode(self, path: bytes, request: Request) -> Frames:
+    def decode(self, path: bytes, spec: SampleSpec, size: tuple[int, int] | None, decoders: tuple[str, ...]) -> Frames:
         """See `DecoderPool.decode`."""
         message = {
             "op": "decode",
             "path": path.decode("latin-1"),
-            "spec": asdict(request.spec),
-            "size": request.size,
-            "decoders": request.decoders,
+            "spec": asdict(spec),
+            "size": size,
+            "decoders": decoders,
         }
         reply = self._ask(message)
         shape = tuple(reply["shape"])

@@ -6,8 +6,11 @@ import os
 from concurrent.futures import Future
 
 from cineloop.errors import ItemError
+from cineloop.video.canvas import Limits
 from cineloop.video.decode import Request, decode
 from cineloop.video.frames import Frames
+from cineloop.video.info import VideoInfo
+from cineloop.video.open_file import LastFile
 
 
 class Pool:
@@ -32,3 +35,9 @@ class Pool:
         except ItemError as error:
             future.set_exception(error)
         return future
+
+
+def probe(path) -> VideoInfo:
+    """The file as it is shown, read in this process."""
+    with LastFile() as last, last.open(path) as opened:
+        return opened.info(Limits())

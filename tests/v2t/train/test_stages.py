@@ -266,7 +266,7 @@ class Threads:
     """A source that says with how many threads its worker decodes."""
 
     def __call__(self, start, count):
-        return manifest_clips._pool()._request.threads
+        return manifest_clips._pool()._threads
 
 
 def test_loader_workers_share_the_cpus_out_for_decoding(monkeypatch):
