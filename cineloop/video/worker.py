@@ -145,12 +145,10 @@ class DecoderPool(AbstractContextManager["DecoderPool"]):
         with self._lock:
             children = list(self._children)
         for child in children:
-            child.process.kill()  # its thread sees the end and clears up
+            child.process.kill()  # its thread sees the end
         self._executor.shutdown(wait=True, cancel_futures=True)
-        with self._lock:
-            children = list(self._children)
-        for child in children:
-            self._drop(child)
+        while self._children:
+            self._children.pop().kill()
 
     def __exit__(self, *exc_info: object) -> None:
         self.close()
@@ -287,17 +285,9 @@ class DecoderProcess:
         shape = tuple(reply["shape"])
         view, count = self._view, math.prod(shape)
         if view is None or view.size < count:
-            raise Died("DECODER_CRASH", "the decoding process sent no pixels", reply["decoder"])
+            raise Died("DECODER_CRASH", "the decoding process sent no pixels", reply["frames"]["decoder"])
         pixels = view[:count].reshape(shape).copy()  # the shared memory is reused by the next file
-        return Frames(
-            pixels=pixels,
-            times_s=np.array(reply["times_s"], dtype=np.float64),
-            duration_s=reply["duration_s"],
-            fps=reply["fps"],
-            decoder=reply["decoder"],
-            warnings=tuple(map(Notice.read, reply["warnings"])),
-            start_s=reply["start_s"],
-        )
+        return Frames.read(pixels, reply["frames"])
 
     def kill(self) -> None:
         """End the process, whatever it is doing."""

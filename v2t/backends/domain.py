@@ -41,12 +41,6 @@ class Domain:
     num_held_out: int
     description: str
 
-    def __post_init__(self) -> None:
-        if self.mean.ndim != 1 or self.whiten.shape != (len(self.mean), len(self.mean)):
-            raise ValueError(f"mean (D,) and whiten (D, D) must fit, got {self.mean.shape} and {self.whiten.shape}")
-        if not (np.isfinite(self.mean).all() and np.isfinite(self.whiten).all() and np.isfinite(self.threshold)):
-            raise ValueError("a domain must be finite")
-
     def score(self, features: np.ndarray) -> np.ndarray:
         """Distances float64 (N,) of features (N, D); about 1 within the domain, infinite for non-finite features."""
         features = np.asarray(features, dtype=np.float64)
@@ -141,7 +135,7 @@ def load(folder: Path) -> Domain:
     try:
         with safe_open(folder / FILE_NAME, framework="np") as file:
             facts = file.metadata()
-            return Domain(
+            domain = Domain(
                 mean=file.get_tensor("mean"),
                 whiten=file.get_tensor("whiten"),
                 threshold=float(facts["threshold"]),
@@ -150,5 +144,10 @@ def load(folder: Path) -> Domain:
                 num_held_out=int(facts["num_held_out"]),
                 description=facts["description"],
             )
+        if domain.whiten.shape != (domain.mean.size, domain.mean.size) or domain.mean.ndim != 1:
+            raise ValueError(f"mean (D,) and whiten (D, D), got {domain.mean.shape} and {domain.whiten.shape}")
+        if not all(np.isfinite(values).all() for values in (domain.mean, domain.whiten, domain.threshold)):
+            raise ValueError("it must be finite")
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
         raise MissingDependencyError(f"cannot read {folder / FILE_NAME}: {error}", code="DOMAIN") from error
+    return domain

@@ -113,19 +113,12 @@ class Backend(VideoLM):
         from v2t.model import CineloopForConditionalGeneration, CineloopProcessor
 
         device = find_device(self.device)
-        dtype = {"auto": "bfloat16" if device != "cpu" else "float32"}.get(self.dtype, self.dtype)
         transformers_logging.disable_progress_bar()
         with model_folder.loading(self.folder):
             self._processor = CineloopProcessor.from_pretrained(str(self.folder), local_files_only=True)
-            model, info = CineloopForConditionalGeneration.from_pretrained(
-                str(self.folder),
-                local_files_only=True,
-                use_safetensors=True,
-                dtype=getattr(torch, dtype),
-                output_loading_info=True,
-            )
-        model_folder.check_whole(self.folder, info)
-        self._model = model.to(device).eval()
+        dtype = {"auto": "bfloat16" if device != "cpu" else "float32"}.get(self.dtype, self.dtype)
+        model = model_folder.load_weights(CineloopForConditionalGeneration, self.folder, dtype=getattr(torch, dtype))
+        self._model = model.to(device)
         # On a CPU the tower's activations should stay in its caches: 16 frames at a time took 40 ms a clip, 256 took
         # 59. A clip's numbers then also do not depend on the batch it is in.
         whole = model.config.vision_chunk_frames

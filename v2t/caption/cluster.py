@@ -72,7 +72,7 @@ class PlacedDecoders:
         def made(kept: Kept) -> Frames:
             shape, about = kept.value
             pixels = np.broadcast_to(np.uint8(0), shape)
-            return PlacedFrames(pixels=pixels, bulk=kept.bulk, request=request, **about)
+            return PlacedFrames.read(pixels, {**about, "bulk": kept.bulk, "request": request})
 
         return self._future("decode", request, made)
 
@@ -277,7 +277,7 @@ class _Model:
 
     def ask(self, items: Sequence[tuple[LongClip, int, dict[str, Any]]], bulks: Sequence[Any]) -> list[Entry]:
         pieces: Items = [
-            ((long, number), Frames(pixels=pixels.copy(), **about))  # the store's own is read-only
+            ((long, number), Frames.read(pixels.copy(), about))  # the store's own is read-only
             for (long, number, about), pixels in zip(items, bulks, strict=True)
         ]
         self.journal.begin([long.clip.id for (long, _), _ in pieces])

@@ -185,11 +185,6 @@ class LongClip:
         """The clip in one part, however long its file is."""
         return cls(clip, [Part(clip.start_s or 0.0, math.inf if clip.end_s is None else clip.end_s)])
 
-    @property
-    def entries(self) -> list[Entry]:
-        """Those of all parts, which must be done, in order."""
-        return [self.done[number] for number in range(len(self.parts))]
-
     def add(self, number: int, fields: Entry, frames: Frames | None = None) -> Entry:
         """Record the outcome of a part; returns its entry.
 
@@ -202,9 +197,10 @@ class LongClip:
             fields = error_fields(empty_caption())
         has_died = fields["error"] is not None and fields["error"]["code"] in _DEATHS
         self._deaths = self._deaths + 1 if has_died else 0
-        text = f"not tried: the decoder crashed on the {self._deaths} parts before it"
-        crash = ItemError(text, code="DECODER_CRASH", hint="the file may be damaged or hostile")
-        self.give_up = crash if self._deaths >= _MAX_DEATHS else None
+        self.give_up = None
+        if self._deaths >= _MAX_DEATHS:
+            text = f"not tried: the decoder crashed on the {self._deaths} parts before it"
+            self.give_up = ItemError(text, code="DECODER_CRASH", hint="the file may be damaged or hostile")
         start_s, end_s = self.parts[number]
         if len(self.parts) == 1 and frames is not None:  # its true length is known after decoding
             start_s, end_s = float(frames.start_s), float(frames.start_s) + float(frames.duration_s)
