@@ -199,8 +199,11 @@ class LongClip:
         self._deaths = self._deaths + 1 if has_died else 0
         self.give_up = None
         if self._deaths >= _MAX_DEATHS:
-            text = f"not tried: the decoder crashed on the {self._deaths} parts before it"
-            self.give_up = ItemError(text, code="DECODER_CRASH", hint="the file may be damaged or hostile")
+            self.give_up = ItemError(
+                f"not tried: the decoder crashed on the {self._deaths} parts before it",
+                code="DECODER_CRASH",
+                hint="the file may be damaged or hostile",
+            )
         start_s, end_s = self.parts[number]
         if len(self.parts) == 1 and frames is not None:  # its true length is known after decoding
             start_s, end_s = float(frames.start_s), float(frames.start_s) + float(frames.duration_s)
