@@ -25,7 +25,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from cineloop.address import check_allowed, is_url, shown, url_path
+from cineloop.address import check_allowed, is_url, shown
 from cineloop.errors import CineloopError, MissingDependencyError, UsageError
 from cineloop.files import scratch_folder
 from cineloop.journal import encode_entry
@@ -65,9 +65,10 @@ class Store:
         if scheme not in PROTOCOLS:
             raise UsageError(f"output is written to a folder, s3:// or gs://, not to {printable(shown(url))}")
         check_allowed(url, (), by_user=True)
-        if not url_path(url).split("/")[0]:
+        if not url.split("://", 1)[1].split("/")[0]:
             raise UsageError(f"{printable(url)} names no bucket", hint="such as s3://bucket/captions")
         self._fs = self._call("open", "", lambda: _file_system(scheme))
+        self._how = {"max_concurrency": 1} if scheme == "s3" else {}  # of one object; else it asks for each size first
         self._root: str = self._fs._strip_protocol(self.url).rstrip("/")
 
     def find(self, folder: str) -> dict[str, dict[str, Any]]:
@@ -97,7 +98,7 @@ class Store:
 
         def ask(paths: list[str]) -> list[bytes]:
             # Of fsspec's ways to read many at once the one that takes no name for a pattern.
-            found: list[bytes] = self._fs.cat_ranges(paths, None, None, on_error="raise")
+            found: list[bytes] = self._fs.cat_ranges(paths, None, None, on_error="raise", **self._how)
             return found
 
         for i in range(0, len(names), _AT_ONCE):
