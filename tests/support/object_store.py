@@ -112,4 +112,6 @@ def bucket(name: str) -> Iterator[Bucket]:
         server.server_close()
         s3_backends.reset()
         for key, value in before.items():
-            os.environ.pop(key) if value is None else os.environ.__setitem__(key, value)
+            os.environ.pop(key, None)
+            if value is not None:
+                os.environ[key] = value

@@ -19,11 +19,13 @@ pytest.importorskip("s3fs", reason="the client of S3, s3fs, is not installed: pi
 pytest.importorskip("flask", reason="the stand-in for S3 serves with flask, which is not installed")
 
 from cineloop import store as stores
+from cineloop.cluster.settings import ClusterConfig
 from cineloop.journal import decode_entry
 from coloured_captions import ENV
 from decoder_here import Pool
 from object_store import Bucket, bucket
-from v2t.caption import job
+from v2t.caption import job, run
+from v2t.caption.settings import CaptionConfig
 from v2t.cli import main
 
 NUM_CLIPS = 12
@@ -207,6 +209,56 @@ def test_shards_status_and_merge(clips, s3, tmp_path, capsys):
     assert s3.objects() == before
 
 
+# ---- a cluster
+
+
+def placed(clips: Path, url: str, engine: str):
+    sizes = {"decode_workers": "1..2", "model_workers": "1..2"} if engine == "ray" else {}
+    cluster = ClusterConfig(engine=engine, **sizes)
+    config = CaptionConfig(model="colours", captioner=str(CAPTIONER), batch_size=2, workers=1, cluster=cluster)
+    return run.run([str(clips)], url, config)
+
+
+def test_workers_of_a_cluster_write_segments_of_their_own(clips, engines, s3, tmp_path, monkeypatch):
+    assert caption(clips, f"{s3.url}/plain") == 0
+    url, written = f"{s3.url}/captions", []
+    create = stores.Store.create
+
+    def noted(self, name: str, data: bytes) -> bool:
+        written.append(f"{self.url}/{name}")
+        return create(self, name, data)
+
+    monkeypatch.setattr(stores.Store, "create", noted)
+    assert placed(clips, url, "ray").exit_code == 0 and len(engines) == 1
+    theirs = [name for name in written if "/.v2t/ray-" in name]
+    assert len(theirs) > NUM_CLIPS / 2 and all("/journal/" in name for name in theirs)
+    objects = s3.objects()
+    assert not [name for name in objects if "/ray-" in name]  # all that was in them is in the journal of the whole
+    same = [{**row, "seconds": 0} for row in rows_of(objects["plain/captions.jsonl"])]
+    assert [{**row, "seconds": 0} for row in rows_of(objects["captions/captions.jsonl"])] == same
+
+
+@pytest.mark.parametrize("engine", ["none", "ray"])
+def test_what_a_dead_driver_of_a_cluster_left_is_taken_over(clips, engines, s3, monkeypatch, engine):
+    class Dead(BaseException):
+        """The driver dies: nothing is cleared up."""
+
+    def dying(self, results, settings):
+        raise Dead
+
+    url = f"{s3.url}/captions"
+    with monkeypatch.context() as patch:
+        patch.setattr(run.CaptionFolder, "save", dying)
+        with pytest.raises(Dead):
+            placed(clips, url, "ray")
+    answered = set(journalled(s3, "captions"))
+    assert answered and [name for name in s3.objects() if "/ray-" in name]
+    summary = placed(clips, url, engine)
+    assert summary.done_before == len(answered) and summary.num_captioned == NUM_CLIPS - len(answered)
+    assert not [name for name in s3.objects() if "/ray-" in name]
+    assert len(journalled(s3, "captions")) == len(set(journalled(s3, "captions"))) == NUM_CLIPS
+
+
 # ---- a store that fails
 
 
@@ -296,7 +348,7 @@ def test_without_the_package_one_line_says_what_to_install(clips, s3, capsys, mo
 
     fsspec.get_filesystem_class("s3")
     monkeypatch.setitem(sys.modules, "s3fs", None)
-    monkeypatch.setattr(sys.modules["fsspec.registry"], "_registry", {})
+    monkeypatch.delitem(sys.modules["fsspec.registry"]._registry, "s3")
     assert caption(clips, f"{s3.url}/captions") == 5
     assert "pip install 'cineloop[remote]'" in capsys.readouterr().err
 
