@@ -15,6 +15,7 @@ fsspec is used as for input (`cineloop.remote`), with credentials from where eac
 from __future__ import annotations
 
 import logging
+import os
 import random
 import re
 import time
@@ -37,6 +38,7 @@ END = {"kind": "end"}  # the last entry of a writer that ended in order
 _TRIES = 6
 _PAUSE_S = 0.25  # doubled before each retry
 _SEGMENT = re.compile(r"(.+)/(\d{6,})\.jsonl")
+_ODD = {"", ".", ".."}
 _AT_ONCE = 128  # segments read at once
 _FINAL = (FileNotFoundError, IsADirectoryError, PermissionError, ImportError)  # a retry would not help
 _FINAL_NAMES = ("Credential", "Validation")  # in the classes of errors that derive from none of these
@@ -77,7 +79,9 @@ class Store:
         def ask() -> dict[str, dict[str, Any]]:
             self._fs.invalidate_cache()
             found = self._fs.find(f"{self._root}/{folder}", detail=True)
-            return {path.removeprefix(self._root + "/"): facts for path, facts in found.items()}
+            names = {path.removeprefix(self._root + "/"): facts for path, facts in found.items()}
+            # A key is any text, `../x` too, and a name becomes a path in the copy.
+            return {name: names[name] for name in names if not _ODD.intersection(name.split("/")) and "\0" not in name}
 
         return self._call("list", folder, ask)
 
@@ -105,6 +109,10 @@ class Store:
             paths = [f"{self._root}/{name}" for name in names[i : i + _AT_ONCE]]
             yield from self._call("read", names[i], partial(ask, paths))
 
+    def fetch(self, name: str, file: Path) -> None:
+        """Copy an object to a file."""
+        self._call("read", name, lambda: self._fs.get_file(f"{self._root}/{name}", str(file)))
+
     def create(self, name: str, data: bytes) -> bool:
         """Write an object that does not exist yet; False where there is another of that name."""
 
@@ -122,7 +130,7 @@ class Store:
         self._call("write", name, lambda: self._fs.put_file(str(file), f"{self._root}/{name}"))
 
     def delete(self, names: Iterable[str]) -> None:
-        """Delete objects; one that is gone already is none."""
+        """Delete objects; one that is gone already is left at that."""
 
         def remove(name: str) -> None:
             try:
@@ -134,7 +142,7 @@ class Store:
             self._call("delete", name, partial(remove, name))
 
     def check_create(self, name: str) -> None:
-        """Raise MissingDependencyError where the store would write over an object that it was told to create."""
+        """Raise MissingDependencyError where the store would overwrite an object on a request to create it."""
         self.create(name, b"first\n")
         if self.create(name, b"second\n"):
             raise MissingDependencyError(
@@ -166,7 +174,7 @@ class Store:
                 hint="pip install 'cineloop[remote]'",
             )
         hint = "what was written is kept; check network, endpoint and credentials, then run the same command again"
-        if isinstance(error, FileNotFoundError):
+        if isinstance(error, FileNotFoundError) and verb in ("list", "write"):
             hint = "make the bucket first, or check the address"
         elif isinstance(error, PermissionError) or "Credential" in type(error).__name__:
             hint = "check the credentials; they must allow to list, read, write and delete there"
@@ -236,11 +244,16 @@ class StoredFolder:
             files: which files at the top, by name, are wanted too.
         """
         journals: dict[str, dict[int, str]] = defaultdict(dict)
-        single = [name for name in self.store.top() if files(name)]
+        for name in filter(files, self.store.top()):
+            self.store.fetch(name, self.folder / name)
+            self._stamps[name] = _stamp(self.folder / name)
+        single = []
         found = self.store.find(self.state)
         for name in sorted(found):
             if match := _SEGMENT.fullmatch(name):
                 journals[match[1]][int(match[2])] = name
+            elif name.endswith(".jsonl"):  # of a folder that was uploaded: what the journal begins with
+                journals[name.removesuffix(".jsonl")][0] = name
             elif name.endswith((".json", ".yaml")) and wants(name):
                 single.append(name)
         for name, data in zip(single, self.store.read(single), strict=True):
@@ -250,14 +263,12 @@ class StoredFolder:
             self._stamps[name] = _stamp(path)
         for folder, segments in journals.items():
             if wants(f"{folder}.jsonl"):
-                newest = segments[max(segments)]
-                self.written_at[self.folder / f"{folder}.jsonl"] = modified_ns(found[newest]) / 1e9
-                self._pull_journal(folder, segments)
+                self._pull_journal(folder, segments, modified_ns(found[segments[max(segments)]]) / 1e9)
 
-    def _pull_journal(self, folder: str, segments: dict[int, str]) -> None:
+    def _pull_journal(self, folder: str, segments: dict[int, str], written_at: float) -> None:
         path, names = self.folder / f"{folder}.jsonl", [segments[number] for number in sorted(segments)]
         self._segments[path] = Segments(self.store, folder, max(segments) + 1)
-        if lost := max(segments) - len(segments):
+        if lost := max(segments) - len(segments.keys() - {0}):
             logger.warning("%s/%s: %s missing; their work is done again", self.url, folder, plural(lost, "segment"))
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(path, "wb") as file:
@@ -265,6 +276,8 @@ class StoredFolder:
                 if data and not data.endswith(b"\n"):
                     logger.warning("%s/%s is cut short; the work of its last line is done again", self.url, name)
                 file.write(data[: data.rfind(b"\n") + 1])
+        self.written_at[path] = written_at
+        os.utime(path.parent, (written_at, written_at))  # by which the newest of several divisions is known
 
     def segments(self, journal: Path) -> Segments:
         """Where the lines of a journal of the copy are written, before they are appended to it."""

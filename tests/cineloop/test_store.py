@@ -127,7 +127,34 @@ def test_small_files_follow_and_what_is_removed_goes(memory, tmp_path):
     assert memory.cat_file("/bucket/out/set.jsonl") == b"two"
 
 
-@pytest.mark.parametrize("url", ["memory://", "s3:///out", "https://host/out", "file:///tmp/out", "hf://datasets/a"])
+def test_names_that_would_leave_the_copy_are_passed_by(memory, tmp_path):
+    for name in (".v2t/../../evil.json", "../evil.json", ".v2t//x.json", ".v2t/./y/journal/000001.jsonl"):
+        memory.store[f"/bucket/out/{name}"] = memory_file(memory, b"{}")
+    memory.pipe_file("/bucket/out/.v2t/good.json", b"{}")
+    with stores.stored_folder(URL, ".v2t") as copy:
+        copy.pull(lambda name: True, lambda name: True)
+        found = {path.relative_to(copy.folder).as_posix() for path in copy.folder.parent.rglob("*.json*")}
+    assert found == {".v2t/good.json"}
+
+
+def memory_file(fs, data: bytes):
+    fs.pipe_file("/elsewhere", data)
+    return fs.store.pop("/elsewhere")
+
+
+def test_a_journal_of_an_uploaded_folder_is_the_beginning(memory):
+    memory.pipe_file("/bucket/out/.v2t/journal.jsonl", encode_entry({"n": 0}))
+    stores.Segments(stores.Store(URL), ".v2t/journal").add(encode_entry({"n": 1}))
+    with stores.stored_folder(URL, ".v2t") as copy:
+        copy.pull(lambda name: True)
+        path = copy.folder / ".v2t/journal.jsonl"
+        with Journal(path, mirror=copy.segments(path)) as journal:
+            assert entries(journal) == [0, 1]
+            journal.append([{"n": 2}])
+    assert segments(memory) == [encode_entry({"n": n}) for n in (1, 2)]
+
+
+@pytest.mark.parametrize("url", ["memory://", "s3:///out", "https://host/out", "ftp://host/out", "hf://datasets/a"])
 def test_what_is_no_place_for_output(url):
     with pytest.raises(UsageError):
         stores.Store(url)

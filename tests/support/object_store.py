@@ -1,16 +1,29 @@
 """An S3 server on this machine that fails on demand: moto's, with faults between it and its clients.
 
-Needs moto and s3fs. `Bucket` is a bucket of it, and the environment that leads the client of any process there.
+Needs moto, flask and s3fs. `Bucket` is a bucket of it; `bucket` leads the clients of this process and of those it
+starts there. And captioning runs into a bucket, as a user starts them, with a captioner that costs nothing.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import socket
+import subprocess
+import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from threading import Event, Lock, Thread
 from typing import Any
+
+from cineloop.journal import decode_entry
+from coloured_captions import ENV as PROGRAM_ENV
+from v2t.cli import main
+
+CAPTIONER = Path(__file__).with_name("placed_captioner.py")
+OPTIONS = ["--model", "colours", "--captioner", str(CAPTIONER), "--batch-size", "2", "--workers", "1"]
 
 ENV = {
     "AWS_ACCESS_KEY_ID": "testing",
@@ -115,3 +128,35 @@ def bucket(name: str) -> Iterator[Bucket]:
             os.environ.pop(key, None)
             if value is not None:
                 os.environ[key] = value
+
+
+def caption(clips: Path, url: str, *more: str) -> int:
+    """Run `v2t caption` here; its exit code."""
+    return main(["caption", str(clips), "-o", url, *OPTIONS, *more])
+
+
+def rows_of(data: bytes) -> list[dict[str, Any]]:
+    """The rows of a JSON lines file."""
+    return [json.loads(line) for line in data.splitlines()]
+
+
+def journalled(s3: Bucket, folder: str) -> list[str]:
+    """Ids of the records in all segments of an output folder."""
+    start = f"{folder}/.v2t/" if folder else ".v2t/"
+    found = [data for name, data in s3.objects().items() if name.startswith(start) and "/journal/" in name]
+    lines = [line for data in found for line in data.splitlines()]
+    return [entry["record"]["id"] for entry in map(decode_entry, lines) if entry["kind"] == "clip"]
+
+
+def in_background(clips: Path, url: str, hold: Path, *more: str) -> subprocess.Popen:
+    """Start `v2t caption`, which waits before its third batch while the file `hold` exists."""
+    words = ["caption", str(clips), "-o", url, *OPTIONS, *more]
+    env = PROGRAM_ENV | os.environ | {"PYTHONPATH": PROGRAM_ENV["PYTHONPATH"], "HOLD_CAPTIONS": str(hold)}
+    return subprocess.Popen([sys.executable, "-m", "v2t", *words], env=env)
+
+
+def wait_for(is_true: Callable[[], bool], process: subprocess.Popen) -> None:
+    """Wait until something is true that a process does."""
+    while not is_true():
+        assert process.poll() is None, "it ended before"
+        time.sleep(0.02)

@@ -13,8 +13,8 @@ import os
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -73,8 +73,7 @@ def run(
         MissingDependencyError: no model, no disk space, STORE; what was captioned before is saved.
     """
     started = time.perf_counter()
-    if is_store(output):
-        config = replace(config, format=formats_for(config.format, default=CaptionConfig.format))
+    config = _with_formats(config, output)
     clips = discover(
         paths,
         lists=config.lists,
@@ -100,20 +99,33 @@ def run(
     )
     with ExitStack() as stack:
         stop = stack.enter_context(Stopping())  # before the store, which is written to the last when its block ends
-        store = None
-        if is_store(output):
-            way = reading(str(output)) if config.dry_run else writing(str(output), config.format, config.shard)
-            store = stack.enter_context(way)
-            output = store.folder
-        elif output is None:
-            if config.shard is not None:
-                raise UsageError("--shard needs a folder that the shards share", hint="give it by -o")
-            output = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="v2t-")))
-            config = replace(config, format=())
-        _caption(Path(output), store, config, clips, captioner, question, summary, emit, stop, show_progress)
+        folder, store = stack.enter_context(_opened(output, config))
+        _caption(folder, store, config, clips, captioner, question, summary, emit, stop, show_progress)
         summary.interrupted = stop.asked
     summary.seconds = time.perf_counter() - started
     return summary
+
+
+def _with_formats(config: CaptionConfig, output: Path | str | None) -> CaptionConfig:
+    """The settings with the formats that are written to this output."""
+    if is_store(output):
+        return replace(config, format=formats_for(config.format, default=CaptionConfig.format))
+    if output is None and config.shard is not None:
+        raise UsageError("--shard needs a folder that the shards share", hint="give it by -o")
+    return config if output is not None else replace(config, format=())
+
+
+@contextmanager
+def _opened(output: Path | str | None, config: CaptionConfig) -> Iterator[tuple[Path, StoredFolder | None]]:
+    """The folder to work in, and whose copy it is."""
+    if is_store(output):
+        with reading(str(output)) if config.dry_run else writing(str(output), config.format, config.shard) as store:
+            yield store.folder, store
+    elif output is None:
+        with tempfile.TemporaryDirectory(prefix="v2t-") as folder:
+            yield Path(folder), None
+    else:
+        yield Path(output), None
 
 
 def read_records(output: Path | str) -> list[Record]:
@@ -216,11 +228,15 @@ def _caption(
         with stopwatch(summary.times, "write"):
             folder.sets.write_sets()
         if shard and not stop.asked:
-            shard.finish()
-            if store:
-                refresh(store, shard.state)
-            if are_done(output, shard.of):
-                logger.info("all %d shards are done; v2t merge %s joins them", shard.of, printable(str(output)))
+            _finish(shard, store)
+
+
+def _finish(shard: Shard, store: StoredFolder | None) -> None:
+    shard.finish()
+    if store:
+        refresh(store, shard.state)
+    if are_done(shard.output, shard.of):
+        logger.info("all %d shards are done; v2t merge %s joins them", shard.of, printable(str(shard.output)))
 
 
 def ask(captioner: VideoLM, config: CaptionConfig) -> Question:

@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from cineloop.errors import CineloopError, UsageError
-from cineloop.journal import decode_entry
+from cineloop.journal import encode_entry
 from cineloop.log import logger
 from cineloop.store import END, StoredFolder, stored_folder
 from v2t import writers
@@ -107,13 +107,14 @@ def mark_writers(stored: StoredFolder) -> None:
             lock = journal.parent / LOCK
             lock.write_text(json.dumps({"pid": "unknown", "host": ""}))
             os.utime(lock, (at, at))
+            os.utime(journal.parent, (at, at))
 
 
 def _has_ended(journal: Path) -> bool:
-    try:
-        return decode_entry(journal.read_bytes().rstrip(b"\n").rpartition(b"\n")[2]) == END
-    except ValueError:
-        return False
+    line = encode_entry(END)
+    with open(journal, "rb") as file:
+        file.seek(max(0, journal.stat().st_size - len(line)))
+        return file.read() == line
 
 
 def _finish(stored: StoredFolder, sets: Sequence[str]) -> None:

@@ -47,13 +47,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="PATH",
         help="folder, file, glob, @list, manifest.jsonl, URL (s3://...); - reads a list from stdin",
     )
-    add(
-        "-o",
-        "--output",
-        type=folder_or_address,
-        metavar="DIR",
-        help="output folder, or s3://BUCKET/DIR; without it captions are only printed",
-    )
+    into = "output folder, or s3://BUCKET/DIR; without it captions are only printed"
+    add("-o", "--output", type=folder_or_address, metavar="DIR", help=into)
     add("--model", help="starter (default), a folder, a hub id, or openai:URL[#model]")
     add("--captioner", help="backend of the model, or FILE.py (default: chosen by the model)")
     add("--revision", metavar="REV", help="branch, tag or commit of a hub model (default: the newest)")
