@@ -17,6 +17,8 @@ from v2t.caption import run
 from v2t.caption.settings import CaptionConfig
 from v2t.cli import main
 
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("machine")]
+
 NUM_CLIPS = 12
 
 

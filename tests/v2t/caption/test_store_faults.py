@@ -11,6 +11,8 @@ import pytest
 from object_store import CAPTIONER, OPTIONS, caption, journalled, rows_of
 from v2t.cli import main
 
+pytestmark = pytest.mark.slow
+
 NUM_CLIPS = 12
 
 
