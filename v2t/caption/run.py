@@ -83,7 +83,6 @@ def run(
     if config.cluster.engine != "none":
         if captioner is not None or output is None:
             raise UsageError("a run on a cluster needs an output folder and a captioner by name", hint="give -o")
-        clips = [clip if is_url(clip.file) else replace(clip, file=os.path.abspath(clip.file)) for clip in clips]
     captioner = captioner or open_backend(
         config.model, captioner=config.captioner, device=config.device, dtype=config.dtype, options=config.options
     )
@@ -170,6 +169,8 @@ def _caption(
         summary.done_before, summary.kept, summary.failed_before = counts["done"], counts["kept"], counts["failed"]
         todo = [clip for clip in mine if plan[clip.id] in ("caption", "retry", "again")]
         todo = without_suspects(todo, folder)
+        if config.cluster.engine != "none":  # workers have folders of their own
+            todo = [clip if is_url(clip.file) else replace(clip, file=os.path.abspath(clip.file)) for clip in todo]
         if config.dry_run:
             for clip_id, action in plan.items():
                 emit({"id": clip_id, "action": action})
@@ -270,8 +271,7 @@ def make_plan(
     plan = {}
     for clip in clips:
         state = folder.state(clip, question.settings_key)
-        known = folder.ledger.known.get(clip.id)
-        if state == "done" and config.retry_failed and known is not None and known.has_failed_parts:
+        if state == "done" and config.retry_failed and folder.ledger.known[clip.id].has_failed_parts:
             state = "failed"
         plan[clip.id] = actions[state]
     conflicts = [clip_id for clip_id, action in plan.items() if action == "conflict"]
