@@ -32,6 +32,7 @@ def content(out: Path) -> dict[str, object]:
     return found
 
 
+@pytest.mark.slow
 def test_the_folder_is_that_of_the_plain_run(engines, tmp_path):
     plain = go(tmp_path / "plain", cluster=ClusterConfig())
     there = go(tmp_path / "there")
@@ -71,6 +72,7 @@ def test_what_was_generated_twice_is_counted(engines, tmp_path, monkeypatch, cap
     assert len((tmp_path / "out/manifest.jsonl").read_text().splitlines()) == 6
 
 
+@pytest.mark.slow
 def test_what_a_dead_driver_left_is_taken_over(engines, tmp_path, monkeypatch):
     class Dead(BaseException):
         pass
