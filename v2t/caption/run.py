@@ -127,6 +127,13 @@ def _opened(output: Path | str | None, config: CaptionConfig) -> Iterator[tuple[
         yield Path(output), None
 
 
+def _for_workers(todo: Sequence[Clip], config: CaptionConfig) -> list[Clip]:
+    """The clips; on a cluster with absolute paths, since its workers have working folders of their own."""
+    if config.cluster.engine == "none":
+        return list(todo)
+    return [clip if is_url(clip.file) else replace(clip, file=os.path.abspath(clip.file)) for clip in todo]
+
+
 def read_records(output: Path | str) -> list[Record]:
     """The newest record of every clip in a folder of captions, or in one on a store, by id; those that a person changed
     with their words.
@@ -195,9 +202,7 @@ def _caption(
         counts = Counter(plan.values())
         summary.done_before, summary.kept, summary.failed_before = counts["done"], counts["kept"], counts["failed"]
         todo = [clip for clip in mine if plan[clip.id] in ("caption", "retry", "again")]
-        todo = without_suspects(todo, folder)
-        if config.cluster.engine != "none":  # workers have folders of their own
-            todo = [clip if is_url(clip.file) else replace(clip, file=os.path.abspath(clip.file)) for clip in todo]
+        todo = _for_workers(without_suspects(todo, folder), config)
         if config.dry_run:
             for clip_id, action in plan.items():
                 emit({"id": clip_id, "action": action})
