@@ -82,7 +82,7 @@ def test_a_clip_that_kills_its_workers_costs_itself(clips, engines, tmp_path):
 
 
 def test_what_was_measured_twice_is_counted(clips, engines, tmp_path, monkeypatch, caplog):
-    real, deaths = placed._Measurer.measure, iter([True])
+    real, deaths = cluster._Measurer.measure, iter([True])
 
     def measure(self, items, bulks):
         answer = real(self, items, bulks)
@@ -90,7 +90,7 @@ def test_what_was_measured_twice_is_counted(clips, engines, tmp_path, monkeypatc
             raise stand_in_engine.Death("signal 9")  # journalled, and never heard of
         return answer
 
-    monkeypatch.setattr(placed._Measurer, "measure", measure)
+    monkeypatch.setattr(cluster._Measurer, "measure", measure)
     with caplog.at_level("INFO"):
         scores = score(read_inputs(clips), [planted.Bright()], on_cluster(tmp_path / "state"))
     assert scores.result("bright").coverage == 1 and "1 clip measured twice after a lost worker" in caplog.text

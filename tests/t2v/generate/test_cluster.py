@@ -57,7 +57,7 @@ def test_a_prompt_that_kills_its_workers_is_a_failure(engines, tmp_path, monkeyp
 
 
 def test_what_was_generated_twice_is_counted(engines, tmp_path, monkeypatch, caplog):
-    real, deaths = placed._Model.make, iter([True])
+    real, deaths = cluster._Model.make, iter([True])
 
     def make(self, items, bulks):
         answer = real(self, items, bulks)
@@ -65,7 +65,7 @@ def test_what_was_generated_twice_is_counted(engines, tmp_path, monkeypatch, cap
             raise stand_in_engine.Death("signal 9")  # journalled, and never heard of
         return answer
 
-    monkeypatch.setattr(placed._Model, "make", make)
+    monkeypatch.setattr(cluster._Model, "make", make)
     with caplog.at_level("INFO"):
         summary = go(tmp_path / "out")
     assert summary.made == 6 and "2 clips generated twice after a lost worker" in caplog.text
