@@ -103,7 +103,10 @@ def gate(work: Path, num: int) -> dict[str, Any]:
         verdict = command("v2t_eval", "gate", *given, "--json", "--overwrite", may_fail=True)
         keys = ("metric", "outcome", "role", "change", "low", "high", "margin", "num_clusters")
         metrics = [{key: one[key] for key in keys} for one in verdict["metrics"]]
-        verdicts[name] = {"outcome": verdict["outcome"], "reason": verdict["reason"], "metrics": metrics}
+        scored = command("v2t_eval", "score", candidates[name], "--metrics", "obedience", *cache[2:], "--json")
+        joint = scored["results"][0]["figures"]["joint"]
+        seen = {"outcome": verdict["outcome"], "reason": verdict["reason"], "metrics": metrics, "joint": joint}
+        verdicts[name] = seen
     return {"prompts": num, "candidates": verdicts}
 
 

@@ -205,9 +205,16 @@ def gate_clips() -> str:
     body = []
     for name, verdict in found.items():
         metrics = {one["metric"]: one for one in verdict["metrics"]}
-        cells = [f"{metrics[m]['change']:+.3f} [{metrics[m]['low']:+.3f}, {metrics[m]['high']:+.3f}]" for m in names]
-        body.append([name, f"**{verdict['outcome']}**", *cells])
-    return source("gate-clips") + "\n\n" + rows(["candidate", "verdict", *names], body)
+        cells = [change(metrics[metric]) for metric in names]
+        body.append([name, f"**{verdict['outcome']}**", *cells, spread(verdict["joint"])])
+    return source("gate-clips") + "\n\n" + rows(["candidate", "verdict", *names, "all asked, by the referee"], body)
+
+
+def change(metric: dict[str, Any]) -> str:
+    """The change of a metric with its bounds."""
+    if metric["change"] is None:
+        return "–"
+    return f"{metric['change']:+.3f} [{metric['low']:+.3f}, {metric['high']:+.3f}]"
 
 
 def spread(figure: dict[str, Any]) -> str:
