@@ -214,7 +214,7 @@ class Loop:
         if self.runtime_config.checkpointing == "full":
             runtime.checkpoint_blocks(task)
         if self.runtime_config.compile:
-            task.compile()  # in place: names of weights stay
+            runtime.compile_task(task, self.runtime_config.compile)
         shards = sharding.is_wanted()
         # "Evaluation": device and autocast, without the wrapper of DDP.
         self.model = self.accelerator.prepare_model(task, evaluation_mode=shards)
@@ -291,7 +291,10 @@ class Loop:
     def _evaluate(self, log: RunLog) -> None:
         started = time.monotonic()
         self.task.eval()
-        with runtime.kept_rng(), self._averaged(), torch.no_grad():
+        # Captions written with a cache would have every block compiled again.
+        blocks = self.runtime_config.compile == "blocks"
+        plain = torch.compiler.set_stance("force_eager") if blocks else contextlib.nullcontext()
+        with runtime.kept_rng(), self._averaged(), torch.no_grad(), plain:
             self.stage.step = self.step
             with sharding.whole(self.task), self.accelerator.autocast():
                 figures = self.stage.evaluate(self.task, self.accelerator.device)
