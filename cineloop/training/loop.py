@@ -220,7 +220,7 @@ class Loop:
         self.model = self.accelerator.prepare_model(task, evaluation_mode=shards)
         self.task = self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=True)
         if shards:
-            sharding.shard(self.task, optimizer=self.config.optim.optimizer, compiles=self.runtime_config.compile)
+            sharding.shard(self.task, optimizer=self.config.optim.optimizer, compiles=bool(self.runtime_config.compile))
         optimizers = build_optimizers(self.task, self.stage.parts(self.task), self.config.optim)
         self.optimizers = [self.accelerator.prepare_optimizer(each) for each in optimizers]
         self._trainable = [weight for weight in self.model.parameters() if weight.requires_grad]
