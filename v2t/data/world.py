@@ -44,8 +44,8 @@ class ClipsConfig:
     `texts` names the conversations each clip carries: `short`, `detailed`, `timed`, `notes` (captions), `any` (a
     caption in one of these styles), `questions` (a conversation of `questions` questions, a share `times_share` of
     them about time only, a share `claims_share` yes/no questions only), `film` (a conversation on notes of a film, in
-    a share `film_share` of the clips). Of `wordings` drawn for a caption the plainest is taken: stated in order of time,
-    then the shortest. `follow_ups` questions come after each caption, the first about what someone does.
+    a share `film_share` of the clips). Of `wordings` drawn for a caption the plainest is taken: first those in order of
+    time, of them the shortest. `follow_ups` questions come after each caption, the first about what someone does.
     A share `solo_share` are clips of one figure with the texts `solo_texts`; a
     share `every_motion_share` of these draws from all motions of a figure, not only those of the bundled generator.
     `num_frames` are sampled, evenly; in a share `fewer_share` of the clips fewer are, down to one. `augment` adds what
