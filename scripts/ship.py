@@ -36,6 +36,7 @@ GENERATOR_LIMIT_MB = 28.0
 CAPTIONER_STAGES = (
     *("tower", "language", "align-heads", "align", "instruct"),
     *("align-time", "heads-more", "language-film", "align-all", "judge", "judge-film", "judge-motions", "judge-mixed"),
+    "speak",
 )
 GENERATOR_STAGES = "vae-wide,text,dit-images-wide,dit-wide"
 DUAL_WEIGHTS = "open_clip_model.safetensors"

@@ -214,13 +214,13 @@ class Loop:
         if self.runtime_config.checkpointing == "full":
             runtime.checkpoint_blocks(task)
         if self.runtime_config.compile:
-            task.compile()  # in place: names of weights stay
+            runtime.compile_task(task, self.runtime_config.compile)
         shards = sharding.is_wanted()
         # "Evaluation": device and autocast, without the wrapper of DDP.
         self.model = self.accelerator.prepare_model(task, evaluation_mode=shards)
         self.task = self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=True)
         if shards:
-            sharding.shard(self.task, optimizer=self.config.optim.optimizer, compiles=self.runtime_config.compile)
+            sharding.shard(self.task, optimizer=self.config.optim.optimizer, compiles=bool(self.runtime_config.compile))
         optimizers = build_optimizers(self.task, self.stage.parts(self.task), self.config.optim)
         self.optimizers = [self.accelerator.prepare_optimizer(each) for each in optimizers]
         self._trainable = [weight for weight in self.model.parameters() if weight.requires_grad]
@@ -291,7 +291,10 @@ class Loop:
     def _evaluate(self, log: RunLog) -> None:
         started = time.monotonic()
         self.task.eval()
-        with runtime.kept_rng(), self._averaged(), torch.no_grad():
+        # Captions written with a cache would have every block compiled again.
+        blocks = self.runtime_config.compile == "blocks"
+        plain = torch.compiler.set_stance("force_eager") if blocks else contextlib.nullcontext()
+        with runtime.kept_rng(), self._averaged(), torch.no_grad(), plain:
             self.stage.step = self.step
             with sharding.whole(self.task), self.accelerator.autocast():
                 figures = self.stage.evaluate(self.task, self.accelerator.device)

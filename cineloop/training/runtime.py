@@ -69,15 +69,17 @@ class RuntimeConfig:
 
     `device` auto takes CUDA when it is there. `precision` auto takes bf16 autocast on CUDA and on CPUs with
     AVX512-BF16 or AMX, fp32 elsewhere. `threads` None leaves torch's own choice, within what the process may
-    use (`cineloop.threads`). `seed` seeds weights, dropout and data. `compile` runs the task through `torch.compile`.
-    `checkpointing` full keeps the inputs of blocks alone and computes the rest again in the backward pass.
+    use (`cineloop.threads`). `seed` seeds weights, dropout and data. `compile` runs the task through `torch.compile`,
+    or with "blocks" each block of its models by itself and for any length, evaluations left out: a few seconds of
+    compiling a block, and on a CPU half the time of a small LLM's step. `checkpointing` full keeps the inputs of blocks
+    alone and computes the rest again in the backward pass.
     """
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     threads: int | None = None
     seed: int = 0
-    compile: bool = False
+    compile: Literal[False, True, "blocks"] = False
     checkpointing: Literal["none", "full"] = "none"
 
     def __post_init__(self) -> None:
@@ -193,6 +195,19 @@ def checkpoint_blocks(task: nn.Module) -> None:
         raise UsageError(
             "runtime.checkpointing: no model of this stage has blocks to checkpoint", hint="set it to none"
         )
+
+
+def compile_task(task: nn.Module, how: Literal[True, "blocks"]) -> None:
+    """`torch.compile` in place, so that names of weights stay: the whole, or the blocks that its models name."""
+    if how is True:
+        task.compile()
+        return
+    names = {name for module in task.modules() for name in getattr(module, "_no_split_modules", None) or ()}
+    blocks = [module for module in task.modules() if type(module).__name__ in names]
+    if not blocks:
+        raise UsageError("runtime.compile: no model of this stage names its blocks", hint="set it to true or false")
+    for block in blocks:
+        block.compile(dynamic=True)
 
 
 def rng_state() -> tuple[dict[str, Any], dict[str, torch.Tensor]]:

@@ -3,24 +3,35 @@
 In: a `ClipSource` and the tower. Out: its batches with `patch_tokens` (S, F, N, D) in place of `pixels`. The stream
 goes through blocks of clips, each block `rounds` times with fresh words, so the tower's work is done once a clip, in
 the data worker, beside the training of the rest. Still a pure function of the sample numbers, so resume is exact.
+With a cache they are computed before the first step and kept in files, which serve every later run on the same clips;
+its folder is named by what the tokens depend on: the tower's weights, the stream, and the pixels of its first clips.
 Letters: S segments, F frames of a segment, N patches kept of a frame, D width of the tower.
 """
 
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass, field
+import hashlib
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from safetensors import safe_open
+from safetensors.numpy import save
 from torch import nn
 
+from cineloop.files import write_atomic
 from cineloop.training.loader import Source
 from v2t.data.collate import Batch, ClipSample, clip_batch
 from v2t.data.pixels import normalise
 from v2t.data.world import ClipSource
 from v2t.model.resampler import average_to, square_grid
+
+SHARD = 128  # clips of one file of a cache
+# What decides a clip's frames, not its words.
+FRAMES = ("num_frames", "size", "solo_share", "every_motion_share", "fewer_share", "seconds", "augment")
 
 PatchTokens = tuple[
     np.ndarray, np.ndarray, np.ndarray
@@ -29,13 +40,15 @@ PatchTokens = tuple[
 
 @dataclass(frozen=True)
 class PatchTokenSource:
-    """See the module's head. `side` is the grid the resampler pools a frame's patches to (0: all are kept)."""
+    """See the module's head. `side` is the grid the resampler pools a frame's patches to (0: all are kept), `cache` a
+    filled folder of tokens, or None."""
 
     clips: ClipSource
     tower: nn.Module
     side: int
     block: int
     rounds: int
+    cache: Path | None = None
     _kept: dict[int, PatchTokens] = field(default_factory=dict)
 
     def __call__(self, start: int, count: int) -> Batch:
@@ -45,7 +58,7 @@ class PatchTokenSource:
         for old in [index for index in self._kept if index // self.block not in blocks]:
             del self._kept[old]
         for index in {index for index, _ in wanted} - self._kept.keys():
-            self._kept[index] = self._encode(index)
+            self._kept[index] = self.encode(index) if self.cache is None else _read(self.cache, index)
         samples = []
         for index, paraphrase in wanted:
             tokens, times, mask = self._kept[index]
@@ -60,7 +73,8 @@ class PatchTokenSource:
         paraphrase, slot = divmod(within, self.block)
         return block * self.block + slot, paraphrase
 
-    def _encode(self, index: int) -> PatchTokens:
+    def encode(self, index: int) -> PatchTokens:
+        """Tokens of clip `index`, computed."""
         # One clip at a time, so that its tokens do not depend on the batch; on a CPU a batch of clips is no faster.
         segments, times, mask = self.clips.cut(index)
         pixels = torch.from_numpy(segments)  # (s, F, H, W, 3)
@@ -72,19 +86,70 @@ class PatchTokenSource:
         return tokens.half().numpy(), times, mask
 
 
-def precomputed(clips: ClipSource, model: Any, block: int, rounds: int) -> Source:
-    """`clips` as they are for one round; for more, its patch tokens from a copy of the captioner's tower on the CPU."""
-    if rounds == 1:
+def precomputed(
+    clips: ClipSource, model: Any, block: int, rounds: int, cache: Path | None = None, samples: int = 0
+) -> Source:
+    """`clips` as they are for one round; for more, its patch tokens from a copy of the captioner's tower on the CPU.
+    With a `cache` in any case the tokens, of which that folder then holds those of the first `samples` samples."""
+    if rounds == 1 and cache is None:
         return clips
     shape = model.config.resampler_config
     tower = copy.deepcopy(model.model.vision_tower).cpu().eval()
     tower.set_attn_implementation("eager")  # at these sizes a fifth faster on a CPU than the fused kernel
-    return PatchTokenSource(clips, tower, shape.frame_grid if shape.kind == "qformer" else 0, block, rounds)
+    source = PatchTokenSource(clips, tower, shape.frame_grid if shape.kind == "qformer" else 0, block, rounds)
+    if cache is None:
+        return source
+    source = replace(source, cache=cache / cache_key(source))
+    whole, rest = divmod(samples, block * rounds)
+    fill(source, whole * block + min(rest, block))
+    return source
+
+
+def cache_key(source: PatchTokenSource) -> str:
+    """What the cached tokens depend on, as 16 hexadecimal digits."""
+    clips = source.clips
+    stream = [clips.split, clips.seed, clips.segment_frames, source.side, *(getattr(clips.config, n) for n in FRAMES)]
+    digest = hashlib.sha256(repr(stream).encode())
+    for name, weight in sorted(source.tower.state_dict().items()):
+        digest.update(name.encode() + weight.detach().float().numpy().tobytes())
+    for index in range(4):
+        digest.update(clips.cut(index)[0].tobytes())
+    return digest.hexdigest()[:16]
+
+
+def fill(source: PatchTokenSource, num_clips: int) -> int:
+    """Compute what the cache lacks of the first `num_clips` clips; returns of how many clips. A killed run goes on."""
+    made = 0
+    for number in range(-(-num_clips // SHARD)):
+        path = _shard(source.cache, number)
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            clips = [source.encode(index) for index in range(number * SHARD, (number + 1) * SHARD)]
+            tokens, times, mask = (np.concatenate(each) for each in zip(*clips, strict=True))
+            firsts = np.cumsum([0, *(len(clip[0]) for clip in clips)])  # (clips + 1,) first segment of each
+            write_atomic(path, save({"tokens": tokens, "times_s": times, "mask": mask, "firsts": firsts}))
+            made += SHARD
+    return made
+
+
+def _shard(cache: Path | None, number: int) -> Path:
+    if cache is None:
+        raise ValueError("this source keeps no cache")
+    return cache / f"{number:05d}.safetensors"
+
+
+def _read(cache: Path, index: int) -> PatchTokens:
+    number, row = divmod(index, SHARD)
+    with safe_open(_shard(cache, number), "np") as file:
+        first, end = file.get_slice("firsts")[row : row + 2].tolist()
+        tokens, times, mask = (file.get_slice(name)[first:end] for name in ("tokens", "times_s", "mask"))
+    return tokens, times, mask
 
 
 def check_rounds(config: Any) -> None:
     """ValueError unless `rounds` and `block` of a recipe make sense together with its frozen tower."""
     if config.rounds < 1 or config.block < 1:
         raise ValueError("rounds and block must be at least 1")
-    if config.rounds > 1 and config.loop.optim.lr.get("vision_tower", 1.0) != 0:
-        raise ValueError("rounds above 1 keep the tower's tokens; freeze it with loop.optim.lr.vision_tower=0")
+    keeps = config.rounds > 1 or getattr(config, "cache", None) is not None
+    if keeps and config.loop.optim.lr.get("vision_tower", 1.0) != 0:
+        raise ValueError("rounds above 1 and a cache keep the tower's tokens; freeze it: loop.optim.lr.vision_tower=0")

@@ -9,6 +9,7 @@ Letters: S segments, F frames of a segment.
 from __future__ import annotations
 
 import random
+import re
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -30,6 +31,9 @@ from v2t.model.clips import cut_segments
 from v2t.model.processing import segment_text
 
 Text = Literal["short", "detailed", "timed", "notes", "any", "questions", "film", "plain", "claims"]
+FOLLOW_UPS = tuple(kind for kind in ALL_KINDS if kind != "what")
+# A caption that tells what came later first: "before it spins, a dog runs", "a dog spins after running".
+BACKWARDS = re.compile(r"(?:^|, )before |\w after (?!that\b|a cut\b)", re.IGNORECASE)
 FRAME_RATES = (8.0, 10.0, 12.0, 15.0, 24.0, 25.0, 30.0)
 
 
@@ -40,7 +44,9 @@ class ClipsConfig:
     `texts` names the conversations each clip carries: `short`, `detailed`, `timed`, `notes` (captions), `any` (a
     caption in one of these styles), `questions` (a conversation of `questions` questions, a share `times_share` of
     them about time only, a share `claims_share` yes/no questions only), `film` (a conversation on notes of a film, in
-    a share `film_share` of the clips). A share `solo_share` are clips of one figure with the texts `solo_texts`; a
+    a share `film_share` of the clips). Of `wordings` drawn for a caption the plainest is taken: first those in order of
+    time, of them the shortest. `follow_ups` questions come after each caption, the first about what someone does.
+    A share `solo_share` are clips of one figure with the texts `solo_texts`; a
     share `every_motion_share` of these draws from all motions of a figure, not only those of the bundled generator.
     `num_frames` are sampled, evenly; in a share `fewer_share` of the clips fewer are, down to one. `augment` adds what
     resizing, codecs and cameras do to frames.
@@ -53,6 +59,8 @@ class ClipsConfig:
     solo_texts: tuple[Text, ...] = ("short", "plain", "claims")
     every_motion_share: float = 0.0
     questions: int = 6
+    wordings: int = 1
+    follow_ups: int = 0
     times_share: float = 0.0
     claims_share: float = 0.0
     film_share: float = 0.3
@@ -70,8 +78,10 @@ class ClipsConfig:
             self.claims_share,
         )
         about = self.times_share + self.claims_share
-        if self.num_frames < 1 or self.questions < 1 or min(shares) < 0 or max(*shares, about) > 1:
-            raise ValueError("num_frames and questions must be at least 1, shares and their sum in [0, 1]")
+        if min(self.num_frames, self.questions, self.wordings) < 1 or self.follow_ups < 0:
+            raise ValueError("num_frames, questions and wordings must be at least 1, follow_ups at least 0")
+        if min(shares) < 0 or max(*shares, about) > 1:
+            raise ValueError("shares and their sum must be in [0, 1]")
 
 
 @dataclass(frozen=True)
@@ -171,7 +181,11 @@ def conversation(facts: dict[str, Any], kind: str, rng: random.Random, config: C
         asked = (open_turns if kind == "plain" else claim_turns)(facts, rng)
     else:
         style = list(PROMPTS)[int(rng.random() * len(PROMPTS))] if kind == "any" else kind
-        asked = [(PROMPTS[style], caption(facts, style, rng))]
+        drawn = [caption(facts, style, rng) for _ in range(config.wordings)]
+        asked = [(PROMPTS[style], min(drawn, key=lambda text: (BACKWARDS.search(text) is not None, len(text))))]
+        if config.follow_ups:
+            made = [*questions(facts, rng, 1, ("what",)), *questions(facts, rng, config.follow_ups, FOLLOW_UPS)]
+            asked += [(q["question"], q["answer"]) for q in made[: config.follow_ups]]
     turns: list[Turn] = []
     for question, answer in asked:
         turns += [Turn("user", question, clips=0 if turns else 1), Turn("assistant", answer)]

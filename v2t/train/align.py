@@ -38,7 +38,8 @@ class Config(StageConfig):
     and `llm` with the `resampler`'s shape.
     `heads_weight` scales the fact heads' loss (0: no heads). `eval_captions` clips are captioned at an evaluation.
     `rounds` above 1 (a frozen tower on a CPU) shows each block of `block` clips so often, worded anew each time, the
-    tower working once a clip and in the data worker.
+    tower working once a clip and in the data worker. `cache` is a folder where the tower's tokens of all clips are kept
+    (65 KB a clip at the starter's size), computed before the first step, for this run and later ones.
     Parts for `loop.optim.lr`: vision_tower, resampler, projector, language_model, heads.
     """
 
@@ -53,6 +54,7 @@ class Config(StageConfig):
     heads_weight: float = 0.5
     rounds: int = 1
     block: int = 2048
+    cache: Path | None = None
     eval_clips: int = 256
     eval_captions: int = 64
     eval_split: str = "seen"
@@ -101,7 +103,8 @@ class AlignStage:
     def source(self) -> Source:
         """Training clips."""
         clips = self._clips("train", self.config.data_seed, self.config.clips)
-        return precomputed(clips, self._model, self.config.block, self.config.rounds)
+        samples = self.config.loop.steps * self.config.loop.batch_size
+        return precomputed(clips, self._model, self.config.block, self.config.rounds, self.config.cache, samples)
 
     def counts(self, batch: Batch) -> dict[str, float]:
         """Answer tokens and known facts."""
@@ -155,7 +158,11 @@ class AlignStage:
             wanted = [
                 (start, min(32, self.config.eval_clips - start)) for start in range(0, self.config.eval_clips, 32)
             ]
-            self._held_out = list(stream(self._eval_source(), wanted, workers=self.config.loop.workers))
+            config = self.config
+            source = precomputed(
+                self._eval_source(), self._model, config.eval_clips, 1, config.cache, config.eval_clips
+            )
+            self._held_out = list(stream(source, wanted, workers=config.loop.workers))
         return self._held_out
 
     def _captions(self, task: CaptionTask, device: torch.device) -> dict[str, float]:
@@ -164,10 +171,10 @@ class AlignStage:
         batches, texts, facts = [], [], []
         for start in range(0, count, 32):
             batch = self._batches()[start // 32]
-            if len(batch["pixels"]) != min(32, self.config.eval_clips - start):
+            if len(batch["times_s"]) != min(32, self.config.eval_clips - start):
                 raise UsageError("eval_captions needs clips of one segment", hint="set eval_captions: 0")
             batches.append(batch)
-            for row in range(len(batch["pixels"])):
+            for row in range(len(batch["times_s"])):
                 shown = batch["times_s"][row][batch["mask"][row]].tolist()
                 texts.append(self._processor.clip_text(shown))
                 facts.append(source.scene(start + row).facts())

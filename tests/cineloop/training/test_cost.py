@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from cineloop.errors import UsageError
-from cineloop.training import plan
+from cineloop.training import plan, runtime
 from cineloop.training.recipe import read_recipe
 from t2v import train
 
@@ -92,3 +92,34 @@ def test_a_compiled_task_learns_the_same(recipe, tmp_path, monkeypatch):
     assert plain.keys() == compiled.keys()
     for name, weight in plain.items():
         torch.testing.assert_close(compiled[name], weight, rtol=1e-4, atol=1e-6)
+
+
+def test_blocks_are_compiled_for_any_length_and_give_what_they_gave(monkeypatch):
+    """The compiler is replaced by one that counts the graphs it is asked for."""
+    from transformers import AutoModelForCausalLM, Qwen3Config
+
+    graphs = []
+
+    def count(graph, inputs):
+        graphs.append(len(inputs))
+        return graph
+
+    compile_block = torch.nn.Module.compile
+    monkeypatch.setattr(
+        torch.nn.Module, "compile", lambda self, **options: compile_block(self, backend=count, **options)
+    )
+    shape = Qwen3Config(vocab_size=40, hidden_size=32, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2,
+                        num_key_value_heads=2, head_dim=16)  # fmt: skip
+    task = torch.nn.ModuleList([AutoModelForCausalLM.from_config(shape, attn_implementation="eager")])
+    ids = [torch.arange(length)[None] for length in (12, 17, 30)]
+    plain = [task[0](each, use_cache=False).logits for each in ids]
+    runtime.compile_task(task, "blocks")
+    for each, logits in zip(ids, plain, strict=True):
+        torch.testing.assert_close(task[0](each, use_cache=False).logits, logits)
+    asked = len(graphs)
+    assert asked
+    with torch.compiler.set_stance("force_eager"):
+        task[0](ids[0], use_cache=True)
+    assert len(graphs) == asked <= 3  # not one for each length
+    with pytest.raises(UsageError, match="names its blocks"):
+        runtime.compile_task(torch.nn.Linear(2, 2), "blocks")

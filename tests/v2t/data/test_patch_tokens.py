@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from transformers import SiglipVisionConfig, SiglipVisionModel
 
+from v2t.data import patch_tokens
 from v2t.data.patch_tokens import PatchTokenSource
 from v2t.data.world import ClipsConfig, ClipSource
 from v2t.model import CineloopResamplerConfig
@@ -73,3 +76,37 @@ def test_a_batch_may_straddle_blocks(source, count):
     assert torch.equal(tokens, alone)
     last = [fresh.place(number)[0] // 3 for number in range(2 * count, 3 * count)]
     assert {index // 3 for index in fresh._kept} == set(last)  # and no others stay in memory
+
+
+def test_a_cache_gives_what_the_tower_gives_and_a_later_run_encodes_nothing(source, tmp_path, monkeypatch):
+    monkeypatch.setattr(patch_tokens, "SHARD", 4)
+    kept = replace(source, cache=tmp_path / patch_tokens.cache_key(source), _kept={})
+    assert patch_tokens.fill(kept, 6) == 8  # whole files
+    monkeypatch.setattr(PatchTokenSource, "encode", lambda *_: pytest.fail("encoded again"))
+    assert patch_tokens.fill(kept, 6) == 0
+    monkeypatch.undo()
+    monkeypatch.setattr(patch_tokens, "SHARD", 4)
+    plain = replace(source, _kept={})
+    for start in (0, 5):
+        one, two = kept(start, 5), plain(start, 5)
+        assert one.keys() == two.keys() and all(torch.equal(one[name], two[name]) for name in one)
+
+
+def test_clips_of_several_segments_are_cached_whole(source, tmp_path, monkeypatch):
+    monkeypatch.setattr(patch_tokens, "SHARD", 3)
+    longer = replace(source.clips, config=replace(source.clips.config, num_frames=10, fewer_share=0.5))
+    kept = replace(source, clips=longer, cache=tmp_path, _kept={})
+    patch_tokens.fill(kept, 3)
+    plain = replace(kept, cache=None, _kept={})
+    batch = plain(0, 3)
+    assert len(batch["times_s"]) > 3  # more segments than clips
+    assert torch.equal(kept(0, 3)["patch_tokens"], batch["patch_tokens"])
+
+
+def test_words_may_change_beside_a_cache_and_frames_may_not(source):
+    def key(**settings):
+        config = replace(source.clips.config, **settings)
+        return patch_tokens.cache_key(replace(source, clips=replace(source.clips, config=config)))
+
+    assert key(texts=("short",), wordings=3, film_share=0.1) == key()
+    assert len({key(), key(num_frames=3), key(augment=False), key(solo_share=0.5)}) == 4
