@@ -30,6 +30,7 @@ from cineloop.video.canvas import Limits
 from cineloop.video.decode import Request
 from cineloop.video.frames import Frames
 from cineloop.video.info import VideoInfo
+from cineloop.video.survey import Survey
 
 _START_S = 120.0  # a starved machine may take this long to import
 _TICK_S = 0.1
@@ -93,6 +94,19 @@ class DecoderProcess:
         """See `DecoderPool.cuts`."""
         message = {"op": "cuts", "path": path.decode("latin-1"), "start_s": start_s, "end_s": end_s}
         return [float(second) for second in self._ask(message)["cuts"]]
+
+    def survey(self, path: bytes, start_s: float | None, end_s: float | None) -> Survey:
+        """See `DecoderPool.survey`."""
+        reply = self._ask({"op": "survey", "path": path.decode("latin-1"), "start_s": start_s, "end_s": end_s})
+        arrays, offset = {}, 0
+        for name, (kind, shape) in reply["arrays"].items():
+            dtype, count = np.dtype(kind), math.prod(shape)
+            size = dtype.itemsize * count
+            if self._view is None or self._view.size < offset + size:
+                raise Died("DECODER_CRASH", "the decoding process sent too few bytes", "pyav")
+            part = self._view[offset : offset + size].tobytes()  # the shared memory is reused by the next file
+            arrays[name], offset = np.frombuffer(part, dtype).reshape(shape), offset + size
+        return Survey.read(reply["plain"], arrays)
 
     def decode(self, path: bytes, request: Request) -> Frames:
         """See `DecoderPool.decode`."""

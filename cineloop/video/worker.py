@@ -23,6 +23,7 @@ from cineloop.video.frames import Frames
 from cineloop.video.info import VideoInfo
 from cineloop.video.process import DecoderProcess, Died
 from cineloop.video.sample import SampleSpec
+from cineloop.video.survey import Survey
 
 __all__ = ["DecoderPool", "Limits", "SampleSpec"]
 T = TypeVar("T")
@@ -120,6 +121,14 @@ class DecoderPool:
         """As `cuts`, at once: a future of the seconds."""
         name = os.path.abspath(os.fsencode(path))
         return self._executor.submit(self._asked, name, lambda child: child.cuts(name, start_s, end_s))
+
+    def submit_survey(
+        self, path: str | bytes | os.PathLike[str], start_s: float | None = None, end_s: float | None = None
+    ) -> Future[Survey]:
+        """A future of the survey of the window, see `cineloop.video.survey`. The time limit holds for each minute of
+        film. Raises as `submit_cuts` does."""
+        name = os.path.abspath(os.fsencode(path))
+        return self._executor.submit(self._asked, name, lambda child: child.survey(name, start_s, end_s))
 
     def pids(self) -> list[int]:
         """Process ids of the living children."""
