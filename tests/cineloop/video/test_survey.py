@@ -5,7 +5,6 @@ from __future__ import annotations
 import av
 import numpy as np
 import pytest
-from planted_films import FPS, picture, shot, write
 
 from cineloop.errors import ItemError
 from cineloop.video.canvas import Limits
@@ -13,6 +12,7 @@ from cineloop.video.cuts import find_cuts
 from cineloop.video.open_file import LastFile
 from cineloop.video.survey import Survey, survey
 from cineloop.video.worker import DecoderPool
+from planted_films import FPS, picture, shot, write
 
 
 def surveyed(path, **window) -> Survey:
