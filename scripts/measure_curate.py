@@ -102,6 +102,11 @@ def with_fault(frames: np.ndarray, fault: str, rng: random.Random) -> np.ndarray
     return frames
 
 
+def is_calm(frames: np.ndarray) -> bool:
+    """Whether the scene itself stands still for over a quarter of the time, which is neither sound nor planted."""
+    return float(np.mean([np.array_equal(a, b) for a, b in zip(frames, frames[1:], strict=False)])) > 0.25
+
+
 def between(kind: str, before: np.ndarray, after: np.ndarray, rng: random.Random) -> np.ndarray | None:
     """The frames of a change from the last frame of a shot to the first of the next."""
 
@@ -128,11 +133,13 @@ def plant(number: int, seed: int) -> Planted:
     last: np.ndarray | None = None
     for n in range(num):
         fault = rng.choice(list(FAULTS)) if num > 1 and rng.random() < 0.25 else ""
+        if fault == "black" and film.shots and film.shots[-1][0] == "black":
+            fault = ""  # between two black shots there is nothing to see
         frames = with_fault(shot(rng, 100 * number + n, size, seed), fault, rng)
         if last is not None:
             kind = rng.choice(("cut", "cut", "fade", "dissolve"))
             film.add_change(kind, between(kind, last, frames, rng))
-        film.add_shot(frames, fault)
+        film.add_shot(frames, fault or ("calm" if is_calm(frames) else ""))
         last = frames
     return film
 
@@ -152,6 +159,9 @@ def match_changes(planted: Planted, rows: list[Row], counts: Counter[str]) -> No
         if near:
             left.remove(min(near, key=lambda c: abs(c[1] - start)))
         counts[f"{kind} {'hit' if near else 'missed'}"] += 1
+        inside = sum(max(0.0, min(end, row["end_s"]) - max(start, row["start_s"])) for row in rows)
+        counts[f"{kind} ms"] += round(1000 * (end - start))
+        counts[f"{kind} ms inside"] += round(1000 * inside)
     for kind, *_ in left:
         counts[f"{'cut' if kind == 'black' else kind} false"] += 1
 
@@ -164,7 +174,7 @@ def match_faults(planted: Planted, rows: list[Row], counts: Counter[str]) -> Non
             continue
         scores = rows[int(np.argmax(overlaps))]["scores"]
         for name, (column, side, limit) in FAULTS.items():
-            if fault and fault != name:
+            if fault and fault != name and not (fault == "calm" and name != "frozen"):
                 continue  # a black shot stands still as well, a blurred one may: only sound shots can be false alarms
             value = scores[column]
             is_out = value is not None and (value > limit if side == "most" else value < limit)
@@ -236,7 +246,10 @@ def figures(planted: dict[str, Planted], rows: dict[str, list[Row]]) -> dict[str
         if not film.changes:
             whole.append(len(rows[name]) == 1)
     return {
-        "changes": {kind: shares(counts, kind) for kind in CHANGES},
+        "changes": {
+            kind: shares(counts, kind) | {"ms": counts[f"{kind} ms"], "ms_inside": counts[f"{kind} ms inside"]}
+            for kind in CHANGES
+        },
         "faults": {name: shares(counts, name) | {"limit": list(FAULTS[name])} for name in FAULTS},
         "whole": {"kept": sum(whole), "n": len(whole)},
     }
@@ -258,6 +271,9 @@ def show(report: dict[str, Any]) -> None:
             cells.append("–" if one["value"] is None else f"{one['value']:.3f} [{one['low']:.3f}, {one['high']:.3f}]")
         sound = f" of {found['false'] + found['right']}" if found["right"] else ""
         print(f"| {name} | {found['planted']} | {found['false']}{sound} | {' | '.join(cells)} |")
+    for name in ("fade", "dissolve"):
+        one = report["changes"][name]
+        print(f"\n{name}s: {one['ms_inside'] / 1000:.1f} of {one['ms'] / 1000:.1f} seconds were left in clips")
     print(f"\nfilms of one shot kept whole: {report['whole']['kept']} of {report['whole']['n']}")
     for name, clips in report.get("real", {}).items():
         print(f"{name}: {len(clips)} clips: {clips}")

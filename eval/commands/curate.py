@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cineloop.errors import EXIT_FAILED_ITEMS, EXIT_OK, UsageError
-from v2t_eval.commands.score import STATE, add_scoring, lock_output, score_options
+from v2t_eval.commands.score import STATE, lock_output
 
 if TYPE_CHECKING:
     from v2t_eval.report.document import Document
@@ -40,16 +40,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--explain", metavar="ID", help="say why this clip is in the set or not, from the table alone")
     add("--dry-run", action="store_true", help="print films, steps and limits; write nothing")
     add("--json", action="store_true", help="as one JSON object on stdout")
-    add_scoring(add, "cache of surveys of films, shared by runs (default: inside -o)")
+    add("--workers", type=int, metavar="N", help="processes for films (default: by cores and films); same result")
+    add("--cache", type=Path, metavar="DIR", help="cache of surveys of films, shared by runs (default: inside -o)")
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the verb; returns the exit code."""
     from cineloop import log
     from cineloop.discovery import discover
+    from cineloop.interrupt import Stopping
     from v2t_eval.curate import report, table
     from v2t_eval.curate.recipe import read_plan
     from v2t_eval.curate.run import curate, known
+    from v2t_eval.score import ScoreConfig
 
     log.setup(verbosity=-1 if args.quiet else args.verbose)
     table.check()
@@ -57,6 +60,8 @@ def run(args: argparse.Namespace) -> int:
         document, tree = report.explain(args.output or Path(args.films), args.explain)
         _show(document, tree if args.json else None)
         return EXIT_OK
+    if args.workers is not None and args.workers < 1:
+        raise UsageError(f"--workers must be at least 1, got {args.workers}")
     plan = read_plan(args.recipe, args.set)
     _check_output(args.output, Path(args.films))
     found = discover([args.films])
@@ -69,8 +74,9 @@ def run(args: argparse.Namespace) -> int:
     if args.output is None:
         raise UsageError("a curation needs an output folder", hint="give it by -o")
     with ExitStack() as stack:
-        cache = lock_output(args, stack)
-        done = curate(found, plan, args.output, **score_options(args, stack, cache))
+        config = ScoreConfig(workers=args.workers, cache=lock_output(args, stack))
+        stop = stack.enter_context(Stopping())
+        done = curate(found, plan, args.output, config, stop=stop, show_progress=not args.quiet)
     _show(report.funnel(done), report.as_json(done) if args.json else None)
     log.logger.info("%s", log.printable(str(args.output / table.PARQUET)))
     return EXIT_FAILED_ITEMS if done.failed else EXIT_OK

@@ -25,7 +25,7 @@ class FilmMetric(BaseMetric):
         return {"plain": clip.survey.plain(), "arrays": clip.survey.arrays()}
 
     def summarise(self, rows: Sequence[Measured], references: Sequence[Measured]) -> Summary:
-        raise NotImplementedError("films are not scored")
+        return Summary(headline=self.name, figures={})
 
 
 def read_survey(evidence: Evidence) -> survey.Survey:

@@ -194,7 +194,7 @@ def rows_of(found: FoundClip, sha: str, survey: Survey, steps: Sequence[BaseStep
         window = Window(survey, start_s, max(end_s, start_s + 0.001))
         row: Row = {
             "id": f"{found.id}#t={window.start_s:.3f},{window.end_s:.3f}",
-            "source": found.id,
+            "source": found.path,
             "source_sha": sha,
             "start_s": window.start_s,
             "end_s": window.end_s,

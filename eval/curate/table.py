@@ -63,7 +63,7 @@ def read_films(folder: Path) -> dict[str, Film]:
         for entry, _ in journal.replay():
             kind = entry.pop("kind", "")
             if kind == "clip":
-                rows.setdefault(entry["source"], []).append(entry)
+                rows.setdefault(entry["id"].rpartition("#t=")[0], []).append(entry)
             elif kind == "film" and entry["clips"] == len(found := rows.pop(entry["id"], [])):
                 del entry["clips"]
                 films[entry["id"]] = Film(rows=found, **entry)

@@ -1,8 +1,9 @@
-"""Gradual changes of shots: fades and dissolves, from the thumbnails of a survey.
+"""Changes of shots that the cut detector misses: fades, dissolves, faint cuts; from the thumbnails of a survey.
 
 In: a `Survey`. Out: `Change`s. A fade holds a dark stretch. In a dissolve every picture lies on the straight line
 from the picture before it to the one after it, all over the frame, and neither light nor a motion of the camera
-explains how the two differ. Letters: G pictures at 12 a second, k half a window, P pixels.
+explains how the two differ. A faint cut stands out from the frames around it alone. Letters: N frames, P pixels,
+G pictures at 12 a second, k half a window.
 """
 
 from __future__ import annotations
@@ -16,11 +17,15 @@ from cineloop.video.survey import THUMB, Survey
 _FPS = 12.0
 _HALVES = (3, 5, 8, 12)  # k: windows of 0.5 to 2 seconds; in shorter ones a moving camera passes for a dissolve
 _MOST_OFF = 0.28  # mean distance from the line, in lengths of it
-_SPREAD = 0.45  # share of the pixels that change, and by how many levels
+_SPREAD = 0.33  # share of the pixels that change, and by how many levels
 _SPREAD_LEVELS = 3.0
 _LEAST_NEW = 6.0  # grey levels, and share of all change, that no light and no motion of the camera explain
 _LEAST_SHARE = 0.5
 _FLAT = 3.0  # deviation in grey levels of a picture of one colour
+_AROUND = 4  # frames on each side of a faint cut, which change the picture by this share of it at most
+_MOST_AROUND = 0.25
+_FADE_LEVELS = 0.4  # of brightness from frame to frame; what fades changes by more
+_LONGEST_FADE_S = 3.0
 _MOST_JUMP = 0.5  # of the whole change, between two pictures: more is a cut
 
 
@@ -42,6 +47,36 @@ def dark_stretches(survey: Survey, level: int, num: int) -> list[tuple[float, fl
     return [(float(times[a]), float(max(times[b], times[b - 1]))) for a, b in edges.reshape(-1, 2) if b - a >= num]
 
 
+def widened(survey: Survey, start_s: float, end_s: float) -> tuple[float, float]:
+    """A dark stretch with the fades before and after it: as long as the brightness falls towards it."""
+    times, levels = survey.times_s, survey.thumbs.mean((1, 2))  # (N,)
+    first = int(np.searchsorted(times, start_s - 1e-6))
+    last = min(int(np.searchsorted(times, end_s - 1e-6)), len(times) - 1)
+    while first > 0 and levels[first - 1] > levels[first] + _FADE_LEVELS and start_s - times[first] < _LONGEST_FADE_S:
+        first -= 1
+    while (
+        last + 1 < len(times)
+        and levels[last + 1] > levels[last] + _FADE_LEVELS
+        and (times[last] - end_s < _LONGEST_FADE_S)
+    ):
+        last += 1
+    return min(start_s, float(times[first])), max(end_s, float(times[last]) if levels[last] > 0 else end_s)
+
+
+def faint_cuts(survey: Survey, least_change: float) -> list[float]:
+    """Seconds of the first frames of shots that differ from the frame before by `least_change` grey levels or more,
+    where the frames around hardly change. The detector asks for a change of colours that dim or like pictures lack."""
+    thumbs = survey.thumbs.reshape(len(survey.thumbs), -1).astype(np.float32)  # (N, P)
+    steps = np.abs(np.diff(thumbs, axis=0))  # (N - 1, P)
+    change = steps.mean(1)
+    found = []
+    for n in np.flatnonzero((change >= least_change) & ((steps > _SPREAD_LEVELS).mean(1) >= _SPREAD)):
+        around = np.concatenate([change[max(0, n - _AROUND) : n], change[n + 1 : n + 1 + _AROUND]])
+        if len(around) and around.max() <= _MOST_AROUND * change[n] and _is_new(thumbs[n], thumbs[n + 1]):
+            found.append(float(survey.times_s[n + 1]))
+    return found
+
+
 def dissolves(survey: Survey, least_change: float) -> list[tuple[float, float]]:
     """(start, end) in seconds of each gradual change of the whole picture by `least_change` grey levels or more."""
     times = survey.times_s
@@ -53,7 +88,21 @@ def dissolves(survey: Survey, least_change: float) -> list[tuple[float, float]]:
         if len(pictures) > 2 * half:
             for middle in _middles(pictures, half, least_change):
                 found.append(_trimmed(pictures, grid, middle, half))
-    return merge(found)
+    return merge([_extended(survey, *span) for span in merge(found)])
+
+
+def _extended(survey: Survey, start_s: float, end_s: float) -> tuple[float, float]:
+    """A dissolve to both sides as long as the pictures go on along its line, at half of its pace or more."""
+    times, thumbs = survey.times_s, survey.thumbs.reshape(len(survey.thumbs), -1).astype(np.float32)  # (N, P)
+    first, last = (int(np.argmin(np.abs(times - at_s))) for at_s in (start_s, end_s))
+    line = thumbs[last] - thumbs[first]
+    pace = np.diff(thumbs, axis=0) @ line  # (N - 1,)
+    least = 0.5 * float(np.median(pace[first:last])) if last > first else np.inf
+    while first > 0 and pace[first - 1] > max(least, 0.0):
+        first -= 1
+    while last < len(pace) and pace[last] > max(least, 0.0):
+        last += 1
+    return min(start_s, float(times[first])), max(end_s, float(times[last]))
 
 
 def merge(spans: list[tuple[float, float]]) -> list[tuple[float, float]]:

@@ -15,7 +15,7 @@ import numpy as np
 
 from cineloop.video.survey import Survey
 from v2t_eval.curate.step import BaseStep, Piece
-from v2t_eval.curate.transitions import Change, dark_stretches, dissolves
+from v2t_eval.curate.transitions import Change, dark_stretches, dissolves, faint_cuts, widened
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +26,7 @@ class SplitSettings:
         shortest_s, longest_s: of a clip.
         trim_frames: left out on both sides of a change of shots: a codec smears it over them.
         dark_level, dark_frames: so many frames in a row are dark where 99 % of their pixels are below this grey level.
+        cut_levels: grey levels by which a faint cut changes the picture on average; 0 leaves cuts to the detector.
         dissolve_levels: grey levels by which a dissolve changes the picture on average; 0 does not look for dissolves.
         alike_levels: pictures that differ by less on average are the same.
     """
@@ -35,14 +36,19 @@ class SplitSettings:
     trim_frames: int = 2
     dark_level: int = 16
     dark_frames: int = 3
+    cut_levels: float = 6.0
     dissolve_levels: float = 10.0
     alike_levels: float = 6.0
 
     def __post_init__(self) -> None:
         if not 0 < self.shortest_s < self.longest_s:
             raise ValueError(f"expected 0 < shortest_s < longest_s, got {self.shortest_s} and {self.longest_s}")
-        if self.trim_frames < 0 or self.dark_frames < 1 or min(self.dissolve_levels, self.alike_levels) < 0:
-            raise ValueError("trim_frames, dissolve_levels, alike_levels must be at least 0, and dark_frames 1")
+        if (
+            self.trim_frames < 0
+            or self.dark_frames < 1
+            or min(self.cut_levels, self.dissolve_levels, self.alike_levels) < 0
+        ):
+            raise ValueError("trim_frames and levels must be at least 0, and dark_frames 1")
 
 
 class Step(BaseStep):
@@ -68,12 +74,14 @@ class Step(BaseStep):
         gradual = dissolves(survey, settings.dissolve_levels) if settings.dissolve_levels else []
         found = [Change(*span, "dissolve") for span in gradual]
         for start, end in dark:
+            first, last = widened(survey, start, end)
             if end - start < settings.shortest_s:
-                found.append(Change(start, end, "fade"))
+                found.append(Change(first, last, "fade"))
             else:
-                found += [Change(start, start, "black"), Change(end, end, "black")]
+                found += [Change(first, start, "black"), Change(end, last, "black")]
         near = 2 / survey.info.fps
-        found += [Change(second, second, "cut") for second in survey.cuts]
+        faint = faint_cuts(survey, settings.cut_levels) if settings.cut_levels else []
+        found += [Change(second, second, "cut") for second in {*survey.cuts, *faint}]
         found.sort(key=lambda change: (change.start_s, change.end_s))
         merged: list[Change] = []
         for each in found:

@@ -262,6 +262,31 @@ def test_a_step_of_the_users_own_is_one_file(films, tmp_path):
     assert {id.split("#")[0] for id, drops in rules(tmp_path / "set").items() if drops} == {"black.mp4"}
 
 
+def test_an_edited_step_measures_anew_and_decodes_nothing(films, tmp_path, monkeypatch):
+    step = tmp_path / "brightness.py"
+    values = []
+    for text in ("", " * 0.5"):
+        step.write_text(STEP % text)
+        config = ScoreConfig(workers=1, cache=tmp_path / "state")
+        curate(discover([str(films)]), read_plan(None, [f"steps=[split, {step}]"]), tmp_path / "set", config)
+        values.append(max(row["scores"]["brightness"] for row in table(tmp_path / "set").values()))
+        monkeypatch.setattr(curation.Engine, "_children", lambda self: pytest.fail("a film is decoded"))
+    assert values[1] == pytest.approx(values[0] / 2)
+
+
+def test_rows_of_a_manifest_are_films_of_their_own(films, tmp_path):
+    pile = tmp_path / "films"
+    write(pile / "x.mp4", shot(1), shot(2))
+    rows = ('{"id": "first", "path": "x.mp4", "end_s": 1.0}', '{"id": "rest", "path": "x.mp4", "start_s": 1.0}')
+    (pile / "manifest.jsonl").write_text("\n".join(rows) + "\n")
+    config = ScoreConfig(workers=1, cache=tmp_path / "state")
+    for _ in range(2):
+        curate(discover([str(pile / "manifest.jsonl")]), read_plan(None), tmp_path / "set", config)
+        found = [(row["id"], row["source"], row["ends"]) for row in table(tmp_path / "set").values()]
+        assert found == [("first#t=0.000,1.000", "x.mp4", "end"), ("rest#t=1.000,2.416", "x.mp4", "cut"),
+                         ("rest#t=2.584,5.000", "x.mp4", "end")]  # fmt: skip
+
+
 def test_a_step_that_fails_loses_its_films_and_is_named(films, tmp_path):
     step = tmp_path / "brightness.py"
     step.write_text(STEP % " / 0")

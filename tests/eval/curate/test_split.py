@@ -57,6 +57,23 @@ def test_a_cut_loses_two_frames_on_both_sides():
     assert [(p.begins, p.ends) for p in pieces] == [("end", "cut"), ("cut", "end")]
 
 
+def test_a_faint_cut_is_found_where_little_else_changes_and_an_object_that_appears_is_none():
+    a, b = (np.clip(60 + (picture(seed).astype(int) - 128) // 4, 0, 255).astype(np.uint8) for seed in (1, 2))
+    still, other = np.repeat(a[None], 60, 0), np.repeat(b[None], 60, 0)
+    assert spans(split(of(still, other))) == [(0, 58), (62, 120)]
+    assert len(split(of(still, other), cut_levels=0.0)) == 1
+    appears = still.copy()
+    appears[:, 20:60, 30:80] = 255
+    assert len(split(of(still, appears))) == 1
+
+
+def test_a_fade_from_bars_ends_where_the_picture_has_its_light():
+    a, b = shot(1, 72), shot(2, 72)
+    pieces = split(of(a, fade(a, b, 30, 3), b))
+    (_, end), (start, _) = spans(pieces)
+    assert 66 <= end <= 76 and 72 + 63 - 6 <= start
+
+
 @pytest.mark.parametrize("num", [8, 16, 24, 40])
 def test_a_dissolve_belongs_to_no_clip(num):
     a, b = shot(1, 72), shot(2, 72)
