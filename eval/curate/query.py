@@ -63,7 +63,7 @@ def ask(plan: Plan, rows: Sequence[Row]) -> Verdicts:
     sound = np.array([row["error"] is None for row in rows], dtype=bool)  # (n,)
     hours = np.array([row["end_s"] - row["start_s"] for row in rows]) / 3600  # (n,)
     drops: list[list[dict[str, object]]] = [[] for _ in rows]
-    for n in np.flatnonzero(~sound):
+    for n in np.flatnonzero(~sound).tolist():
         drops[n].append({"step": "probe", "rule": rows[n]["error"], "value": None, "limit": None})
     alive = sound.copy()
     limits, funnel = [], []

@@ -129,7 +129,7 @@ def explain(folder: Path, id: str) -> tuple[Document, dict[str, Any]]:
 
 def hours_of(rows: Sequence[dict[str, Any]]) -> float:
     """Hours of all rows."""
-    return sum(row["end_s"] - row["start_s"] for row in rows) / 3600
+    return float(sum(row["end_s"] - row["start_s"] for row in rows)) / 3600
 
 
 def _hours(hours: float) -> str:

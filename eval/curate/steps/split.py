@@ -123,7 +123,7 @@ class Step(BaseStep):
         last = max(0, int(np.searchsorted(survey.times_s, before_s - 1e-3)) - 1)
         first = min(int(np.searchsorted(survey.times_s, after_s - 1e-3)), len(survey.times_s) - 1)
         pictures = survey.thumbs[[last, first]].astype(np.float32)
-        return float(np.abs(pictures[1] - pictures[0]).mean()) < self.settings.alike_levels
+        return bool(np.abs(pictures[1] - pictures[0]).mean() < self.settings.alike_levels)
 
     def _between(self, survey: Survey, piece: Piece, changes: list[Change]) -> list[Piece]:
         found: list[Piece] = []
