@@ -141,15 +141,26 @@ def _is_new(before: np.ndarray, after: np.ndarray) -> bool:
     deviations = float(before.std()), float(after.std())
     if min(deviations) < _FLAT:  # to or from one colour
         return max(deviations) >= _LEAST_NEW
-    middle = ((before + after) / 2).reshape(THUMB)  # (h, w)
-    ys, xs = np.mgrid[-1 : 1 : THUMB[0] * 1j, -1 : 1 : THUMB[1] * 1j]
-    dy, dx = np.gradient(middle)
-    flow = [dx, dy, xs * dx, ys * dx, xs * dy, ys * dy]
-    basis = np.stack([np.ones(THUMB), middle, *flow]).reshape(8, -1).T.astype(np.float64)  # (P, 8)
-    line = (after - before).astype(np.float64)
-    rest = line - basis @ np.linalg.lstsq(basis, line, rcond=None)[0]  # (P,)
+    if max(deviations) >= 2 * min(deviations):  # the fainter picture's own content decides: the other outweighs it
+        faint, strong = (before, after) if deviations[0] < deviations[1] else (after, before)
+        return _unexplained(faint, strong) >= _LEAST_SHARE * _spread(faint)
+    line = after - before
     # Means, not squares: an object that crosses the picture changes few of the pixels, by much.
-    return float(np.abs(rest).mean()) >= max(_LEAST_NEW, _LEAST_SHARE * float(np.abs(line - line.mean()).mean()))
+    return _unexplained(line, (before + after) / 2) >= max(_LEAST_NEW, _LEAST_SHARE * _spread(line))
+
+
+def _spread(values: np.ndarray) -> float:
+    return float(np.abs(values - values.mean()).mean())
+
+
+def _unexplained(values: np.ndarray, picture: np.ndarray) -> float:
+    """Mean of what light on a picture (P,) and motion of it leave of `values` (P,)."""
+    ys, xs = np.mgrid[-1 : 1 : THUMB[0] * 1j, -1 : 1 : THUMB[1] * 1j]
+    dy, dx = np.gradient(picture.reshape(THUMB))
+    flow = [dx, dy, xs * dx, ys * dx, xs * dy, ys * dy]
+    basis = np.stack([np.ones(THUMB), picture.reshape(THUMB), *flow]).reshape(8, -1).T.astype(np.float64)  # (P, 8)
+    rest = values - basis @ np.linalg.lstsq(basis, values.astype(np.float64), rcond=None)[0]  # (P,)
+    return float(np.abs(rest).mean())
 
 
 def _trimmed(pictures: np.ndarray, grid: np.ndarray, middle: int, half: int) -> tuple[float, float]:

@@ -22,6 +22,7 @@ from v2t_eval.curate.run import curate
 from v2t_eval.curate.table import JOURNAL, PARQUET, read_films
 from v2t_eval.score import ScoreConfig
 
+pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[3]
 opened: list[str] = []
 sys.addaudithook(lambda event, args: opened.append(str(args[0])) if event == "open" else None)

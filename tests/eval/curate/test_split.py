@@ -83,6 +83,12 @@ def test_a_dissolve_belongs_to_no_clip(num):
     assert 60 <= end <= 76 and 72 + num - 4 <= start <= 72 + num + 12
 
 
+def test_a_dissolve_from_a_dim_picture_to_a_bright_one_is_no_lamp():
+    a, b = (shot(1, 72) // 12), shot(2, 72)
+    for before, after in ((a, b), (b, a)):
+        assert [p.ends for p in split(of(before, dissolve(before, after, 28), after))] == ["dissolve", "end"]
+
+
 @pytest.mark.parametrize(("num", "dark"), [(6, 3), (12, 5), (20, 20)])
 def test_a_fade_belongs_to_no_clip(num, dark):
     a, b = shot(1, 72), shot(2, 72)
