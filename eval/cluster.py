@@ -29,7 +29,7 @@ from cineloop.video.sample import SampleSpec
 from cineloop.video.worker import DecoderPool
 from v2t_eval import models
 from v2t_eval.cache import EvidenceCache, decode, encode
-from v2t_eval.measure import ClipLimits, Engine, Job
+from v2t_eval.measure import NOT_PENDING, ClipLimits, Engine, Job
 from v2t_eval.metric import BaseMetric, load_metric
 from v2t_eval.sample import Clip, Sample
 
@@ -214,7 +214,7 @@ class _Measurer:
         entries = self.engine.new_entries(done)
         data = {key: base64.b64encode(encode(evidence)).decode("ascii") for key, evidence in entries.items()}
         self.journal.append([{"kind": "evidence", "id": job.sample.id, "data": data}])
-        return [replace(done, sample=Sample(id=job.sample.id), decoding=None, decoding_reference=None)]
+        return [replace(done, sample=Sample(id=job.sample.id), **NOT_PENDING)]
 
 
 def _future(found: Any, bulks: Sequence[Any]) -> Future[Frames] | None:

@@ -26,6 +26,7 @@ from cineloop.errors import CineloopError, ItemError
 from cineloop.log import logger
 from cineloop.video.decode import DECODERS, installed
 from cineloop.video.frames import Frames
+from cineloop.video.survey import Survey
 from cineloop.video.worker import DecoderPool, Limits, SampleSpec
 from v2t_eval.cache import EvidenceCache, NotFiniteError, plain
 from v2t_eval.metric import ABSTENTIONS, NOTHING_ASKED, REFERENCE_CLIPS, BaseMetric, Evidence
@@ -40,6 +41,7 @@ LASTING = ABSTENTIONS | {NOTHING_ASKED, "BAD_FACTS", "BAD_QUESTIONS", "BAD_REFER
 _ABOUT = "about/3"
 _EVIDENCE = "evidence/2"  # raised when evidence gets other keys; other values raise the version of their metric
 Error = dict[str, str]  # code, message, hint
+NOT_PENDING: dict[str, Any] = {"decoding": None, "decoding_reference": None, "surveying": None}  # to send a job
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,6 +87,7 @@ class Job:
         evidence, errors: evidence or error, by metric.
         about: properties of the clip; error: why it cannot be read.
         decoding, decoding_reference: pending frames of the clip and of the reference video, where needed.
+        surveying: the pending survey of the clip, where needed.
     """
 
     sample: Sample
@@ -97,6 +100,7 @@ class Job:
     error: Error | None = None
     decoding: Future[Frames] | None = None
     decoding_reference: Future[Frames] | None = None
+    surveying: Future[Survey] | None = None
 
     @property
     def waiting_bytes(self) -> int:
@@ -152,7 +156,7 @@ class Engine:
         reads = tuple(sorted({*metric.needs, *metric.uses} - {REFERENCE_CLIPS})) or ("id",)
         try:
             metric.check(sample)
-            if "frames" in reads and sample.clip is not None:
+            if {"frames", "survey"} & set(reads) and sample.clip is not None:
                 try:
                     self._name_content(sample.clip)
                 except ItemError as error:
@@ -226,6 +230,8 @@ class Engine:
             job.decoding = self._decoding(clip)
         if reference is not None and any("reference_video" in self.metrics[n].needs for n in job.todo):
             job.decoding_reference = self._submit(reference)
+        if clip is not None and clip.path is not None and any("survey" in self.metrics[n].needs for n in job.todo):
+            job.surveying = self._children().submit_survey(clip.path, clip.start_s, clip.end_s)
         if job.decoding is not None:
             self._begun = job
         return job
@@ -241,9 +247,12 @@ class Engine:
         """Submit the clip for decoding of every frame."""
         if clip.path is None:
             return None
+        return self._children().submit(clip.path, SampleSpec.every_frame(clip.start_s, clip.end_s))
+
+    def _children(self) -> DecoderPool:
         if self._pool is None:
             self._pool = DecoderPool(1, self.limits.of_decoder())
-        return self._pool.submit(clip.path, SampleSpec.every_frame(clip.start_s, clip.end_s))
+        return self._pool
 
     def frames(self, clip: Clip, decoding: Future[Frames] | None = None) -> Frames:
         """Every frame of a clip, from its file.
@@ -279,6 +288,11 @@ class Engine:
                 job.about = self._about
             except ItemError as error:
                 job.error = unread["frames"] = error.record()
+        if clip is not None and job.surveying is not None:
+            try:
+                clip.survey = job.surveying.result()
+            except ItemError as error:
+                job.error = unread["survey"] = _explained(error, self.limits, clip).record()
         if reference is not None and job.decoding_reference is not None:
             try:
                 reference.frames = self.frames(reference, job.decoding_reference)
@@ -298,6 +312,8 @@ class Engine:
                 logger.debug("%s failed on %s", metric.title, sample.id, exc_info=error)
         if reference is not None and job.decoding_reference is not None:
             reference.frames = None
+        if clip is not None:
+            clip.survey = None
         return job
 
     def _show(self, job: Job) -> None:

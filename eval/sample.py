@@ -1,8 +1,9 @@
 """Input of a metric: one clip, or one text, with its data.
 
 In: a manifest row, a caption record, a video file, or frames in memory. Out: `Sample`. A metric names its required
-(`needs`) and optional (`uses`) inputs: "frames", "reference_video", "prompt", "caption",
-"references", or any key of `row`. Metrics share what they compute from a sample (tokens, embeddings) through `memo`.
+(`needs`) and optional (`uses`) inputs: "frames", "survey" (of a film of any length), "reference_video", "prompt",
+"caption", "references", or any key of `row`. Metrics share what they compute from a sample (tokens, embeddings) through
+`memo`.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any, TypeVar
 
 from cineloop.errors import ItemError
 from cineloop.video.frames import Frames
+from cineloop.video.survey import Survey
 
 T = TypeVar("T")
 
@@ -28,12 +30,14 @@ class Clip:
         content: key of the pixels: equal bytes and window give an equal string.
         path: the file; None for frames that were never a file.
         frames: every frame of the clip in its stored size; None while it is not decoded.
+        survey: what one pass over the frames showed, see `cineloop.video.survey`; None while there was none.
         start_s, end_s: the part of the file that is the clip; None for the whole file.
     """
 
     content: str
     path: Path | None = None
     frames: Frames | None = None
+    survey: Survey | None = None
     start_s: float | None = None
     end_s: float | None = None
 
@@ -102,7 +106,7 @@ class Sample:
 
     def get(self, name: str) -> Any:
         """The field `name`, see the module's docstring, or None."""
-        if name == "frames":
+        if name in ("frames", "survey"):
             return self.clip
         if name in ("prompt", "caption", "reference_video"):
             return getattr(self, name)
@@ -131,7 +135,7 @@ class Sample:
     def content(self, names: tuple[str, ...]) -> str:
         """Hash of the fields `names`: equal for samples that are equal in these fields."""
         found = {name: self.get(name) for name in names}
-        for name in {"frames", "reference_video"} & found.keys():
+        for name in {"frames", "survey", "reference_video"} & found.keys():
             found[name] = None if found[name] is None else found[name].content
         text = json.dumps(found, sort_keys=True, ensure_ascii=True, default=list)
         return hashlib.sha256(text.encode("ascii")).hexdigest()
@@ -142,6 +146,7 @@ HINTS = {
     "caption": "give --captions, as `v2t caption` writes them",
     "references": "give --references",
     "frames": "name the folder of the clips",
+    "survey": "name the folder of the films",
     "reference_video": "give --reference-videos, a folder of videos with the ids of the clips",
     "facts": "give --truth, a manifest with facts",
     "answer": "give --answers, rows of id, question, answer",

@@ -146,7 +146,7 @@ class _Gathering:
     def run(self, config: ScoreConfig, stop: Callable[[], bool]) -> None:
         """Measure what is not cached."""
         engine, total = self.engine, len(self.inputs.samples) + len(self.inputs.references)
-        workers = config.workers or _usual_workers(total)
+        workers = config.workers or usual_workers(total)
         is_here = workers == 1 and config.cluster.engine == "none"
         jobs = self._jobs(is_here, stop)
         if config.cluster.engine != "none" and config.journals is not None:
@@ -361,7 +361,7 @@ def _vbench_total(
         return [], [Skipped(metric="vbench_total", reason=error.message, hint=error.hint, code="NO_DIMENSIONS")]
 
 
-def _usual_workers(num_clips: int) -> int:
+def usual_workers(num_clips: int) -> int:
     """As many as there are GPUs; without one, half the cores, and no more than have enough clips to do."""
     if gpus := models.shared_gpus():
         return max(1, min(len(gpus), num_clips))

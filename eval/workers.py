@@ -22,7 +22,7 @@ from cineloop.errors import CineloopError, MissingDependencyError
 from cineloop.log import logger
 from cineloop.plugin import source
 from v2t_eval import models
-from v2t_eval.measure import AHEAD, ClipLimits, Engine, Error, Job
+from v2t_eval.measure import AHEAD, NOT_PENDING, ClipLimits, Engine, Error, Job
 from v2t_eval.metric import BaseMetric, load_metric
 from v2t_eval.sample import Sample
 
@@ -183,7 +183,7 @@ def _work(
                     while not begun or (len(begun) < AHEAD and pipe.poll()):
                         begun.append(engine.begin(pipe.recv()))
                     done = engine.finish(begun.popleft())
-                    pipe.send(replace(done, sample=Sample(id=done.sample.id), decoding=None, decoding_reference=None))
+                    pipe.send(replace(done, sample=Sample(id=done.sample.id), **NOT_PENDING))
         except (EOFError, BrokenPipeError):  # the parent has closed the pipe
             raise
         except CineloopError as error:

@@ -358,9 +358,9 @@ def test_recipes_say_how_they_are_run():
     for path in tracked():
         if path.parts[0] == "configs" and path.suffix in {".yaml", ".yml"}:
             header = [line for line in (ROOT / path).read_text().splitlines()[:20] if line.startswith("#")]
-            assert any(re.search(r"\b(v2t|t2v) (train|serve)\b|\bv2t-eval score\b", line) for line in header), (
-                f"{path}: no command in its header"
-            )
+            assert any(
+                re.search(r"\b(v2t|t2v) (train|serve)\b|\bv2t-eval (score|curate)\b", line) for line in header
+            ), f"{path}: no command in its header"
 
 
 @pytest.mark.parametrize(

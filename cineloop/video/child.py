@@ -26,6 +26,7 @@ from cineloop.errors import CineloopError
 from cineloop.video.cuts import find_cuts
 from cineloop.video.decode import Limits, Request, SampleSpec, decode, warm_up
 from cineloop.video.open_file import LastFile
+from cineloop.video.survey import survey
 
 _ROUND = 1 << 20
 _GRACE_S = 30
@@ -144,6 +145,15 @@ def _answer(
             window = {"start_s": message["start_s"], "end_s": message["end_s"]}
             found = find_cuts(opened, limits, **window, threads=threads, beat=lambda: started("pyav"))
         return {"cuts": found}, None
+    if message["op"] == "survey":
+        with last.open(path) as opened:
+            window = {"start_s": message["start_s"], "end_s": message["end_s"]}
+            found_all = survey(opened, limits, **window, threads=threads, beat=lambda: started("pyav"))
+        arrays = found_all.arrays()
+        data = b"".join(array.tobytes() for array in arrays.values())
+        arena.allocate((len(data),))[...] = np.frombuffer(data, dtype=np.uint8)
+        shapes = {name: [array.dtype.str, array.shape] for name, array in arrays.items()}
+        return {"plain": found_all.plain(), "arrays": shapes}, arena.unsent
     request = Request(
         spec=SampleSpec(**message["spec"]),
         size=tuple(message["size"]) if message["size"] else None,

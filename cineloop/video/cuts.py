@@ -8,17 +8,24 @@ one: memory does not grow with the film. Dissolves and fades are no cuts to it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator
 from typing import Any
+
+import numpy as np
 
 from cineloop.errors import MissingDependencyError
 from cineloop.video.canvas import Limits
+from cineloop.video.frame_index import Table
 from cineloop.video.open_file import Opened
+from cineloop.video.pyav_walk import Walk
 from cineloop.video.sample import window
 
 SHORTEST_SCENE_S = 0.6
 _SIDE = 160  # pixels of the longer side the detector sees
 _MOST_FPS = 30.0
+_TICKS = 1000  # a second
+_TICKS_BACK = 8  # frames; the detector answers two frames late
 _BEAT_S = 60.0  # film seconds after which the time limit restarts
 
 
@@ -46,37 +53,74 @@ def find_cuts(
     """
     if opened.layout.is_image:
         return []
-    detector, timecode = _detector()
     table = opened.table(limits, beat)
+    finder = CutFinder()
+    size = small_size(table.stored_size)
+    for at_s, frame in frames_between(table, opened.walk(table, threads), start_s, end_s, beat):
+        if finder.is_due(at_s):
+            finder.add(at_s, small_picture(frame, size))
+    opened.source.check_unchanged()
+    return finder.cuts
+
+
+class CutFinder:
+    """The detector, fed frame by frame; `cuts` are the seconds found so far.
+
+    Raises:
+        MissingDependencyError: PySceneDetect is not installed.
+    """
+
+    def __init__(self) -> None:
+        try:
+            from scenedetect.common import FrameTimecode
+            from scenedetect.detectors import AdaptiveDetector
+        except ImportError as error:
+            raise MissingDependencyError(
+                "finding scenes needs PySceneDetect", hint="pip install scenedetect-headless"
+            ) from error
+        self.cuts: list[float] = []
+        self._detector = AdaptiveDetector(min_scene_len=SHORTEST_SCENE_S)
+        self._code = FrameTimecode
+        self._seconds: deque[tuple[int, float]] = deque(maxlen=_TICKS_BACK)
+
+    def is_due(self, at_s: float) -> bool:
+        """Whether the frame is seen: at most `_MOST_FPS` a second are."""
+        return not self._seconds or at_s - self._seconds[-1][1] >= 1.0 / _MOST_FPS - 1e-6
+
+    def add(self, at_s: float, picture: np.ndarray) -> None:
+        """The next frame, uint8 (h, w, 3) BGR."""
+        tick = round(at_s * _TICKS)  # true times: frame numbers would be wrong where the rate changes
+        self._seconds.append((tick, at_s))
+        for code in self._detector.process_frame(self._code(tick, fps=float(_TICKS)), picture):
+            self.cuts.append(dict(self._seconds)[code.frame_num])
+
+
+def small_size(stored: tuple[int, int]) -> tuple[int, int]:
+    """(h, w) of the picture the detector sees, for a stored size."""
+    scale = min(1.0, _SIDE / max(stored))
+    height, width = (max(16, round(side * scale)) for side in stored)
+    return height, width
+
+
+def small_picture(frame: Any, size: tuple[int, int]) -> np.ndarray:
+    """uint8 (h, w, 3) BGR of a frame of PyAV."""
+    small = frame.reformat(width=size[1], height=size[0], format="bgr24", interpolation="AREA")
+    picture: np.ndarray = small.to_ndarray()
+    return picture
+
+
+def frames_between(
+    table: Table, walk: Walk, start_s: float | None, end_s: float | None, beat: Callable[[], None]
+) -> Iterator[tuple[float, Any]]:
+    """(second of the file, frame of PyAV) of each frame within the window; `beat` is called after every minute."""
     first, stop = window(table.times_s, table.info.duration_s, start_s, end_s)
-    scale = min(1.0, _SIDE / max(table.stored_size))
-    height, width = (max(16, round(side * scale)) for side in table.stored_size)
-    step = 1.0 / _MOST_FPS - 1e-6
-    cuts: list[float] = []
-    last_s = beaten_s = float(table.times_s[first]) - 2 * step
-    for position, frame in opened.walk(table, threads).from_position(first):
+    beaten_s = float(table.times_s[first])
+    for position, frame in walk.from_position(first):
         if position >= stop:
             break
         at_s = float(table.times_s[position])
         if at_s - beaten_s > _BEAT_S:
             beaten_s = at_s
             beat()
-        if position < first or at_s - last_s < step:
-            continue
-        last_s = at_s
-        small = frame.reformat(width=width, height=height, format="bgr24", interpolation="AREA").to_ndarray()
-        found = detector.process_frame(timecode(position, table.info.fps), small)
-        cuts += [float(table.times_s[code.frame_num]) for code in found]
-    opened.source.check_unchanged()
-    return cuts
-
-
-def _detector() -> tuple[Any, Callable[[int, float], Any]]:
-    try:
-        from scenedetect.common import FrameTimecode
-        from scenedetect.detectors import AdaptiveDetector
-    except ImportError as error:
-        raise MissingDependencyError(
-            "finding scenes needs PySceneDetect", hint="pip install scenedetect-headless"
-        ) from error
-    return AdaptiveDetector(min_scene_len=SHORTEST_SCENE_S), lambda number, fps: FrameTimecode(number, fps=fps)
+        if position >= first:
+            yield at_s, frame

@@ -37,6 +37,7 @@ from cineloop.video.decode import DECODERS, Limits, Request, installed
 from cineloop.video.frames import Frames
 from cineloop.video.info import VideoInfo
 from cineloop.video.sample import SampleSpec
+from cineloop.video.survey import Survey
 
 __all__ = ["DecoderPool", "Limits", "SampleSpec"]
 T = TypeVar("T")
@@ -133,6 +134,14 @@ class DecoderPool(AbstractContextManager["DecoderPool"]):
         name = os.path.abspath(os.fsencode(path))
         found: list[float] = self._executor.submit(self._asked, name, lambda c: c.cuts(name, start_s, end_s)).result()
         return found
+
+    def submit_survey(
+        self, path: str | bytes | os.PathLike[str], start_s: float | None = None, end_s: float | None = None
+    ) -> Future[Survey]:
+        """A future of the survey of the window, see `cineloop.video.survey`. The time limit holds for each minute of
+        film. Raises as `decode` does."""
+        name = os.path.abspath(os.fsencode(path))
+        return self._executor.submit(self._asked, name, lambda child: child.survey(name, start_s, end_s))
 
     def pids(self) -> list[int]:
         """Process ids of the living children."""
@@ -271,6 +280,19 @@ class DecoderProcess:
         """See `DecoderPool.cuts`."""
         message = {"op": "cuts", "path": path.decode("latin-1"), "start_s": start_s, "end_s": end_s}
         return [float(second) for second in self._ask(message)["cuts"]]
+
+    def survey(self, path: bytes, start_s: float | None, end_s: float | None) -> Survey:
+        """See `DecoderPool.submit_survey`."""
+        reply = self._ask({"op": "survey", "path": path.decode("latin-1"), "start_s": start_s, "end_s": end_s})
+        arrays, offset = {}, 0
+        for name, (kind, shape) in reply["arrays"].items():
+            dtype = np.dtype(kind)
+            size = dtype.itemsize * math.prod(shape)
+            if self._view is None or self._view.size < offset + size:
+                raise Died("DECODER_CRASH", "the decoding process sent too few bytes", "pyav")
+            part = self._view[offset : offset + size].tobytes()  # the shared memory is reused by the next file
+            arrays[name], offset = np.frombuffer(part, dtype).reshape(shape), offset + size
+        return Survey.read(reply["plain"], arrays)
 
     def decode(self, path: bytes, spec: SampleSpec, size: tuple[int, int] | None, decoders: tuple[str, ...]) -> Frames:
         """See `DecoderPool.decode`."""

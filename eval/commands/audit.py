@@ -217,7 +217,7 @@ def _generate(num: int, folder: Path, args: argparse.Namespace) -> None:
         summary = summary_of(overwrite=True)  # by other weights
     if summary.interrupted:
         raise KeyboardInterrupt
-    if not summary.summary_of + summary.skipped:
+    if not summary.made + summary.skipped:
         raise ItemError("the generator made no clip", code="MODEL_ERROR", hint=f"see {folder / 'failures.jsonl'}")
 
 

@@ -10,13 +10,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import fsum, inf
 
-import numpy as np
-
+from cineloop.video.sharpness import laplacian_variance
 from v2t_eval.metric import BaseMetric, Evidence, Measured, Summary, items_of
 from v2t_eval.sample import Sample
 from v2t_eval.vbench.ssim import grey_frames
-
-SIDE = 256
 
 
 class Metric(BaseMetric):
@@ -36,16 +33,3 @@ class Metric(BaseMetric):
     def summarise(self, rows: Sequence[Measured], references: Sequence[Measured]) -> Summary:
         items = [item | {"least": row.evidence["least"]} for item, row in zip(items_of(rows), rows, strict=True)]
         return Summary(headline=self.name, figures={self.name: self.mean(rows)}, items=items)
-
-
-def laplacian_variance(grey: np.ndarray) -> float:
-    """Variance of the Laplacian (four neighbours) of a uint8 (H, W) picture at the common size, up to 16 * 255^2."""
-    import cv2
-
-    height, width = grey.shape
-    scale = SIDE / min(height, width)
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    picture: np.ndarray = grey.astype(np.float64)
-    if size != (width, height):
-        picture = cv2.resize(picture, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
-    return float(cv2.Laplacian(picture, cv2.CV_64F, ksize=1).var())

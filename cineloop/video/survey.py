@@ -1,0 +1,263 @@
+"""A survey of a film: one pass over its frames, from which shots and faults are found by arithmetic alone.
+
+In: an opened video and a window. Out: a `Survey`: the cuts, a few numbers and a thumbnail of each frame that was seen
+(at most 30 a second), the sharpness and the dark borders of two frames a second, and samples of motion. Frames are seen
+one by one; memory grows by 160 bytes a frame. Letters: N frames seen, M looked at closely, K samples of motion.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cineloop.errors import ItemError, Notice
+from cineloop.video.canvas import Limits
+from cineloop.video.cuts import CutFinder, frames_between, small_picture, small_size
+from cineloop.video.flow import FLOW_HEIGHT, VECTOR_CODECS, Motion, of_pictures, of_vectors
+from cineloop.video.info import VideoInfo
+from cineloop.video.open_file import Opened
+from cineloop.video.pyav_walk import Walk
+from cineloop.video.sharpness import common_size, laplacian_variance
+from cineloop.video.still import BLOCK, GREY_LEVELS
+from cineloop.video.stream import open_container
+
+VERSION = 1  # raised whenever the same file may get other values
+THUMB = (9, 16)  # height, width
+DARK = 16  # grey level, of 255, below which a border is dark
+_BRIGHT = 0.99  # share of the pixels that are no brighter than `bright`
+_CLOSE_S = 0.5  # between frames that are looked at closely
+_MOTION_S = 0.25  # between samples of motion, of vectors; half of it for the dense flow would cost as much as decoding
+_PAIR_S = 0.06  # the least step of a pair of frames for the dense flow
+
+
+@dataclass(frozen=True, eq=False)
+class Survey:
+    """What was seen of a film.
+
+    Attributes:
+        info: the file; its path is empty, since the same bytes have many.
+        cuts: seconds of the file at which a new shot begins.
+        motion_by: "vectors" of the codec, "flow", or "" where nothing could be measured.
+        times_s: float64 (N,) seconds of the file of each frame seen.
+        thumbs: uint8 (N, 9, 16) grey.
+        bright: uint8 (N,) the grey level that 99 % of the picture does not exceed.
+        still: bool (N,) whether the frame shows what the frame before showed, up to what a codec does to it.
+        close_s: float64 (M,) seconds of the frames looked at closely.
+        sharpness: float64 (M,) see `cineloop.video.sharpness`.
+        borders: float64 (M, 4) dark share of the picture at top, bottom (of the height), left, right (of the width).
+        motion_s: float64 (K, 2) the two seconds between which motion was measured.
+        motion: float64 (K, 3) see `cineloop.video.flow.Motion`.
+    """
+
+    info: VideoInfo
+    cuts: list[float]
+    motion_by: str
+    times_s: np.ndarray
+    thumbs: np.ndarray
+    bright: np.ndarray
+    still: np.ndarray
+    close_s: np.ndarray
+    sharpness: np.ndarray
+    borders: np.ndarray
+    motion_s: np.ndarray
+    motion: np.ndarray
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """The arrays by name."""
+        return {
+            name: value for each in fields(self) if isinstance(value := getattr(self, name := each.name), np.ndarray)
+        }
+
+    def plain(self) -> dict[str, Any]:
+        """The rest as JSON values."""
+        return {"info": {**asdict(self.info), "path": ""}, "cuts": self.cuts, "motion_by": self.motion_by}
+
+    @classmethod
+    def read(cls, plain: dict[str, Any], arrays: dict[str, np.ndarray]) -> Survey:
+        """The survey of which `plain` and `arrays` were given. Raises TypeError, ValueError, KeyError."""
+        info = {**plain["info"], "path": Path()}
+        info["keyframe_times_s"] = tuple(info["keyframe_times_s"])
+        info["warnings"] = tuple(map(Notice.read, info["warnings"]))
+        return cls(VideoInfo(**info), plain["cuts"], plain["motion_by"], **arrays)
+
+
+def survey(
+    opened: Opened,
+    limits: Limits,
+    *,
+    start_s: float | None = None,
+    end_s: float | None = None,
+    threads: int = 0,
+    beat: Callable[[], None] = lambda: None,
+) -> Survey:
+    """Survey the window of a file; arguments and errors as of `cineloop.video.cuts.find_cuts`, which misses dissolves
+    and fades too: `Survey.thumbs` hold them. An image is a film of its frames.
+
+    Raises:
+        ItemError: also DECODE_ERROR, no frame of the window could be decoded.
+    """
+    info = opened.info(limits, beat)
+    if opened.layout.is_image:
+        seen = _Seen(info, (info.height, info.width), has_vectors=False)
+        for at_s, frame in _of_image(opened, limits):
+            seen.add(at_s, frame)
+        return seen.survey()
+    table = opened.table(limits, beat)
+    has_vectors = info.codec in VECTOR_CODECS and not bool(table.is_key.all())
+    seen = _Seen(info, table.stored_size, has_vectors=has_vectors)
+    with open_container(opened.source, opened.layout) as container:
+        walk = Walk(container, opened.layout, table, threads)
+        if has_vectors:
+            walk.stream.codec_context.options = {"flags2": "+export_mvs"}
+        for at_s, frame in frames_between(table, walk, start_s, end_s, beat):
+            seen.add(at_s, frame)
+    opened.source.check_unchanged()
+    return seen.survey()
+
+
+def _of_image(opened: Opened, limits: Limits) -> Iterator[tuple[float, Any]]:
+    import av
+
+    from cineloop.video.images import read_frames, read_times
+
+    times_s, _, info = read_times(opened.source, max_pixels=limits.max_pixels, max_duration_s=limits.max_duration_s)
+    frames: list[Any] = []
+    if info.num_frames * info.width * info.height * 3 > 0.6 * (limits.memory_mb << 20):
+        raise ItemError(f"the animation has {info.num_frames} frames, too many to hold", code="TOO_LARGE")
+    read_frames(opened.source, range(len(times_s)), lambda _, rgb: frames.append(np.ascontiguousarray(rgb)))
+    for at_s, rgb in zip(times_s, frames, strict=True):
+        yield float(at_s), av.VideoFrame.from_ndarray(rgb, format="rgb24")
+
+
+class _Seen:
+    """The survey being made, frame by frame; used once."""
+
+    def __init__(self, info: VideoInfo, stored: tuple[int, int], *, has_vectors: bool) -> None:
+        self.info, self.has_vectors = info, has_vectors
+        self.small, self.close = small_size(stored), common_size(*stored)
+        self.block = max(1, round(BLOCK * self.small[0] / stored[0]))  # of as many stored pixels as in `still.frozen`
+        ratio = FLOW_HEIGHT / stored[0]
+        self.flow_size = (FLOW_HEIGHT, max(32, round(stored[1] * ratio)))
+        self.finder = CutFinder()
+        self.anchor: np.ndarray | None = None
+        self.rows: list[tuple[float, np.ndarray, int, bool]] = []
+        self.looks: list[tuple[float, float, tuple[float, ...]]] = []
+        self.motion: list[tuple[float, float, Motion]] = []
+        self.reference_s: float | None = None  # of the last frame that a later one may point to
+        self.first: tuple[float, np.ndarray] | None = None  # of a pair for the dense flow
+
+    def add(self, at_s: float, frame: Any) -> None:
+        """The next frame that is shown."""
+        if self.has_vectors:
+            self._vectors(at_s, frame)
+        if not self.finder.is_due(at_s):
+            return
+        import cv2
+
+        picture = small_picture(frame, self.small)
+        self.finder.add(at_s, picture)
+        grey = cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY)
+        thumb = cv2.resize(grey, THUMB[::-1], interpolation=cv2.INTER_AREA)
+        levels = np.cumsum(np.bincount(grey.ravel(), minlength=256))
+        bright = int(np.searchsorted(levels, _BRIGHT * levels[-1]))
+        self.rows.append((at_s, thumb, bright, self._is_still(grey)))
+        if not self.looks or at_s - self.looks[-1][0] >= _CLOSE_S - 1e-6:
+            self._look(at_s, frame)
+        if not self.has_vectors:
+            self._flow(at_s, frame)
+
+    def _is_still(self, grey: np.ndarray) -> bool:
+        """Whether the picture is the one at which the picture last changed."""
+        import cv2
+
+        if self.anchor is not None:
+            change = cv2.blur(cv2.absdiff(grey, self.anchor).astype(np.float32), (self.block, self.block))
+            if float(change.max()) <= GREY_LEVELS:
+                return True
+        self.anchor = grey
+        return False
+
+    def _look(self, at_s: float, frame: Any) -> None:
+        height, width = self.close
+        close = frame.reformat(width=width, height=height, format="gray", interpolation="AREA").to_ndarray()
+        whole = frame.reformat(format="gray").to_ndarray()  # (H, W) as stored
+        self.looks.append((at_s, laplacian_variance(close), self._upright(_borders(whole))))
+
+    def _upright(self, borders: tuple[float, float, float, float]) -> tuple[float, float, float, float]:
+        """Top, bottom, left, right of the picture as it is shown."""
+        top, bottom, left, right = borders
+        for _ in range(self.info.rotation // 90):  # clockwise: the left side comes to the top
+            top, bottom, left, right = left, right, bottom, top
+        return (top, bottom, right, left) if self.info.mirrored else (top, bottom, left, right)
+
+    def _vectors(self, at_s: float, frame: Any) -> None:
+        """P frames alone: they point to the frame before that is no B frame, so that the step in time is known."""
+        kind = int(frame.pict_type)
+        if kind not in (1, 2):  # I, P
+            return
+        since_s, self.reference_s = self.reference_s, at_s
+        if kind != 2 or since_s is None or (self.motion and at_s - self.motion[-1][1] < _MOTION_S):
+            return
+        vectors = frame.side_data.get("MOTION_VECTORS")
+        found = None if vectors is None else of_vectors(vectors.to_ndarray(), self.info.height, at_s - since_s)
+        if found is not None:
+            self.motion.append((since_s, at_s, found))
+
+    def _flow(self, at_s: float, frame: Any) -> None:
+        if self.first is None and self.motion and at_s - self.motion[-1][1] < 2 * _MOTION_S:
+            return
+        if self.first is not None and at_s - self.first[0] < _PAIR_S:
+            return
+        height, width = self.flow_size
+        grey = frame.reformat(width=width, height=height, format="gray", interpolation="AREA").to_ndarray()
+        if self.first is not None:
+            since_s, before = self.first
+            turned = self.info.height / self.info.width if self.info.rotation % 180 else 1.0
+            found = of_pictures(before, grey, at_s - since_s)
+            self.motion.append((since_s, at_s, Motion(found.camera / turned, found.object / turned, found.share)))
+        self.first = (at_s, grey) if self.first is None else None
+
+    def survey(self) -> Survey:
+        """All that was seen."""
+        if not self.rows:
+            raise ItemError("no frame of the film could be decoded", code="DECODE_ERROR")
+        times_s, thumbs, bright, still = zip(*self.rows, strict=True)
+        by = ("vectors" if self.has_vectors else "flow") if self.motion else ""
+        return Survey(
+            info=self.info,
+            cuts=self.finder.cuts,
+            motion_by=by,
+            times_s=np.array(times_s),
+            thumbs=np.stack(thumbs),
+            bright=np.array(bright, dtype=np.uint8),
+            still=np.array(still),
+            close_s=np.array([look[0] for look in self.looks]),
+            sharpness=np.array([look[1] for look in self.looks]),
+            borders=np.array([look[2] for look in self.looks]).reshape(-1, 4),
+            motion_s=np.array([each[:2] for each in self.motion]).reshape(-1, 2),
+            motion=np.array([each[2] for each in self.motion]).reshape(-1, 3),
+        )
+
+
+def _borders(grey: np.ndarray) -> tuple[float, float, float, float]:
+    """Shares of uint8 (H, W) at top, bottom, left and right whose rows or columns are dark but for 1 % of their pixels;
+    (1, 1, 1, 1) of a dark picture."""
+    lit = grey >= DARK  # (H, W)
+    rows = np.flatnonzero(lit.mean(1) > 1 - _BRIGHT)
+    if not len(rows):
+        return (1.0, 1.0, 1.0, 1.0)
+    inside = lit[rows[0] : rows[-1] + 1]
+    columns = np.flatnonzero(inside.mean(0) > 1 - _BRIGHT)
+    if not len(columns):
+        return (1.0, 1.0, 1.0, 1.0)
+    height, width = grey.shape
+    return (
+        float(rows[0] / height),
+        float((height - 1 - rows[-1]) / height),
+        float(columns[0] / width),
+        float((width - 1 - columns[-1]) / width),
+    )

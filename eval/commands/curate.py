@@ -1,0 +1,101 @@
+"""The verb `v2t-eval curate`: films in; a table of clips with measured columns and verdicts out, nothing deleted."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cineloop.errors import EXIT_FAILED_ITEMS, EXIT_OK, UsageError
+from v2t_eval.commands.score import STATE, lock_output
+
+if TYPE_CHECKING:
+    from v2t_eval.report.document import Document
+
+SUMMARY = "Cut films into clips, measure them, and ask for a training set by limits; nothing is deleted."
+EXAMPLES = (
+    "  v2t-eval curate films/ -o set/\n"
+    "  v2t-eval curate films/ -o set/ --recipe t2v --dry-run\n"
+    "  v2t-eval curate films/ -o set/ --recipe t2v --set limits.sharpness.least=q0.2\n"
+    "  v2t-eval curate set/ --explain 'film.mp4#t=12.000,19.500'"
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    add = parser.add_argument
+    add("films", metavar="FILMS", help="folder of films, a film, or a manifest.jsonl; with --explain also the set")
+    add(
+        "-o",
+        "--output",
+        type=Path,
+        metavar="SET",
+        help="folder for clips.jsonl (measured) and clips.parquet (verdicts)",
+    )
+    add("--recipe", type=Path, metavar="RECIPE", help="steps and limits: t2v, t2v-lora, v2t, or a YAML file (default: "
+        "all steps, no limits)")  # fmt: skip
+    add("--set", action="append", default=[], metavar="KEY=VALUE", help="one setting of the recipe, as a.b=c")
+    add("--explain", metavar="ID", help="say why this clip is in the set or not, from the table alone")
+    add("--dry-run", action="store_true", help="print films, steps and limits; write nothing")
+    add("--json", action="store_true", help="as one JSON object on stdout")
+    add("--workers", type=int, metavar="N", help="processes for films (default: by cores and films); same result")
+    add("--cache", type=Path, metavar="DIR", help="cache of surveys of films, shared by runs (default: inside -o)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the verb; returns the exit code."""
+    from cineloop import log
+    from cineloop.discovery import discover
+    from cineloop.interrupt import Stopping
+    from v2t_eval.curate import report, table
+    from v2t_eval.curate.recipe import read_plan
+    from v2t_eval.curate.run import curate, known
+    from v2t_eval.score import ScoreConfig
+
+    log.setup(verbosity=-1 if args.quiet else args.verbose)
+    table.check()
+    if args.explain is not None:
+        document, tree = report.explain(args.output or Path(args.films), args.explain)
+        _show(document, tree if args.json else None)
+        return EXIT_OK
+    if args.workers is not None and args.workers < 1:
+        raise UsageError(f"--workers must be at least 1, got {args.workers}")
+    plan = read_plan(args.recipe, args.set)
+    _check_output(args.output, Path(args.films))
+    found = discover([args.films])
+    if args.dry_run:
+        films = known(found, plan, args.output) if args.output else {}
+        steps = {step.name: list(step.columns) for step in plan.steps}
+        tree = {"films": len(found), "known": len(films), "steps": steps}
+        _show(report.planned(plan, found, len(films)), tree if args.json else None)
+        return EXIT_OK
+    if args.output is None:
+        raise UsageError("a curation needs an output folder", hint="give it by -o")
+    with ExitStack() as stack:
+        config = ScoreConfig(workers=args.workers, cache=lock_output(args, stack))
+        stop = stack.enter_context(Stopping())
+        done = curate(found, plan, args.output, config, stop=stop, show_progress=not args.quiet)
+    _show(report.funnel(done), report.as_json(done) if args.json else None)
+    log.logger.info("%s", log.printable(str(args.output / table.PARQUET)))
+    return EXIT_FAILED_ITEMS if done.failed else EXIT_OK
+
+
+def _check_output(output: Path | None, films: Path) -> None:
+    """Raise UsageError where the set would be written among the films or over a file."""
+    if output is None:
+        return
+    if output.is_file():
+        raise UsageError(f"-o takes a folder, and {output.name!r} is a file")
+    if films.is_dir() and output.resolve() == films.resolve() and not (output / STATE).is_dir():
+        raise UsageError("-o is the folder of the films", hint="name another folder")
+
+
+def _show(document: Document, tree: dict[str, Any] | None) -> None:
+    from v2t_eval.report import terminal
+
+    if tree is None:
+        terminal.show(document)
+    else:
+        print(json.dumps(tree, ensure_ascii=False, allow_nan=False))

@@ -1,0 +1,146 @@
+"""The set as a query: which clips keep the limits of a recipe, and what each limit takes away.
+
+In: rows of clips with their columns, a `Plan`. Out: `Verdicts`. Nothing is read or decoded. Every limit is applied to
+every clip, so that its verdict names all that speaks against it; the funnel counts a clip at the first of them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from v2t_eval.curate.recipe import Plan
+from v2t_eval.curate.step import Row
+
+FAILED = "failed"  # rule of clips without columns
+
+
+@dataclass(frozen=True, kw_only=True)
+class Applied:
+    """A limit as it was applied: `asked` as in the recipe, `value` the number it came to (None: no clip had one)."""
+
+    step: str
+    column: str
+    side: str
+    asked: str
+    value: float | None
+
+    @property
+    def rule(self) -> str:
+        """Its name: `sharpness.least`."""
+        return f"{self.column}.{self.side}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Taken:
+    """What a rule takes away of what the rules before have left."""
+
+    step: str
+    rule: str
+    asked: str
+    limit: float | None
+    clips: int
+    hours: float
+    clips_left: int
+    hours_left: float
+    alone: int  # clips that this rule would take away by itself
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdicts:
+    """`drops` of each row: {step, rule, value, limit} of all rules against it; none keeps it."""
+
+    drops: list[list[dict[str, object]]]
+    limits: list[Applied]
+    funnel: list[Taken]
+
+
+def ask(plan: Plan, rows: Sequence[Row]) -> Verdicts:
+    """Compare all rows with all limits; also sets the columns that depend on other clips (`BaseStep.compare`)."""
+    sound = np.array([row["error"] is None for row in rows], dtype=bool)  # (n,)
+    hours = np.array([row["end_s"] - row["start_s"] for row in rows]) / 3600  # (n,)
+    drops: list[list[dict[str, object]]] = [[] for _ in rows]
+    for n in np.flatnonzero(~sound).tolist():
+        drops[n].append({"step": "probe", "rule": rows[n]["error"], "value": None, "limit": None})
+    alive = sound.copy()
+    limits, funnel = [], []
+    _compare(plan, [row for row in rows if row["error"] is None])
+    if not sound.all():
+        funnel.append(_taken("probe", FAILED, "", None, ~sound, np.ones_like(sound), hours))
+    for step in plan.steps:
+        before = alive.copy()  # quantiles are of what the earlier steps left, whatever the order of the limits
+        for column in step.columns:
+            limit = plan.recipe.limits.get(column)
+            if limit is None:
+                continue
+            values = np.array([_number(row["scores"].get(column)) for row in rows], dtype=np.float64)  # (n,)
+            known = ~np.isnan(values)
+            for side, asked in limit.sides():
+                value = _value(asked, values[before & known])
+                applied = Applied(step=step.name, column=column, side=side, asked=_text(asked), value=value)
+                limits.append(applied)
+                if value is None:
+                    continue
+                out = sound & known & ((values < value) if side == "least" else (values > value))
+                _drop(drops, out, applied, values)
+                funnel.append(_taken(step.name, applied.rule, applied.asked, value, out, alive, hours))
+                alive &= ~out
+            missing = sound & ~known
+            if missing.any():  # what cannot be measured keeps no limit
+                rule = Applied(step=step.name, column=column, side="unmeasured", asked="", value=None)
+                _drop(drops, missing, rule, values)
+                funnel.append(_taken(step.name, rule.rule, "", None, missing, alive, hours))
+                alive &= ~missing
+    return Verdicts(drops=drops, limits=limits, funnel=funnel)
+
+
+def as_tree(applied: Sequence[Applied | Taken]) -> list[dict[str, object]]:
+    """As JSON values."""
+    return [asdict(each) for each in applied]
+
+
+def _compare(plan: Plan, rows: Sequence[Row]) -> None:
+    for step in plan.steps:
+        for column, values in step.compare(rows).items():
+            for row, value in zip(rows, values, strict=True):
+                row["scores"][column] = value
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else value
+
+
+def _text(asked: float | str) -> str:
+    return asked if isinstance(asked, str) else f"{asked:g}"
+
+
+def _value(asked: float | str, values: np.ndarray) -> float | None:
+    if not isinstance(asked, str):
+        return float(asked)
+    return float(np.quantile(values, float(asked[1:]))) if len(values) else None
+
+
+def _drop(drops: list[list[dict[str, object]]], out: np.ndarray, applied: Applied, values: np.ndarray) -> None:
+    for n in np.flatnonzero(out):
+        value = None if math.isnan(values[n]) else float(values[n])
+        drops[n].append({"step": applied.step, "rule": applied.rule, "value": value, "limit": applied.value})
+
+
+def _taken(
+    step: str, rule: str, asked: str, limit: float | None, out: np.ndarray, alive: np.ndarray, hours: np.ndarray
+) -> Taken:
+    taken, left = alive & out, alive & ~out
+    return Taken(
+        step=step,
+        rule=rule,
+        asked=asked,
+        limit=limit,
+        clips=int(taken.sum()),
+        hours=float(hours[taken].sum()),
+        clips_left=int(left.sum()),
+        hours_left=float(hours[left].sum()),
+        alone=int(out.sum()),
+    )

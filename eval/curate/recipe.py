@@ -1,0 +1,128 @@
+"""Recipes: which steps run with which settings, and the limits a clip must keep to be in the set.
+
+In: a YAML file `{steps: [NAME or path/to/file.py], settings: {STEP: {...}}, limits: {COLUMN: {least, most}}}`, or the
+name of a shipped one (`configs/curate`). Out: a `Plan`. A limit is a value, or a quantile (`q0.1`: the tenth part with
+the least values) of the clips that the steps before have left. Without a recipe everything is measured and kept.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import math
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import cineloop
+from cineloop import config, shipped
+from cineloop.errors import UsageError
+from cineloop.video.survey import VERSION
+from v2t_eval.curate.step import BaseStep, Column, load_step
+
+STEPS = ("probe", "copies", "split", "shape", "black", "frozen", "letterbox", "sharpness", "motion")
+_QUANTILE = re.compile(r"q(0(\.\d+)?|1(\.0+)?|\.\d+)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limit:
+    """The least and the most a column may be: a number, or a quantile as `q0.1`; None sets no limit."""
+
+    least: float | str | None = None
+    most: float | str | None = None
+
+    def __post_init__(self) -> None:
+        for side, given in self.sides():
+            if isinstance(given, str) and not _QUANTILE.fullmatch(given):
+                raise ValueError(f"{side} must be a number or a quantile from q0 to q1 such as q0.1, got {given!r}")
+        if isinstance(self.least, float) and isinstance(self.most, float) and self.least > self.most:
+            raise ValueError(f"least {self.least:g} is above most {self.most:g}: no clip could be in the set")
+
+    def sides(self) -> list[tuple[str, float | str]]:
+        """("least" or "most", what was given), of those given."""
+        return [(side, given) for side in ("least", "most") if (given := getattr(self, side)) is not None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """See the module's head."""
+
+    steps: tuple[str, ...] = STEPS
+    settings: dict[str, dict[str, Any]] = field(default_factory=dict)
+    limits: dict[str, Limit] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """A recipe with its steps loaded."""
+
+    recipe: Recipe
+    steps: list[BaseStep]
+
+    @property
+    def columns(self) -> dict[str, Column]:
+        """All columns, in the order of steps."""
+        return {name: column for step in self.steps for name, column in step.columns.items()}
+
+    @property
+    def print(self) -> str:
+        """Hash of all that determines the clips and columns of a film; limits do not."""
+        parts = [VERSION, *(step.fingerprint() for step in self.steps)]
+        return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def recipes() -> dict[str, Path]:
+    """The shipped recipes by name."""
+    folder = Path(cineloop.__file__).resolve().parent / "recipes" / "curate"
+    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+
+
+def read_plan(path: Path | None, sets: Iterable[str] = ()) -> Plan:
+    """The plan of a recipe's file or name; None: all steps without limits. `sets` are settings over it, as `a.b=c`.
+
+    Raises:
+        UsageError: the file cannot be read; an unknown key, step, setting or column, the nearest being named; a value
+            that a column cannot have.
+    """
+    file = None if path is None else shipped.find(path, recipes(), "recipe for a curation")
+    recipe = config.load(Recipe, file=file, sets=sets)
+    steps: list[BaseStep] = []
+    kinds = [load_step(name) for name in recipe.steps]
+    names = [kind.name for kind in kinds]
+    for name in recipe.settings:
+        if name not in names:
+            raise UsageError(f"settings.{name}: no step of the recipe is called {name!r}{_nearest(name, names)}")
+    for kind in kinds:
+        if names.count(kind.name) > 1:
+            raise UsageError(f"two steps of the recipe are called {kind.name!r}")
+        steps.append(kind(**recipe.settings.get(kind.name, {})))
+    plan = Plan(recipe=recipe, steps=steps)
+    for name, limit in recipe.limits.items():
+        _check(name, limit, plan.columns)
+    return plan
+
+
+def _check(name: str, limit: Limit, columns: dict[str, Column]) -> None:
+    """Raise UsageError for a limit that no step's column can have."""
+    if name not in columns:
+        raise UsageError(
+            f"limits.{name}: no step of the recipe gives a column {name!r}{_nearest(name, list(columns))}",
+            hint=f"columns: {', '.join(columns)}",
+        )
+    column = columns[name]
+    for side, given in limit.sides():
+        if isinstance(given, str):
+            continue
+        if not column.low <= given <= column.high:
+            high = "" if math.isinf(column.high) else f" and at most {column.high:g}"
+            raise UsageError(
+                f"limits.{name}.{side} must be at least {column.low:g}{high}, got {given:g}", hint=column.says
+            )
+
+
+def _nearest(name: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=1)
+    return f": did you mean {near[0]!r}?" if near else ""

@@ -1,0 +1,240 @@
+"""A curation: survey every film once, cut it into clips with columns, and ask for the set.
+
+In: films, a `Plan`, a folder. Out: the table in the folder, and a `Curation`. Films go through the scoring engine (its
+evidence cache, its workers, its killable decoders). A film in the journal, unchanged and measured by the same steps, is
+not opened; one that is cached is not decoded, whatever the settings of the steps.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cineloop.clip import Clip as FoundClip
+from cineloop.clip import check_unchanged
+from cineloop.config import to_dict
+from cineloop.errors import ItemError
+from cineloop.journal import Journal
+from cineloop.log import Progress, logger, printable
+from cineloop.video.survey import Survey
+from v2t_eval.cache import EvidenceCache
+from v2t_eval.curate.film import FilmMetric, read_survey
+from v2t_eval.curate.query import Verdicts, as_tree, ask
+from v2t_eval.curate.recipe import Plan
+from v2t_eval.curate.step import BaseStep, Piece, Row, Window
+from v2t_eval.curate.table import JOURNAL, Film, append, read_films, write_table
+from v2t_eval.measure import Engine, Error, Job, error_of
+from v2t_eval.sample import Clip, Sample
+from v2t_eval.score import ScoreConfig, usual_workers
+from v2t_eval.workers import measured_by
+
+# Of the machine or the moment rather than the file: such a film is tried again by the next run.
+_PASSING = frozenset(
+    ("CHANGED", "DECODER_CRASH", "DECODE_TIMEOUT", "METRIC_ERROR", "NOT_FOUND", "OUT_OF_MEMORY", "STEP_ERROR")
+    + ("UNREADABLE", "WORKER_DIED")
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Curation:
+    """The result: films in the order of ids, their clips, and which are in the set."""
+
+    films: list[Film]
+    rows: list[Row]
+    verdicts: Verdicts
+
+    @property
+    def failed(self) -> list[Film]:
+        """Films without clips."""
+        return [film for film in self.films if film.error is not None]
+
+
+def curate(
+    found: Sequence[FoundClip],
+    plan: Plan,
+    folder: Path,
+    config: ScoreConfig,
+    *,
+    stop: Callable[[], bool] = lambda: False,
+    show_progress: bool = False,
+) -> Curation:
+    """Measure what is not in the journal, then write the table.
+
+    Args:
+        found: the films, see `cineloop.discovery.discover`.
+        plan: steps and limits.
+        folder: of the table; locked by the caller.
+        config: workers, limits and cache.
+        stop: polled between films.
+
+    Raises:
+        MissingDependencyError: no decoder, no PySceneDetect, no room on the disk.
+        KeyboardInterrupt: `stop` returned true before all was measured.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    films = known(found, plan, folder)
+    left = [clip for clip in found if clip.id not in films]
+    with (
+        Journal(folder / JOURNAL) as journal,
+        EvidenceCache(config.cache) as cache,
+        Engine([FilmMetric()], config.limits, cache) as engine,
+        Progress(len(left), "films", enabled=show_progress) as bar,
+    ):
+        workers = config.workers or usual_workers(len(left))
+        for film in _Measuring(left, plan, engine, workers, stop).films():
+            if film.error is None or film.error["code"] not in _PASSING:
+                append(journal, film)
+            films[film.id] = film
+            bar.advance(1)
+    if stop() and len(films) < len(found):
+        logger.warning("stopped after %d of %d films; the same command continues from there", len(films), len(found))
+        raise KeyboardInterrupt
+    ordered = [films[clip.id] for clip in found]
+    rows = [row for film in ordered for row in film.rows or [_failed(film)]]
+    verdicts = ask(plan, rows)
+    about = {"recipe": to_dict(plan.recipe), "limits": as_tree(verdicts.limits), "funnel": as_tree(verdicts.funnel)}
+    write_table(folder, rows, verdicts, list(plan.columns), about)
+    return Curation(films=ordered, rows=rows, verdicts=verdicts)
+
+
+def known(found: Sequence[FoundClip], plan: Plan, folder: Path) -> dict[str, Film]:
+    """The films of the journal that are still as they were measured, by id."""
+    films = read_films(folder)
+    return {
+        clip.id: films[clip.id]
+        for clip in found
+        if clip.id in films and films[clip.id].is_of(clip.size, clip.mtime_ns, plan.print)
+    }
+
+
+class _Measuring:
+    """The films on their way through the engine; used once."""
+
+    def __init__(
+        self, found: Sequence[FoundClip], plan: Plan, engine: Engine, workers: int, stop: Callable[[], bool]
+    ) -> None:
+        self.found, self.plan, self.engine, self.workers, self.stop = found, plan, engine, workers, stop
+        self.by_id = {clip.id: clip for clip in found}
+        self.ready: list[Job] = []  # done without being decoded
+        self.copies: list[FoundClip] = []
+
+    def films(self) -> Iterator[Film]:
+        """Every film as it is finished; copies at the end, when their original is in the cache."""
+        for clips in (self.found, self.copies):
+            jobs = self._jobs(clips, hold=clips is self.found)
+            done = (
+                self.engine.run(jobs, self.stop)
+                if self.workers == 1
+                else measured_by(self.workers, self.engine.metrics, self.engine.limits, jobs, self.stop)
+            )
+            for job in done:
+                yield from self._ready()
+                self.engine.keep(job)
+                yield self._film(job)
+            yield from self._ready()
+
+    def _ready(self) -> Iterator[Film]:
+        while self.ready:
+            yield self._film(self.ready.pop(0))
+
+    def _jobs(self, clips: Sequence[FoundClip], *, hold: bool) -> Iterator[Job]:
+        begun: set[str] = set()
+        for found in clips:
+            if self.stop():
+                return
+            clip = Clip(content="", path=Path(found.file), start_s=found.start_s, end_s=found.end_s)
+            job = Job(sample=Sample(id=found.id, clip=clip))
+            if found.problem is not None:
+                job.error = found.problem.record()
+            else:
+                job = self.engine.open(job.sample, [0])
+            if hold and clip.content in begun:
+                self.copies.append(found)
+                continue
+            begun |= {clip.content} - {""}
+            if job.todo and job.error is None:
+                yield job
+            else:
+                self.ready.append(job)
+
+    def _film(self, job: Job) -> Film:
+        found, clip = self.by_id[job.sample.id], job.sample.clip
+        film = Film(id=found.id, size=found.size, mtime_ns=found.mtime_ns, print=self.plan.print)
+        film.error = job.error or next(iter(job.errors.values()), None)
+        sha = clip.content.split()[0].removeprefix("file:") if clip is not None and clip.content else ""
+        try:
+            if film.error is None:
+                check_unchanged(found)
+                film.rows = rows_of(found, sha, read_survey(job.evidence[0]), self.plan.steps)
+        except ItemError as error:
+            film.error = error.record()
+        if film.error is not None:
+            logger.warning("%s: %s: %s", printable(found.id), film.error["code"], printable(film.error["message"]))
+        return film
+
+
+def rows_of(found: FoundClip, sha: str, survey: Survey, steps: Sequence[BaseStep]) -> list[Row]:
+    """The clips of a film with their columns.
+
+    Raises:
+        ItemError: STEP_ERROR, a step failed or gave what is no number.
+    """
+    info = survey.info
+    whole = Piece(start_s=found.start_s or 0.0, end_s=min(found.end_s or math.inf, info.duration_s))
+    pieces: Sequence[Piece] = [whole]
+    for step in steps:
+        pieces = _run(step, step.cut, survey, pieces)
+    rows = []
+    for piece in pieces:
+        # Inwards to whole milliseconds, as in the address, so that no frame of the neighbour comes in.
+        start_s, end_s = math.ceil(piece.start_s * 1000 - 1e-6) / 1000, math.floor(piece.end_s * 1000 + 1e-6) / 1000
+        window = Window(survey, start_s, max(end_s, start_s + 0.001))
+        row: Row = {
+            "id": f"{found.id}#t={window.start_s:.3f},{window.end_s:.3f}",
+            "source": found.path,
+            "source_sha": sha,
+            "start_s": window.start_s,
+            "end_s": window.end_s,
+            "width": info.width,
+            "height": info.height,
+            "fps": round(info.fps, 6),
+            "codec": info.codec,
+            "begins": piece.begins,
+            "ends": piece.ends,
+            "warnings": sorted({warning.code for warning in info.warnings}),
+            "error": None,
+        }
+        rows.append(row | _columns(window, steps))
+    return rows
+
+
+def _columns(window: Window, steps: Sequence[BaseStep]) -> Row:
+    """`scores` and `crop` of a clip."""
+    scores: dict[str, float | None] = {}
+    crop = None
+    for step in steps:
+        values = dict(_run(step, step.measure, window))
+        crop = values.pop("crop", None) or crop
+        for name, value in values.items():
+            if name not in step.columns or not (value is None or math.isfinite(value)):
+                raise ItemError(f"step {step.name}: no number of a column: {name} = {value!r}", code="STEP_ERROR")
+            scores[name] = None if value is None else float(value)
+    return {"scores": scores, "crop": crop}
+
+
+def _run(step: BaseStep, work: Callable[..., Any], *given: Any) -> Any:
+    try:
+        return work(*given)
+    except Exception as error:  # a failing step of a user's own loses the film, not the run
+        logger.debug("step %s", step.name, exc_info=error)
+        raise ItemError(f"step {step.name}: {error_of(error)['message']}", code="STEP_ERROR") from error
+
+
+def _failed(film: Film) -> Row:
+    """The row of a film without clips."""
+    error: Error = film.error or {}
+    return {"id": film.id, "source": film.id, "source_sha": "", "start_s": 0.0, "end_s": 0.0, "scores": {},
+            "warnings": [], "error": error.get("code", "METRIC_ERROR")}  # fmt: skip

@@ -1,0 +1,131 @@
+"""What a step of a curation is: it cuts films into clips, gives clips columns, or compares the clips of a table.
+
+A step is a file of `eval/curate/steps`, or of any folder (`mine/step.py`), with a class `Step(BaseStep)`. It works on
+what one pass over the film has seen (`cineloop.video.survey`), so that other settings and limits decode nothing. It
+does not throw clips away: limits on its columns do, which a recipe sets (`v2t_eval.curate.recipe`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, ClassVar
+
+import numpy as np
+
+from cineloop.config import from_dict, to_dict
+from cineloop.plugin import load, source
+from cineloop.video.survey import Survey
+from v2t_eval.metric import NoSettings
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Column:
+    """A number of each clip: what it says, and its least and greatest possible value."""
+
+    says: str
+    low: float = 0.0
+    high: float = math.inf
+
+
+@dataclass(frozen=True, kw_only=True)
+class Piece:
+    """A part of a film, seconds of the file; `begins` and `ends` say by what: end (of the film), cut, fade, dissolve,
+    black, length."""
+
+    start_s: float
+    end_s: float
+    begins: str = "end"
+    ends: str = "end"
+
+
+@dataclass(frozen=True)
+class Window:
+    """What was seen of one clip. Letters: N frames seen, M looked at closely, K samples of motion."""
+
+    survey: Survey
+    start_s: float
+    end_s: float
+
+    @property
+    def duration_s(self) -> float:
+        """Length in seconds."""
+        return self.end_s - self.start_s
+
+    @cached_property
+    def frames(self) -> slice:
+        """The frames seen; at least one: a clip shorter than the step between two shows the one before."""
+        first, stop = np.searchsorted(self.survey.times_s, [self.start_s - 1e-3, self.end_s - 1e-3])
+        first = min(int(first), len(self.survey.times_s) - 1)
+        return slice(first, max(int(stop), first + 1))
+
+    @cached_property
+    def close(self) -> np.ndarray:
+        """Positions (M,) of the frames looked at closely; the nearest one where none is inside."""
+        seconds = self.survey.close_s
+        inside = np.flatnonzero((seconds >= self.start_s - 1e-3) & (seconds < self.end_s - 1e-3))
+        middle = (self.start_s + self.end_s) / 2
+        return inside if len(inside) else np.array([int(np.abs(seconds - middle).argmin())])
+
+    @cached_property
+    def motion(self) -> np.ndarray:
+        """float64 (K, 3), see `cineloop.video.flow.Motion`; of pairs of frames that both lie inside."""
+        seconds = self.survey.motion_s  # (K, 2)
+        inside = (seconds[:, 0] >= self.start_s - 1e-3) & (seconds[:, 1] < self.end_s)
+        found: np.ndarray = self.survey.motion[inside]
+        return found
+
+
+class BaseStep:
+    """A step; see the module's head.
+
+    Class attributes:
+        name: the file's name.
+        columns: what `measure` or `compare` gives each clip, by name; a limit can be set on each.
+        detects, misses: in words.
+        version: raised whenever the same film may get other values; columns are measured anew then.
+        Settings: a dataclass with defaults.
+    """
+
+    name: ClassVar[str] = ""
+    columns: ClassVar[Mapping[str, Column]] = {}
+    detects: ClassVar[str] = ""
+    misses: ClassVar[str] = ""
+    version: ClassVar[int] = 1
+    Settings: ClassVar[type[Any]] = NoSettings
+
+    def __init__(self, **settings: Any) -> None:
+        """Settings by name. Raises UsageError: an unknown one or a wrong value."""
+        self.settings: Any = from_dict(type(self).Settings, settings, f"settings.{self.name}.")
+
+    def cut(self, survey: Survey, pieces: Sequence[Piece]) -> Sequence[Piece]:
+        """The clips of a film, from those of the steps before (at first the whole film); in order, not empty."""
+        return pieces
+
+    def measure(self, clip: Window) -> Mapping[str, Any]:
+        """Values of columns of one clip; None where there is nothing to measure. `crop` is no column but x, y, width
+        and height of the picture within the frame."""
+        return {}
+
+    def compare(self, rows: Sequence[Row]) -> Mapping[str, Sequence[float | None]]:
+        """Values of columns that depend on the other clips: for each column one a row. Called for each table."""
+        return {}
+
+    def fingerprint(self) -> dict[str, Any]:
+        """What determines the columns of a film; of a step in a file of one's own its text too."""
+        text = type(self).__module__ if source(type(self)) else ""  # its name holds a hash of the file
+        return {"name": self.name, "version": self.version, "settings": to_dict(self.settings), "text": text}
+
+
+def load_step(name: str) -> type[BaseStep]:
+    """The class of the step `name`, or in the file of that path.
+
+    Raises:
+        UsageError: there is no such step; the message lists the choices and the nearest one.
+    """
+    kind: type[BaseStep] = load("v2t_eval.curate.steps", name, "Step", files=True).Step
+    return kind

@@ -1,0 +1,126 @@
+"""The table of clips: a journal of what was measured, and a Parquet file with the verdicts of one set of limits.
+
+In: films with their clips. Out: `clips.jsonl`, to which each finished film is appended with its clips (kill -9 loses at
+most the film in progress), and `clips.parquet`, written whole from it. Nothing is removed: a film measured anew is
+appended, and its last entry counts. The journal says nothing of limits; the Parquet file depends on the journal and the
+recipe alone, so the same films and recipe give the same bytes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from cineloop.errors import MissingDependencyError, NothingMatchedError, UsageError
+from cineloop.files import write_atomic
+from cineloop.journal import Journal
+from cineloop.log import printable
+from v2t_eval.curate.query import Verdicts
+from v2t_eval.curate.step import Row
+from v2t_eval.measure import Error
+
+JOURNAL, PARQUET = "clips.jsonl", "clips.parquet"
+SCHEMA = 1
+_METADATA = b"cineloop.curate"
+_TEXTS = ("id", "source", "source_sha", "codec", "begins", "ends", "duplicate_of", "error")
+_NUMBERS = ("start_s", "end_s", "fps")
+_COUNTS = ("width", "height")
+
+
+@dataclass(kw_only=True)
+class Film:
+    """One file of a curation, measured or failed.
+
+    Attributes:
+        id: its path in the folder of films, or its id in a manifest.
+        size, mtime_ns: of the file as it was found.
+        print: `Plan.print` of the plan it was measured by.
+        error: why it has no clips.
+        rows: its clips, see docs/curating.md for their fields.
+    """
+
+    id: str
+    size: int
+    mtime_ns: int
+    print: str
+    error: Error | None = None
+    rows: list[Row] = field(default_factory=list)
+
+    def is_of(self, size: int, mtime_ns: int, print: str) -> bool:
+        """Whether it says how a file of this size and date is, by this plan."""
+        return (self.size, self.mtime_ns, self.print) == (size, mtime_ns, print)
+
+
+def read_films(folder: Path) -> dict[str, Film]:
+    """The films of the journal in a folder, by id; none without a journal."""
+    films: dict[str, Film] = {}
+    rows: dict[str, list[Row]] = {}
+    with Journal(folder / JOURNAL, writable=False) as journal:
+        for entry, _ in journal.replay():
+            kind = entry.pop("kind", "")
+            if kind == "clip":
+                rows.setdefault(entry["id"].rpartition("#t=")[0], []).append(entry)
+            elif kind == "film" and entry["clips"] == len(found := rows.pop(entry["id"], [])):
+                del entry["clips"]
+                films[entry["id"]] = Film(rows=found, **entry)
+    return films
+
+
+def append(journal: Journal, film: Film) -> None:
+    """Append a film: its clips, then its own entry, without which they do not count."""
+    own = {"id": film.id, "size": film.size, "mtime_ns": film.mtime_ns, "print": film.print, "error": film.error}
+    clips = [{"kind": "clip", **row} for row in film.rows]
+    journal.append([*clips, {"kind": "film", **own, "clips": len(clips)}])
+
+
+def check() -> None:
+    """Raise MissingDependencyError when pyarrow is not installed; call it before hours of work."""
+    if find_spec("pyarrow") is None:
+        raise MissingDependencyError(
+            f"{PARQUET} needs pyarrow", code="MISSING_PACKAGE", hint="pip install 'cineloop[formats]'"
+        )
+
+
+def write_table(folder: Path, rows: Sequence[Row], verdicts: Verdicts, columns: Sequence[str], about: Any) -> None:
+    """Write the Parquet file; `about` is kept in its metadata, see `read_table`."""
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    drop = pa.struct([("step", pa.string()), ("rule", pa.string()), ("value", pa.float64()), ("limit", pa.float64())])
+    data = {name: pa.array([row.get(name) for row in rows], pa.string()) for name in _TEXTS}
+    data |= {name: pa.array([row.get(name) for row in rows], pa.float64()) for name in _NUMBERS}
+    data |= {name: pa.array([row.get(name) for row in rows], pa.int32()) for name in _COUNTS}
+    data["crop"] = pa.array([row.get("crop") for row in rows], pa.list_(pa.int32()))
+    data["warnings"] = pa.array([row.get("warnings") or [] for row in rows], pa.list_(pa.string()))
+    scores = [pa.array([row["scores"].get(name) for row in rows], pa.float64()) for name in columns]
+    data["scores"] = pa.StructArray.from_arrays(scores, names=list(columns))
+    data["drops"] = pa.array(verdicts.drops, pa.list_(drop))
+    data["kept"] = pa.array([not drops for drops in verdicts.drops], pa.bool_())
+    text = json.dumps({"schema": SCHEMA, **about}, ensure_ascii=False, allow_nan=False, sort_keys=True)
+    table = pa.table(data).replace_schema_metadata({_METADATA: text.encode()})
+    sink = pa.BufferOutputStream()
+    parquet.write_table(table, sink, compression="zstd")
+    write_atomic(folder / PARQUET, sink.getvalue().to_pybytes())
+
+
+def read_table(folder: Path) -> tuple[Any, Mapping[str, Any]]:
+    """The table in a folder (pyarrow's), and what was kept about it: recipe and limits.
+
+    Raises:
+        NothingMatchedError: there is no table. UsageError: it is not one of a curation.
+    """
+    from pyarrow import ArrowInvalid, parquet
+
+    path = folder / PARQUET
+    if not path.is_file():
+        raise NothingMatchedError(f"{printable(str(folder))} holds no {PARQUET}", hint="v2t-eval curate FILMS -o SET")
+    try:
+        table = parquet.read_table(path)
+        about = json.loads((table.schema.metadata or {})[_METADATA])
+    except (ArrowInvalid, KeyError, ValueError) as error:
+        raise UsageError(f"{printable(str(path))} is not a table of v2t-eval curate: {error}") from error
+    return table, about

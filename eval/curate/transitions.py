@@ -1,0 +1,173 @@
+"""Changes of shots that the cut detector misses: fades, dissolves, faint cuts; from the thumbnails of a survey.
+
+In: a `Survey`. Out: `Change`s. A fade holds a dark stretch. In a dissolve every picture lies on the straight line
+from the picture before it to the one after it, all over the frame, and neither light nor a motion of the camera
+explains how the two differ. A faint cut stands out from the frames around it alone. Letters: N frames, P pixels,
+G pictures at 12 a second, k half a window.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from cineloop.video.survey import THUMB, Survey
+
+_FPS = 12.0
+_HALVES = (3, 5, 8, 12)  # k: windows of 0.5 to 2 seconds; in shorter ones a moving camera passes for a dissolve
+_MOST_OFF = 0.28  # mean distance from the line, in lengths of it
+_SPREAD = 0.33  # share of the pixels that change, and by how many levels
+_SPREAD_LEVELS = 3.0
+_LEAST_NEW = 6.0  # grey levels, and share of all change, that no light and no motion of the camera explain
+_LEAST_SHARE = 0.5
+_FLAT = 3.0  # deviation in grey levels of a picture of one colour
+_AROUND = 4  # frames on each side of a faint cut, which change the picture by this share of it at most
+_MOST_AROUND = 0.25
+_FADE_LEVELS = 0.4  # of brightness from frame to frame; what fades changes by more
+_LONGEST_FADE_S = 3.0
+_MOST_JUMP = 0.5  # of the whole change, between two pictures: more is a cut
+
+
+@dataclass(frozen=True)
+class Change:
+    """A change of shots between two seconds of the file, by "cut" (at one moment), "fade", "dissolve", "black" (an edge
+    of a long dark stretch)."""
+
+    start_s: float
+    end_s: float
+    kind: str
+
+
+def dark_stretches(survey: Survey, level: int, num: int) -> list[tuple[float, float]]:
+    """(first second, second after the last) of `num` or more dark frames in a row."""
+    dark = np.concatenate([[False], survey.bright < level, [False]])
+    edges = np.flatnonzero(np.diff(dark.astype(np.int8)))  # starts and stops by turns
+    times = np.append(survey.times_s, survey.info.duration_s)
+    return [(float(times[a]), float(max(times[b], times[b - 1]))) for a, b in edges.reshape(-1, 2) if b - a >= num]
+
+
+def widened(survey: Survey, start_s: float, end_s: float) -> tuple[float, float]:
+    """A dark stretch with the fades before and after it: as long as the brightness falls towards it."""
+    times, levels = survey.times_s, survey.thumbs.mean((1, 2))  # (N,)
+    first = int(np.searchsorted(times, start_s - 1e-6))
+    last = min(int(np.searchsorted(times, end_s - 1e-6)), len(times) - 1)
+    while first > 0 and levels[first - 1] > levels[first] + _FADE_LEVELS and start_s - times[first] < _LONGEST_FADE_S:
+        first -= 1
+    while (
+        last + 1 < len(times)
+        and levels[last + 1] > levels[last] + _FADE_LEVELS
+        and (times[last] - end_s < _LONGEST_FADE_S)
+    ):
+        last += 1
+    return min(start_s, float(times[first])), max(end_s, float(times[last]) if levels[last] > 0 else end_s)
+
+
+def faint_cuts(survey: Survey, least_change: float) -> list[float]:
+    """Seconds of the first frames of shots that differ from the frame before by `least_change` grey levels or more,
+    where the frames around hardly change. The detector asks for a change of colours that dim or like pictures lack."""
+    thumbs = survey.thumbs.reshape(len(survey.thumbs), -1).astype(np.float32)  # (N, P)
+    steps = np.abs(np.diff(thumbs, axis=0))  # (N - 1, P)
+    change = steps.mean(1)
+    found = []
+    for n in np.flatnonzero((change >= least_change) & ((steps > _SPREAD_LEVELS).mean(1) >= _SPREAD)):
+        around = np.concatenate([change[max(0, n - _AROUND) : n], change[n + 1 : n + 1 + _AROUND]])
+        if len(around) and around.max() <= _MOST_AROUND * change[n] and _is_new(thumbs[n], thumbs[n + 1]):
+            found.append(float(survey.times_s[n + 1]))
+    return found
+
+
+def dissolves(survey: Survey, least_change: float) -> list[tuple[float, float]]:
+    """(start, end) in seconds of each gradual change of the whole picture by `least_change` grey levels or more."""
+    times = survey.times_s
+    grid = np.arange(times[0], times[-1] + 1e-9, 1 / _FPS)  # (G,)
+    at = np.clip(np.searchsorted(times, grid + 0.5 / _FPS) - 1, 0, len(times) - 1)
+    pictures = survey.thumbs[at].reshape(len(at), -1).astype(np.float32)  # (G, P)
+    found: list[tuple[float, float]] = []
+    for half in _HALVES:
+        if len(pictures) > 2 * half:
+            for middle in _middles(pictures, half, least_change):
+                found.append(_trimmed(pictures, grid, middle, half))
+    return merge([_extended(survey, *span) for span in merge(found)])
+
+
+def _extended(survey: Survey, start_s: float, end_s: float) -> tuple[float, float]:
+    """A dissolve to both sides as long as the pictures go on along its line, at half of its pace or more."""
+    times, thumbs = survey.times_s, survey.thumbs.reshape(len(survey.thumbs), -1).astype(np.float32)  # (N, P)
+    first, last = (int(np.argmin(np.abs(times - at_s))) for at_s in (start_s, end_s))
+    line = thumbs[last] - thumbs[first]
+    pace = np.diff(thumbs, axis=0) @ line  # (N - 1,)
+    least = 0.5 * float(np.median(pace[first:last])) if last > first else np.inf
+    while first > 0 and pace[first - 1] > max(least, 0.0):
+        first -= 1
+    while last < len(pace) and pace[last] > max(least, 0.0):
+        last += 1
+    return min(start_s, float(times[first])), max(end_s, float(times[last]))
+
+
+def merge(spans: list[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Spans that touch, joined; in order."""
+    joined: list[tuple[float, float]] = []
+    for start, end in sorted(spans):
+        if joined and start <= joined[-1][1] + 1 / _FPS:
+            joined[-1] = (joined[-1][0], max(joined[-1][1], end))
+        else:
+            joined.append((start, end))
+    return joined
+
+
+def _middles(pictures: np.ndarray, half: int, least_change: float) -> list[int]:
+    """Positions in (G, P) about which a window of 2 k + 1 pictures is a dissolve."""
+    before, after = pictures[: -2 * half], pictures[2 * half :]  # (G - 2k, P)
+    line = after - before
+    change = np.abs(line).mean(1)  # (G - 2k,)
+    maybe = np.flatnonzero((change >= least_change) & ((np.abs(line) > _SPREAD_LEVELS).mean(1) >= _SPREAD))
+    found = []
+    for start in maybe:
+        part = pictures[start : start + 2 * half + 1]  # (2k + 1, P)
+        share = np.linspace(0, 1, len(part))[:, None]
+        off = np.abs(part - (before[start] + line[start] * share)).mean(1) / change[start]  # (2k + 1,)
+        jump = np.abs(np.diff(part, axis=0)).mean(1).max() / change[start]
+        if off[half] > _MOST_OFF / 2 or off.max() > _MOST_OFF or jump > _MOST_JUMP:
+            continue
+        if _is_new(part[0], part[-1]):
+            found.append(int(start) + half)
+    return found
+
+
+def _is_new(before: np.ndarray, after: np.ndarray) -> bool:
+    """Whether a picture (P,) is more than the other one with more or less light, moved, turned or zoomed. Such changes
+    lie within brightness, contrast and an affine flow along the gradients, by which the difference is fitted."""
+    deviations = float(before.std()), float(after.std())
+    if min(deviations) < _FLAT:  # to or from one colour
+        return max(deviations) >= _LEAST_NEW
+    if max(deviations) >= 2 * min(deviations):  # the fainter picture's own content decides: the other outweighs it
+        faint, strong = (before, after) if deviations[0] < deviations[1] else (after, before)
+        return _unexplained(faint, strong) >= _LEAST_SHARE * _spread(faint)
+    line = after - before
+    # Means, not squares: an object that crosses the picture changes few of the pixels, by much.
+    return _unexplained(line, (before + after) / 2) >= max(_LEAST_NEW, _LEAST_SHARE * _spread(line))
+
+
+def _spread(values: np.ndarray) -> float:
+    return float(np.abs(values - values.mean()).mean())
+
+
+def _unexplained(values: np.ndarray, picture: np.ndarray) -> float:
+    """Mean of what light on a picture (P,) and motion of it leave of `values` (P,)."""
+    ys, xs = np.mgrid[-1 : 1 : THUMB[0] * 1j, -1 : 1 : THUMB[1] * 1j]
+    dy, dx = np.gradient(picture.reshape(THUMB))
+    flow = [dx, dy, xs * dx, ys * dx, xs * dy, ys * dy]
+    basis = np.stack([np.ones(THUMB), picture.reshape(THUMB), *flow]).reshape(8, -1).T.astype(np.float64)  # (P, 8)
+    rest = values - basis @ np.linalg.lstsq(basis, values.astype(np.float64), rcond=None)[0]  # (P,)
+    return float(np.abs(rest).mean())
+
+
+def _trimmed(pictures: np.ndarray, grid: np.ndarray, middle: int, half: int) -> tuple[float, float]:
+    """The seconds of a window in which the change takes place."""
+    part = pictures[middle - half : middle + half + 1]
+    line = part[-1] - part[0]
+    share = (part - part[0]) @ line / float(line @ line)  # (2k + 1,) from 0 to 1
+    inside = np.flatnonzero((share > 0.08) & (share < 0.92))
+    first, last = (max(0, inside[0] - 1), min(len(part) - 1, inside[-1] + 1)) if len(inside) else (0, len(part) - 1)
+    return float(grid[middle - half + first]), float(grid[middle - half + last])

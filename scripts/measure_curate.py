@@ -1,0 +1,283 @@
+"""How often `v2t-eval curate` is right, measured on films of the cartoon world with planted changes and faults.
+
+In: nothing, or a folder of real films (`--real`), whose clips are listed. Out: a table on stdout and, with -o, JSON. Of
+the cut finder: precision, recall and F1 for cuts, fades and dissolves, films of one shot kept whole. Of each filter:
+precision, recall and F1 of "this clip has the fault" by the limit that is stated, over planted and sound clips. Shares
+have Wilson intervals of 95 %; that of F1 = 2 TP / (2 TP + FP + FN) is one of 2 TP + FP + FN cases.
+
+    python scripts/measure_curate.py --films 40 --real films/ -o curate.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from cineloop.discovery import discover
+from cineloop.intervals import wilson
+from cineloop.video.encode import encode
+from cineloop.world.scenes.render import render
+from cineloop.world.scenes.sampler import sample_scene
+from v2t_eval.curate.recipe import read_plan
+from v2t_eval.curate.run import curate
+from v2t_eval.curate.step import Row
+from v2t_eval.score import ScoreConfig
+
+FPS = 24
+SIZES = ((144, 256), (180, 320), (192, 256))
+TOLERANCE_S = 0.5  # between a planted change and the one that was found
+CHANGES = ("cut", "fade", "dissolve")
+# Fault → the limit of a column by which it is found.
+FAULTS = {
+    "black": ("black_share", "most", 0.5),
+    "frozen": ("still_share", "most", 0.5),
+    "bars": ("bars", "most", 0.1),
+    "blur": ("sharpness", "least", 12.0),
+}
+
+
+@dataclass
+class Planted:
+    """A film: frames in parts, its changes of shots and the faults of its shots, in seconds."""
+
+    parts: list[np.ndarray] = field(default_factory=list)
+    changes: list[tuple[str, float, float]] = field(default_factory=list)
+    shots: list[tuple[str, float, float]] = field(default_factory=list)  # fault or "", start, end
+
+    @property
+    def seconds(self) -> float:
+        return sum(len(part) for part in self.parts) / FPS
+
+    def add_shot(self, frames: np.ndarray, fault: str) -> None:
+        start = self.seconds
+        self.parts.append(frames)
+        self.shots.append((fault, start, self.seconds))
+
+    def add_change(self, kind: str, between: np.ndarray | None) -> None:
+        start = self.seconds
+        if between is not None and len(between):
+            self.parts.append(between)
+        self.changes.append((kind, start, self.seconds))
+
+
+def shot(rng: random.Random, index: int, size: tuple[int, int], seed: int) -> np.ndarray:
+    """2.3 to 4 s of one scene of the world (T, H, W, 3)."""
+    num = rng.randint(round(2.3 * FPS), 4 * FPS)
+    for attempt in range(100):
+        scene = sample_scene("train", seed, index + 10_000 * attempt, seconds=(num / FPS, num / FPS + 0.01))
+        if len(scene.shots) == 1:
+            return render(scene, size, times_s=np.arange(num) / FPS)
+    raise RuntimeError("the world gave no scene of one shot")
+
+
+def with_fault(frames: np.ndarray, fault: str, rng: random.Random) -> np.ndarray:
+    """The shot with a fault of a random strength."""
+    height, width = frames.shape[1:3]
+    if fault == "black":
+        return np.random.default_rng(rng.randint(0, 9999)).integers(0, 6, frames.shape, dtype=np.uint8)
+    if fault == "frozen":  # from within its first third on
+        frames = frames.copy()
+        first = rng.randint(1, len(frames) // 3)
+        frames[first:] = frames[first]
+    elif fault == "bars":
+        frames = frames.copy()
+        share = rng.uniform(0.08, 0.2)
+        if rng.random() < 0.5:
+            frames[:, : round(share * height)] = frames[:, -round(share * height) :] = 0
+        else:
+            frames[:, :, : round(share * width)] = frames[:, :, -round(share * width) :] = 0
+    elif fault == "blur":
+        deviation = rng.uniform(0.02, 0.04) * height
+        frames = np.stack([cv2.GaussianBlur(frame, (0, 0), deviation) for frame in frames])
+    return frames
+
+
+def is_calm(frames: np.ndarray) -> bool:
+    """Whether the scene itself stands still for over a quarter of the time, which is neither sound nor planted."""
+    return float(np.mean([np.array_equal(a, b) for a, b in zip(frames, frames[1:], strict=False)])) > 0.25
+
+
+def between(kind: str, before: np.ndarray, after: np.ndarray, rng: random.Random) -> np.ndarray | None:
+    """The frames of a change from the last frame of a shot to the first of the next."""
+
+    def line(first: np.ndarray, last: np.ndarray, num: int) -> np.ndarray:
+        share = (np.arange(1, num + 1) / (num + 1))[:, None, None, None]
+        return (first[None] * (1 - share) + last[None] * share).astype(np.uint8)
+
+    if kind == "dissolve":
+        return line(before[-1], after[0], rng.randint(8, 36))
+    if kind == "fade":
+        black = np.zeros_like(before[0])
+        num = rng.randint(6, 24)
+        dark = np.repeat(black[None], rng.randint(3, 16), 0)
+        return np.concatenate([line(before[-1], black, num), dark, line(black, after[0], num)])
+    return None
+
+
+def plant(number: int, seed: int) -> Planted:
+    """A film: every eighth of one shot, the others of 4 to 6 with a change between each two and, at a quarter of the
+    shots, a fault."""
+    rng = random.Random(f"curate|{seed}|{number}")
+    size, film = rng.choice(SIZES), Planted()
+    num = 1 if number % 8 == 7 else rng.randint(4, 6)
+    last: np.ndarray | None = None
+    for n in range(num):
+        fault = rng.choice(list(FAULTS)) if num > 1 and rng.random() < 0.25 else ""
+        if fault == "black" and film.shots and film.shots[-1][0] == "black":
+            fault = ""  # between two black shots there is nothing to see
+        frames = with_fault(shot(rng, 100 * number + n, size, seed), fault, rng)
+        if last is not None:
+            kind = rng.choice(("cut", "cut", "fade", "dissolve"))
+            film.add_change(kind, between(kind, last, frames, rng))
+        film.add_shot(frames, fault or ("calm" if is_calm(frames) else ""))
+        last = frames
+    return film
+
+
+def found_changes(rows: list[Row]) -> Iterator[tuple[str, float, float]]:
+    """The changes of shots between the clips of a film."""
+    for one, after in zip(rows, rows[1:], strict=False):
+        if one["ends"] != "length":
+            yield one["ends"], one["end_s"], after["start_s"]
+
+
+def match_changes(planted: Planted, rows: list[Row], counts: Counter[str]) -> None:
+    """Count the changes found (`hit`), missed and false, by kind."""
+    left = list(found_changes(rows))
+    for kind, start, end in planted.changes:
+        near = [c for c in left if c[1] <= end + TOLERANCE_S and start - TOLERANCE_S <= c[2]]
+        if near:
+            left.remove(min(near, key=lambda c: abs(c[1] - start)))
+        counts[f"{kind} {'hit' if near else 'missed'}"] += 1
+        inside = sum(max(0.0, min(end, row["end_s"]) - max(start, row["start_s"])) for row in rows)
+        counts[f"{kind} ms"] += round(1000 * (end - start))
+        counts[f"{kind} ms inside"] += round(1000 * inside)
+    for kind, *_ in left:
+        counts[f"{'cut' if kind == 'black' else kind} false"] += 1
+
+
+def match_faults(planted: Planted, rows: list[Row], counts: Counter[str]) -> None:
+    """Count for each filter the shots with and without its fault, by the clip that covers most of them."""
+    for fault, start, end in planted.shots:
+        overlaps = [max(0.0, min(end, row["end_s"]) - max(start, row["start_s"])) for row in rows]
+        if max(overlaps, default=0.0) <= 0:
+            continue
+        scores = rows[int(np.argmax(overlaps))]["scores"]
+        for name, (column, side, limit) in FAULTS.items():
+            if fault and fault != name and not (fault == "calm" and name != "frozen"):
+                continue  # a black shot stands still as well, a blurred one may: only sound shots can be false alarms
+            value = scores[column]
+            is_out = value is not None and (value > limit if side == "most" else value < limit)
+            is_there = fault == name
+            outcome = ("hit" if is_out else "missed") if is_there else ("false" if is_out else "right")
+            counts[f"{name} {outcome}"] += 1
+
+
+def shares(counts: Counter[str], name: str) -> dict[str, Any]:
+    """Precision, recall and F1 with intervals."""
+    hit, missed, false = (counts[f"{name} {outcome}"] for outcome in ("hit", "missed", "false"))
+    found: dict[str, Any] = {"planted": hit + missed, "false": false, "right": counts[f"{name} right"]}
+    for what, right, num in (
+        ("precision", hit, hit + false),
+        ("recall", hit, hit + missed),
+        ("f1", 2 * hit, 2 * hit + missed + false),
+    ):
+        low, high = wilson(right, num)
+        found[what] = {"value": right / num if num else None, "low": low, "high": high, "n": num}
+    return found
+
+
+def main() -> None:
+    """Plant, curate, compare."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--films", type=int, default=40, help="films to plant (default: 40)")
+    parser.add_argument("--seed", type=int, default=2026)
+    parser.add_argument("--real", type=Path, help="a folder of real films, whose clips are listed")
+    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--keep", type=Path, metavar="DIR", help="keep the films and the set there")
+    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="write the figures as JSON")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as temporary:
+        place = args.keep or Path(temporary)
+        (place / "films").mkdir(parents=True, exist_ok=True)
+        planted = {}
+        for number in range(args.films):
+            film = plant(number, args.seed)
+            encode((frame for part in film.parts for frame in part), place / "films" / f"{number:03d}.mp4", FPS, crf=23)
+            planted[f"{number:03d}.mp4"] = film
+            film.parts = []
+        rows = clips_of(place / "films", place / "set", args.workers)
+        report: dict[str, Any] = {"command": command(args), "films": args.films, "seed": args.seed, "fps": FPS}
+        report |= figures(planted, rows)
+        if args.real is not None:
+            real = clips_of(args.real, place / "real", args.workers)
+            report["real"] = {
+                name: [(r["begins"], r["start_s"], r["end_s"]) for r in clips] for name, clips in real.items()
+            }
+    show(report)
+    if args.output is not None:
+        args.output.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+
+
+def clips_of(films: Path, folder: Path, workers: int) -> dict[str, list[Row]]:
+    """The clips of each film, by all steps and without limits."""
+    config = ScoreConfig(workers=workers, cache=folder / ".cineloop")
+    done = curate(discover([str(films)]), read_plan(None), folder, config, show_progress=True)
+    return {film.id: film.rows for film in done.films if film.error is None}
+
+
+def figures(planted: dict[str, Planted], rows: dict[str, list[Row]]) -> dict[str, Any]:
+    """All shares, and the films of one shot."""
+    counts: Counter[str] = Counter()
+    whole = []
+    for name, film in planted.items():
+        match_changes(film, rows[name], counts)
+        match_faults(film, rows[name], counts)
+        if not film.changes:
+            whole.append(len(rows[name]) == 1)
+    return {
+        "changes": {
+            kind: shares(counts, kind) | {"ms": counts[f"{kind} ms"], "ms_inside": counts[f"{kind} ms inside"]}
+            for kind in CHANGES
+        },
+        "faults": {name: shares(counts, name) | {"limit": list(FAULTS[name])} for name in FAULTS},
+        "whole": {"kept": sum(whole), "n": len(whole)},
+    }
+
+
+def command(args: argparse.Namespace) -> str:
+    """The command without paths of this machine."""
+    real = " --real films/" if args.real is not None else ""
+    return f"python scripts/measure_curate.py --films {args.films} --seed {args.seed}{real}"
+
+
+def show(report: dict[str, Any]) -> None:
+    """Print the figures as a Markdown table."""
+    print("| | planted | false | precision | recall | F1 |\n|---|---|---|---|---|---|")
+    for name, found in {**report["changes"], **report["faults"]}.items():
+        cells = []
+        for what in ("precision", "recall", "f1"):
+            one = found[what]
+            cells.append("–" if one["value"] is None else f"{one['value']:.3f} [{one['low']:.3f}, {one['high']:.3f}]")
+        sound = f" of {found['false'] + found['right']}" if found["right"] else ""
+        print(f"| {name} | {found['planted']} | {found['false']}{sound} | {' | '.join(cells)} |")
+    for name in ("fade", "dissolve"):
+        one = report["changes"][name]
+        print(f"\n{name}s: {one['ms_inside'] / 1000:.1f} of {one['ms'] / 1000:.1f} seconds were left in clips")
+    print(f"\nfilms of one shot kept whole: {report['whole']['kept']} of {report['whole']['n']}")
+    for name, clips in report.get("real", {}).items():
+        print(f"{name}: {len(clips)} clips: {clips}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,92 @@
+"""The verb on the command line: plan, table, funnel, exit codes, reasons."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from planted_films import shot, write
+from v2t_eval.cli import main
+
+
+@pytest.fixture(scope="module")
+def films(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("films")
+    write(folder / "one.mp4", shot(1))
+    write(folder / "black.mp4", np.zeros_like(shot(1)))
+    (folder / "empty.mp4").write_bytes(b"")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def made(films, tmp_path_factory):
+    """A set with a limit on black; the exit code."""
+    out = tmp_path_factory.mktemp("set")
+    return out, main(["curate", str(films), "-o", str(out), "--set", "limits.black_share.most=0.5", "--workers", "1"])
+
+
+def run(capsys, *args):
+    code = main(["curate", *map(str, args)])
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+def test_failed_films_end_in_exit_3_and_the_rest_is_there(made, films, capsys):
+    out, code = made
+    assert code == 3 and (out / "clips.parquet").is_file()
+    code, text, _ = run(capsys, films, "-o", out, "--set", "limits.black_share.most=0.5", "--json")
+    found = json.loads(text)
+    assert code == 3 and (found["films"], found["clips"], found["kept"]) == (3, 2, 1)
+    assert [failed["code"] for failed in found["failed"]] == ["EMPTY_FILE"]
+    assert {each["rule"]: each["clips"] for each in found["funnel"]} == {"failed": 1, "black_share.most": 1}
+
+
+def test_the_funnel_is_printed(made, films, capsys):
+    _, text, err = run(capsys, films, "-o", made[0], "--set", "limits.black_share.most=0.5")
+    assert "1 of 2 clips" in text and "black_share.most" in text and "EMPTY_FILE" in text
+    assert "clips.parquet" in err
+
+
+def test_explain_names_every_rule_with_value_and_limit(made, films, capsys):
+    code, text, _ = run(capsys, made[0], "--explain", "black.mp4#t=0.000,2.500")
+    assert code == 0 and "not in the set" in text
+    (line,) = (line for line in text.splitlines() if "black_share.most" in line)
+    assert line.split() == ["black_share.most", "1.000", "0.500", "0.5", "out"]
+    code, text, _ = run(capsys, made[0], "--explain", "one.mp4#t=0.000,2.500", "--json")
+    assert json.loads(text)["kept"] is True and json.loads(text)["limits"][0]["value"] == 0.5
+    code, text, _ = run(capsys, made[0], "--explain", "empty.mp4")
+    assert code == 0 and "EMPTY_FILE" in text
+    code, _, err = run(capsys, made[0], "--explain", "one.mp4")
+    assert code == 4 and "did you mean one.mp4#t=0.000,2.500" in err
+
+
+def test_a_dry_run_says_what_it_would_do_and_writes_nothing(films, made, tmp_path, capsys):
+    code, text, _ = run(capsys, films, "-o", tmp_path / "set", "--recipe", "t2v", "--dry-run")
+    assert code == 0 and "3 films" in text and "duration_s ≥ 2" in text and "sharpness ≥ q0.05" in text
+    assert not (tmp_path / "set").exists()
+    _, text, _ = run(capsys, films, "-o", made[0], "--dry-run", "--json")
+    assert json.loads(text)["films"] == 3 and json.loads(text)["known"] == 3
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "message"),
+    [
+        (["--recipe", "t2w"], 2, "did you mean t2v"),
+        (["--recipe", "nowhere.yaml"], 2, "cannot read"),
+        (["--set", "steps=[shap]"], 2, "did you mean 'shape'"),
+        (["--set", "limits.sharpness.least=-3"], 2, "must be at least 0, got -3"),
+    ],
+)
+def test_wrong_recipes_end_in_exit_2(films, tmp_path, capsys, args, code, message):
+    found, _, err = run(capsys, films, "-o", tmp_path / "set", *args)
+    assert (found, (tmp_path / "set").exists()) == (code, False) and message in err
+
+
+def test_a_set_is_written_to_a_folder_of_its_own(films, tmp_path, capsys):
+    assert run(capsys, films)[0] == 2
+    code, _, err = run(capsys, films, "-o", films)
+    assert code == 2 and "the folder of the films" in err
+    assert run(capsys, tmp_path / "nothing", "-o", tmp_path / "set")[0] == 4
+    assert run(capsys, tmp_path, "--explain", "x")[0] == 4

@@ -1,0 +1,98 @@
+"""Recipes: what may be in one, and how a limit becomes a number."""
+
+from __future__ import annotations
+
+import pytest
+
+from cineloop.errors import UsageError
+from v2t_eval.curate.query import ask
+from v2t_eval.curate.recipe import STEPS, read_plan, recipes
+
+
+def rows(**columns):
+    num = len(next(iter(columns.values())))
+    return [
+        {"id": f"{n}", "source": "x", "source_sha": f"{n}", "start_s": 0.0, "end_s": 3600.0, "error": None,
+         "scores": {name: values[n] for name, values in columns.items()}}
+        for n in range(num)
+    ]  # fmt: skip
+
+
+def test_without_a_recipe_everything_is_measured_and_kept():
+    plan = read_plan(None)
+    assert [step.name for step in plan.steps] == list(STEPS)
+    assert ask(plan, rows(sharpness=[1.0, 2.0])).drops == [[], []]
+
+
+def test_shipped_recipes_load_and_state_the_source_of_each_number():
+    assert set(recipes()) == {"t2v", "t2v-lora", "v2t"}
+    for path in recipes().values():
+        plan = read_plan(path)
+        assert plan.recipe.limits
+    text = recipes()["t2v"].read_text("utf-8")
+    limits = text.split("limits:\n")[1].splitlines()
+    assert all("#" in line for line in limits)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("steps: [prob, split]", "did you mean 'probe'"),
+        ("limits: {sharpnes: {least: 1}}", "did you mean 'sharpness'"),
+        ("limits: {sharpness: {least: -5}}", "must be at least 0, got -5"),
+        ("limits: {black_share: {most: 1.5}}", "at least 0 and at most 1, got 1.5"),
+        ("limits: {black_share: {most: -0.1}}", "at least 0 and at most 1, got -0.1"),
+        ("limits: {sharpness: {least: 9, most: 2}}", "above most"),
+        ("limits: {sharpness: {least: q1.5}}", "quantile from q0 to q1"),
+        ("limits: {sharpness: {least: ten}}", "quantile from q0 to q1"),
+        ("limits: {sharpness: {lest: 1}}", "did you mean 'limits.sharpness.least'"),
+        ("settings: {splitt: {longest_s: 5}}", "did you mean 'split'"),
+        ("settings: {split: {longest: 5}}", "did you mean 'settings.split.longest_s'"),
+        ("steps: [shape, shape]", "two steps of the recipe are called 'shape'"),
+        ("stepps: [shape]", "did you mean 'steps'"),
+    ],
+)
+def test_a_recipe_that_cannot_be_is_refused_with_the_nearest_name(tmp_path, text, message):
+    path = tmp_path / "r.yaml"
+    path.write_text(text)
+    with pytest.raises(UsageError) as caught:
+        read_plan(path)
+    assert message in str(caught.value)
+
+
+def test_every_rule_against_a_clip_is_named_with_value_and_limit():
+    plan = read_plan(None, ["limits.sharpness.least=10", "limits.black_share.most=0.1"])
+    found = ask(plan, rows(sharpness=[5.0, 50.0], black_share=[0.5, 0.0]))
+    assert found.drops[0] == [
+        {"step": "black", "rule": "black_share.most", "value": 0.5, "limit": 0.1},
+        {"step": "sharpness", "rule": "sharpness.least", "value": 5.0, "limit": 10.0},
+    ]
+    assert found.drops[1] == []
+
+
+def test_a_quantile_is_of_the_clips_that_the_steps_before_left():
+    plan = read_plan(None, ["limits.black_share.most=0.1", "limits.sharpness.least=q0.5"])
+    found = ask(plan, rows(black_share=[1.0, 1.0, 0.0, 0.0, 0.0], sharpness=[0.0, 0.0, 10.0, 20.0, 30.0]))
+    assert [limit.value for limit in found.limits] == [0.1, 20.0]
+    assert [bool(drops) for drops in found.drops] == [True, True, True, False, False]
+
+
+def test_the_funnel_adds_up():
+    plan = read_plan(None, ["limits.black_share.most=0.1", "limits.sharpness.least=q0.5"])
+    found = ask(plan, rows(black_share=[1.0, 1.0, 0.0, 0.0, None], sharpness=[0.0, 0.0, 10.0, 20.0, 30.0]))
+    assert 5 - sum(each.clips for each in found.funnel) == found.funnel[-1].clips_left == 1
+    assert sum(each.hours for each in found.funnel) + found.funnel[-1].hours_left == pytest.approx(5.0)
+    assert found.drops[4][0]["rule"] == "black_share.unmeasured"
+
+
+def test_a_changed_limit_changes_only_the_clips_between_the_limits():
+    values = rows(sharpness=[float(n) for n in range(20)])
+    one, two = (ask(read_plan(None, [f"limits.sharpness.least={n}"]), values) for n in (5, 9))
+    changed = [n for n, (a, b) in enumerate(zip(one.drops, two.drops, strict=True)) if bool(a) != bool(b)]
+    assert changed == [5, 6, 7, 8]
+
+
+def test_limits_do_not_change_the_print_and_settings_do():
+    plan = read_plan(None)
+    assert read_plan(None, ["limits.sharpness.least=5"]).print == plan.print
+    assert read_plan(None, ["settings.split.longest_s=9"]).print != plan.print

@@ -1,0 +1,80 @@
+"""Each step on planted films: the fault is found, and sound films are not."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from cineloop.discovery import discover
+from cineloop.video.worker import DecoderPool
+from planted_films import shot, write
+from v2t_eval.curate.recipe import read_plan
+from v2t_eval.curate.run import rows_of
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory):
+    """The columns of one clip for each film, by name."""
+    folder = tmp_path_factory.mktemp("films")
+    moving = shot(1, 72)
+    barred = moving.copy()
+    barred[:, :12] = barred[:, -12:] = 0
+    barred[:, :, :20] = 0
+    films = {
+        "sound": moving,
+        "frozen": np.concatenate([moving[:18], np.repeat(moving[18:19], 54, 0)]),
+        "twos": np.repeat(moving[::2], 2, 0),  # each drawing is held for two frames
+        "black": np.zeros_like(moving),
+        "half": np.concatenate([moving[:36], np.zeros_like(moving[:36])]),
+        "barred": barred,
+        "coarse": np.repeat(np.repeat(moving[:, ::8, ::8], 8, 1), 8, 2),
+        "panned": shot(1, 72, pan=2.0),
+    }
+    for name, frames in films.items():
+        write(folder / f"{name}.mp4", frames)
+    steps = read_plan(None, ["settings.split.shortest_s=1.6"]).steps
+    with DecoderPool(1, threads=1) as pool:
+        return {
+            found.id.removesuffix(".mp4"): rows_of(found, "", pool.submit_survey(found.file).result(), steps)
+            for found in discover([str(folder)])
+        }
+
+
+def scores(measured, name):
+    (row,) = measured[name]
+    return row["scores"]
+
+
+def test_a_sound_clip_has_none_of_the_faults(measured):
+    found = scores(measured, "sound")
+    assert found["black_share"] == found["still_share"] == found["bars"] == 0
+    assert found["duration_s"] == pytest.approx(3.0) and found["aspect"] == pytest.approx(160 / 96)
+    assert found["short_side"] == 96 and found["film_frames"] == 72 and found["damaged"] == 0
+
+
+def test_standstill_is_measured_in_time_and_held_drawings_are_none(measured):
+    assert scores(measured, "frozen")["still_share"] == pytest.approx(0.75, abs=0.03)
+    assert scores(measured, "frozen")["longest_still_s"] == pytest.approx(54 / 24, abs=0.1)
+    assert scores(measured, "twos")["still_share"] == 0
+
+
+def test_black_is_found_whole_and_in_part(measured):
+    assert scores(measured, "black")["black_share"] == 1
+    (row,) = measured["half"]  # the dark half is shorter than a clip may be, so it belongs to the change at the end
+    assert row["scores"]["black_share"] < 0.1 and row["end_s"] == pytest.approx(1.5, abs=0.2)
+
+
+def test_bars_become_a_crop_of_even_numbers(measured):
+    (row,) = measured["barred"]
+    x, y, width, height = row["crop"]
+    assert (x, y, width, height) == pytest.approx((20, 12, 140, 72), abs=2)
+    assert not any(n % 2 for n in row["crop"])
+    assert row["scores"]["bars"] == pytest.approx(1 - 140 * 72 / (160 * 96), abs=0.04)
+    assert measured["sound"][0]["crop"] is None
+
+
+def test_blur_and_motion_are_measured(measured):
+    assert scores(measured, "panned")["camera_motion"] == pytest.approx(2 * 24 / 96, rel=0.2)
+    assert scores(measured, "sound")["camera_motion"] == 0 < scores(measured, "sound")["object_motion"]
+    assert scores(measured, "frozen")["object_motion"] < scores(measured, "sound")["object_motion"]
+    assert scores(measured, "sound")["sharpness_least"] <= scores(measured, "sound")["sharpness"]
