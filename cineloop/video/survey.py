@@ -124,7 +124,7 @@ def _of_image(opened: Opened, limits: Limits) -> Iterator[tuple[float, Any]]:
 
     from cineloop.video.images import read_frames, read_times
 
-    times_s, _, info = read_times(opened.source, max_pixels=limits.max_pixels, max_duration_s=limits.max_duration_s)
+    times_s, _, info = read_times(opened.source, limits)
     frames: list[Any] = []
     if info.num_frames * info.width * info.height * 3 > 0.6 * (limits.memory_mb << 20):
         raise ItemError(f"the animation has {info.num_frames} frames, too many to hold", code="TOO_LARGE")

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from cineloop.clip import Clip as FoundClip
-from cineloop.clip import check_unchanged
+from cineloop.clip import check
 from cineloop.config import to_dict
 from cineloop.errors import ItemError
 from cineloop.journal import Journal
@@ -167,7 +167,7 @@ class _Measuring:
         sha = clip.content.split()[0].removeprefix("file:") if clip is not None and clip.content else ""
         try:
             if film.error is None:
-                check_unchanged(found)
+                check(found)
                 film.rows = rows_of(found, sha, read_survey(job.evidence[0]), self.plan.steps)
         except ItemError as error:
             film.error = error.record()
