@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 from multiprocessing import Pipe
 from pathlib import Path
@@ -13,6 +14,7 @@ from cineloop.video.encode import encode
 from v2t_eval.audit.clips import Planted, solo_clips
 from v2t_eval.audit.record import read_audit
 from v2t_eval.cli import main
+from v2t_eval.commands import audit
 
 
 def test_a_dry_run_says_what_would_be_done_and_does_nothing(tmp_path: Path, capsys) -> None:
@@ -84,6 +86,16 @@ def test_spoiled_clips_have_plain_names() -> None:
 def test_what_cannot_be_audited_is_refused_at_once(given: list[str], said: str, tmp_path: Path, capsys) -> None:
     assert main(["audit", *given, "-o", str(tmp_path / "audit")]) == 2
     assert said in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_clips_of_the_bundled_generator_are_made_once_for_the_judge(tmp_path: Path) -> None:
+    args = argparse.Namespace(output=tmp_path, seed=3, device="cpu", quiet=True, overwrite=False)
+    (tmp_path / audit.STATE).mkdir()
+    audit._generate(2, tmp_path / "made", args)
+    made = {path: path.stat().st_mtime_ns for path in (tmp_path / "made").rglob("*.mp4")}
+    audit._generate(2, tmp_path / "made", args)
+    assert len(made) == 2 and made == {path: path.stat().st_mtime_ns for path in made}
 
 
 @pytest.mark.slow
