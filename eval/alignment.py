@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import fsum
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 
@@ -18,8 +18,6 @@ from cineloop.errors import ItemError, MissingDependencyError
 from v2t_eval.features import BaseExtractor, frame_features, open_extractor, text_features, unit
 from v2t_eval.metric import BaseMetric, Measured, Summary, items_of
 from v2t_eval.sample import Sample
-
-TEXTS = ("auto", "caption", "prompt")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,11 +30,7 @@ class Settings:
 
     model: str = "starter"
     preprocess: str = ""
-    text: str = "auto"
-
-    def __post_init__(self) -> None:
-        if self.text not in TEXTS:
-            raise ValueError(f"text must be one of {', '.join(TEXTS)}, not {self.text!r}")
+    text: Literal["auto", "caption", "prompt"] = "auto"
 
 
 class AlignmentMetric(BaseMetric):
@@ -50,11 +44,7 @@ class AlignmentMetric(BaseMetric):
 
     @property
     def extractor(self) -> BaseExtractor:
-        """The model, loaded once in this process.
-
-        Raises:
-            MissingDependencyError: it is not available, or does not take both frames and texts.
-        """
+        """The model, loaded once in this process."""
         extractor = open_extractor(self.settings.model, preprocess=self.settings.preprocess)
         if not extractor.has_text or extractor.kind != "frame":
             raise MissingDependencyError(
@@ -71,22 +61,14 @@ class AlignmentMetric(BaseMetric):
         return self.extractor.fingerprint() | {"prefix": repr(self.prefix)}
 
     def text_and_kind(self, sample: Sample) -> tuple[str, str]:
-        """The text a sample is compared with, without the prefix, and its kind: caption or prompt.
-
-        Raises:
-            ItemError: NO_CAPTION or NO_PROMPT.
-        """
+        """The text a sample is compared with, without the prefix, and its kind: caption or prompt."""
         kind = self.settings.text
         if kind == "auto":
             kind = "prompt" if sample.caption is None and sample.prompt is not None else "caption"
         return str(sample.require(kind)), kind
 
     def cosines(self, sample: Sample, text: str) -> np.ndarray:
-        """float64 (T,): cosine of each frame and the text, in [-1, 1].
-
-        Raises:
-            ItemError: MODEL_ERROR, the text or a frame has a feature of length zero.
-        """
+        """float64 (T,): cosine of each frame and the text, in [-1, 1]."""
         extractor = self.extractor
         return cosine(frame_features(sample, extractor), text_features(extractor, self.prefix + text))
 
@@ -129,11 +111,7 @@ class AlignmentMetric(BaseMetric):
 
 
 def cosine(features: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """float64 (...,): cosines of (..., D) and (D,), each row by itself.
-
-    Raises:
-        ItemError: MODEL_ERROR, a feature of length zero.
-    """
+    """float64 (...,): cosines of (..., D) and (D,), each row by itself."""
     if not np.any(other) or not np.any(features, axis=-1).all():
         raise ItemError("the model gave a feature of length zero", code="MODEL_ERROR")
     return np.clip((unit(features) * unit(other)).sum(axis=-1), -1.0, 1.0)

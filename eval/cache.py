@@ -57,11 +57,7 @@ def plain(evidence: Evidence) -> Evidence:
 
 
 def encode(evidence: Evidence) -> bytes:
-    """Evidence as bytes.
-
-    Raises:
-        NotFiniteError, TypeError: as `plain`.
-    """
+    """Evidence as bytes."""
     arrays: list[np.ndarray] = []
 
     def placed(array: np.ndarray) -> dict[str, Any]:
@@ -79,11 +75,7 @@ def is_whole(data: bytes) -> bool:
 
 
 def decode(data: bytes) -> Evidence:
-    """The evidence that `encode` wrote.
-
-    Raises:
-        ValueError: the bytes are damaged.
-    """
+    """The evidence that `encode` wrote."""
     if not is_whole(data):
         raise ValueError("damaged evidence")
     start = _HEAD.size + _HEAD.unpack_from(data)[1]
@@ -171,11 +163,7 @@ class EvidenceCache:
                 self.save()
 
     def file_sha256(self, path: Path) -> str:
-        """sha256 of a file, hex; cached by path, size and modification time.
-
-        Raises:
-            OSError: the file cannot be read.
-        """
+        """sha256 of a file, hex; cached by path, size and modification time."""
         name, about = escape_name(str(path.resolve())), path.stat()
         same = "SELECT sha256, 0 FROM files WHERE path = ? AND size = ? AND mtime_ns = ?"
         for digest, _ in self._ask(same, [name, about.st_size, about.st_mtime_ns]):

@@ -18,8 +18,7 @@ from cineloop.log import logger
 from v2t_eval.audit.agreement import Claim, by_kind
 from v2t_eval.audit.calibrating import Trial, cross_fitted, decided, fit_audited, held
 from v2t_eval.audit.claims import Balance
-from v2t_eval.audit.clips import through_mp4
-from v2t_eval.audit.planting import answers_of, planted
+from v2t_eval.audit.clips import answers_of, planted, through_mp4
 from v2t_eval.audit.record import Agreement
 from v2t_eval.judge.calibration import Calibration, kind_of
 from v2t_eval.judge.judge import Judge

@@ -10,6 +10,7 @@ clip.
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,11 +22,9 @@ from cineloop.discovery import discover
 from cineloop.errors import NothingMatchedError, UsageError
 from cineloop.log import printable
 from cineloop.manifest import clip_path, read_manifest
-from v2t_eval.joining import Joined
 from v2t_eval.questions import read_questions
 from v2t_eval.sample import Clip, Sample
-from v2t_eval.tables import Row, names_of, prompt_of, read_rows, references_of, requirements_of, texts_of
-from v2t_eval.vbench.names import prompt_and_index
+from v2t_eval.tables import Joined, Row, names_of, prompt_of, read_rows, references_of, requirements_of, texts_of
 
 MANIFEST, FAILURES = "manifest.jsonl", "failures.jsonl"
 NAMINGS = ("rows", "vbench")
@@ -294,3 +293,17 @@ def _cluster(samples: list[Sample]) -> None:
     for sample in samples:
         shared = sample.clip is not None and files[sample.clip.path] > 1
         sample.cluster = sample.prompt or (str(sample.row.get("path") or sample.id) if shared else sample.id)
+
+
+_NAME = re.compile(r"(?P<prompt>.+?)(?:-(?P<index>\d+)(?:-Scene-\d+)?|-Scene-\d+)(?:_\d+)?")
+
+
+def prompt_and_index(path: str | Path) -> tuple[str, int]:
+    """The prompt and the number of its clip; pieces of VBench-Long (`-0_003`, `-Scene-1_000`) are understood."""
+    found = _NAME.fullmatch(Path(path).stem)
+    if found is None:
+        raise UsageError(
+            f"{Path(path).name} is not named as VBench names its videos",
+            hint="PROMPT-INDEX.mp4, such as 'a cat eats-0.mp4', or give the prompts with --prompts",
+        )
+    return found["prompt"], int(found["index"] or 0)

@@ -44,11 +44,7 @@ Error = dict[str, str]  # code, message, hint
 
 @dataclass(frozen=True, kw_only=True)
 class ClipLimits:
-    """Limits per clip: MiB of decoded frames, and seconds of decoding.
-
-    Raises:
-        ValueError: a limit that is not above zero.
-    """
+    """Limits per clip: MiB of decoded frames, and seconds of decoding."""
 
     max_clip_mb: int = 1024
     timeout_s: float = 300.0
@@ -170,11 +166,7 @@ class Engine:
             job.errors[n] = error.record()
 
     def _name_content(self, clip: Clip) -> None:
-        """Fill in `clip.content`.
-
-        Raises:
-            ItemError: the file cannot be read.
-        """
+        """Fill in `clip.content`."""
         if clip.content:
             return
         if clip.path is None:
@@ -263,11 +255,7 @@ class Engine:
             raise _explained(error, self.limits, clip) from None
 
     def finish(self, job: Job) -> Job:
-        """Wait for the frames and run every metric.
-
-        Raises:
-            MissingDependencyError: there is no decoder.
-        """
+        """Wait for the frames and run every metric."""
         sample, clip, reference = job.sample, job.sample.clip, job.sample.reference_video
         self._show(job)
         unread: dict[str, Error] = {}  # by what a metric needs

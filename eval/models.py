@@ -33,11 +33,7 @@ _DIGITS = 16
 
 @contextmanager
 def on_device(name: str) -> Iterator[None]:
-    """Use that device for models opened within the block; "auto" keeps the choice of an outer block.
-
-    Raises:
-        UsageError: see `check_device`. MissingDependencyError: torch does not see it.
-    """
+    """Use that device for models opened within the block; "auto" keeps the choice of an outer block."""
     check_device(name)
     token = _DEVICE.set(_DEVICE.get() if name == "auto" else name)
     try:
@@ -137,21 +133,13 @@ def display_name(setting: Any) -> Any:
 
 
 def content_id(setting: Any) -> Any:
-    """The setting with its path replaced by the content's hash; unchanged without a path.
-
-    Raises:
-        MissingDependencyError: the file cannot be read, or its hash is not the one that the setting states.
-    """
+    """The setting with its path replaced by the content's hash; unchanged without a path."""
     found = _find(setting)
     return setting if found is None else f"{found.before}sha256:{_content(Path(found.path), found.after)}"
 
 
 def anonymise(texts: Mapping[str, str], settings: Mapping[str, Any]) -> dict[str, str]:
-    """The texts of a fingerprint with every path that `settings` name replaced by the content's hash.
-
-    Raises:
-        MissingDependencyError: as `content_id`.
-    """
+    """The texts of a fingerprint with every path that `settings` name replaced by the content's hash."""
     cleaned = dict(texts)
     for setting in settings.values():
         found = _find(setting)

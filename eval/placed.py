@@ -52,9 +52,6 @@ def measured_on(
         metrics, limits: as of `Engine`.
         jobs: with cache keys; those with frames are decoded on the cluster.
         stop: polled.
-
-    Raises:
-        MissingDependencyError: no ray, no cluster, no decoder. UsageError: the workers do not see `state`.
     """
     run = journals.new_run(state)
     specs = [(source(type(metric)) or type(metric), to_dict(metric.settings)) for metric in metrics]

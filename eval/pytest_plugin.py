@@ -136,11 +136,7 @@ class Shown:
     verdict: Verdict
 
     def check(self) -> None:
-        """Fail with the verdict's message unless it passed.
-
-        Raises:
-            AssertionError: it did not.
-        """
+        """Fail with the verdict's message unless it passed."""
         __tracebackhide__ = True
         _raise(self.verdict)
 

@@ -111,11 +111,7 @@ class Sample:
         return self.row.get(name)
 
     def require(self, name: str) -> Any:
-        """As `get`.
-
-        Raises:
-            ItemError: NO_<NAME>, there is none.
-        """
+        """As `get`."""
         found = self.get(name)
         if found is None:
             raise ItemError(f"{self.id} has no {name}", code=f"NO_{name.upper()}", hint=HINTS.get(name, ""))

@@ -53,9 +53,6 @@ class ScoreConfig:
         cluster: where to measure; by default on this machine.
         journals: folder for the journals of a cluster's workers, of this scoring alone; a cluster needs one.
         device: where models compute: auto, cpu, cuda or cuda:N; auto shares the GPUs out among workers.
-
-    Raises:
-        ValueError: fewer than one worker. UsageError: no such device.
     """
 
     workers: int | None = 1

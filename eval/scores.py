@@ -119,11 +119,7 @@ class Scores:
         return EXIT_FAILED_ITEMS if any(map(_has_failed, self.results)) else EXIT_OK
 
     def result(self, name: str) -> MetricResult:
-        """The result of the metric called `name`.
-
-        Raises:
-            KeyError: there is none.
-        """
+        """The result of the metric called `name`."""
         return self.by_name[name]
 
     def as_dict(self, *, items: bool = True) -> dict[str, Any]:
@@ -168,8 +164,6 @@ def read_scores(path: Path) -> Scores:
         newer = isinstance(found, int) and found > SCHEMA
         hint = "a newer cineloop wrote it: upgrade this one" if newer else again
         raise UsageError(f"{name}: expected scores of schema {SCHEMA}, found {found!r}", hint=hint)
-    if "results" not in tree and "metrics" in tree:
-        raise UsageError(f"{name} is a baseline of an earlier format", hint=again)
     try:
         return _read(tree)
     except (KeyError, TypeError, ValueError, AttributeError) as error:

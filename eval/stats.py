@@ -90,9 +90,6 @@ def weighted_shares(
         right, num: (n, k), how many cases each sample adds to each share, and how many of them are right.
         weights: k, above zero, of sum 1.
         clusters: n; samples of one cluster are not independent.
-
-    Raises:
-        ValueError: a share of nothing, or shapes that do not fit.
     """
     right, num = np.asarray(right, dtype=np.float64), np.asarray(num, dtype=np.float64)  # (n, k)
     weight = np.asarray(weights, dtype=np.float64)  # (k,)
@@ -123,9 +120,6 @@ def interval_of_pulls(value: float, pulls: Sequence[float] | np.ndarray) -> Inte
     Args:
         pulls: (G,), how far each cluster pulls the value, of sum zero; (cluster's mean - value) / G
             for a plain mean.
-
-    Raises:
-        ValueError: fewer than two clusters.
     """
     pull = np.asarray(pulls, dtype=np.float64)
     num = len(pull)
@@ -149,9 +143,6 @@ def mean_interval(values: Sequence[float], clusters: Sequence[Hashable] | None =
     """Interval of the mean of `values`, see `interval_of_pulls`.
 
     A single cluster has no spread: the ends are then the least and the greatest value.
-
-    Raises:
-        ValueError: no value, or lengths that differ.
     """
     groups = _grouped(values, clusters)
     if len(groups) == 1:
@@ -169,11 +160,7 @@ def student(degrees: int, tail: float) -> float:
 
 
 def student_interval(values: Sequence[float], clusters: Sequence[Hashable] | None = None) -> Interval:
-    """Mean plus and minus t times the clustered standard error, with G-1 degrees of freedom.
-
-    Raises:
-        ValueError: fewer than two clusters.
-    """
+    """Mean plus and minus t times the clustered standard error, with G-1 degrees of freedom."""
     num = len(_grouped(values, clusters))
     if num < 2:
         raise ValueError("Student's interval needs at least two clusters")
@@ -189,9 +176,6 @@ def jackknife_interval(value: float, left_out: Sequence[float] | np.ndarray) -> 
     Args:
         value: of the whole set.
         left_out: the statistic without each cluster in turn.
-
-    Raises:
-        ValueError: fewer than two clusters.
     """
     left = np.asarray(left_out, dtype=np.float64)
     return interval_of_pulls(value, (len(left) - 1) / max(len(left), 1) * (left.mean() - left))
@@ -210,9 +194,6 @@ def interval_of_sums(
         sums: float (n, k), what each sample adds.
         statistic: from sums of several sets, float (R, k), to their values, float (R,).
         clusters: n.
-
-    Raises:
-        ValueError: no row, or lengths that differ.
     """
     sums = np.asarray(sums, dtype=np.float64)
     if not len(sums) or len(sums) != len(clusters):
@@ -227,9 +208,6 @@ def estimate_of_sums(
 ) -> tuple[float, Interval]:
     """A statistic of the sums of clusters, float (G, k), and its jackknife interval within the range, which is the
     whole range for a single cluster.
-
-    Raises:
-        UndefinedError: it is not finite, of all clusters or without one of them.
     """
     least, most = value_range
     value = float(statistic(sums.sum(0)[None])[0])
@@ -285,9 +263,6 @@ def unless_flat(
 def clustered_se(values: Sequence[float], clusters: Sequence[Hashable] | None = None) -> float:
     """Standard error of the mean: s^2/n, plus what values of one cluster have in common (Miller 2024,
     arXiv:2411.00640); without clusters the usual s / sqrt(n).
-
-    Raises:
-        ValueError: fewer than two values.
     """
     num = len(values)
     if num < 2:
@@ -311,9 +286,6 @@ def bootstrap(
 ) -> Interval:
     """Percentile interval of a statistic that no jackknife fits, such as a median, drawing whole clusters with
     replacement (each value its own by default).
-
-    Raises:
-        ValueError: no value, or lengths that differ.
     """
     pool = _grouped(values, clusters)
     draw = random.Random(seed).random
@@ -334,3 +306,31 @@ def _grouped(values: Sequence[float], clusters: Sequence[Hashable] | None) -> li
     for number, value in enumerate(values):
         groups.setdefault(number if clusters is None else clusters[number], []).append(value)
     return list(groups.values())
+
+
+def holm(ps: Sequence[float]) -> list[float]:
+    """p-values adjusted by Holm (1979), in the order given: one below alpha is a false alarm with a chance of at most
+    alpha over all of them together, however they depend on each other.
+    """
+    adjusted, least = [0.0] * len(ps), 0.0
+    for rank, place in enumerate(_ranked(ps)):
+        least = max(least, min(1.0, (len(ps) - rank) * ps[place]))
+        adjusted[place] = least
+    return adjusted
+
+
+def benjamini_hochberg(ps: Sequence[float]) -> list[float]:
+    """p-values adjusted by Benjamini and Hochberg (1995), in the order given: of those below alpha a share of at most
+    alpha is false, for tests that are independent or lean the same way.
+    """
+    adjusted, least = [0.0] * len(ps), 1.0
+    for rank, place in reversed(list(enumerate(_ranked(ps), start=1))):
+        least = min(least, len(ps) / rank * ps[place])
+        adjusted[place] = least
+    return adjusted
+
+
+def _ranked(ps: Sequence[float]) -> list[int]:
+    if not all(0 <= p <= 1 for p in ps):
+        raise ValueError(f"every p must be within 0 and 1, got {list(ps)}")
+    return sorted(range(len(ps)), key=lambda place: ps[place])

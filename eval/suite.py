@@ -36,11 +36,7 @@ class Suite:
 
     @property
     def rules(self) -> Policy:
-        """The policy of a suite that must have one.
-
-        Raises:
-            UsageError: it has none.
-        """
+        """The policy of a suite that must have one."""
         if self.policy is None:
             raise UsageError(
                 f"the suite {printable(self.name)} has no gate, so no metric decides",
@@ -112,12 +108,7 @@ def read_suite(path: Path) -> Suite:
 
 
 def _policy(tree: Any, metrics: list[BaseMetric], path: Path) -> Policy:
-    """The gate's part of a suite file, its rules under the titles of the suite's metrics.
-
-    Raises:
-        UsageError: see `v2t_eval.gate.policy`; a rule for a metric that is not in the suite, or with a margin for one
-            without a preferred direction.
-    """
+    """The gate's part of a suite file, its rules under the titles of the suite's metrics."""
     if not isinstance(tree, Mapping):
         raise UsageError(f"{path}: 'gate' must hold primary and more by name, got {tree!r}", hint="see docs/gate.md")
     policy = from_dict(Policy, tree, "gate.")
@@ -179,11 +170,7 @@ def _parts(text: str) -> list[str]:
 
 
 def each_once(metrics: Iterable[BaseMetric]) -> list[BaseMetric]:
-    """The metrics without repetitions, in order.
-
-    Raises:
-        UsageError: two that differ only in a file's folder, so that both would have one title.
-    """
+    """The metrics without repetitions, in order."""
     found = list({(metric.title, *_files(metric)): metric for metric in metrics}.values())
     for title, count in Counter(metric.title for metric in found).items():
         if count > 1:  # two files of one name

@@ -92,11 +92,7 @@ class _Behaviour:
         fps: float = DEFAULT_FPS,
         reference: bool = False,
     ) -> None:
-        """See `as_torchmetric`.
-
-        Raises:
-            UsageError: shapes or numbers that do not fit.
-        """
+        """See `as_torchmetric`."""
         texts = {"prompt": prompts, "caption": captions, "references": references, "id": ids}
         for sample in self._samples(clips, texts, fps):
             entry: dict[str, Any] = {"metric": self.metric.title, "id": sample.id, "cluster": sample.cluster,

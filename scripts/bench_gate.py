@@ -136,7 +136,7 @@ def first_run(folder: Path, suite: Path, scratch: Path) -> tuple[int, dict[str, 
             from v2t_eval.gate.report import document
             from v2t_eval.gate.run import gate, plain_policy
             from v2t_eval.measure import Engine
-            from v2t_eval.report import check, page, write
+            from v2t_eval.report import page, write
             from v2t_eval.score import ScoreConfig, score
         asked, inputs = read_suite(suite), read_inputs(folder)
         for metric in asked.metrics:
@@ -156,7 +156,7 @@ def first_run(folder: Path, suite: Path, scratch: Path) -> tuple[int, dict[str, 
             verdict = gate(scores, asked.policy, baseline=kept)
         with part("reports"):
             (scratch / "one").mkdir()
-            write(scores, scratch / "one", inputs.clips_root, check())
+            write(scores, scratch / "one", inputs.clips_root)
             page.render(document(verdict, inputs.clips_root), scratch / "one")
     return len(inputs.samples), parts_of(
         clock.spent, [metric.title for metric in asked.metrics], _children_s() - children

@@ -41,9 +41,6 @@ def plant(frames: Frames, fault: str, severity: int = 5, seed: int = 0) -> Frame
         fault: one of `FAULTS`.
         severity: one of the fault's severities.
         seed: of what is random in the fault.
-
-    Raises:
-        UsageError: no such fault or severity.
     """
     known = FAULTS.get(fault)
     if known is None:
@@ -68,11 +65,7 @@ def without_figures(scene: Scene) -> Scene:
 
 
 def without_last_figure(scene: Scene) -> Scene:
-    """The scene without its last figure and without the events and relations of that figure.
-
-    Raises:
-        ValueError: a single figure of count 1 cannot be removed.
-    """
+    """The scene without its last figure and without the events and relations of that figure."""
     last = len(scene.actors) - 1
     if last == 0:
         if scene.actors[0].count == 1:

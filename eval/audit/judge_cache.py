@@ -70,9 +70,6 @@ class CachedJudge:
 
         Args:
             repeat: part of the cache key; another number asks again.
-
-        Raises:
-            ItemError: the clip cannot be read.
         """
         jobs: dict[str, tuple[Job, Question]] = {}
         keys = []

@@ -14,7 +14,7 @@ from pathlib import Path
 from cineloop.errors import ItemError, NothingMatchedError
 from cineloop.log import logger, printable
 from v2t_eval.audit.clips import AuditClip, check, filmed
-from v2t_eval.audit.truth import Truth, of_facts, of_reading
+from v2t_eval.audit.judging import Truth, of_facts, of_reading
 from v2t_eval.cache import EvidenceCache
 from v2t_eval.inputs import Inputs
 from v2t_eval.sample import Sample
@@ -43,9 +43,6 @@ def gather(inputs: Inputs | None, generated: Inputs | None, num: int, folder: Pa
         inputs, generated: the user's clips, and generated ones.
         num: maximum number of the user's clips, picked evenly.
         folder: cache of the files that were checked before.
-
-    Raises:
-        NothingMatchedError: none of the user's, or of the generated, can be read.
     """
     failures: list[dict[str, str]] = []
     sources: dict[str, str] = {}
@@ -106,11 +103,7 @@ def is_known(clip: AuditClip) -> bool:
 
 
 def known(clip: AuditClip, cache: EvidenceCache) -> Truth | None:
-    """The truth of a user's clip; None where its questions state it.
-
-    Raises:
-        ItemError: its facts cannot be read, or see `referee`.
-    """
+    """The truth of a user's clip; None where its questions state it."""
     if clip.facts is not None and "shots" in clip.facts:
         try:
             return of_facts(clip.facts)
@@ -120,11 +113,7 @@ def known(clip: AuditClip, cache: EvidenceCache) -> Truth | None:
 
 
 def referee(clip: AuditClip, cache: EvidenceCache) -> Truth:
-    """The referee's reading, cached under its version and the clip's content.
-
-    Raises:
-        ItemError: TOO_SHORT, too few or too small frames; or it cannot be decoded.
-    """
+    """The referee's reading, cached under its version and the clip's content."""
     key = _hash(f"truth/{_TRUTH_VERSION}.{REFEREE_VERSION} {clip.source.content}")
     if cached := cache.find([key]).get(key):
         return Truth(values=cached["values"], unread=tuple(cached["unread"]))

@@ -184,17 +184,15 @@ def _cell(row: Seen | None) -> str | Heat:
         return Heat(text="=", level=level, hint=hint)
     mark = {"chance": " ~", "unclear": " ?", "fooled": " !"}.get(row.word, "")
     cell = row.cell
-    low, high = (cell.auroc_low, cell.auroc_high) if cell.wins is None else (cell.wins_low, cell.wins_high)
-    hint += f"; clean above corrupted in {row.share:.0%} [{low:.0%}, {high:.0%}] of {row.cell.n} clips"
+    hint += f"; clean above corrupted in {row.share:.0%} [{cell.wins_low:.0%}, {cell.wins_high:.0%}] of {cell.n} clips"
     return Heat(text=f"{100 * row.share:.0f}{mark}", level=level, hint=hint)
 
 
 def _details(table: Sequence[Seen]) -> Table:
     lines = []
     for row in table:
-        cell, pairs = row.cell, "–"
-        if cell.wins is not None:
-            pairs = _span(cell.wins, cell.wins_low, cell.wins_high)
+        cell = row.cell
+        pairs = _span(cell.wins, cell.wins_low, cell.wins_high)
         change = f"{cell.change:+.3g} [{cell.low:+.3g}, {cell.high:+.3g}]"
         pooled = _span(cell.auroc, cell.auroc_low, cell.auroc_high)
         says = _WORDS[row.word][0]

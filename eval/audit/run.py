@@ -14,15 +14,13 @@ from pathlib import Path
 
 from cineloop.errors import NothingMatchedError
 from cineloop.log import Progress, logger
-from v2t_eval.audit.clips import AuditClip, Filmed, drawn, solo_clips, story_clips
+from v2t_eval.audit.clips import AuditClip, Filmed, drawn, planted, solo_clips, story_clips
 from v2t_eval.audit.judge_cache import CachedJudge, JudgeLike
-from v2t_eval.audit.judging import BREAKS, Found, agree, asked_of, notice, others, truth_values
+from v2t_eval.audit.judging import BREAKS, Found, Truth, agree, asked_of, notice, others, truth_values
 from v2t_eval.audit.material import Material, content_of, is_known, known, referee
-from v2t_eval.audit.planting import planted
 from v2t_eval.audit.record import Agreement, Audit, ByAnswer, Noticed, Seen
 from v2t_eval.audit.stability import stability
 from v2t_eval.audit.table import Case, cases, rows
-from v2t_eval.audit.truth import Truth
 from v2t_eval.cache import EvidenceCache
 from v2t_eval.inputs import Inputs
 from v2t_eval.judge.question import Question
@@ -43,9 +41,6 @@ class AuditConfig:
         codec: repeat the faults through mp4.
         seed: of the world's clips.
         workers, cache: as in `v2t_eval.score.ScoreConfig`.
-
-    Raises:
-        ValueError: fewer than two clips.
     """
 
     num: int = 40

@@ -45,11 +45,11 @@ class Cell:
     auroc_low: float
     auroc_high: float
     n: int
-    clusters: int = 0
-    wins: float | None = None
-    wins_low: float = 0.0
-    wins_high: float = 1.0
-    p: float | None = None
+    clusters: int
+    wins: float
+    wins_low: float
+    wins_high: float
+    p: float
 
     def mark(self, higher_is_better: bool | None) -> str:
         """= exactly equal · ? too few prompts for any test · ~ no change beyond chance, by the sign-flip test
@@ -58,7 +58,7 @@ class Cell:
             return "="
         if self.clusters < LEAST_CLUSTERS:
             return "?"
-        if self.p is None or self.p >= ALPHA:
+        if self.p >= ALPHA:
             return "~"
         rises = self.change > 0
         fooled = higher_is_better is not None and rises == higher_is_better
@@ -74,9 +74,6 @@ def cell(
         clean: n scores.
         corrupted: S lists of n scores, by rising severity.
         clusters: clips that are not independent.
-
-    Raises:
-        ValueError: no clip, no severity, or lengths that differ.
     """
     first, rest = np.asarray(clean, dtype=np.float64), np.asarray(corrupted, dtype=np.float64)  # (n,), (S, n)
     if rest.ndim != 2 or not first.size or not rest.size or rest.shape[1:] != first.shape:
@@ -123,9 +120,6 @@ def auroc(
 ) -> tuple[float, Interval]:
     """Area under the ROC curve of scores that ought to be higher against scores that ought to be lower, with its 95 %
     interval. The two lists are of the same clips in the same order: a clip is drawn with both its scores.
-
-    Raises:
-        ValueError: no score, or lengths that differ.
     """
     above, below = np.asarray(higher, dtype=np.float64), np.asarray(lower, dtype=np.float64)
     if not above.size or above.shape != below.shape:

@@ -31,7 +31,6 @@ STATE, NONE = ".cineloop", "none"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments."""
     add = parser.add_argument
     text = "your clips: a folder, a run folder, or a manifest.jsonl (default: clips of the cartoon world)"
     add("clips", nargs="?", type=Path, metavar="CLIPS", help=text)
@@ -58,7 +57,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the verb; returns the exit code."""
     from cineloop import log
     from cineloop.interrupt import Stopping
     from cineloop.lock import FolderLock

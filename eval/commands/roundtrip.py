@@ -23,7 +23,6 @@ _FLAGS = (
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments."""
     add = parser.add_argument
     add("prompts", nargs="*", metavar="PROMPTS", help="files of prompts (.txt, one per line; .jsonl), or prompts")
     add("-o", "--output", type=Path, required=True, metavar="DIR", help="folder for all stages and the report")
@@ -59,7 +58,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the verb; returns the exit code."""
     from cineloop import log
     from v2t_eval.report import terminal
     from v2t_eval.roundtrip import run as roundtrip

@@ -46,7 +46,6 @@ SETTINGS = "scoring.json"  # in STATE: inputs and metrics of the folder's scores
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments."""
     add = parser.add_argument
     add("clips", nargs="?", type=Path, metavar="CLIPS", help="folder of videos, a run folder, or a manifest.jsonl")
     for name, says in _FILES:
@@ -92,11 +91,7 @@ def add_machine(add: Callable[..., object], *, limits: bool = True) -> None:
 
 
 def device(name: str) -> str:
-    """A device by its name, checked before anything is read.
-
-    Raises:
-        ArgumentTypeError: there is no such device.
-    """
+    """A device by its name, checked before anything is read."""
     from cineloop.training.runtime import check_device
 
     try:
@@ -106,11 +101,10 @@ def device(name: str) -> str:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the verb; returns the exit code."""
     from cineloop import log
     from cineloop.files import write_atomic
     from v2t_eval.inputs import read_inputs
-    from v2t_eval.report import check, terminal, write
+    from v2t_eval.report import terminal, write
     from v2t_eval.report.scoring import document
     from v2t_eval.score import score
     from v2t_eval.suite import metrics_of
@@ -126,7 +120,6 @@ def run(args: argparse.Namespace) -> int:
     inputs = read_inputs(args.clips, **given, names=args.names, limit=args.limit)
     if args.dry_run:
         return dry_run(inputs, metrics, args)
-    formats = check() if args.output else ()
     with ExitStack() as stack:
         cache = lock_output(args, stack)
         options = score_options(args, stack, cache, is_suite=args.suite is not None)
@@ -135,7 +128,7 @@ def run(args: argparse.Namespace) -> int:
         scores = score(inputs, metrics, config, **options)
         if args.output:
             write_atomic(args.output / STATE / SETTINGS, json.dumps(settings, indent=1).encode())
-        written = write(scores, args.output, inputs.clips_root, formats, cache) if args.output else []
+        written = write(scores, args.output, inputs.clips_root, cache) if args.output else []
     if args.json:
         print(json.dumps(scores.as_dict(items=False), ensure_ascii=False, allow_nan=False))
     else:
@@ -165,9 +158,6 @@ def score_options(
 ) -> dict[str, Any]:
     """Keywords of `v2t_eval.score.score` by the flags of `add_scoring`; while `stack` is open, the first Ctrl-C ends a
     scoring with what was measured cached.
-
-    Raises:
-        UsageError: an invalid value of a flag.
     """
     from cineloop.interrupt import Stopping
     from v2t_eval.measure import ClipLimits
@@ -195,11 +185,7 @@ def _settings(args: argparse.Namespace, metrics: list[BaseMetric]) -> dict[str, 
 
 
 def _refuse_other(output: Path | None, settings: dict[str, str], *, overwrite: bool) -> None:
-    """Refuse to replace scores of other settings without --overwrite.
-
-    Raises:
-        UsageError: the folder holds scores that were made with other or unknown settings.
-    """
+    """Refuse to replace scores of other settings without --overwrite."""
     if output is None:
         return
     if output.suffix in (".json", ".html", ".md") or output.is_file():
@@ -208,7 +194,7 @@ def _refuse_other(output: Path | None, settings: dict[str, str], *, overwrite: b
         )
     from v2t_eval.report import NAMES
 
-    there = [name for name in NAMES.values() if (output / name).exists()]
+    there = [name for name in NAMES if (output / name).exists()]
     if not there or overwrite:
         return
     hint = "another folder, or --overwrite (evidence is kept)"

@@ -8,7 +8,7 @@ dimensions.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
@@ -52,13 +52,11 @@ class I3DSettings(DistributionSettings):
     """
 
     weights: str = ""
-    preprocessing: str = "stylegan"
+    preprocessing: Literal["stylegan", "crop"] = "stylegan"
     num_frames: int = 16
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.preprocessing not in ("stylegan", "crop"):
-            raise ValueError(f"preprocessing must be stylegan or crop, got {self.preprocessing!r}")
         if self.num_frames < I3D_MIN_FRAMES:
             raise ValueError(f"num_frames must be at least {I3D_MIN_FRAMES}, got {self.num_frames}")
 
@@ -72,11 +70,7 @@ class I3DMetric(DistributionMetric):
     Settings: ClassVar[type[Any]] = I3DSettings
 
     def open(self) -> BaseExtractor:
-        """I3D.
-
-        Raises:
-            MissingDependencyError: no path was given, there is no such file, or it has another hash.
-        """
+        """I3D."""
         if not self.settings.weights:
             raise MissingDependencyError(
                 f"{self.name} needs I3D trained on Kinetics-400, as TorchScript, and no path was given",
@@ -87,11 +81,7 @@ class I3DMetric(DistributionMetric):
         return open_extractor(f"i3d:{self.settings.weights}", preprocess=self.settings.preprocessing)
 
     def vectors(self, sample: Sample, extractor: BaseExtractor) -> np.ndarray:
-        """(400,) of the first `num_frames` frames.
-
-        Raises:
-            ItemError: TOO_SHORT.
-        """
+        """(400,) of the first `num_frames` frames."""
         return clip_features(sample, extractor, self.settings.num_frames)
 
 
@@ -121,28 +111,19 @@ class InceptionMetric(DistributionMetric):
     Settings: ClassVar[type[Any]] = InceptionSettings
 
     def open(self) -> BaseExtractor:
-        return open_inception(self.name, self.settings.weights)
+        if not self.settings.weights:
+            raise MissingDependencyError(
+                f"{self.name} needs the InceptionV3 of 2015, as TorchScript, and no path was given",
+                code="MODEL",
+                hint=f"get {INCEPTION_URL} and give weights=PATH or weights=PATH#sha256",
+            )
+        return open_extractor(f"inception:{self.settings.weights}")
 
     def vectors(self, sample: Sample, extractor: BaseExtractor) -> np.ndarray:
         """(n, 2048) of the picked frames."""
         key = ("picked frames' features", extractor.name, extractor.preprocess, self.settings.frames)
         pixels = sample.frames.pixels[frame_positions(sample.frames, self.settings.frames)]  # (n, H, W, 3)
         return sample.shared(key, lambda: extractor.embed_frames(pixels))
-
-
-def open_inception(metric: str, weights: str) -> BaseExtractor:
-    """Inception from the file `weights`, for `metric`.
-
-    Raises:
-        MissingDependencyError: no path was given, there is no such file, or it has another hash.
-    """
-    if not weights:
-        raise MissingDependencyError(
-            f"{metric} needs the InceptionV3 of 2015, as TorchScript, and no path was given",
-            code="MODEL",
-            hint=f"get {INCEPTION_URL} and give weights=PATH or weights=PATH#sha256",
-        )
-    return open_extractor(f"inception:{weights}")
 
 
 def check_rule(rule: str) -> None:
@@ -155,9 +136,6 @@ def check_rule(rule: str) -> None:
 def frame_positions(frames: Frames, rule: str) -> np.ndarray:
     """Positions int (n,) of the frames a rule picks: "all", "first", "middle", or "uniform-N": N at equal steps of
     time, first and last among them (all, where there are no more).
-
-    Raises:
-        ValueError: another rule.
     """
     check_rule(rule)
     num = len(frames)

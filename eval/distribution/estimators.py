@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from v2t_eval.distribution.frechet import frechet
+from v2t_eval.distribution.frechet import Divisor, frechet
 from v2t_eval.distribution.kernels import CUBIC, Kernel, kernel_sums, mmd, subset_mmds
 
 
@@ -36,11 +36,7 @@ class Estimator(ABC):
 
     @abstractmethod
     def value(self, first: np.ndarray, second: np.ndarray) -> float:
-        """The distance between vectors (N, d) and (M, d).
-
-        Raises:
-            ValueError: too few vectors, values that are not finite, lengths that differ.
-        """
+        """The distance between vectors (N, d) and (M, d)."""
 
     def part(self, first: np.ndarray, second: np.ndarray) -> float:
         """The same distance for parts of the sets, where `value` is for whole sets only."""
@@ -58,7 +54,7 @@ class Estimator(ABC):
 class FrechetEstimator(Estimator):
     """Frechet distance of Gaussians; `divisor` of the covariance: "n-1" or "n"."""
 
-    divisor: str = "n-1"
+    divisor: Divisor = "n-1"
     limited = True
 
     def __str__(self) -> str:

@@ -25,8 +25,6 @@ _FILTERS = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic"}  # PIL's nu
 
 
 class Extractor(BaseExtractor):
-    """See the module's head."""
-
     preprocesses = ("vbench", "pil")
 
     def load(self) -> None:

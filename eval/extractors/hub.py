@@ -25,9 +25,6 @@ def model_folder(where: str, family: str) -> Path:
     Args:
         where: a folder, or a hub id such as "openai/clip-vit-base-patch32".
         family: what the name begins with, for messages.
-
-    Raises:
-        UsageError: `where` is empty. MissingDependencyError: it is neither here nor can be fetched.
     """
     if not where:
         raise UsageError(f"{family}: a folder or a hub id is expected after the colon")
@@ -51,11 +48,7 @@ def model_folder(where: str, family: str) -> Path:
 
 
 def load_model(kind: str, folder: Path, device: str, **options: Any) -> Any:
-    """The model in `folder` by the class `kind` of transformers, float32, on `device`, for inference.
-
-    Raises:
-        MissingDependencyError: no safetensors there, or weights that do not load.
-    """
+    """The model in `folder` by the class `kind` of transformers, float32, on `device`, for inference."""
     import transformers
     from safetensors import SafetensorError
     from transformers.utils import logging
@@ -77,11 +70,7 @@ def load_model(kind: str, folder: Path, device: str, **options: Any) -> Any:
 
 
 def config_of(folder: Path) -> dict[str, Any]:
-    """`config.json` of a model folder.
-
-    Raises:
-        MissingDependencyError: it is absent or no JSON object.
-    """
+    """`config.json` of a model folder."""
     return _read(folder / "config.json")
 
 

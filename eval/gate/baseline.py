@@ -38,9 +38,6 @@ def baseline_of(
         suite: its name; `policy`: its gate as plain values.
         old: the baseline that it replaces, whose history continues.
         reason: why, for the history; `differences`: why the two may not be compared.
-
-    Raises:
-        UsageError: the scores hold no figure.
     """
     if not any(result.figures for result in scores.results):
         raise UsageError("a baseline needs at least one figure, and nothing was scored", hint="see the report")
@@ -86,11 +83,7 @@ def lock(path: Path) -> FolderLock:
 
 
 def write(baseline: Scores, path: Path) -> None:
-    """Write the file whole.
-
-    Raises:
-        MissingDependencyError: the disk is full. ValueError: a number is not finite.
-    """
+    """Write the file whole."""
     write_atomic(path, render(baseline))
 
 

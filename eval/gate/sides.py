@@ -43,11 +43,7 @@ def scores_of(
     *,
     show_progress: bool = False,
 ) -> Scores:
-    """Results as they are; scores of clips, with the generator that made them.
-
-    Raises:
-        UsageError: clips, and no metrics to score them by. Else what `v2t_eval.score.score` raises.
-    """
+    """Results as they are; scores of clips, with the generator that made them."""
     if isinstance(found, Scores):
         return found
     if metrics is None:

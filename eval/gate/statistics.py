@@ -78,9 +78,6 @@ def paired_change(
             lower and higher), at or above zero; never less than what the differences show.
         step: see `Change`.
         accepted: the harm that `p` allows, at or above zero.
-
-    Raises:
-        ValueError: no difference, or lengths that differ.
     """
     if not len(differences) or len(differences) != len(clusters):
         raise ValueError(f"{len(differences)} differences, {len(clusters)} clusters")

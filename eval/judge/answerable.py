@@ -36,11 +36,7 @@ class Dropped:
 
 
 def well_formed(questions: Sequence[Question]) -> tuple[list[Question], list[Dropped]]:
-    """Yes/no questions, each text once, in the given order (parents first).
-
-    Raises:
-        ValueError: the questions are not parents first.
-    """
+    """Yes/no questions, each text once, in the given order (parents first)."""
     reasons: dict[str, str] = {}
     first: dict[str, str] = {}
     instead: dict[str, str] = {}
@@ -90,11 +86,7 @@ def to_json(questions: Sequence[Question], dropped: Sequence[Dropped]) -> str:
 
 
 def of_json(text: str) -> tuple[list[Question], list[Dropped]]:
-    """The reverse of `to_json`.
-
-    Raises:
-        ValueError, KeyError, TypeError, ItemError: not a text of `to_json`.
-    """
+    """The reverse of `to_json`."""
     data = json.loads(text)
     return from_row(data["questions"], "the cache"), [Dropped(question=q, why=w) for q, w in data["dropped"]]
 

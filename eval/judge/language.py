@@ -10,6 +10,7 @@ with a code, never an empty list.
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -20,6 +21,7 @@ from cineloop.files import text_key
 from cineloop.log import printable
 from v2t.backends import Decoding, GenerateRequest, open_backend, user_turn
 from v2t.backends.batching import Batcher
+from v2t_eval import models
 from v2t_eval.cache import EvidenceCache
 from v2t_eval.judge.answerable import CHECK, Dropped, check_text, entailed, of_json, to_json, well_formed
 from v2t_eval.judge.question import Question, from_row
@@ -104,11 +106,7 @@ class Questioner:
         return questions, dropped
 
     def _read(self, text: str, read: Callable[[str], T]) -> T:
-        """The parsed reply of the model, or of a second attempt where the first cannot be parsed.
-
-        Raises:
-            ItemError: QUESTIONS_UNREADABLE; what the model raises.
-        """
+        """The parsed reply of the model, or of a second attempt where the first cannot be parsed."""
         why = reply = ""
         for number in range(TRIES):
             reply = self.writer.write(text, temperature=0.7 * bool(number), seed=number)
@@ -124,12 +122,8 @@ class Questioner:
 
 
 def read_verdicts(reply: str, questions: Sequence[Question]) -> dict[str, str]:
-    """The model's answer to each question from the prompt alone: yes, no or unknown by id.
-
-    Raises:
-        ItemError: QUESTIONS_UNREADABLE, there is no JSON of that form, or a question has no verdict.
-    """
-    for value in _json_in(reply.rpartition("</think>")[2]):
+    """The model's answer to each question from the prompt alone: yes, no or unknown by id."""
+    for value in json_in(reply):
         answers = value.get("answers", value) if isinstance(value, dict) else None
         if isinstance(answers, dict) and {question.id for question in questions} <= set(answers):
             return {id: str(verdict).strip().lower() for id, verdict in answers.items()}
@@ -137,13 +131,8 @@ def read_verdicts(reply: str, questions: Sequence[Question]) -> dict[str, str]:
 
 
 def read_questions(reply: str) -> list[Question]:
-    """The questions in a model's reply, parents first.
-
-    Raises:
-        ItemError: QUESTIONS_UNREADABLE, there is no JSON of that form, or there are more than `MAX_QUESTIONS`;
-            BAD_QUESTIONS, as `from_row`.
-    """
-    for value in _json_in(reply.rpartition("</think>")[2]):
+    """The questions in a model's reply, parents first."""
+    for value in json_in(reply):
         listed = value.get("questions") if isinstance(value, dict) else value
         if isinstance(listed, list) and listed and all(isinstance(each, dict) for each in listed):
             break
@@ -161,8 +150,10 @@ def read_questions(reply: str) -> list[Question]:
         raise ItemError(f"questions of another form: {error}", code="QUESTIONS_UNREADABLE") from error
 
 
-def _json_in(text: str) -> Iterator[Any]:
-    """JSON values in a text: in its fences, else the outermost lists and objects, whatever surrounds them."""
+def json_in(reply: str) -> Iterator[Any]:
+    """JSON values in a reply without its thoughts: in its fences, else the outermost lists and objects, whatever
+    surrounds them; also in the spelling of Python."""
+    text = reply.rpartition("</think>")[2]
     fenced = re.findall(r"```(?:json|JSON)?\s*\n(.*?)```", text, re.DOTALL)
     decoder, opens = json.JSONDecoder(), re.compile(r"[\[{]")
     for part in (*fenced, text):
@@ -175,7 +166,12 @@ def _json_in(text: str) -> Iterator[Any]:
                 value, at = decoder.raw_decode(part, opening.start())
             except (ValueError, RecursionError):
                 at = opening.end()
-                continue
+                end = part.rfind("]" if opening[0] == "[" else "}") + 1
+                try:
+                    value = ast.literal_eval(part[opening.start() : end])
+                except (ValueError, SyntaxError, MemoryError, RecursionError, TypeError):
+                    continue
+                at = end
             yield value
 
 
@@ -195,11 +191,7 @@ class Served:
 
 
 class Local:
-    """A causal language model of transformers on this machine: safetensors only, no remote code.
-
-    Raises:
-        MissingDependencyError: no such model, or no tokenizer with it.
-    """
+    """A causal language model of transformers on this machine: safetensors only, no remote code."""
 
     def __init__(self, where: str) -> None:
         import torch
@@ -214,25 +206,18 @@ class Local:
             self._tokenizer: Any = transformers.AutoTokenizer.from_pretrained(str(source.folder), **source.load_options)
         except (OSError, ValueError, KeyError) as error:
             raise MissingDependencyError(f"no tokenizer in {source.folder}: {error}", code="MODEL") from error
-        has_cuda = torch.cuda.is_available()
-        dtype = torch.bfloat16 if has_cuda else torch.float32
-        self._model: Any = source.weights(source.config(), dtype=dtype).to("cuda" if has_cuda else "cpu").eval()
+        device = models.device()
+        dtype = torch.float32 if device == "cpu" else torch.bfloat16
+        self._model: Any = source.weights(source.config(), dtype=dtype).to(device).eval()
 
     def write(self, prompt: str, *, temperature: float, seed: int) -> str:
-        """See `Writer.write`.
-
-        Raises:
-            ItemError: PROMPT_TOO_LONG, the model cannot take the prompt and an answer.
-        """
+        """See `Writer.write`."""
         return complete(self._model, self._tokenizer, prompt, temperature=temperature, seed=seed, name=self.name)
 
 
 def complete(model: Any, tokenizer: Any, prompt: str, *, temperature: float, seed: int, name: str) -> str:
     """Completion of a prompt by a causal language model of transformers, in its chat template where it has one:
     at most `MAX_NEW_TOKENS`, greedy at temperature 0, else sampled with `seed`. Letters: L tokens.
-
-    Raises:
-        ItemError: PROMPT_TOO_LONG, the model, called `name`, cannot take the prompt and an answer.
     """
     import torch
 

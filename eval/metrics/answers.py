@@ -63,8 +63,6 @@ def judge(kind: str, answer: str | None, reference: str) -> str:
 
 
 class Metric(BaseMetric):
-    """Accuracy per kind of question, balanced over yes and no."""
-
     name = "answers"
     level = "text"
     needs = ("kind", "reference")
@@ -75,12 +73,7 @@ class Metric(BaseMetric):
     version = 2
 
     def measure(self, sample: Sample) -> Evidence:
-        """The verdict on one answer, with question and answer; the answer is None where there is none.
-
-        Raises:
-            ItemError: BAD_ROW, kind or reference is not a text; BAD_REFERENCE, neither yes nor no where one is
-                expected.
-        """
+        """The verdict on one answer, with question and answer; the answer is None where there is none."""
         kind, reference, answer = sample.require("kind"), sample.require("reference"), sample.get("answer")
         if not all(isinstance(one, str) for one in (kind, reference)) or not isinstance(answer, str | None):
             raise ItemError(f"{sample.id}: kind, reference and answer must be texts", code="BAD_ROW")

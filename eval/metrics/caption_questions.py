@@ -51,8 +51,6 @@ class Settings:
 
 
 class Metric(BaseMetric):
-    """Share of a prompt's questions that the caption answers as wanted."""
-
     name = "caption_questions"
     level = "text"
     needs = ("prompt", "caption")
@@ -81,9 +79,6 @@ class Metric(BaseMetric):
     def measure(self, sample: Sample) -> Evidence:
         """`value`, `answered`, and `questions`: kind, question, wanted, answer and right (None without an
         answer).
-
-        Raises:
-            ItemError: NOTHING_ASKED or what the source raises; NO_READER; what the reader raises.
         """
         prompt, caption = sample.require("prompt"), sample.require("caption")
         listed = questions(prompt, self.settings.questions)
@@ -133,11 +128,7 @@ class Metric(BaseMetric):
 
 
 def _verdict(output: Output | ItemError, answer: str) -> tuple[str, bool | None]:
-    """The answer, and whether it is the wanted one; None without an answer.
-
-    Raises:
-        ItemError: the reader failed (a server that is down); a refusal is an answer of its own.
-    """
+    """The answer, and whether it is the wanted one; None without an answer."""
     if isinstance(output, ItemError):
         if output.code in REFUSALS:
             return output.code, None

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
@@ -32,8 +31,6 @@ class Settings:
 
 
 class Metric(CaptionMetric):
-    """CIDEr-D."""
-
     name = "cider"
     value_range = (0.0, 10.0)
     misses = (
@@ -44,10 +41,6 @@ class Metric(CaptionMetric):
 
     def prepare(self) -> None:
         self._corpus: Frequencies | None = frequencies(self.settings.corpus) if self.settings.corpus else None
-
-    @property
-    def title(self) -> str:
-        return f"cider[corpus={Path(self.settings.corpus).name}]" if self.settings.corpus else self.name
 
     def fingerprint(self) -> dict[str, str]:
         """The corpus is identified by its bytes, not by its path."""

@@ -42,9 +42,6 @@ def distinct(frequencies: Counter[int]) -> float:
 
     Args:
         frequencies: how many n-grams occur once, twice and so on.
-
-    Raises:
-        ValueError: there is none.
     """
     if not frequencies:
         raise ValueError("distinct-n needs at least one n-gram")
@@ -52,11 +49,7 @@ def distinct(frequencies: Counter[int]) -> float:
 
 
 def rarefied_share(frequencies: Counter[int], drawn: int) -> float:
-    """Share of different n-grams to be expected among `drawn` of them, in (0, 1].
-
-    Raises:
-        ValueError: there are not so many, or fewer than one is to be drawn.
-    """
+    """Share of different n-grams to be expected among `drawn` of them, in (0, 1]."""
     total = _total(frequencies)
     if not 1 <= drawn <= total:
         raise ValueError(f"{drawn} of {total} n-grams cannot be drawn")
@@ -88,8 +81,6 @@ class Settings:
 
 
 class Metric(BaseMetric):
-    """Variety and repetition of a set of captions."""
-
     name = "distinct_n"
     level = "set"
     needs = ("caption",)

@@ -34,8 +34,6 @@ class Settings:
 
 
 class Metric(BaseMetric):
-    """Share of facts stated rightly, per kind."""
-
     name = "facts"
     level = "text"
     needs = ("facts",)
@@ -46,11 +44,7 @@ class Metric(BaseMetric):
     Settings = Settings
 
     def measure(self, sample: Sample) -> Evidence:
-        """Per kind [right, missed, wrong], what was made up, and whether all of it is right.
-
-        Raises:
-            ItemError: BAD_FACTS, not facts of the cartoon world.
-        """
+        """Per kind [right, missed, wrong], what was made up, and whether all of it is right."""
         caption = sample.caption
         style = sample.get("style") if self.settings.style == "auto" else self.settings.style
         stated = parse(caption or "")

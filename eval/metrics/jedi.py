@@ -26,8 +26,6 @@ class JediSettings(DistributionSettings):
 
 
 class Metric(FeatureMetric):
-    """See the module's head."""
-
     name = "jedi"
     detects = "what the clips look like as a set and how they move, as far as the features show"
     misses = "whether a clip fits its prompt; which clips are bad"
@@ -35,11 +33,7 @@ class Metric(FeatureMetric):
     Settings: ClassVar[type[Any]] = JediSettings
 
     def open(self) -> BaseExtractor:
-        """The extractor `feature`.
-
-        Raises:
-            MissingDependencyError: none was named.
-        """
+        """The extractor `feature`."""
         if not self.settings.feature:
             raise MissingDependencyError(
                 "jedi needs V-JEPA features, and none were named",

@@ -23,8 +23,6 @@ VERDICTS = ("right", "wrong", "unreadable", "refused")
 
 
 class Metric(BaseMetric):
-    """Accuracy of picks among choices."""
-
     name = "multiple_choice"
     level = "text"
     needs = ("choices", "answer", "reference")
@@ -34,12 +32,7 @@ class Metric(BaseMetric):
     version = 2
 
     def measure(self, sample: Sample) -> Evidence:
-        """Verdict on the reply and on the blind reply (None where there is none), and the number of choices.
-
-        Raises:
-            ItemError: BAD_ROW, fewer than two choices, equal ones, a reply that is no text; BAD_REFERENCE, the right
-                choice is not one of them.
-        """
+        """Verdict on the reply and on the blind reply (None where there is none), and the number of choices."""
         choices, reply, reference = (sample.require(name) for name in self.needs)
         if not isinstance(choices, list | tuple) or not all(isinstance(one, str) for one in choices):
             raise ItemError(f"{sample.id}: choices must be a list of texts, got {choices!r}", code="BAD_ROW")

@@ -26,8 +26,6 @@ _OF_FIGURE = ("kind", "color", "size", "motion", "direction", "speed", "to_color
 
 
 class Metric(BaseMetric):
-    """Share of clips that show what their prompts ask for."""
-
     name = "obedience"
     needs = ("frames", "prompt")
     detects = "who, what colour, how big, where, what it does, which way, how fast: of clips of the cartoon world"
@@ -37,11 +35,7 @@ class Metric(BaseMetric):
         return {"referee": f"version {VERSION}"}
 
     def measure(self, sample: Sample) -> Evidence:
-        """`value` (joint), `factors`, `unread`, what was `asked`, what was `seen`, and `questions` about it.
-
-        Raises:
-            ItemError: NOTHING_ASKED, no prompt of one figure; TOO_SHORT, too few or too small frames.
-        """
+        """`value` (joint), `factors`, `unread`, what was `asked`, what was `seen`, and `questions` about it."""
         prompt = sample.require("prompt")
         listed, want = questions(prompt), asked(None, prompt)
         if not is_plain(listed) or not any(asdict(want).values()):

@@ -16,8 +16,6 @@ from v2t_eval.text.prompt_facts import KINDS, match_facts
 
 
 class Metric(BaseMetric):
-    """Share of a prompt's facts that come back in the caption."""
-
     name = "prompt_facts"
     level = "text"
     needs = ("prompt", "caption")
@@ -25,11 +23,7 @@ class Metric(BaseMetric):
     misses = "prompts outside the cartoon world, and what the captioner does not see or makes up"
 
     def measure(self, sample: Sample) -> Evidence:
-        """`value` (recall), `f1`, `made_up`, and `facts` as [kind, value, the caption's value].
-
-        Raises:
-            ItemError: NOTHING_ASKED, the grammar reads no fact in the prompt.
-        """
+        """`value` (recall), `f1`, `made_up`, and `facts` as [kind, value, the caption's value]."""
         found = match_facts(sample.require("prompt"), sample.require("caption"))
         if found is None:
             raise ItemError(f"{sample.id}: the grammar reads no fact in the prompt", code=NOTHING_ASKED)

@@ -27,8 +27,6 @@ class Settings(clipscore.Settings):
 
 
 class Metric(clipscore.Metric):
-    """See the module's head."""
-
     name = "refclipscore"
     needs = ("frames", "references")
     value_range = (-math.inf, math.inf)
@@ -36,11 +34,7 @@ class Metric(clipscore.Metric):
     Settings = Settings
 
     def measure(self, sample: Sample) -> Evidence:
-        """See `BaseMetric.measure`.
-
-        Raises:
-            ItemError: UNDEFINED, the two terms cancel out.
-        """
+        """See `BaseMetric.measure`."""
         evidence = super().measure(sample)
         own = text_features(self.extractor, self.prefix + self.text_and_kind(sample)[0])
         near = max(
@@ -62,11 +56,7 @@ class Metric(clipscore.Metric):
 
 
 def harmonic(score: float, near: float, settings: Settings) -> float:
-    """2ab / (a + b) of CLIPScore and the reference's cosine; 0 where both are 0.
-
-    Raises:
-        ItemError: UNDEFINED, a = -b.
-    """
+    """2ab / (a + b) of CLIPScore and the reference's cosine; 0 where both are 0."""
     near = max(near, 0.0) if settings.clamp_references else near
     if score == 0 or near == 0:
         return 0.0

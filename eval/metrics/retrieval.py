@@ -27,8 +27,6 @@ WAYS = ("text_to_video", "video_to_text")
 
 
 class Metric(alignment.AlignmentMetric):
-    """See the module's head."""
-
     name = "retrieval"
     level = "set"
     detects = "whether what the frames show distinguishes the clips of a set by their texts"

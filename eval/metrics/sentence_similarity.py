@@ -28,8 +28,6 @@ class Settings:
 
 
 class Metric(BaseMetric):
-    """Cosine of a caption with the nearest reference, or with the prompt."""
-
     name = "sentence_similarity"
     level = "text"
     needs = ("caption",)
@@ -44,11 +42,7 @@ class Metric(BaseMetric):
 
     @property
     def extractor(self) -> BaseExtractor:
-        """The encoder, loaded once in this process.
-
-        Raises:
-            MissingDependencyError: none is named, it is not available, or it reads no texts.
-        """
+        """The encoder, loaded once in this process."""
         model = self.settings.model
         if not model:
             raise MissingDependencyError(
@@ -66,11 +60,7 @@ class Metric(BaseMetric):
         return self.extractor.fingerprint()
 
     def measure(self, sample: Sample) -> Evidence:
-        """The cosine, which reference it is with, and whether a text lost its end.
-
-        Raises:
-            ItemError: NO_REFERENCES or NO_PROMPT; MODEL_ERROR.
-        """
+        """The cosine, which reference it is with, and whether a text lost its end."""
         found = sample.require(self.settings.against)
         others = [found] if isinstance(found, str) else list(found)
         caption, extractor = sample.require("caption"), self.extractor

@@ -20,8 +20,6 @@ SIDE = 256
 
 
 class Metric(BaseMetric):
-    """See the module's head."""
-
     name = "sharpness"
     needs = ("frames",)
     value_range = (0.0, inf)

@@ -29,8 +29,6 @@ _PARTS = ("Object", "Attribute", "Relation")
 
 
 class Metric(CaptionMetric):
-    """SPICE."""
-
     name = "spice"
     detects = "objects, attributes and relations that a caption and its references name"
     misses = "grammar and fluency; what the parser does not see; order of events"
@@ -71,11 +69,7 @@ def _parts(row: Measured) -> dict[str, float]:
 
 
 def scores(samples: Sequence[Tokens]) -> list[dict[str, float]]:
-    """The F1 of each sample by part ("All", "Object", ...), NaN where the program gives none.
-
-    Raises:
-        MissingDependencyError: Java, the jar or its models are missing, or the program failed.
-    """
+    """The F1 of each sample by part ("All", "Object", ...), NaN where the program gives none."""
     jar = _program()
     asked = [
         {"image_id": number, "test": sample.caption, "refs": list(sample.references)}

@@ -51,8 +51,6 @@ class Settings:
 
 
 class Metric(JudgedMetric):
-    """See the module's head."""
-
     name = "vqascore"
     needs = ("frames", "prompt")
     detects = "whether the clip shows what the prompt says, as far as the model understands both"
@@ -67,11 +65,7 @@ class Metric(JudgedMetric):
         return bool(self.settings.mode == "compat")
 
     def ready(self) -> Judge:
-        """See `JudgedMetric.ready`.
-
-        Raises:
-            UsageError: compat with a judge without likelihoods.
-        """
+        """See `JudgedMetric.ready`."""
         judge = super().ready()
         if self.compat and not judge.has_likelihoods:
             raise UsageError(

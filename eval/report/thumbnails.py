@@ -62,9 +62,6 @@ def of_parts(parts: Sequence[Part], max_bytes: int, num_frames: int, cache: Path
     Args:
         max_bytes: greatest size of one strip.
         cache: folder where strips are kept; None keeps none.
-
-    Raises:
-        MissingDependencyError: no video decoder is installed.
     """
     from cineloop.video.sample import SampleSpec
 
@@ -123,11 +120,7 @@ def _from_cache(held: dict[str, Any]) -> Strip | None:
 
 
 def encode(pixels: np.ndarray, max_bytes: int) -> Strip:
-    """The strip of frames uint8 (T, H, W, 3).
-
-    Raises:
-        ItemError: TOO_LARGE, no strip fits into so few bytes.
-    """
+    """The strip of frames uint8 (T, H, W, 3)."""
     import numpy as np
     from PIL import Image
 

@@ -181,11 +181,7 @@ def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
 
 
 def _estimate(statistic: Callable[[np.ndarray], np.ndarray], num: int, ends: Interval) -> Estimate:
-    """The statistic with its interval, clipped to the statistic's range.
-
-    Raises:
-        UndefinedError: it is undefined, or without one of the prompts.
-    """
+    """The statistic with its interval, clipped to the statistic's range."""
     value, found = estimate_of_sums(np.eye(num), statistic, ends)
     if num == 1:
         found = Interval(value, value)

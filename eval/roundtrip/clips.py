@@ -25,8 +25,8 @@ from t2v.generate.settings import GenerateConfig
 from v2t_eval.inputs import read_inputs
 from v2t_eval.judge.prompt import of_world
 from v2t_eval.roundtrip import leakage
+from v2t_eval.roundtrip.found import Side, Trip
 from v2t_eval.roundtrip.settings import RoundtripConfig
-from v2t_eval.roundtrip.trip import Side, Trip
 from v2t_eval.sample import Sample
 
 PROMPTS = "prompts.jsonl"
@@ -36,11 +36,7 @@ Row = dict[str, Any]
 
 
 def prompt_rows(config: RoundtripConfig) -> list[Row]:
-    """The prompts as rows of id, prompt, seed and, where they are known, facts.
-
-    Raises:
-        UsageError, NothingMatchedError: see `t2v.generate.prompts.plan`.
-    """
+    """The prompts as rows of id, prompt, seed and, where they are known, facts."""
     if config.world is not None:
         rows = _of_world(config)
     else:
@@ -71,11 +67,7 @@ def generated(rows: Sequence[Row], config: RoundtripConfig, out: Path, *, show_p
 
 
 def imported(config: RoundtripConfig, out: Path) -> Side:
-    """The user's existing clips.
-
-    Raises:
-        UsageError, NothingMatchedError: see `v2t_eval.inputs.read_inputs`; or no clip has a prompt.
-    """
+    """The user's existing clips."""
     prompts = Path(config.prompts[0]) if config.prompts else None
     inputs = read_inputs(config.clips, prompts=prompts, limit=config.limit)
     without = [sample.id for sample in inputs.samples if not sample.prompt]
@@ -90,11 +82,7 @@ def imported(config: RoundtripConfig, out: Path) -> Side:
 def rendered(
     rows: Sequence[Row], side: Side, config: RoundtripConfig, out: Path, *, show_progress: bool
 ) -> Side | None:
-    """The world's exact clip of each prompt that it can read, one a prompt; None if it can read none.
-
-    Raises:
-        KeyboardInterrupt: stopped; finished clips are kept.
-    """
+    """The world's exact clip of each prompt that it can read, one a prompt; None if it can read none."""
     wanted: dict[str, Row] = {}
     for row in rows:
         if of_world(row["prompt"]) is not None and row["prompt"] not in wanted:
@@ -113,11 +101,7 @@ def rendered(
 
 
 def references(side: Side, config: RoundtripConfig, out: Path) -> Side:
-    """Reference clips, joined to the generator's by id, else by prompt.
-
-    Raises:
-        NothingMatchedError: none belongs to a prompt.
-    """
+    """Reference clips, joined to the generator's by id, else by prompt."""
     by_id = {trip.id: trip.prompt for trip in side.trips}
     known = set(by_id.values())
     found: dict[str, Sample] = {}

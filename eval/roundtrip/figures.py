@@ -16,10 +16,9 @@ from v2t.backends import OUT_OF_DOMAIN
 from v2t_eval.judge.judge import Judge
 from v2t_eval.roundtrip import cells as four
 from v2t_eval.roundtrip.calibration import calibrate
-from v2t_eval.roundtrip.found import Family, RoundtripResult, Row
+from v2t_eval.roundtrip.found import Family, RoundtripResult, Row, Side, Trip
 from v2t_eval.roundtrip.scoring import FAMILIES, OF_CLIPS, Pairs, PairScores, prompts_of
 from v2t_eval.roundtrip.settings import RoundtripConfig
-from v2t_eval.roundtrip.trip import Side, Trip
 from v2t_eval.scores import Skipped
 from v2t_eval.semantics.prompt_questions import PromptQuestion, questions
 

@@ -22,8 +22,8 @@ from v2t_eval.measure import ClipLimits
 from v2t_eval.metric import BaseMetric, load_metric
 from v2t_eval.metrics.event_f1 import f1
 from v2t_eval.roundtrip.calibration import Pair
+from v2t_eval.roundtrip.found import Side, Trip
 from v2t_eval.roundtrip.settings import RoundtripConfig
-from v2t_eval.roundtrip.trip import Side, Trip
 from v2t_eval.sample import Clip, Sample
 from v2t_eval.score import ScoreConfig, score
 from v2t_eval.scores import Skipped
@@ -171,9 +171,6 @@ def pair_scores(
         state: folder of cached evidence.
         judge: answers questions from clips; None for none.
         stop: polled between samples.
-
-    Raises:
-        KeyboardInterrupt: stopped; measurements are cached.
     """
     keys, samples = _samples(pairs)
     found = PairScores()

@@ -92,11 +92,7 @@ class Model:
 
 
 class QuestionFile:
-    """Questions of a file.
-
-    Raises:
-        UsageError: a row that is not of that form, or a prompt that comes twice.
-    """
+    """Questions of a file."""
 
     def __init__(self, path: Path) -> None:
         self._path, self._key = path, content_key(path)

@@ -16,15 +16,17 @@ from cineloop.video.frames import Frames
 from cineloop.world.language.phrases import why_unread
 from cineloop.world.language.read_text import parse
 from v2t_eval.cache import EvidenceCache
+from v2t_eval.judge.judge import Judge
 from v2t_eval.judge.prompt import of_world
 from v2t_eval.measure import ClipLimits, Engine, Error, Job
-from v2t_eval.metric import BaseMetric, Evidence, Measured
+from v2t_eval.metric import BaseMetric, Evidence, Measured, Summary
+from v2t_eval.metrics import question_score
 from v2t_eval.report import thumbnails
 from v2t_eval.sample import Clip, Sample
 from v2t_eval.semantics.dimension import JudgedMetric
 from v2t_eval.suite import parse_metrics
-from v2t_eval.testing.answers import Answers, Stillness
 from v2t_eval.testing.verdict import Bound, Verdict, reasons_of
+from v2t_eval.vbench.still import is_frozen
 
 STARTER = "v2t"
 _STRIP_FRAMES, _STRIP_BYTES = 6, 1 << 20
@@ -66,9 +68,6 @@ class ClipEvaluator:
 
         Args:
             name: of the clip in messages; the path by default.
-
-        Raises:
-            ItemError: the file cannot be read. UsageError: an invalid bound. MissingDependencyError: a model.
         """
         row = {} if questions is None else {"questions": [_row(each) for each in questions]}
         sample = Sample(id=path.name, clip=Clip(content="", path=path), prompt=prompt, row=row)
@@ -84,11 +83,7 @@ class ClipEvaluator:
                        reasons=tuple(reasons), outside=outside, judge=who)  # fmt: skip
 
     def frames(self, path: Path) -> Frames:
-        """Every frame of a file.
-
-        Raises:
-            ItemError: it cannot be decoded.
-        """
+        """Every frame of a file."""
         return self._engine.frames(Clip(content="", path=path))
 
     def strip(self, path: Path) -> bytes | None:
@@ -105,12 +100,7 @@ class ClipEvaluator:
         return self._numbers[key]
 
     def _job(self, sample: Sample, n: int) -> Job:
-        """The clip under metric `n`.
-
-        Raises:
-            ItemError: the file is broken. MissingDependencyError: a model.
-            RuntimeError: the metric failed.
-        """
+        """The clip under metric `n`."""
         if not isinstance(self._engine.metrics[n], JudgedMetric):  # judges have fingerprints before loading
             self._prepare(n)
         job = self._engine.open(sample, [n])
@@ -124,11 +114,7 @@ class ClipEvaluator:
         return job
 
     def _evidence(self, sample: Sample, n: int) -> Evidence:
-        """The evidence of metric `n`, computed or cached.
-
-        Raises:
-            ItemError: there is none; and as `_job`.
-        """
+        """The evidence of metric `n`, computed or cached."""
         job = self._job(sample, n)
         if n in job.errors:
             raise _raised(job.errors[n])
@@ -182,11 +168,7 @@ class ClipEvaluator:
 
 
 def clip_metric(name: str, judge: str) -> BaseMetric:
-    """The metric that a bound names, which must give a value for a single clip.
-
-    Raises:
-        UsageError: no such metric, several, or one of sets or texts.
-    """
+    """The metric that a bound names, which must give a value for a single clip."""
     metrics = parse_metrics(name)
     if len(metrics) != 1 or metrics[0].level != "clip":
         levels = ", ".join(f"{metric.title} measures a {metric.level}" for metric in metrics)
@@ -217,3 +199,45 @@ def _raised(error: Error) -> ItemError:
 def _row(question: Any) -> Any:
     """A question as a row: a text is a yes/no question."""
     return {"question": question} if isinstance(question, str) else question
+
+
+class Answers(question_score.Metric):
+    """Every question of the prompt, or of the row, with the judge's answer; asked as `question_score` asks."""
+
+    name = "answers_in_words"
+    version = 2
+
+    def measure(self, sample: Sample) -> Evidence:
+        """`answers`, one row a question; `judge`; whether the clip is `outside` the judge's domain."""
+        judge = self.ready()
+        if not isinstance(judge, Judge):
+            raise ItemError(f"{judge!r} gives no answers in words", code="BAD_QUESTIONS")
+        rows: list[dict[str, Any]] = []
+        for found in judge.answer(sample, self.question_set(sample).questions):
+            asked = found.question
+            rows.append({
+                "id": asked.id, "question": asked.question, "wanted": asked.answer, "parents": list(asked.parents),
+                "right": found.right, "answer": found.text, "chance": _chance_of(found.text, found.chances),
+                "status": found.status, "message": found.message,
+            })  # fmt: skip
+        return {"answers": rows, "judge": judge.fingerprint()["judge"], "outside": judge.is_outside(sample)}
+
+
+class Stillness(BaseMetric):
+    """Whether every frame is the first one, up to what a codec does to it."""
+
+    name = "stillness"
+    needs = ("frames",)
+
+    def measure(self, sample: Sample) -> Evidence:
+        """`frozen`, `num_frames`."""
+        return {"frozen": is_frozen(sample), "num_frames": len(sample.frames)}
+
+    def summarise(self, rows: Sequence[Measured], references: Sequence[Measured]) -> Summary:
+        """Only the number of frozen clips: a test reads one clip's evidence."""
+        return Summary(headline=self.name, figures={}, counts={"frozen": sum(r.evidence["frozen"] for r in rows)})
+
+
+def _chance_of(text: str | None, chances: dict[str, float]) -> float | None:
+    """The judge's probability of its own answer."""
+    return chances.get(text) if text is not None else None

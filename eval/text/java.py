@@ -78,9 +78,6 @@ def run_java(arguments: Sequence[str], folder: Path, *, given: str | None = None
         folder: where it runs, and where its temporary files go.
         given: its standard input.
         opened: packages of java.base that it reads by reflection, closed since Java 16.
-
-    Raises:
-        MissingDependencyError: it did not run to its end; the message ends with the end of its stderr.
     """
     added = " ".join(f"--add-opens=java.base/{name}=ALL-UNNAMED" for name in opened)
     env = os.environ | {"JDK_JAVA_OPTIONS": f"{os.environ.get('JDK_JAVA_OPTIONS', '')} {added}".strip()}
@@ -107,11 +104,7 @@ def work_folder() -> Iterator[Path]:
 
 
 def java_tokenize(texts: Sequence[str]) -> list[str]:
-    """Tokens of each text by Stanford's PTBTokenizer as pycocoevalcap runs it, in one process.
-
-    Raises:
-        MissingDependencyError: there is no Java runtime or no pycocoevalcap, or a text breaks its line.
-    """
+    """Tokens of each text by Stanford's PTBTokenizer as pycocoevalcap runs it, in one process."""
     if not texts:
         return []
     jar = need_java(TOKENIZER)

@@ -37,11 +37,7 @@ def static_by(between: list[float], ends: tuple[float, float], size: tuple[int, 
 
 
 def is_static(sample: Sample, flow: Flow) -> bool:
-    """VBench's static filter on all frames of the sample's clip.
-
-    Raises:
-        ItemError: TOO_SHORT, a single frame; else as `Flow.between`.
-    """
+    """VBench's static filter on all frames of the sample's clip."""
     last = len(sample.frames) - 1
     if last < 1:
         raise ItemError(f"{sample.id} has one frame: nothing can move", code="TOO_SHORT")

@@ -64,11 +64,7 @@ class Total(NamedTuple):
 
 
 def total(raw: Mapping[str, float], mode: str = "fixed", semantic: Mapping[str, Scale] | None = None) -> Total:
-    """Quality, semantic and total of the sixteen raw values, 0 to 1; `semantic` are other weights than `SEMANTIC`.
-
-    Raises:
-        UsageError: `fixed` and a dimension is missing; a name that is not a dimension; an unknown mode.
-    """
+    """Quality, semantic and total of the sixteen raw values, 0 to 1; `semantic` are other weights than `SEMANTIC`."""
     if mode not in ("fixed", "compat"):
         raise UsageError(f"mode must be fixed or compat, not {mode!r}")
     semantic = semantic or SEMANTIC
@@ -98,9 +94,6 @@ def vbench_total(results: Mapping[str, MetricResult], mode: str = "fixed") -> Me
 
     Args:
         results: the result of each dimension by its plain name; others are ignored.
-
-    Raises:
-        UsageError: as `total`. A dimension that scored nothing counts as missing.
     """
     scales = {**QUALITY, **SEMANTIC}
     measured = {name: results[name] for name in scales if name in results and results[name].figures}

@@ -20,9 +20,6 @@ class Detector:
 
     Args:
         where: hub id or folder.
-
-    Raises:
-        MissingDependencyError: it is not available, or not a video classifier.
     """
 
     def __init__(self, where: str) -> None:

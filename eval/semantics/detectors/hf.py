@@ -32,9 +32,6 @@ class Detector:
 
     Args:
         where: hub id or folder.
-
-    Raises:
-        MissingDependencyError: it is not available, or not a zero-shot detector.
     """
 
     def __init__(self, where: str) -> None:

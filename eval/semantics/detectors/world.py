@@ -28,8 +28,6 @@ VERSION = (
 
 
 class Detector:
-    """See the module's head."""
-
     name = "world"
 
     def __init__(self, where: str = "") -> None:
@@ -101,11 +99,7 @@ def _region(figure: FigureRead, index: int, at_s: float, labels: dict[str, str],
 
 
 def reading(sample: Sample) -> ReadBack:
-    """The clip as the referee reads it, once for all metrics; without a place where it is not of the cartoon world.
-
-    Raises:
-        ItemError: TOO_SHORT, too few or too small frames.
-    """
+    """The clip as the referee reads it, once for all metrics; without a place where it is not of the cartoon world."""
     frames = sample.frames
 
     def make() -> Any:
@@ -121,11 +115,7 @@ def reading(sample: Sample) -> ReadBack:
 
 
 def _read(sample: Sample) -> ReadBack:
-    """As `reading`.
-
-    Raises:
-        ItemError: OUT_OF_DOMAIN, no clip of the cartoon world; TOO_SHORT.
-    """
+    """As `reading`."""
     read = reading(sample)
     if read.place is None:
         raise ItemError(
