@@ -26,7 +26,6 @@ __all__ = [
     "UndefinedError",
     "auroc",
     "bootstrap",
-    "clustered_se",
     "estimate_of_sums",
     "interval_of_pulls",
     "interval_of_sums",
@@ -34,7 +33,6 @@ __all__ = [
     "mean_interval",
     "numbered",
     "student",
-    "student_interval",
     "summed",
     "unless_flat",
     "weighted_shares",
@@ -159,17 +157,6 @@ def student(degrees: int, tail: float) -> float:
     return float(t.isf(tail, degrees))
 
 
-def student_interval(values: Sequence[float], clusters: Sequence[Hashable] | None = None) -> Interval:
-    """Mean plus and minus t times the clustered standard error, with G-1 degrees of freedom."""
-    num = len(_grouped(values, clusters))
-    if num < 2:
-        raise ValueError("Student's interval needs at least two clusters")
-    few = 1.0 if num == len(values) else sqrt(num / (num - 1))
-    half = student(num - 1, TAIL) * clustered_se(values, clusters) * few
-    mean = fmean(values)
-    return Interval(mean - half, mean + half)
-
-
 def jackknife_interval(value: float, left_out: Sequence[float] | np.ndarray) -> Interval:
     """Interval of any smooth statistic of clusters, see `interval_of_pulls`.
 
@@ -258,22 +245,6 @@ def unless_flat(
         low, high = (least + width * end for end in wilson(share * num_clusters, num_clusters))
         return Interval(low, high)
     return Interval(min(max(found.low, least), most), min(max(found.high, least), most))
-
-
-def clustered_se(values: Sequence[float], clusters: Sequence[Hashable] | None = None) -> float:
-    """Standard error of the mean: s^2/n, plus what values of one cluster have in common (Miller 2024,
-    arXiv:2411.00640); without clusters the usual s / sqrt(n).
-    """
-    num = len(values)
-    if num < 2:
-        raise ValueError("a standard error needs at least two values")
-    mean = fmean(values)
-    alone = fsum((value - mean) ** 2 for value in values)
-    shared = 0.0
-    if clusters is not None:
-        for group in _grouped(values, clusters):
-            shared += fsum(value - mean for value in group) ** 2 - fsum((value - mean) ** 2 for value in group)
-    return sqrt(max(0.0, alone / (num - 1) / num + shared / num**2))
 
 
 def bootstrap(
