@@ -15,8 +15,9 @@ from itertools import groupby
 from statistics import fmean
 
 from cineloop.errors import UsageError
+from cineloop.intervals import Interval
 from v2t_eval.scores import Scored, Scores
-from v2t_eval.stats import Interval, mean_interval
+from v2t_eval.stats import mean_interval
 
 
 @dataclass(frozen=True, kw_only=True)

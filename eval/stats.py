@@ -20,24 +20,6 @@ import numpy as np
 
 from cineloop.intervals import Interval, normal_quantile, wilson
 
-__all__ = [
-    "Estimate",
-    "Interval",
-    "UndefinedError",
-    "auroc",
-    "bootstrap",
-    "estimate_of_sums",
-    "interval_of_pulls",
-    "interval_of_sums",
-    "jackknife_interval",
-    "mean_interval",
-    "numbered",
-    "student",
-    "summed",
-    "unless_flat",
-    "weighted_shares",
-    "wilson",
-]
 NUM_RESAMPLES = 2000
 CONFIDENCE = 0.95
 TAIL = (1 - CONFIDENCE) / 2  # beyond either end of an interval
@@ -158,11 +140,8 @@ def student(degrees: int, tail: float) -> float:
 
 
 def jackknife_interval(value: float, left_out: Sequence[float] | np.ndarray) -> Interval:
-    """Interval of any smooth statistic of clusters, see `interval_of_pulls`.
-
-    Args:
-        value: of the whole set.
-        left_out: the statistic without each cluster in turn.
+    """Interval of any smooth statistic of clusters, see `interval_of_pulls`. `left_out`: the statistic without each
+    cluster in turn.
     """
     left = np.asarray(left_out, dtype=np.float64)
     return interval_of_pulls(value, (len(left) - 1) / max(len(left), 1) * (left.mean() - left))

@@ -48,12 +48,8 @@ class Suite:
 def metrics_of(
     named: str | None, suite: Path | None, *, answers: bool = False, facts: bool = False
 ) -> list[BaseMetric]:
-    """The metrics of a suite, and those named in addition.
-
-    Args:
-        named: see `parse_metrics`.
-        suite: see `read_suite`.
-        answers, facts: take the metric of that name where there is neither a suite nor a name.
+    """The metrics of a suite, and those named in addition. `answers`, `facts`: take the metric of that name where there
+    is neither a suite nor a name.
 
     Raises:
         UsageError: there is no metric; see `parse_metrics` and `read_suite`.

@@ -19,6 +19,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 
 from cineloop.errors import MissingDependencyError
+from cineloop.intervals import wilson
 from v2t_eval.audit.sensitivity import kendall_tau
 from v2t_eval.distribution.frechet import frechet
 from v2t_eval.distribution.kernels import Kernel, mmd
@@ -30,7 +31,6 @@ from v2t_eval.metrics.spans import tiou
 from v2t_eval.metrics.squad import f1, normalise
 from v2t_eval.sample import Sample
 from v2t_eval.semantics.formulas import Region, spatial_score_compat
-from v2t_eval.stats import wilson
 from v2t_eval.vbench.consistency import consistency
 from v2t_eval.vbench.picks import middle_indices
 from v2t_eval.vbench.total import total

@@ -30,7 +30,7 @@ from cineloop.world.scenes.scene import Event, Scene
 from cineloop.world.scenes.solo import FPS, NUM_FRAMES, sample_solo
 from v2t_eval import models
 from v2t_eval.audit.faults import plant, swapped_color, without_figures, without_last_figure
-from v2t_eval.judge.plain_wording import LISTS, listed_values
+from v2t_eval.judge.wording import LISTS, listed_values
 from v2t_eval.measure import ClipLimits, Engine
 from v2t_eval.sample import Clip, Sample
 
@@ -278,7 +278,7 @@ def planted(split: str, seed: int, num: int) -> list[Drawn]:
 
 
 def answers_of(clip: Drawn) -> dict[str, str]:
-    """What is true of a clip, by factor of `v2t_eval.judge.plain_wording.LISTS`."""
+    """What is true of a clip, by factor of `v2t_eval.judge.wording.LISTS`."""
     return listed_values(clip.scene().facts())
 
 

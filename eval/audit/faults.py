@@ -34,14 +34,7 @@ class Fault:
 
 
 def plant(frames: Frames, fault: str, severity: int = 5, seed: int = 0) -> Frames:
-    """The clip with a fault.
-
-    Args:
-        frames: the clip; not modified.
-        fault: one of `FAULTS`.
-        severity: one of the fault's severities.
-        seed: of what is random in the fault.
-    """
+    """The clip with a fault."""
     known = FAULTS.get(fault)
     if known is None:
         raise UsageError(f"unknown fault {fault!r}; choices: {', '.join(FAULTS)}")

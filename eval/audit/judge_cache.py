@@ -67,9 +67,7 @@ class CachedJudge:
 
     def ask(self, sample: Sample, questions: Sequence[Question], *, repeat: int = 0) -> list[Answer]:
         """The answers in the order of the questions, all new ones in one batch; cached ones have only `_FIELDS`.
-
-        Args:
-            repeat: part of the cache key; another number asks again.
+        Another `repeat` asks again.
         """
         jobs: dict[str, tuple[Job, Question]] = {}
         keys = []

@@ -22,8 +22,8 @@ from v2t_eval.audit.judge_cache import CachedJudge
 from v2t_eval.audit.record import Agreement, ByAnswer, Noticed
 from v2t_eval.audit.sensitivity import auroc
 from v2t_eval.judge.answer import Answer
-from v2t_eval.judge.plain_wording import LISTS, listed_values
 from v2t_eval.judge.question import Question
+from v2t_eval.judge.wording import LISTS, listed_values
 
 Step = Callable[[], None]
 PROMPT, WHOLE = "prompt", "all of them together"
@@ -68,12 +68,8 @@ def agree(
     judge: CachedJudge, clips: Sequence[AuditClip], truth_of: Callable[[AuditClip], Truth | None],
     step: Step = lambda: None, more: Callable[[AuditClip], Sequence[Question]] = lambda clip: (),
 ) -> Found:  # fmt: skip
-    """Ask the judge about claims on clips.
-
-    Args:
-        truth_of: the truth of a clip; None: ask the questions of its row.
-        step: called after each clip; may raise to stop.
-        more: questions to prefetch while the clip is decoded.
+    """Ask the judge about claims on clips. Without `truth_of` the questions of its row are asked; `step` is called
+    after each clip and may raise; `more` is asked while the clip is decoded.
     """
     found, balance = Found(), Balance()
     for clip in clips:

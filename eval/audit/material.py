@@ -37,12 +37,8 @@ class Material:
 
 
 def gather(inputs: Inputs | None, generated: Inputs | None, num: int, folder: Path | None) -> Material:
-    """The clips of folders; unreadable files are listed as failures, the rest is used.
-
-    Args:
-        inputs, generated: the user's clips, and generated ones.
-        num: maximum number of the user's clips, picked evenly.
-        folder: cache of the files that were checked before.
+    """The clips of folders; unreadable files are listed as failures, the rest is used. `num`: maximum number of the
+    user's clips, picked evenly; `folder`: cache of the files that were checked before.
     """
     failures: list[dict[str, str]] = []
     sources: dict[str, str] = {}

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cineloop.intervals import Interval
 from v2t_eval import stats
-from v2t_eval.stats import Interval, estimate_of_sums, mean_interval, numbered, unless_flat
+from v2t_eval.stats import estimate_of_sums, mean_interval, numbered, unless_flat
 
 ALPHA = 0.05
 LEAST_CLUSTERS = 6  # with fewer prompts no sign-flip test can reach .05: 2 of 2^5 is .06
@@ -68,13 +69,7 @@ class Cell:
 def cell(
     clean: Sequence[float], corrupted: Sequence[Sequence[float]], clusters: Sequence[Hashable] | None = None
 ) -> Cell:
-    """The cell of one metric and one fault.
-
-    Args:
-        clean: n scores.
-        corrupted: S lists of n scores, by rising severity.
-        clusters: clips that are not independent.
-    """
+    """The cell of one metric and one fault. `clean`: n scores; `corrupted`: S lists of n, by rising severity."""
     first, rest = np.asarray(clean, dtype=np.float64), np.asarray(corrupted, dtype=np.float64)  # (n,), (S, n)
     if rest.ndim != 2 or not first.size or not rest.size or rest.shape[1:] != first.shape:
         raise ValueError(f"expected {first.size} scores for each of some severities, got an array of {rest.shape}")

@@ -38,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
     log.setup(verbosity=-1 if args.quiet else args.verbose)
     _check(args)
     from v2t.backends import open_backend
-    from v2t_eval.calibrate import calibration_of
+    from v2t_eval.audit.calibrating import calibration_of
     from v2t_eval.judge.judge import Judge
 
     fitted, tables = calibration_of(Judge(open_backend(args.model)), num=args.num, seed=args.seed, size=args.size)

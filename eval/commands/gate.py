@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cineloop.errors import UsageError
-from v2t_eval.commands.score import add_scoring, lock_output, score_options
+from v2t_eval.commands.score import add_scoring, lock_output, old_files, score_options
 
 if TYPE_CHECKING:
     from v2t_eval.gate.verdict import Verdict
@@ -115,12 +115,8 @@ def plan(found: Scores | Inputs, metrics: list[BaseMetric] | None, args: argpars
 def _refuse_old(args: argparse.Namespace) -> None:
     from v2t_eval.report import NAMES as REPORTS
 
-    if args.output is not None and (args.output.suffix in (".json", ".html", ".xml", ".md") or args.output.is_file()):
-        raise UsageError(
-            f"-o takes a folder, not a file such as {args.output.name!r}", hint="--junit FILE takes a file"
-        )
-    written = [args.output / name for name in (*NAMES, *REPORTS)] if args.output else []
-    there = [path for path in (*written, args.junit) if path is not None and path.exists()]
+    there = old_files(args.output, (*NAMES, *REPORTS)) if args.output else []
+    there += [args.junit] if args.junit and args.junit.exists() else []
     if there and not args.overwrite:
         raise UsageError(
             f"{there[0]} exists", code="EXISTS", hint="another folder or file, or --overwrite (evidence is kept)"

@@ -97,11 +97,7 @@ def _refuse_old(args: argparse.Namespace) -> None:
 
 
 def _show(made: Scores, scores: Scores, policy: Policy | None, path: Path, *, as_json: bool) -> None:
-    """Print what a baseline holds and which margins it can hold, and warn of the faults it would allow.
-
-    Args:
-        made: the baseline of `scores`; `policy`: its gate, where a suite was named.
-    """
+    """Print what a baseline holds and which margins it can hold, and warn of the faults it would allow."""
     from cineloop.log import logger, printable
     from v2t_eval.gate.advice import advise
     from v2t_eval.gate.guards import guards

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -184,24 +184,27 @@ def _settings(args: argparse.Namespace, metrics: list[BaseMetric]) -> dict[str, 
     return found
 
 
+def old_files(output: Path, names: Iterable[str]) -> list[Path]:
+    """Those of the names that exist in the folder of -o, which must not be a file."""
+    if output.suffix in (".json", ".html", ".xml", ".md") or output.is_file():
+        raise UsageError(f"-o takes a folder, not a file such as {output.name!r}", hint=f"it gets {', '.join(names)}")
+    return [output / name for name in names if (output / name).exists()]
+
+
 def _refuse_other(output: Path | None, settings: dict[str, str], *, overwrite: bool) -> None:
     """Refuse to replace scores of other settings without --overwrite."""
-    if output is None:
-        return
-    if output.suffix in (".json", ".html", ".md") or output.is_file():
-        raise UsageError(
-            f"-o takes a folder, not a file such as {output.name!r}", hint="the scores are its scores.json"
-        )
     from v2t_eval.report import NAMES
 
-    there = [name for name in NAMES if (output / name).exists()]
+    if output is None:
+        return
+    there = old_files(output, NAMES)
     if not there or overwrite:
         return
     hint = "another folder, or --overwrite (evidence is kept)"
     try:
         before = dict(json.loads((output / STATE / SETTINGS).read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
-        raise UsageError(f"{output / there[0]} exists", code="EXISTS", hint=hint) from None
+        raise UsageError(f"{there[0]} exists", code="EXISTS", hint=hint) from None
     for name in dict.fromkeys(["metrics", *settings, *before]):
         if settings.get(name) != before.get(name):
             here, kept = settings.get(name, "none"), before.get(name, "none")

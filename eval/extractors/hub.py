@@ -20,12 +20,7 @@ _SETTINGS = ("preprocessor_config.json", "video_preprocessor_config.json")
 
 
 def model_folder(where: str, family: str) -> Path:
-    """The folder of a model.
-
-    Args:
-        where: a folder, or a hub id such as "openai/clip-vit-base-patch32".
-        family: what the name begins with, for messages.
-    """
+    """The folder of a model."""
     if not where:
         raise UsageError(f"{family}: a folder or a hub id is expected after the colon")
     folder = Path(where)

@@ -32,13 +32,7 @@ def baseline_of(
     reason: str = "first baseline",
     differences: Sequence[str] = (),
 ) -> Scores:
-    """The baseline made of these scores.
-
-    Args:
-        suite: its name; `policy`: its gate as plain values.
-        old: the baseline that it replaces, whose history continues.
-        reason: why, for the history; `differences`: why the two may not be compared.
-    """
+    """The baseline made of these scores. `old`: the baseline that it replaces, whose history continues."""
     if not any(result.figures for result in scores.results):
         raise UsageError("a baseline needs at least one figure, and nothing was scored", hint="see the report")
     before = {} if old is None else old.by_name

@@ -35,10 +35,8 @@ class Comparison:
 
 
 def comparison(candidate: Scores, baseline: Scores, needed: Iterable[str] | None = None) -> Comparison:
-    """Differences between a candidate and a baseline.
-
-    Args:
-        needed: titles of the metrics that decide; None for all that both have.
+    """Differences between a candidate and a baseline. `needed`: titles of the metrics that decide; None for all that
+    both have.
     """
     ours, theirs = candidate.by_name, baseline.by_name
     shared = [name for name in ours if name in theirs]

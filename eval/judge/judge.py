@@ -21,10 +21,9 @@ from cineloop.video.still import frozen
 from cineloop.world.language.plain_questions import NONE, PLAIN
 from v2t.backends import OUT_OF_DOMAIN, VideoLM, open_backend
 from v2t_eval.judge import calibration as calibrations
-from v2t_eval.judge.answer import Answer
+from v2t_eval.judge.answer import Answer, Heard, answer_of, vote_key
 from v2t_eval.judge.asker import Asker
 from v2t_eval.judge.calibration import Calibration
-from v2t_eval.judge.heard import Heard, answer_of, vote_key
 from v2t_eval.judge.question import Question
 from v2t_eval.judge.replies import normalise
 from v2t_eval.sample import Sample
@@ -34,12 +33,8 @@ _LOCK = threading.RLock()
 
 
 class Judge(Asker):
-    """A captioner that answers questions.
-
-    Args:
-        captioner, votes, reply_tokens: see `Asker`.
-        calibration: maps its probabilities to calibrated ones; None for the one next to the model's weights, if it
-            fits them.
+    """A captioner that answers questions. Without a `calibration` it takes the one next to the model's weights, if it
+    fits them.
     """
 
     def __init__(
@@ -133,11 +128,7 @@ class Judge(Asker):
 
 def open_judge(name: str, *, calibration: Path | None = None, device: str = "auto") -> Judge:
     """The judge called `v2t` (the starter) or `v2t:MODEL`, any model of `v2t --model`; the same object each time.
-
-    Args:
-        name: `v2t` or `v2t:MODEL`.
-        calibration: a file of `v2t-eval calibrate`, instead of the one next to the model's weights.
-        device: "auto" or what torch calls it.
+    `calibration`: a file of `v2t-eval calibrate`, instead of the one next to the model's weights.
 
     Raises:
         UsageError: another name, or a calibration of another model. MissingDependencyError: no such model.

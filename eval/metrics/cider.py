@@ -17,8 +17,16 @@ import numpy as np
 
 from v2t_eval.metric import Evidence, Measured, Summary, items_of
 from v2t_eval.text.captions import CaptionMetric, Tokens
-from v2t_eval.text.frequencies import Frequencies, file_hash, frequencies
-from v2t_eval.text.ngrams import MAX_N, Counted, Entries, count_ngrams, distinct_sorted
+from v2t_eval.text.ngrams import (
+    MAX_N,
+    Counted,
+    Entries,
+    Frequencies,
+    count_ngrams,
+    distinct_sorted,
+    file_hash,
+    frequencies,
+)
 
 _SIGMA = 6.0
 

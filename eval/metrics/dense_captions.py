@@ -28,9 +28,8 @@ from v2t_eval.metrics.cider import cider
 from v2t_eval.metrics.spans import is_valid, tiou
 from v2t_eval.sample import Sample
 from v2t_eval.text.captions import Tokens
-from v2t_eval.text.frequencies import Frequencies
 from v2t_eval.text.java import jar_hash, java_missing, need_java
-from v2t_eval.text.ngrams import MAX_N, ngrams
+from v2t_eval.text.ngrams import MAX_N, Frequencies, ngrams
 from v2t_eval.text.ptb import read
 
 THRESHOLDS = (0.3, 0.5, 0.7, 0.9)
@@ -41,10 +40,8 @@ Pair = tuple[str, str]  # tokens of a hypothesis and of its reference
 
 
 def best_in_order(values: np.ndarray) -> float:
-    """Greatest sum of values of pairs, each row and column in one pair at most, that do not cross.
-
-    Args:
-        values: >= 0, (P, G).
+    """Greatest sum of values of pairs, each row and column in one pair at most, that do not cross. `values`: >= 0, (P,
+    G).
     """
     before = np.zeros(values.shape[1] + 1)  # best with the rows so far and the first so many columns
     for row in values:

@@ -193,12 +193,8 @@ class Evaluation:
 def evaluate(
     judge: Judge, sample: Sample, questions: Sequence[Question], *, threshold: float = 0.5, mode: Mode = "transitive"
 ) -> Evaluation:
-    """Ask all questions at once and score them.
-
-    Args:
-        questions: in any order; each parent among them.
-        threshold: chance of the wanted answer from which it is right.
-        mode: see `v2t_eval.judge.question.dsg`.
+    """Ask all questions at once and score them. A wanted answer is right from a chance of `threshold`; `mode`: see
+    `dsg`.
     """
     ordered = parents_first(questions)
     answers = dict(zip([q.id for q in ordered], judge.answer(sample, ordered), strict=True))

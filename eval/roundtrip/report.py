@@ -9,8 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from v2t_eval.report.document import Banner, Card, Cell, Document, Interval, Section, Table
-from v2t_eval.roundtrip.cells import CELLS, Cells
-from v2t_eval.roundtrip.found import Family, RoundtripResult, Row
+from v2t_eval.roundtrip.found import CELLS, Cells, Family, RoundtripResult, Row
 from v2t_eval.stats import Estimate
 
 TITLE = "Round trip"

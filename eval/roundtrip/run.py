@@ -25,7 +25,7 @@ from v2t.caption.settings import CaptionConfig
 from v2t_eval.judge.judge import Judge, open_judge
 from v2t_eval.models import on_device
 from v2t_eval.report import markdown, page
-from v2t_eval.roundtrip import clips, figures, leakage, report, shared_weights
+from v2t_eval.roundtrip import clips, figures, leakage, report
 from v2t_eval.roundtrip.calibration import others
 from v2t_eval.roundtrip.found import RoundtripResult, Side
 from v2t_eval.roundtrip.scoring import means_same, pair_scores, pairs_of, prompts_of
@@ -142,7 +142,7 @@ def _guards(config: RoundtripConfig, side: Side, judge: Judge | None) -> list[st
         tagged = [trip.name for trip in side.trips if trip.path is not None and leakage.texts_of(trip.path)]
         lines.append(f"{len(tagged)} of the generated files have text in their container's tags.")
     name = None if judge is None else config.judge.partition(":")[2] or "starter"
-    return [*lines, *shared_weights.warnings_for(config.captioner, name, side.about)]
+    return [*lines, *leakage.warnings_for(config.captioner, name, side.about)]
 
 
 def _write(result: RoundtripResult, out: Path) -> None:

@@ -165,13 +165,7 @@ def pair_scores(
     stop: Callable[[], bool],
     show_progress: bool = False,
 ) -> PairScores:
-    """Score all pairs.
-
-    Args:
-        state: folder of cached evidence.
-        judge: answers questions from clips; None for none.
-        stop: polled between samples.
-    """
+    """Score all pairs. `state`: folder of cached evidence."""
     keys, samples = _samples(pairs)
     found = PairScores()
     metrics = _metrics({key[0] for key in keys}, config, state, judge, found.skipped)

@@ -140,8 +140,8 @@ class SemanticDimension(VBenchMetric):
         values = [each["value"] for each in found if each["value"] is not None]
         value = fsum(values) / len(values) if values else None
         outside = any(each.get("outside") for each in found)
-        return {"value": value, "pieces": [each["value"] for each in found], "outside": outside,
-                "long_clip": is_long(sample)}  # fmt: skip
+        pieces = [each["value"] for each in found]
+        return {"value": value, "pieces": pieces, "outside": outside, "long_clip": is_long(sample)}
 
     def summarise(self, rows: Sequence[Measured], references: Sequence[Measured]) -> Summary:
         """The mean over clips; clips the reference drops are counted, and lower the coverage."""

@@ -20,8 +20,7 @@ from cineloop.errors import ItemError, UsageError
 from cineloop.files import content_key
 from cineloop.log import printable
 from v2t_eval.cache import EvidenceCache
-from v2t_eval.judge.answerable import Dropped
-from v2t_eval.judge.language import Questioner, open_writer
+from v2t_eval.judge.language import Dropped, Questioner, open_writer
 from v2t_eval.judge.question import Question, from_row
 from v2t_eval.judge.wording import nothing_asked, of_text, share_asked
 from v2t_eval.tables import read_rows

@@ -16,11 +16,7 @@ from v2t_eval.vbench.picks import middle_indices
 
 
 class Detector:
-    """See the module's head.
-
-    Args:
-        where: hub id or folder.
-    """
+    """See the module's head."""
 
     def __init__(self, where: str) -> None:
 

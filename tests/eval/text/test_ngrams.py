@@ -9,8 +9,7 @@ from collections import Counter
 import pytest
 
 from cineloop.errors import UsageError
-from v2t_eval.text.frequencies import file_hash, frequencies
-from v2t_eval.text.ngrams import clipped_matches, common_subsequence, count_ngrams, ngrams
+from v2t_eval.text.ngrams import clipped_matches, common_subsequence, count_ngrams, file_hash, frequencies, ngrams
 
 
 def random_texts(seed: int, num: int, longest: int = 12, letters: str = "abcd") -> list[list[str]]:
