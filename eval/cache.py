@@ -46,12 +46,7 @@ class NotFiniteError(ValueError):
 
 
 def plain(evidence: Evidence) -> Evidence:
-    """Evidence as read from the cache: numpy scalars and tuples as JSON values, arrays copied.
-
-    Raises:
-        NotFiniteError: a number in it is NaN or infinite.
-        TypeError: a value in it is neither JSON nor an array of numbers.
-    """
+    """Evidence as read from the cache: numpy scalars and tuples as JSON values, arrays copied."""
     found: Evidence = _plain(evidence, "evidence")
     return found
 

@@ -150,11 +150,7 @@ class WorldJudge:
         return {"judge": "cineloop.world.language.read_text"}
 
     def events(self, text: str) -> list[str]:
-        """Each event once, in the order of mention.
-
-        Raises:
-            ItemError: OUT_OF_DOMAIN, the text is not about the cartoon world.
-        """
+        """Each event once, in the order of mention."""
         return list(
             dict.fromkeys("; ".join(f"{key}={value}" for key, value in event.items()) for event in _events_of(text))
         )

@@ -238,11 +238,7 @@ class Engine:
         return self._pool.submit(clip.path, SampleSpec.every_frame(clip.start_s, clip.end_s))
 
     def frames(self, clip: Clip, decoding: Future[Frames] | None = None) -> Frames:
-        """Every frame of a clip, from its file.
-
-        Raises:
-            ItemError: it cannot be decoded, or exceeds the memory limit. MissingDependencyError: no decoder.
-        """
+        """Every frame of a clip, from its file."""
         future = decoding or self._submit(clip)
         if future is None:
             raise ItemError("the clip is neither a file nor frames", code="NO_FRAMES")

@@ -37,11 +37,7 @@ REFERENCE_CLIPS = "reference_clips"  # in `needs`: a second set of clips
 
 @dataclass(frozen=True, kw_only=True)
 class Figure(Estimate):
-    """An estimate within the metric's range; `detail` holds counts behind it.
-
-    Raises:
-        ValueError: a number in it is not finite.
-    """
+    """An estimate within the metric's range; `detail` holds counts behind it."""
 
     detail: dict[str, int] = field(default_factory=dict)
 
@@ -247,9 +243,6 @@ class BaseMetric(ABC):
         """Measure samples and keep their evidence; `reference`: they are of the set to compare with.
 
         A sample that cannot be measured is kept as a failure.
-
-        Raises:
-            ValueError: an id comes twice.
         """
         for sample in [samples] if isinstance(samples, Sample) else samples:
             try:
@@ -261,11 +254,7 @@ class BaseMetric(ABC):
                 self.add(Measured(id=sample.id, cluster=sample.cluster, evidence=evidence), reference=reference)
 
     def add(self, row: Measured, *, reference: bool = False) -> None:
-        """Keep evidence that was made elsewhere.
-
-        Raises:
-            ValueError: the id is there already.
-        """
+        """Keep evidence that was made elsewhere."""
         kept = self._references if reference else self._rows
         if row.id in kept:
             raise ValueError(f"sample {row.id!r} was given to {self.name} twice")

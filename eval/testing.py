@@ -64,17 +64,8 @@ class Bound:
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """The verdict on one clip; true where it passed.
-
-    Attributes:
-        path: of the clip, as it was given.
-        prompt: what it should show.
-        answers: one row a question: question, wanted, answer, chance (of that answer), right (None without).
-        bounds: metrics with their bounds.
-        reasons: why it does not pass.
-        outside: why the judge's answers do not count here, "" where they do.
-        judge: name@revision.
-        strip: image of its frames, where it did not pass.
+    """The verdict on one clip; true where it passed. `answers` has one row a question: question, wanted, answer, chance
+    (of that answer), right (None without); `outside` says why they do not count here, "" where they do.
     """
 
     path: str

@@ -68,11 +68,7 @@ def measured_by(
     jobs: Iterable[Job],
     stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[Job]:
-    """The jobs, measured by up to `num` processes, as they finish; no new ones start after a stop.
-
-    Raises:
-        MissingDependencyError: a process does not start, or there is no decoder.
-    """
+    """The jobs, measured by up to `num` processes, as they finish; no new ones start after a stop."""
     pool = _Pool(num, metrics, limits)
     source, again = iter(jobs), deque[Job]()
     try:

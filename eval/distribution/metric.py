@@ -85,19 +85,11 @@ class DistributionMetric(BaseMetric):
 
     @abstractmethod
     def open(self) -> BaseExtractor:
-        """The model that makes the vectors.
-
-        Raises:
-            MissingDependencyError: it is not available; the message says how to get it.
-        """
+        """The model that makes the vectors."""
 
     @abstractmethod
     def vectors(self, sample: Sample, extractor: BaseExtractor) -> np.ndarray:
-        """float32 (d,) or (n, d) of a clip.
-
-        Raises:
-            ItemError: this clip gives none.
-        """
+        """float32 (d,) or (n, d) of a clip."""
 
     @abstractmethod
     def estimators(self) -> dict[str, Estimator]:

@@ -82,11 +82,7 @@ def write(baseline: Scores, path: Path) -> None:
 
 
 def read(path: Path) -> Scores:
-    """A baseline from its file.
-
-    Raises:
-        UsageError: the file holds scores without a history; else as `v2t_eval.scores.read_scores`.
-    """
+    """A baseline from its file."""
     found = read_scores(path)
     if not found.history:
         hint = "make one: v2t-eval gate init CLIPS|RESULTS --suite SUITE -o FILE"

@@ -114,9 +114,6 @@ def unpaired_change(
 ) -> Change:
     """The change of a figure of whole sets: both standard errors are taken from the wider half of the 95 % intervals
     and put together as of independent sets, which is too cautious where both have the same prompts.
-
-    Raises:
-        ValueError: a figure whose interval has no width says nothing of its spread, unless both are equal to the bit.
     """
     from scipy.stats import t  # type: ignore[import-untyped]
 

@@ -286,36 +286,31 @@ class Local:
         self._model: Any = source.weights(source.config(), dtype=dtype).to(device).eval()
 
     def write(self, prompt: str, *, temperature: float, seed: int) -> str:
-        """See `Writer.write`."""
-        return complete(self._model, self._tokenizer, prompt, temperature=temperature, seed=seed, name=self.name)
+        """The completion in the model's chat template where it has one, of at most `MAX_NEW_TOKENS`, greedy at
+        temperature 0, else sampled with `seed`. Letters: L tokens.
+        """
+        import torch
 
-
-def complete(model: Any, tokenizer: Any, prompt: str, *, temperature: float, seed: int, name: str) -> str:
-    """Completion of a prompt by a causal language model of transformers, in its chat template where it has one:
-    at most `MAX_NEW_TOKENS`, greedy at temperature 0, else sampled with `seed`. Letters: L tokens.
-    """
-    import torch
-
-    ids = _encoded(tokenizer, prompt).to(model.device)  # (1, L)
-    length = ids.shape[1]
-    positions = getattr(model.config, "max_position_embeddings", None)
-    room = MAX_NEW_TOKENS if positions is None else min(MAX_NEW_TOKENS, positions - length)
-    if room < 1:
-        raise ItemError(f"a prompt of {length} tokens, {name} takes {positions}", code="PROMPT_TOO_LONG")
-    sampling: dict[str, Any] = {"do_sample": False, "temperature": None, "top_p": None, "top_k": None}
-    if temperature > 0:
-        sampling = {"do_sample": True, "temperature": temperature}
-    padding = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
-    with torch.random.fork_rng(), torch.inference_mode():
-        torch.manual_seed(seed)
-        found = model.generate(
-            input_ids=ids,
-            attention_mask=torch.ones_like(ids),
-            max_new_tokens=room,
-            pad_token_id=padding or 0,
-            **sampling,
-        )
-    return str(tokenizer.decode(found[0, length:], skip_special_tokens=True))
+        ids = _encoded(self._tokenizer, prompt).to(self._model.device)  # (1, L)
+        length = ids.shape[1]
+        positions = getattr(self._model.config, "max_position_embeddings", None)
+        room = MAX_NEW_TOKENS if positions is None else min(MAX_NEW_TOKENS, positions - length)
+        if room < 1:
+            raise ItemError(f"a prompt of {length} tokens, {self.name} takes {positions}", code="PROMPT_TOO_LONG")
+        sampling: dict[str, Any] = {"do_sample": False, "temperature": None, "top_p": None, "top_k": None}
+        if temperature > 0:
+            sampling = {"do_sample": True, "temperature": temperature}
+        padding = self._tokenizer.eos_token_id if self._tokenizer.pad_token_id is None else self._tokenizer.pad_token_id
+        with torch.random.fork_rng(), torch.inference_mode():
+            torch.manual_seed(seed)
+            found = self._model.generate(
+                input_ids=ids,
+                attention_mask=torch.ones_like(ids),
+                max_new_tokens=room,
+                pad_token_id=padding or 0,
+                **sampling,
+            )
+        return str(self._tokenizer.decode(found[0, length:], skip_special_tokens=True))
 
 
 def _encoded(tokenizer: Any, prompt: str) -> Any:

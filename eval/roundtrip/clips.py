@@ -54,11 +54,7 @@ def prompt_rows(config: RoundtripConfig) -> list[Row]:
 
 
 def generated(rows: Sequence[Row], config: RoundtripConfig, out: Path, *, show_progress: bool) -> Side:
-    """The generator's clips of these prompts.
-
-    Raises:
-        KeyboardInterrupt: stopped; finished clips are kept. CineloopError: see `t2v.generate.run.run`.
-    """
+    """The generator's clips of these prompts."""
     settings = GenerateConfig(
         generator=config.generator, model=config.model, steps=config.steps, num_videos=config.num_videos,
         device=config.device, overwrite=config.overwrite,

@@ -38,13 +38,8 @@ CEILING = "ceiling on exact clips"
 
 @dataclass(frozen=True, kw_only=True)
 class DimensionSettings:
-    """What every semantic dimension lets one choose.
-
-    Attributes:
-        mode: "compat" repeats the reference's formula with its defects; "fixed" mends them.
-        detector: world, hf:ID_OR_FOLDER, action:ID_OR_FOLDER (see `v2t_eval.semantics.detectors`), or a
-            judge, v2t or v2t:MODEL.
-        long: cut clips into pieces as VBench-Long does.
+    """`mode` and `long`: as of every dimension; `detector`: one of `v2t_eval.semantics.detectors`, or a judge, v2t or
+    v2t:MODEL.
     """
 
     mode: Literal["fixed", "compat"] = "fixed"
@@ -262,11 +257,7 @@ def unanswered(failures: Sequence[dict[str, str]]) -> dict[str, int]:
 
 
 def chances(judge: Judge, sample: Sample, questions: Sequence[Question], *, raw: bool = False) -> list[float]:
-    """How likely the wanted answers are, calibrated where the judge is and not `raw`.
-
-    Raises:
-        ItemError: one has no answer (REFUSED, UNPARSABLE), or the clip cannot be read.
-    """
+    """How likely the wanted answers are, calibrated where the judge is and not `raw`."""
     found = []
     for answer in judge.answer(sample, questions):
         chance = answer.raw if raw else answer.chance

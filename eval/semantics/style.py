@@ -28,13 +28,8 @@ NUM_FRAMES = 8  # as ViCLIP takes
 
 @dataclass(frozen=True, kw_only=True)
 class StyleSettings:
-    """What these dimensions let one choose.
-
-    Attributes:
-        mode: "compat" prepares frames as the reference does and averages as it does; "fixed" as the model's own
-            processor does, every clip counting the same.
-        model: a dual encoder of `v2t_eval.features`: starter, clip:ID_OR_FOLDER, open_clip:MODEL/PRETRAINED.
-        long: cut clips into pieces as VBench-Long does.
+    """`mode`: "compat" prepares frames as the reference does and averages as it does; "fixed" as the model's own
+    processor does, every clip counting the same. `model`: a dual encoder of `v2t_eval.features`.
     """
 
     mode: Literal["fixed", "compat"] = "fixed"

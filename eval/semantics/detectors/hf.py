@@ -28,8 +28,6 @@ _SAME = 0.5  # of two regions of one noun that overlap by more, one is a double
 
 
 class Detector:
-    """See the module's head."""
-
     def __init__(self, where: str) -> None:
         from transformers import AutoProcessor
 
