@@ -41,6 +41,10 @@ MEASURES: dict[str, tuple[tuple[str, ...], str]] = {
     "generator": ((GENERATOR,), "scripts/measure_generator.py --steps 16 --prompts 256 --seeds 2 --diversity 4"),
     "ceiling": ((GENERATOR,), "scripts/measure_generator.py --reconstructions --prompts 256 --seeds 1 --splits seen"),
     "vae": ((GENERATOR,), "scripts/measure_vae.py --num 256 --pca 256"),
+    "judge": ((CAPTIONER, GENERATOR), "scripts/measure_loop.py judge --ship-audit"),
+    "roundtrip": ((CAPTIONER, GENERATOR), "scripts/measure_loop.py roundtrip"),
+    "selection": ((CAPTIONER, GENERATOR), "scripts/measure_loop.py selection"),
+    "gate-clips": ((CAPTIONER, GENERATOR), "scripts/measure_loop.py gate"),
 }
 # Rows of single clips, and where the output went: the figures need neither.
 DROPPED = ("rows", "seen captions", "unseen captions", "out", "output")
@@ -211,6 +215,85 @@ def generator_curves() -> str:
     return rows(["stage", "samples", *shown], body)
 
 
+def judge_summary() -> str:
+    """Agreement of the judge with the truth, and with the referee on generated clips, there by kind of fact too."""
+    titles = {
+        "world": "clips of the world, every answer planted",
+        "degraded": "the same with a weak generator's artifacts",
+        "generated": "256 clips of the starter generator, against the referee where it can read",
+    }
+    found = load("judge")["agreement"]
+    lines = [(titles[name], found[name][0]) for name in titles]
+    lines += [(f"of these, {one['kind']}", one) for one in found["generated"][1:] if one["n"] >= 20]
+
+    def interval(one: dict[str, Any], key: str, form: str) -> str:
+        low, high = one.get(f"{key}_low"), one.get(f"{key}_high")
+        return f"{one[key]:{form}}" + ("" if low is None else f" [{low:{form}}, {high:{form}}]")
+
+    body = [
+        [title, interval(one, "kappa", ".2f"), interval(one, "auroc", ".3f"), interval(one, "yes_bias", "+.3f"),
+         f"{one['n']:,}", f"{one['unanswered']:,} of {one['n'] + one['unanswered']:,}"]
+        for title, one in lines
+    ]  # fmt: skip
+    head = ["claims about", "Cohen's κ", "AUROC", "bias to yes", "claims", "no answer"]
+    return source("judge") + "\n\n" + rows(head, body)
+
+
+def roundtrip_summary() -> str:
+    """Each family of the round trip between its floor and its ceiling, and where the facts of prompts go."""
+    found, body = load("roundtrip"), []
+    for family in found["families"]:
+        figure = {name: one for name, one in family["figures"].items() if isinstance(one, dict)}
+        body.append(
+            [family["about"], f"{figure['floor']['value']:.2f}", spread(figure["generator"]),
+             f"{figure['ceiling']['value']:.3f}", spread(figure["corrected"]),
+             f"{figure['auroc']['value']:.3f} / {figure['ceiling_auroc']['value']:.3f}"]
+        )  # fmt: skip
+    head = ["what comes back", "other prompts", "generator", "exact clip", "chance-corrected",
+            "matched against mismatched, AUROC: generator / exact"]  # fmt: skip
+    cells = [
+        f"By the {one['who']} ({one['n']} questions): "
+        + ", ".join(f"{LOSSES[name]} {share['value']:.2f}" for name, share in one["shares"].items())
+        + "."
+        for one in found["cells"]
+        if one["side"] == "generator" and one["kind"] == "all"
+    ]
+    return "\n\n".join([source("roundtrip"), rows(head, body), "Where the facts go. " + " ".join(cells)])
+
+
+def selection_summary() -> str:
+    """The expected best of n clips by two metrics, under the metric and under the referee."""
+    found = load("selection")["by"]
+    columns = [(by, name) for by in found for name in found[by]["best_of"]]
+    by_n = {(by, name): {one["n"]: spread(one) for one in found[by]["best_of"][name]} for by, name in columns}
+    body = [[str(n), *(by_n[column].get(n, "–") for column in columns)] for n in by_n[columns[0]]]
+    head = ["n", *(f"chosen by {by}: {'share all right' if name == 'obedience' else name}" for by, name in columns)]
+    return source("selection") + "\n\n" + rows(head, body)
+
+
+def gate_clips() -> str:
+    """Verdicts on candidates of known faults, with the change of each deciding metric."""
+    found = load("gate-clips")["candidates"]
+    names = [one["metric"] for one in next(iter(found.values()))["metrics"] if one["role"] == "primary"]
+    body = []
+    for name, verdict in found.items():
+        metrics = {one["metric"]: one for one in verdict["metrics"]}
+        cells = [f"{metrics[m]['change']:+.3f} [{metrics[m]['low']:+.3f}, {metrics[m]['high']:+.3f}]" for m in names]
+        body.append([name, f"**{verdict['outcome']}**", *cells])
+    return source("gate-clips") + "\n\n" + rows(["candidate", "verdict", *names], body)
+
+
+def spread(figure: dict[str, Any]) -> str:
+    """A value with its interval, two digits."""
+    return f"{figure['value']:.2f} [{figure['low']:.2f}, {figure['high']:.2f}]"
+
+
+LOSSES = {
+    "kept": "drawn and captioned",
+    "lost_by_captioner": "drawn and not captioned",
+    "made_up_by_captioner": "captioned and not drawn",
+    "lost_by_generator": "neither",
+}
 BLOCKS: dict[str, Callable[[], str]] = {
     "captioner-summary": captioner_summary,
     "captioner-card": captioner_card,
@@ -219,6 +302,10 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "generator-card": generator_card,
     "generator-curves": generator_curves,
     "vae-card": vae_card,
+    "judge-summary": judge_summary,
+    "roundtrip-summary": roundtrip_summary,
+    "selection-summary": selection_summary,
+    "gate-clips": gate_clips,
     "training-captioner": lambda: training("captioner"),
     "training-generator": lambda: training("generator"),
 }

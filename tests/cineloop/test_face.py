@@ -20,6 +20,7 @@ def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", cineloop.__all__)
 def test_the_example_runs(name: str) -> None:
     [example] = doctest.DocTestFinder(recurse=False).find(getattr(cineloop, name), name, globs={})
@@ -56,6 +57,7 @@ def test_an_unknown_setting_names_the_nearest_and_nothing_is_done(call, tmp_path
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_records_of_earlier_runs_are_returned_too() -> None:
     first, second = (cineloop.generate(f"A {color} ball rolls to the left on the beach.", color, generator="world")
                      for color in ("red", "blue"))  # fmt: skip
@@ -83,6 +85,7 @@ def test_a_prompt_that_cannot_be_shown_is_a_row_with_its_error() -> None:
     assert Path("made", rows[0]["path"]).is_file() and "path" not in rows[1]
 
 
+@pytest.mark.slow
 def test_a_gate_of_scores_is_the_gate_of_their_clips() -> None:
     cineloop.generate(RED, "made", generator="world")
     Path("rules.yaml").write_text(

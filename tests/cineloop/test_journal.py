@@ -43,6 +43,7 @@ def test_an_entry_survives_its_line(entry):
     }
 
 
+@pytest.mark.slow
 @given(st.integers(0, 500), st.integers(1, 255))
 def test_a_line_with_any_changed_byte_is_refused(position, mask):
     line = encode_entry({"kind": "clip", "id": "a/b.mp4", "text": "ein Vogel fliegt nach links"})

@@ -161,6 +161,7 @@ def clips(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_a_metric(mine: Path, clips: Path, capsys: pytest.CaptureFixture[str], workers: str) -> None:
     named = f"{mine / 'brightness.py'}[times=2]"

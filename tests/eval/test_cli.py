@@ -44,6 +44,7 @@ def command(monkeypatch):
     return main
 
 
+@pytest.mark.slow
 def test_the_command_writes_and_does_not_overwrite(command, clips, tmp_path, capsys, decodes) -> None:
     out = tmp_path / "out"
     call = ["score", str(clips), "--metrics", "bright,words", "--workers", "1", "--prompts", str(tmp_path / "p.txt")]

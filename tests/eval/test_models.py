@@ -81,6 +81,7 @@ def test_a_device_that_is_not_there_ends_before_anything_is_measured(no_gpu: Non
     assert scores.environment["device"] == "cpu"
 
 
+@pytest.mark.slow
 def test_models_are_opened_once_and_released() -> None:
     extractor = weakref.ref(open_extractor("starter", "cpu"))
     text_features(open_extractor("starter", "cpu"), "a red ball")

@@ -48,6 +48,7 @@ def facts(scores) -> list[dict]:
     return [result.as_dict() for result in scores.results] + [scores.as_dict()["clips"]]
 
 
+@pytest.mark.slow
 def test_the_scores_are_those_of_one_process(clips, engines, tmp_path):
     for name in ("a nan", "b breaks", "c short"):
         write_clip(clips / f"{name}.mp4", 50)
@@ -71,6 +72,7 @@ def test_what_is_cached_needs_no_cluster(clips, engines, tmp_path):
     assert len(engines) == 1
 
 
+@pytest.mark.slow
 def test_a_clip_that_kills_its_workers_costs_itself(clips, engines, tmp_path):
     write_clip(clips / "0 killed.mp4", 77)
     scores = score(read_inputs(clips), [Deadly()], on_cluster(tmp_path / "state"))
@@ -79,6 +81,7 @@ def test_a_clip_that_kills_its_workers_costs_itself(clips, engines, tmp_path):
     assert scores.result("deadly").coverage == 0.8
 
 
+@pytest.mark.slow
 def test_what_a_dead_driver_left_is_taken_over(clips, engines, tmp_path, monkeypatch):
     state = tmp_path / "state"
 

@@ -74,6 +74,7 @@ def project(pytester, clips):
     return run
 
 
+@pytest.mark.slow
 def test_a_clip_passes_fails_in_words_or_cannot_be_looked_at(project, pytester):
     source = f"""
         from v2t_eval.pytest_plugin import assert_clip as asserted
@@ -133,6 +134,7 @@ def test_a_clip_passes_fails_in_words_or_cannot_be_looked_at(project, pytester):
     assert (pytester.path / "report" / pictures[0]).read_bytes()[8:12] == b"WEBP"
 
 
+@pytest.mark.slow
 def test_what_lies_outside_of_the_judges_world_fails_or_is_skipped(project, monkeypatch):
     source = """
         def test_words(assert_clip):
@@ -152,6 +154,7 @@ def test_what_lies_outside_of_the_judges_world_fails_or_is_skipped(project, monk
     project(source, "--cineloop-outside", "skip").assert_outcomes(failed=1, skipped=2)
 
 
+@pytest.mark.slow
 def test_a_second_run_decodes_nothing_and_asks_nobody(project, monkeypatch):
     source = """
         def test_place(assert_clip):
@@ -169,6 +172,7 @@ def test_a_second_run_decodes_nothing_and_asks_nobody(project, monkeypatch):
     project(source, "-p", "no:cacheprovider").assert_outcomes(failed=1)
 
 
+@pytest.mark.slow
 def test_marks_show_a_clip_or_every_clip_of_a_manifest(project):
     source = """
         import pytest
@@ -273,6 +277,7 @@ def test_it_is_declared_light_and_can_be_turned_off(pytester):
     pytester.run(sys.executable, "-m", "pytest", "-p", "no:cineloop").assert_outcomes(failed=1)
 
 
+@pytest.mark.slow
 def test_the_function_works_without_pytest(clips, monkeypatch):
     monkeypatch.setattr(pytest_plugin, "_SESSIONS", [])
     assert pytest_plugin.assert_clip(clips / "ball.mp4", prompt="On the beach.")
@@ -284,6 +289,7 @@ def test_the_function_works_without_pytest(clips, monkeypatch):
     pytest_plugin._SESSIONS[0].close()
 
 
+@pytest.mark.slow
 def test_what_the_documentation_shows_runs(pytester, clips, monkeypatch):
     """With a judge who agrees: what is shown is the plug-in, not the judge."""
     page = (ROOT / "docs/pytest.md").read_text("utf-8")

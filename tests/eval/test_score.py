@@ -182,6 +182,7 @@ def test_two_processes_give_the_bits_of_one(clips, tmp_path) -> None:
     assert one.result("bright").coverage == 0.8 and one.result("gap").value == 0
 
 
+@pytest.mark.slow
 def test_a_process_that_dies_costs_one_clip(clips, tmp_path) -> None:
     write_clip(clips / "0 killed.mp4", 77)
     cache = tmp_path / "cache"
@@ -278,6 +279,7 @@ def test_a_part_of_a_file_is_a_clip_of_its_own(tmp_path, decodes) -> None:
     assert len({clip.content for clip in scores.clips}) == 3 and scores.clips[0].end_s == 1
 
 
+@pytest.mark.slow
 def test_a_clip_that_is_too_large(clips) -> None:
     encode(np.zeros((12, 192, 192, 3), np.uint8), clips / "long.mp4", fps=8)  # 1.3 MB
     config = ScoreConfig(limits=ClipLimits(max_clip_mb=1))
@@ -319,6 +321,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 def test_killed_in_the_middle_and_gone_on(clips, tmp_path, decodes) -> None:
     cache = tmp_path / "cache"
     code = KILLED.format(planted=str(Path(planted.__file__).parent), clips=str(clips), cache=str(cache))

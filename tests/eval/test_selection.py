@@ -86,6 +86,7 @@ def test_a_metric_without_a_direction_or_without_values_cannot_choose():
         select(scores(PROMPTS, of_set), "by")
 
 
+@pytest.mark.slow
 def test_the_command_keeps_the_clip_that_shows_the_prompt(tmp_path, capsys):
     """Of two clips under one prompt, one shows it and one shows another scene: the referee must choose the first."""
     from cineloop.manifest import read_manifest, write_manifest

@@ -54,6 +54,7 @@ def test_the_python_of_a_guide(installed, tmp_path, page):
     assert ran.returncode == 0, ran.stderr
 
 
+@pytest.mark.slow
 def test_a_judge_of_the_installed_package_is_not_written_over(installed, shell):
     there = installed.site / "v2t/starter/judge.json"
     before = there.read_bytes()
@@ -61,6 +62,7 @@ def test_a_judge_of_the_installed_package_is_not_written_over(installed, shell):
     assert code == 7 and "installed package" in said and there.read_bytes() == before
 
 
+@pytest.mark.slow
 def test_packages_run_and_cineloop_lists_the_commands(shell):
     for line in ("python -m v2t -V", "python -m t2v -V", "python -m v2t_eval -V", "cineloop -V", "cineloop"):
         code, said = shell(line)

@@ -77,11 +77,13 @@ def test_nothing_of_ours_is_loaded():
 """
 
 
+@pytest.mark.slow
 def test_the_plugin_loads_nothing_before_it_is_asked(installed, repository):
     ran = installed.run("pytest", "-q", cwd=repository({"test_theirs.py": IMPORTED}))
     assert ran.returncode == 0, ran.stdout
 
 
+@pytest.mark.slow
 def test_a_package_that_cannot_be_imported_is_an_error_of_the_tests_that_ask_for_clips(installed, repository):
     asking = A_TEST + "def test_clip(assert_clip):\n    assert_clip('a.mp4', prompt='A red ball.')\n"
     folder = repository({"test_theirs.py": asking, "v2t.py": "raise ImportError('numpy.core failed to import')\n"})
@@ -98,6 +100,7 @@ NAMED_ALIKE = {
 }
 
 
+@pytest.mark.slow
 def test_fixtures_marks_and_options_of_theirs_come_first(installed, repository):
     ran = installed.run("pytest", "-q", cwd=repository(NAMED_ALIKE))
     assert ran.returncode == 0 and "1 passed" in ran.stdout, ran.stdout + ran.stderr

@@ -60,6 +60,7 @@ def test_the_workflow_is_set_up_and_judges_a_pull_request(installed, tmp_path):
     assert code == 0 and "passes" in said
 
 
+@pytest.mark.slow
 def test_the_gitlab_job_runs_the_same_commands(installed, tmp_path):
     ran = installed.run("v2t-eval", "ci", "gitlab", cwd=tmp_path)
     job = yaml.safe_load(ran.stdout)["gate"]

@@ -28,6 +28,7 @@ def test_help_is_light(words):
     assert done.stdout.splitlines()[-1:] == ["HEAVY []"], done.stdout[-300:] + done.stderr[-1000:]
 
 
+@pytest.mark.slow
 def test_the_world_is_drawn_without_torch(tmp_path):
     code = (
         "import sys\nfrom t2v.cli import main\n"

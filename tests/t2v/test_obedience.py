@@ -102,6 +102,7 @@ def test_what_cannot_be_read_is_wrong_and_counted_apart():
     assert rows["color"].unread == 0
 
 
+@pytest.mark.slow
 def test_shuffled_prompts_fall_to_chance():
     scenes = [sample_solo("seen", 9, index) for index in range(24)]
     reads = [read_back(clip(scene), TIMES_S) for scene in scenes]

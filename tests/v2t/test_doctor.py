@@ -60,6 +60,7 @@ def test_versions_with_known_holes_are_named():
     assert "vllm 0.30.1" in line and "CVE" in line and "0.31" in line
 
 
+@pytest.mark.slow
 def test_each_decoder_reads_the_clip():
     assert doctor.try_decoder("pyav") == "ok"
     assert doctor.try_decoder("decord") == "ok"

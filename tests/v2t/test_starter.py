@@ -82,10 +82,12 @@ def test_a_plain_script_captions_mp4_files_and_most_facts_are_right(parts, clips
     assert right["place"] / asked["place"] > 0.7 and right["actor"] / asked["actor"] > 0.4, texts
 
 
+@pytest.mark.slow
 def test_a_batch_of_four_says_what_four_singles_say(parts, clips):
     assert tokens(*parts, clips[:4]) == [tokens(*parts, [path])[0] for path in clips[:4]]
 
 
+@pytest.mark.slow
 def test_saved_and_loaded_again_it_says_the_same(parts, clips, tmp_path):
     processor, model = parts
     model.save_pretrained(tmp_path)
@@ -112,6 +114,7 @@ def test_it_warns_of_what_lies_outside_its_world_and_not_of_what_lies_inside(cli
     assert any(w.code == "OUT_OF_DOMAIN" for w in outside.warnings)
 
 
+@pytest.mark.slow
 def test_the_card_says_what_it_is_and_its_example_runs(clips, tmp_path, monkeypatch, capsys):
     card = (STARTER / "README.md").read_text("utf-8")
     _, head, _ = card.split("---\n", 2)

@@ -46,6 +46,7 @@ def test_the_shipped_settings_for_a_gpu_fit_a_recipe(recipe):
         read_recipe("t2v.train", recipe, over=["gpus"])
 
 
+@pytest.mark.slow
 def test_the_log_holds_what_a_step_cost(recipe, tmp_path):
     assert train.run(recipe) == 0
     module, config = read_recipe("t2v.train", recipe)

@@ -70,6 +70,7 @@ def test_windows_of_a_long_film_are_exact_and_look_at_the_file_once(film, monkey
     assert len(looks) == 1 + 7
 
 
+@pytest.mark.slow
 def test_frames_far_apart_are_found_where_seeking_lands_too_early(film):
     """Jumping to the next intra frame once went on for ever: seeking by decoding time landed before it each time."""
     start = time.monotonic()
@@ -118,6 +119,7 @@ def test_damage_late_in_a_film_costs_no_walk_from_its_start(film, tmp_path):
     assert good.mean() > 0.6
 
 
+@pytest.mark.slow
 def test_cuts_of_the_world_are_found_and_where_there_are_none_there_are_none(tmp_path):
     true, found, wrong = 0, 0, 0
     with DecoderPool(1) as pool:
@@ -142,6 +144,7 @@ def test_cuts_of_the_world_are_found_and_where_there_are_none_there_are_none(tmp
         assert caught.value.code == "NOT_MEDIA"
 
 
+@pytest.mark.slow
 def test_cuts_of_a_window_are_those_within_it(film):
     edges = np.cumsum([40, 35, 50, 45, 60, 33, 52, 41]) / FPS
     with DecoderPool(1) as pool:

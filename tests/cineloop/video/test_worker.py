@@ -226,6 +226,7 @@ def test_odd_and_tiny_sizes(tmp_path, pool, size):
     assert pool.decode(path, size=(7, 5)).size == (7, 5)
 
 
+@pytest.mark.slow
 def test_huge_is_refused_before_it_is_allocated(tmp_path):
     claims = bytearray(clip(tmp_path / "small.mp4", 2).read_bytes())
     at = claims.find(b"tkhd") + 4 + 76  # width and height of the track, 16.16 fixed point
@@ -298,6 +299,7 @@ def test_a_decoder_that_misbehaves_costs_itself_alone(tmp_path, monkeypatch, cod
         assert code != "DECODER_CRASH" or "SIGSEGV" in frames.warnings[0].message
 
 
+@pytest.mark.slow
 @needs_decord
 def test_an_error_of_a_decoder_goes_to_the_next(tmp_path, monkeypatch):
     fake_decord(tmp_path, "raise ValueError('no such codec')", monkeypatch)
@@ -310,6 +312,7 @@ def test_an_error_of_a_decoder_goes_to_the_next(tmp_path, monkeypatch):
         assert code_of(pool, tmp_path / "a.mp4") == "DECODE_ERROR"
 
 
+@pytest.mark.slow
 def test_a_killed_child_is_replaced_and_files_are_not_lost(tmp_path):
     paths = [clip(tmp_path / f"{i}.mp4", 3 + i) for i in range(6)]
     with DecoderPool(2) as pool:
@@ -322,6 +325,7 @@ def test_a_killed_child_is_replaced_and_files_are_not_lost(tmp_path):
         assert not set(first) & set(pool.pids())
 
 
+@pytest.mark.slow
 def test_children_are_recycled(tmp_path):
     path = clip(tmp_path / "a.mp4", 3)
     with DecoderPool(recycle_after=2) as pool:

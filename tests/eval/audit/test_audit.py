@@ -81,6 +81,7 @@ def perfect() -> Audit:
     return judged(Planted())
 
 
+@pytest.mark.slow
 def test_a_perfect_judge_agrees_and_sees_every_fault_it_is_asked_about(perfect: Audit) -> None:
     for name in ("world", "degraded"):
         whole, *kinds = perfect.agreement[name]
@@ -123,6 +124,7 @@ def test_one_confused_answer_and_one_that_is_not_offered_are_seen_in_the_audit()
     assert "| motion | it falls down | " in told and "not offered" in told
 
 
+@pytest.mark.slow
 def test_a_kind_of_which_nothing_may_be_asked_keeps_its_row() -> None:
     styles = tuple(LISTS["style"].answers.values())
     found = judged(Planted(unaudited=styles, name="no style"))
@@ -133,6 +135,7 @@ def test_a_kind_of_which_nothing_may_be_asked_keeps_its_row() -> None:
     assert {each.kappa for each in found.answers["world"] if each.kind == "style"} == {None}
 
 
+@pytest.mark.slow
 def test_a_judge_that_always_says_yes_is_worth_nothing() -> None:
     found = judged(Planted(always=1.0, name="yes"))
     for rows in found.agreement.values():
@@ -143,6 +146,7 @@ def test_a_judge_that_always_says_yes_is_worth_nothing() -> None:
     assert found.stability["changes_reverse"] == 0.0  # right, and blind to time
 
 
+@pytest.mark.slow
 def test_a_judge_that_is_right_in_color_only() -> None:
     found = judged(Planted(knows=("color",), name="color"))
     rows = {row.kind: row for row in found.agreement["world"]}
@@ -210,6 +214,7 @@ def test_the_table_names_what_is_equal_to_the_bit(tmp_path: Path, monkeypatch) -
     assert "sharpness" in found.fingerprints and found.fingerprints["sharpness"]["definition"]
 
 
+@pytest.mark.slow
 def test_metrics_of_sets_and_of_what_is_not_there_are_left_out_by_name() -> None:
     found = audit(parse_metrics("sharpness,frechet[feature=pixels],bleu"), None, Material(), AuditConfig(num=2))
     assert {row.metric for row in found.table} == {"sharpness"}
@@ -248,6 +253,7 @@ def test_clips_of_the_users_without_truth(mine: Path, tmp_path: Path) -> None:
     assert again.yours == material.yours
 
 
+@pytest.mark.slow
 def test_questions_with_answers_of_the_users(mine: Path, tmp_path: Path) -> None:
     rows = [{"id": "a", "path": "a.mp4", "questions": [
                 {"question": "Is it red?", "answer": "yes", "about": "color"},

@@ -86,6 +86,7 @@ def test_what_cannot_be_audited_is_refused_at_once(given: list[str], said: str, 
     assert said in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_files_the_answer_and_a_second_run(tmp_path: Path, capsys) -> None:
     mine, out = tmp_path / "mine", tmp_path / "audit"
     mine.mkdir()

@@ -137,6 +137,7 @@ def test_a_gate_that_cannot_be_read_is_refused(tmp_path, capsys, gate, says) -> 
 # --- files
 
 
+@pytest.mark.slow
 def test_the_folder_holds_all_and_is_not_overwritten_unasked(judged, tmp_path, capsys) -> None:
     out, xml = tmp_path / "out", tmp_path / "more.xml"
     assert judged(scores(worse=0.2, seed=2), "-o", str(out), "--junit", str(xml)) == 6
@@ -276,6 +277,7 @@ def undated(path: Path) -> dict:
     return verdict
 
 
+@pytest.mark.slow
 def test_the_same_clips_twice_give_the_same_verdict_and_are_measured_once(clips, bright, tmp_path, decodes) -> None:
     call = ["gate", str(clips), "--suite", bright, "--workers", "1", "-q", "--cache", str(tmp_path / "cache")]
     place = str(tmp_path / "b.json")
@@ -288,6 +290,7 @@ def test_the_same_clips_twice_give_the_same_verdict_and_are_measured_once(clips,
     assert any("6 of 6 clips are byte for byte" in note for note in one["notes"])
 
 
+@pytest.mark.slow
 def test_a_frozen_copy_of_everything_fails(clips, bright, tmp_path, decodes) -> None:
     call = ["--suite", bright, "--workers", "1", "-q"]
     place = str(tmp_path / "b.json")
@@ -311,6 +314,7 @@ def test_clips_that_are_not_there_or_not_readable(clips, bright, tmp_path, decod
     assert not (tmp_path / "dry").exists() and "bright\tclip" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_run_folder_says_what_made_its_clips(clips, bright, tmp_path, decodes) -> None:
     (clips / "run.json").write_text('{"generator": "dit", "model": "starter", "weights_sha256": "abcdef0123456789"}')
     assert main(["gate", str(clips), "--suite", bright, "--workers", "1", "-q", "-o", str(tmp_path / "out")]) == 0

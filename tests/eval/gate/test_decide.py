@@ -354,6 +354,7 @@ def test_one_outcome_with_its_reason() -> None:
     assert overall([], [], ())[0] == "inconclusive", "nothing decided is no pass"
 
 
+@pytest.mark.slow
 @settings(max_examples=20, deadline=None)
 @given(st.permutations(range(24)))
 def test_the_order_of_clips_does_not_matter(order: list[int]) -> None:
@@ -382,6 +383,7 @@ RESULTS = st.builds(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(RESULTS, RESULTS, st.booleans(), st.integers(1, 8))
 def test_no_result_raises(mine: MetricResult, its: MetricResult, as_mean: bool, clusters: int) -> None:

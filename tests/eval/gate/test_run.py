@@ -284,6 +284,7 @@ def test_what_the_audited_judge_does_not_see_stands_beside_the_metrics_that_ask_
 # --- the record of the decoder
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("decodes")
 def test_the_decoder_of_each_clip_is_kept_and_another_one_refused(tmp_path, monkeypatch) -> None:
     from cineloop.video.encode import encode

@@ -142,6 +142,7 @@ def test_an_answer_that_no_clip_shows_is_listed_as_never_tried():
     assert table["it spins"].n == 0 and not table["it spins"].passes and table["it grows"].passes
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("split", ["seen", "unseen"])
 def test_every_answer_of_every_list_is_planted_as_a_truth(split):
     found = planted(split, 3, 160)

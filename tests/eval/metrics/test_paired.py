@@ -69,6 +69,7 @@ def test_vif_is_that_of_torchmetrics() -> None:
     assert value("vif", flat, flat) == 1
 
 
+@pytest.mark.slow
 def test_lpips_is_that_of_torchmetrics(tmp_path: Path) -> None:
     from safetensors.torch import save_file
 
@@ -112,6 +113,7 @@ def folders(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_the_command_joins_the_reference_videos(folders: Path, capsys: pytest.CaptureFixture[str]) -> None:
     given = ["score", str(folders / "made"), "--reference-videos", str(folders / "true"), "--metrics", "psnr,ssim"]
     assert main([*given, "-o", str(folders / "o"), "-q", "--json"]) == 3

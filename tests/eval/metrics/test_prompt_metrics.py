@@ -114,6 +114,7 @@ def test_a_reader_answers_from_plain_english(tmp_path: Path):
     assert error.value.code == "REFUSED"  # no answer, and never a no
 
 
+@pytest.mark.slow
 def test_a_folder_of_made_clips_is_scored_by_command(tmp_path: Path, capsys):
     rows = []
     for index in range(2):

@@ -285,6 +285,7 @@ def test_strips_are_kept_by_content_window_and_size(clip, tmp_path, no_decoder):
             thumbnails.of_parts([(path, span)], max_bytes, 4, folder)
 
 
+@pytest.mark.slow
 def test_a_damaged_strip_is_made_again_and_a_file_that_is_gone_is_left_out(clip, tmp_path):
     part, kept = (tmp_path / "a.mp4", None), tmp_path / "kept"
     shutil.copy(clip, part[0])

@@ -300,6 +300,7 @@ def test_a_card_gives_evidence_in_words():
     )
 
 
+@pytest.mark.slow
 def test_the_page_of_many_clips_is_bounded(tmp_path):
     """The worst case on purpose: 10 kB texts of what takes most room, 16 metrics."""
     scores = _scores(3000, HOSTILE[-3:])

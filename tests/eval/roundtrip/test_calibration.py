@@ -105,6 +105,7 @@ def test_seeds_of_one_prompt_are_one_case():
     assert (often.low, often.high, often.n) == pytest.approx((once.low, once.high, 40))
 
 
+@pytest.mark.slow
 def test_the_interval_is_that_of_drawing_prompts():
     """Some captions fit anything: what they add to the floor goes with the prompt whose captions they are."""
     draw = np.random.default_rng(5)

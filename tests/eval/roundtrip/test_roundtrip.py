@@ -137,6 +137,7 @@ def test_captions_of_other_prompts_are_at_chance(gray, tmp_path):
     assert any("no ceiling" in note for note in found.notes)
 
 
+@pytest.mark.slow
 def test_planted_cells_come_out(gray, tmp_path):
     """Of each clip the judge sees the colour of the prompt, or blue; the caption tells that colour, or green."""
     captions = [re.sub(r"A \w+", "A red" if number % 2 else "A green", text) for number, text in enumerate(PROMPTS)]
@@ -277,6 +278,7 @@ def test_prompts_of_a_file_are_joined_to_clips(gray, tmp_path):
         run(config(folder), tmp_path / "p", captioner=Planted(PROMPTS))
 
 
+@pytest.mark.slow
 def test_plain_english_is_skipped_with_reasons(tmp_path):
     folder = clips_of(tmp_path / "clips", PLAIN)
     found = run(config(folder, judge="auto", sentence="auto", ceiling=True), tmp_path / "o", captioner=Planted(PLAIN))
@@ -306,6 +308,7 @@ class Reader(Planted):
         return found
 
 
+@pytest.mark.slow
 def test_a_language_model_reads_captions_in_plain_english(tmp_path, monkeypatch):
     reader = Reader([])
     monkeypatch.setattr(caption_questions, "open_backend", lambda name, device: reader)
@@ -320,6 +323,7 @@ def test_a_language_model_reads_captions_in_plain_english(tmp_path, monkeypatch)
     assert reader.asked == asked
 
 
+@pytest.mark.slow
 def test_questions_of_a_file_are_asked_instead_of_the_grammars_and_those_that_lack_are_told(tmp_path, monkeypatch):
     reader = Reader([])
     monkeypatch.setattr(caption_questions, "open_backend", lambda name, device: reader)

@@ -64,6 +64,7 @@ def brute_force(parts: tuple, frames: Frames, answer: str, whole: bool = False) 
     return total
 
 
+@pytest.mark.slow
 def test_likelihoods_are_the_sum_over_tokens(captioner, parts):
     answers = ["yes", "no", "yellow", "y"]  # of different lengths, so that padding would show
     for seed, num in ((0, 6), (1, 1), (2, 9)):

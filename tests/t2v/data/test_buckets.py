@@ -70,6 +70,7 @@ def batches_of(numbers: list[int], batch_size: int, equal_tokens: bool) -> Bucke
     return BucketBatches(tuple(members), batch_size, seed=3, equal_tokens=equal_tokens)
 
 
+@pytest.mark.slow
 @given(counts, st.integers(1, 6), st.booleans())
 def test_every_clip_is_seen_equally_often(numbers, batch_size, equal_tokens):
     batches = batches_of(numbers, batch_size, equal_tokens)

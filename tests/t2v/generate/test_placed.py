@@ -32,6 +32,7 @@ def content(out: Path) -> dict[str, object]:
     return found
 
 
+@pytest.mark.slow
 def test_the_folder_is_that_of_the_plain_run(engines, tmp_path):
     plain = go(tmp_path / "plain", cluster=ClusterConfig())
     there = go(tmp_path / "there")
@@ -55,6 +56,7 @@ def test_a_prompt_that_kills_its_workers_is_a_failure(engines, tmp_path, monkeyp
     assert {row["error"]["code"] for row in summary.failures} == {"WORKER_DIED"}
 
 
+@pytest.mark.slow
 def test_what_a_dead_driver_left_is_taken_over(engines, tmp_path, monkeypatch):
     class Dead(BaseException):
         pass

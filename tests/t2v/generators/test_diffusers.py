@@ -257,6 +257,7 @@ def lora_file(folder, layers, width=24):
     return folder / "lora.safetensors"
 
 
+@pytest.mark.slow
 def test_a_lora_changes_the_clip_and_its_record(saved, tiny_wan, tmp_path):
     file = lora_file(tmp_path, ["blocks.0.attn1.to_q", "blocks.0.attn1.to_v"])
     request = Request(prompt="a red ball")

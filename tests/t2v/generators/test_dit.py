@@ -89,6 +89,7 @@ def test_the_command_makes_clips_and_warns_of_strange_words(starter, tmp_path, c
     assert main([*command, "--num-frames", "8"]) == 0 and json.loads(capsys.readouterr().out)["skipped"] == 2
 
 
+@pytest.mark.slow
 def test_a_clip_is_the_same_alone_in_a_batch_and_on_another_day(starter, folder):
     requests = [Request(prompt=BALL, seed=1), Request(prompt="A blue box.", seed=2, negative_prompt="red")]
     steps = []

@@ -45,6 +45,7 @@ def test_occupancy_is_the_mask_in_cells_and_names_the_colour_of_its_time():
     assert (names[color[0]], names[color[-1]]) == (scene.actors[0].color, scene.events[0].to_color)
 
 
+@pytest.mark.slow
 def test_the_state_head_can_say_all_of_it_and_is_asked_names_only_where_the_figure_is():
     """Tokens that carry the truth reach a loss of nearly zero; names wrong where no figure is cost nothing."""
     torch.manual_seed(0)

@@ -156,6 +156,7 @@ def test_the_run_folder_tells_what_happened(trained):
     assert not list((trained / "run/checkpoints").glob("**/*.pt"))
 
 
+@pytest.mark.slow
 def test_training_lowers_the_loss_on_clips_it_sees(ours, clips, tmp_path):
     path = recipe(tmp_path, ours, clips, held_out=0, rank=8, alpha=8.0, text_dropout=0.0, buckets={"lengths": [5]},
                   loop={"steps": 30, "batch_size": 6, "save_every": 0})  # fmt: skip

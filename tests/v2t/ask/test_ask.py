@@ -282,6 +282,7 @@ def test_a_window_that_fails_is_told_and_tried_again_later(film, config):
     assert ask(film, "How many times does a red square jump?", config, captioner=Fake()).answer.startswith("3 notes")
 
 
+@pytest.mark.slow
 def test_the_captions_of_a_run_are_notes(film, clip, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     captions = tmp_path / "captions"
@@ -306,6 +307,7 @@ def test_the_captions_of_a_run_are_notes(film, clip, tmp_path, monkeypatch):
     assert {path: path.read_bytes() for path in captions.rglob("*") if path.is_file()} == before
 
 
+@pytest.mark.slow
 def test_one_caption_of_a_whole_film_is_one_note(film, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     caption.run([str(film)], tmp_path / "captions", CaptionConfig(), captioner=Fake())
@@ -342,6 +344,7 @@ def fake_command(monkeypatch) -> Fake:
     return fake
 
 
+@pytest.mark.slow
 def test_the_command_prints_answers_and_spans(film, clip, tmp_path, capsys, fake_command):
     memory = ["--notes", str(tmp_path / "notes.jsonl"), "-q"]
     assert main(["ask", str(clip), "What is there?"]) == 0

@@ -135,6 +135,7 @@ def asked_of(terminal: Terminal) -> list[tuple[Message, ...]]:
     return fake.asked
 
 
+@pytest.mark.slow
 def test_a_chat_keeps_its_turns_and_its_view(terminal, film, clip):
     assert terminal.type("Who?") == ("", "error NO_VIDEO: there is no video yet (/video PATH opens one)\n")
     said, told = terminal.type(f"/video {clip}", "What is there?", "And what else?")

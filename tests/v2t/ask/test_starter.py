@@ -39,6 +39,7 @@ def by_hand(starter, question: str, *videos) -> str:
     return starter.answer([user_turn(question, *videos)], Decoding())[0].text
 
 
+@pytest.mark.slow
 def test_a_moment_is_put_to_the_starter_as_a_clip_of_its_own(starter, film):
     found = ask(film, "What happens at 0:06?", AskConfig(), captioner=starter)
     (start, end), *others = found.windows
@@ -65,6 +66,7 @@ def test_the_film_is_noted_and_asked_about(starter, film, tmp_path, capsys):
     assert json.loads(capsys.readouterr().out)["model"] == f"cineloop-starter@{starter.revision}"
 
 
+@pytest.mark.slow
 def test_a_short_clip_is_asked_when(starter, tmp_path):
     encode(render(sample_scene("seen", 77, 3), (96, 96), fps=12.0), tmp_path / "clip.mp4", 12)
     found = when(tmp_path / "clip.mp4", "the car falls", AskConfig(), captioner=starter)

@@ -43,6 +43,7 @@ def clip(seed: int = 0) -> Frames:
     return Frames.from_pixels(pixels, fps=2.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("builder", [qwen2_5_vl, llava_onevision, internvl, llava])
 def test_likelihoods_are_those_of_the_first_generated_step(loaded, builder):
     """Of answers of one token the softmax of the first step; of longer ones the product over the steps."""

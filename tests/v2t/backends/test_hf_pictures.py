@@ -119,6 +119,7 @@ def test_blip_says_what_stock_transformers_says_without_the_prompt(loaded):
     assert whole.replace(" ", "") == said.replace(" ", "").replace("##", "") and len(said) > len(WORDS) + 3
 
 
+@pytest.mark.slow
 def test_a_model_that_answers_about_no_picture_is_refused_before_the_first_clip(tmp_path, monkeypatch, capsys):
     folder = saved(git, tmp_path / "model")
 

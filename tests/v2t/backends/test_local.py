@@ -149,6 +149,7 @@ def test_a_folder_without_a_model_is_refused_before_any_work(tmp_path, model_fol
         Backend(str(tmp_path / "broken")).load()
 
 
+@pytest.mark.slow
 def test_a_clip_unlike_the_fitted_ones_is_warned_about(captioner, model_folder, tmp_path):
     def plain(level: int) -> Frames:
         noise = np.random.default_rng(level).integers(0, 20, (6, 32, 32, 3), dtype=np.uint8)
@@ -165,6 +166,7 @@ def test_a_clip_unlike_the_fitted_ones_is_warned_about(captioner, model_folder, 
     assert inside.warnings == () and str(outside.warnings[0]).startswith("OUT_OF_DOMAIN: unlike dim noise")
 
 
+@pytest.mark.slow
 def test_the_command_captions_a_folder(model_folder, tmp_path, capsys):
     (tmp_path / "clips").mkdir()
     for seed in range(3):
@@ -190,6 +192,7 @@ def test_the_command_captions_a_folder(model_folder, tmp_path, capsys):
     assert cli.main(["caption", str(tmp_path / "clips"), "--model", str(tmp_path / "clips")]) in (2, 5)
 
 
+@pytest.mark.slow
 def test_help_is_quick_and_imports_nothing_heavy():
     script = (
         "import sys\nfrom v2t.cli import main\n"

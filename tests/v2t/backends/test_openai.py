@@ -167,6 +167,7 @@ def caption_folder(folder: Path, server: Server, num_clips: int, **options):
     return caption.run([str(folder / "clips")], folder / "out", config, emit=rows.append), rows
 
 
+@pytest.mark.slow
 def test_every_clip_has_one_final_record_whatever_the_server_does(folder, server):
     dice, met = random.Random(7), Counter()
 

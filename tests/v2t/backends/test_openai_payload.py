@@ -334,6 +334,7 @@ def test_name_and_revision_are_the_servers_and_stay(server):
             opened(server, model)
 
 
+@pytest.mark.slow
 def test_making_a_captioner_asks_nobody_and_no_server_is_said_at_once():
     captioner = open_backend(f"openai:{HTTP}:9/v1", options={"retries": 0})
     assert captioner.spec == SampleSpec(sampler="fps", fps=2.0, max_frames=64) and captioner.concurrency == 16

@@ -130,6 +130,7 @@ FRAMES_SEEN = {
 }
 
 
+@pytest.mark.slow
 def test_each_bad_file_has_its_code_and_the_rest_is_captioned(folder, tmp_path):
     out = tmp_path / "out"
     summary = caption.run([str(folder)], out, CaptionConfig(), captioner=Captioner())

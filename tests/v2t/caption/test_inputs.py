@@ -256,6 +256,7 @@ class Captioner(VideoLM):
         return [Output(text=f"Frames of {shape}.", tokens=3) for shape in shapes]
 
 
+@pytest.mark.slow
 def test_a_bucket_is_captioned_as_a_folder_is(bucket, tmp_path, monkeypatch):
     encode(np.zeros((4, 16, 24, 3), np.uint8), tmp_path / "a.mp4", fps=4)
     video = (tmp_path / "a.mp4").read_bytes()

@@ -209,6 +209,7 @@ def test_a_format_asked_for_later_is_made_when_shards_are_joined(tmp_path):
     assert (out / "a.mkv.txt").read_text() == (out / "a.mp4.txt").read_text() == "A clip.\n"
 
 
+@pytest.mark.slow
 def test_more_shards_than_a_process_may_hold_files_open(tmp_path):
     source, out = clips_in(tmp_path / "clips", *(f"{i}.mp4" for i in range(30))), tmp_path / "out"
     for index in range(1, 121):

@@ -82,6 +82,7 @@ def journalled(out: Path) -> list[str]:
         return [entry["record"]["id"] for entry, _ in journal.replay() if entry["kind"] == "clip"]
 
 
+@pytest.mark.slow
 def test_the_folder_is_that_of_the_plain_run(clips, engines, tmp_path):
     plain, _ = go(clips, tmp_path / "plain", cluster=ClusterConfig())
     summary, rows = go(clips, tmp_path / "placed")
@@ -94,6 +95,7 @@ def test_the_folder_is_that_of_the_plain_run(clips, engines, tmp_path):
     assert again.done_before == 9 and len(engines) == 1  # nothing to do: no cluster is asked for
 
 
+@pytest.mark.slow
 def test_films_are_captioned_part_by_part(engines, tmp_path):
     (tmp_path / "films").mkdir()
     pixels = np.zeros((40, 16, 16, 3), np.uint8)
@@ -106,6 +108,7 @@ def test_films_are_captioned_part_by_part(engines, tmp_path):
         assert content(out / "plain") == content(out / "placed")
 
 
+@pytest.mark.slow
 def test_three_bad_clips_are_three_coded_records(clips, engines, tmp_path):
     source = copies(clips, tmp_path / "clips", 4, suffix=" 𝄞.mp4")
     white(source / "kills.mp4")
@@ -120,6 +123,7 @@ def test_three_bad_clips_are_three_coded_records(clips, engines, tmp_path):
     assert len(journalled(tmp_path / "out")) == 7
 
 
+@pytest.mark.slow
 def test_a_clip_on_which_the_model_hangs_is_given_up_after_its_limit(clips, engines, tmp_path):
     source = copies(clips, tmp_path / "clips", 2)
     magenta = np.full((4, 16, 16, 3), 255, np.uint8)
@@ -156,6 +160,7 @@ def die_after(monkeypatch, num_saved: int) -> None:
     monkeypatch.setattr(caption.CaptionFolder, "save", dying)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("successor", ["placed", "plain", "merge"])
 def test_what_a_dead_driver_left_is_taken_over(clips, engines, tmp_path, monkeypatch, successor):
     out = tmp_path / "out"
@@ -178,6 +183,7 @@ def test_what_a_dead_driver_left_is_taken_over(clips, engines, tmp_path, monkeyp
     assert len(set(journalled(out))) == 9
 
 
+@pytest.mark.slow
 def test_a_caption_edited_between_two_runs_stays(clips, engines, tmp_path, monkeypatch):
     out = tmp_path / "out"
     with monkeypatch.context() as dying:
@@ -191,6 +197,7 @@ def test_a_caption_edited_between_two_runs_stays(clips, engines, tmp_path, monke
     assert len(list(out.rglob("*.txt"))) == 9
 
 
+@pytest.mark.slow
 def test_a_clip_that_takes_three_runs_down_is_given_up(clips, engines, tmp_path, monkeypatch):
     out, state = tmp_path / "out", tmp_path / "out/.v2t"
     worst = "part0/clip 000.mp4"
@@ -212,6 +219,7 @@ def test_a_clip_that_takes_three_runs_down_is_given_up(clips, engines, tmp_path,
     assert summary.exit_code == 0 and summary.num_captioned == 1
 
 
+@pytest.mark.slow
 def test_work_done_twice_is_one_record_and_counted(clips, engines, tmp_path):
     out = tmp_path / "out"
     go(clips, out)

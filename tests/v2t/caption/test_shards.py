@@ -126,6 +126,7 @@ def single(driver, tmp_path_factory) -> Path:
     return out
 
 
+@pytest.mark.slow
 def test_four_shards_in_four_processes_one_killed_and_restarted_equal_the_single_run(driver, clips, single, tmp_path):
     out = tmp_path / "out"
     second = out / ".v2t/shard-2-of-4/journal.jsonl"

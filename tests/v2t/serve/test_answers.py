@@ -190,6 +190,7 @@ def test_a_stream_that_breaks_ends_with_an_error_and_without_done(body, code):
     scene(play)
 
 
+@pytest.mark.slow
 def test_an_answer_that_takes_too_long_is_given_up():
     async def play(client, engine, media, gateway):
         engine.held = asyncio.Event()

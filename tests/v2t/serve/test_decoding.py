@@ -54,6 +54,7 @@ async def settle() -> None:
         await asyncio.sleep(0)
 
 
+@pytest.mark.slow
 def test_a_cancelled_request_keeps_its_place_until_the_decoder_is_free(folder):
     server, pool = slow(folder)
 

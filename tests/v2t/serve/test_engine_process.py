@@ -125,6 +125,7 @@ def test_it_starts_answers_and_ends_without_a_trace(tmp_path):
     run(main())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("path", "why"), [("/die", "ended with status 7"), ("/hang", "failed 3 health checks")])
 def test_an_engine_that_dies_or_hangs_is_ended_with_its_children_and_reported(tmp_path, path, why):
     async def main() -> None:
@@ -142,6 +143,7 @@ def test_an_engine_that_dies_or_hangs_is_ended_with_its_children_and_reported(tm
     run(main())
 
 
+@pytest.mark.slow
 def test_an_engine_that_is_killed_is_reported_though_its_log_is_gone(tmp_path):
     async def main() -> None:
         async with Stage(tmp_path) as stage:
@@ -154,6 +156,7 @@ def test_an_engine_that_is_killed_is_reported_though_its_log_is_gone(tmp_path):
     run(main())
 
 
+@pytest.mark.slow
 def test_a_failed_start_is_reported_with_the_end_of_the_log(tmp_path):
     async def main() -> None:
         async with Stage(tmp_path, "fail") as stage:
@@ -169,6 +172,7 @@ def test_a_failed_start_is_reported_with_the_end_of_the_log(tmp_path):
     run(main())
 
 
+@pytest.mark.slow
 def test_a_start_that_takes_too_long_is_given_up(tmp_path):
     async def main() -> None:
         async with Stage(tmp_path, "mute", starts_in_s=0.5) as stage:
@@ -179,6 +183,7 @@ def test_a_start_that_takes_too_long_is_given_up(tmp_path):
     run(main())
 
 
+@pytest.mark.slow
 def test_stop_in_the_middle_of_a_start_and_twice_at_once_leaves_nothing(tmp_path):
     async def main() -> None:
         async with Stage(tmp_path) as stage:
@@ -189,6 +194,7 @@ def test_stop_in_the_middle_of_a_start_and_twice_at_once_leaves_nothing(tmp_path
     run(main())
 
 
+@pytest.mark.slow
 def test_the_log_is_kept_short(tmp_path, monkeypatch):
     monkeypatch.setattr(engine_process, "_MAX_LOG_BYTES", 10)
 
@@ -217,6 +223,7 @@ asyncio.run(main())
 """
 
 
+@pytest.mark.slow
 def test_when_the_server_is_killed_the_engine_and_its_children_end_too(tmp_path):
     out = tmp_path / "out"
     with open(out, "wb") as file:

@@ -202,6 +202,7 @@ def test_frames_that_lie_are_refused(server, make, code):
     assert server.media.memory.held == before
 
 
+@pytest.mark.slow
 def test_a_foreign_model_gets_what_its_sampler_takes_and_no_packed_frames(folder, direct):
     server = Server(FOREIGN, roots={"films": folder}, limits=replace(LIMITS, decode_s=90.0))
     try:

@@ -90,6 +90,7 @@ def test_stop_strings_are_found_however_the_answer_comes(stops):
     assert one.feed("hello") + one.feed(" there") == "hello there" and not one.is_over
 
 
+@pytest.mark.slow
 def test_draws_follow_their_seed_and_differ_without_one(app):
     given = body(clip(1), temperature=1.5, max_tokens=12)
     replies = post(app, *[{**given, "seed": 5}] * 3, *[given] * 6)
@@ -125,6 +126,7 @@ def test_an_answer_has_the_room_that_its_own_prompt_leaves(captioner, monkeypatc
         assert fits.status_code == 200 and refused.json()["error"]["code"] == "PROMPT_TOO_LONG"
 
 
+@pytest.mark.slow
 def test_a_tiny_temperature_does_not_break_the_model(app):
     # Failures in a row count against the engine, so that whatever a client may ask for must not be one.
     plain, *tiny = post(app, *(body(clip(1), temperature=each) for each in (0, 5e-324, 1e-40, 1e-9)))

@@ -48,10 +48,12 @@ def furthest(model, batch, **changes) -> float:
     return worst
 
 
+@pytest.mark.slow
 def test_logits_of_a_packed_conversation_are_those_of_it_alone(captioner):
     assert furthest(*captioner) < 1e-5
 
 
+@pytest.mark.slow
 def test_the_rule_broken_is_seen(captioner):
     model, batch = captioner
     packed, _ = pack(batch, 2 * int(batch["row_lengths"].max()))
@@ -60,6 +62,7 @@ def test_the_rule_broken_is_seen(captioner):
     assert furthest(model, batch, use_cache=True) > 1e-2  # transformers then sees no packing in the positions
 
 
+@pytest.mark.slow
 def test_loss_and_gradients_of_packed_rows_are_those_of_padded_ones(captioner):
     model, batch = captioner
     found = []

@@ -36,6 +36,7 @@ def test_tower_flops_follow_the_formula(tmp_path):
     assert part.trained == part.parameters and plan.memory["optimiser"] == 8 * part.parameters
 
 
+@pytest.mark.slow
 def test_a_model_too_large_for_the_machine_is_planned(tmp_path):
     """A hundred billion parameters: nothing may be allocated."""
     shape = ", ".join(
@@ -48,6 +49,7 @@ def test_a_model_too_large_for_the_machine_is_planned(tmp_path):
     assert torch.zeros(1).device.type == "cpu"  # the meta device was for the plan alone
 
 
+@pytest.mark.slow
 def test_a_checkpoint_saved_in_bfloat16_is_planned(tmp_path):
     """As the starter is: every training counts its step by this plan."""
     recipe = tmp_path / "lora.yaml"

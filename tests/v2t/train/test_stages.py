@@ -69,6 +69,7 @@ def test_every_recipe_that_ships_is_valid():
     assert stages["t2v"] == {"vae", "text", "dit", "lora"}
 
 
+@pytest.mark.slow
 def test_tower_learns_and_leaves_a_siglip_tower(tmp_path):
     from transformers import SiglipVisionModel
 
@@ -191,6 +192,7 @@ def test_instruct_with_adapters_on_a_manifest(tmp_path, parts, footage, how):
     assert not any("vision_tower" in key or "base_layer.weight" in key for key in weights)
 
 
+@pytest.mark.slow
 def test_adapters_are_saved_by_themselves_where_nothing_else_learned(tmp_path, footage):
     """Put on the base, they make the merged model; peft reads them, and their layers are the LLM's alone."""
     from peft import PeftModel
@@ -214,6 +216,7 @@ def test_adapters_are_saved_by_themselves_where_nothing_else_learned(tmp_path, f
     assert moved and all(name.startswith("model.language_model.") for name in moved)
 
 
+@pytest.mark.slow
 def test_adapters_are_not_saved_alone_where_other_parts_learned_too(tmp_path, footage):
     model, processor = tiny_captioner()
     save_model(model, tmp_path / "base", processor)
@@ -269,6 +272,7 @@ class Threads:
         return manifest_clips._pool()._request.threads
 
 
+@pytest.mark.slow
 def test_loader_workers_share_the_cpus_out_for_decoding(monkeypatch):
     monkeypatch.setattr(manifest_clips, "usable_cpus", lambda: 12)
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")

@@ -152,6 +152,7 @@ def brightness(found: Page) -> list[float]:
     return [float(cv2.imdecode(np.frombuffer(each, np.uint8), cv2.IMREAD_COLOR)[:, :60].mean()) for each in data]
 
 
+@pytest.mark.slow
 def test_a_run_leaves_the_page_with_the_frames_that_were_shown(clips, tmp_path):
     out = tmp_path / "out"
     caption.run([str(clips)], out, CaptionConfig(), captioner=Captioner())
@@ -160,6 +161,7 @@ def test_a_run_leaves_the_page_with_the_frames_that_were_shown(clips, tmp_path):
     assert [image["loading"] for image in found.all("img")] == ["lazy", "lazy"]
 
 
+@pytest.mark.slow
 def test_a_resumed_run_has_the_pictures_of_the_first(clips, tmp_path, monkeypatch):
     out = tmp_path / "out"
     caption.run([str(clips)], out, CaptionConfig(), captioner=Captioner())
@@ -170,6 +172,7 @@ def test_a_resumed_run_has_the_pictures_of_the_first(clips, tmp_path, monkeypatc
     assert (out / "index.html").read_bytes() == first
 
 
+@pytest.mark.slow
 def test_a_video_in_parts_shows_each_part_with_its_frames(clips, tmp_path):
     out = tmp_path / "out"
     caption.run([str(clips / "60.mp4")], out, CaptionConfig(parts="window:1"), captioner=Captioner())
@@ -178,6 +181,7 @@ def test_a_video_in_parts_shows_each_part_with_its_frames(clips, tmp_path):
     assert brightness(found) == pytest.approx([60] * 3, abs=4)
 
 
+@pytest.mark.slow
 def test_merged_folders_bring_their_pictures(clips, tmp_path):
     for name in ("60", "200"):
         caption.run(

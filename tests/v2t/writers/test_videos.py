@@ -9,6 +9,8 @@ import os
 import tarfile
 from pathlib import Path
 
+import pytest
+
 from cineloop.discovery import discover
 from clip_files import clips_in
 from v2t.caption.outputs import CaptionFolder
@@ -40,6 +42,7 @@ def tree(folder: Path) -> dict[str, str]:
     }
 
 
+@pytest.mark.slow
 def test_the_same_clips_make_the_same_bytes(tmp_path):
     captions = {f"{name}.mp4": f"A {name} runs." for name in ("dog", "cat", "owl")}
     source = clips_in(tmp_path / "clips", *captions)
@@ -70,6 +73,7 @@ def test_shards_end_at_their_size_and_at_their_number_of_clips(tmp_path, monkeyp
     assert len(list(folder.glob("*.tar"))) == 8
 
 
+@pytest.mark.slow
 def test_names_that_mislead_readers_do_no_harm(tmp_path):
     from datasets import load_dataset
 

@@ -119,6 +119,7 @@ def test_all_means_every_format():
     assert "parquet" in caught.value.hint
 
 
+@pytest.mark.slow
 def test_txt_holds_every_caption_as_it_is(hostile):
     out, captions = hostile
     for clip_id, text in ok(captions).items():
@@ -192,6 +193,7 @@ def test_parquet_holds_every_caption_as_it_is_and_its_types(hostile):
     assert dict(zip(table["id"], table["caption"], strict=True)) == captions
 
 
+@pytest.mark.slow
 def test_subtitles_are_one_cue_and_show_the_text(hostile):
     out, captions = hostile
     for clip_id, text in ok(captions).items():

@@ -5,6 +5,8 @@ from __future__ import annotations
 import random
 from collections import Counter
 
+import pytest
+
 from cineloop.world.language import lexicon as lex
 from cineloop.world.language.grammar import inflect
 from cineloop.world.language.notes import COUNTS, FILM_KINDS, film_question, notes, write
@@ -64,6 +66,7 @@ def test_film_questions_are_answered_by_the_notes_themselves() -> None:
     assert seen == set(FILM_KINDS)
 
 
+@pytest.mark.slow
 def test_film_training_shows_the_notes_that_answer() -> None:
     counted, claimed = 0, Counter()
     for number in range(400):

@@ -6,6 +6,8 @@ import random
 import re
 from collections import Counter, defaultdict
 
+import pytest
+
 from cineloop.world import vocabulary as words
 from cineloop.world.language import lexicon as lex
 from cineloop.world.language.claims import CLAIMS
@@ -38,6 +40,7 @@ def test_every_kind_comes_and_yes_is_as_frequent_as_no_in_each() -> None:
             assert set(answers) == {"yes", "no"} and answers["yes"] == answers["no"], kind
 
 
+@pytest.mark.slow
 def test_sampled_questions_are_of_different_kinds_and_balanced() -> None:
     said: Counter = Counter()
     for index in range(1500):
@@ -47,6 +50,7 @@ def test_sampled_questions_are_of_different_kinds_and_balanced() -> None:
     assert abs(said["yes"] - said["no"]) < 4 * (said["yes"] + said["no"]) ** 0.5 / 2
 
 
+@pytest.mark.slow
 def test_the_wording_does_not_give_the_answer_away() -> None:
     shapes: dict[str, dict[str, Counter]] = defaultdict(lambda: defaultdict(Counter))
     for index in range(1500):
@@ -130,6 +134,7 @@ def test_conversations_are_in_llava_form() -> None:
     assert first == again
 
 
+@pytest.mark.slow
 def test_a_clip_of_an_hour_in_which_everything_happens() -> None:
     facts = sample_scene("train", 0, 1, seconds=(3600.0, 3600.0)).facts()
     kinds = {asked["kind"] for asked in questions(facts, random.Random(0))}

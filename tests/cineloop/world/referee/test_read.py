@@ -150,6 +150,7 @@ def test_a_figure_that_is_lost_for_a_while_does_not_persist():
 
 
 # --- nothing is read into rubbish
+@pytest.mark.slow
 def test_an_empty_place_has_no_figure():
     for place in words.PLACES:
         scene = Scene(seed=9, style="flat", shots=(Shot(start_s=0, end_s=2.2, place=place),), actors=(), events=())
@@ -167,6 +168,7 @@ def test_noise_is_no_place():
         assert read.place is None and not read.figures and set(read.unread) == {"place", "figure"}
 
 
+@pytest.mark.slow
 def test_a_blob_of_the_right_colour_is_not_the_kind():
     told = named = 0
     for index in range(12):

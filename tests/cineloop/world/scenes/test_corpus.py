@@ -64,6 +64,7 @@ def test_resumed_equals_uninterrupted_and_more_can_be_added(tmp_path: Path) -> N
     assert_same(tmp_path / "whole", tmp_path / "parts")
 
 
+@pytest.mark.slow
 def test_processes_give_the_same_files(tmp_path: Path) -> None:
     write(tmp_path / "one", num=2)
     write(tmp_path / "two", num=2, workers=2)
