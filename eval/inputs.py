@@ -33,14 +33,8 @@ _ITS_OWN = ("id", "path", "start_s", "end_s")  # of a clip's row; the truth may 
 
 @dataclass(frozen=True, kw_only=True)
 class Inputs:
-    """Samples, the second set of clips, and their sources.
-
-    Attributes:
-        samples, references: in the order of ids.
-        sources: the names of the files, by role.
-        counts: samples with each role's data, and unmatched rows.
-        clips_root: the folder that paths of clips are relative to; None without clips.
-    """
+    """Samples and the second set of clips, in the order of ids; the names of the files by role; samples with each
+    role's data, and unmatched rows; the folder that paths of clips are relative to, None without clips."""
 
     samples: list[Sample]
     references: list[Sample] = field(default_factory=list)

@@ -3,9 +3,9 @@
 
     python scripts/measure_gate.py -o runs/gate              # every cell; one that is in gate.json is not run again
 
-Every cell asks the gate's own functions. The metric that is simulated lies within 0 and 1, the baseline's mean is 0.8,
-and its worst value is 0. Writes gate.json after each cell, and gate.md, which docs/gate-statistics.md quotes; the same
-seed gives the same tables.
+Every cell asks the gate's own functions; the rule it replaced is restated here (`old_rule`) and stands beside it. The
+metric that is simulated lies within 0 and 1, the baseline's mean is 0.8, and its worst value is 0. Writes gate.json
+after each cell, and gate.md, which docs/gate-statistics.md quotes; the same seed gives the same tables.
 Letters: R runs, G prompts.
 """
 
@@ -26,6 +26,7 @@ import numpy as np
 from cineloop.files import write_atomic
 from v2t_eval.gate.statistics import Change, least_change, least_margin, lower_bounds, p_values
 from v2t_eval.gate.tail import tail_test
+from v2t_eval.stats import student
 
 ALPHA, POWER = 0.05, 0.8
 MEAN, WORST = 0.8, 0.0  # of the baseline
@@ -110,12 +111,33 @@ SHAPES: dict[str, tuple[Draw, float]] = {  # with the standard deviation of a pr
 # --- the rules
 
 
-def decided(sums: np.ndarray, margin: float, alpha: float = ALPHA) -> tuple[np.ndarray, np.ndarray]:
+def new_rule(sums: np.ndarray, margin: float, alpha: float = ALPHA) -> tuple[np.ndarray, np.ndarray]:
     """Which of R runs pass and which fail, as `v2t_eval.gate.reasons.of_margin` decides one metric."""
     means = sums[..., 0] / sums[..., 1]
     low = lower_bounds(sums, np.maximum(FALL, -means.min(1)), alpha)
     passes = low > -margin
     return passes, ~passes & (p_values(sums, np.maximum(RISE, means.max(1)), margin / 2) < alpha)
+
+
+def old_rule(sums: np.ndarray, margin: float) -> tuple[np.ndarray, np.ndarray]:
+    """The rule before: pass when the two-sided 95 % interval is above the margin and the margin not below the least
+    detectable change of the run; fail when the estimate is beyond the margin and a sign flip is significant."""
+    num, total = sums.shape[1], sums[..., 1].sum(1)
+    value = sums[..., 0].sum(1) / total
+    pull = (sums[..., 0] - value[:, None] * sums[..., 1]) / total[:, None]
+    se = np.sqrt(num / (num - 1) * (pull**2).sum(1))
+    rng = np.random.default_rng(6)
+    low = value - student(num - 1, ALPHA / 2) * se
+    if num >= 30:
+        times = rng.multinomial(num, np.full(num, 1 / num), 2000).astype(float)  # (draws, G)
+        drawn = (times @ sums[..., 0].T) / (times @ sums[..., 1].T)
+        wider = student(num - 1, ALPHA / 2) / 1.959964 * math.sqrt(num / (num - 1))
+        low = value + wider * (np.quantile(drawn, ALPHA / 2, axis=0) - value)
+    signs = rng.integers(0, 2, (4000, num)) * 2.0 - 1
+    p = ((signs @ -sums[..., 0].T >= -sums[..., 0].sum(1) - 1e-12).sum(0) + 1) / 4001
+    least = (student(num - 1, ALPHA) + student(num - 1, 1 - POWER)) * se
+    fails = (value <= -margin) & (p < ALPHA)
+    return ~fails & (low > -margin) & ((margin >= least) | (se == 0)), fails
 
 
 # --- cells
@@ -162,11 +184,15 @@ def limits(num: int, spread: float, step: float = 0.0) -> tuple[float, float]:
 
 
 def of_gate(draw: Draw, num: int, harm: float, margin: float, runs: int) -> Callable[[np.random.Generator], Any]:
-    """Shares of R runs that pass and fail, in per cent."""
+    """Shares of R runs that pass and fail, by both rules, in per cent."""
 
     def measure(rng: np.random.Generator) -> dict[str, float]:
-        passes, fails = decided(draw(rng, runs, num, harm), margin)
-        return {"pass": 100 * float(passes.mean()), "fail": 100 * float(fails.mean())}
+        sums = draw(rng, runs, num, harm)
+        found = {}
+        for name, rule in (("new", new_rule), ("old", old_rule)):
+            passes, fails = rule(sums, margin)
+            found |= {f"{name} pass": 100 * float(passes.mean()), f"{name} fail": 100 * float(fails.mean())}
+        return found
 
     return measure
 
@@ -178,8 +204,8 @@ def of_looks(alpha: float, runs: int) -> Callable[[np.random.Generator], Any]:
         margin, passed = limits(120, 0.1)[0], np.zeros(2)
         for _ in range(LOOKS):  # in parts, for the memory
             sums = SHAPES["normal"][0](rng, runs, 120, margin)
-            first, failed = decided(sums[:, :60], margin, alpha)
-            second, _ = decided(sums, margin, alpha)
+            first, failed = new_rule(sums[:, :60], margin, alpha)
+            second, _ = new_rule(sums, margin, alpha)
             passed += first.mean(), (first | (~failed & second)).mean()
         return dict(zip(("first", "either"), (100 * passed / LOOKS).tolist(), strict=True))
 
@@ -250,7 +276,7 @@ def gate_tables(cells: Cells, runs: int) -> list[str]:
     head = ["no change", "harm of half the margin", "harm of the margin", "of two margins", "of the least change",
             "of two least changes"]  # fmt: skip
     lines = [
-        f"{runs} runs a cell; in per cent.\n",
+        f"{runs} runs a cell; in per cent, old rule in brackets.\n",
         "| changes | prompts | margin | least change | fails: " + " | fails: ".join(head[:2])
         + " | passes: " + head[2] + " | passes: no change | fails: " + " | fails: ".join(head[3:]) + " |",
         "|" + "---|" * 11,
@@ -265,7 +291,7 @@ def gate_tables(cells: Cells, runs: int) -> list[str]:
                 if harm < FALL
             }
             shown = [
-                _share(row, name, verdict)
+                _both(row, name, verdict)
                 for name, verdict in (("0", "fail"), ("half", "fail"), ("margin", "pass"), ("0", "pass"),
                                       ("two margins", "fail"), ("least", "fail"), ("two least", "fail"))
             ]  # fmt: skip
@@ -277,9 +303,9 @@ def gate_tables(cells: Cells, runs: int) -> list[str]:
     return lines
 
 
-def _share(row: dict[str, Any], name: str, verdict: str) -> str:
+def _both(row: dict[str, Any], name: str, verdict: str) -> str:
     found = row.get(name)
-    return "–" if found is None else f"{found[verdict]:.1f}"
+    return "–" if found is None else f"{found[f'new {verdict}']:.1f} ({found[f'old {verdict}']:.1f})"
 
 
 if __name__ == "__main__":

@@ -85,13 +85,8 @@ class Answer:
 
 @dataclass(frozen=True, kw_only=True)
 class Heard:
-    """One question in all its wordings and orders.
-
-    Attributes:
-        votes: for each time that it got an answer, the share of every answer; they sum to 1.
-        lost: how often it got no readable answer.
-        code, message: of the last of these; empty where none was lost.
-    """
+    """One question in all its wordings and orders: for each time that it got an answer, the share of every answer,
+    which sum to 1; how often it got none, and why the last time."""
 
     votes: tuple[Mapping[str, float], ...] = ()
     lost: int = 0

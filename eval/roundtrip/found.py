@@ -126,18 +126,8 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True)
 class RoundtripResult:
-    """All results of one round trip.
-
-    Attributes:
-        sources: prompts, generator, captioner, judge, referee, reader, ceiling in words.
-        counts: prompts, clips, captions, failures, mismatched pairs.
-        families, skipped: scores, and those that could not be computed, with reasons.
-        cells: by who answered from the clip, side and kind of fact.
-        clips: of the generator, worst first.
-        guards: measures against leakage, and whether weights are shared.
-        notes: caveats as sentences.
-        command: to repeat it. environment: as in `v2t_eval.scores.Scores`.
-    """
+    """All results of one round trip: `families` with scores and those `skipped`, `cells` by who answered from the clip,
+    side and kind of fact, `clips` of the generator, worst first, `guards` against leakage and shared weights."""
 
     sources: dict[str, str]
     counts: dict[str, int]
@@ -194,12 +184,8 @@ class Trip:
 
 @dataclass(kw_only=True)
 class Side:
-    """All trips of the generator, or of the ceiling, in order.
-
-    Attributes:
-        name: generator or ceiling. about: the generator as in manifests: generator, model, weights_sha256.
-        notes: caveats about these clips, as sentences.
-    """
+    """All trips of the generator, or of the ceiling, in order; `about`: generator, model, weights_sha256, as in
+    manifests."""
 
     name: str
     trips: list[Trip] = field(default_factory=list)

@@ -110,13 +110,8 @@ def pairs_of(side: Side, prompts: Sequence[str], others: Sequence[Sequence[int]]
 
 @dataclass(kw_only=True)
 class PairScores:
-    """Scores of pairs of a prompt and a trip.
-
-    Attributes:
-        items: by metric, the item of each pair in `MetricResult.items`; `codes`: error codes of pairs without one.
-        skipped: families without a metric here. `fingerprints`: of the others, by family.
-        environment: see `v2t_eval.scores.Scores`.
-    """
+    """Scores of pairs of a prompt and a trip: by metric the item of each pair in `MetricResult.items`, or its error
+    code; the families without a metric here, and the fingerprints of the others."""
 
     items: dict[str, dict[tuple[str, int], dict[str, Any]]] = field(default_factory=dict)
     codes: dict[str, dict[tuple[str, int], str]] = field(default_factory=dict)
