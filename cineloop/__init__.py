@@ -34,7 +34,8 @@ def caption(
 
     Args:
         clips: folders, files, patterns, manifests (`*.jsonl`), lists (`@FILE`), addresses.
-        output: folder for the captions; what is done there is not done again. None keeps nothing.
+        output: folder for the captions, or an address such as "s3://bucket/captions"; what is done there is not done
+            again. None keeps nothing.
         show_progress: progress on stderr.
         settings: fields of `v2t.caption.settings.CaptionConfig`: `model`, `style`, `frames`, `format`, ...
 
@@ -55,11 +56,12 @@ def caption(
         ok True
     """
     from cineloop import config
+    from cineloop.store import is_store
     from v2t.caption.run import read_records, run
     from v2t.caption.settings import CaptionConfig
 
     asked = config.from_dict(CaptionConfig, settings)
-    folder = None if output is None else Path(output)
+    folder = output if output is None or is_store(output) else Path(output)
     records: list[dict[str, Any]] = []
     summary = run(_texts(clips), folder, asked, emit=records.append, show_progress=show_progress)
     if summary.interrupted:

@@ -6,12 +6,15 @@ meets half a file; a short content key; and a reversible spelling of any POSIX f
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import os
 import re
+import shutil
 import stat
 import tempfile
+from collections.abc import Iterator
 from io import BufferedReader
 from pathlib import Path
 
@@ -98,6 +101,35 @@ def write_atomic(path: Path, data: bytes, *, durable: bool = True) -> None:
     finally:
         if temporary is not None:
             Path(temporary).unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def scratch_folder(prefix: str, parent: Path | None = None) -> Iterator[Path]:
+    """A temporary folder for the length of the block; those that killed processes left are removed first.
+
+    Args:
+        prefix: how the names of all folders of this kind begin.
+        parent: where; None for the system's place.
+    """
+    import fcntl
+
+    parent = parent or Path(tempfile.gettempdir())
+    for old in parent.glob(prefix + "*"):
+        with contextlib.suppress(OSError):  # another user's, in use, or just made and not locked yet
+            handle = os.open(old / "lock", os.O_RDWR | os.O_CLOEXEC)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(old, ignore_errors=True)
+            finally:
+                os.close(handle)
+    folder = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
+    handle = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    fcntl.flock(handle, fcntl.LOCK_EX)  # the kernel releases it when the process dies
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        os.close(handle)
 
 
 def sweep(folder: Path) -> None:

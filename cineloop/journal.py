@@ -15,7 +15,7 @@ import os
 import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Protocol
 
 from cineloop.documents import parse_json
 from cineloop.files import raise_if_full, sync
@@ -23,6 +23,13 @@ from cineloop.log import logger, printable
 
 Entry = dict[str, Any]
 Place = tuple[int, int]  # byte offset and length of a line
+
+
+class Mirror(Protocol):
+    """Where the lines of a journal are written too, such as `cineloop.store.Segments`."""
+
+    def add(self, lines: bytes) -> None:
+        """Write the lines of one append. Raises CineloopError; the journal is as it was before then."""
 
 
 def encode_entry(entry: Entry) -> bytes:
@@ -62,11 +69,15 @@ class Journal:
         path: the file; made when absent.
         durable: wait for the disk at each `append`. A kill -9 loses nothing either way; a power cut may without it.
         writable: False only reads; an absent file is an empty journal then.
+        mirror: written first, so that it holds all that the journal holds; no disk is waited for then.
     """
 
-    def __init__(self, path: Path, *, durable: bool = True, writable: bool = True) -> None:
+    def __init__(
+        self, path: Path, *, durable: bool = True, writable: bool = True, mirror: Mirror | None = None
+    ) -> None:
         self.path = path
-        self.durable = durable
+        self.durable = durable and mirror is None
+        self.mirror = mirror
         self.writable = writable
         self.num_damaged = 0
         self._file: BinaryIO | None = None
@@ -116,13 +127,16 @@ class Journal:
         """Write entries at the end, all or none, and wait for the disk; returns their places.
 
         Raises:
-            MissingDependencyError: code DISK_FULL; the journal is as it was before.
+            MissingDependencyError: code DISK_FULL, or that of the mirror; the journal is as it was before.
         """
         file = self._opened()
         lines = [encode_entry(entry) for entry in entries]
+        data = b"".join(lines)
+        if self.mirror is not None and data:
+            self.mirror.add(data)
         offset = file.seek(0, os.SEEK_END)
         try:
-            file.write(b"".join(lines))
+            file.write(data)
             file.flush()
             if self.durable:
                 os.fsync(file.fileno())

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import re
 import sys
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 from cineloop import plugin
 from cineloop.errors import EXIT_USAGE
 
+_ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]+):/")  # what a Path makes of s3://
 PROGRAMS = {"v2t": "v2t", "t2v": "t2v", "v2t-eval": "v2t_eval"}  # and their packages
 
 
@@ -43,6 +46,11 @@ class Parser(argparse.ArgumentParser):
                 setattr(parsed, left_out[0].dest, unknown[0])
                 return parsed
             verb.error(_unknown(unknown, [flag for action in verb._actions for flag in action.option_strings]))
+        for name, value in vars(parsed).items():
+            for each in value if isinstance(value, list) else [value]:
+                if isinstance(each, Path) and (address := _ADDRESS.match(str(each))):
+                    verb = self._verb(parsed.command)
+                    verb.error(f"{name}: expected a path on this machine, got an address of {address[1]}://")
         return parsed
 
     def _verb(self, name: str | None) -> Parser:

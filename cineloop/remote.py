@@ -122,7 +122,7 @@ def fetch(url: str, target: Path, *, max_bytes: int, stopped: Callable[[], bool]
                         raise_if_full(error, target)
                     if not retries_left or stopped():
                         raise
-                    logger.debug("%s: %s; %d retries left", _printable(url), _reason(error), retries_left)
+                    logger.debug("%s: %s; %d retries left", _printable(url), reason(error), retries_left)
                     time.sleep(_PAUSE_S * 2 ** (_TRIES - retries_left) * random.uniform(0.5, 1.0))
         finally:
             partial.unlink(missing_ok=True)
@@ -195,11 +195,11 @@ def _errors_of(url: str) -> Iterator[None]:
         raise ItemError(f"{name} does not exist", code="NOT_FOUND", hint="check the address") from None
     except PermissionError as error:
         raise ItemError(
-            f"{name} may not be read: {_reason(error)}", code="UNREADABLE", hint="check credentials"
+            f"{name} may not be read: {reason(error)}", code="UNREADABLE", hint="check credentials"
         ) from None
     except Exception as error:  # each service has errors of its own
         raise ItemError(
-            f"cannot fetch {name}: {_reason(error)}", code="FETCH_FAILED", hint="--retry-failed later"
+            f"cannot fetch {name}: {reason(error)}", code="FETCH_FAILED", hint="--retry-failed later"
         ) from None
 
 
@@ -222,7 +222,7 @@ def _printable(url: str) -> str:
     return printable(shown(url))
 
 
-def _reason(error: Exception) -> str:
+def reason(error: Exception) -> str:
     """The message of an error without the addresses in it: those of the web can carry signatures."""
     text = re.sub(r"[A-Za-z][A-Za-z0-9+.\-]*://\S+", "(address)", str(error))
     return printable(f"{type(error).__name__}: {text}" if text else type(error).__name__, 200)
@@ -230,10 +230,11 @@ def _reason(error: Exception) -> str:
 
 def _file(url: str, name: str, info: dict[str, Any]) -> RemoteFile:
     size = info.get("size")
-    return RemoteFile(url, name, -1 if size is None else int(size), _stamp(info))
+    return RemoteFile(url, name, -1 if size is None else int(size), modified_ns(info))
 
 
-def _stamp(info: dict[str, Any]) -> int:
+def modified_ns(info: dict[str, Any]) -> int:
+    """What changes with a file, by fsspec's facts: its date in ns since 1970 where it has one; 0 when unknown."""
     for key in ("mtime", "LastModified", "updated", "last_modified", "created", "ETag", "etag", "blob_id"):
         value = info.get(key)
         if isinstance(value, datetime.datetime):

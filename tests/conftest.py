@@ -234,3 +234,23 @@ def engines(monkeypatch):
 
     monkeypatch.setattr(ray_engine, "RayEngine", make)
     return made
+
+
+@pytest.fixture
+def s3(monkeypatch):
+    """A bucket of an S3 server on this machine (`object_store.Bucket`)."""
+    for name in ("moto", "flask", "s3fs"):
+        pytest.importorskip(name, reason=f"a stand-in for S3 needs {name}, which is not installed")
+    import s3fs
+
+    from cineloop import store
+    from decoder_here import Pool
+    from object_store import bucket
+    from v2t.caption import job
+
+    monkeypatch.setattr(store, "_PAUSE_S", 0.001)
+    monkeypatch.setattr(job, "DecoderPool", Pool)  # no child process for each run
+    s3fs.S3FileSystem.clear_instance_cache()
+    with bucket("bucket") as place:
+        yield place
+    s3fs.S3FileSystem.clear_instance_cache()

@@ -1,10 +1,11 @@
 """Journals of workers: each appends what it has answered to one of its own, which outlives it and the driver.
 
-In: the state folder of an output, which all machines share. Out: `STATE/ray-RUN/WORKER/journal.jsonl`, written with
-`cineloop.journal`: `run` (where it runs), `begun` (ids of the items in hand, before the model sees them), and the
-entries of the job itself. The driver saves each answer in the journal of the whole and removes the run's folder at
-the end; what a driver that died left behind is folded by the next one. An item that was begun and never answered may
-be the one that took everything down: `open_items` names it.
+In: the state folder of an output, which all machines share, or its address on a store. Out:
+`STATE/ray-RUN/WORKER/journal.jsonl`, written with `cineloop.journal` (on a store with `cineloop.store`): `run` (where
+it runs), `begun` (ids of the items in hand, before the model sees them), and the entries of the job itself. The driver
+saves each answer in the journal of the whole and removes the run's folder at the end; what a driver that died left
+behind is folded by the next one. An item that was begun and never answered may be the one that took everything down:
+`open_items` names it.
 """
 
 from __future__ import annotations
@@ -16,11 +17,13 @@ import socket
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from cineloop.journal import Entry, Journal
+from cineloop.journal import Entry, Journal, encode_entry
 from cineloop.lock import FolderLock
+from cineloop.store import Segments, Store
 
 _PREFIX = "ray-"
 NAME = "journal.jsonl"
@@ -35,14 +38,23 @@ def new_run(state: Path) -> Path:
 
 
 class WorkerJournal:
-    """The journal of a worker and the lock that says that it lives; open for as long as its process lives."""
+    """The journal of a worker and the lock that says that it lives; open for as long as its process lives.
 
-    def __init__(self, run: Path, worker: str) -> None:
-        self._lock = FolderLock(run / worker / "lock")
-        self._lock.__enter__()
-        self._journal = Journal(run / worker / NAME).__enter__()
+    Args:
+        run: the folder of `new_run`, or the address of one on a store, where nothing is locked.
+        worker: its name.
+    """
+
+    def __init__(self, run: Path | str, worker: str) -> None:
+        self._stack = ExitStack()
+        if isinstance(run, str):
+            self._lock = None
+            self._segments = Segments(Store(run), f"{worker}/{Path(NAME).stem}")
+        else:
+            self._lock = self._stack.enter_context(FolderLock(run / worker / "lock"))
+            self._journal = self._stack.enter_context(Journal(run / worker / NAME))
         about = {"host": socket.gethostname(), "pid": os.getpid(), "at": round(time.time(), 3)}
-        self._journal.append([{"kind": "run", **about, "listed": 0, "clips": 0}])
+        self.append([{"kind": "run", **about, "listed": 0, "clips": 0}])
 
     def begin(self, ids: Sequence[str]) -> None:
         """Note which items are in hand."""
@@ -50,13 +62,15 @@ class WorkerJournal:
 
     def append(self, entries: Sequence[Entry]) -> None:
         """As `Journal.append`."""
-        self._journal.append(entries)
-        self._lock.beat()
+        if self._lock is None:
+            self._segments.add(b"".join(map(encode_entry, entries)))
+        else:
+            self._journal.append(entries)
+            self._lock.beat()
 
     def close(self) -> None:
         """Release both."""
-        self._journal.__exit__()
-        self._lock.__exit__(None)
+        self._stack.close()
 
 
 def journals(state: Path) -> list[Path]:

@@ -22,6 +22,9 @@ class Pool:
     def __exit__(self, *exc) -> None:
         pass
 
+    def close(self) -> None:
+        pass
+
     def decode(self, path, spec, size) -> Frames:
         return decode(os.fsencode(path), Request(spec=spec, size=size))
 

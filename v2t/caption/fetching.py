@@ -10,8 +10,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import shutil
-import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -21,9 +19,8 @@ from typing import Any
 
 from cineloop.address import is_url, shown, url_path
 from cineloop.errors import ItemError
+from cineloop.files import scratch_folder
 from cineloop.remote import fetch
-
-_PREFIX = "v2t-remote-"
 
 
 @dataclass
@@ -47,11 +44,12 @@ class Fetching:
 
     def __init__(self, pool: Any, threads: int, max_bytes: int, folder: Path | None = None) -> None:
         self._pool, self._threads, self._max_bytes = pool, threads, max_bytes
-        self._parent = Path(folder or tempfile.gettempdir())
+        self._parent = folder
         self._copies: dict[str, _Copy] = {}  # in the order of last use
         self._lock = threading.Lock()
         self._closing = False
         self._executor = ThreadPoolExecutor(threads, thread_name_prefix="fetch")
+        self._stack = contextlib.ExitStack()
 
     def submit(self, path: str, *rest: Any) -> Future[Any]:
         """As `DecoderPool.submit`."""
@@ -66,9 +64,7 @@ class Fetching:
         return self._after_fetch(self._pool.probe, path).result()
 
     def __enter__(self) -> Fetching:
-        _remove_orphans(self._parent)
-        self.folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=self._parent))
-        self._claim = _lock(self.folder)
+        self.folder = self._stack.enter_context(scratch_folder("v2t-remote-", self._parent))
         return self
 
     def __exit__(self, *exc: object) -> None:
@@ -76,8 +72,7 @@ class Fetching:
         self._executor.shutdown(wait=False, cancel_futures=True)
         self._pool.close()  # callers waiting for a decoder are released
         self._executor.shutdown(wait=True)
-        shutil.rmtree(self.folder, ignore_errors=True)
-        os.close(self._claim)
+        self._stack.close()
 
     def _after_fetch(self, work: Callable[[Any], Any], path: str) -> Future[Any]:
         def run() -> Any:
@@ -111,25 +106,3 @@ class Fetching:
         finally:
             with self._lock:
                 copy.users -= 1
-
-
-def _lock(folder: Path) -> int:
-    """A handle that holds the folder for this process: the kernel releases it when the process dies."""
-    import fcntl
-
-    handle = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    fcntl.flock(handle, fcntl.LOCK_EX)
-    return handle
-
-
-def _remove_orphans(parent: Path) -> None:
-    import fcntl
-
-    for folder in parent.glob(_PREFIX + "*"):
-        with contextlib.suppress(OSError):  # another user's, in use, or just made and not locked yet
-            handle = os.open(folder / "lock", os.O_RDWR | os.O_CLOEXEC)
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(folder, ignore_errors=True)
-            finally:
-                os.close(handle)

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from v2t.caption.settings import CaptionConfig
 
 _SETS_EVERY_S = 15.0
+_SEGMENT_EVERY_S = 5.0
 _POLL_S = 0.5
 Segments = list[dict[str, Any]]
 
@@ -68,6 +69,7 @@ class Job:
     _steps: int = 0  # clips and parts finished since the last progress report
     _sets_at: float = field(default_factory=time.monotonic)
     _sets_every_s: float = _SETS_EVERY_S
+    _saved_at: float = field(default_factory=time.monotonic)
 
     def work(self, todo: list[Clip], show_progress: bool) -> None:
         """Caption the clips, until done or stopped.
@@ -253,7 +255,11 @@ class Job:
         for clip in whole:
             self._finish(clip)
         has_caption = any(row["status"] == "ok" for _, row in self._rows)
-        if self._rows and (force or has_caption or len(self._rows) >= self.config.batch_size):
+        # Concurrent answers come one by one: on a store, where each write is a request, they wait for a batch.
+        is_early = time.monotonic() - self._saved_at < _SEGMENT_EVERY_S
+        is_due = (force or has_caption) and not (self.folder.store and self._in_flight and is_early)
+        if self._rows and (is_due or len(self._rows) >= self.config.batch_size):
+            self._saved_at = time.monotonic()
             rows, self._rows = self._rows, []
             with stopwatch(self.summary.times, "write"):
                 for clip_id in self.folder.save(rows, self.question.settings_key):

@@ -3,10 +3,9 @@
 In: the journal's entries. Out: `Known` by clip id, and new entries. Kinds of entries: `clip` (a record, the settings'
 key, the video's size, date and content, the sidecars and their contents' keys), `part` (one finished part of a clip
 that is captioned in parts, see `v2t.long.parts`), `cuts` (where such a clip's scenes change), `settings` (what a key
-means), `source` (a new date of the same content), `merged` (how much of another journal was taken over), `begun` (clips
-that were in hand when a run on a cluster died).
 means), `source` (a new date of the same content), `merged` (how much of another journal was taken over), `run` (a run
-began: on which machine, with how many clips), `begun` (clips that were in hand when a run on a cluster died).
+began: on which machine, with how many clips), `begun` (clips that were in hand when a run on a cluster died), `end` (on
+a store: the run ended in order).
 """
 
 from __future__ import annotations
@@ -80,6 +79,7 @@ class Ledger:
         self.settings: dict[str, dict[str, Any]] = {}  # settings key -> the settings
         self.owners: dict[str, str] = {}  # sidecar path -> id of the clip it belongs to
         self.merged: dict[str, int] = {}  # journal -> bytes of it that were taken over
+        self._later: list[Entry] = []
         self.begun: Counter[str] = Counter()  # clip id -> runs on a cluster that died while it was in hand
         for entry, place in journal.replay():
             self._learn(entry, place)
@@ -87,7 +87,8 @@ class Ledger:
             self._join(whole, holds)
 
     def append(self, entries: list[Entry]) -> None:
-        """Write entries, all or none, then update the state."""
+        """Write entries, all or none, then update the state; first those that were put off."""
+        entries, self._later = self._later + entries, []
         if entries:
             for entry, place in zip(entries, self.journal.append(entries), strict=True):
                 self._learn(entry, place)
@@ -107,7 +108,8 @@ class Ledger:
         old = self.known[clip.id].source
         is_same = _is_same(clip, old)
         if is_same and clip.mtime_ns != old.get("mtime_ns") and self.journal.writable:
-            self.append([{"kind": "source", "id": clip.id, "source": {**old, "mtime_ns": clip.mtime_ns}}])
+            # With the next entries: a new date costs no write of its own, and if lost only another look at the content.
+            self._later.append({"kind": "source", "id": clip.id, "source": {**old, "mtime_ns": clip.mtime_ns}})
         return is_same
 
     def parts_of(self, clip: Clip, settings: str) -> dict[tuple[float, float], Entry]:

@@ -21,7 +21,8 @@ from cineloop.files import allow_open_files
 from cineloop.journal import Entry, Journal
 from cineloop.lock import FolderLock
 from cineloop.log import logger, printable
-from v2t.caption import shards
+from cineloop.store import StoredFolder, is_store
+from v2t.caption import shards, stored
 from v2t.caption.ledger import BY_HAND, Known, Ledger, clip_entry
 from v2t.caption.outputs import CaptionFolder
 from v2t.writers import strips
@@ -35,7 +36,7 @@ _NAMED = 10
 class Merged:
     """The result of a merge. Counts are of the whole after it; `taken` are records that were new to it."""
 
-    output: Path
+    output: Path | str
     taken: int = 0
     clips: int = 0
     ok: int = 0
@@ -73,8 +74,8 @@ class Merged:
 
 
 def merge(
-    folders: Sequence[Path],
-    output: Path | None = None,
+    folders: Sequence[Path | str],
+    output: Path | str | None = None,
     *,
     formats: Sequence[str] = (),
     allow_mixed: bool = False,
@@ -83,7 +84,8 @@ def merge(
     """Join the shards of each folder, and several folders into one.
 
     Args:
-        folders: output folders of runs, with shards or without. Each is joined in itself first.
+        folders: output folders of runs, with shards or without, or addresses of them on a store. Each is joined in
+            itself first; a store that is not the output is only read.
         output: the folder for the whole; may be left out for a single folder, which is then joined in place.
         formats: files to write; by default those of the runs.
         allow_mixed: take captions that were made with different settings together.
@@ -92,12 +94,35 @@ def merge(
     Raises:
         UsageError: LOCKED, a run or another merge is active there; OTHER_SETTINGS; no output for several folders.
         NothingMatchedError: a folder holds no captions.
-        MissingDependencyError: a folder cannot be written.
+        MissingDependencyError: a folder cannot be written; STORE.
     """
     if output is None:
         if len(folders) != 1:
             raise UsageError("several folders need an output folder", hint="give it by -o")
         output = folders[0]
+    with ExitStack() as stack:
+        copies: dict[Path | str, StoredFolder] = {}
+        for each in dict.fromkeys([*folders, output]):
+            if is_store(each):
+                is_written = each == output and not dry_run
+                formats = stored.formats_for(formats, default=()) if each == output else formats
+                way = stored.writing(str(each), formats) if is_written else stored.reading(str(each))
+                copies[each] = stack.enter_context(way)
+        here = [copies[each].folder if each in copies else Path(each) for each in (*folders, output)]
+        merged = join_folders(here[:-1], here[-1], formats, allow_mixed, dry_run, copies.get(output))
+    merged.output = output
+    return merged
+
+
+def join_folders(
+    folders: Sequence[Path],
+    output: Path,
+    formats: Sequence[str],
+    allow_mixed: bool,
+    dry_run: bool = False,
+    store: StoredFolder | None = None,
+) -> Merged:
+    """`merge` of folders on this machine, the output perhaps the copy of one on a store."""
     for folder in folders:
         if not (folder / shards.STATE_FOLDER).is_dir():
             raise NothingMatchedError(f"{printable(str(folder))} is not the output folder of a captioning run")
@@ -105,32 +130,41 @@ def merge(
     formats = tuple(formats) or _formats_of([*folders, output])
     if not dry_run:
         for folder in others:
-            _join(folder, [], _formats_of([folder]), allow_mixed, dry_run=False)
+            _join(folder, [], _formats_of([folder]), allow_mixed, dry_run=False, store=None)
             strips.copy(folder, output)
-    merged = _join(output, others, formats, allow_mixed, dry_run)
+    merged = _join(output, others, formats, allow_mixed, dry_run, store)
     _find_missing(merged, [*others, output])
     return merged
 
 
-def _join(folder: Path, others: list[Path], formats: Sequence[str], allow_mixed: bool, dry_run: bool) -> Merged:
+def _join(
+    folder: Path,
+    others: list[Path],
+    formats: Sequence[str],
+    allow_mixed: bool,
+    dry_run: bool,
+    store: StoredFolder | None,
+) -> Merged:
     merged = Merged(output=folder, dry_run=dry_run)
-    _take_over(merged, others, allow_mixed)
+    _take_over(folder, merged, others, allow_mixed, store)
     if not dry_run:  # by now the ledgers that were joined are out of memory
-        with CaptionFolder(folder, formats) as opened:
+        with CaptionFolder(folder, formats, store=store) as opened:
             opened.sets.write_sets()
             _count(merged, opened.ledger.known.values())
     return merged
 
 
-def _take_over(merged: Merged, others: list[Path], allow_mixed: bool) -> None:
+def _take_over(folder: Path, merged: Merged, others: list[Path], allow_mixed: bool, store: StoredFolder | None) -> None:
     """Append to the journal of the whole what it lacks; on a dry run only count."""
-    folder, dry_run = merged.output, merged.dry_run
+    dry_run = merged.dry_run
     state = folder / shards.STATE_FOLDER
+    path = state / shards.JOURNAL
+    mirror = store.segments(path) if store else None
     with ExitStack() as stack:
         if not dry_run:
             stack.enter_context(FolderLock(state / shards.LOCK))
             shards.refuse_running(folder)
-        whole = Ledger(stack.enter_context(Journal(state / shards.JOURNAL, writable=not dry_run)))
+        whole = Ledger(stack.enter_context(Journal(path, writable=not dry_run, mirror=mirror)))
         fresh = shards.unmerged(folder, whole.merged)
         paths = [path for other in others for path in _journals_of(other, dry_run)]
         allow_open_files(len(fresh) + len(paths))

@@ -23,6 +23,7 @@ from cineloop.files import sweep, text_key, unescape_name, write_atomic
 from cineloop.journal import Entry, Journal
 from cineloop.lock import FolderLock
 from cineloop.log import logger, printable
+from cineloop.store import StoredFolder
 from v2t import writers
 from v2t.caption import shards
 from v2t.caption.ledger import BY_HAND, Known, Ledger, clip_entry, file_source
@@ -42,6 +43,7 @@ class CaptionFolder:
         writable: False reads without locking or writing anything (`--dry-run`).
         shard: the shard to work on; None for the whole folder. Other shards are written concurrently, so what is made
             from all of them (new formats, files of the whole) waits for the merge.
+        store: the folder is the copy of one on a store, where the journal is written first.
 
     Raises:
         UsageError: an unknown format; another run holds the folder or the shard; shards in it were not merged.
@@ -55,8 +57,10 @@ class CaptionFolder:
         *,
         writable: bool = True,
         shard: shards.Shard | None = None,
+        store: StoredFolder | None = None,
     ) -> None:
         loaded = writers.load(formats)
+        self.store = store
         self.folder = folder
         self.writable = writable
         self.shard = shard
@@ -112,7 +116,9 @@ class CaptionFolder:
                 self.shard.begin()
             else:
                 shards.refuse_running(self.folder)
-        journal = stack.enter_context(Journal(self.state_folder / shards.JOURNAL, writable=self.writable))
+        path = self.state_folder / shards.JOURNAL
+        mirror = self.store.segments(path) if self.store else None
+        journal = stack.enter_context(Journal(path, writable=self.writable, mirror=mirror))
         if self.shard is None:
             return Ledger(journal)
         whole = stack.enter_context(Journal(self.folder / STATE_FOLDER / shards.JOURNAL, writable=False))

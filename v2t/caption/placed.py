@@ -27,6 +27,7 @@ from cineloop.cluster.pool import DEATHS, InputLostError, Pool, worker_died
 from cineloop.cluster.workers import open_workers
 from cineloop.errors import ItemError, MissingDependencyError
 from cineloop.journal import Entry
+from cineloop.store import StoredFolder
 from cineloop.video.frames import Frames
 from cineloop.video.info import VideoInfo
 from cineloop.video.sample import SampleSpec
@@ -36,7 +37,7 @@ from v2t.caption import record
 from v2t.caption.asking import Asker, Items
 from v2t.caption.fetching import Fetching
 from v2t.caption.ledger import clip_entry, file_source
-from v2t.caption.merge import merge
+from v2t.caption.merge import join_folders
 from v2t.caption.outputs import STATE_FOLDER, CaptionFolder
 from v2t.caption.record import Question
 from v2t.caption.settings import CaptionConfig
@@ -171,19 +172,25 @@ def cluster_of(
     Raises:
         MissingDependencyError: no ray, or no cluster. UsageError: the address of a client.
     """
-    run = journals.new_run(folder.state_folder)
-    seen = [run, *(Path(clip.file) for clip in todo[:1] if clip.problem is None and not is_url(clip.file))]
-    model = ModelStep(config, question, os.path.abspath(folder.folder), str(run.resolve()))
+    run, store = journals.new_run(folder.state_folder), folder.store
+    seen = [] if store else [run]
+    seen += [Path(clip.file) for clip in todo[:1] if clip.problem is None and not is_url(clip.file)]
+    shared = store.address(run) if store else run.resolve()
+    model = ModelStep(config, question, os.path.abspath(folder.folder), shared)
     with open_workers(config.cluster, model, DecodeStep(config), seen) as cluster:
         assert cluster.decoders is not None
         decoders = PlacedDecoders(cluster.decoders)
         yield PlacedAsker(cluster.models, decoders, config.batch_size, set(folder.ledger.begun)), decoders
     if cluster.models.deaths:
+        if store:
+            store.pull(lambda name: f"/{run.name}/" in name)
         summary.twice = journals.count_twice(run, answer_key)
     journals.remove(folder.state_folder)
+    if store:
+        store.remove(run)
 
 
-def fold(output: Path, formats: Sequence[str]) -> list[str]:
+def fold(output: Path, formats: Sequence[str], store: StoredFolder | None = None) -> list[str]:
     """Take over what the workers of a run that died had answered; ids that they had begun, once for each time.
 
     Their journals stay until the caller has noted these ids.
@@ -195,7 +202,7 @@ def fold(output: Path, formats: Sequence[str]) -> list[str]:
     if not journals.journals(state):
         return []
     begun = journals.open_items(state, answer_key)
-    merge([output], formats=formats, allow_mixed=True)
+    join_folders([output], output, formats, allow_mixed=True, store=store)
     return begun
 
 
@@ -256,7 +263,7 @@ class ModelStep:
     config: CaptionConfig
     question: Question
     output: str
-    run: str
+    run: Path | str
 
     def __call__(self, name: str) -> _Model:
         config = self.config
@@ -268,11 +275,11 @@ class ModelStep:
             raise MissingDependencyError(f"the model here is {here}, the driver's is {there}", code="CLUSTER_VERSIONS")
         asker = Asker(captioner, self.question, config, Path(self.output))
         asker.load()
-        return _Model(asker, Path(self.run), name)
+        return _Model(asker, self.run, name)
 
 
 class _Model:
-    def __init__(self, asker: Asker, run: Path, name: str) -> None:
+    def __init__(self, asker: Asker, run: Path | str, name: str) -> None:
         self.asker, self.journal = asker, journals.WorkerJournal(run, name)
 
     def ask(self, items: Sequence[tuple[LongClip, int, dict[str, Any]]], bulks: Sequence[Any]) -> list[Entry]:

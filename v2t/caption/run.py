@@ -13,8 +13,8 @@ import os
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from cineloop.errors import CineloopError, NothingMatchedError, Notice, UsageErr
 from cineloop.files import content_key, write_atomic
 from cineloop.interrupt import Stopping
 from cineloop.log import logger, printable, stopwatch
+from cineloop.store import StoredFolder, is_store
 from cineloop.training.runtime import find_device, run_metadata
 from v2t import styles
 from v2t.backends import COST, VideoLM, effects, open_backend
@@ -40,6 +41,7 @@ from v2t.caption.placed import cluster_of, fold, without_suspects
 from v2t.caption.record import Question
 from v2t.caption.settings import CaptionConfig
 from v2t.caption.shards import Shard, are_done, holder
+from v2t.caption.stored import formats_for, reading, refresh, writing
 from v2t.caption.summary import Summary
 from v2t.data.notes import Note
 from v2t.long.parts import PartSpec
@@ -48,7 +50,7 @@ from v2t.writers import Record
 
 def run(
     paths: Sequence[str],
-    output: Path | None,
+    output: Path | str | None,
     config: CaptionConfig,
     *,
     captioner: VideoLM | None = None,
@@ -59,7 +61,8 @@ def run(
 
     Args:
         paths: folders, files, globs, lists, manifests (see `cineloop.discovery.discover`).
-        output: folder for captions and journal; None stores nothing, records only go to `emit`.
+        output: folder for captions and journal, or the address of one on a store; None stores nothing, records only
+            go to `emit`.
         config: the settings.
         captioner: an instance to use instead of the one that `config.model` names.
         emit: called with each record once it is saved (with plan rows on a dry run).
@@ -67,9 +70,10 @@ def run(
 
     Raises:
         UsageError, NothingMatchedError, PolicyError: nothing was done.
-        MissingDependencyError: no model, no disk space; what was captioned before is saved.
+        MissingDependencyError: no model, no disk space, STORE; what was captioned before is saved.
     """
     started = time.perf_counter()
+    config = _with_formats(config, output)
     clips = discover(
         paths,
         lists=config.lists,
@@ -94,25 +98,47 @@ def run(
         model=f"{captioner.name}@{captioner.revision}", dry_run=config.dry_run, is_kept=output is not None
     )
     with ExitStack() as stack:
-        if output is None:
-            if config.shard is not None:
-                raise UsageError("--shard needs a folder that the shards share", hint="give it by -o")
-            output = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="v2t-")))
-            config = replace(config, format=())
-        stop = stack.enter_context(Stopping())
-        _caption(output, config, clips, captioner, question, summary, emit, stop, show_progress)
+        stop = stack.enter_context(Stopping())  # before the store, which is written to the last when its block ends
+        folder, store = stack.enter_context(_opened(output, config))
+        _caption(folder, store, config, clips, captioner, question, summary, emit, stop, show_progress)
         summary.interrupted = stop.asked
     summary.seconds = time.perf_counter() - started
     return summary
 
 
-def read_records(output: Path) -> list[Record]:
-    """The newest record of every clip in a folder of captions, by id; those that a person changed with their words.
+def _with_formats(config: CaptionConfig, output: Path | str | None) -> CaptionConfig:
+    """The settings with the formats that are written to this output."""
+    if is_store(output):
+        return replace(config, format=formats_for(config.format, default=CaptionConfig.format))
+    if output is None and config.shard is not None:
+        raise UsageError("--shard needs a folder that the shards share", hint="give it by -o")
+    return config if output is not None else replace(config, format=())
+
+
+@contextmanager
+def _opened(output: Path | str | None, config: CaptionConfig) -> Iterator[tuple[Path, StoredFolder | None]]:
+    """The folder to work in, and whose copy it is."""
+    if is_store(output):
+        with reading(str(output)) if config.dry_run else writing(str(output), config.format, config.shard) as store:
+            yield store.folder, store
+    elif output is None:
+        with tempfile.TemporaryDirectory(prefix="v2t-") as folder:
+            yield Path(folder), None
+    else:
+        yield Path(output), None
+
+
+def read_records(output: Path | str) -> list[Record]:
+    """The newest record of every clip in a folder of captions, or in one on a store, by id; those that a person changed
+    with their words.
 
     Raises:
-        UsageError: the folder holds shards that were not joined yet.
+        UsageError: the folder holds shards that were not joined yet. MissingDependencyError: STORE.
     """
-    with CaptionFolder(output, (), writable=False) as folder:
+    if is_store(output):
+        with reading(str(output)) as copy:
+            return read_records(copy.folder)
+    with CaptionFolder(Path(output), (), writable=False) as folder:
         return [folder.ledger.record(clip_id) for clip_id in sorted(folder.ledger.known)]
 
 
@@ -145,6 +171,7 @@ def notes_on(output: Path, video: Path) -> list[Note]:
 
 def _caption(
     output: Path,
+    store: StoredFolder | None,
     config: CaptionConfig,
     clips: list[Clip],
     captioner: VideoLM,
@@ -154,11 +181,11 @@ def _caption(
     stop: Stopping,
     show_progress: bool,
 ) -> None:
-    """Caption what is not done of the whole folder, or of one shard."""
+    """Caption what is not done of the whole folder, or of one shard; `output` may be the copy of one on a store."""
     shard = Shard(output, config.shard, clips) if config.shard else None
     mine = shard.clips if shard else clips
-    begun = fold(output, config.format) if shard is None and not config.dry_run else []
-    with CaptionFolder(output, config.format, writable=not config.dry_run, shard=shard) as folder:
+    begun = fold(output, config.format, store) if shard is None and not config.dry_run else []
+    with CaptionFolder(output, config.format, writable=not config.dry_run, shard=shard, store=store) as folder:
         if begun:
             folder.ledger.append([{"kind": "begun", "ids": begun}])
         if shard is None and not config.dry_run:
@@ -183,6 +210,8 @@ def _caption(
             values = layers.dump(config).encode("utf-8", "surrogateescape")
             write_atomic(folder.state_folder / "config.yaml", values, durable=False)
             write_atomic(folder.state_folder / "run.json", json.dumps(about, indent=2).encode() + b"\n", durable=False)
+            if store:
+                store.push()
             known = f" ({captioner.about})" if captioner.about else ""
             logger.info("captioning %d of %d clips with %s%s", len(todo), len(mine), captioner.name, known)
             try:
@@ -193,15 +222,21 @@ def _caption(
                         asker, decoders = stack.enter_context(cluster_of(folder, question, config, todo, summary))
                     Job(folder, asker, question, config, summary, emit, stop, decoders).work(todo, show_progress)
             except CineloopError as error:  # the run's files still record what was done
-                if error.code != "DISK_FULL":
+                if error.code not in ("DISK_FULL", "STORE"):
                     folder.sets.write_sets()
                 raise
         with stopwatch(summary.times, "write"):
             folder.sets.write_sets()
         if shard and not stop.asked:
-            shard.finish()
-            if are_done(output, shard.of):
-                logger.info("all %d shards are done; v2t merge %s joins them", shard.of, printable(str(output)))
+            _finish(shard, store)
+
+
+def _finish(shard: Shard, store: StoredFolder | None) -> None:
+    shard.finish()
+    if store:
+        refresh(store, shard.state)
+    if are_done(shard.output, shard.of):
+        logger.info("all %d shards are done; v2t merge %s joins them", shard.of, printable(str(shard.output)))
 
 
 def ask(captioner: VideoLM, config: CaptionConfig) -> Question:
@@ -274,6 +309,7 @@ def make_plan(
         if state == "done" and config.retry_failed and known is not None and known.has_failed_parts:
             state = "failed"
         plan[clip.id] = actions[state]
+    folder.ledger.append([])  # new dates of the same videos
     conflicts = [clip_id for clip_id, action in plan.items() if action == "conflict"]
     if conflicts:
         old = folder.ledger.settings.get(folder.ledger.known[conflicts[0]].settings, {})

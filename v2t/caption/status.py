@@ -4,7 +4,7 @@ In: an output folder, also while processes write into it. Out: a `Status`: clips
 and waiting; speed; time left; the same for each shard and node. A shard is
 
 - finished: each of its clips has a record;
-- running: a process holds its lock, and its other clips are in hand;
+- running: a process holds its lock (on a store: wrote within ten minutes), and its other clips are in hand;
 - lost: its process was killed, and its other clips go on when it is started again;
 - stopped: its process ended in order before it was finished;
 - waiting: it was never started.
@@ -15,7 +15,7 @@ The worker of a cluster has no share: its clips are those it has begun with.
 from __future__ import annotations
 
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,8 @@ from cineloop.errors import NothingMatchedError
 from cineloop.journal import Entry, Journal, Place
 from cineloop.lock import FolderLock
 from cineloop.log import plural, printable
-from v2t.caption import shards
+from cineloop.store import is_store
+from v2t.caption import shards, stored
 from v2t.caption.ledger import Ledger
 from v2t.caption.merge import winners_of
 
@@ -126,12 +127,17 @@ class Status:
         return f"{self.output}: {plural(self.clips, 'clip')}: {', '.join(parts)}"
 
 
-def status_of(output: Path) -> Status:
-    """Read the journals of an output folder; nothing is written.
+def status_of(output: Path | str) -> Status:
+    """Read the journals of an output folder or of one on a store; nothing is written.
 
     Raises:
-        NothingMatchedError: no captioning run wrote into it.
+        NothingMatchedError: no captioning run wrote into it. MissingDependencyError: STORE.
     """
+    if is_store(output):
+        with stored.reading(str(output)) as copy:
+            stored.mark_writers(copy)
+            return replace(status_of(copy.folder), output=copy.url)
+    output = Path(output)
     state = output / shards.STATE_FOLDER
     ledgers = {path.parent: _read(path) for path in sorted(state.rglob(shards.JOURNAL))}
     if not ledgers:

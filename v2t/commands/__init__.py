@@ -19,3 +19,10 @@ def add_layers(parser: argparse.ArgumentParser) -> None:
 def comma_list(text: str) -> tuple[str, ...]:
     """The items of a list such as a,b."""
     return tuple(word.strip() for word in text.split(",") if word.strip())
+
+
+def folder_or_address(text: str) -> Path | str:
+    """An output that may be on an object store."""
+    from cineloop.store import is_store
+
+    return text.rstrip("/") if is_store(text) else Path(text)

@@ -5,13 +5,12 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from pathlib import Path
 from typing import Any
 
 from cineloop.cluster.settings import FLAGS as CLUSTER
 from cineloop.cluster.settings import add_flags
 from cineloop.errors import UsageError
-from v2t.commands import add_layers, comma_list
+from v2t.commands import add_layers, comma_list, folder_or_address
 
 SUMMARY = "Caption videos: a folder in, captions at mirrored paths and captions.jsonl out."
 EXAMPLES = (
@@ -22,7 +21,9 @@ EXAMPLES = (
     "several GPUs or machines, one process each, then one merge:\n"
     "  CUDA_VISIBLE_DEVICES=0 v2t caption clips/ -o captions/ --shard 1/2 &\n"
     "  CUDA_VISIBLE_DEVICES=1 v2t caption clips/ -o captions/ --shard 2/2 & wait; v2t merge captions/\n"
-    "  v2t caption s3://bucket/clips -o captions/            (pip install 'cineloop[remote]')"
+    "on an object store (pip install 'cineloop[remote]'):\n"
+    "  v2t caption s3://bucket/clips -o captions/\n"
+    "  v2t caption s3://bucket/clips -o s3://bucket/captions"
 )
 
 FLAGS = (
@@ -46,7 +47,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="PATH",
         help="folder, file, glob, @list, manifest.jsonl, URL (s3://...); - reads a list from stdin",
     )
-    add("-o", "--output", type=Path, metavar="DIR", help="output folder; without it captions are only printed")
+    into = "output folder, or s3://BUCKET/DIR; without it captions are only printed"
+    add("-o", "--output", type=folder_or_address, metavar="DIR", help=into)
     add("--model", help="starter (default), a folder, a hub id, or openai:URL[#model]")
     add("--captioner", help="backend of the model, or FILE.py (default: chosen by the model)")
     add("--revision", metavar="REV", help="branch, tag or commit of a hub model (default: the newest)")

@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cineloop.log import printable
+from v2t.commands import folder_or_address
 
 if TYPE_CHECKING:
     from v2t.caption.status import ShardStatus
@@ -24,7 +24,12 @@ EXAMPLES = (
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What the verb takes."""
     add = parser.add_argument
-    add("folder", type=Path, metavar="DIR", help="output folder of v2t caption, also while it is written")
+    add(
+        "folder",
+        type=folder_or_address,
+        metavar="DIR",
+        help="output of v2t caption, also while it is written; also s3://BUCKET/DIR",
+    )
     add("--retry", action="store_true", help="print only the numbers of shards to start again: failed, lost, stopped")
     add("--json", action="store_true", help="print the state as one JSON object on stdout")
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import argparse
 import json
-from pathlib import Path
 
-from v2t.commands import comma_list
+from v2t.commands import comma_list, folder_or_address
 
 SUMMARY = "Join the shards of a captioning run, or several output folders, into one."
 EXAMPLES = (
     "  v2t merge captions/\n"
     "  v2t merge machine1/captions machine2/captions -o captions/\n"
+    "  v2t merge s3://bucket/captions -o captions/ --format txt,webdataset\n"
     "Exit code 3 means that shards are missing or clips failed; merging again changes nothing."
 )
 
@@ -19,8 +19,14 @@ EXAMPLES = (
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What the verb takes."""
     add = parser.add_argument
-    add("folders", nargs="+", type=Path, metavar="DIR", help="output folder of v2t caption")
-    add("-o", "--output", type=Path, metavar="DIR", help="folder for the result (default: the one folder given)")
+    add("folders", nargs="+", type=folder_or_address, metavar="DIR", help="output of v2t caption; also s3://BUCKET/DIR")
+    add(
+        "-o",
+        "--output",
+        type=folder_or_address,
+        metavar="DIR",
+        help="folder or s3:// address for the result (default: the one given)",
+    )
     add("--format", type=comma_list, default=(), metavar="A,B", help="formats to write (default: those of the runs)")
     add("--allow-mixed", action="store_true", help="allow captions made with different settings")
     add("--dry-run", action="store_true", help="print what would be joined; write nothing")

@@ -6,7 +6,8 @@ also `read(data) -> str`. A format of one file or folder per run defines
 - `write(rows, target, place)`: writes everything to `target`, a private path (`v2t.caption.sets` moves it to its
   `place` atomically, so a reader sees the whole set or the previous one);
 - a folder also `OWN`: a pattern of our names in it; other files there are kept;
-- `COPIES_VIDEOS = True` where writing takes long.
+- `COPIES_VIDEOS = True` where writing takes long; `LINKS_FILES = True` where the file shows others beside it, and is
+  worth nothing on an object store.
 Records are those of `v2t.caption`. Captions are untrusted text: each format documents in its docstring how it
 handles characters it cannot represent.
 """

@@ -22,6 +22,7 @@ from cineloop.log import printable
 from v2t.writers import Record, Rows, strips
 
 NAME = "index.html"
+LINKS_FILES = True
 MAX_CARDS = 2000
 _MAX_PARTS = 24  # of one clip, shown with their frames
 _KINDS = ("failed", "warned", "plain")

@@ -382,12 +382,8 @@ def test_children_end_with_a_parent_that_is_killed(tmp_path):
         "import sys, time; from cineloop.video.worker import DecoderPool; pool = DecoderPool();"
         "pool.decode(sys.argv[1]); print(pool.pids()[0], flush=True); time.sleep(600)"
     )
-    parent = subprocess.Popen(
-        [sys.executable, "-c", code, str(path)],
-        stdout=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    parent = subprocess.Popen([sys.executable, "-c", code, str(path)], stdout=subprocess.PIPE, text=True, env=env)
     child = int(parent.stdout.readline())
     parent.kill()
     parent.wait()

@@ -24,6 +24,7 @@ from v2t_eval.metrics import caption_questions, event_f1
 from v2t_eval.roundtrip.run import plan, run
 from v2t_eval.roundtrip.settings import RoundtripConfig
 
+pytestmark = pytest.mark.slow  # every test goes through all stages
 COLORS = ("red", "blue", "green", "yellow")
 KINDS = ("ball", "dog", "car")
 PROMPTS = [f"A {color} {kind} moves slowly to the left on the beach." for kind in KINDS for color in COLORS]
@@ -113,7 +114,6 @@ def gray(tmp_path_factory):
     return clips_of(tmp_path_factory.mktemp("gray") / "clips", PROMPTS)
 
 
-@pytest.mark.slow
 def test_perfect_captions_are_at_the_ceiling(gray, tmp_path):
     found = run(config(gray, ceiling=True, reference_clips=gray), tmp_path / "o", captioner=Planted(PROMPTS))
     for name in ("facts", "facts_f1", "questions", "events", "cider"):
@@ -127,7 +127,6 @@ def test_perfect_captions_are_at_the_ceiling(gray, tmp_path):
     assert found.counts["mismatched_pairs"] == 8 * 12
 
 
-@pytest.mark.slow
 def test_captions_of_other_prompts_are_at_chance(gray, tmp_path):
     wrong = [PROMPTS[(5 * number + 3) % 12] for number in range(12)]
     found = run(config(gray), tmp_path / "o", captioner=Planted(wrong))
@@ -137,7 +136,6 @@ def test_captions_of_other_prompts_are_at_chance(gray, tmp_path):
     assert any("no ceiling" in note for note in found.notes)
 
 
-@pytest.mark.slow
 def test_planted_cells_come_out(gray, tmp_path):
     """Of each clip the judge sees the colour of the prompt, or blue; the caption tells that colour, or green."""
     captions = [re.sub(r"A \w+", "A red" if number % 2 else "A green", text) for number, text in enumerate(PROMPTS)]
@@ -163,7 +161,6 @@ def test_planted_cells_come_out(gray, tmp_path):
     assert any(line.startswith("color, ") and "judge:" in line for line in worst.lost)
 
 
-@pytest.mark.slow
 def test_nothing_is_asked_twice(gray, tmp_path):
     captioner, judge = Planted(PROMPTS), PlantedJudge([{"color": "red"}] * 12)
     first = run(config(gray), tmp_path / "o", captioner=captioner, judge=judge)
@@ -189,7 +186,6 @@ class Hiccups(PlantedJudge):
         return failed if self.down else found
 
 
-@pytest.mark.slow
 def test_what_failed_for_now_is_asked_again(gray, tmp_path, monkeypatch):
     """A server that was down and a decoder that was slow once say nothing about the clip; a refusal does."""
     judge = Hiccups([{"color": "red"}] * 12)
@@ -217,7 +213,6 @@ def _timeout():
     raise ItemError("decoding took more than 1 s", code="DECODE_TIMEOUT")
 
 
-@pytest.mark.slow
 def test_a_reader_that_failed_is_asked_again(tmp_path, monkeypatch):
     class Down(Reader):
         down = True
@@ -236,7 +231,6 @@ def test_a_reader_that_failed_is_asked_again(tmp_path, monkeypatch):
     assert family(run(given, tmp_path / "o", captioner=Planted(PLAIN)), "questions").generator.value == 1
 
 
-@pytest.mark.slow
 def test_a_broken_clip_and_an_empty_caption_are_counted_and_no_zero(gray, tmp_path):
     folder = tmp_path / "clips"
     shutil.copytree(gray, folder)
@@ -253,7 +247,6 @@ def test_a_broken_clip_and_an_empty_caption_are_counted_and_no_zero(gray, tmp_pa
     assert r"NOT\_MEDIA" in (tmp_path / "o" / "report.md").read_text()
 
 
-@pytest.mark.slow
 def test_a_file_named_after_its_prompt_is_renamed_and_told(tmp_path):
     names = [f"{prompt.rstrip('.')}.mp4" for prompt in PROMPTS[:4]]
     folder = clips_of(tmp_path / "clips", PROMPTS[:4], names)
@@ -264,7 +257,6 @@ def test_a_file_named_after_its_prompt_is_renamed_and_told(tmp_path):
     assert "ball" not in shown
 
 
-@pytest.mark.slow
 def test_prompts_of_a_file_are_joined_to_clips(gray, tmp_path):
     folder = tmp_path / "clips"
     shutil.copytree(gray, folder)
@@ -278,7 +270,6 @@ def test_prompts_of_a_file_are_joined_to_clips(gray, tmp_path):
         run(config(folder), tmp_path / "p", captioner=Planted(PROMPTS))
 
 
-@pytest.mark.slow
 def test_plain_english_is_skipped_with_reasons(tmp_path):
     folder = clips_of(tmp_path / "clips", PLAIN)
     found = run(config(folder, judge="auto", sentence="auto", ceiling=True), tmp_path / "o", captioner=Planted(PLAIN))
@@ -308,7 +299,6 @@ class Reader(Planted):
         return found
 
 
-@pytest.mark.slow
 def test_a_language_model_reads_captions_in_plain_english(tmp_path, monkeypatch):
     reader = Reader([])
     monkeypatch.setattr(caption_questions, "open_backend", lambda name, device: reader)
@@ -323,7 +313,6 @@ def test_a_language_model_reads_captions_in_plain_english(tmp_path, monkeypatch)
     assert reader.asked == asked
 
 
-@pytest.mark.slow
 def test_questions_of_a_file_are_asked_instead_of_the_grammars_and_those_that_lack_are_told(tmp_path, monkeypatch):
     reader = Reader([])
     monkeypatch.setattr(caption_questions, "open_backend", lambda name, device: reader)
@@ -339,7 +328,6 @@ def test_questions_of_a_file_are_asked_instead_of_the_grammars_and_those_that_la
     assert any(f"made by {file}" in note for note in found.notes)
 
 
-@pytest.mark.slow
 def test_two_prompts_have_no_floor_and_say_so(tmp_path):
     folder = clips_of(tmp_path / "clips", PROMPTS[:2])
     found = run(config(folder), tmp_path / "o", captioner=Planted(PROMPTS))
@@ -386,7 +374,6 @@ class StopsCaptioning(Stops, Planted):
     stopped = False
 
 
-@pytest.mark.slow
 def test_stopped_in_the_middle_it_goes_on_from_there(gray, tmp_path):
     captioner, judge = StopsCaptioning(PROMPTS), StopsJudging([{"color": "red"}] * 12)
     with pytest.raises(KeyboardInterrupt):
