@@ -52,18 +52,21 @@ class BaseExtractor(ABC):
         version: raised whenever the same pixels or text may give another vector.
         kind: "frame" (a vector for each frame), "clip" (one for a run of frames) or "text" (texts alone).
         preprocesses: the ways pixels may be prepared, by name, the usual one first.
-        has_text: it embeds texts into the same space.
+        has_text: it embeds texts into the same space; `has_tokens`: also their single tokens, for EMScore.
         min_frames: fewest frames of a clip that it can take.
 
     Attributes:
         name: as it was opened.
         warnings: sentences a result must repeat (activation that does not fit the weights ...).
+        end_token: number of the token that marks the end of a text, -1 where texts end without one.
     """
 
     version: ClassVar[int] = 1
     kind: ClassVar[str] = "frame"
     preprocesses: ClassVar[tuple[str, ...]] = ("pil",)
     has_text: bool = False
+    has_tokens: bool = False
+    end_token: int = -1
     min_frames: ClassVar[int] = 1
 
     def __init__(self, name: str, *, device: str, preprocess: str) -> None:
@@ -103,6 +106,10 @@ class BaseExtractor(ABC):
     def _embed_text(self, text: str) -> Tensor:
         """(D,) of a text."""
         raise TypeError(f"{self.name} does not embed texts")
+
+    def _embed_tokens(self, text: str) -> tuple[list[int], Tensor]:
+        """Token numbers (L,) without padding, and their features (L, D)."""
+        raise TypeError(f"{self.name} does not embed tokens")
 
     def truncated(self, texts: Sequence[str]) -> list[bool]:
         """For each text, whether its end is cut off because it has more tokens than the model takes."""
@@ -148,6 +155,18 @@ class BaseExtractor(ABC):
         """
         with _exact():
             return np.stack([self._checked(self._embed_text(text)) for text in texts])
+
+    def embed_tokens(self, text: str) -> tuple[list[int], np.ndarray]:
+        """Numbers (L,) and features float32 (L, D) of the tokens of a text, the marks of begin and end among them.
+
+        Raises:
+            TypeError: the model does not show its tokens (`has_tokens`). ItemError: EMPTY_TEXT, there are none.
+        """
+        with _exact():
+            numbers, features = self._embed_tokens(text)
+            if not numbers:
+                raise ItemError(f"{self.name} finds no token in {text!r}", code="EMPTY_TEXT")
+            return numbers, self._checked(features)
 
     def _checked(self, found: Tensor) -> np.ndarray:
         array = found.detach().float().cpu().numpy()

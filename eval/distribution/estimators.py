@@ -23,7 +23,7 @@ class Estimator(ABC):
     Attributes:
         least: fewest vectors a side.
         lowest: no value is below.
-        limited: its bias falls as 1/N, but only where there are more vectors than dimensions.
+        limited: its bias falls as 1/N, so that the value of endlessly many vectors can be read off.
     """
 
     least: int = 2

@@ -1,8 +1,8 @@
 """Base of the metrics of two sets of clips: features as evidence, and a distance with interval, floor and limits.
 
 In: clips, and a second set of clips to compare with. Out: the distance with N of both sides, estimator, dimension, the
-interval, the same-distribution floor, and a plain word where N is too small for a verdict. A metric says which vectors
-a clip gives (`open` and `vectors`) and what is made of them (`estimators`).
+interval, the same-distribution floor, the distance of endlessly many clips, and a plain word where N is too small for
+a verdict. A metric says which vectors a clip gives (`open` and `vectors`) and what is made of them (`estimators`).
 Letters: N M vectors, d dimensions, n vectors of one clip (1, or its frames).
 """
 
@@ -18,11 +18,11 @@ import numpy as np
 
 from cineloop.errors import NothingMatchedError, UsageError
 from v2t_eval.distribution.estimators import Estimator
-from v2t_eval.distribution.resampling import floor_values, replicates
+from v2t_eval.distribution.resampling import NUM_GROUPS, floor_values, limit, replicates
 from v2t_eval.features import BaseExtractor
 from v2t_eval.metric import BaseMetric, Evidence, Figure, Measured, Summary
 from v2t_eval.sample import Sample
-from v2t_eval.stats import jackknife_interval
+from v2t_eval.stats import jackknife_interval, student
 
 INTERVAL = (
     "Intervals: delete-a-group jackknife over clusters, Student's t corrected for skew. They say how far the value "
@@ -127,6 +127,7 @@ class DistributionMetric(BaseMetric):
         figures = {name: self._figure(estimator, own, reference) for name, estimator in estimators.items()}
         known = figures[self.name].high > figures[self.name].low
         notes.append(INTERVAL if known else "No interval: too few clusters to leave any out.")
+        self._add_limit(figures, notes, own, reference)
         floor_n = self._add_floor(figures, notes, own, reference)
         dimension = own.features.shape[1]
         minimum = max(self.settings.minimum, dimension + 1)
@@ -150,6 +151,29 @@ class DistributionMetric(BaseMetric):
         low, high = (value, value) if left is None else jackknife_interval(value, left)
         detail = {"reference_vectors": len(reference), "dimension": own.features.shape[1]}
         return Figure(value=value, low=min(value, max(estimator.lowest, low)), high=high, n=len(own), detail=detail)
+
+    def _add_limit(self, figures: dict[str, Figure], notes: list[str], own: FeatureSet, reference: FeatureSet) -> None:
+        estimator = self.estimators()[self.name]
+        if not estimator.limited:
+            return
+        found = limit(
+            own.features, reference.features, own.clusters, reference.clusters, estimator.part, seed=self.settings.seed
+        )
+        if found is None:
+            notes.append("No fd_infinity: it needs at least twice d+1 vectors a side.")
+            return
+        value, fit = found
+        # What the clips add and what the draws of the fit add are independent; the bias itself hardly varies.
+        half, whole = student(NUM_GROUPS - 1, 0.025) * fit, figures[self.name]
+        below, above = (math.hypot(half, end - whole.value) for end in (whole.low, whole.high))
+        figures["fd_infinity"] = Figure(
+            value=value, low=value - below, high=value + above, n=len(own),
+            detail={"reference_vectors": len(reference)},
+        )  # fmt: skip
+        notes.append(
+            "fd_infinity: the value for infinitely many clips, by a line through 15 sizes of both sets; it may be "
+            "negative by chance."
+        )
 
     def _add_floor(self, figures: dict[str, Figure], notes: list[str], own: FeatureSet, reference: FeatureSet) -> int:
         """Add the distance between halves of the reference; returns the vectors of a half, 0 where there is no

@@ -1,4 +1,5 @@
-"""Uncertainty of a distance between two sets: groups of clusters, jackknife, same-distribution floor.
+"""Uncertainty of a distance between two sets: groups of clusters, jackknife, same-distribution floor, limit of infinite
+N.
 
 In: which vectors belong together (frames of a clip, seeds of a prompt) and a function that gives the distance of any
 part of the sets. Out: intervals and further figures. Everything drawn is drawn by cluster and from a fixed seed.
@@ -7,16 +8,19 @@ Interval: the delete-a-group jackknife (Efron and Stein 1981; Shao and Wu 1989).
 for these distances: a vector drawn twice makes the covariance narrower and the kernel's pairs with themselves more, so
 all resamples are on one side of the value, as if N were 0.63 N. Leaving a group out repeats nothing, and the bias it
 adds is the same for every group and falls out of their spread. On average its variance errs to the wide side.
-Letters: N M vectors, G groups.
+Limit: Chong and Forsyth (2020): the distance of n of N vectors is close to a + c/n; a is the distance without bias.
+Letters: N M vectors, G groups, S sizes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
+from math import sqrt
 
 import numpy as np
 
 NUM_GROUPS = 20
+NUM_SIZES = 15
 Distance = Callable[[np.ndarray, np.ndarray], float]  # (n, d), (m, d) -> value
 
 
@@ -91,3 +95,65 @@ def floor_values(
         size = len(halves[0])
         values.append(distance(features[halves[0]], features[halves[1]]))
     return np.array(values), size
+
+
+def sizes_for_limit(num: int, num_reference: int, dimension: int) -> np.ndarray | None:
+    """Shares (S,) of both sets at which the limit is read off, regular from a tenth (or d+1 vectors) to all; None where
+    the greatest is not at least twice the smallest, so that no line can be laid through them."""
+    smallest = min(num, num_reference)
+    lowest = max(0.1, (dimension + 1) / smallest, 16 / smallest)
+    if lowest > 0.5:
+        return None
+    return np.linspace(lowest, 1.0, NUM_SIZES)
+
+
+def limit(
+    first: np.ndarray,
+    second: np.ndarray,
+    clusters: Sequence[Hashable],
+    clusters_reference: Sequence[Hashable],
+    distance: Distance,
+    *,
+    seed: int,
+) -> tuple[float, float] | None:
+    """The distance of endlessly many vectors, and the standard error of the line's fit; None with too few vectors.
+
+    Both sets (N, d) and (M, d) shrink by the same share f, so the bias c/N + c'/M grows as 1/f also for N != M; the
+    value is the intercept over 1/f. At each share stands the mean over as many parts without a vector in common as the
+    sets hold, shuffled anew by clusters: one part alone, as in the paper, makes the intercept half again as unsure.
+    """
+    shares = sizes_for_limit(len(first), len(second), first.shape[1])
+    if shares is None:
+        return None
+    draws = np.random.default_rng(seed)
+    parts, parts_reference = members(clusters), members(clusters_reference)
+    values = []
+    for share in shares:
+        one = _cut(_random_order(parts, draws), round(share * len(first)))
+        two = _cut(_random_order(parts_reference, draws), round(share * len(second)))
+        values.append(np.mean([distance(first[a], second[b]) for a, b in zip(one, two, strict=False)]))
+    return intercept(1 / shares, np.array(values))
+
+
+def intercept(inverse: np.ndarray, values: np.ndarray) -> tuple[float, float]:
+    """Least squares of values (S,) on `inverse` (S,): the intercept and its standard error."""
+    num = len(values)
+    if num < 3:
+        raise ValueError(f"a line with an error needs at least 3 points, got {num}")
+    centred = inverse - inverse.mean()
+    spread = float(centred @ centred)
+    slope = float(centred @ values) / spread
+    at_zero = float(values.mean()) - slope * float(inverse.mean())
+    residual = values - at_zero - slope * inverse
+    variance = float(residual @ residual) / (num - 2)
+    return at_zero, sqrt(variance * (1 / num + float(inverse.mean()) ** 2 / spread))
+
+
+def _random_order(parts: list[np.ndarray], draws: np.random.Generator) -> np.ndarray:
+    """All positions, clusters in random order and each in one piece."""
+    return np.concatenate([parts[number] for number in draws.permutation(len(parts))])
+
+
+def _cut(positions: np.ndarray, num: int) -> list[np.ndarray]:
+    """As many pieces of `num` positions as there are, the rest left over."""
+    return [positions[start : start + num] for start in range(0, len(positions) - num + 1, num)]

@@ -1,8 +1,8 @@
-"""`clip:ID_OR_FOLDER`: CLIP or SigLIP of transformers, for frames and texts.
+"""`clip:ID_OR_FOLDER`: CLIP or SigLIP of transformers, for frames and texts; of CLIP also single tokens.
 
 Frames as the model's own processor prepares them, through PIL ("pil"), or as VBench does ("vbench"). The activation is
 the one its `config.json` names; OpenAI's weights need `quick_gelu`.
-Letters: n frames, D embedding width.
+Letters: n frames, L tokens without padding, D embedding width.
 """
 
 from __future__ import annotations
@@ -45,6 +45,8 @@ class Extractor(BaseExtractor):
         self._settings = hub.processor_settings(self.folder)
         self._context = int(self._model.config.text_config.max_position_embeddings)
         self.activation = str(self._model.config.vision_config.hidden_act)
+        self.has_tokens = config["model_type"] == "clip"
+        self.end_token = self._tokenizer.eos_token_id or -1
         if "openai" in self.name.lower() and self.activation != "quick_gelu":
             self.warnings += (
                 f"{self.name}: OpenAI's weights need quick_gelu and config.json has {self.activation},"
@@ -62,11 +64,23 @@ class Extractor(BaseExtractor):
             values = hub.pil_input(pixels, settings, trained, self.device, crops=None, resample=3)
         return normalise(values, settings.get("image_mean", CLIP_MEAN), settings.get("image_std", CLIP_STD))
 
-    def _embed_text(self, text: str) -> Tensor:
+    def _encode(self, text: str) -> dict[str, Tensor]:
         options = {"padding": "max_length", "max_length": self._context, "truncation": True, "return_tensors": "pt"}
         encoded = self._tokenizer([text], **options)
         # SigLIP was trained with its padding in sight; of CLIP no token sees what comes after it.
-        return self._model.get_text_features(input_ids=encoded["input_ids"].to(self.device)).pooler_output[0]  # (D,)
+        return {"input_ids": encoded["input_ids"].to(self.device)}
+
+    def _embed_text(self, text: str) -> Tensor:
+        return self._model.get_text_features(**self._encode(text)).pooler_output[0]  # (D,)
+
+    def _embed_tokens(self, text: str) -> tuple[list[int], Tensor]:
+        if not self.has_tokens:
+            raise TypeError(f"{self.name}: only CLIP shows its tokens")
+        encoded = self._encode(text)
+        states = self._model.text_model(**encoded).last_hidden_state[0]  # (context, width)
+        length = min(len(self._tokenizer(text).input_ids), self._context)
+        real = slice(-length, None) if self._tokenizer.padding_side == "left" else slice(0, length)
+        return encoded["input_ids"][0, real].tolist(), self._model.text_projection(states[real])  # (L,), (L, D)
 
     def truncated(self, texts: Sequence[str]) -> list[bool]:
         return [len(self._tokenizer(text).input_ids) > self._context for text in texts]

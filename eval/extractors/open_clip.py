@@ -1,4 +1,4 @@
-"""`open_clip:...`: any dual encoder that open_clip loads, for frames and texts.
+"""`open_clip:...`: any dual encoder that open_clip loads, for frames, texts and single tokens.
 
 Names: `open_clip:ViT-B-32/openai` (model and tag, or model and a file of weights), `open_clip:local-dir:FOLDER` (made
 by `v2t train` or by open_clip), `open_clip:hf-hub:ID`. Frames as CLIPScore prepares them ("pil": the model's own
@@ -7,11 +7,12 @@ resize mode, filter, mean and deviation) or as VBench does ("vbench").
 QuickGELU: OpenAI's weights were trained with x*sigmoid(1.702x). Where a tag says so it is used, whatever the model's
 configuration says; where weights are called "openai" and the configuration has the exact GELU, there is a warning,
 since scores are then visibly wrong without any other sign (open_clip#771).
-Letters: n frames, D embedding width.
+Letters: n frames, L tokens without padding, D embedding width.
 """
 
 from __future__ import annotations
 
+import copy
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -57,6 +58,10 @@ class Extractor(BaseExtractor):
                 f"{self.name}: OpenAI's weights need QuickGELU and this configuration has none, so scores are wrong;"
                 ' put "quick_gelu": true into its model_cfg, or name a model that ends in -quickgelu',
             )
+        self._all_tokens = self._without_pooling()
+        self.has_tokens = self._all_tokens is not None
+        inner = getattr(self._tokenizer, "tokenizer", None)
+        self.end_token = self._tokenizer.eot_token_id if inner is None else (inner.eos_token_id or -1)
 
     def _model_and_tag(self) -> tuple[str, str]:
         """Model (with its scheme) and tag, "" where the model brings its weights."""
@@ -96,6 +101,18 @@ class Extractor(BaseExtractor):
         required = bool(tag) and bool((open_clip.get_pretrained_cfg(model_name, tag) or {}).get("quick_gelu"))
         return required and not (open_clip.get_model_config(model_name) or {}).get("quick_gelu", False)
 
+    def _without_pooling(self) -> Any:
+        """The model with a text half that gives all its tokens, sharing all weights; None where it cannot."""
+        model = copy.copy(self._model)
+        if hasattr(model, "text_pool_type"):
+            model.text_pool_type = "none"
+        elif hasattr(getattr(model, "text", None), "pool_type"):
+            model._modules = {**model._modules, "text": copy.copy(model.text)}
+            model.text.pool_type = "none"
+        else:
+            return None
+        return model
+
     def _embed(self, pixels: np.ndarray) -> Tensor:
         return self._model.encode_image(self._to_input(pixels))  # (n, D)
 
@@ -114,6 +131,15 @@ class Extractor(BaseExtractor):
 
     def _embed_text(self, text: str) -> Tensor:
         return self._model.encode_text(self._tokenizer([text]).to(self.device))[0]  # (D,)
+
+    def _embed_tokens(self, text: str) -> tuple[list[int], Tensor]:
+        if self._all_tokens is None:
+            raise TypeError(f"{self.name} does not show its tokens")
+        ids = self._tokenizer([text])  # (1, context)
+        length = min(self._length(text), ids.shape[1])
+        left = getattr(getattr(self._tokenizer, "tokenizer", None), "padding_side", "right") == "left"
+        real = slice(ids.shape[1] - length, None) if left else slice(0, length)
+        return ids[0, real].tolist(), self._all_tokens.encode_text(ids.to(self.device))[0, real]  # (L,), (L, D)
 
     def truncated(self, texts: list[str]) -> list[bool]:  # type: ignore[override]
         return [self._length(text) > self._tokenizer.context_length for text in texts]

@@ -2,9 +2,11 @@
 
 In: for each question the spans an answer names, best first, in seconds, and the true ones. Out: the mean temporal
 intersection over union of the first span (mIoU), the share of questions of whose first K spans one reaches an IoU of
-0.3, 0.5 and 0.7 (R@K), as in moment retrieval (Gao et al. 2017, arXiv:1705.02101). Of several true spans the one that
-fits best counts. An answer that names no span has IoU 0 and is counted as `missing`; a span that ends before it starts,
-or is beyond the clip, has IoU 0 and is counted as `invalid`; none is left out. Letters: P spans named, M true spans.
+0.3, 0.5 and 0.7 (R@K), as in moment retrieval (Gao et al. 2017, arXiv:1705.02101), and the mean average precision of
+the first ten spans at IoU 0.5, 0.75 and over 0.5, 0.55 ... 0.95, as in QVHighlights (Lei et al. 2021,
+arXiv:2107.09609). Of several true spans the one that fits best counts. An answer that names no span has IoU 0 and is
+counted as `missing`; a span that ends before it starts, or is beyond the clip, has IoU 0 and is counted as `invalid`;
+none is left out. Letters: P spans named, M true spans.
 """
 
 from __future__ import annotations
@@ -14,12 +16,16 @@ from dataclasses import dataclass
 from math import isfinite
 from typing import Any
 
+import numpy as np
+
 from cineloop.errors import ItemError
 from v2t_eval.metric import BaseMetric, Evidence, Measured, Summary, share_of
 from v2t_eval.sample import Sample
 
 Span = tuple[float, float]
 THRESHOLDS = (0.3, 0.5, 0.7)
+AP_THRESHOLDS = tuple(round(0.5 + 0.05 * step, 2) for step in range(10))
+AP_SPANS = 10  # spans of an answer that count for the average precision
 BEYOND_S = 0.1  # a span may end so much after the clip: times are mostly given in tenths
 
 
@@ -36,6 +42,25 @@ def is_valid(span: Span, duration_s: float | None = None) -> bool:
     """Whether a span is one at all: finite, in order, and within the clip where its length is known."""
     latest = float("inf") if duration_s is None else duration_s + BEYOND_S
     return all(map(isfinite, span)) and 0 <= span[0] <= span[1] <= latest
+
+
+def average_precision(ious: np.ndarray, least: float) -> float:
+    """Interpolated average precision of spans named best first, in [0, 1]; each true span can be found once.
+
+    Args:
+        ious: (P, M).
+        least: IoU from which a true span counts as found.
+    """
+    num_true, taken = ious.shape[1], set()
+    hits = np.zeros(len(ious))  # (P,)
+    for number, row in enumerate(ious):
+        free = [index for index in range(num_true) if index not in taken and row[index] >= least]
+        if free:
+            taken.add(max(free, key=lambda index: row[index]))
+            hits[number] = 1
+    precision = np.cumsum(hits) / np.arange(1, len(ious) + 1)
+    best_from_here = np.maximum.accumulate(precision[::-1])[::-1]
+    return float((best_from_here * hits).sum() / num_true)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +107,9 @@ class Metric(BaseMetric):
             for least in THRESHOLDS:
                 found = [max(row.evidence["best"][:first], default=0.0) >= least for row in made]
                 figures[f"R@{first} IoU>={least}"] = share_of(rows, found)
+        figures["mAP"] = self.mean(made, "ap")
+        figures["mAP IoU>=0.5"] = self.mean(made, "ap 0.5")
+        figures["mAP IoU>=0.75"] = self.mean(made, "ap 0.75")
         missing = sum(not row.evidence["predicted"] for row in rows)
         return Summary(
             headline="mIoU",
@@ -99,9 +127,21 @@ class Metric(BaseMetric):
 
 
 def _of_question(row: Measured) -> Measured:
-    """The IoU of the first span, and the best of each."""
-    best = [max(ious) for ious in row.evidence["ious"]]  # (P,)
-    return Measured(id=row.id, cluster=row.cluster, evidence={"iou": best[0] if best else 0.0, "best": best})
+    """The IoU of the first span, the best of each, and average precisions."""
+    ious = np.asarray(row.evidence["ious"], dtype=np.float64).reshape(-1, len(row.evidence["true"]))  # (P, M)
+    best = ious.max(1).tolist()  # (P,)
+    precisions = {least: average_precision(ious[:AP_SPANS], least) for least in AP_THRESHOLDS}
+    return Measured(
+        id=row.id,
+        cluster=row.cluster,
+        evidence={
+            "iou": best[0] if best else 0.0,
+            "best": best,
+            "ap": sum(precisions.values()) / len(precisions),
+            "ap 0.5": precisions[0.5],
+            "ap 0.75": precisions[0.75],
+        },
+    )
 
 
 def _spans(sample: Sample, name: str) -> list[Span]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import random
 
+import numpy as np
 import pytest
 
 from v2t_eval.metrics.answers import judge
-from v2t_eval.metrics.spans import Metric, tiou
+from v2t_eval.metrics.spans import Metric, average_precision, tiou
 from v2t_eval.sample import Sample
 
 
@@ -74,6 +75,48 @@ def test_spans_that_are_none_count_as_zero_and_are_reported(said):
 
 def test_of_several_true_spans_the_best_counts():
     assert score(asked("a", [[4, 6]], (0, 2), (4, 6))).value == 1.0
+
+
+@pytest.mark.parametrize(
+    ("ious", "least", "value"),
+    [
+        ([[1.0]], 0.5, 1.0),
+        ([[0.4]], 0.5, 0.0),
+        ([[0.0], [0.6]], 0.5, 0.5),
+        ([[0.9], [0.9]], 0.5, 1.0),  # the second finds nothing new
+        ([[0.9, 0.0]], 0.5, 0.5),
+        ([[0.9, 0.8], [0.9, 0.7]], 0.5, 1.0),  # the second takes what is left
+        ([[0.0, 0.0], [0.9, 0.0], [0.0, 0.9]], 0.5, 2 / 3),  # precision 1/2 then 2/3, interpolated to 2/3
+        ([[0.9, 0.0], [0.0, 0.0], [0.0, 0.9]], 0.5, (1 + 2 / 3) / 2),
+        (np.zeros((0, 2)), 0.5, 0.0),
+    ],
+)
+def test_average_precision(ious, least, value):
+    assert average_precision(np.asarray(ious, dtype=float), least) == pytest.approx(value)
+
+
+def test_average_precision_is_that_of_the_recall_curve():
+    """Against the area under the interpolated curve of precision over recall, drawn point by point."""
+    draw = np.random.default_rng(0)
+    for _ in range(50):
+        ious, least = draw.random((draw.integers(1, 9), draw.integers(1, 5))), 0.6
+        free, hits = set(range(ious.shape[1])), []
+        for row in ious:
+            best = max(free, key=lambda index: row[index], default=None)
+            hits.append(best is not None and row[best] >= least)
+            if hits[-1]:
+                free.discard(best)
+        recall = np.cumsum(hits) / ious.shape[1]
+        precision = np.cumsum(hits) / np.arange(1, len(hits) + 1)
+        steps = np.diff(np.concatenate([[0.0], recall]))
+        area = sum(step * precision[number:].max() for number, step in enumerate(steps))
+        assert average_precision(ious, least) == pytest.approx(area, abs=1e-12)
+
+
+def test_mean_average_precision():
+    result = score(asked("a", [[0, 10]], (0, 10)), asked("b", [[0, 10]], (0, 7.2)))  # the IoU of b is .72
+    assert result.figures["mAP"].value == pytest.approx((1 + 5 / 10) / 2)
+    assert result.figures["mAP IoU>=0.5"].value == 1.0 and result.figures["mAP IoU>=0.75"].value == 0.5
 
 
 def test_rows_that_cannot_be_judged():

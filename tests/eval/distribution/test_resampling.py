@@ -1,4 +1,4 @@
-"""Intervals and floors of distances between sets: clusters stay whole, coverage holds."""
+"""Intervals, floors and limits of distances between sets: clusters stay whole, coverage holds, bias shrinks."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from v2t_eval.distribution.resampling import (
     floor_halves,
     floor_values,
     groups_of,
+    intercept,
+    limit,
     replicates,
+    sizes_for_limit,
 )
 from v2t_eval.stats import jackknife_interval
 
@@ -96,3 +99,35 @@ def test_the_floor_is_that_of_equal_numbers() -> None:
     expected = np.mean([frechet(*np.random.default_rng(n).normal(size=(2, 100, 16))) for n in range(8)])
     assert values.mean() == pytest.approx(expected, rel=0.15)
     assert floor_values(reference, range(600), 500, frechet, splits=2, seed=0)[1] == 300  # the most there is
+
+
+def test_the_limit_takes_the_bias_away() -> None:
+    draws = np.random.default_rng(4)
+    first, second = draws.normal(size=(1500, 32)), draws.normal(size=(1000, 32)) + 0.1
+    truth, raw = 32 * 0.01, frechet(first, second)
+    found = limit(first, second, range(1500), range(1000), frechet, seed=0)
+    assert found is not None
+    value, error = found
+    assert raw - truth > 0.4
+    assert abs(value - truth) < (raw - truth) / 4
+    assert 0 < error < 0.2
+    assert found == limit(first, second, range(1500), range(1000), frechet, seed=0)
+
+
+def test_no_limit_from_too_few() -> None:
+    assert sizes_for_limit(100, 1000, 64) is None
+    shares = sizes_for_limit(130, 1000, 64)
+    assert shares is not None and len(shares) == 15
+    assert shares[0] == pytest.approx(0.5) and shares[-1] == 1.0
+    few = np.zeros((10, 64))
+    assert limit(few, few, range(10), range(10), frechet, seed=0) is None
+
+
+def test_intercept_of_a_line() -> None:
+    x = np.linspace(1, 10, 15)
+    assert intercept(x, 3 + 2 * x) == pytest.approx((3.0, 0.0), abs=1e-9)
+    from scipy.stats import linregress
+
+    noisy = 3 + 2 * x + np.random.default_rng(5).normal(size=15)
+    fit = linregress(x, noisy)
+    assert intercept(x, noisy) == pytest.approx((fit.intercept, fit.intercept_stderr), rel=1e-9)

@@ -118,9 +118,14 @@ def test_vbench_preprocessing_is_another_and_says_so(dual):
         open_extractor(name, preprocess="crop")
 
 
-def test_a_text_of_open_clip_that_loses_its_end_is_known(dual):
+def test_tokens_of_open_clip_end_in_the_feature_of_the_text(dual):
     ours = open_extractor(f"open_clip:local-dir:{dual()}", device="cpu")
+    numbers, tokens = ours.embed_tokens("a red cat")
+    assert numbers[0] == 49406 and numbers[-1] == 49407 == ours.end_token and len(numbers) == len(tokens) == 5
+    np.testing.assert_allclose(tokens[-1], ours.embed_texts(["a red cat"])[0], rtol=1e-5, atol=1e-6)
     assert ours.truncated(["a " * 10, "a " * 11]) == [False, True]  # ten words and two marks fill twelve
+    long = ours.embed_tokens("a " * 11)
+    assert len(long[0]) == 12 and long[0][-1] == 49407
 
 
 def test_starters_dual_encoder_is_used_in_float32_and_absent_says_how_to_train_it(dual, monkeypatch, tmp_path, request):

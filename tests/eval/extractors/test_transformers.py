@@ -59,6 +59,9 @@ def test_clip_is_transformers_processor_and_model(clip_folder):
         found = ours.embed_texts(texts)
         unit = found / np.linalg.norm(found, axis=1, keepdims=True)
         np.testing.assert_allclose(unit, out.text_embeds.numpy(), rtol=0, atol=1e-6)
+    numbers, tokens = ours.embed_tokens("a cat")
+    assert numbers[-1] == ours.end_token and len(numbers) == 6
+    np.testing.assert_allclose(tokens[-1], ours.embed_texts(["a cat"])[0], rtol=1e-6, atol=2e-6)
     assert ours.truncated(["cat", "a long text of words"]) == [False, True]
     assert ours.fingerprint()["quick_gelu"] == "true"  # what CLIPConfig has where nothing is said
 
@@ -83,6 +86,9 @@ def test_siglip_is_squashed_and_padded_to_its_length(tmp_path):
         texts = model.get_text_features(ids).pooler_output
     np.testing.assert_allclose(ours.embed_frames(pixels), images.numpy(), rtol=0, atol=2e-6)
     np.testing.assert_allclose(ours.embed_texts(["cat"]), texts.numpy(), rtol=0, atol=2e-6)
+    assert not ours.has_tokens
+    with pytest.raises(TypeError, match="tokens"):
+        ours.embed_tokens("cat")
 
 
 def test_dino_takes_the_class_token_of_uncropped_frames(tmp_path):

@@ -14,17 +14,18 @@ from cineloop.video.frames import Frames
 from v2t_eval import alignment
 from v2t_eval.features import BaseExtractor
 from v2t_eval.metric import load_metric
+from v2t_eval.metrics.emscore import Weights, f1
 from v2t_eval.metrics.retrieval import ranks
 from v2t_eval.sample import Clip, Sample
 
-FAMILY = ("clipscore", "refclipscore", "clipsim", "retrieval")
+FAMILY = ("clipscore", "refclipscore", "clipsim", "retrieval", "emscore")
 PREFIX = "A photo depicts "
 
 
 class Angles(BaseExtractor):
     """A plane instead of a model: a frame's first pixel and a text's words are angles in degrees."""
 
-    has_text = True
+    has_text, has_tokens, end_token = True, True, -1
     limit = 4
 
     def load(self):
@@ -35,6 +36,10 @@ class Angles(BaseExtractor):
 
     def _embed_text(self, text):
         return _at(torch.tensor([float(text.removeprefix(PREFIX).split()[0])], dtype=torch.float64))[0] * 2
+
+    def _embed_tokens(self, text):
+        numbers = [int(word) for word in text.split()]
+        return numbers, _at(torch.tensor(numbers, dtype=torch.float64)) * 3
 
     def truncated(self, texts):
         return [len(text.split()) > self.limit for text in texts]
@@ -188,13 +193,16 @@ def test_caption_goes_before_prompt_unless_one_is_named(angles):
 def test_settings_are_checked():
     for name, wrong in (
         ("clipscore", {"text": "title"}), ("clipscore", {"frames": "all"}), ("clipsim", {"scale": "100"}),
-        ("retrieval", {"k": 3}),
+        ("emscore", {"idf": "maybe"}), ("retrieval", {"k": 3}),
     ):  # fmt: skip
         with pytest.raises(UsageError):
             load_metric(name)(**wrong)
 
 
-def test_a_model_without_texts_is_refused(angles, monkeypatch):
+def test_a_model_without_texts_or_tokens_is_refused(angles, monkeypatch):
+    monkeypatch.setattr(Angles, "has_tokens", False)
+    with pytest.raises(MissingDependencyError, match="single words"):
+        scored("emscore", clip_at(0, caption="0"))
     for name, value in (("kind", "text"), ("has_text", False)):
         with monkeypatch.context() as patch, pytest.raises(MissingDependencyError, match="frames and texts"):
             patch.setattr(Angles, name, value)
@@ -233,6 +241,44 @@ def test_retrieval_of_what_fits_and_of_what_cannot_be_told_apart(angles):
     assert alone.figures == {} and alone.coverage == 0 and "two different texts" in alone.notes[0]
 
 
+# EMScore
+
+
+def test_emscore_by_hand(angles):
+    """Frames at 0 and 60 degrees, caption "0 30"; all cosines and IDF written out."""
+    sample = clip_at(0, 60, caption="0 30")
+    coarse = cos(30)  # the mean of the frames lies at 30, the whole text at 0
+    precision, recall = (1 + cos(30)) / 2, (1 + cos(30)) / 2
+    fine = f1(precision, recall)
+    result = scored("emscore", sample, idf=False)
+    assert result.value == pytest.approx((coarse + fine) / 2, abs=1e-6)
+    assert result.items[0]["precision"] == pytest.approx(precision, abs=1e-6)
+    # With references "0" and "0 5": df of 0 is 2, of 5 is 1, of two texts; 30 was never seen.
+    told = scored("emscore", clip_at(0, 60, caption="0 30", references=("0", "0 5")))
+    rare, often = math.log(3), math.log(3 / 3)
+    precision = (often * 1 + rare * cos(30)) / (often + rare)
+    assert told.items[0]["precision"] == pytest.approx(precision, abs=1e-6)
+    video = (coarse + f1(precision, recall)) / 2
+    assert told.value == pytest.approx(video, abs=1e-6)
+    # Against "0": the rare token 30 is best matched by 0; its only token has weight 0, so all weights are equal: 1.
+    # Against "0 5": 30 is best matched by 5; recall counts 5 alone (0 weighs nothing): best is 0, cos 5.
+    fines = [f1(cos(30), 1.0), f1(cos(25), cos(5))]
+    against = (1.0 + max(fines)) / 2  # both references start with 0, as the caption: coarse 1
+    assert told.items[0]["against_references"] == pytest.approx(against, abs=1e-6)
+    assert told.figures["emscore_ref"].value == pytest.approx((video + against) / 2, abs=1e-6)
+
+
+def test_weights_of_tokens_are_those_of_the_reference_code():
+    """log((N+1)/(c+1)); the end's is the mean over the corpus's tokens with the padding, which weighs 0."""
+    weights = Weights([[1, 5, 9], [1, 6, 9], [1, 5, 5, 9]], end=9)
+    idf = {1: 0.0, 5: math.log(4 / 3), 6: math.log(4 / 2), 9: (math.log(4 / 3) + math.log(4 / 2)) / 5, 7: math.log(4)}
+    for tokens in ([1, 5, 9], [1, 7, 6, 9]):
+        raw = np.array([idf[token] for token in tokens])
+        np.testing.assert_allclose(weights.of(tokens), raw / raw.sum(), rtol=1e-12)
+    assert Weights([[1, 9]], end=9).of([1, 9]).tolist() == [0.5, 0.5], "one text alone says nothing of rarity"
+    assert f1(-0.1, 0.11) == 0.0
+
+
 # The whole way
 
 
@@ -264,7 +310,7 @@ def test_tiny_open_clip_from_pixels_to_score(tmp_path):
     clip = Clip.from_frames(Frames.from_pixels(pixels, fps=8))
     sample = Sample(id="s", clip=clip, caption=caption, prompt=caption, references=references)
     results = {}
-    for metric_name in FAMILY[:3]:
+    for metric_name in FAMILY[:3] + FAMILY[4:]:
         metric = load_metric(metric_name)(model=f"open_clip:{name}")
         metric.prepare()
         metric.update(sample)
@@ -273,6 +319,9 @@ def test_tiny_open_clip_from_pixels_to_score(tmp_path):
     assert results["clipsim"].value == pytest.approx(float((seen @ plain).mean()), abs=1e-6)
     expected = 2 * score * near / (score + near) if score else 0.0
     assert results["refclipscore"].value == pytest.approx(expected, abs=1e-5)
+    assert results["emscore"].figures["coarse"].value == pytest.approx(
+        float(torch.nn.functional.normalize(seen.mean(0), dim=0) @ plain), abs=1e-6
+    )
     assert results["clipscore"].fingerprint["quick_gelu"] == "true"
     assert any("QuickGELU true" in note for note in results["clipscore"].notes)
     assert len([key for key in sample.memo if key[0] == "frame features"]) == 1, "embedded once for all metrics"

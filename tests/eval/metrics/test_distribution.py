@@ -118,8 +118,9 @@ def test_frechet_carries_all_that_a_reader_must_know() -> None:
     assert result.name == "frechet[feature=toy]" and result.headline == "frechet"
     assert result.value == pytest.approx(frechet(own, reference), rel=1e-9)
     assert result.figures["kernel"].value == pytest.approx(mmd(own, reference), rel=1e-9)
-    main, floor = (result.figures[name] for name in ("frechet", "floor"))
+    main, far, floor = (result.figures[name] for name in ("frechet", "fd_infinity", "floor"))
     assert main.low < main.value < main.high and main.n == 600
+    assert far.low < far.value < far.high and far.value < main.value - 0.2  # 0.37 of it is the bias of so few
     assert floor.n == 350 and floor.low <= floor.value <= floor.high < main.value
     assert result.counts["vectors"] == 600 and result.counts["reference_vectors"] == 700
     assert result.counts["dimension"] == 24 and result.counts["below_minimum"] == 0
@@ -137,6 +138,7 @@ def test_below_the_minimum_the_figure_stands_and_no_verdict_may_rest_on_it() -> 
     wide = filled(load_metric("frechet")(feature="toy", minimum=9), rows(normal(20, 20, 1)), rows(normal(40, 20, 2)))
     result = wide.compute()
     assert result.counts["minimum"] == 21 and result.counts["below_minimum"] == 1  # d+1 where that is more
+    assert "fd_infinity" not in result.figures and "No fd_infinity" in " ".join(result.notes)
     enough = filled(load_metric("frechet")(feature="toy", minimum=9), rows(normal(21, 20, 1)), rows(normal(21, 20, 2)))
     assert enough.compute().counts["below_minimum"] == 0
 
@@ -147,6 +149,7 @@ def test_one_distribution_lies_at_its_floor() -> None:
     assert floor.n == 200
     assert 0.7 * floor.value < result.value < 1.3 * floor.value
     assert abs(result.figures["kernel"].value) < 0.05
+    assert result.figures["fd_infinity"].low < 0 < result.figures["fd_infinity"].high
 
 
 def test_the_floor_is_that_of_the_comparison_and_not_of_halves() -> None:

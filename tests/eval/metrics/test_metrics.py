@@ -47,7 +47,7 @@ def metric(request: pytest.FixtureRequest) -> str:
 
 every = pytest.mark.parametrize("name", metric_names())
 # Two seconds of computing each; their own tests are among the quick ones.
-_SLOW = {*STARTS_JAVA, "multiple_objects", "question_score", "spatial_relationship", "vqascore"}
+_SLOW = {*STARTS_JAVA, "emscore", "multiple_objects", "question_score", "spatial_relationship", "vqascore"}
 _NAMES = [pytest.param(n, marks=[pytest.mark.slow] * (n in _SLOW)) for n in metric_names()]
 every_ready = pytest.mark.parametrize("metric", _NAMES, indirect=True)
 

@@ -1,4 +1,4 @@
-"""SQuAD's EM and F1: parity cases A3 and A14, closed forms, properties."""
+"""SQuAD's EM and F1, and VQA accuracy: parity cases A3 and A14, closed forms, properties."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from v2t_eval.metrics.squad import Metric, f1, normalise
+from v2t_eval.metrics.squad import Metric, f1, normalise, vqa_accuracy
 from v2t_eval.sample import Sample
 
 
@@ -56,6 +56,14 @@ def test_the_best_of_several_right_answers_counts() -> None:
 def test_a_question_without_answer() -> None:
     assert score(asked("x", "")).value == 1.0 and score(asked("x", "a dog")).value == 0.0
     assert score(asked("x", "dog", "the")).value == 0.0  # SQuAD 2.0: an empty right answer is none
+
+
+@pytest.mark.parametrize(("agreeing", "value"), [(0, 0.0), (1, 0.3), (2, 0.6), (3, 0.9), (4, 1.0), (10, 1.0)])
+def test_vqa_accuracy_of_ten_people(agreeing: int, value: float) -> None:
+    people = ["Yes."] * agreeing + ["no"] * (10 - agreeing)
+    assert vqa_accuracy("yes", people) == pytest.approx(value)
+    assert score(asked("x", "yes", *people)).figures["VQA accuracy"].value == pytest.approx(value)
+    assert "VQA accuracy" not in score(asked("x", "yes", *people[:3])).figures
 
 
 def test_what_cannot_be_measured_is_no_zero() -> None:

@@ -89,7 +89,7 @@ def _scores(num: int = 30, texts: list[str] | None = None) -> Scores:
             fingerprint={"estimator": "n - 1"}, higher_is_better=False, value_range=(0.0, math.inf),
         )
     )  # fmt: skip
-    results.append(MetricResult(name="retrieval", headline="f", figures={}, n=num, coverage=0.0, fingerprint={}))
+    results.append(MetricResult(name="emscore", headline="f", figures={}, n=num, coverage=0.0, fingerprint={}))
     return Scores(
         sources={"clips": "clips/", "prompts": texts[0] if texts else "prompts.jsonl"},
         clips=clips,
@@ -173,7 +173,7 @@ def test_failures_are_told_once_with_the_reason():
     assert (len(by_code["TRUNCATED"].ids), by_code["TRUNCATED"].metrics) == (3, [])
     assert by_code["NO_CAPTION"].metrics == list(NAMES)
     said = summary.verdict(_scores(30))
-    assert "1 metric could not run" in said and "3 of 30 clips failed" in said and "retrieval, 0 %" in said
+    assert "1 metric could not run" in said and "3 of 30 clips failed" in said and "emscore, 0 %" in said
     whole = replace(_scores(), clips=[], results=[], skipped=[Skipped(metric="bleu", reason="r", code="NO_CAPTION")])
     assert summary.verdict(whole) == "Every metric that ran scored every sample; 1 metric found nothing to measure."
     assert document(whole).banner.tone == "good" and document(_scores(30)).banner.tone == "unsure"
