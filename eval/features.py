@@ -10,12 +10,12 @@ In: a model's name and samples. Out: float32 vectors as the model gives them, no
     dino:ID_OR_FOLDER            DINO or DINOv2 of transformers, class token (frames)
     videomae:ID_OR_FOLDER        vjepa:ID_OR_FOLDER           of transformers (clips)
     i3d:FILE[#sha256]            I3D as TorchScript, 400 logits (clips)
-    inception:FILE[#sha256]      FID's InceptionV3 as TorchScript, 2048 numbers (frames)
+    inception:FILE[#sha256]      FID's InceptionV3 as TorchScript, 2048 numbers or class probabilities (frames)
     sentence:ID_OR_FOLDER        a sentence encoder (texts)
 
 A frame's features never depend on its position in the clip: equal frames are embedded once, in an order given by their
 content, so a reversed or doubled clip has bit-identical features. Everything is float32, without TF32.
-Letters: T frames, H W pixels, D width of the features, n texts, L tokens.
+Letters: T frames, H W pixels, D width of the features, n texts, L tokens, K classes.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -53,6 +53,7 @@ class BaseExtractor(ABC):
         kind: "frame" (a vector for each frame), "clip" (one for a run of frames) or "text" (texts alone).
         preprocesses: the ways pixels may be prepared, by name, the usual one first.
         has_text: it embeds texts into the same space; `has_tokens`: also their single tokens, for EMScore.
+        has_classes: it gives class probabilities, for the Inception Score.
         min_frames: fewest frames of a clip that it can take.
 
     Attributes:
@@ -67,6 +68,7 @@ class BaseExtractor(ABC):
     has_text: bool = False
     has_tokens: bool = False
     end_token: int = -1
+    has_classes: ClassVar[bool] = False
     min_frames: ClassVar[int] = 1
 
     def __init__(self, name: str, *, device: str, preprocess: str) -> None:
@@ -99,6 +101,10 @@ class BaseExtractor(ABC):
         """(n, D) of uint8 (n, H, W, 3), n up to `FRAMES_AT_ONCE`."""
         raise TypeError(f"{self.name} does not embed single frames")
 
+    def _classify(self, pixels: np.ndarray) -> Tensor:
+        """(n, K) probabilities for uint8 (n, H, W, 3)."""
+        raise TypeError(f"{self.name} knows no classes")
+
     def _embed_clip(self, frames: Frames) -> Tensor:
         """(D,) of a clip."""
         raise TypeError(f"{self.name} does not embed clips")
@@ -123,16 +129,11 @@ class BaseExtractor(ABC):
         Raises:
             TypeError: of a model for clips. ItemError: MODEL_ERROR, the model gave numbers that are not finite.
         """
-        digests = [hashlib.blake2b(frame.tobytes(), digest_size=16).digest() for frame in pixels]
-        first = {digest: number for number, digest in reversed(list(enumerate(digests)))}
-        order = sorted(first)
-        found = []
-        with _exact():
-            for start in range(0, len(order), FRAMES_AT_ONCE):
-                chunk = [first[digest] for digest in order[start : start + FRAMES_AT_ONCE]]
-                found.append(self._checked(self._embed(pixels[chunk])))
-        place = {digest: number for number, digest in enumerate(order)}
-        return np.concatenate(found)[[place[digest] for digest in digests]]  # (T, D)
+        return self._each_once(pixels, self._embed)
+
+    def class_probabilities(self, pixels: np.ndarray) -> np.ndarray:
+        """float32 (T, K) of uint8 (T, H, W, 3), as `embed_frames`; each row sums to 1."""
+        return self._each_once(pixels, self._classify)
 
     def embed_clip(self, frames: Frames) -> np.ndarray:
         """float32 (D,) of a clip; a model for frames gives the mean over the frames.
@@ -167,6 +168,18 @@ class BaseExtractor(ABC):
             if not numbers:
                 raise ItemError(f"{self.name} finds no token in {text!r}", code="EMPTY_TEXT")
             return numbers, self._checked(features)
+
+    def _each_once(self, pixels: np.ndarray, compute: Any) -> np.ndarray:
+        digests = [hashlib.blake2b(frame.tobytes(), digest_size=16).digest() for frame in pixels]
+        first = {digest: number for number, digest in reversed(list(enumerate(digests)))}
+        order = sorted(first)
+        found = []
+        with _exact():
+            for start in range(0, len(order), FRAMES_AT_ONCE):
+                chunk = [first[digest] for digest in order[start : start + FRAMES_AT_ONCE]]
+                found.append(self._checked(compute(pixels[chunk])))
+        place = {digest: number for number, digest in enumerate(order)}
+        return np.concatenate(found)[[place[digest] for digest in digests]]  # (T, D)
 
     def _checked(self, found: Tensor) -> np.ndarray:
         array = found.detach().float().cpu().numpy()

@@ -30,7 +30,7 @@ LEVELS = ("text", "clip", "set")
 NOTHING_ASKED = "NOTHING_ASKED"  # code of a sample that a metric does not apply to, so it is not counted as expected
 # Codes by which a metric declines a sound sample, for a reason it documents: this lowers the coverage, and is no error.
 ABSTENTIONS = frozenset(
-    "TOO_SHORT TOO_SMALL UNREAD UNKNOWN_ACTION NOT_BY_BOXES OUT_OF_DOMAIN UNDEFINED UNAUDITED".split()
+    "TOO_SHORT TOO_SMALL UNREAD UNKNOWN_ACTION NOT_BY_BOXES OUT_OF_DOMAIN UNDEFINED NO_HIGHLIGHT UNAUDITED".split()
 )
 REFERENCE_CLIPS = "reference_clips"  # in `needs`: a second set of clips
 

@@ -111,19 +111,28 @@ class InceptionMetric(DistributionMetric):
     Settings: ClassVar[type[Any]] = InceptionSettings
 
     def open(self) -> BaseExtractor:
-        if not self.settings.weights:
-            raise MissingDependencyError(
-                f"{self.name} needs the InceptionV3 of 2015, as TorchScript, and no path was given",
-                code="MODEL",
-                hint=f"get {INCEPTION_URL} and give weights=PATH or weights=PATH#sha256",
-            )
-        return open_extractor(f"inception:{self.settings.weights}")
+        return open_inception(self.name, self.settings.weights)
 
     def vectors(self, sample: Sample, extractor: BaseExtractor) -> np.ndarray:
         """(n, 2048) of the picked frames."""
         key = ("picked frames' features", extractor.name, extractor.preprocess, self.settings.frames)
         pixels = sample.frames.pixels[frame_positions(sample.frames, self.settings.frames)]  # (n, H, W, 3)
         return sample.shared(key, lambda: extractor.embed_frames(pixels))
+
+
+def open_inception(metric: str, weights: str) -> BaseExtractor:
+    """Inception from the file `weights`, for `metric`.
+
+    Raises:
+        MissingDependencyError: no path was given, there is no such file, or it has another hash.
+    """
+    if not weights:
+        raise MissingDependencyError(
+            f"{metric} needs the InceptionV3 of 2015, as TorchScript, and no path was given",
+            code="MODEL",
+            hint=f"get {INCEPTION_URL} and give weights=PATH or weights=PATH#sha256",
+        )
+    return open_extractor(f"inception:{weights}")
 
 
 def check_rule(rule: str) -> None:

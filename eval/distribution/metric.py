@@ -148,9 +148,8 @@ class DistributionMetric(BaseMetric):
             lambda groups, other: estimator.without_each(own.features, reference.features, groups, other),
             own.clusters, reference.clusters, seed=self.settings.seed,
         )  # fmt: skip
-        low, high = (value, value) if left is None else jackknife_interval(value, left)
         detail = {"reference_vectors": len(reference), "dimension": own.features.shape[1]}
-        return Figure(value=value, low=min(value, max(estimator.lowest, low)), high=high, n=len(own), detail=detail)
+        return around(value, left, estimator.lowest, len(own), detail)
 
     def _add_limit(self, figures: dict[str, Figure], notes: list[str], own: FeatureSet, reference: FeatureSet) -> None:
         estimator = self.estimators()[self.name]
@@ -201,6 +200,12 @@ class DistributionMetric(BaseMetric):
             f"the reference ({size} vectors each); mean and 95 % range. A value near it shows no difference."
         )
         return size
+
+
+def around(value: float, left_out: np.ndarray | None, lowest: float, num: int, detail: dict[str, int]) -> Figure:
+    """A figure with the interval of its replicates, the lower end not below `lowest`; of no width without any."""
+    low, high = (value, value) if left_out is None else jackknife_interval(value, left_out)
+    return Figure(value=value, low=min(value, max(lowest, low)), high=high, n=num, detail=detail)
 
 
 def _sizes(own: FeatureSet, reference: FeatureSet) -> str:

@@ -150,6 +150,9 @@ GIVEN: dict[str, Any] = {
     "event_f1": lambda: [
         Sample(id=f"e{n}", caption=text, references=(CAPTIONS[0],)) for n, text in enumerate(CAPTIONS)
     ],
+    "highlights": lambda: rows(
+        {"saliency": [0.1, 0.9, 0.3, 0.2], "relevance": [0, 4, 1, 0]}, {"saliency": [3, 1, 2], "relevance": [0, 4, 4]}
+    ),
     "dense_captions": lambda: rows(
         {"events": events("a dog runs", "a cat"), "reference_events": events("a dog runs", "a cat sleeps")},
         {"events": events("fog"), "reference_events": events("a bird flies", "a bird lands")},

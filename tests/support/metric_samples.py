@@ -39,6 +39,7 @@ FAULT = {
     "sharpness": "blur",
     "dynamic_degree": "freeze",
     "motion": "freeze",
+    "inception_score": "freeze",
 }
 WORDS = ("rolls past a tree", "waits", "opens its wings over the sea", "turns round twice", "is gone", "sleeps all day")
 
@@ -201,6 +202,10 @@ ROWS: dict[str, tuple[Callable[[int], dict[str, Any]], Callable[[int], dict[str,
     "multiple_choice": (
         lambda i: {"choices": ["red", "blue", "green"], "answer": "B", "reference": "blue"},
         lambda i: {"choices": ["red", "blue", "green"], "answer": "(C) green", "reference": "B"},
+    ),
+    "highlights": (
+        lambda i: {"saliency": [0.1, 0.9, 0.3, 0.2], "relevance": [0, 4, 1, 0]},
+        lambda i: {"saliency": [0.9, 0.1, 0.3, 0.2], "relevance": [0, 4, 1, 0]},
     ),
     "dense_captions": (_events(("", "")), _events(("nobody here", "fog"))),
 }  # fmt: skip

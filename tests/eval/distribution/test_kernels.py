@@ -1,4 +1,4 @@
-"""Kernel distances: parity case A8, brute force, values below zero."""
+"""Kernel distances and the Inception Score: parity case A8, brute force, values below zero."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from v2t_eval.distribution.kernels import CUBIC, QUADRATIC, Kernel, kernel_sums, mmd, subset_mmds
+from v2t_eval.metrics.inception_score import inception_score
 
 A8_FIRST = np.arange(1, 10).reshape(3, 3)
 A8_SECOND = np.array([[7, 6, 5], [4, 3, 2], [1, 1, 8], [0, 2, 5]])
@@ -96,3 +97,28 @@ def test_what_cannot_be_measured_is_refused_in_words() -> None:
         mmd(good, good[:, :3])
     with pytest.raises(ValueError, match="degree"):
         Kernel(degree=0)
+
+
+# Inception Score
+
+
+def test_inception_score_of_closed_forms() -> None:
+    assert inception_score(np.eye(7)) == pytest.approx(7.0)  # sure of every frame, every class as often
+    assert inception_score(np.full((5, 4), 0.25)) == pytest.approx(1.0)
+    half = np.array([[0.5, 0.5, 0.0], [0.0, 0.5, 0.5]])  # marginal 1/4 1/2 1/4: each frame ln 2 / 2
+    assert inception_score(half) == pytest.approx(np.sqrt(2))
+
+
+def test_inception_score_equals_scipys_divergence() -> None:
+    from scipy.stats import entropy
+
+    probabilities = np.random.default_rng(0).dirichlet(np.full(10, 0.3), size=50)
+    theirs = np.exp(np.mean([entropy(row, probabilities.mean(0)) for row in probabilities]))
+    assert inception_score(probabilities) == pytest.approx(theirs, rel=1e-9)
+
+
+def test_inception_score_wants_probabilities() -> None:
+    with pytest.raises(ValueError, match="sum to 1"):
+        inception_score(np.array([[0.5, 0.2]]))
+    with pytest.raises(ValueError, match="sum to 1"):
+        inception_score(np.array([[1.5, -0.5]]))

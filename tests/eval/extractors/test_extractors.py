@@ -218,12 +218,14 @@ def test_i3d_has_two_preprocessings_that_differ_and_wants_ten_frames(scripts):
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")
-def test_inception_gives_features(scripts):
+def test_inception_gives_features_and_probabilities_without_bias(scripts):
     ours = open_extractor(f"inception:{scripts / 'inception.pt'}", device="cpu")
     pixels = frames_of(3)
     means = pixels.reshape(3, -1, 3).mean(1) / 255
     np.testing.assert_allclose(ours.embed_frames(pixels), means, atol=1e-5)
-    assert not ours.has_text
+    raised = np.exp(means)
+    np.testing.assert_allclose(ours.class_probabilities(pixels), raised / raised.sum(1, keepdims=True), atol=1e-5)
+    assert ours.has_classes and not ours.has_text
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")

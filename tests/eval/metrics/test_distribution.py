@@ -22,7 +22,7 @@ from v2t_eval.models import file_sha256
 from v2t_eval.sample import Clip, Sample
 
 BY_FEATURE = ("frechet", "kernel_distance", "jedi")
-ALL = (*BY_FEATURE, "fvd", "kvd", "fid", "kid")
+ALL = (*BY_FEATURE, "fvd", "kvd", "fid", "kid", "inception_score")
 
 
 class Toy(BaseExtractor):
@@ -259,7 +259,7 @@ def test_features_that_are_not_finite_are_a_failure_and_never_a_number(monkeypat
 
 
 @pytest.mark.parametrize(("name", "file"), [("fvd", "I3D"), ("kvd", "I3D"), ("fid", "Inception"), ("kid", "Inception"),
-                                            ("jedi", "V-JEPA")])  # fmt: skip
+                                            ("inception_score", "Inception"), ("jedi", "V-JEPA")])  # fmt: skip
 def test_what_must_be_fetched_is_named(name: str, file: str) -> None:
     with pytest.raises(MissingDependencyError, match=file) as caught:
         load_metric(name)().prepare()
@@ -270,7 +270,7 @@ def test_what_must_be_fetched_is_named(name: str, file: str) -> None:
     ("frechet", {"divisor": "N"}), ("frechet", {"minimum": 1}), ("frechet", {"floor_splits": 1}),
     ("kernel_distance", {"degree": 0}), ("fvd", {"preprocessing": "squash"}), ("fvd", {"num_frames": 9}),
     ("fid", {"frames": "uniform"}), ("kid", {"form": "half"}), ("kid", {"subset_size": 1}),
-    ("jedi", {"feature": 3}),
+    ("inception_score", {"splits": 0}), ("jedi", {"feature": 3}),
 ])  # fmt: skip
 def test_wrong_settings_are_refused(name: str, settings: dict[str, Any]) -> None:
     with pytest.raises(UsageError):
@@ -282,7 +282,7 @@ def test_every_metric_states_itself(name: str) -> None:
     metric = load_metric(name)
     assert metric.name == name and metric.level == "set" and metric.detects and metric.misses and metric.requires
     assert metric.Settings is not BaseMetric.Settings
-    assert metric.higher_is_better is False
+    assert metric.higher_is_better is (name == "inception_score")
 
 
 # I3D and Inception by path
@@ -343,6 +343,23 @@ def test_kid_by_subsets(scripts: dict[str, str]) -> None:
     assert subsets.value == filled(load_metric("kid")(**settings, subset_size=30), own, reference).compute().value
     with pytest.raises(NothingMatchedError, match="needs 61 vectors a side"):
         filled(load_metric("kid")(**settings, subset_size=61), own, reference).compute()
+
+
+def test_inception_score_by_splits_of_clips(scripts: dict[str, str]) -> None:
+    metric = load_metric("inception_score")(weights=scripts["inception"], frames="first", splits=3)
+    metric.update(samples(12, 1))
+    result = metric.compute()
+    assert result.name == "inception_score[frames=first,splits=3]"
+    figure = result.figures["inception_score"]
+    assert 1 <= figure.low <= figure.value <= figure.high <= 6 and "split_spread" in result.figures
+    assert result.counts["below_minimum"] == 1
+    with pytest.raises(NothingMatchedError, match="a clip for each split, got 12"):
+        many = load_metric("inception_score")(weights=scripts["inception"], splits=13)
+        many.update(samples(12, 1))
+        many.compute()
+    sure = load_metric("inception_score")(weights=scripts["inception"], splits=1)
+    onehot = np.repeat(np.eye(8, dtype=np.float32), 4, axis=0)
+    assert filled(sure, rows(onehot), []).compute().value == pytest.approx(8.0, rel=1e-6)
 
 
 def test_frames_are_picked_by_name() -> None:
