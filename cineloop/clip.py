@@ -36,7 +36,7 @@ class Clip:
 
 
 def check(clip: Clip) -> None:
-    """Raise the ItemError that makes a clip impossible before any decoder sees it; return when it may be tried."""
+    """Raise the ItemError of a clip that cannot be read, or is no longer the file that was found; return otherwise."""
     if clip.problem is not None:
         raise clip.problem
     if is_url(clip.file):
@@ -45,7 +45,9 @@ def check(clip: Clip) -> None:
         return  # the rest is found out when it is fetched
     status = check_file(clip.file)
     if (status.st_size, status.st_mtime_ns) != (clip.size, clip.mtime_ns):
-        raise _changed()
+        raise ItemError(
+            "the file changed while it was read", code="CHANGED", hint="is it still being written? --retry-failed later"
+        )
 
 
 def check_file(file: str | os.PathLike[str]) -> os.stat_result:
@@ -80,26 +82,8 @@ def reading(file: str | os.PathLike[str]) -> Iterator[None]:
         raise problem_of(error) from error
 
 
-def check_unchanged(clip: Clip) -> None:
-    """Raise ItemError CHANGED when the file is no longer the one that was found (it was written to meanwhile)."""
-    if is_url(clip.file):
-        return  # a copy that was fetched does not change
-    try:
-        status = os.stat(clip.file)
-    except OSError as error:
-        raise problem_of(error) from error
-    if (status.st_size, status.st_mtime_ns) != (clip.size, clip.mtime_ns):
-        raise _changed()
-
-
 def _no_bytes() -> ItemError:
     return ItemError("the file holds no bytes", code="EMPTY_FILE", hint="copy or download it again")
-
-
-def _changed() -> ItemError:
-    return ItemError(
-        "the file changed while it was read", code="CHANGED", hint="is it still being written? --retry-failed later"
-    )
 
 
 def not_a_file() -> ItemError:

@@ -11,6 +11,7 @@ import errno
 import hashlib
 import os
 import re
+import secrets
 import shutil
 import stat
 import tempfile
@@ -81,14 +82,14 @@ def write_atomic(path: Path, data: bytes, *, durable: bool = True) -> None:
         MissingDependencyError: code DISK_FULL, the file system has no room left; no part of the file remains.
         OSError: any other failure.
     """
-    handle, temporary = -1, None
+    temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=TEMPORARY, dir=path.parent)
-        with os.fdopen(handle, "wb") as file:
+        name = path.parent / f"{TEMPORARY}{secrets.token_hex(8)}"
+        with open(name, "xb") as file:
+            temporary = name
             file.write(data)
             file.flush()
-            os.fchmod(file.fileno(), 0o666 & ~_umask())  # mkstemp makes 0600; a result is an ordinary file
             if durable:
                 os.fsync(file.fileno())
         os.replace(temporary, path)
@@ -100,7 +101,7 @@ def write_atomic(path: Path, data: bytes, *, durable: bool = True) -> None:
         raise
     finally:
         if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
@@ -178,18 +179,6 @@ def content_key(path: Path) -> str:
 def text_key(data: bytes) -> str:
     """Short hash of bytes (a prompt, a written caption)."""
     return hashlib.blake2b(data, digest_size=12).hexdigest()
-
-
-_UMASK: list[int] = []
-
-
-def _umask() -> int:
-    # The umask can only be read by setting it; once, at the first write, keeps that race out of the worker threads.
-    if not _UMASK:
-        mask = os.umask(0o022)
-        os.umask(mask)
-        _UMASK.append(mask)
-    return _UMASK[0]
 
 
 def allow_open_files(count: int) -> None:

@@ -12,7 +12,7 @@ import sys
 import time
 import unicodedata
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 from cineloop.files import escape_name
@@ -63,10 +63,10 @@ def _spell(char: str) -> str:
     return {"\n": "\\n", "\t": "\\t", "\r": "\\r"}.get(char, f"\\u{ord(char):04x}")
 
 
-class Progress:
-    """Counts of a running job, on stderr.
+class Progress(AbstractContextManager["Progress"]):
+    """Counts of a running job, on stderr, until the end of its `with` block.
 
-    A context manager. On a terminal it draws a bar that messages and result lines scroll above; elsewhere it writes
+    On a terminal it draws a bar that messages and result lines scroll above; elsewhere it writes
     a line every ten seconds. `stdout` is handed through the bar only when it is the same terminal.
     """
 
@@ -74,18 +74,14 @@ class Progress:
         self.total = total
         self.label = label
         self._done = 0
-        self._note = ""
         self._enabled = enabled
         self._bar: Any = None
         self._task: Any = None
         self._started = self._last_line = time.monotonic()
-
-    def __enter__(self) -> Progress:
-        if self._enabled and sys.stderr.isatty():
+        if enabled and sys.stderr.isatty():
             self._bar = _rich_bar()
             self._bar.start()
-            self._task = self._bar.add_task(self.label, total=self.total, note="")
-        return self
+            self._task = self._bar.add_task(label, total=total, note="")
 
     def __exit__(self, *exc: object) -> None:
         if self._bar is not None:
@@ -100,7 +96,6 @@ class Progress:
     def advance(self, count: int, note: str = "") -> None:
         """`count` more items are finished; `note` is a short text such as the speed."""
         self._done += count
-        self._note = note
         if self._bar is not None:
             self._bar.update(self._task, completed=self._done, note=note)
         elif self._enabled and time.monotonic() - self._last_line >= _LINE_EVERY_S:

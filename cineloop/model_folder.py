@@ -80,10 +80,21 @@ def loading(folder: Path) -> Iterator[None]:
         raise _unfit(folder, text) from error
 
 
-def check_whole(folder: Path, info: dict[str, Any]) -> None:
-    """Raise for weights that `from_pretrained` did not find in the folder and has drawn at random."""
+def load_weights(model_class: Any, folder: Path, **options: Any) -> Any:
+    """The model of a class of transformers with the folder's safetensors, all of them there, ready to answer.
+
+    Args:
+        model_class: with `from_pretrained`. options: of `from_pretrained`.
+
+    Raises:
+        MissingDependencyError: code MODEL, it cannot be built, or tensors are missing, which are else drawn at random.
+    """
+    options |= {"local_files_only": True, "use_safetensors": True, "output_loading_info": True}
+    with loading(folder):
+        model, info = model_class.from_pretrained(folder, **options)
     if lost := sorted(info["missing_keys"]):
         raise _unfit(folder, f"the weights lack {len(lost)} tensors that config.json asks for, such as {lost[0]}")
+    return model.eval()
 
 
 @contextmanager

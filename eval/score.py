@@ -25,10 +25,10 @@ from cineloop.threads import usable_cpus
 from cineloop.training.runtime import check_device
 from v2t_eval import models
 from v2t_eval.cache import EvidenceCache
+from v2t_eval.cluster import fold, measured_on
 from v2t_eval.inputs import Inputs
 from v2t_eval.measure import ClipLimits, Engine, Error, Job, error_of
 from v2t_eval.metric import NOTHING_ASKED, REFERENCE_CLIPS, BaseMetric, Measured, MetricResult
-from v2t_eval.placed import fold, measured_on
 from v2t_eval.sample import HINTS, Sample
 from v2t_eval.scores import Scored, Scores, Skipped
 from v2t_eval.vbench.total import QUALITY, SEMANTIC, vbench_total

@@ -275,7 +275,7 @@ def empty_house(tmp_path_factory) -> Path:
     [
         ("cineloop/training/loop.py", "import v2t_eval.stats"),
         ("cineloop/errors/__init__.py", "import cineloop.video"),
-        ("cineloop/video/probe.py", "import cineloop.world"),
+        ("cineloop/video/sample.py", "import cineloop.world"),
         ("t2v/flow.py", "from v2t.model import vision"),
         ("v2t/cli.py", "import t2v"),
         ("v2t/cli.py", "import decord"),

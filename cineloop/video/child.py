@@ -154,16 +154,7 @@ def _answer(
     frames = decode(path, request, allocate=arena.allocate, started=started, last=last)
     if not arena.holds(frames.pixels):  # frames were left out, so the rest was moved elsewhere
         arena.allocate(frames.pixels.shape)[...] = frames.pixels
-    reply = {
-        "shape": frames.pixels.shape,
-        "times_s": frames.times_s.tolist(),
-        "duration_s": frames.duration_s,
-        "fps": frames.fps,
-        "decoder": frames.decoder,
-        "warnings": [warning.record() for warning in frames.warnings],
-        "start_s": frames.start_s,
-    }
-    return reply, arena.unsent
+    return {"shape": frames.pixels.shape, "frames": frames.about()}, arena.unsent
 
 
 def _limit_memory(limits: Limits) -> None:

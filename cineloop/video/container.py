@@ -54,7 +54,7 @@ class Layout:
 
 @dataclass
 class Source:
-    """A readable regular file, held open. Use as a context manager.
+    """A readable regular file, held open; its holder closes the descriptor.
 
     `codecs` are FFmpeg's names of the decoders that may read it, with commas between; "" is any.
 
@@ -91,12 +91,6 @@ class Source:
             raise ItemError(
                 f"{self.name!r} changed while it was read", code="CHANGED", hint="try again when it is fully written"
             )
-
-    def __enter__(self) -> Source:
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        os.close(self.descriptor)
 
 
 def open_source(path: str | bytes | os.PathLike[str], codecs: str = "") -> Source:

@@ -41,7 +41,7 @@ def find_cuts(
         beat: called after every minute of film.
 
     Raises:
-        ItemError: as `cineloop.video.probe.probe`, and NO_FRAMES for a window beyond the end.
+        ItemError: as `DecoderPool.probe`, and NO_FRAMES for a window beyond the end.
         MissingDependencyError: PySceneDetect is not installed.
     """
     if opened.layout.is_image:

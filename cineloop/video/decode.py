@@ -88,7 +88,7 @@ def decode(
         last: the file that was read last; given back to the next call, the parts of one film cost no second look.
 
     Raises:
-        ItemError: the codes of `probe`, DECODE_ERROR when no decoder gives a frame, CHANGED when the file did.
+        ItemError: the codes of `DecoderPool.decode`.
         MissingDependencyError: none of the decoders is installed.
     """
     request = request or Request()
@@ -124,7 +124,7 @@ def _decode_image(source: Source, request: Request, allocate: Allocate) -> Frame
     from cineloop.video.images import read_frames, read_times
 
     spec, limits = request.spec, request.limits
-    times_s, duration_s, info = read_times(source, max_pixels=limits.max_pixels, max_duration_s=limits.max_duration_s)
+    times_s, duration_s, info = read_times(source, limits)
     # An animation is short and each of its frames is whole: every one counts as intra frame, motion as even.
     none = np.zeros(0)
     positions = choose(spec, times_s, duration_s, keyframe_times_s=times_s, motion_times_s=none, motion_energy=none)

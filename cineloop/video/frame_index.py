@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from cineloop.errors import ItemError, Notice
+from cineloop.video.canvas import Limits
 from cineloop.video.container import Layout, Source, as_path
 from cineloop.video.info import VideoInfo
 from cineloop.video.stream import check_pixels, default_stream, demuxed, open_container
@@ -51,28 +52,26 @@ class Table:
     stored_size: tuple[int, int]
 
 
-def read_table(
-    source: Source,
-    layout: Layout,
-    *,
-    max_pixels: int | None = None,
-    max_duration_s: float | None = None,
-    beat: Callable[[], None] = lambda: None,
-) -> Table:
-    """Every frame of the default video stream; see `probe` for the errors. `beat` is called every ten film minutes."""
-    check_pixels(*layout.size, max_pixels, source.name)
+def read_table(source: Source, layout: Layout, limits: Limits, beat: Callable[[], None] = lambda: None) -> Table:
+    """Every frame of the default video stream; `beat` is called every ten film minutes.
+
+    Raises:
+        ItemError: NOT_MEDIA, NO_INDEX, NO_VIDEO_STREAM, NO_FRAMES, TRUNCATED (nothing usable before the cut), TOO_LARGE
+            (a frame beyond max_pixels), TOO_LONG, CODEC_UNAVAILABLE, DECODE_ERROR.
+    """
+    check_pixels(*layout.size, limits.max_pixels, source.name)
     with open_container(source, layout) as container:
         stream = default_stream(container, source, layout)
         height, width = stream.codec_context.height, stream.codec_context.width
-        check_pixels(height, width, max_pixels, source.name)
-        packets = _Packets(container, stream, layout, max_duration_s, source.name, beat)
+        check_pixels(height, width, limits.max_pixels, source.name)
+        packets = _Packets(container, stream, layout, limits.max_duration_s, source.name, beat)
         if not packets.rows:
             code = "TRUNCATED" if layout.missing_bytes else "NO_FRAMES"
             raise ItemError(f"the video stream holds no frame: {source.name!r}", code=code)
         rotation, mirrored = 0, False
         if layout.may_be_turned or height < 1:
             height, width, rotation, mirrored = _first_frame(container, stream, packets, source)
-            check_pixels(height, width, max_pixels, source.name)
+            check_pixels(height, width, limits.max_pixels, source.name)
         if height < 1 or width < 1:
             raise ItemError(
                 f"no frame of {source.name!r} could be decoded, its size stays unknown", code="DECODE_ERROR"
@@ -124,7 +123,7 @@ class _Packets:
         container: Any,
         stream: Any,
         layout: Layout,
-        max_duration_s: float | None,
+        max_duration_s: float,
         name: str,
         beat: Callable[[], None],
     ) -> None:
@@ -133,7 +132,7 @@ class _Packets:
         self.base: Fraction = stream.time_base or Fraction(1, 1000)
         self.rows: list[tuple[int | None, int | None, int, bool]] = []
         self.cut = self.hidden = self.reconfigured = 0
-        longest = None if max_duration_s is None else max_duration_s / float(self.base)
+        longest = max_duration_s / float(self.base)
         start: int | None = None
         per_beat, next_beat = _BEAT_S / float(self.base), _BEAT_S / float(self.base)
         for packet in demuxed(container, stream):
@@ -150,7 +149,7 @@ class _Packets:
             at = packet.pts if packet.pts is not None else packet.dts
             if at is not None:
                 start = at if start is None else min(start, at)
-                if longest is not None and at - start > longest:
+                if at - start > longest:
                     seconds = (at - start) * float(self.base)
                     raise ItemError(
                         f"the video lasts at least {seconds:.0f} s, the limit is {max_duration_s:.0f} s: {name!r}",

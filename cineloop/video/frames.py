@@ -6,8 +6,9 @@ Letters: T frames, H W pixels, three channels RGB. Time is the address: frame in
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
 
 import numpy as np
 
@@ -71,8 +72,20 @@ class Frames:
         return self.times_s - self.start_s
 
     def about(self) -> dict[str, Any]:
-        """All fields but the pixels, for a process that gets these separately: `Frames(pixels=pixels, **about)`."""
-        return {each.name: getattr(self, each.name) for each in fields(Frames) if each.name != "pixels"}
+        """All but the pixels as JSON-able data, for a process that gets these separately (see `read`)."""
+        return {
+            "times_s": self.times_s.tolist(),
+            "duration_s": self.duration_s,
+            "fps": self.fps,
+            "decoder": self.decoder,
+            "warnings": [warning.record() for warning in self.warnings],
+            "start_s": self.start_s,
+        }
+
+    @classmethod
+    def read(cls, pixels: np.ndarray, about: Mapping[str, Any]) -> Self:
+        """The frames of pixels and what `about` gave."""
+        return cls(pixels=pixels, **{**about, "warnings": tuple(map(Notice.read, about["warnings"]))})
 
     @classmethod
     def from_pixels(cls, pixels: np.ndarray, fps: float, decoder: str = "array") -> Frames:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from cineloop.errors import ItemError
+from cineloop.video.canvas import Limits
 from cineloop.video.container import Source, as_path
 from cineloop.video.info import VideoInfo
 from cineloop.video.stream import check_pixels
@@ -24,9 +25,7 @@ _NO_DURATION_S = 0.1
 _SHORTEST_S = 0.011  # browsers take 10 ms and less as "not set"
 
 
-def read_times(
-    source: Source, *, max_pixels: int | None = None, max_duration_s: float | None = None
-) -> tuple[np.ndarray, float, VideoInfo]:
+def read_times(source: Source, limits: Limits) -> tuple[np.ndarray, float, VideoInfo]:
     """(times (N,), duration in seconds, info) of the image or animation.
 
     `info.codec` is Pillow's format, `info.container` is "image".
@@ -36,7 +35,7 @@ def read_times(
     """
     with _opened(source) as image:
         width, height = image.size
-        check_pixels(height, width, max_pixels, source.name)
+        check_pixels(height, width, limits.max_pixels, source.name)
         if image.getexif().get(0x0112, 1) in (5, 6, 7, 8):
             width, height = height, width
         lengths: list[float] = []
@@ -47,10 +46,9 @@ def read_times(
             length = float(image.info.get("duration", 0) or 0) / 1000.0
             lengths.append(length if length >= _SHORTEST_S else _NO_DURATION_S)
             total += lengths[-1]
-            if max_duration_s is not None and total > max_duration_s:
-                raise ItemError(
-                    f"the animation lasts more than {max_duration_s:.0f} s: {source.name!r}", code="TOO_LONG"
-                )
+            if total > limits.max_duration_s:
+                text = f"the animation lasts more than {limits.max_duration_s:.0f} s: {source.name!r}"
+                raise ItemError(text, code="TOO_LONG")
         lengths = lengths or [_STILL_S]
         times_s = np.concatenate([[0.0], np.cumsum(lengths)[:-1]])  # (N,)
         duration_s = float(sum(lengths))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 
 from cineloop.video.canvas import Limits
 from cineloop.video.container import Layout, Source, open_source, read_layout
@@ -37,19 +37,13 @@ class Opened:
     def table(self, limits: Limits, beat: Callable[[], None] = lambda: None) -> Table:
         """All frames of the file; read once. `beat` is called now and then while that goes on."""
         if self._table is None:
-            self._table = read_table(
-                self.source,
-                self.layout,
-                max_pixels=limits.max_pixels,
-                max_duration_s=limits.max_duration_s,
-                beat=beat,
-            )
+            self._table = read_table(self.source, self.layout, limits, beat)
         return self._table
 
     def info(self, limits: Limits, beat: Callable[[], None] = lambda: None) -> VideoInfo:
-        """What `cineloop.video.probe.probe` says of the file."""
+        """The file as it is shown."""
         if self.layout.is_image:
-            return read_times(self.source, max_pixels=limits.max_pixels, max_duration_s=limits.max_duration_s)[2]
+            return read_times(self.source, limits)[2]
         return self.table(limits, beat).info
 
     def walk(self, table: Table, threads: int) -> Walk:
@@ -67,7 +61,7 @@ class Opened:
         os.close(self.source.descriptor)
 
 
-class LastFile:
+class LastFile(AbstractContextManager["LastFile"]):
     """Keeps one file open between calls; a context manager. `codecs` as in `cineloop.video.container.Source`."""
 
     def __init__(self, codecs: str = "") -> None:
@@ -91,9 +85,6 @@ class LastFile:
             kept.close()  # whatever went wrong, the next call starts afresh
             raise
         self._kept = kept
-
-    def __enter__(self) -> LastFile:
-        return self
 
     def __exit__(self, *exc_info: object) -> None:
         if self._kept is not None:

@@ -25,13 +25,7 @@ def pack(frames: Frames) -> bytes:
     """The frames, their times and what is known of their source; equal frames give equal bytes."""
     from safetensors.numpy import save
 
-    about = {
-        "duration_s": frames.duration_s,
-        "fps": frames.fps,
-        "start_s": frames.start_s,
-        "decoder": frames.decoder,
-        "warnings": [warning.record() for warning in frames.warnings],
-    }
+    about = {name: value for name, value in frames.about().items() if name != "times_s"}  # exact, as a tensor
     tensors = {"pixels": np.ascontiguousarray(frames.pixels), "times_s": frames.times_s}
     return save(tensors, metadata={_ABOUT: json.dumps(about)})
 

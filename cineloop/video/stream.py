@@ -101,9 +101,9 @@ def default_stream(container: av.container.InputContainer, source: Source, layou
     return chosen
 
 
-def check_pixels(height: int, width: int, max_pixels: int | None, name: str) -> None:
+def check_pixels(height: int, width: int, max_pixels: int, name: str) -> None:
     """Raises ItemError TOO_LARGE when a frame is greater than allowed; called before anything is allocated for it."""
-    if max_pixels is not None and height * width > max_pixels:
+    if height * width > max_pixels:
         raise ItemError(
             f"frames of {width}x{height} = {height * width} pixels exceed the limit of {max_pixels}: {name!r}",
             code="TOO_LARGE",

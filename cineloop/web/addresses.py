@@ -109,8 +109,20 @@ def parse(url: str) -> Address:
     if not isinstance(url, str) or not url:
         raise bad("expected the address of a video")
     body, mark, fragment = url.partition("#")
-    if url[:5].lower() == "data:":
-        return _ranged(Address(kind="data", body=body), mark, fragment)
+    address = Address(kind="data", body=body) if url[:5].lower() == "data:" else _without_range(url, body)
+    if not mark:
+        return address
+    found = _RANGE.fullmatch(fragment) if len(fragment) <= 64 else None
+    if found is None or fragment == "t=":
+        raise bad("expected only a range after #: t=START,END in seconds")
+    start_s, end_s = (None if text is None else float(text) for text in found.groups())
+    if end_s is not None and end_s <= (start_s or 0.0):
+        raise bad("the range after #t= ends before it starts")
+    return replace(address, start_s=start_s, end_s=end_s)
+
+
+def _without_range(url: str, body: str) -> Address:
+    """The address that `url` is, without its range; no data URL. Raises as `parse`."""
     if len(url) > LONGEST:
         raise bad(f"expected at most {LONGEST} characters")
     if any(char.isspace() or ord(char) < 0x20 or 0x7F <= ord(char) < 0xA0 for char in url):
@@ -125,11 +137,11 @@ def parse(url: str) -> Address:
         found = _UPLOAD.fullmatch(body)
         if found is None:
             raise bad("expected upload:file- and 32 hexadecimal digits, as the server gave it")
-        return _ranged(Address(kind="upload", body=found.group(1)), mark, fragment)
+        return Address(kind="upload", body=found.group(1))
     if kind == "file":
-        return _ranged(_file(body), mark, fragment)
+        return _file(body)
     if kind in ("http", "https"):
-        return _ranged(_web(body), mark, fragment)
+        return _web(body)
     raise forbidden("unsupported URL scheme; use data:, upload:, file:// or https://")
 
 
@@ -173,19 +185,6 @@ def bad(why: str) -> Fault:
 def forbidden(why: str) -> Fault:
     """An address that is not allowed."""
     return Fault(403, "URL_FORBIDDEN", why)
-
-
-def _ranged(address: Address, mark: str, fragment: str) -> Address:
-    """The address with the range in its fragment, what follows the first "#"; `mark` is that, or empty."""
-    if not mark:
-        return address
-    found = _RANGE.fullmatch(fragment) if len(fragment) <= 64 else None
-    if found is None or fragment == "t=":
-        raise bad("expected only a range after #: t=START,END in seconds")
-    start_s, end_s = (None if text is None else float(text) for text in found.groups())
-    if end_s is not None and end_s <= (start_s or 0.0):
-        raise bad("the range after #t= ends before it starts")
-    return replace(address, start_s=start_s, end_s=end_s)
 
 
 def _file(body: str) -> Address:

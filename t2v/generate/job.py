@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from cineloop.errors import ItemError
 from cineloop.journal import Entry
 from cineloop.log import Progress, logger, printable
+from t2v.generate.cluster import made_on
 from t2v.generate.folder import RunFolder
 from t2v.generate.making import Made, Maker, Steps
-from t2v.generate.placed import made_on
 from t2v.generate.prompts import Clip
 from t2v.generate.settings import GenerateConfig
 from t2v.generate.summary import Row, Summary

@@ -19,6 +19,7 @@ from typing import Any
 from cineloop import model_folder
 from cineloop.errors import CineloopError, ItemError, MissingDependencyError, Notice, UsageError
 from cineloop.log import logger
+from cineloop.training.runtime import find_device
 from cineloop.video.frames import Frames
 from t2v.generators import GenerateSettings, OnStep, Request
 from t2v.generators.pictures import first_line, read_picture, to_frames
@@ -115,12 +116,7 @@ class PipelineGenerator(ABC):
     @cached_property
     def device(self) -> str:
         """Where it runs, with "auto" decided."""
-        import torch
-
-        device = ("cuda" if torch.cuda.is_available() else "cpu") if self._device == "auto" else self._device
-        if device.startswith("cuda") and not torch.cuda.is_available():
-            raise MissingDependencyError(f"device {device} was asked for, but torch sees no GPU", hint="--device cpu")
-        return device
+        return find_device(self._device)
 
     @cached_property
     def dtype(self) -> str:

@@ -6,15 +6,18 @@ import os
 from concurrent.futures import Future
 
 from cineloop.errors import ItemError
+from cineloop.video.canvas import Limits
 from cineloop.video.decode import Request, decode
 from cineloop.video.frames import Frames
+from cineloop.video.info import VideoInfo
+from cineloop.video.open_file import LastFile
 
 
 class Pool:
     """The part of `DecoderPool` that a captioning run uses."""
 
-    def __init__(self, *args, **more) -> None:
-        pass
+    def __init__(self, num_workers=1, *args, **more) -> None:
+        self.num_workers = num_workers
 
     def __enter__(self):
         return self
@@ -35,3 +38,9 @@ class Pool:
         except ItemError as error:
             future.set_exception(error)
         return future
+
+
+def probe(path) -> VideoInfo:
+    """The file as it is shown, read in this process."""
+    with LastFile() as last, last.open(path) as opened:
+        return opened.info(Limits())

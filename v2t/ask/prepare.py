@@ -80,7 +80,7 @@ def prepare(viewer: Viewer, film: Film, question: str, view: Window | None = Non
         return by_notes(viewer, film, question, prompt, (start - around, end + around), history)
     window = (start, end)
     if moment.is_point:
-        window = whole if film.is_short else film.window_at(start)
+        window = whole if film.duration_s <= film.window_s else film.window_at(start)
     return by_frames(film, question, moments.within(question, moment, window[0]), window, ())
 
 

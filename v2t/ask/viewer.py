@@ -111,14 +111,11 @@ class Viewer:
         about = self._captioner.about
         return f"{self._captioner.name} ({about})" if about else self._captioner.name
 
-    def decoding(self) -> Decoding:
-        """Decoding parameters of answers."""
-        config = self.config
-        return Decoding(max_new_tokens=config.max_new_tokens, temperature=config.temperature, seed=config.seed)
-
     def request(self, conversation: Conversation) -> GenerateRequest:
-        """A request for a conversation."""
-        return GenerateRequest(messages=conversation, decoding=self.decoding())
+        """A request for a conversation, with the decoding parameters of answers."""
+        config = self.config
+        decoding = Decoding(max_new_tokens=config.max_new_tokens, temperature=config.temperature, seed=config.seed)
+        return GenerateRequest(messages=conversation, decoding=decoding)
 
     def take_notes(self, film: Film, extent: Window) -> tuple[Notebook, list[Window], list[Placed]]:
         """The notes on a film, the windows that overlap a stretch of it, and the notes within that stretch."""

@@ -76,9 +76,20 @@ class Batcher:
             with ThreadPoolExecutor(min(self.captioner.concurrency, len(requests))) as threads:
                 answers = list(threads.map(lambda one: self._answer_batch([one])[0], requests))
         else:
+            # Batches have one shape and one decoding. Sampling and penalties depend on padding and position in the
+            # batch, so such requests go alone unless the captioner declares `batches_draws`.
+            groups: dict[Any, list[int]] = {}
+            for number, request in enumerate(requests):
+                decoding = request.decoding
+                is_alone = decoding.temperature > 0 or decoding.repetition_penalty != 1.0
+                shapes = tuple(video.pixels.shape for message in request.messages for video in message.videos)
+                key = (shapes, decoding, number if is_alone and not self.captioner.batches_draws else None)
+                groups.setdefault(key, []).append(number)
             found: dict[int, Answer] = {}
-            for numbers in self._batches(requests, batch_size):
-                found |= dict(zip(numbers, self._answer_batch([requests[i] for i in numbers]), strict=True))
+            for group in groups.values():
+                size = batch_size or len(group)
+                for numbers in (group[first : first + size] for first in range(0, len(group), size)):
+                    found |= dict(zip(numbers, self._answer_batch([requests[i] for i in numbers]), strict=True))
             answers = [found[number] for number in range(len(requests))]
         return self._retry_loops(requests, answers, batch_size) if retry_loops else answers
 
@@ -95,20 +106,6 @@ class Batcher:
             self._failures = 0
             return
         raise self._count_failure(problem)
-
-    def _batches(self, requests: Sequence[GenerateRequest], batch_size: int | None) -> Iterator[list[int]]:
-        """Indices of the requests that form a batch: same shapes, same decoding. Sampling and penalties depend on
-        padding and position in the batch, so such requests go alone unless the captioner declares `batches_draws`."""
-        groups: dict[Any, list[int]] = {}
-        for number, request in enumerate(requests):
-            decoding = request.decoding
-            is_alone = decoding.temperature > 0 or decoding.repetition_penalty != 1.0
-            shapes = tuple(video.pixels.shape for message in request.messages for video in message.videos)
-            key = (shapes, decoding, number if is_alone and not self.captioner.batches_draws else None)
-            groups.setdefault(key, []).append(number)
-        for numbers in groups.values():
-            size = batch_size or len(numbers)
-            yield from (numbers[first : first + size] for first in range(0, len(numbers), size))
 
     def _answer_batch(self, batch: Sequence[GenerateRequest]) -> list[Answer]:
         """Answers to a batch; if it fails, to its halves, down to the failing request."""
@@ -197,28 +194,7 @@ def loop(text: str) -> str | None:
     makes up half of at least 8 sentences.
     """
     words = [word.strip(".,;:!?\"'()[]*_-") or word for word in text.casefold().split()[-_TAIL_WORDS:]]
-    found = _longest_run(words)
-    if found is not None:
-        start, period, times = found
-        phrase = printable(" ".join(words[start : start + period]), 60)
-        return f'the words "{phrase}" come {times} times in a row'
-    found = _tail_run(text.strip()[-_TAIL_CHARS:])
-    if found is not None:
-        start, period, times = found
-        piece = text.strip()[-_TAIL_CHARS:][start : start + period]
-        return f'the characters "{printable(piece, 60)}" come {times} times in a row at the end'
-    sentences = [s for s in (" ".join(m.split()) for m in _SENTENCE.findall(text.casefold()[-200_000:])) if s]
-    if len(sentences) >= 8:
-        sentence, times = Counter(sentences).most_common(1)[0]
-        if 2 * times >= len(sentences) and len(sentence.split()) >= 3:
-            return f'the sentence "{printable(sentence, 60)}" comes {times} times'
-    return None
-
-
-def _longest_run(words: Sequence[str]) -> tuple[int, int, int] | None:
-    """(start, period, times) of the repetition that covers most words, the shortest period of equals."""
-    best: tuple[int, int, int] | None = None
-    covered = 0
+    best, covered = None, 0  # the repetition that covers most words, the shortest period of equals
     for period in range(1, min(_LONGEST_PERIOD, len(words) // 3) + 1):
         run = 0
         least = {1: 6, 2: 5}.get(period, 4 if period < 12 else 3)  # repetitions in a row that make a loop
@@ -226,18 +202,23 @@ def _longest_run(words: Sequence[str]) -> tuple[int, int, int] | None:
             run = run + 1 if words[i] == words[i + period] else 0
             times = run // period + 1
             if run > covered and times >= least:
-                best, covered = (i - run + 1, period, times), run
-    return best
-
-
-def _tail_run(text: str) -> tuple[int, int, int] | None:
-    """The same for characters at the end of a text; a ruled line (one character, up to 80 times) is not a loop."""
-    for period in range(1, min(_LONGEST_CHARS, len(text) // 8) + 1):
+                best, covered = (words[i - run + 1 : i - run + 1 + period], times), run
+    if best is not None:
+        return f'the words "{printable(" ".join(best[0]), 60)}" come {best[1]} times in a row'
+    tail = text.strip()[-_TAIL_CHARS:]
+    for period in range(1, min(_LONGEST_CHARS, len(tail) // 8) + 1):
         run = 0
-        while run < len(text) - period and text[-1 - run] == text[-1 - run - period]:
+        while run < len(tail) - period and tail[-1 - run] == tail[-1 - run - period]:
             run += 1
         times = run // period + 1
-        is_one = len(set(text[len(text) - period :])) == 1
-        if times >= ((16 if text[-1].isalnum() else 81) if period == 1 else 8) and (period == 1 or not is_one):
-            return len(text) - run - period, period, times
+        # A ruled line (one character, up to 80 times) is not a loop.
+        is_one = len(set(tail[len(tail) - period :])) == 1
+        if times >= ((16 if tail[-1].isalnum() else 81) if period == 1 else 8) and (period == 1 or not is_one):
+            piece = tail[len(tail) - run - period :][:period]
+            return f'the characters "{printable(piece, 60)}" come {times} times in a row at the end'
+    sentences = [s for s in (" ".join(m.split()) for m in _SENTENCE.findall(text.casefold()[-200_000:])) if s]
+    if len(sentences) >= 8:
+        sentence, times = Counter(sentences).most_common(1)[0]
+        if 2 * times >= len(sentences) and len(sentence.split()) >= 3:
+            return f'the sentence "{printable(sentence, 60)}" comes {times} times'
     return None

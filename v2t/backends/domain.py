@@ -41,12 +41,6 @@ class Domain:
     num_held_out: int
     description: str
 
-    def __post_init__(self) -> None:
-        if self.mean.ndim != 1 or self.whiten.shape != (len(self.mean), len(self.mean)):
-            raise ValueError(f"mean (D,) and whiten (D, D) must fit, got {self.mean.shape} and {self.whiten.shape}")
-        if not (np.isfinite(self.mean).all() and np.isfinite(self.whiten).all() and np.isfinite(self.threshold)):
-            raise ValueError("a domain must be finite")
-
     def score(self, features: np.ndarray) -> np.ndarray:
         """Distances float64 (N,) of features (N, D); about 1 within the domain, infinite for non-finite features."""
         features = np.asarray(features, dtype=np.float64)
@@ -57,15 +51,18 @@ class Domain:
             scores = np.sqrt((z**2).mean(axis=1))  # (N,)
         return np.where(np.isfinite(scores), scores, np.inf)
 
-    def warning(self, score: float) -> Notice | None:
-        """The warning for one score; None if it is inside."""
-        if score <= self.threshold:
-            return None
-        return Notice(
-            "OUT_OF_DOMAIN",
-            f"unlike {self.description} (distance {score:.1f}, limit {self.threshold:.1f}); "
-            "do not trust this caption, name a larger --model",
-        )
+    def warnings(self, features: np.ndarray) -> list[Notice | None]:
+        """For each row of features (N, D) a warning, None if it is inside."""
+        return [
+            Notice(
+                "OUT_OF_DOMAIN",
+                f"unlike {self.description} (distance {score:.1f}, limit {self.threshold:.1f}); "
+                "do not trust this caption, name a larger --model",
+            )
+            if score > self.threshold
+            else None
+            for score in self.score(features)
+        ]
 
 
 def fit(
@@ -138,7 +135,7 @@ def load(folder: Path) -> Domain:
     try:
         with safe_open(folder / FILE_NAME, framework="np") as file:
             facts = file.metadata()
-            return Domain(
+            domain = Domain(
                 mean=file.get_tensor("mean"),
                 whiten=file.get_tensor("whiten"),
                 threshold=float(facts["threshold"]),
@@ -147,5 +144,10 @@ def load(folder: Path) -> Domain:
                 num_held_out=int(facts["num_held_out"]),
                 description=facts["description"],
             )
+        if domain.whiten.shape != (domain.mean.size, domain.mean.size) or domain.mean.ndim != 1:
+            raise ValueError(f"mean (D,) and whiten (D, D), got {domain.mean.shape} and {domain.whiten.shape}")
+        if not all(np.isfinite(values).all() for values in (domain.mean, domain.whiten, domain.threshold)):
+            raise ValueError("it must be finite")
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
         raise MissingDependencyError(f"cannot read {folder / FILE_NAME}: {error}", code="DOMAIN") from error
+    return domain

@@ -15,12 +15,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cineloop.errors import ItemError, MissingDependencyError, UsageError
 from cineloop.log import printable
 from cineloop.training.runtime import find_device
-from v2t.backends import COST, TEXT, Conversation, Decoding, Output, VideoLM, user_turn
+from v2t.backends import COST, TEXT, Conversation, Decoding, Output, VideoLM, sampling_settings, user_turn
 from v2t.backends.abilities import Abilities, read
 from v2t.backends.hf_prompt import Prompter, noise_clip
 from v2t.backends.hf_source import Source
 from v2t.backends.local import STARTER, STARTER_NAME, pieces
-from v2t.backends.sampling import sampling_settings
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -264,10 +263,10 @@ class Backend(VideoLM):
         if self.prompter.positions is not None:
             room = min(room, self.prompter.positions - inputs["input_ids"].shape[1])
         return {
+            **sampling_settings(decoding),
             "max_new_tokens": room,
             "eos_token_id": self._end_tokens() or None,
             "pad_token_id": tokenizer.pad_token_id,
-            **sampling_settings(decoding),
         }
 
     def _end_tokens(self) -> list[int]:

@@ -200,7 +200,7 @@ class Prompter:
         parts: list[dict[str, str]] = []
         for video in message.videos:
             shown = self._fit(video)
-            is_still = _is_still(video)
+            is_still = len(video) == 1 and not video.duration_s
             if not self.takes_video:
                 for time in shown.times_s:
                     parts += [] if is_still or self.fixed_frames == 1 else [{"type": "text", "text": f"{time:.2f} s: "}]
@@ -318,7 +318,3 @@ def noise_clip(*times_s: float, size: tuple[int, int] = _PROBE) -> Frames:
     """A clip of noise with frames at given seconds, to probe what processors and models take."""
     pixels = np.random.default_rng(0).integers(0, 256, (len(times_s), *size, 3), dtype=np.uint8)
     return Frames(pixels, np.array(times_s), duration_s=100.0, fps=1.0)
-
-
-def _is_still(frames: Frames) -> bool:
-    return len(frames) == 1 and not frames.duration_s

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from cineloop.errors import MissingDependencyError, PolicyError, UsageError
-from cineloop.model_folder import check, check_whole, loading
+from cineloop.model_folder import check, load_weights
 from v2t.backends.local import _read_json, revision_of
 
 _SMALL_FILES = ("*.json", "*.jinja", "*.model", "*.txt", "*.tiktoken")
@@ -161,17 +161,8 @@ class Source:
         if not self.local:
             _download(self.model, self.revision, _WEIGHTS, _has_weights)
         _refuse_pickles(self.folder)
-        with loading(self.folder):
-            model, info = self.model_class(config).from_pretrained(
-                self.folder,
-                config=config,
-                use_safetensors=True,
-                output_loading_info=True,
-                **self.load_options,
-                **options,
-            )
-        check_whole(self.folder, info)
-        return model.eval()
+        options |= {"config": config, "trust_remote_code": self.trust}
+        return load_weights(self.model_class(config), self.folder, **options)
 
 
 def _download(model: str, revision: str | None, patterns: tuple[str, ...], whole: Callable[[Path], bool]) -> Path:

@@ -21,8 +21,17 @@ from cineloop.files import content_key, text_key
 from cineloop.training.runtime import find_device
 from cineloop.video.sample import SampleSpec
 from v2t import STARTER
-from v2t.backends import Conversation, Decoding, LikelihoodQuery, Output, VideoLM, abilities, domain, user_turn
-from v2t.backends.sampling import sampling_settings
+from v2t.backends import (
+    Conversation,
+    Decoding,
+    LikelihoodQuery,
+    Output,
+    VideoLM,
+    abilities,
+    domain,
+    sampling_settings,
+    user_turn,
+)
 from v2t.backends.trie import answer_log_probs
 
 if TYPE_CHECKING:
@@ -62,6 +71,7 @@ class Backend(VideoLM):
 
     folder: Path
     has_likelihoods = True
+    _settings = staticmethod(sampling_settings)  # of `generate`
 
     def __init__(self, model: str = "starter", *, device: str = "auto", dtype: str = "auto") -> None:
         if dtype not in _DTYPES:
@@ -103,19 +113,12 @@ class Backend(VideoLM):
         from v2t.model import CineloopForConditionalGeneration, CineloopProcessor
 
         device = find_device(self.device)
-        dtype = {"auto": "bfloat16" if device != "cpu" else "float32"}.get(self.dtype, self.dtype)
         transformers_logging.disable_progress_bar()
         with model_folder.loading(self.folder):
             self._processor = CineloopProcessor.from_pretrained(str(self.folder), local_files_only=True)
-            model, info = CineloopForConditionalGeneration.from_pretrained(
-                str(self.folder),
-                local_files_only=True,
-                use_safetensors=True,
-                dtype=getattr(torch, dtype),
-                output_loading_info=True,
-            )
-        model_folder.check_whole(self.folder, info)
-        self._model = model.to(device).eval()
+        dtype = {"auto": "bfloat16" if device != "cpu" else "float32"}.get(self.dtype, self.dtype)
+        model = model_folder.load_weights(CineloopForConditionalGeneration, self.folder, dtype=getattr(torch, dtype))
+        self._model = model.to(device)
         # On a CPU the tower's activations should stay in its caches: 16 frames at a time took 40 ms a clip, 256 took
         # 59. A clip's numbers then also do not depend on the batch it is in.
         whole = model.config.vision_chunk_frames
@@ -129,7 +132,7 @@ class Backend(VideoLM):
 
         inputs = self._inputs(conversations)
         with torch.inference_mode():
-            seen, warnings = self._encode_videos(inputs, len(conversations))
+            seen, warnings, _ = self._encode_videos(inputs, len(conversations))
             generated = self._model.generate(**seen, **self._settings(decoding))
         answers = generated[:, inputs["input_ids"].shape[1] :].tolist()  # (B, L_new)
         rows = zip(answers, inputs["attention_mask"].sum(1).tolist(), warnings, strict=True)
@@ -141,7 +144,7 @@ class Backend(VideoLM):
 
         inputs = self._inputs([conversation])
         with torch.inference_mode():
-            seen, (warning,) = self._encode_videos(inputs, 1)
+            seen, (warning,), _ = self._encode_videos(inputs, 1)
 
         def write(streamer: Any) -> Tensor:
             with torch.inference_mode():
@@ -159,7 +162,7 @@ class Backend(VideoLM):
         inputs = self._inputs([user_turn("", frames)])
         times, mask = (inputs[name].cpu().numpy() for name in ("frame_times_s", "frame_mask"))  # (S, F) each
         with torch.inference_mode():
-            seen, (warning,) = self._encode_videos(inputs, 1)
+            seen, (warning,), _ = self._encode_videos(inputs, 1)
             names = ("vision_hidden_states", "frame_times_s", "frame_mask")
             tokens = self._model.get_video_features(**{name: seen[name] for name in names})  # (S, Q, D_llm)
         text = self._processor.clip_text(times[mask.astype(bool)].tolist())
@@ -203,27 +206,14 @@ class Backend(VideoLM):
 
         inputs = self._inputs([user_turn("", frames) for frames in batch])
         with torch.inference_mode():
-            return _pool(self._patch_tokens(inputs), inputs["frame_mask"], inputs["num_segments"])
+            return self._encode_videos(inputs, len(batch))[2]
 
     def _inputs(self, conversations: Sequence[Conversation]) -> dict[str, Any]:
         if self._model is None:
             raise RuntimeError("load() the captioner first")
         with model_folder.template_deadline():
-            texts = [
-                self._processor.apply_chat_template(
-                    [
-                        {
-                            "role": message.role,
-                            "content": [{"type": "video"} for _ in message.videos]
-                            + [{"type": "text", "text": message.text}],
-                        }
-                        for message in conversation
-                    ],
-                    tokenize=False,
-                    add_generation_prompt=True,
-                )
-                for conversation in conversations
-            ]
+            chats = [[message.chat_turn() for message in conversation] for conversation in conversations]
+            texts = self._processor.apply_chat_template(chats, tokenize=False, add_generation_prompt=True)
         videos = [frames for conversation in conversations for message in conversation for frames in message.videos]
         # Segments of each conversation's videos, so that their features can be kept apart.
         length = self._processor.video_processor.segment_frames
@@ -231,30 +221,31 @@ class Backend(VideoLM):
         inputs = self._processor(text=texts, videos=videos or None, return_tensors="pt")
         return {**inputs.to(self._model.device), "num_segments": counts}
 
-    def _encode_videos(self, inputs: dict[str, Any], count: int) -> tuple[dict[str, Any], list[Notice | None]]:
-        """Arguments of `generate` with the frames already encoded, and a warning or None for each conversation."""
-        given = {name: inputs[name] for name in ("input_ids", "attention_mask")}
-        if "pixel_values_videos" not in inputs:
-            return given, [None] * count
-        tokens = self._patch_tokens(inputs)  # (S, F, rows, columns, D)
-        given |= {"frame_times_s": inputs["frame_times_s"], "frame_mask": inputs["frame_mask"]}
-        watching = [i for i, segments in enumerate(inputs["num_segments"]) if segments]
-        features = _pool(tokens, inputs["frame_mask"], [inputs["num_segments"][i] for i in watching])
-        warnings: list[Notice | None] = [None] * count
-        if self._domain is not None:
-            for i, score in zip(watching, self._domain.score(features), strict=True):
-                warnings[i] = self._domain.warning(float(score))
-        return {**given, "vision_hidden_states": tokens}, warnings
+    def _encode_videos(self, inputs: dict[str, Any], count: int) -> tuple[dict[str, Any], list[Notice | None], Any]:
+        """Arguments of `generate` with the frames already encoded; a warning or None for each conversation; float32
+        (B, 2 D), mean and standard deviation of all real patch tokens of each conversation with a video."""
+        import torch
 
-    def _settings(self, decoding: Decoding) -> dict[str, Any]:
-        return {"max_new_tokens": decoding.max_new_tokens, **sampling_settings(decoding)}
-
-    def _patch_tokens(self, inputs: dict[str, Any]) -> Tensor:
         from v2t.model.vision import encode_frames, patch_grid
 
-        tower, pixels = self._model.model.vision_tower, inputs["pixel_values_videos"]
-        tokens = encode_frames(tower, pixels, inputs["frame_mask"], self._chunk_frames)  # (S, F, N, D)
-        return tokens.unflatten(2, patch_grid(tower.config, pixels.shape[-2:]))  # (S, F, rows, columns, D)
+        given = {name: inputs[name] for name in ("input_ids", "attention_mask")}
+        warnings: list[Notice | None] = [None] * count
+        if "pixel_values_videos" not in inputs:
+            return given, warnings, None
+        tower, pixels, masks = self._model.model.vision_tower, inputs["pixel_values_videos"], inputs["frame_mask"]
+        tokens = encode_frames(tower, pixels, masks, self._chunk_frames)  # (S, F, N, D)
+        watching = [i for i, segments in enumerate(inputs["num_segments"]) if segments]
+        lengths, rows = [inputs["num_segments"][i] for i in watching], []
+        for clip, mask in zip(tokens.split(lengths), masks.split(lengths), strict=True):
+            real = clip[mask.bool()].flatten(0, -2).float()  # (frames * N, D)
+            rows.append(torch.cat([real.mean(0), real.std(0, correction=0)]))  # (2 D,)
+        features = torch.stack(rows).cpu().numpy()  # (B, 2 D)
+        if self._domain is not None:
+            for i, warning in zip(watching, self._domain.warnings(features), strict=True):
+                warnings[i] = warning
+        tokens = tokens.unflatten(2, patch_grid(tower.config, pixels.shape[-2:]))  # (S, F, rows, columns, D)
+        seen = {"frame_times_s": inputs["frame_times_s"], "frame_mask": masks, "vision_hidden_states": tokens}
+        return given | seen, warnings, features
 
     def _output(self, ids: list[int], prompt_tokens: int, warning: Notice | None) -> Output:
         ends = self._model.generation_config.eos_token_id
@@ -268,17 +259,6 @@ class Backend(VideoLM):
             warnings=(warning,) if warning else (),
             prompt_tokens=prompt_tokens,
         )
-
-
-def _pool(tokens: Tensor, frame_mask: Tensor, num_segments: list[int]) -> np.ndarray:
-    """float32 (B, 2 D): mean and standard deviation of all real patch tokens (S, F, …, D) of each clip."""
-    import torch
-
-    rows = []
-    for clip, mask in zip(tokens.split(num_segments), frame_mask.split(num_segments), strict=True):
-        real = clip[mask.bool()].flatten(0, -2).float()  # (frames * N, D)
-        rows.append(torch.cat([real.mean(0), real.std(0, correction=0)]))  # (2 D,)
-    return torch.stack(rows).cpu().numpy()  # (B, 2 D)
 
 
 def pieces(write: Callable[[Any], T], tokenizer: Any) -> Generator[str, None, T]:

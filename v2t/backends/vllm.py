@@ -15,13 +15,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 from cineloop.errors import ItemError, MissingDependencyError, Notice, UsageError
 from v2t.backends import COST, Conversation, Decoding, Output, VideoLM, domain, local
-
-if TYPE_CHECKING:
-    from cineloop.video.frames import Frames
 
 _DTYPES = ("auto", "float32", "bfloat16", "float16")
 
@@ -187,20 +184,16 @@ class Backend(VideoLM):
                 os.environ.pop(name, None)
 
     def _prompt(self, conversation: Conversation) -> dict[str, Any]:
+        from v2t.serve.plugin.loader import metadata_of
+
         if self._engine is None:
             raise RuntimeError("load() the captioner first")
-        chat = [
-            {
-                "role": message.role,
-                "content": [{"type": "video"} for _ in message.videos] + [{"type": "text", "text": message.text}],
-            }
-            for message in conversation
-        ]
+        chat = [message.chat_turn() for message in conversation]
         text = self._processor.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
         prompt: dict[str, Any] = {
             "prompt_token_ids": self._processor.tokenizer(text, add_special_tokens=False)["input_ids"]
         }
-        videos = [_item(frames) for message in conversation for frames in message.videos]
+        videos = [(frames.pixels, metadata_of(frames)) for message in conversation for frames in message.videos]
         return {**prompt, "multi_modal_data": {"video": videos}} if videos else prompt
 
     def _sampling(self, decoding: Decoding, *, in_pieces: bool = False) -> Any:
@@ -235,7 +228,7 @@ class Backend(VideoLM):
             if self._domain is None or not videos:
                 found.append(())
                 continue
-            notices = [self._domain.warning(float(score)) for score in self._domain.score(self._local.features(videos))]
+            notices = self._domain.warnings(self._local.features(videos))
             found.append(tuple(dict.fromkeys(filter(None, notices))))
         return found
 
@@ -252,10 +245,3 @@ class Backend(VideoLM):
             return ItemError(f"vLLM refused a prompt: {problem}", code="PROMPT_REFUSED")
         hint = f"the engine takes {longest} tokens of prompt and answer: fewer frames, or a greater max_model_len"
         return ItemError(f"vLLM refused a prompt: {problem}", code="PROMPT_TOO_LONG", hint=hint)
-
-
-def _item(frames: Frames) -> tuple[Any, dict[str, Any]]:
-    """Frames as vLLM takes them, with their times."""
-    from v2t.serve.plugin.loader import metadata_of
-
-    return frames.pixels, metadata_of(frames)

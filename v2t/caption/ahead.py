@@ -14,8 +14,9 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
-from cineloop.clip import Clip, check, check_unchanged
+from cineloop.clip import Clip, check
 from cineloop.errors import ItemError
+from cineloop.interrupt import Stopping
 from v2t.long.parts import LongClip, Part, PartSpec, Piece, plan_parts
 
 if TYPE_CHECKING:
@@ -29,7 +30,13 @@ _POLL_S = 0.5  # how soon a Ctrl-C is noticed while a slow file decodes
 
 
 class Pool(Protocol):
-    """The part of `cineloop.video.worker.DecoderPool` that is used here; thread-safe."""
+    """The part of `cineloop.video.worker.DecoderPool` that is used here; thread-safe.
+
+    Attributes:
+        num_workers: files decoded at once.
+    """
+
+    num_workers: int
 
     def submit(self, path: str, spec: SampleSpec, size: tuple[int, int] | None) -> Future[Frames]:
         """Begin to decode."""
@@ -62,8 +69,7 @@ class Ahead:
         spec: frame sampling; a clip's own window overrides the spec's.
         size: (H, W) to scale to in the child, or None.
         batch_size: pieces in a full batch, >= 1.
-        num_workers: children that decode; each is kept busy.
-        stopped: checked between steps; once true, no work is started and the iterator ends.
+        stop: checked between steps; once asked, no work is started and the iterator ends.
         parts: how clips are divided.
         begin: returns a `LongClip` with its finished parts; called with its parts and, where they were detected now,
             its cuts.
@@ -74,8 +80,7 @@ class Ahead:
     spec: SampleSpec
     size: tuple[int, int] | None
     batch_size: int
-    num_workers: int
-    stopped: Callable[[], bool]
+    stop: Stopping
     parts: PartSpec
     begin: Callable[[Clip, list[Part], list[float] | None], LongClip]
     known_cuts: Callable[[Clip], list[float] | None]
@@ -87,19 +92,19 @@ class Ahead:
     _sizes: deque[int] = field(default_factory=lambda: deque([1], maxlen=_RECENT))  # bytes of recently decoded pieces
 
     def batches(self, clips: Iterable[Clip]) -> Iterator[Batch]:
-        """Batches until all clips are done or `stopped`. Order within the folder is kept where possible."""
+        """Batches until all clips are done or stopped. Order within the folder is kept where possible."""
         source = iter(clips)
-        planner = ThreadPoolExecutor(self.num_workers, thread_name_prefix="planner")
+        planner = ThreadPoolExecutor(self.pool.num_workers, thread_name_prefix="planner")
         try:
-            while not self.stopped():
+            while not self.stop.asked:
                 yield from self._fill(source, planner)
                 if not self._pending and not self._plans:
                     break
                 for batch in self._collect():
                     yield batch
-                    if self.stopped():
+                    if self.stop.asked:
                         break
-            if not self.stopped():
+            if not self.stop.asked:
                 for group in sorted(self._groups.values(), key=len, reverse=True):
                     yield Batch(items=group)
         finally:
@@ -114,10 +119,10 @@ class Ahead:
         """Submit as much decoding as the limits allow; yield what fails before that, and finished clips."""
         # One batch more than there are workers, as memory allows, but never an idle worker.
         by_bytes = int(MAX_AHEAD_BYTES / max(self._sizes))
-        room = max(self.num_workers, min(2 * self.batch_size + self.num_workers, by_bytes))
+        room = max(self.pool.num_workers, min(2 * self.batch_size + self.pool.num_workers, by_bytes))
         while len(self._pending) < room:
             # One film is planned while others decode; as many as there are workers when no piece is ready.
-            if len(self._plans) < (1 if self._ready else self.num_workers) and not (
+            if len(self._plans) < (1 if self._ready else self.pool.num_workers) and not (
                 self._ready and self.parts.kind == "whole"
             ):
                 clip = next(source, None)
@@ -135,9 +140,8 @@ class Ahead:
             if not self._ready:
                 return
             long, number = piece = self._ready.popleft()
-            give_up = long.give_up_error()
-            if give_up is not None:
-                yield Batch(failed=(piece, give_up))
+            if long.give_up is not None:
+                yield Batch(failed=(piece, long.give_up))
             else:
                 clip = long.clip  # the start or end of its only part may be that of the file, None
                 start_s, end_s = (clip.start_s, clip.end_s) if len(long.parts) == 1 else long.parts[number]
@@ -184,7 +188,7 @@ class Ahead:
             piece = self._pending.pop(future)
             try:
                 frames = future.result()
-                check_unchanged(piece[0].clip)
+                check(piece[0].clip)
             except ItemError as error:
                 yield Batch(failed=(piece, error))
                 continue

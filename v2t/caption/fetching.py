@@ -44,6 +44,7 @@ class Fetching:
 
     def __init__(self, pool: Any, threads: int, max_bytes: int, folder: Path | None = None) -> None:
         self._pool, self._threads, self._max_bytes = pool, threads, max_bytes
+        self.num_workers = pool.num_workers
         self._parent = folder
         self._copies: dict[str, _Copy] = {}  # in the order of last use
         self._lock = threading.Lock()

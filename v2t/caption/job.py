@@ -3,17 +3,19 @@
 In: the clips to do. Out: their records in the output folder, counts and times in a `Summary`. A clip that fails becomes
 a record with a code. A clip in parts is journalled part by part; one becomes a record when all of them are done. A
 captioner that takes concurrent requests gets them from as many threads, and its answers are saved in the order in which
-they arrive.
+they arrive. A run in one process has one `Asker`; on a cluster each model worker has its own, and the run's is a
+`v2t.caption.cluster.PlacedAsker` with the same methods.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
 
 from cineloop.address import is_url
 from cineloop.clip import Clip
@@ -23,29 +25,93 @@ from cineloop.journal import Entry
 from cineloop.log import Progress, logger, plural, printable, stopwatch
 from cineloop.threads import usable_cpus
 from cineloop.video.worker import DecoderPool
-from v2t.backends import Output
+from v2t.backends import OUT_OF_DOMAIN, Decoding, GenerateRequest, Output, VideoLM, user_turn
+from v2t.backends.batching import Batcher
 from v2t.caption import record
 from v2t.caption.ahead import Ahead, Batch, Pool
-from v2t.caption.asking import Asking, Items
 from v2t.caption.fetching import Fetching
 from v2t.caption.ledger import cuts_entry, source_of
 from v2t.caption.outputs import CaptionFolder
 from v2t.caption.record import Question
 from v2t.caption.summary import Summary, rate
 from v2t.data.notes import Note
-from v2t.long.parts import LongClip, Part, Piece, error_fields
+from v2t.long.parts import LongClip, Part, Piece, answer_fields, error_fields
 from v2t.long.summary import join, sum_up
-from v2t.writers import Record
+from v2t.writers import EVERY, Record, strips
 
 if TYPE_CHECKING:
     from cineloop.video.frames import Frames
-    from v2t.caption.placed import PlacedDecoders
     from v2t.caption.settings import CaptionConfig
 
 _SETS_EVERY_S = 15.0
 _SEGMENT_EVERY_S = 5.0
 _POLL_S = 0.5
 Segments = list[dict[str, Any]]
+Items = list[tuple[Piece, "Frames"]]
+_NAME_A_MODEL = "name a --model for such clips; --on-outside warn --retry-failed writes the captions anyway"
+
+
+class Asking(Protocol):
+    """The part of `Asker` that a job uses; `ask` and `ask_text` may be called from `concurrency` threads.
+
+    Attributes:
+        concurrency: calls at once, >= 1.
+        batch_size: pieces of a call.
+    """
+
+    concurrency: int
+    batch_size: int
+
+    def load(self) -> None:
+        """Make ready to be asked."""
+
+    def ask(self, items: Items) -> list[Entry]:
+        """Fields of each piece's entry."""
+
+    def ask_text(self, prompt: str, max_new_tokens: int) -> Output:
+        """The answer to a prompt without video. Raises ItemError if it fails."""
+
+
+class Asker:
+    """A captioner of this process; `folder` is where strips of frames are kept."""
+
+    def __init__(self, captioner: VideoLM, question: Question, config: CaptionConfig, folder: Path) -> None:
+        self.question, self.config, self.folder = question, config, folder
+        self.load = captioner.load
+        self.concurrency = captioner.concurrency
+        self.batch_size = 1 if captioner.concurrency > 1 else config.batch_size
+        self._batcher = Batcher(captioner)
+        self._decoding = Decoding(max_new_tokens=question.max_new_tokens, seed=config.seed)
+        # the model's frames for the run's page, without decoding twice
+        self._keeps_strips = "html" in config.format or EVERY in config.format
+
+    def ask(self, items: Items) -> list[Entry]:
+        """See `Asking`."""
+        start = time.perf_counter()
+        prompt, decoding = self.question.prompt, self._decoding
+        requests = [GenerateRequest(messages=user_turn(prompt, frames), decoding=decoding) for _, frames in items]
+        answers = self._batcher.generate_many(requests, retry_loops=True)
+        seconds, fields = (time.perf_counter() - start) / len(items), []
+        for ((clip, number), frames), answer in zip(items, answers, strict=True):
+            if isinstance(answer, ItemError):
+                fields.append(error_fields(answer))
+                continue
+            if self._keeps_strips:
+                part = None if len(clip.parts) == 1 else clip.parts[number].start_s
+                strips.save(self.folder, frames.pixels, clip.clip.id, part)
+            outside = [warning for warning in answer.warnings if warning.code == OUT_OF_DOMAIN]
+            if outside and self.config.on_outside == "fail":
+                error = ItemError(outside[0].message, code=OUT_OF_DOMAIN, hint=_NAME_A_MODEL)
+                fields.append(error_fields(error))
+            else:
+                fields.append(answer_fields(frames, answer, seconds))
+        return fields
+
+    def ask_text(self, prompt: str, max_new_tokens: int) -> Output:
+        """See `Asking`."""
+        decoding = replace(self._decoding, max_new_tokens=max_new_tokens)
+        request = GenerateRequest(messages=user_turn(prompt), decoding=decoding)
+        return self._batcher.generate(request, retry_loops=True)
 
 
 @dataclass
@@ -59,7 +125,7 @@ class Job:
     summary: Summary
     emit: Callable[[Record], None]
     stop: Stopping
-    decoders: PlacedDecoders | None = None  # those of a cluster; None for processes of this machine
+    decoders: Pool | None = None  # those of a cluster; None for processes of this machine
     _threads: ThreadPoolExecutor | None = None
     _in_flight: dict[Future, Items | LongClip] = field(default_factory=dict)
     _rows: list[tuple[Clip, Record]] = field(default_factory=list)
@@ -78,26 +144,23 @@ class Job:
             MissingDependencyError: the model does not load or fails on every clip, or the disk is full.
         """
         with ExitStack() as stack:
-            num_workers = self.config.workers or max(1, usable_cpus() // 2)
-            pool: Pool
-            if self.decoders is not None:
-                pool, num_workers = self.decoders, self.decoders.pool.size.most
-            else:
-                pool = stack.enter_context(DecoderPool(num_workers, self.config.limits, decoders=self.config.decoders))
+            pool, config = self.decoders, self.config
+            if pool is None:
+                workers = config.workers or max(1, usable_cpus() // 2)
+                pool = stack.enter_context(DecoderPool(workers, config.limits, decoders=config.decoders))
                 if any(is_url(clip.file) for clip in todo):
-                    pool = stack.enter_context(Fetching(pool, num_workers + 2, int(self.config.remote_max_gb * 1e9)))
+                    pool = stack.enter_context(Fetching(pool, workers + 2, int(config.remote_max_gb * 1e9)))
             self._progress = stack.enter_context(Progress(len(todo), "captioning", enabled=show_progress))
             if self.asker.concurrency > 1:
                 self._threads = stack.enter_context(ThreadPoolExecutor(self.asker.concurrency, "answer"))
             # The weights load in a thread while the first clips decode in their processes.
             self._loading = stack.enter_context(ThreadPoolExecutor(1)).submit(self.asker.load)
-            self._progress.advance(0, self._speed())
+            self._progress.advance(0, "loading the model")
             ahead = Ahead(
                 pool,
                 self.question.spec,
                 self.question.frame_size,
                 self.asker.batch_size,
-                num_workers,
                 self.stop,
                 self.question.parts,
                 self._begin,
@@ -134,7 +197,7 @@ class Job:
 
     def _take_batch(self, batch: Batch) -> None:
         if batch.failed is not None:
-            self._add_part(batch.failed[0], error_fields(batch.failed[1]))
+            self._add_parts([(batch.failed[0], None)], [error_fields(batch.failed[1])])
         if batch.done is not None:
             self._whole.append(batch.done)
         if batch.items:
@@ -143,7 +206,7 @@ class Job:
             if self._threads is None:
                 with stopwatch(self.summary.times, "model"):
                     fields = self.asker.ask(batch.items)
-                self._add_answers(batch.items, fields)
+                self._add_parts(batch.items, fields)
             else:
                 while len(self._in_flight) >= self.asker.concurrency:
                     self._collect_answers(wait_for_one=True)
@@ -168,7 +231,7 @@ class Job:
                 if isinstance(work, LongClip):
                     self._finish(work, result)
                 else:
-                    self._add_answers(work, result)
+                    self._add_parts(work, result)
             if fatal is not None:  # the run ends: what the other threads are still given is kept too
                 wait(self._in_flight)
         if fatal is not None:
@@ -176,25 +239,18 @@ class Job:
             self._save(force=True)
             raise fatal
 
-    def _add_answers(self, items: Items, fields: list[Entry]) -> None:
-        for (piece, frames), each in zip(items, fields, strict=True):
-            try:
-                self._add_part(piece, each, frames)
-            except ItemError as problem:
-                self._add_part(piece, error_fields(problem))
-
     # ---- records
 
-    def _add_part(self, piece: Piece, fields: Entry, frames: Frames | None = None) -> None:
-        clip, number = piece
-        entry = clip.add(number, fields, frames)
-        self._steps += 1
-        if self.question.parts.kind != "whole":
-            self.summary.num_parts += entry["error"] is None
-        if len(clip.parts) > 1:
-            self._entries.append(entry)
-        if len(clip.done) == len(clip.parts):
-            self._whole.append(clip)
+    def _add_parts(self, items: Sequence[tuple[Piece, Frames | None]], fields: list[Entry]) -> None:
+        for ((clip, number), frames), each in zip(items, fields, strict=True):
+            entry = clip.add(number, each, frames)
+            self._steps += 1
+            if self.question.parts.kind != "whole":
+                self.summary.num_parts += entry["error"] is None
+            if len(clip.parts) > 1:
+                self._entries.append(entry)
+            if len(clip.done) == len(clip.parts):
+                self._whole.append(clip)
 
     def _finish(self, clip: LongClip, summed: tuple[Output, float] | None = None) -> None:
         """Make the record of a clip whose parts are all done.
@@ -273,13 +329,9 @@ class Job:
             for _, row in rows:
                 self.emit(row)
         if self._steps:  # after the results that it counts
-            self._progress.advance(self._steps, self._speed())
+            seconds = time.perf_counter() - self.summary.started - self.summary.times.get("load", 0.0)
+            note = rate(self.summary.num_captioned, seconds, "video")
+            if self.question.parts.kind != "whole":
+                note = f"{plural(self.summary.num_parts, 'part')}, {rate(self.summary.num_parts, seconds, 'part')}"
+            self._progress.advance(self._steps, note if self._loading.done() else "loading the model")
             self._steps = 0
-
-    def _speed(self) -> str:
-        if not self._loading.done():
-            return "loading the model"
-        seconds = time.perf_counter() - self.summary.started - self.summary.times.get("load", 0.0)
-        if self.question.parts.kind != "whole":
-            return f"{plural(self.summary.num_parts, 'part')}, {rate(self.summary.num_parts, seconds, 'part')}"
-        return rate(self.summary.num_captioned, seconds, "video")

@@ -87,10 +87,14 @@ def segments_of(done: LongClip, question: Question) -> list[dict[str, Any]]:
     Raises:
         ItemError: no part has a caption, or the file changed meanwhile.
     """
-    if (problem := done.error()) is not None:
-        raise problem
+    errors = [entry["error"] for entry in done.done.values() if entry["error"] is not None]
+    changed = [error for error in errors if error["code"] == "CHANGED"]
+    if changed or len(errors) == len(done.parts):
+        worst = (changed or errors)[0]
+        many = f"all {len(errors)} parts failed, the first: " if len(errors) > 1 and not changed else ""
+        raise ItemError(many + worst["message"], code=worst["code"], hint=worst["hint"])
     segments = []
-    for entry in done.entries:
+    for _, entry in sorted(done.done.items()):
         start_s, end_s = entry["start_s"], entry["end_s"]
         part = {"start_s": round(start_s, 4), "end_s": round(end_s, 4)}
         if entry["error"] is not None:
@@ -130,7 +134,7 @@ def caption_record(
     text = utf8(output.text).strip()
     if not text:
         raise empty_caption()
-    entries = done.entries
+    entries = [entry for _, entry in sorted(done.done.items())]
     failed_ones = [entry for entry in entries if entry["error"] is not None]
     times_s = entries[0]["frame_times_s"]
     warnings = entries[0]["warnings"]

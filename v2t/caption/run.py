@@ -33,11 +33,10 @@ from cineloop.store import StoredFolder, is_store
 from cineloop.training.runtime import find_device, run_metadata
 from v2t import styles
 from v2t.backends import COST, VideoLM, effects, open_backend
-from v2t.caption.asking import Asker, Asking
-from v2t.caption.job import Job
+from v2t.caption.cluster import cluster_of, fold, without_suspects
+from v2t.caption.job import Asker, Asking, Job
 from v2t.caption.ledger import run_entry
 from v2t.caption.outputs import CaptionFolder
-from v2t.caption.placed import cluster_of, fold, without_suspects
 from v2t.caption.record import Question
 from v2t.caption.settings import CaptionConfig
 from v2t.caption.shards import Shard, are_done, holder

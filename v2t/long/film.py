@@ -13,7 +13,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from cineloop.errors import ItemError, MissingDependencyError, NothingMatchedError, Notice
-from cineloop.files import content_key
 from cineloop.log import printable
 from cineloop.video.frames import Frames
 from cineloop.video.sample import SampleSpec
@@ -49,15 +48,6 @@ class Film:
         info = pool.probe(self.path)
         self.duration_s, self.warnings = info.duration_s, list(info.warnings)
         self._cuts: tuple[float, ...] | None = None
-
-    @property
-    def is_short(self) -> bool:
-        """Whether one window covers all of it."""
-        return self.duration_s <= self.window_s
-
-    def key(self) -> str:
-        """Short hash of the content."""
-        return content_key(self.path)
 
     def decode(self, window: Window) -> Frames:
         """Frames of a part, sampled for the captioner; of the whole film if the part is all of it."""

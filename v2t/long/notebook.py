@@ -27,7 +27,7 @@ from typing import Any
 
 from cineloop.config import changes
 from cineloop.errors import ItemError, Notice, UsageError
-from cineloop.files import text_key
+from cineloop.files import content_key, text_key
 from cineloop.journal import Entry, Journal, decode_entry
 from cineloop.lock import FolderLock
 from cineloop.log import printable
@@ -83,7 +83,7 @@ class Notebook:
         self._decoding = Decoding(max_new_tokens=self.style.max_new_tokens, temperature=temperature, seed=seed)
         self.settings: dict[str, Any] = {
             "format": FORMAT,
-            "video": film.key(),
+            "video": content_key(film.path),
             "model": captioner.name,
             "revision": captioner.revision,
             "window_s": film.window_s,

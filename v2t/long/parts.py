@@ -167,13 +167,17 @@ def _windows(duration_s: float, seconds: float, stride_s: float | None) -> list[
 
 @dataclass
 class LongClip:
-    """A clip and its parts; `done` holds the entries of finished parts by their number."""
+    """A clip and its parts; `done` holds the entries of finished parts by their number.
+
+    `give_up` is the error of parts that are skipped: a file that keeps crashing its decoder costs a time limit each.
+    """
 
     clip: Clip
     parts: list[Part]
     settings: str = ""
     source: dict[str, Any] = field(default_factory=dict)
     done: dict[int, Entry] = field(default_factory=dict)
+    give_up: ItemError | None = None
     _deaths: int = 0
 
     @classmethod
@@ -181,52 +185,31 @@ class LongClip:
         """The clip in one part, however long its file is."""
         return cls(clip, [Part(clip.start_s or 0.0, math.inf if clip.end_s is None else clip.end_s)])
 
-    @property
-    def entries(self) -> list[Entry]:
-        """Those of all parts, which must be done, in order."""
-        return [self.done[number] for number in range(len(self.parts))]
-
     def add(self, number: int, fields: Entry, frames: Frames | None = None) -> Entry:
         """Record the outcome of a part; returns its entry.
 
         Args:
             number: which part.
-            fields: `answer_fields` or `error_fields`.
+            fields: `answer_fields` or `error_fields`; an empty answer becomes the error BAD_CAPTION.
             frames: what the model saw.
-
-        Raises:
-            ItemError: BAD_CAPTION, the answer is empty.
         """
         if fields["error"] is None and not fields["caption"]:
-            raise empty_caption()
+            fields = error_fields(empty_caption())
         has_died = fields["error"] is not None and fields["error"]["code"] in _DEATHS
         self._deaths = self._deaths + 1 if has_died else 0
+        self.give_up = None
+        if self._deaths >= _MAX_DEATHS:
+            self.give_up = ItemError(
+                f"not tried: the decoder crashed on the {self._deaths} parts before it",
+                code="DECODER_CRASH",
+                hint="the file may be damaged or hostile",
+            )
         start_s, end_s = self.parts[number]
         if len(self.parts) == 1 and frames is not None:  # its true length is known after decoding
             start_s, end_s = float(frames.start_s), float(frames.start_s) + float(frames.duration_s)
         head = {"kind": "part", "id": self.clip.id, "settings": self.settings, "source": self.source}
         self.done[number] = {**head, "start_s": start_s, "end_s": end_s, **fields}
         return self.done[number]
-
-    def give_up_error(self) -> ItemError | None:
-        """The error of parts that are skipped: a file that keeps crashing its decoder costs a time limit per part."""
-        if self._deaths < _MAX_DEATHS:
-            return None
-        return ItemError(
-            f"not tried: the decoder crashed on the {self._deaths} parts before it",
-            code="DECODER_CRASH",
-            hint="the file may be damaged or hostile",
-        )
-
-    def error(self) -> ItemError | None:
-        """The error of the whole clip; None if some part has a caption and the file has not changed."""
-        errors = [entry["error"] for entry in self.done.values() if entry["error"] is not None]
-        worst = next((error for error in errors if error["code"] == "CHANGED"), None)
-        if worst is None and len(errors) < len(self.parts):
-            return None
-        worst = worst or errors[0]
-        many = f"all {len(errors)} parts failed, the first: " if len(errors) > 1 and worst["code"] != "CHANGED" else ""
-        return ItemError(many + worst["message"], code=worst["code"], hint=worst["hint"])
 
 
 Piece = tuple[LongClip, int]  # the unit of decoding and generation: a clip and the number of one of its parts

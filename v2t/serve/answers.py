@@ -68,7 +68,7 @@ class Answers:
 
     async def whole(self, chat: ChatRequest, owner: str, lease: MemoryLease) -> dict[str, Any]:
         """The chat completion. Raises Fault."""
-        async with self._replies(chat, owner, lease) as (replies, seen):
+        async with self._replies(chat, owner, lease) as (replies, head, seen):
             async for reply in replies:
                 if isinstance(reply, Output):
                     self._metrics.answer_tokens.inc(reply.tokens)
@@ -77,7 +77,6 @@ class Answers:
                         "message": {"role": "assistant", "content": reply.text},
                         "finish_reason": reply.finish,
                     }
-                    head = _head("chat.completion", chat.model)
                     return {**head, "choices": [choice], "usage": reply.usage(), **_with_warnings(seen, reply)}
         raise failed()
 
@@ -88,8 +87,7 @@ class Answers:
             Fault: before the first call of `emit` a refusal; after it, an interrupted answer.
         """
         begun = time.monotonic()
-        async with self._replies(chat, owner, lease) as (replies, seen):
-            head = _head("chat.completion.chunk", chat.model)
+        async with self._replies(chat, owner, lease) as (replies, head, seen):
             is_first = True
             async for reply in replies:
                 if is_first:
@@ -110,8 +108,11 @@ class Answers:
             await emit(b"data: [DONE]\n\n")
 
     @asynccontextmanager
-    async def _replies(self, chat: ChatRequest, owner: str, lease: MemoryLease) -> AsyncIterator[tuple[Replies, Seen]]:
-        """The engine's replies to a request, and the report on its videos. Raises Fault."""
+    async def _replies(
+        self, chat: ChatRequest, owner: str, lease: MemoryLease
+    ) -> AsyncIterator[tuple[Replies, dict[str, Any], Seen]]:
+        """The engine's replies to a request, what each object of the response begins with, and the report on its
+        videos. Raises Fault."""
         if self._engine.state not in ("ready", "failing"):
             raise down(f"it is {self._engine.state}")
         async with self._queue.slot(owner):
@@ -139,7 +140,9 @@ class Answers:
             limit_s = self._limits.answer_s
             try:
                 async with asyncio.timeout(limit_s), aclosing(self._engine.generate(request)) as replies:
-                    yield replies, {"cineloop": {"videos": seen}} if seen else {}
+                    kind = "chat.completion.chunk" if chat.stream else "chat.completion"
+                    head = {"id": f"chatcmpl-{request.id}", "object": kind, "created": int(time.time())}
+                    yield replies, {**head, "model": chat.model}, {"cineloop": {"videos": seen}} if seen else {}
             except TimeoutError:
                 raise Fault(504, "ANSWER_TIMEOUT", f"the answer took longer than {limit_s:.0f} s") from None
 
@@ -153,10 +156,6 @@ class Answers:
             "decoder": frames.decoder,
             "warnings": [warning.record() for warning in frames.warnings],
         }
-
-
-def _head(kind: str, model: str) -> dict[str, Any]:
-    return {"id": f"chatcmpl-{REQUEST_ID.get()}", "object": kind, "created": int(time.time()), "model": model}
 
 
 def _with_warnings(seen: Seen, output: Output) -> dict[str, Any]:

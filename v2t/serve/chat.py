@@ -114,11 +114,13 @@ def read(body: Any, served: Served, limits: ServeLimits) -> ChatRequest:
         raise _wrong("stream_options", "expected only with stream: true")
     if given.get("n", 1) != 1 or given.get("n") is True:
         raise _wrong("n", "expected 1: a request gets one answer", given["n"])
+    model, messages = model_of(given.get("model"), served), _messages(given.get("messages"), limits)
+    max_tokens, sampling = _decoding(given, limits)
     return ChatRequest(
-        model=model_of(given.get("model"), served),
-        messages=_messages(given.get("messages"), limits),
-        max_tokens=_max_tokens(given, limits),
-        sampling=_sampling(given),
+        model=model,
+        messages=messages,
+        max_tokens=max_tokens,
+        sampling=sampling,
         stops=_stops(given.get("stop", [])),
         stream=stream,
         include_usage=_bool(options, "include_usage", "stream_options."),
@@ -229,17 +231,14 @@ def _text(text: Any, where: str) -> str:
     return text
 
 
-def _max_tokens(given: Mapping[str, Any], limits: ServeLimits) -> int:
+def _decoding(given: Mapping[str, Any], limits: ServeLimits) -> tuple[int, dict[str, Any]]:
+    """The longest answer in tokens, and the given sampling fields."""
     values = {name: given[name] for name in ("max_tokens", "max_completion_tokens") if name in given}
     for name, value in values.items():
         if type(value) is not int or not 1 <= value <= limits.max_tokens:
             raise _wrong(name, f"expected an integer from 1 to {limits.max_tokens}", value)
     if len(set(values.values())) > 1:
         raise _wrong("max_tokens", "differs from max_completion_tokens")
-    return next(iter(values.values()), min(_DEFAULT_TOKENS, limits.max_tokens))
-
-
-def _sampling(given: Mapping[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, (least, most, with_least) in _NUMBERS.items():
         if name not in given:
@@ -253,7 +252,7 @@ def _sampling(given: Mapping[str, Any]) -> dict[str, Any]:
         if type(given["seed"]) is not int or not -_INT64 <= given["seed"] < _INT64:
             raise _wrong("seed", "expected an integer of 64 bits", given["seed"])
         found["seed"] = given["seed"]
-    return found
+    return next(iter(values.values()), min(_DEFAULT_TOKENS, limits.max_tokens)), found
 
 
 def _stops(given: Any) -> tuple[str, ...]:

@@ -9,14 +9,17 @@ from __future__ import annotations
 import binascii
 import math
 import re
+import tempfile
 from dataclasses import replace
+from pathlib import Path
+from typing import BinaryIO
 
 from cineloop.errors import ItemError, Notice
 from cineloop.video.frames import Frames
 from cineloop.video.packed import unpack
 from cineloop.web.addresses import bad
 from cineloop.web.faults import Fault, fault_of
-from cineloop.web.incoming import too_large
+from cineloop.web.incoming import HEAD_BYTES, check, full, too_large
 
 _HEAD = re.compile(
     r"data:(?P<type>(?:video|image)/[a-z0-9][a-z0-9.+\-]{0,60})(?:;[a-z0-9\-]{1,30}=[\w.,+\- \"]{0,80}){0,4};base64",
@@ -58,6 +61,26 @@ def content(url: str, start: int, max_bytes: int) -> bytes:
     if len(data) > max_bytes:
         raise too_large(max_bytes)
     return data
+
+
+def content_file(url: str, start: int, max_bytes: int, folder: Path) -> BinaryIO:
+    """A file with the bytes after `start`, a video or image, that nothing is left of once it is closed.
+
+    Args:
+        url, start, max_bytes: see `content`. folder: of its disk.
+
+    Raises:
+        Fault: as `content`, and 422 EMPTY_FILE or NOT_MEDIA, 507 DISK_FULL.
+    """
+    data = content(url, start, max_bytes)
+    check(data[:HEAD_BYTES], "the video")
+    try:
+        file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115, closed by the caller
+        file.write(data)
+        file.flush()
+    except OSError as error:
+        raise full("the server's disk is full") from error
+    return file
 
 
 def frames(

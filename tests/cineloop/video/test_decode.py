@@ -12,8 +12,8 @@ import pytest
 from cineloop.errors import ItemError, UsageError
 from cineloop.video.canvas import Limits
 from cineloop.video.decode import DECODERS, Request, decode, installed
-from cineloop.video.probe import probe
 from cineloop.video.sample import SampleSpec
+from decoder_here import probe
 
 av = pytest.importorskip("av")
 

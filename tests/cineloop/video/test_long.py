@@ -159,6 +159,6 @@ def test_the_clock_begins_anew_after_every_minute_of_film(film):
         found = find_cuts(opened, Limits(), beat=lambda: beats.append(1))
         assert len(beats) == 4 and len(found) == 71
         beats.clear()
-        read_table(opened.source, opened.layout, beat=lambda: beats.append(1))
+        read_table(opened.source, opened.layout, Limits(), beat=lambda: beats.append(1))
         assert not beats  # ten minutes of packets are read in no time
     assert Limits().max_duration_s >= 3 * 3600

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from cineloop.video.encode import encode
-from cineloop.video.probe import probe
+from decoder_here import probe
 from v2t_eval.roundtrip import leakage
 
 PROMPT = "A red ball rolls slowly to the right on the beach."

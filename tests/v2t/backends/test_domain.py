@@ -35,8 +35,8 @@ def test_clips_off_the_world_are_outside(fitted):
     other = np.random.default_rng(5).normal(size=(500, D)) * 3
     for features in (shifted, louder, other):
         assert (fitted.score(features) > fitted.threshold).mean() > 0.9
-    assert fitted.warning(fitted.threshold) is None
-    assert str(fitted.warning(fitted.threshold + 0.1)).startswith("OUT_OF_DOMAIN: unlike cartoons")
+    inside, outside = fitted.warnings(np.stack([fitted.mean, other[0]]))
+    assert inside is None and str(outside).startswith("OUT_OF_DOMAIN: unlike cartoons")
     assert np.isinf(fitted.score(np.full((1, D), np.nan)))[0]
 
 

@@ -17,9 +17,8 @@ from cineloop.errors import MissingDependencyError, UsageError
 from cineloop.video.encode import encode
 from cineloop.video.frames import Frames
 from v2t import cli
-from v2t.backends import Decoding, choose, domain, user_turn
+from v2t.backends import AnswerPenalties, Decoding, choose, domain, user_turn
 from v2t.backends.local import Backend, pieces
-from v2t.backends.sampling import AnswerPenalties
 
 PROMPT = "Describe the video in one sentence."
 

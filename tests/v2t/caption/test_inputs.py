@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from cineloop import remote
-from cineloop.clip import check, check_unchanged
+from cineloop.clip import check
 from cineloop.discovery import discover
 from cineloop.errors import ItemError, MissingDependencyError, NothingMatchedError, PolicyError, UsageError
 from cineloop.video.encode import encode
@@ -49,7 +49,6 @@ def test_a_folder_a_pattern_and_a_file_elsewhere(bucket):
     clip = discover(["memory://bucket/clips/a.mp4"])[0]
     assert clip.file == "memory://bucket/clips/a.mp4" and clip.size == 5 and clip.mtime_ns > 0
     check(clip)
-    check_unchanged(clip)
     with pytest.raises(NothingMatchedError):
         discover(["memory://bucket/nothing"])
     with pytest.raises(NothingMatchedError):
@@ -192,6 +191,8 @@ def test_the_web_is_read_again_after_a_fault_and_redirects_are_not_followed(web,
 
 class Pool:
     """Decodes nothing: its results are the bytes of the copy."""
+
+    num_workers = 1
 
     def submit(self, path, window):
         future: Future = Future()

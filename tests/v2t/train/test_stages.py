@@ -269,7 +269,7 @@ class Threads:
     """A source that says with how many threads its worker decodes."""
 
     def __call__(self, start, count):
-        return manifest_clips._pool()._request.threads
+        return manifest_clips._pool()._threads
 
 
 @pytest.mark.slow

@@ -2,7 +2,7 @@
 // In: a session and a turn of it. Out: "update" events while the turn changes; a turn that is done, stopped or failed.
 
 import { ApiError, patiently } from "./api.js";
-import { messagesOf, warningsOf } from "./session.js";
+import { messagesOf } from "./session.js";
 
 const WHY = {
   ENGINE_DOWN: "The model is starting.",
@@ -104,7 +104,7 @@ export class Asking extends EventTarget {
 
   #saw(turn, told) {
     // The videos are told of first; what the model thinks of them comes with its words.
-    if (Array.isArray(told.warnings)) turn.warnings = warningsOf(told);
+    if (Array.isArray(told.warnings)) turn.warnings = told.warnings;
     if (!Array.isArray(told.videos)) return;
     turn.seen = told.videos;
     const about = turn.about.at(-1);

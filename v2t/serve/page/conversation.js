@@ -126,7 +126,7 @@ function patch(node, pieces, button) {
 
 function seenLines(session, turn) {
   const [own, earlier] = [[], []];
-  const warnings = new Set(turn.warnings);
+  const warnings = new Set(warningsOf(turn));
   for (const [i, seen] of (turn.seen ?? []).entries()) {
     const about = turn.sent[i];
     const name = session.videos.length > 1 && about ? session.videos.find((one) => one.key === about.key)?.name : null;

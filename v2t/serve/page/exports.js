@@ -1,6 +1,7 @@
 // A session as JSON, as Markdown, and the times of its answers as WebVTT.
 // In: a session (see session.js). Out: text. Pure; what a model or a file name says stays text in each of them.
 
+import { warningsOf } from "./session.js";
 import { clock, cueTime, events, plain } from "./times.js";
 
 export const FORM = "cineloop chat 1";
@@ -17,7 +18,7 @@ export function toJson(session) {
     model: turn.model,
     settings: turn.settings,
     seen: turn.seen,
-    warnings: turn.warnings,
+    warnings: warningsOf(turn),
     usage: turn.usage,
     error: turn.error,
     events: turn.answer ? events(turn.answer, timing(session, turn)) : [],

@@ -97,6 +97,6 @@ export class Seen extends EventTarget {
     const range = this.#player.range;
     const isSameRange = (range?.start ?? null) === about.start && (range?.end ?? null) === about.end;
     if (at < 0 || !turn.seen[at] || !isSameRange) return;
-    this.#line({ ...turn.seen[at], warnings: [...warningsOf(turn.seen[at]), ...turn.warnings] });
+    this.#line({ ...turn.seen[at], warnings: [...turn.seen[at].warnings, ...turn.warnings] });
   }
 }

@@ -9,7 +9,7 @@ const MOST_MESSAGES = 60; // the server's own limit is 64
  *   url: string|null}} Video  `url` is an address given in place of a file
  * @typedef {{key: string, start: number|null, end: number|null}} About  a video, or a range of it
  * @typedef {{id: string, at: number, question: string, about: About[], answer: string,
- *   state: "waiting"|"answering"|"done"|"stopped"|"failed", model: string, seen: object[]|null, warnings: string[], sent: About[],
+ *   state: "waiting"|"answering"|"done"|"stopped"|"failed", model: string, seen: object[]|null, warnings: object[], sent: About[],
  *   finish: string|null, usage: object|null, offset: number|null, error: object|null, settings: object}} Turn
  */
 
@@ -98,8 +98,7 @@ function build(turns, videos) {
   return { messages, sent };
 }
 
-/** Warnings in what a server tells, as sentences. */
-export function warningsOf(told) {
-  const given = Array.isArray(told?.warnings) ? told.warnings : [];
-  return given.map((one) => (typeof one === "string" ? one : [one?.code, one?.message].filter(Boolean).join(": "))).filter(Boolean);
+/** The warnings of an answer or of a video's frames, as sentences. */
+export function warningsOf(about) {
+  return (about?.warnings ?? []).map((one) => `${one.code}: ${one.message}`);
 }

@@ -11,9 +11,9 @@ import pytest
 
 from cineloop.errors import UsageError
 from cineloop.manifest import read_manifest
-from cineloop.video.probe import probe
 from cineloop.world.scenes.corpus import WorldConfig, write_world
 from cineloop.world.scenes.sampler import sample_scene
+from decoder_here import probe
 
 
 def write(out: Path, num: int = 3, **changes):

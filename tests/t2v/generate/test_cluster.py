@@ -10,7 +10,7 @@ import pytest
 import stand_in_engine
 from cineloop.cluster import journals
 from cineloop.cluster.settings import ClusterConfig
-from t2v.generate import placed
+from t2v.generate import cluster
 from t2v.generate.job import Job
 from t2v.generate.run import run
 from t2v.generate.settings import GenerateConfig
@@ -43,14 +43,14 @@ def test_the_folder_is_that_of_the_plain_run(engines, tmp_path):
 
 
 def test_a_prompt_that_kills_its_workers_is_a_failure(engines, tmp_path, monkeypatch):
-    real = placed._Model.make
+    real = cluster._Model.make
 
     def make(self, items, bulks):
         if any("dog" in clip.request.prompt for clip, _ in items):
             raise stand_in_engine.Death("signal 9")
         return real(self, items, bulks)
 
-    monkeypatch.setattr(placed._Model, "make", make)
+    monkeypatch.setattr(cluster._Model, "make", make)
     summary = go(tmp_path / "out")
     assert summary.made == 4 and summary.exit_code == 3
     assert {row["error"]["code"] for row in summary.failures} == {"WORKER_DIED"}

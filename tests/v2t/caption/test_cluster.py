@@ -15,7 +15,7 @@ from cineloop.cluster.settings import ClusterConfig
 from cineloop.errors import UsageError
 from cineloop.journal import Journal
 from cineloop.video.encode import encode
-from v2t.caption import placed
+from v2t.caption import cluster
 from v2t.caption import run as caption
 from v2t.caption.ledger import Ledger
 from v2t.caption.merge import merge
@@ -231,7 +231,7 @@ def test_work_done_twice_is_one_record_and_counted(clips, engines, tmp_path):
         journal = journals.WorkerJournal(run, worker)
         journal.append([{**entry, "files": {}, "keys": {}} for entry in some])
         journal.close()
-    assert journals.count_twice(run, placed.answer_key) == 2
+    assert journals.count_twice(run, cluster.answer_key) == 2
     summary, _ = go(clips, tmp_path / "two", cluster=ClusterConfig())
     assert summary.done_before == 9 == len(set(journalled(tmp_path / "two")))
 

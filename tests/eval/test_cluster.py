@@ -13,7 +13,7 @@ from cineloop.cluster.settings import ClusterConfig
 from cineloop.errors import UsageError
 from cineloop.journal import Journal
 from planted_metrics import write_clip
-from v2t_eval import placed
+from v2t_eval import cluster
 from v2t_eval.inputs import read_inputs
 from v2t_eval.score import ScoreConfig, score
 
@@ -92,7 +92,7 @@ def test_what_a_dead_driver_left_is_taken_over(clips, engines, tmp_path, monkeyp
         raise Dead
 
     with monkeypatch.context() as patched:
-        patched.setattr(placed._Flow, "_put", dying)
+        patched.setattr(cluster._Flow, "_put", dying)
         with pytest.raises(Dead):
             score(read_inputs(clips), [planted.Bright()], on_cluster(state))
     answered = {
@@ -100,13 +100,13 @@ def test_what_a_dead_driver_left_is_taken_over(clips, engines, tmp_path, monkeyp
     }
     assert answered
     measured = []
-    real = placed._Measurer.measure
+    real = cluster._Measurer.measure
 
     def noting(self, items, bulks):
         measured.append(items[0][0].sample.id)
         return real(self, items, bulks)
 
-    monkeypatch.setattr(placed._Measurer, "measure", noting)
+    monkeypatch.setattr(cluster._Measurer, "measure", noting)
     scores = score(read_inputs(clips), [planted.Bright()], on_cluster(state))
     assert scores.result("bright").coverage == 1 and not answered & set(measured)
     assert not journals.journals(state)

@@ -34,8 +34,8 @@ from cineloop.video.sample import SampleSpec
 from cineloop.video.worker import DecoderPool
 from v2t.backends import Output, open_backend
 from v2t.caption import record
-from v2t.caption.asking import Asker, Items
 from v2t.caption.fetching import Fetching
+from v2t.caption.job import Asker, Items
 from v2t.caption.ledger import clip_entry, file_source
 from v2t.caption.merge import join_folders
 from v2t.caption.outputs import STATE_FOLDER, CaptionFolder
@@ -64,7 +64,7 @@ class PlacedDecoders:
     """Decoding workers, as a `v2t.caption.ahead.Pool`."""
 
     def __init__(self, pool: Pool) -> None:
-        self.pool = pool
+        self.pool, self.num_workers = pool, pool.size.most
 
     def submit(self, path: str, spec: SampleSpec, size: tuple[int, int] | None) -> Future[Frames]:
         """See `Pool`."""
@@ -73,7 +73,7 @@ class PlacedDecoders:
         def made(kept: Kept) -> Frames:
             shape, about = kept.value
             pixels = np.broadcast_to(np.uint8(0), shape)
-            return PlacedFrames(pixels=pixels, bulk=kept.bulk, request=request, **about)
+            return PlacedFrames.read(pixels, {**about, "bulk": kept.bulk, "request": request})
 
         return self._future("decode", request, made)
 
@@ -106,7 +106,7 @@ class PlacedDecoders:
 
 
 class PlacedAsker:
-    """Model workers, as `v2t.caption.asking.Asking`. Clips in `alone` get a call of their own: one of them may be what
+    """Model workers, as `v2t.caption.job.Asking`. Clips in `alone` get a call of their own: one of them may be what
     took an earlier run down."""
 
     def __init__(self, models: Pool, decoders: PlacedDecoders, batch_size: int, alone: set[str]) -> None:
@@ -284,7 +284,7 @@ class _Model:
 
     def ask(self, items: Sequence[tuple[LongClip, int, dict[str, Any]]], bulks: Sequence[Any]) -> list[Entry]:
         pieces: Items = [
-            ((long, number), Frames(pixels=pixels.copy(), **about))  # the store's own is read-only
+            ((long, number), Frames.read(pixels.copy(), about))  # the store's own is read-only
             for (long, number, about), pixels in zip(items, bulks, strict=True)
         ]
         self.journal.begin([long.clip.id for (long, _), _ in pieces])
@@ -298,10 +298,7 @@ class _Model:
     def _entry(self, piece: tuple[LongClip, int], frames: Frames, fields: Entry) -> Entry:
         """The record of a clip in one part, as the job will make it too; the entry of a part of a longer one."""
         (long, number), question = piece, self.asker.question
-        try:
-            entry = long.add(number, fields, frames)
-        except ItemError as problem:
-            entry = long.add(number, error_fields(problem))
+        entry = long.add(number, fields, frames)
         if len(long.parts) > 1:
             return entry
         try:

@@ -209,5 +209,5 @@ def _future(found: Any, bulks: Sequence[Any]) -> Future[Frames] | None:
         future.set_exception(found)
     else:
         about, number = found
-        future.set_result(Frames(pixels=bulks[number].copy(), **about))  # the store's own is read-only
+        future.set_result(Frames.read(bulks[number].copy(), about))  # the store's own is read-only
     return future
