@@ -44,7 +44,11 @@ class AlignmentMetric(BaseMetric):
 
     @property
     def extractor(self) -> BaseExtractor:
-        """The model, loaded once in this process."""
+        """The model, loaded once in this process.
+
+        Raises:
+            MissingDependencyError: it is not available, or does not take both frames and texts.
+        """
         extractor = open_extractor(self.settings.model, preprocess=self.settings.preprocess)
         if not extractor.has_text or extractor.kind != "frame":
             raise MissingDependencyError(
@@ -61,14 +65,22 @@ class AlignmentMetric(BaseMetric):
         return self.extractor.fingerprint() | {"prefix": repr(self.prefix)}
 
     def text_and_kind(self, sample: Sample) -> tuple[str, str]:
-        """The text a sample is compared with, without the prefix, and its kind: caption or prompt."""
+        """The text a sample is compared with, without the prefix, and its kind: caption or prompt.
+
+        Raises:
+            ItemError: NO_CAPTION or NO_PROMPT.
+        """
         kind = self.settings.text
         if kind == "auto":
             kind = "prompt" if sample.caption is None and sample.prompt is not None else "caption"
         return str(sample.require(kind)), kind
 
     def cosines(self, sample: Sample, text: str) -> np.ndarray:
-        """float64 (T,): cosine of each frame and the text, in [-1, 1]."""
+        """float64 (T,): cosine of each frame and the text, in [-1, 1].
+
+        Raises:
+            ItemError: MODEL_ERROR, the text or a frame has a feature of length zero.
+        """
         extractor = self.extractor
         return cosine(frame_features(sample, extractor), text_features(extractor, self.prefix + text))
 
@@ -111,7 +123,11 @@ class AlignmentMetric(BaseMetric):
 
 
 def cosine(features: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """float64 (...,): cosines of (..., D) and (D,), each row by itself."""
+    """float64 (...,): cosines of (..., D) and (D,), each row by itself.
+
+    Raises:
+        ItemError: MODEL_ERROR, a feature of length zero.
+    """
     if not np.any(other) or not np.any(features, axis=-1).all():
         raise ItemError("the model gave a feature of length zero", code="MODEL_ERROR")
     return np.clip((unit(features) * unit(other)).sum(axis=-1), -1.0, 1.0)

@@ -46,13 +46,22 @@ class NotFiniteError(ValueError):
 
 
 def plain(evidence: Evidence) -> Evidence:
-    """Evidence as read from the cache: numpy scalars and tuples as JSON values, arrays copied."""
+    """Evidence as read from the cache: numpy scalars and tuples as JSON values, arrays copied.
+
+    Raises:
+        NotFiniteError: a number in it is NaN or infinite.
+        TypeError: a value in it is neither JSON nor an array of numbers.
+    """
     found: Evidence = _plain(evidence, "evidence")
     return found
 
 
 def encode(evidence: Evidence) -> bytes:
-    """Evidence as bytes."""
+    """Evidence as bytes.
+
+    Raises:
+        NotFiniteError, TypeError: as `plain`.
+    """
     arrays: list[np.ndarray] = []
 
     def placed(array: np.ndarray) -> dict[str, Any]:
@@ -70,7 +79,11 @@ def is_whole(data: bytes) -> bool:
 
 
 def decode(data: bytes) -> Evidence:
-    """The evidence that `encode` wrote."""
+    """The evidence that `encode` wrote.
+
+    Raises:
+        ValueError: the bytes are damaged.
+    """
     if not is_whole(data):
         raise ValueError("damaged evidence")
     start = _HEAD.size + _HEAD.unpack_from(data)[1]
@@ -155,7 +168,11 @@ class EvidenceCache:
                 self.save()
 
     def file_sha256(self, path: Path) -> str:
-        """sha256 of a file, hex; cached by path, size and modification time."""
+        """sha256 of a file, hex; cached by path, size and modification time.
+
+        Raises:
+            OSError: the file cannot be read.
+        """
         name, about = escape_name(str(path.resolve())), path.stat()
         same = "SELECT sha256, 0 FROM files WHERE path = ? AND size = ? AND mtime_ns = ?"
         for digest, _ in self._ask(same, [name, about.st_size, about.st_mtime_ns]):

@@ -46,6 +46,9 @@ def measured_on(
 ) -> Iterator[Job]:
     """The jobs, as the workers finish them; no new ones start after a stop. `state`: folder for the workers' journals,
     seen by every machine; jobs with frames are decoded on the cluster.
+
+    Raises:
+        MissingDependencyError: no ray, no cluster, no decoder. UsageError: the workers do not see `state`.
     """
     run = journals.new_run(state)
     specs = [(source(type(metric)) or type(metric), to_dict(metric.settings)) for metric in metrics]

@@ -118,7 +118,11 @@ class LanguageJudge:
 
 
 def read_events(reply: str) -> list[str]:
-    """The list of events in a reply."""
+    """The list of events in a reply.
+
+    Raises:
+        ValueError: there is none.
+    """
     for found in json_in(reply):
         listed = found.get("events") if isinstance(found, dict) else found
         if isinstance(listed, list) and all(isinstance(one, str) and one.strip() for one in listed):
@@ -127,7 +131,11 @@ def read_events(reply: str) -> list[str]:
 
 
 def read_verdicts(reply: str, num: int) -> list[str]:
-    """The verdicts on `num` events in a reply, in order."""
+    """The verdicts on `num` events in a reply, in order.
+
+    Raises:
+        ValueError: there are none, too few, too many, or others than `VERDICTS`.
+    """
     for found in json_in(reply):
         listed = found.get("events") if isinstance(found, dict) else found
         if not isinstance(listed, list) or len(listed) != num or not all(isinstance(one, dict) for one in listed):
@@ -150,7 +158,11 @@ class WorldJudge:
         return {"judge": "cineloop.world.language.read_text"}
 
     def events(self, text: str) -> list[str]:
-        """Each event once, in the order of mention."""
+        """Each event once, in the order of mention.
+
+        Raises:
+            ItemError: OUT_OF_DOMAIN, the text is not about the cartoon world.
+        """
         return list(
             dict.fromkeys("; ".join(f"{key}={value}" for key, value in event.items()) for event in _events_of(text))
         )

@@ -214,6 +214,9 @@ def frame_features(sample: Sample, extractor: BaseExtractor) -> np.ndarray:
 def clip_features(sample: Sample, extractor: BaseExtractor, num_frames: int | None = None) -> np.ndarray:
     """float32 (D,) of the sample's clip, computed once for all metrics. `num_frames`: from the start, such as FVD's 16;
     None for all.
+
+    Raises:
+        ItemError: TOO_SHORT, the clip has fewer frames than that, or than the model can take.
     """
     key = ("clip features", extractor.name, extractor.preprocess, num_frames)
 

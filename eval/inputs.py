@@ -293,7 +293,11 @@ _NAME = re.compile(r"(?P<prompt>.+?)(?:-(?P<index>\d+)(?:-Scene-\d+)?|-Scene-\d+
 
 
 def prompt_and_index(path: str | Path) -> tuple[str, int]:
-    """The prompt and the number of its clip; pieces of VBench-Long (`-0_003`, `-Scene-1_000`) are understood."""
+    """The prompt and the number of its clip; pieces of VBench-Long (`-0_003`, `-Scene-1_000`) are understood.
+
+    Raises:
+        UsageError: the name does not end in a number.
+    """
     found = _NAME.fullmatch(Path(path).stem)
     if found is None:
         raise UsageError(

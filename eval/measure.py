@@ -238,7 +238,11 @@ class Engine:
         return self._pool.submit(clip.path, SampleSpec.every_frame(clip.start_s, clip.end_s))
 
     def frames(self, clip: Clip, decoding: Future[Frames] | None = None) -> Frames:
-        """Every frame of a clip, from its file."""
+        """Every frame of a clip, from its file.
+
+        Raises:
+            ItemError: it cannot be decoded, or exceeds the memory limit. MissingDependencyError: no decoder.
+        """
         future = decoding or self._submit(clip)
         if future is None:
             raise ItemError("the clip is neither a file nor frames", code="NO_FRAMES")
@@ -251,7 +255,11 @@ class Engine:
             raise _explained(error, self.limits, clip) from None
 
     def finish(self, job: Job) -> Job:
-        """Wait for the frames and run every metric."""
+        """Wait for the frames and run every metric.
+
+        Raises:
+            MissingDependencyError: there is no decoder.
+        """
         sample, clip, reference = job.sample, job.sample.clip, job.sample.reference_video
         self._show(job)
         unread: dict[str, Error] = {}  # by what a metric needs

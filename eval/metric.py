@@ -243,6 +243,9 @@ class BaseMetric(ABC):
         """Measure samples and keep their evidence; `reference`: they are of the set to compare with.
 
         A sample that cannot be measured is kept as a failure.
+
+        Raises:
+            ValueError: an id comes twice.
         """
         for sample in [samples] if isinstance(samples, Sample) else samples:
             try:
@@ -254,7 +257,11 @@ class BaseMetric(ABC):
                 self.add(Measured(id=sample.id, cluster=sample.cluster, evidence=evidence), reference=reference)
 
     def add(self, row: Measured, *, reference: bool = False) -> None:
-        """Keep evidence that was made elsewhere."""
+        """Keep evidence that was made elsewhere.
+
+        Raises:
+            ValueError: the id is there already.
+        """
         kept = self._references if reference else self._rows
         if row.id in kept:
             raise ValueError(f"sample {row.id!r} was given to {self.name} twice")

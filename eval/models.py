@@ -33,7 +33,11 @@ _DIGITS = 16
 
 @contextmanager
 def on_device(name: str) -> Iterator[None]:
-    """Use that device for models opened within the block; "auto" keeps the choice of an outer block."""
+    """Use that device for models opened within the block; "auto" keeps the choice of an outer block.
+
+    Raises:
+        UsageError: see `check_device`. MissingDependencyError: torch does not see it.
+    """
     check_device(name)
     token = _DEVICE.set(_DEVICE.get() if name == "auto" else name)
     try:
@@ -133,13 +137,21 @@ def display_name(setting: Any) -> Any:
 
 
 def content_id(setting: Any) -> Any:
-    """The setting with its path replaced by the content's hash; unchanged without a path."""
+    """The setting with its path replaced by the content's hash; unchanged without a path.
+
+    Raises:
+        MissingDependencyError: the file cannot be read, or its hash is not the one that the setting states.
+    """
     found = _find(setting)
     return setting if found is None else f"{found.before}sha256:{_content(Path(found.path), found.after)}"
 
 
 def anonymise(texts: Mapping[str, str], settings: Mapping[str, Any]) -> dict[str, str]:
-    """The texts of a fingerprint with every path that `settings` name replaced by the content's hash."""
+    """The texts of a fingerprint with every path that `settings` name replaced by the content's hash.
+
+    Raises:
+        MissingDependencyError: as `content_id`.
+    """
     cleaned = dict(texts)
     for setting in settings.values():
         found = _find(setting)

@@ -30,7 +30,11 @@ class PairedMetric(BaseMetric):
         """The value of two videos, uint8 (T, H, W, 3) RGB of one shape."""
 
     def measure(self, sample: Sample) -> Evidence:
-        """`value`."""
+        """`value`.
+
+        Raises:
+            ItemError: UNLIKE_REFERENCE, the two differ in size or number of frames; TOO_SMALL.
+        """
         clip, reference = sample.frames.pixels, sample.reference_frames.pixels  # (T, H, W, 3)
         if clip.shape != reference.shape:
 

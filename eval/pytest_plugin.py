@@ -135,7 +135,11 @@ class Shown:
     verdict: Verdict
 
     def check(self) -> None:
-        """Fail with the verdict's message unless it passed."""
+        """Fail with the verdict's message unless it passed.
+
+        Raises:
+            AssertionError: it did not.
+        """
         __tracebackhide__ = True
         _raise(self.verdict)
 

@@ -111,7 +111,11 @@ class Sample:
         return self.row.get(name)
 
     def require(self, name: str) -> Any:
-        """As `get`."""
+        """As `get`.
+
+        Raises:
+            ItemError: NO_<NAME>, there is none.
+        """
         found = self.get(name)
         if found is None:
             raise ItemError(f"{self.id} has no {name}", code=f"NO_{name.upper()}", hint=HINTS.get(name, ""))

@@ -119,7 +119,11 @@ class Scores:
         return EXIT_FAILED_ITEMS if any(map(_has_failed, self.results)) else EXIT_OK
 
     def result(self, name: str) -> MetricResult:
-        """The result of the metric called `name`."""
+        """The result of the metric called `name`.
+
+        Raises:
+            KeyError: there is none.
+        """
         return self.by_name[name]
 
     def as_dict(self, *, items: bool = True) -> dict[str, Any]:

@@ -70,6 +70,9 @@ def weighted_shares(
         right, num: (n, k), how many cases each sample adds to each share, and how many of them are right.
         weights: k, above zero, of sum 1.
         clusters: n; samples of one cluster are not independent.
+
+    Raises:
+        ValueError: a share of nothing, or shapes that do not fit.
     """
     right, num = np.asarray(right, dtype=np.float64), np.asarray(num, dtype=np.float64)  # (n, k)
     weight = np.asarray(weights, dtype=np.float64)  # (k,)
@@ -100,6 +103,9 @@ def interval_of_pulls(value: float, pulls: Sequence[float] | np.ndarray) -> Inte
     Args:
         pulls: (G,), how far each cluster pulls the value, of sum zero; (cluster's mean - value) / G
             for a plain mean.
+
+    Raises:
+        ValueError: fewer than two clusters.
     """
     pull = np.asarray(pulls, dtype=np.float64)
     num = len(pull)
@@ -123,6 +129,9 @@ def mean_interval(values: Sequence[float], clusters: Sequence[Hashable] | None =
     """Interval of the mean of `values`, see `interval_of_pulls`.
 
     A single cluster has no spread: the ends are then the least and the greatest value.
+
+    Raises:
+        ValueError: no value, or lengths that differ.
     """
     groups = _grouped(values, clusters)
     if len(groups) == 1:
@@ -142,6 +151,9 @@ def student(degrees: int, tail: float) -> float:
 def jackknife_interval(value: float, left_out: Sequence[float] | np.ndarray) -> Interval:
     """Interval of any smooth statistic of clusters, see `interval_of_pulls`. `left_out`: the statistic without each
     cluster in turn.
+
+    Raises:
+        ValueError: fewer than two clusters.
     """
     left = np.asarray(left_out, dtype=np.float64)
     return interval_of_pulls(value, (len(left) - 1) / max(len(left), 1) * (left.mean() - left))
@@ -160,6 +172,9 @@ def interval_of_sums(
         sums: float (n, k), what each sample adds.
         statistic: from sums of several sets, float (R, k), to their values, float (R,).
         clusters: n.
+
+    Raises:
+        ValueError: no row, or lengths that differ.
     """
     sums = np.asarray(sums, dtype=np.float64)
     if not len(sums) or len(sums) != len(clusters):
@@ -174,6 +189,9 @@ def estimate_of_sums(
 ) -> tuple[float, Interval]:
     """A statistic of the sums of clusters, float (G, k), and its jackknife interval within the range, which is the
     whole range for a single cluster.
+
+    Raises:
+        UndefinedError: it is not finite, of all clusters or without one of them.
     """
     least, most = value_range
     value = float(statistic(sums.sum(0)[None])[0])
@@ -236,6 +254,9 @@ def bootstrap(
 ) -> Interval:
     """Percentile interval of a statistic that no jackknife fits, such as a median, drawing whole clusters with
     replacement (each value its own by default).
+
+    Raises:
+        ValueError: no value, or lengths that differ.
     """
     pool = _grouped(values, clusters)
     draw = random.Random(seed).random
@@ -261,6 +282,9 @@ def _grouped(values: Sequence[float], clusters: Sequence[Hashable] | None) -> li
 def holm(ps: Sequence[float]) -> list[float]:
     """p-values adjusted by Holm (1979), in the order given: one below alpha is a false alarm with a chance of at most
     alpha over all of them together, however they depend on each other.
+
+    Raises:
+        ValueError: a p that is not within 0 and 1.
     """
     adjusted, least = [0.0] * len(ps), 0.0
     for rank, place in enumerate(_ranked(ps)):
@@ -272,6 +296,9 @@ def holm(ps: Sequence[float]) -> list[float]:
 def benjamini_hochberg(ps: Sequence[float]) -> list[float]:
     """p-values adjusted by Benjamini and Hochberg (1995), in the order given: of those below alpha a share of at most
     alpha is false, for tests that are independent or lean the same way.
+
+    Raises:
+        ValueError: a p that is not within 0 and 1.
     """
     adjusted, least = [0.0] * len(ps), 1.0
     for rank, place in reversed(list(enumerate(_ranked(ps), start=1))):

@@ -36,7 +36,11 @@ class Suite:
 
     @property
     def rules(self) -> Policy:
-        """The policy of a suite that must have one."""
+        """The policy of a suite that must have one.
+
+        Raises:
+            UsageError: it has none.
+        """
         if self.policy is None:
             raise UsageError(
                 f"the suite {printable(self.name)} has no gate, so no metric decides",
@@ -166,7 +170,11 @@ def _parts(text: str) -> list[str]:
 
 
 def each_once(metrics: Iterable[BaseMetric]) -> list[BaseMetric]:
-    """The metrics without repetitions, in order."""
+    """The metrics without repetitions, in order.
+
+    Raises:
+        UsageError: two that differ only in a file's folder, so that both would have one title.
+    """
     found = list({(metric.title, *_files(metric)): metric for metric in metrics}.values())
     for title, count in Counter(metric.title for metric in found).items():
         if count > 1:  # two files of one name

@@ -57,7 +57,11 @@ def names_of(row: Row) -> list[str]:
 
 
 def prompt_of(row: Row, where: Path, number: int) -> str:
-    """The prompt of row `number` of the file `where`; of captions the first short one."""
+    """The prompt of row `number` of the file `where`; of captions the first short one.
+
+    Raises:
+        UsageError: the row has none, or an empty one.
+    """
     for name in _PROMPTS:
         texts = texts_of(row.get(name), "short")
         if texts:

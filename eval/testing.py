@@ -166,6 +166,9 @@ class ClipEvaluator:
     ) -> Verdict:
         """The verdict on the clip at `path`; see `v2t_eval.pytest_plugin.assert_clip` for the rest. `name`: of the clip
         in messages.
+
+        Raises:
+            ItemError: the file cannot be read. UsageError: an invalid bound. MissingDependencyError: a model.
         """
         row = {} if questions is None else {"questions": [_row(each) for each in questions]}
         sample = Sample(id=path.name, clip=Clip(content="", path=path), prompt=prompt, row=row)
@@ -181,7 +184,11 @@ class ClipEvaluator:
                        reasons=tuple(reasons), outside=outside, judge=who)  # fmt: skip
 
     def frames(self, path: Path) -> Frames:
-        """Every frame of a file."""
+        """Every frame of a file.
+
+        Raises:
+            ItemError: it cannot be decoded.
+        """
         return self._engine.frames(Clip(content="", path=path))
 
     def strip(self, path: Path) -> bytes | None:
@@ -266,7 +273,11 @@ class ClipEvaluator:
 
 
 def clip_metric(name: str, judge: str) -> BaseMetric:
-    """The metric that a bound names, which must give a value for a single clip."""
+    """The metric that a bound names, which must give a value for a single clip.
+
+    Raises:
+        UsageError: no such metric, several, or one of sets or texts.
+    """
     metrics = parse_metrics(name)
     if len(metrics) != 1 or metrics[0].level != "clip":
         levels = ", ".join(f"{metric.title} measures a {metric.level}" for metric in metrics)
@@ -306,7 +317,11 @@ class Answers(question_score.Metric):
     version = 2
 
     def measure(self, sample: Sample) -> Evidence:
-        """`answers`, one row a question; `judge`; whether the clip is `outside` the judge's domain."""
+        """`answers`, one row a question; `judge`; whether the clip is `outside` the judge's domain.
+
+        Raises:
+            ItemError: NOTHING_ASKED or BAD_QUESTIONS, as `question_score`; the clip cannot be read.
+        """
         judge = self.ready()
         if not isinstance(judge, Judge):
             raise ItemError(f"{judge!r} gives no answers in words", code="BAD_QUESTIONS")

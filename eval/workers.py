@@ -68,7 +68,11 @@ def measured_by(
     jobs: Iterable[Job],
     stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[Job]:
-    """The jobs, measured by up to `num` processes, as they finish; no new ones start after a stop."""
+    """The jobs, measured by up to `num` processes, as they finish; no new ones start after a stop.
+
+    Raises:
+        MissingDependencyError: a process does not start, or there is no decoder.
+    """
     pool = _Pool(num, metrics, limits)
     source, again = iter(jobs), deque[Job]()
     try:

@@ -46,7 +46,11 @@ def kappa(num: np.ndarray, yes: np.ndarray, true: np.ndarray, both: np.ndarray) 
 
 
 def of_claims(kind: str, claims: Sequence[Claim], *, unanswered: int = 0, unread: int = 0, facts: int = 0) -> Agreement:
-    """The agreement over claims; AUROC is one half, from 0 to 1, where none is true or none is false."""
+    """The agreement over claims; AUROC is one half, from 0 to 1, where none is true or none is false.
+
+    Raises:
+        ValueError: no claim.
+    """
     if not claims:
         raise ValueError("agreement needs at least one claim")
     true, chance = (np.array([getattr(c, key) for c in claims], float) for key in ("true", "chance"))
@@ -83,7 +87,11 @@ def of_claims(kind: str, claims: Sequence[Claim], *, unanswered: int = 0, unread
 
 
 def agreement_of(claims: Sequence[Claim]) -> tuple[float, Interval]:
-    """Cohen's kappa over claims, and its interval."""
+    """Cohen's kappa over claims, and its interval.
+
+    Raises:
+        ValueError: no claim.
+    """
     if not claims:
         raise ValueError("agreement needs at least one claim")
     counts, _, err = _counts(claims)

@@ -59,7 +59,11 @@ class Held:
 
 
 def fit_audited(trials: Sequence[Trial], *, judge: str, note: str) -> Calibration:
-    """The calibration over all trials, and the reliability of every answer."""
+    """The calibration over all trials, and the reliability of every answer.
+
+    Raises:
+        UsageError: no trial got an answer.
+    """
     whole: Lists = {kind_of(t.question): t.question.choices for t in trials if t.question.choices}
     answers = _never_tried(trials, whole)
     offered, before = dict(whole), None

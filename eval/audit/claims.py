@@ -80,6 +80,9 @@ def of_row(row: Mapping[str, Any], name: str) -> tuple[list[Probe], int]:
 
     A question of yes or no is a claim, true where its answer is yes; of one with choices the answer and another choice
     are claims.
+
+    Raises:
+        ItemError: BAD_QUESTIONS.
     """
     given = row.get("questions")
     if not given:

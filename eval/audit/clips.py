@@ -113,7 +113,11 @@ class Filmed:
         return f"file:{self.sha256} {self.start_s}-{self.end_s}"
 
     def corrupted(self, fault: str, severity: int) -> Frames:
-        """Frames with a fault of `v2t_eval.audit.faults`."""
+        """Frames with a fault of `v2t_eval.audit.faults`.
+
+        Raises:
+            ItemError: it cannot be decoded.
+        """
         clip = Clip(content="", path=self.path, start_s=self.start_s, end_s=self.end_s)
         frames = _kept((self.path, self.start_s, self.end_s), lambda: _decoder().frames(clip))
         return plant(frames, fault, severity, seed=int(self.sha256[:8], 16)) if fault else frames
@@ -157,7 +161,11 @@ class Planted(Clip):
 
     @property
     def frames(self) -> Frames | None:  # type: ignore[override]
-        """Every frame."""
+        """Every frame.
+
+        Raises:
+            ItemError: the file cannot be decoded.
+        """
         return _frames(*self.recipe)
 
     @frames.setter
@@ -244,7 +252,11 @@ def drawn(source: Drawn) -> AuditClip:
 
 
 def filmed(sample: Sample) -> AuditClip:
-    """The clean clip of a user's sample."""
+    """The clean clip of a user's sample.
+
+    Raises:
+        ItemError: its file cannot be read.
+    """
     from cineloop.clip import reading
 
     clip = sample.clip
@@ -262,7 +274,11 @@ def filmed(sample: Sample) -> AuditClip:
 
 
 def check(clip: AuditClip) -> None:
-    """Decode a file once."""
+    """Decode a file once.
+
+    Raises:
+        ItemError: it cannot be decoded.
+    """
     if isinstance(clip.source, Filmed):
         clip.source.corrupted("", 0)
 

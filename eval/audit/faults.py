@@ -34,7 +34,11 @@ class Fault:
 
 
 def plant(frames: Frames, fault: str, severity: int = 5, seed: int = 0) -> Frames:
-    """The clip with a fault."""
+    """The clip with a fault.
+
+    Raises:
+        UsageError: no such fault or severity.
+    """
     known = FAULTS.get(fault)
     if known is None:
         raise UsageError(f"unknown fault {fault!r}; choices: {', '.join(FAULTS)}")
@@ -58,7 +62,11 @@ def without_figures(scene: Scene) -> Scene:
 
 
 def without_last_figure(scene: Scene) -> Scene:
-    """The scene without its last figure and without the events and relations of that figure."""
+    """The scene without its last figure and without the events and relations of that figure.
+
+    Raises:
+        ValueError: a single figure of count 1 cannot be removed.
+    """
     last = len(scene.actors) - 1
     if last == 0:
         if scene.actors[0].count == 1:

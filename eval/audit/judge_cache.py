@@ -53,6 +53,9 @@ class CachedJudge:
     def ask(self, sample: Sample, questions: Sequence[Question], *, repeat: int = 0) -> list[Answer]:
         """The answers in the order of the questions, all new ones in one batch; cached ones have only `_FIELDS`.
         Another `repeat` asks again.
+
+        Raises:
+            ItemError: the clip cannot be read.
         """
         jobs: dict[str, tuple[Job, Question]] = {}
         keys = []

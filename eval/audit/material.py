@@ -39,6 +39,9 @@ class Material:
 def gather(inputs: Inputs | None, generated: Inputs | None, num: int, folder: Path | None) -> Material:
     """The clips of folders; unreadable files are listed as failures, the rest is used. `num`: maximum number of the
     user's clips, picked evenly; `folder`: cache of the files that were checked before.
+
+    Raises:
+        NothingMatchedError: none of the user's, or of the generated, can be read.
     """
     failures: list[dict[str, str]] = []
     sources: dict[str, str] = {}
@@ -99,7 +102,11 @@ def is_known(clip: AuditClip) -> bool:
 
 
 def known(clip: AuditClip, cache: EvidenceCache) -> Truth | None:
-    """The truth of a user's clip; None where its questions state it."""
+    """The truth of a user's clip; None where its questions state it.
+
+    Raises:
+        ItemError: its facts cannot be read, or see `referee`.
+    """
     if clip.facts is not None and "shots" in clip.facts:
         try:
             return of_facts(clip.facts)
@@ -109,7 +116,11 @@ def known(clip: AuditClip, cache: EvidenceCache) -> Truth | None:
 
 
 def referee(clip: AuditClip, cache: EvidenceCache) -> Truth:
-    """The referee's reading, cached under its version and the clip's content."""
+    """The referee's reading, cached under its version and the clip's content.
+
+    Raises:
+        ItemError: TOO_SHORT, too few or too small frames; or it cannot be decoded.
+    """
     key = _hash(f"truth/{_TRUTH_VERSION}.{REFEREE_VERSION} {clip.source.content}")
     if cached := cache.find([key]).get(key):
         return Truth(values=cached["values"], unread=tuple(cached["unread"]))

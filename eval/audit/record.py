@@ -192,7 +192,11 @@ def audit_path(named: Path, folder: Path) -> Path:
 
 
 def audit_of(path: Path | None) -> Audit | None:
-    """The audit that a suite names; None where it names none or the file is missing, which affects no verdict."""
+    """The audit that a suite names; None where it names none or the file is missing, which affects no verdict.
+
+    Raises:
+        UsageError: it exists and cannot be read; see `read_audit`.
+    """
     return read_audit(path) if path is not None and path.exists() else None
 
 

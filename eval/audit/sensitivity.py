@@ -69,7 +69,11 @@ class Cell:
 def cell(
     clean: Sequence[float], corrupted: Sequence[Sequence[float]], clusters: Sequence[Hashable] | None = None
 ) -> Cell:
-    """The cell of one metric and one fault. `clean`: n scores; `corrupted`: S lists of n, by rising severity."""
+    """The cell of one metric and one fault. `clean`: n scores; `corrupted`: S lists of n, by rising severity.
+
+    Raises:
+        ValueError: no clip, no severity, or lengths that differ.
+    """
     first, rest = np.asarray(clean, dtype=np.float64), np.asarray(corrupted, dtype=np.float64)  # (n,), (S, n)
     if rest.ndim != 2 or not first.size or not rest.size or rest.shape[1:] != first.shape:
         raise ValueError(f"expected {first.size} scores for each of some severities, got an array of {rest.shape}")
@@ -115,6 +119,9 @@ def auroc(
 ) -> tuple[float, Interval]:
     """Area under the ROC curve of scores that ought to be higher against scores that ought to be lower, with its 95 %
     interval. The two lists are of the same clips in the same order: a clip is drawn with both its scores.
+
+    Raises:
+        ValueError: no score, or lengths that differ.
     """
     above, below = np.asarray(higher, dtype=np.float64), np.asarray(lower, dtype=np.float64)
     if not above.size or above.shape != below.shape:

@@ -98,7 +98,11 @@ def run(args: argparse.Namespace) -> int:
 
 
 def plan(found: Scores | Inputs, metrics: list[BaseMetric] | None, args: argparse.Namespace) -> int:
-    """Print what would be measured; returns the exit code."""
+    """Print what would be measured; returns the exit code.
+
+    Raises:
+        UsageError: clips without metrics.
+    """
     from v2t_eval.commands.score import dry_run
     from v2t_eval.gate import sides
     from v2t_eval.scores import Scores

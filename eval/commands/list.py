@@ -41,7 +41,11 @@ def run(args: argparse.Namespace) -> int:
 
 
 def about(name: str, *, check: bool) -> dict[str, Any]:
-    """The description of a metric; `runs` is None unless it was tried (`check`)."""
+    """The description of a metric; `runs` is None unless it was tried (`check`).
+
+    Raises:
+        UsageError: there is no such metric.
+    """
     from v2t_eval.metric import load_metric
     from v2t_eval.report.summary import DIRECTIONS
 

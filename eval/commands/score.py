@@ -91,7 +91,11 @@ def add_machine(add: Callable[..., object], *, limits: bool = True) -> None:
 
 
 def device(name: str) -> str:
-    """A device by its name, checked before anything is read."""
+    """A device by its name, checked before anything is read.
+
+    Raises:
+        ArgumentTypeError: there is no such device.
+    """
     from cineloop.training.runtime import check_device
 
     try:
@@ -158,6 +162,9 @@ def score_options(
 ) -> dict[str, Any]:
     """Keywords of `v2t_eval.score.score` by the flags of `add_scoring`; while `stack` is open, the first Ctrl-C ends a
     scoring with what was measured cached.
+
+    Raises:
+        UsageError: an invalid value of a flag.
     """
     from cineloop.interrupt import Stopping
     from v2t_eval.measure import ClipLimits

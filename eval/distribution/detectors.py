@@ -70,7 +70,11 @@ class I3DMetric(DistributionMetric):
     Settings: ClassVar[type[Any]] = I3DSettings
 
     def open(self) -> BaseExtractor:
-        """I3D."""
+        """I3D.
+
+        Raises:
+            MissingDependencyError: no path was given, there is no such file, or it has another hash.
+        """
         if not self.settings.weights:
             raise MissingDependencyError(
                 f"{self.name} needs I3D trained on Kinetics-400, as TorchScript, and no path was given",
@@ -81,7 +85,11 @@ class I3DMetric(DistributionMetric):
         return open_extractor(f"i3d:{self.settings.weights}", preprocess=self.settings.preprocessing)
 
     def vectors(self, sample: Sample, extractor: BaseExtractor) -> np.ndarray:
-        """(400,) of the first `num_frames` frames."""
+        """(400,) of the first `num_frames` frames.
+
+        Raises:
+            ItemError: TOO_SHORT.
+        """
         return clip_features(sample, extractor, self.settings.num_frames)
 
 
@@ -145,6 +153,9 @@ def check_rule(rule: str) -> None:
 def frame_positions(frames: Frames, rule: str) -> np.ndarray:
     """Positions int (n,) of the frames a rule picks: "all", "first", "middle", or "uniform-N": N at equal steps of
     time, first and last among them (all, where there are no more).
+
+    Raises:
+        ValueError: another rule.
     """
     check_rule(rule)
     num = len(frames)

@@ -36,7 +36,11 @@ class Estimator(ABC):
 
     @abstractmethod
     def value(self, first: np.ndarray, second: np.ndarray) -> float:
-        """The distance between vectors (N, d) and (M, d)."""
+        """The distance between vectors (N, d) and (M, d).
+
+        Raises:
+            ValueError: too few vectors, values that are not finite, lengths that differ.
+        """
 
     def part(self, first: np.ndarray, second: np.ndarray) -> float:
         """The same distance for parts of the sets, where `value` is for whole sets only."""

@@ -29,7 +29,11 @@ class Gaussian:
 
     @classmethod
     def of(cls, features: np.ndarray, divisor: Divisor = "n-1") -> Gaussian:
-        """Fitted to vectors (n, d)."""
+        """Fitted to vectors (n, d).
+
+        Raises:
+            ValueError: fewer than two vectors, values that are not finite, an unknown divisor.
+        """
         features = as_matrix(features)
         num, dimension = features.shape
         if num < 2:
@@ -88,7 +92,11 @@ def frechet(first: np.ndarray, second: np.ndarray, divisor: Divisor = "n-1") -> 
 
 
 def as_matrix(features: np.ndarray) -> np.ndarray:
-    """`features` as a float64 matrix (n, d)."""
+    """`features` as a float64 matrix (n, d).
+
+    Raises:
+        ValueError: not a matrix, no vector in it, or a value that is not finite.
+    """
     features = np.asarray(features, dtype=np.float64)
     if features.ndim != 2 or not features.size:
         raise ValueError(f"features must be a matrix (n, d) of at least one vector, got shape {features.shape}")

@@ -96,6 +96,9 @@ def kernel_sums(
 ) -> KernelSums:
     """Sums of the kernel of vectors (N, d) and (M, d), by groups numbered 0 to G-1: int (N,) and (M,); one group of all
     when None.
+
+    Raises:
+        ValueError: no vector, values that are not finite, lengths that differ.
     """
     first, second = as_matrix(first), as_matrix(second)
     if first.shape[1] != second.shape[1]:
@@ -135,6 +138,9 @@ def subset_mmds(
     """Unbiased MMD^2 (num_subsets,) of random subsets of equal size, drawn from each set without replacement: the form
     of KID in torchmetrics and torch-fidelity. Their mean is the score; their spread is not its standard error, since
     subsets share vectors.
+
+    Raises:
+        ValueError: a set smaller than the subsets.
     """
     first, second = as_matrix(first), as_matrix(second)
     if subset_size > min(len(first), len(second)):

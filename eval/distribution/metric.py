@@ -62,7 +62,11 @@ class FeatureSet:
 
     @classmethod
     def of(cls, rows: Sequence[Measured]) -> FeatureSet:
-        """From the evidence of clips, in its order."""
+        """From the evidence of clips, in its order.
+
+        Raises:
+            ValueError: vectors of different lengths.
+        """
         parts = [np.atleast_2d(np.asarray(row.evidence["features"], dtype=np.float64)) for row in rows]  # (n, d) each
         clusters = tuple(row.cluster for row, part in zip(rows, parts, strict=True) for _ in part)
         return cls(np.concatenate(parts), clusters, len(rows))
@@ -85,11 +89,19 @@ class DistributionMetric(BaseMetric):
 
     @abstractmethod
     def open(self) -> BaseExtractor:
-        """The model that makes the vectors."""
+        """The model that makes the vectors.
+
+        Raises:
+            MissingDependencyError: it is not available; the message says how to get it.
+        """
 
     @abstractmethod
     def vectors(self, sample: Sample, extractor: BaseExtractor) -> np.ndarray:
-        """float32 (d,) or (n, d) of a clip."""
+        """float32 (d,) or (n, d) of a clip.
+
+        Raises:
+            ItemError: this clip gives none.
+        """
 
     @abstractmethod
     def estimators(self) -> dict[str, Estimator]:
@@ -102,7 +114,11 @@ class DistributionMetric(BaseMetric):
         return dict(self.open().fingerprint()) | {"estimator": str(self.estimators()[self.name])}
 
     def measure(self, sample: Sample) -> Evidence:
-        """`features`: float32 (d,), or (n, d) for the frames of a clip."""
+        """`features`: float32 (d,), or (n, d) for the frames of a clip.
+
+        Raises:
+            ItemError: MODEL_ERROR for a vector that is not finite; what `vectors` raises.
+        """
         return {"features": np.asarray(self.vectors(sample, self.open()), dtype=np.float32)}
 
     def summarise(self, rows: Sequence[Measured], references: Sequence[Measured]) -> Summary:

@@ -33,7 +33,11 @@ def members(clusters: Sequence[Hashable]) -> list[np.ndarray]:
 
 
 def groups_of(clusters: Sequence[Hashable], num_groups: int, seed: int) -> np.ndarray:
-    """A group 0 to num_groups-1 for each vector, int (N,): whole clusters, shuffled, the groups near equal in size."""
+    """A group 0 to num_groups-1 for each vector, int (N,): whole clusters, shuffled, the groups near equal in size.
+
+    Raises:
+        ValueError: fewer clusters than groups.
+    """
     parts = members(clusters)
     if len(parts) < num_groups:
         raise ValueError(f"{len(parts)} clusters cannot fill {num_groups} groups")
@@ -136,7 +140,11 @@ def limit(
 
 
 def intercept(inverse: np.ndarray, values: np.ndarray) -> tuple[float, float]:
-    """Least squares of values (S,) on `inverse` (S,): the intercept and its standard error."""
+    """Least squares of values (S,) on `inverse` (S,): the intercept and its standard error.
+
+    Raises:
+        ValueError: fewer than three points.
+    """
     num = len(values)
     if num < 3:
         raise ValueError(f"a line with an error needs at least 3 points, got {num}")

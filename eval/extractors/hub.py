@@ -27,7 +27,11 @@ _SETTINGS = ("preprocessor_config.json", "video_preprocessor_config.json")
 
 
 def model_folder(where: str, family: str) -> Path:
-    """The folder of a model."""
+    """The folder of a model.
+
+    Raises:
+        UsageError: `where` is empty. MissingDependencyError: it is neither here nor can be fetched.
+    """
     if not where:
         raise UsageError(f"{family}: a folder or a hub id is expected after the colon")
     folder = Path(where)
@@ -50,7 +54,11 @@ def model_folder(where: str, family: str) -> Path:
 
 
 def load_model(kind: str, folder: Path, device: str, **options: Any) -> Any:
-    """The model in `folder` by the class `kind` of transformers, float32, on `device`, for inference."""
+    """The model in `folder` by the class `kind` of transformers, float32, on `device`, for inference.
+
+    Raises:
+        MissingDependencyError: no safetensors there, or weights that do not load.
+    """
     import transformers
     from safetensors import SafetensorError
     from transformers.utils import logging
@@ -72,7 +80,11 @@ def load_model(kind: str, folder: Path, device: str, **options: Any) -> Any:
 
 
 def config_of(folder: Path) -> dict[str, Any]:
-    """`config.json` of a model folder."""
+    """`config.json` of a model folder.
+
+    Raises:
+        MissingDependencyError: it is absent or no JSON object.
+    """
     return _read(folder / "config.json")
 
 

@@ -17,7 +17,12 @@ _HEX = set("0123456789abcdef")
 
 
 def load_script(where: str, family: str, device: str, hint: str) -> tuple[Any, str]:
-    """The module in a file, ready on `device`, and the sha256 of the file."""
+    """The module in a file, ready on `device`, and the sha256 of the file.
+
+    Raises:
+        UsageError: no path, or a hash of another form. MissingDependencyError: no such file, another hash, or no
+            TorchScript.
+    """
     import torch
 
     path, _, expected = where.partition("#")

@@ -32,7 +32,11 @@ def baseline_of(
     reason: str = "first baseline",
     differences: Sequence[str] = (),
 ) -> Scores:
-    """The baseline made of these scores. `old`: the baseline that it replaces, whose history continues."""
+    """The baseline made of these scores. `old`: the baseline that it replaces, whose history continues.
+
+    Raises:
+        UsageError: the scores hold no figure.
+    """
     if not any(result.figures for result in scores.results):
         raise UsageError("a baseline needs at least one figure, and nothing was scored", hint="see the report")
     before = {} if old is None else old.by_name
@@ -77,12 +81,20 @@ def lock(path: Path) -> FolderLock:
 
 
 def write(baseline: Scores, path: Path) -> None:
-    """Write the file whole."""
+    """Write the file whole.
+
+    Raises:
+        MissingDependencyError: the disk is full. ValueError: a number is not finite.
+    """
     write_atomic(path, render(baseline))
 
 
 def read(path: Path) -> Scores:
-    """A baseline from its file."""
+    """A baseline from its file.
+
+    Raises:
+        UsageError: the file holds scores without a history; else as `v2t_eval.scores.read_scores`.
+    """
     found = read_scores(path)
     if not found.history:
         hint = "make one: v2t-eval gate init CLIPS|RESULTS --suite SUITE -o FILE"

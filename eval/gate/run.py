@@ -102,7 +102,12 @@ def _blind(name: str, audit: Audit, scores: Scores) -> tuple[str, ...]:
 
 
 def require(scores: Scores, policy: Policy) -> None:
-    """Refuse scores without a primary metric: what could not run must never be a pass."""
+    """Refuse scores without a primary metric: what could not run must never be a pass.
+
+    Raises:
+        MissingDependencyError: a primary metric could not run here. NothingMatchedError: no clip has what it needs.
+        UsageError: it was not asked for.
+    """
     there, skipped = scores.by_name, {one.metric: one for one in scores.skipped}
     unreadable = bool(scores.clips) and all(clip.status != "ok" for clip in scores.clips)
     for rule in policy.primary:

@@ -43,7 +43,11 @@ def scores_of(
     *,
     show_progress: bool = False,
 ) -> Scores:
-    """Results as they are; scores of clips, with the generator that made them."""
+    """Results as they are; scores of clips, with the generator that made them.
+
+    Raises:
+        UsageError: clips, and no metrics to score them by. Else what `v2t_eval.score.score` raises.
+    """
     if isinstance(found, Scores):
         return found
     if metrics is None:

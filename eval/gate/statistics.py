@@ -78,6 +78,9 @@ def paired_change(
             lower and higher), at or above zero; never less than what the differences show.
         step: see `Change`.
         accepted: the harm that `p` allows, at or above zero.
+
+    Raises:
+        ValueError: no difference, or lengths that differ.
     """
     if not len(differences) or len(differences) != len(clusters):
         raise ValueError(f"{len(differences)} differences, {len(clusters)} clusters")
@@ -114,6 +117,9 @@ def unpaired_change(
 ) -> Change:
     """The change of a figure of whole sets: both standard errors are taken from the wider half of the 95 % intervals
     and put together as of independent sets, which is too cautious where both have the same prompts.
+
+    Raises:
+        ValueError: a figure whose interval has no width says nothing of its spread, unless both are equal to the bit.
     """
     from scipy.stats import t  # type: ignore[import-untyped]
 

@@ -60,7 +60,11 @@ class Asker:
         return f"{self.name}@{self.captioner.revision}"
 
     def load(self) -> None:
-        """Load the captioner."""
+        """Load the captioner.
+
+        Raises:
+            MissingDependencyError: its model or server is not available.
+        """
         with _LOCK:
             if not self._loaded:
                 self.captioner.load()
@@ -90,7 +94,11 @@ class Asker:
     def log_likelihoods(
         self, sample: Sample, question: str, answers: Sequence[str], *, whole: bool = False
     ) -> list[float]:
-        """For each answer the log-probability that a reply begins with it, or is it and no more (`whole`)."""
+        """For each answer the log-probability that a reply begins with it, or is it and no more (`whole`).
+
+        Raises:
+            UsageError: the captioner returns no likelihoods.
+        """
         if not self.has_likelihoods:
             raise UsageError(f"{self.name} does not return the likelihood of an answer")
         found = self._weigh(self._watched(sample), [(question, tuple(answers), whole)])[0]

@@ -195,6 +195,9 @@ def fit(
         kinds: (n,) by `kind_of`.
         raws: (n,) the judge's probability of the wanted answer, 0 to 1; of yes/no claims always that of yes.
         truths: (n,) whether it is true.
+
+    Raises:
+        UsageError: no claims, or lists of different lengths.
     """
     if not kinds or not len(kinds) == len(raws) == len(truths):
         raise UsageError(f"expected as many kinds as chances and truths, got {len(kinds)}, {len(raws)}, {len(truths)}")

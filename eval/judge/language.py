@@ -68,7 +68,11 @@ class Dropped:
 
 
 def well_formed(questions: Sequence[Question]) -> tuple[list[Question], list[Dropped]]:
-    """Yes/no questions, each text once, in the given order (parents first)."""
+    """Yes/no questions, each text once, in the given order (parents first).
+
+    Raises:
+        ValueError: the questions are not parents first.
+    """
     reasons: dict[str, str] = {}
     first: dict[str, str] = {}
     instead: dict[str, str] = {}
@@ -118,7 +122,11 @@ def to_json(questions: Sequence[Question], dropped: Sequence[Dropped]) -> str:
 
 
 def of_json(text: str) -> tuple[list[Question], list[Dropped]]:
-    """The reverse of `to_json`."""
+    """The reverse of `to_json`.
+
+    Raises:
+        ValueError, KeyError, TypeError, ItemError: not a text of `to_json`.
+    """
     data = json.loads(text)
     return from_row(data["questions"], "the cache"), [Dropped(question=q, why=w) for q, w in data["dropped"]]
 
@@ -197,7 +205,11 @@ class Questioner:
 
 
 def read_verdicts(reply: str, questions: Sequence[Question]) -> dict[str, str]:
-    """The model's answer to each question from the prompt alone: yes, no or unknown by id."""
+    """The model's answer to each question from the prompt alone: yes, no or unknown by id.
+
+    Raises:
+        ItemError: QUESTIONS_UNREADABLE, there is no JSON of that form, or a question has no verdict.
+    """
     for value in json_in(reply):
         answers = value.get("answers", value) if isinstance(value, dict) else None
         if isinstance(answers, dict) and {question.id for question in questions} <= set(answers):
@@ -206,7 +218,12 @@ def read_verdicts(reply: str, questions: Sequence[Question]) -> dict[str, str]:
 
 
 def read_questions(reply: str) -> list[Question]:
-    """The questions in a model's reply, parents first."""
+    """The questions in a model's reply, parents first.
+
+    Raises:
+        ItemError: QUESTIONS_UNREADABLE, there is no JSON of that form, or there are more than `MAX_QUESTIONS`;
+            BAD_QUESTIONS, as `from_row`.
+    """
     for value in json_in(reply):
         listed = value.get("questions") if isinstance(value, dict) else value
         if isinstance(listed, list) and listed and all(isinstance(each, dict) for each in listed):
@@ -288,6 +305,9 @@ class Local:
     def write(self, prompt: str, *, temperature: float, seed: int) -> str:
         """The completion in the model's chat template where it has one, of at most `MAX_NEW_TOKENS`, greedy at
         temperature 0, else sampled with `seed`. Letters: L tokens.
+
+        Raises:
+            ItemError: PROMPT_TOO_LONG, the model cannot take the prompt and an answer.
         """
         import torch
 

@@ -320,7 +320,11 @@ def listed_values(facts: Mapping[str, Any]) -> dict[str, str]:
 
 
 def plain_question(factor: str, value: str, id: str = "") -> Question:
-    """The plain question about a factor, with the answer for `value` as the wanted one."""
+    """The plain question about a factor, with the answer for `value` as the wanted one.
+
+    Raises:
+        KeyError: no such factor or value.
+    """
     plain = LISTS[factor]
     first, *others = plain.wordings
     return Question(
@@ -330,7 +334,11 @@ def plain_question(factor: str, value: str, id: str = "") -> Question:
 
 
 def plain_claim(factor: str, value: str, id: str = "") -> Question:
-    """The same as a claim, to be answered with yes."""
+    """The same as a claim, to be answered with yes.
+
+    Raises:
+        KeyError: no such factor, or a value without a claim.
+    """
     return Question(id=id or factor, question=LISTS[factor].claims[value], about=factor)
 
 

@@ -73,7 +73,12 @@ class Metric(BaseMetric):
     version = 2
 
     def measure(self, sample: Sample) -> Evidence:
-        """The verdict on one answer, with question and answer; the answer is None where there is none."""
+        """The verdict on one answer, with question and answer; the answer is None where there is none.
+
+        Raises:
+            ItemError: BAD_ROW, kind or reference is not a text; BAD_REFERENCE, neither yes nor no where one is
+                expected.
+        """
         kind, reference, answer = sample.require("kind"), sample.require("reference"), sample.get("answer")
         if not all(isinstance(one, str) for one in (kind, reference)) or not isinstance(answer, str | None):
             raise ItemError(f"{sample.id}: kind, reference and answer must be texts", code="BAD_ROW")

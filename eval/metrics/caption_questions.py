@@ -79,6 +79,9 @@ class Metric(BaseMetric):
     def measure(self, sample: Sample) -> Evidence:
         """`value`, `answered`, and `questions`: kind, question, wanted, answer and right (None without an
         answer).
+
+        Raises:
+            ItemError: NOTHING_ASKED or what the source raises; NO_READER; what the reader raises.
         """
         prompt, caption = sample.require("prompt"), sample.require("caption")
         listed = questions(prompt, self.settings.questions)

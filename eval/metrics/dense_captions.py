@@ -101,7 +101,11 @@ class Metric(BaseMetric):
         return {"similarity": self.similarity} | jar
 
     def measure(self, sample: Sample) -> Evidence:
-        """IoU of every stated with every true event, `ious` (P, G), both in order of time, and their tokens."""
+        """IoU of every stated with every true event, `ious` (P, G), both in order of time, and their tokens.
+
+        Raises:
+            ItemError: BAD_ROW, an event lacks seconds or words; BAD_REFERENCE, no true event, or one without a span.
+        """
         stated, true = (_events(sample, name) for name in self.needs)
         if not true or not all(is_valid(span) for span, _ in true):
             raise ItemError(f"{sample.id}: expected true events with start_s <= end_s", code="BAD_REFERENCE")

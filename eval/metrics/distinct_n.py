@@ -39,14 +39,22 @@ def ngrams(tokens: Sequence[str], order: int) -> list[tuple[str, ...]]:
 
 
 def distinct(frequencies: Counter[int]) -> float:
-    """Different n-grams over all of them, in (0, 1]. `frequencies`: how many n-grams occur once, twice and so on."""
+    """Different n-grams over all of them, in (0, 1]. `frequencies`: how many n-grams occur once, twice and so on.
+
+    Raises:
+        ValueError: there is none.
+    """
     if not frequencies:
         raise ValueError("distinct-n needs at least one n-gram")
     return frequencies.total() / _total(frequencies)
 
 
 def rarefied_share(frequencies: Counter[int], drawn: int) -> float:
-    """Share of different n-grams to be expected among `drawn` of them, in (0, 1]."""
+    """Share of different n-grams to be expected among `drawn` of them, in (0, 1].
+
+    Raises:
+        ValueError: there are not so many, or fewer than one is to be drawn.
+    """
     total = _total(frequencies)
     if not 1 <= drawn <= total:
         raise ValueError(f"{drawn} of {total} n-grams cannot be drawn")

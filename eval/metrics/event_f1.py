@@ -59,7 +59,11 @@ class Metric(BaseMetric):
         return self.judge.describe()
 
     def measure(self, sample: Sample) -> Evidence:
-        """Events of both texts and the verdict on each."""
+        """Events of both texts and the verdict on each.
+
+        Raises:
+            ItemError: NO_REFERENCES or NO_PROMPT; JUDGE_UNREADABLE and others, the judge cannot decide.
+        """
         found = sample.require(self.settings.against)
         caption, true = sample.require("caption"), found if isinstance(found, str) else found[0]
         source = sample.get("source")

@@ -44,7 +44,11 @@ class Metric(BaseMetric):
     Settings = Settings
 
     def measure(self, sample: Sample) -> Evidence:
-        """Per kind [right, missed, wrong], what was made up, and whether all of it is right."""
+        """Per kind [right, missed, wrong], what was made up, and whether all of it is right.
+
+        Raises:
+            ItemError: BAD_FACTS, not facts of the cartoon world.
+        """
         caption = sample.caption
         style = sample.get("style") if self.settings.style == "auto" else self.settings.style
         stated = parse(caption or "")

@@ -33,7 +33,11 @@ class Metric(FeatureMetric):
     Settings: ClassVar[type[Any]] = JediSettings
 
     def open(self) -> BaseExtractor:
-        """The extractor `feature`."""
+        """The extractor `feature`.
+
+        Raises:
+            MissingDependencyError: none was named.
+        """
         if not self.settings.feature:
             raise MissingDependencyError(
                 "jedi needs V-JEPA features, and none were named",

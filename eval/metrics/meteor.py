@@ -71,6 +71,9 @@ def statistics(samples: Sequence[Tokens]) -> np.ndarray:
     """The program's statistics of each sample, float (n, 23); no chunk for a caption that is matched whole in one.
 
     What was asked before in this process is not asked again: the program needs seconds to start.
+
+    Raises:
+        MissingDependencyError: Java or the jar is missing, or the program did not answer line by line.
     """
     missing = list(dict.fromkeys(sample for sample in samples if sample not in _known))
     if len(_known) + len(missing) > _MOST_KEPT:

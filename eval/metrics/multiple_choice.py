@@ -32,7 +32,12 @@ class Metric(BaseMetric):
     version = 2
 
     def measure(self, sample: Sample) -> Evidence:
-        """Verdict on the reply and on the blind reply (None where there is none), and the number of choices."""
+        """Verdict on the reply and on the blind reply (None where there is none), and the number of choices.
+
+        Raises:
+            ItemError: BAD_ROW, fewer than two choices, equal ones, a reply that is no text; BAD_REFERENCE, the right
+                choice is not one of them.
+        """
         choices, reply, reference = (sample.require(name) for name in self.needs)
         if not isinstance(choices, list | tuple) or not all(isinstance(one, str) for one in choices):
             raise ItemError(f"{sample.id}: choices must be a list of texts, got {choices!r}", code="BAD_ROW")

@@ -35,7 +35,11 @@ class Metric(BaseMetric):
         return {"referee": f"version {VERSION}"}
 
     def measure(self, sample: Sample) -> Evidence:
-        """`value` (joint), `factors`, `unread`, what was `asked`, what was `seen`, and `questions` about it."""
+        """`value` (joint), `factors`, `unread`, what was `asked`, what was `seen`, and `questions` about it.
+
+        Raises:
+            ItemError: NOTHING_ASKED, no prompt of one figure; TOO_SHORT, too few or too small frames.
+        """
         prompt = sample.require("prompt")
         listed, want = questions(prompt), asked(None, prompt)
         if not is_plain(listed) or not any(asdict(want).values()):

@@ -23,7 +23,11 @@ class Metric(BaseMetric):
     misses = "prompts outside the cartoon world, and what the captioner does not see or makes up"
 
     def measure(self, sample: Sample) -> Evidence:
-        """`value` (recall), `f1`, `made_up`, and `facts` as [kind, value, the caption's value]."""
+        """`value` (recall), `f1`, `made_up`, and `facts` as [kind, value, the caption's value].
+
+        Raises:
+            ItemError: NOTHING_ASKED, the grammar reads no fact in the prompt.
+        """
         found = match_facts(sample.require("prompt"), sample.require("caption"))
         if found is None:
             raise ItemError(f"{sample.id}: the grammar reads no fact in the prompt", code=NOTHING_ASKED)

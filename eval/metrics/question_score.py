@@ -100,7 +100,11 @@ class Metric(JudgedMetric):
         }
 
     def question_set(self, sample: Sample) -> QuestionSet:
-        """The row's questions, or those made of the prompt, parents first."""
+        """The row's questions, or those made of the prompt, parents first.
+
+        Raises:
+            ItemError: BAD_QUESTIONS, as `from_row`; what `Source.questions_of` raises.
+        """
         given = sample.row.get("questions")
         if given is not None:
             return QuestionSet(questions=tuple(from_row(given, sample.id)))
@@ -195,6 +199,9 @@ def evaluate(
 ) -> Evaluation:
     """Ask all questions at once and score them. A wanted answer is right from a chance of `threshold`; `mode`: see
     `dsg`.
+
+    Raises:
+        ItemError: the clip cannot be read. CycleError: questions depend on each other in a cycle.
     """
     ordered = parents_first(questions)
     answers = dict(zip([q.id for q in ordered], judge.answer(sample, ordered), strict=True))

@@ -34,7 +34,11 @@ class Metric(clipscore.Metric):
     Settings = Settings
 
     def measure(self, sample: Sample) -> Evidence:
-        """See `BaseMetric.measure`."""
+        """See `BaseMetric.measure`.
+
+        Raises:
+            ItemError: UNDEFINED, the two terms cancel out.
+        """
         evidence = super().measure(sample)
         own = text_features(self.extractor, self.prefix + self.text_and_kind(sample)[0])
         near = max(
@@ -56,7 +60,11 @@ class Metric(clipscore.Metric):
 
 
 def harmonic(score: float, near: float, settings: Settings) -> float:
-    """2ab / (a + b) of CLIPScore and the reference's cosine; 0 where both are 0."""
+    """2ab / (a + b) of CLIPScore and the reference's cosine; 0 where both are 0.
+
+    Raises:
+        ItemError: UNDEFINED, a = -b.
+    """
     near = max(near, 0.0) if settings.clamp_references else near
     if score == 0 or near == 0:
         return 0.0

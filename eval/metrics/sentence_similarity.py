@@ -42,7 +42,11 @@ class Metric(BaseMetric):
 
     @property
     def extractor(self) -> BaseExtractor:
-        """The encoder, loaded once in this process."""
+        """The encoder, loaded once in this process.
+
+        Raises:
+            MissingDependencyError: none is named, it is not available, or it reads no texts.
+        """
         model = self.settings.model
         if not model:
             raise MissingDependencyError(
@@ -60,7 +64,11 @@ class Metric(BaseMetric):
         return self.extractor.fingerprint()
 
     def measure(self, sample: Sample) -> Evidence:
-        """The cosine, which reference it is with, and whether a text lost its end."""
+        """The cosine, which reference it is with, and whether a text lost its end.
+
+        Raises:
+            ItemError: NO_REFERENCES or NO_PROMPT; MODEL_ERROR.
+        """
         found = sample.require(self.settings.against)
         others = [found] if isinstance(found, str) else list(found)
         caption, extractor = sample.require("caption"), self.extractor

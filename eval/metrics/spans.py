@@ -30,7 +30,11 @@ BEYOND_S = 0.1  # a span may end so much after the clip: times are mostly given 
 
 
 def tiou(one: Span, other: Span) -> float:
-    """Shared seconds over all seconds of two spans, in [0, 1]; two equal moments have 1."""
+    """Shared seconds over all seconds of two spans, in [0, 1]; two equal moments have 1.
+
+    Raises:
+        ValueError: a span that ends before it starts.
+    """
     if one[1] < one[0] or other[1] < other[0]:
         raise ValueError(f"a span must not end before it starts, got {one} and {other}")
     shared = max(0.0, min(one[1], other[1]) - max(one[0], other[0]))
@@ -85,7 +89,11 @@ class Metric(BaseMetric):
     Settings = Settings
 
     def measure(self, sample: Sample) -> Evidence:
-        """The IoU of every span named with every true one, `ious` (P, M)."""
+        """The IoU of every span named with every true one, `ious` (P, M).
+
+        Raises:
+            ItemError: BAD_ROW, a span is not a pair of seconds; BAD_REFERENCE, no or an invalid true span.
+        """
         named, true = (_spans(sample, name) for name in self.needs)
         duration_s = sample.get("duration_s")
         if not true or not all(is_valid(span) for span in true):

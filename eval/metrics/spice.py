@@ -69,7 +69,11 @@ def _parts(row: Measured) -> dict[str, float]:
 
 
 def scores(samples: Sequence[Tokens]) -> list[dict[str, float]]:
-    """The F1 of each sample by part ("All", "Object", ...), NaN where the program gives none."""
+    """The F1 of each sample by part ("All", "Object", ...), NaN where the program gives none.
+
+    Raises:
+        MissingDependencyError: Java, the jar or its models are missing, or the program failed.
+    """
     jar = _program()
     asked = [
         {"image_id": number, "test": sample.caption, "refs": list(sample.references)}

@@ -29,7 +29,11 @@ def f1(answer: str, right: str) -> float:
 
 
 def vqa_accuracy(answer: str, people: Sequence[str]) -> float:
-    """Mean over the people left out of min(others who gave this answer / 3, 1)."""
+    """Mean over the people left out of min(others who gave this answer / 3, 1).
+
+    Raises:
+        ValueError: fewer than two people.
+    """
     if len(people) < 2:
         raise ValueError(f"leaving one out needs two people, got {len(people)}")
     agree = [normalise(one) == normalise(answer) for one in people]
@@ -47,6 +51,9 @@ class Metric(BaseMetric):
         """EM and F1 of the answer; "vqa" is None for fewer than `MIN_PEOPLE` right answers.
 
         An empty list of right answers stands for a question that has none, to which only an empty answer is right.
+
+        Raises:
+            ItemError: BAD_ROW, the answer is not a text or the right answers are not a list of texts.
         """
         answer, right = sample.require("answer"), sample.require("answers")
         if not isinstance(answer, str) or not isinstance(right, Sequence) or isinstance(right, str):

@@ -65,7 +65,11 @@ class Metric(JudgedMetric):
         return bool(self.settings.mode == "compat")
 
     def ready(self) -> Judge:
-        """See `JudgedMetric.ready`."""
+        """See `JudgedMetric.ready`.
+
+        Raises:
+            UsageError: compat with a judge without likelihoods.
+        """
         judge = super().ready()
         if self.compat and not judge.has_likelihoods:
             raise UsageError(

@@ -46,7 +46,11 @@ def cell_text(cell: Cell) -> str:
 
 
 def table_context(table: Table, title: str, folder: Path) -> dict[str, Any]:
-    """The template's values of a table; `title` names it where it has no caption."""
+    """The template's values of a table; `title` names it where it has no caption.
+
+    Raises:
+        ValueError: a row is not as long as the columns, or the notes are not as many as the rows.
+    """
     for row in table.rows:
         if len(row) != len(table.columns):
             raise ValueError(f"{title}: a row of {len(row)} cells in a table of {len(table.columns)} columns")

@@ -19,7 +19,11 @@ _LONE = re.compile("[\ud800-\udfff]")  # names of files that are not UTF-8 reach
 
 
 def render(scores: Scores) -> bytes:
-    """The document."""
+    """The document.
+
+    Raises:
+        ValueError: a value is NaN or infinite; the message names where.
+    """
     tree = scores.as_dict()
     try:
         text = _lines(tree)

@@ -39,6 +39,9 @@ def render(document: Document, folder: Path, cache: Path | None = None) -> bytes
 
     Thumbnails are kept in `cache`, by default the folder's state folder (`.cineloop`) where there is one. Texts are cut
     to a length that people read; a file that is gone or cannot be decoded costs its picture, not the page.
+
+    Raises:
+        ValueError: a table's rows are not as long as its columns, or its notes not as many as its rows.
     """
     sections = [section for section in document.sections if not section.empty]
     cards = card_contexts([section.cards[:MAX_CARDS] for section in sections], folder, cache)

@@ -27,7 +27,11 @@ def is_installed() -> bool:
 
 
 def render(scores: Scores) -> bytes:
-    """The file; pyarrow must be installed."""
+    """The file; pyarrow must be installed.
+
+    Raises:
+        MissingDependencyError: pyarrow is not installed.
+    """
     import pyarrow
     from pyarrow import parquet
 

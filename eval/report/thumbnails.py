@@ -57,7 +57,11 @@ class _StripRequest:
 
 
 def of_parts(parts: Sequence[Part], max_bytes: int, num_frames: int, cache: Path | None = None) -> dict[Part, Strip]:
-    """Strips of files or parts of them; what cannot be shown is left out."""
+    """Strips of files or parts of them; what cannot be shown is left out.
+
+    Raises:
+        MissingDependencyError: no video decoder is installed.
+    """
     from cineloop.video.sample import SampleSpec
 
     wanted = []
@@ -115,7 +119,11 @@ def _from_cache(held: dict[str, Any]) -> Strip | None:
 
 
 def encode(pixels: np.ndarray, max_bytes: int) -> Strip:
-    """The strip of frames uint8 (T, H, W, 3)."""
+    """The strip of frames uint8 (T, H, W, 3).
+
+    Raises:
+        ItemError: TOO_LARGE, no strip fits into so few bytes.
+    """
     import numpy as np
     from PIL import Image
 

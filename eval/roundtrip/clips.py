@@ -36,7 +36,11 @@ Row = dict[str, Any]
 
 
 def prompt_rows(config: RoundtripConfig) -> list[Row]:
-    """The prompts as rows of id, prompt, seed and, where they are known, facts."""
+    """The prompts as rows of id, prompt, seed and, where they are known, facts.
+
+    Raises:
+        UsageError, NothingMatchedError: see `t2v.generate.prompts.plan`.
+    """
     if config.world is not None:
         rows = _of_world(config)
     else:
@@ -54,7 +58,11 @@ def prompt_rows(config: RoundtripConfig) -> list[Row]:
 
 
 def generated(rows: Sequence[Row], config: RoundtripConfig, out: Path, *, show_progress: bool) -> Side:
-    """The generator's clips of these prompts."""
+    """The generator's clips of these prompts.
+
+    Raises:
+        KeyboardInterrupt: stopped; finished clips are kept. CineloopError: see `t2v.generate.run.run`.
+    """
     settings = GenerateConfig(
         generator=config.generator, model=config.model, steps=config.steps, num_videos=config.num_videos,
         device=config.device, overwrite=config.overwrite,
@@ -63,7 +71,11 @@ def generated(rows: Sequence[Row], config: RoundtripConfig, out: Path, *, show_p
 
 
 def imported(config: RoundtripConfig, out: Path) -> Side:
-    """The user's existing clips."""
+    """The user's existing clips.
+
+    Raises:
+        UsageError, NothingMatchedError: see `v2t_eval.inputs.read_inputs`; or no clip has a prompt.
+    """
     prompts = Path(config.prompts[0]) if config.prompts else None
     inputs = read_inputs(config.clips, prompts=prompts, limit=config.limit)
     without = [sample.id for sample in inputs.samples if not sample.prompt]
@@ -78,7 +90,11 @@ def imported(config: RoundtripConfig, out: Path) -> Side:
 def rendered(
     rows: Sequence[Row], side: Side, config: RoundtripConfig, out: Path, *, show_progress: bool
 ) -> Side | None:
-    """The world's exact clip of each prompt that it can read, one a prompt; None if it can read none."""
+    """The world's exact clip of each prompt that it can read, one a prompt; None if it can read none.
+
+    Raises:
+        KeyboardInterrupt: stopped; finished clips are kept.
+    """
     wanted: dict[str, Row] = {}
     for row in rows:
         if of_world(row["prompt"]) is not None and row["prompt"] not in wanted:
@@ -97,7 +113,11 @@ def rendered(
 
 
 def references(side: Side, config: RoundtripConfig, out: Path) -> Side:
-    """Reference clips, joined to the generator's by id, else by prompt."""
+    """Reference clips, joined to the generator's by id, else by prompt.
+
+    Raises:
+        NothingMatchedError: none belongs to a prompt.
+    """
     by_id = {trip.id: trip.prompt for trip in side.trips}
     known = set(by_id.values())
     found: dict[str, Sample] = {}

@@ -57,7 +57,11 @@ def texts_of(path: Path) -> dict[str, str]:
 
 
 def bring(source: Path, target: Path) -> bool:
-    """The file under its neutral name; True where tags had to be removed. An identical file that exists is kept."""
+    """The file under its neutral name; True where tags had to be removed. An identical file that exists is kept.
+
+    Raises:
+        MissingDependencyError: DISK_FULL. OSError: it cannot be read.
+    """
     if texts_of(source):
         if not target.exists() or target.stat().st_mtime_ns < source.stat().st_mtime_ns:
             _without_tags(source, target)

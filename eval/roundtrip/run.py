@@ -165,7 +165,11 @@ def add_captions(
     captioner: VideoLM | None = None,
     show_progress: bool = False,
 ) -> None:
-    """Caption clips without a caption and record captions and failures in the trips."""
+    """Caption clips without a caption and record captions and failures in the trips.
+
+    Raises:
+        KeyboardInterrupt: stopped; what was captioned is kept. CineloopError: see `v2t.caption.run.run`.
+    """
     there = [trip for trip in side.trips if trip.path is not None]
     if not there:
         return

@@ -160,7 +160,11 @@ def pair_scores(
     stop: Callable[[], bool],
     show_progress: bool = False,
 ) -> PairScores:
-    """Score all pairs. `state`: folder of cached evidence."""
+    """Score all pairs. `state`: folder of cached evidence.
+
+    Raises:
+        KeyboardInterrupt: stopped; measurements are cached.
+    """
     keys, samples = _samples(pairs)
     found = PairScores()
     metrics = _metrics({key[0] for key in keys}, config, state, judge, found.skipped)

@@ -18,13 +18,20 @@ from v2t_eval.sample import Sample
 
 
 def thing(sample: Sample) -> Thing:
-    """The one kind of thing that is asked for: of the row's `object`, or the first of the prompt."""
+    """The one kind of thing that is asked for: of the row's `object`, or the first of the prompt.
+
+    Raises:
+        ItemError: NOTHING_ASKED.
+    """
     return _things(sample, "object_class", 1)[0]
 
 
 def things(sample: Sample) -> tuple[Thing, ...]:
     """The things that are asked for together: the row's `object` ("bird and cat"), or all of the prompt; at least two,
     or one in a number above one.
+
+    Raises:
+        ItemError: NOTHING_ASKED.
     """
     found = _things(sample, "multiple_objects", 1)
     if sum(each.count for each in found) < 2:
@@ -33,7 +40,11 @@ def things(sample: Sample) -> tuple[Thing, ...]:
 
 
 def colored_thing(sample: Sample) -> Thing:
-    """A thing with its colour: the row's `color` and `object`, what is missing there from the prompt."""
+    """A thing with its colour: the row's `color` and `object`, what is missing there from the prompt.
+
+    Raises:
+        ItemError: NOTHING_ASKED.
+    """
     row = _row(sample, "color")
     stated = _prompt(sample).things
     color, noun = row.get("color"), row.get("object")
@@ -49,6 +60,9 @@ def colored_thing(sample: Sample) -> Thing:
 def relation(sample: Sample) -> tuple[Thing, str, Thing]:
     """Two things and how they stand: the row's `object_a`, `relationship`, `object_b`, or the prompt's. The relation is
     as stated in the row, or one of `cineloop.world.vocabulary.RELATIONS`.
+
+    Raises:
+        ItemError: NOTHING_ASKED.
     """
     row = _row(sample, "spatial_relationship")
     if all(row.get(key) for key in ("object_a", "object_b", "relationship")):
@@ -62,17 +76,29 @@ def relation(sample: Sample) -> tuple[Thing, str, Thing]:
 
 
 def scene(sample: Sample) -> str:
-    """The place: the row's `scene`, or the prompt's."""
+    """The place: the row's `scene`, or the prompt's.
+
+    Raises:
+        ItemError: NOTHING_ASKED.
+    """
     return _text(sample, "scene", _row(sample, "scene").get("scene") or _prompt(sample).scene)
 
 
 def action(sample: Sample) -> str:
-    """What is done, as a gerund ("riding a bike"): the row's `action`, or the prompt's."""
+    """What is done, as a gerund ("riding a bike"): the row's `action`, or the prompt's.
+
+    Raises:
+        ItemError: NOTHING_ASKED.
+    """
     return _text(sample, "an action", _row(sample, "human_action").get("action") or _prompt(sample).action)
 
 
 def style(sample: Sample) -> str:
-    """The way it is painted or filmed: the row's `appearance_style`, or the prompt's."""
+    """The way it is painted or filmed: the row's `appearance_style`, or the prompt's.
+
+    Raises:
+        ItemError: NOTHING_ASKED.
+    """
     row = _row(sample, "appearance_style")
     return _text(sample, "a style", row.get("appearance_style") or _prompt(sample).style)
 

@@ -100,7 +100,11 @@ class SemanticDimension(VBenchMetric):
         """
 
     def readable_frames(self, sample: Sample, frames: Sequence[Frame], *things: Thing) -> Sequence[Frame]:
-        """The frames, if the detector knows whether they show the things."""
+        """The frames, if the detector knows whether they show the things.
+
+        Raises:
+            ItemError: UNREAD, what it has not read may be those things.
+        """
         if any(undecided(frame, things) for frame in frames):
             raise ItemError(
                 f"{sample.id}: {self.detector.name} has not read what or how many things there are, so it cannot say "
@@ -257,7 +261,11 @@ def unanswered(failures: Sequence[dict[str, str]]) -> dict[str, int]:
 
 
 def chances(judge: Judge, sample: Sample, questions: Sequence[Question], *, raw: bool = False) -> list[float]:
-    """How likely the wanted answers are, calibrated where the judge is and not `raw`."""
+    """How likely the wanted answers are, calibrated where the judge is and not `raw`.
+
+    Raises:
+        ItemError: one has no answer (REFUSED, UNPARSABLE), or the clip cannot be read.
+    """
     found = []
     for answer in judge.answer(sample, questions):
         chance = answer.raw if raw else answer.chance

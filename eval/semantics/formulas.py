@@ -101,6 +101,9 @@ def color_counts_compat(frames: Sequence[Frame], thing: Thing) -> tuple[int, int
 def spatial_score(frame: Frame, a: str, relation: str, b: str) -> float:
     """Best score over pairs of one box of `a` and another of `b`: 1 where a is on the side of b that was asked for, and
     more so than along the other axis; less where they overlap.
+
+    Raises:
+        ValueError: a relation that boxes cannot tell.
     """
     axis, sign = side(relation)
     pairs = [
@@ -121,7 +124,11 @@ def spatial_score_compat(frame: Frame, a: str, relation: str, b: str) -> float:
 
 
 def side(relation: str) -> tuple[int, int]:
-    """Axis (0 across, 1 down) and sign of the way from b to a: "on the left of" is (0, -1)."""
+    """Axis (0 across, 1 down) and sign of the way from b to a: "on the left of" is (0, -1).
+
+    Raises:
+        ValueError: a relation that boxes cannot tell, such as "behind".
+    """
     for word in re.findall(r"[a-z]+", without_emphasis(relation)):
         if word in _AXES:
             return _AXES[word]

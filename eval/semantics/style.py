@@ -49,7 +49,11 @@ class TextDimension(VBenchMetric):
 
     @property
     def extractor(self) -> BaseExtractor:
-        """The model, loaded once in this process."""
+        """The model, loaded once in this process.
+
+        Raises:
+            MissingDependencyError: it is not available, or has no text half.
+        """
         extractor = open_extractor_as(self.settings.model, compat=self.compat)
         if not extractor.has_text:
             raise MissingDependencyError(

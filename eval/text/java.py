@@ -73,6 +73,9 @@ def jar_hash(jar: Path) -> str:
 def run_java(arguments: Sequence[str], folder: Path, *, given: str | None = None, opened: Sequence[str] = ()) -> str:
     """What a Java program prints. `folder`: where it runs, and where its temporary files go; `opened`: packages of
     java.base that it reads by reflection, closed since Java 16.
+
+    Raises:
+        MissingDependencyError: it did not run to its end; the message ends with the end of its stderr.
     """
     added = " ".join(f"--add-opens=java.base/{name}=ALL-UNNAMED" for name in opened)
     env = os.environ | {"JDK_JAVA_OPTIONS": f"{os.environ.get('JDK_JAVA_OPTIONS', '')} {added}".strip()}
@@ -99,7 +102,11 @@ def work_folder() -> Iterator[Path]:
 
 
 def java_tokenize(texts: Sequence[str]) -> list[str]:
-    """Tokens of each text by Stanford's PTBTokenizer as pycocoevalcap runs it, in one process."""
+    """Tokens of each text by Stanford's PTBTokenizer as pycocoevalcap runs it, in one process.
+
+    Raises:
+        MissingDependencyError: there is no Java runtime or no pycocoevalcap, or a text breaks its line.
+    """
     if not texts:
         return []
     jar = need_java(TOKENIZER)

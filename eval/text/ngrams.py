@@ -173,7 +173,11 @@ class Frequencies:
 
 
 def file_hash(path: str) -> str:
-    """sha256 of a corpus file."""
+    """sha256 of a corpus file.
+
+    Raises:
+        UsageError: it cannot be read.
+    """
     try:
         with open_file(path) as source:
             return hashlib.file_digest(source, "sha256").hexdigest()
@@ -182,7 +186,11 @@ def file_hash(path: str) -> str:
 
 
 def frequencies(path: str) -> Frequencies:
-    """Frequencies of the captions of a file."""
+    """Frequencies of the captions of a file.
+
+    Raises:
+        UsageError: the file cannot be read or holds no captions.
+    """
     clips = _captions_by_clip(Path(path))
     if not clips:
         raise UsageError(

@@ -72,7 +72,11 @@ class Consistency(Dimension):
 
 
 def consistency(features: np.ndarray, pairs: Sequence[tuple[int, int]] | None = None) -> tuple[float, int]:
-    """Sum of the terms and how many there are; pairs are (earlier, later), or neighbours, of features float (T, D)."""
+    """Sum of the terms and how many there are; pairs are (earlier, later), or neighbours, of features float (T, D).
+
+    Raises:
+        ItemError: TOO_SHORT, there is no pair; MODEL_ERROR, a feature is zero or not finite.
+    """
     features = np.asarray(features, dtype=np.float64)
     if pairs is None:
         pairs = [(t, t + 1) for t in range(len(features) - 1)]

@@ -170,7 +170,11 @@ def pair_motion(sample: Sample, flow: Flow, first: int, second: int) -> PairMoti
 
 
 def flow_between(sample: Sample, flow: Flow, first: int, second: int) -> np.ndarray:
-    """float32 (H, W, 2) as `Flow.between`, of two frames of the sample's clip; not kept."""
+    """float32 (H, W, 2) as `Flow.between`, of two frames of the sample's clip; not kept.
+
+    Raises:
+        ItemError: as `Flow.between`; MODEL_ERROR, the flow is not finite.
+    """
     pixels = sample.frames.pixels
     found = flow.between(pixels[first], pixels[second])
     if not np.isfinite(found).all():

@@ -27,7 +27,11 @@ _LEAST_WIDTH = 256  # PySceneDetect halves, thirds ... wider frames down to abou
 
 
 def scene_cuts(frames: Frames) -> list[int]:
-    """Indices of the first frame of every new scene but the first; none for a clip without cuts."""
+    """Indices of the first frame of every new scene but the first; none for a clip without cuts.
+
+    Raises:
+        MissingDependencyError: PySceneDetect is not installed.
+    """
     try:
         from scenedetect.common import FrameTimecode
         from scenedetect.detectors import ContentDetector

@@ -18,6 +18,9 @@ _EPS = 1e-6
 def middle_indices(num: int, total: int) -> list[int]:
     """VBench's "middle": the middle frame of each of `num` equal parts of `total` frames; short clips are padded with
     the last pick.
+
+    Raises:
+        ValueError: `num` or `total` below 1.
     """
     if num < 1 or total < 1:
         raise ValueError(f"expected at least one frame to pick from and to pick, got {num} of {total}")

@@ -15,7 +15,11 @@ SIDE, SIGMA = 11, 1.5
 
 
 def ssim(first: np.ndarray, second: np.ndarray) -> float:
-    """SSIM in [-1, 1] of two float (H, W) pictures; exactly the same with the two exchanged."""
+    """SSIM in [-1, 1] of two float (H, W) pictures; exactly the same with the two exchanged.
+
+    Raises:
+        ItemError: TOO_SMALL, a side below 11 pixels.
+    """
     import cv2
 
     if min(first.shape) < SIDE:

@@ -33,7 +33,11 @@ def static_by(between: list[float], ends: tuple[float, float], size: tuple[int, 
 
 
 def is_static(sample: Sample, flow: Flow) -> bool:
-    """VBench's static filter on all frames of the sample's clip."""
+    """VBench's static filter on all frames of the sample's clip.
+
+    Raises:
+        ItemError: TOO_SHORT, a single frame; else as `Flow.between`.
+    """
     last = len(sample.frames) - 1
     if last < 1:
         raise ItemError(f"{sample.id} has one frame: nothing can move", code="TOO_SHORT")

@@ -64,7 +64,11 @@ class Total(NamedTuple):
 
 
 def total(raw: Mapping[str, float], mode: str = "fixed", semantic: Mapping[str, Scale] | None = None) -> Total:
-    """Quality, semantic and total of the sixteen raw values, 0 to 1; `semantic` are other weights than `SEMANTIC`."""
+    """Quality, semantic and total of the sixteen raw values, 0 to 1; `semantic` are other weights than `SEMANTIC`.
+
+    Raises:
+        UsageError: `fixed` and a dimension is missing; a name that is not a dimension; an unknown mode.
+    """
     if mode not in ("fixed", "compat"):
         raise UsageError(f"mode must be fixed or compat, not {mode!r}")
     semantic = semantic or SEMANTIC
@@ -91,6 +95,9 @@ def vbench_total(results: Mapping[str, MetricResult], mode: str = "fixed") -> Me
     Figures: `total` (the headline), `quality`, `semantic`, and for each dimension `normalised.NAME` and `raw.NAME`. The
     intervals of the dimensions are propagated as if they were independent (below and above apart, weights squared). `n`
     and `coverage` count dimensions.
+
+    Raises:
+        UsageError: as `total`. A dimension that scored nothing counts as missing.
     """
     scales = {**QUALITY, **SEMANTIC}
     measured = {name: results[name] for name in scales if name in results and results[name].figures}

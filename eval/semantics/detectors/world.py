@@ -99,7 +99,11 @@ def _region(figure: FigureRead, index: int, at_s: float, labels: dict[str, str],
 
 
 def reading(sample: Sample) -> ReadBack:
-    """The clip as the referee reads it, once for all metrics; without a place where it is not of the cartoon world."""
+    """The clip as the referee reads it, once for all metrics; without a place where it is not of the cartoon world.
+
+    Raises:
+        ItemError: TOO_SHORT, too few or too small frames.
+    """
     frames = sample.frames
 
     def make() -> Any:
