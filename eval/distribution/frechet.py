@@ -32,7 +32,7 @@ class Gaussian:
         """Fitted to vectors (n, d).
 
         Raises:
-            ValueError: fewer than two vectors, values that are not finite, an unknown divisor.
+            ValueError: fewer than two vectors, values that are not finite.
         """
         features = as_matrix(features)
         num, dimension = features.shape

@@ -117,7 +117,7 @@ class DistributionMetric(BaseMetric):
         """`features`: float32 (d,), or (n, d) for the frames of a clip.
 
         Raises:
-            ItemError: MODEL_ERROR for a vector that is not finite; what `vectors` raises.
+            ItemError: what `vectors` raises; MODEL_ERROR, the extractor gave numbers that are not finite.
         """
         return {"features": np.asarray(self.vectors(sample, self.open()), dtype=np.float32)}
 

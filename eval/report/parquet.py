@@ -27,10 +27,10 @@ def is_installed() -> bool:
 
 
 def render(scores: Scores) -> bytes:
-    """The file; pyarrow must be installed.
+    """The file.
 
     Raises:
-        MissingDependencyError: pyarrow is not installed.
+        ModuleNotFoundError: pyarrow is not installed, see `is_installed`.
     """
     import pyarrow
     from pyarrow import parquet
