@@ -23,6 +23,7 @@ from cineloop.log import logger, printable
 
 Entry = dict[str, Any]
 Place = tuple[int, int]  # byte offset and length of a line
+_DECODER = json.JSONDecoder()
 
 
 class Mirror(Protocol):
@@ -58,7 +59,7 @@ def decode_entry(line: bytes) -> Entry:
         raise ValueError("wrong checksum")
     # Its checksum says that `encode_entry` wrote it: most of what `parse_json` checks, at several times the cost of
     # reading, is known, and a folder may hold millions of lines. Escapes may still be halves of characters.
-    entry: Entry = parse_json(body) if b"\\u" in body else json.loads(body)
+    entry: Entry = parse_json(body) if b"\\u" in body else _DECODER.raw_decode(body.decode("utf-8"))[0]
     return entry
 
 
@@ -103,7 +104,7 @@ class Journal:
         file = self._opened()
         file.seek(0)
         offset = 0
-        for number, line in enumerate(iter(file.readline, b""), 1):
+        for number, line in enumerate(file, 1):
             if not line.endswith(b"\n"):
                 return  # another process is writing it, or was killed while it did
             place = (offset, len(line))

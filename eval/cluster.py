@@ -21,7 +21,8 @@ from cineloop.cluster.settings import ClusterConfig
 from cineloop.cluster.workers import open_workers
 from cineloop.config import to_dict
 from cineloop.errors import ItemError
-from cineloop.journal import Journal
+from cineloop.journal import Entry, Journal
+from cineloop.log import logger, plural
 from cineloop.plugin import source
 from cineloop.video.frames import Frames
 from cineloop.video.sample import SampleSpec
@@ -56,7 +57,14 @@ def measured_on(
     with open_workers(cluster, model, DecodeStep(limits), [run]) as workers:
         assert workers.decoders is not None
         yield from _Flow(workers.decoders, workers.models, stop).finished(iter(jobs))
+    if workers.models.deaths and (twice := journals.count_twice(run, answer_key)):
+        logger.info("%s measured twice after a lost worker; the results are equal", plural(twice, "clip"))
     journals.remove(state)
+
+
+def answer_key(entry: Entry) -> Any:
+    """The id of the clip whose evidence an entry of a worker's journal holds; None for other entries."""
+    return entry["id"] if entry["kind"] == "evidence" else None
 
 
 def fold(state: Path, cache: EvidenceCache) -> None:

@@ -6,10 +6,14 @@ within one run, so that other load on the machine hits both sides alike:
 - one machine: clips a second of `--cluster ray` against the plain command, the starter on the same cores; workers'
   and the model's start left out. Goal: at least 0.8.
 - nodes: two nodes of one CPU against one, on clips that take long to decode and next to nothing to caption. Goal: 1.7.
+  A node here is a number in Ray's books and no machine: where other programs leave less than two cores free, both share
+  what is free, and this row measures the machine.
+- waits: the same with decoders that wait half a second a clip instead of decoding, which takes no core: shows whether
+  the work is placed on both nodes, not how fast this machine is. Goal: 1.7.
 - driver memory: growth of the driver's resident memory over simulated rows. Goal: flat, below 1 GB.
 - resume: a run that finds everything done, against listing the folder alone. Goal: at most 2.
 
-Example: `python scripts/bench_cluster.py rows resume`; ray is needed for `machine` and `nodes` alone.
+Example: `python scripts/bench_cluster.py rows resume`; ray is needed for `machine`, `nodes` and `waits` alone.
 """
 
 from __future__ import annotations
@@ -24,6 +28,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +36,7 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "tests/support")]
 CAPTIONER = ROOT / "tests/support/placed_captioner.py"
+WAITING_DECODER = ROOT / "tests/support/planted_decoder"
 Row = dict[str, object]
 
 
@@ -99,26 +105,46 @@ def machine(folder: Path, args: argparse.Namespace) -> Iterator[Row]:
 
 def nodes(folder: Path, args: argparse.Namespace) -> Iterator[Row]:
     """Two nodes of one CPU against one, on clips that are bound by decoding."""
+    clips = draw(folder / "nodes", args.clips, 96, 480)
+    ratios = one_and_two(clips, folder, args)
+    yield {"measure": "clips/s, two nodes : one", "ratio": float(np.median(ratios)), "all": ratios, "goal": ">= 1.7"}
+
+
+def waits(folder: Path, args: argparse.Namespace) -> Iterator[Row]:
+    """As `nodes`, with decoders that wait half a second instead of decoding."""
+    clips = draw(folder / "waits", args.clips, 4, 16)
+    for path in clips.iterdir():
+        path.rename(path.with_name(f"waits {path.name}"))
+    ratios = one_and_two(clips, folder, args, WAITING_DECODER)
+    yield {
+        "measure": "clips/s, two nodes : one, waits instead of decoding",
+        "ratio": float(np.median(ratios)),
+        "all": ratios,
+        "goal": ">= 1.7",
+    }
+
+
+def one_and_two(clips: Path, folder: Path, args: argparse.Namespace, *first: Path) -> list[float]:
+    """Clips a second of two nodes by those of one, in each round; `first` as of `Nodes`."""
     from ray_nodes import Nodes
 
-    clips = draw(folder / "nodes", args.clips, 96, 480)
-    marks = folder / "marks"
+    marks = folder / f"marks of {clips.name}"
     marks.mkdir()
     options = ["--captioner", str(CAPTIONER), "--model", "m", "--set", f"options.marks={marks}", "--batch-size", "1"]
     ratios = []
-    one, two = Nodes(1), Nodes(2)
+    one, two = Nodes(1, *first), Nodes(2, *first)
     try:
         for number in range(args.rounds):
-            speeds = [
-                caption(clips, folder / f"nodes{number}-{count}", *options, "--cluster", "ray", "--decode-workers",
-                        str(count), "--model-workers", "1", env=cluster.env)
-                for count, cluster in ((1, one), (2, two))
-            ]  # fmt: skip
+            speeds = []
+            for count, cluster in ((1, one), (2, two)):
+                size = ["--cluster", "ray", "--decode-workers", str(count), "--model-workers", "1"]
+                out = folder / f"{clips.name}{number}-{count}"
+                speeds.append(caption(clips, out, *options, *size, env=cluster.env))
             ratios.append(speeds[1] / speeds[0])
     finally:
         one.close()
         two.close()
-    yield {"measure": "clips/s, two nodes : one", "ratio": float(np.median(ratios)), "all": ratios, "goal": ">= 1.7"}
+    return ratios
 
 
 def rows(folder: Path, args: argparse.Namespace) -> Iterator[Row]:
@@ -163,40 +189,41 @@ def rows(folder: Path, args: argparse.Namespace) -> Iterator[Row]:
 
 
 def resume(folder: Path, args: argparse.Namespace) -> Iterator[Row]:
-    """A run that finds all clips done, against listing them."""
-    from cineloop.clip import Clip
+    """Runs that find all clips done, against listing them: on a cluster, and with a text file for each clip."""
     from cineloop.cluster.settings import ClusterConfig
     from cineloop.discovery import discover
     from v2t.caption import run
-    from v2t.caption.ledger import clip_entry, file_source
     from v2t.caption.outputs import CaptionFolder
     from v2t.caption.settings import CaptionConfig
 
-    clips, out = folder / "resume", folder / "resumed"
+    clips = folder / "resume"
     for number in range(args.done):
         path = clips / f"{number // 1000:03}" / f"{number:06}.mp4"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"x")
-    config = CaptionConfig(captioner=str(CAPTIONER), model="m", format=("jsonl",), cluster=ClusterConfig(engine="ray"))
-    run.run([str(clips / "000/000000.mp4")], out, CaptionConfig(captioner=str(CAPTIONER), model="m", format=("jsonl",)))
-    captioner = run.open_backend("m", captioner=str(CAPTIONER))
-    question = run.ask(captioner, config)
-    every: list[Clip] = discover([str(clips)])
-    with CaptionFolder(out, ("jsonl",)) as opened:
-        row = {"path": "", "status": "ok", "caption": "x" * 200, "segments": [], "tokens": 40, "warnings": []}
-        entries = [
-            clip_entry({**row, "id": clip.id, "path": clip.path}, question.settings_key, file_source(clip), {}, {})
-            for clip in every
+    for engine, formats in (("ray", ("jsonl",)), ("none", ("txt", "jsonl"))):
+        out = folder / f"resumed {engine}"
+        config = CaptionConfig(
+            captioner=str(CAPTIONER), model="m", format=formats, cluster=ClusterConfig(engine=engine)
+        )
+        question = run.ask(run.open_backend("m", captioner=str(CAPTIONER)), config)
+        row = {"status": "ok", "caption": "x" * 200, "segments": [], "tokens": 40, "warnings": []}
+        with CaptionFolder(out, formats) as opened:
+            records = [(clip, {"id": clip.id, "path": clip.path, **row}) for clip in discover([str(clips)])]
+            opened.save(records, question.settings_key)
+            del records
+        run.run([str(clips)], out, config)  # writes captions.jsonl
+        pairs = [
+            (_seconds(partial(discover, [str(clips)])), _seconds(partial(run.run, [str(clips)], out, config)))
+            for _ in range(args.rounds)
         ]
-        opened.ledger.append(entries)
-    listing = [_seconds(lambda: discover([str(clips)])) for _ in range(args.rounds)]
-    whole = [_seconds(lambda: run.run([str(clips)], out, config)) for _ in range(args.rounds)]
-    yield {
-        "measure": f"resume of {args.done:,} clips done : listing, CPU seconds",
-        "ratio": float(np.median(whole) / np.median(listing)),
-        "all": [*listing, *whole],
-        "goal": "<= 2",
-    }
+        where = "plain" if engine == "none" else f"--cluster {engine}"
+        yield {
+            "measure": f"resume of {args.done:,} done, {where}, {','.join(formats)} : listing, CPU",
+            "ratio": float(np.median([whole / listing for listing, whole in pairs])),
+            "all": pairs,
+            "goal": "<= 2" if formats == ("jsonl",) else "-",
+        }
 
 
 def _seconds(work: Callable[[], object]) -> float:
@@ -209,7 +236,7 @@ def _resident_mb() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") >> 20
 
 
-MEASURES = {"machine": machine, "nodes": nodes, "rows": rows, "resume": resume}
+MEASURES = {"machine": machine, "nodes": nodes, "waits": waits, "rows": rows, "resume": resume}
 
 
 def main() -> None:

@@ -75,6 +75,8 @@ def fill(engine: str, words: Sequence[str], size: JobSize) -> str:
     if getattr(args, "output", None) is None:
         raise UsageError(f"{name} has no output folder, and all processes write into one", hint="give it by -o")
     if has_ray:
+        if args.cluster not in (None, given):
+            raise UsageError(f"--cluster {printable(args.cluster)} is given, and {engine} needs --cluster {given}")
         text += "" if args.cluster else f" --cluster {given}"
     elif args.shard is not None:
         raise UsageError(f"--shard {printable(args.shard)} is given, and {engine} numbers the shards itself")

@@ -81,6 +81,21 @@ def test_a_clip_that_kills_its_workers_costs_itself(clips, engines, tmp_path):
     assert scores.result("deadly").coverage == 0.8
 
 
+def test_what_was_measured_twice_is_counted(clips, engines, tmp_path, monkeypatch, caplog):
+    real, deaths = cluster._Measurer.measure, iter([True])
+
+    def measure(self, items, bulks):
+        answer = real(self, items, bulks)
+        if next(deaths, False):
+            raise stand_in_engine.Death("signal 9")  # journalled, and never heard of
+        return answer
+
+    monkeypatch.setattr(cluster._Measurer, "measure", measure)
+    with caplog.at_level("INFO"):
+        scores = score(read_inputs(clips), [planted.Bright()], on_cluster(tmp_path / "state"))
+    assert scores.result("bright").coverage == 1 and "1 clip measured twice after a lost worker" in caplog.text
+
+
 @pytest.mark.slow
 def test_what_a_dead_driver_left_is_taken_over(clips, engines, tmp_path, monkeypatch):
     state = tmp_path / "state"

@@ -37,11 +37,16 @@ class Known:
     settings: str  # key of its settings, or BY_HAND
     source: dict[str, Any]  # size, mtime_ns, content of the video file
     files: dict[str, str]  # format -> path of the sidecar, relative to the folder
-    keys: set[str] = field(default_factory=set)  # contents ever written for this clip
     latest: dict[str, str] = field(default_factory=dict)  # format -> key of its expected content
+    earlier: frozenset[str] = frozenset()  # contents written for this clip before
     at: float = 0.0  # when the record was made, in seconds since 1970 by the clock of its maker
     journal: Journal | None = None  # of the record; None for the ledger's own
     has_failed_parts: bool = False
+
+    @property
+    def keys(self) -> frozenset[str]:
+        """Contents ever written for this clip."""
+        return self.earlier.union(self.latest.values())
 
     @property
     def by_hand(self) -> bool:
@@ -134,10 +139,10 @@ class Ledger:
         for clip_id in filter(holds, whole.known):
             theirs, mine = whole.known[clip_id], self.known.get(clip_id)
             if mine and mine.rank >= theirs.rank:
-                mine.keys |= theirs.keys
+                mine.earlier |= theirs.keys
                 continue
             self.known[clip_id] = replace(
-                theirs, keys=theirs.keys | (mine.keys if mine else set()), journal=whole.journal
+                theirs, earlier=theirs.earlier | (mine.keys if mine else set()), journal=whole.journal
             )
             if theirs.is_complete:
                 self.parts.pop(clip_id, None)
@@ -152,27 +157,33 @@ class Ledger:
     def _learn(self, entry: Entry, place: Place) -> None:
         kind = entry["kind"]
         if kind == "clip":
-            record, old = entry["record"], self.known.get(entry["record"]["id"])
-            self.begun.pop(record["id"], None)
-            keys = (old.keys if old else set()) | set(entry["keys"].values()) | set(entry.get("written", ()))
-            files = (old.files if old else {}) | entry["files"]  # those of an earlier run's formats still exist
-            is_partial = any("error" in segment for segment in record.get("segments", ()))
-            self.known[record["id"]] = Known(
+            record = entry["record"]
+            clip_id = record["id"]
+            old = self.known.get(clip_id)
+            if self.begun:
+                self.begun.pop(clip_id, None)
+            files, earlier = entry["files"], frozenset(entry.get("written", ()))
+            if old is not None:
+                earlier |= old.keys
+                files = old.files | files  # those of an earlier run's formats still exist
+            segments = record.get("segments")
+            known = Known(
                 place,
                 record["status"],
                 entry["settings"],
                 entry["source"],
                 files,
-                keys,
-                dict(entry["keys"]),
+                entry["keys"],
+                earlier,
                 entry.get("at", 0.0),
-                has_failed_parts=is_partial,
+                has_failed_parts=bool(segments) and any("error" in segment for segment in segments),
             )
-            if self.known[record["id"]].is_complete:
-                self.cuts.pop(record["id"], None)
-                self.parts.pop(record["id"], None)  # of others finished parts are needed for a retry
+            self.known[clip_id] = known
+            if known.is_complete:
+                self.cuts.pop(clip_id, None)
+                self.parts.pop(clip_id, None)  # of others finished parts are needed for a retry
             for path in files.values():
-                self.owners[path] = record["id"]
+                self.owners[path] = clip_id
         elif kind == "part":
             self.parts.setdefault(entry["id"], {})[entry["start_s"], entry["end_s"]] = self.journal, place
         elif kind == "cuts":

@@ -95,7 +95,7 @@ class CaptionFolder:
                 self.sets.beat = self.lock.beat
                 if not self.shard:
                     sidecars = (path for known in self.ledger.known.values() for path in known.files.values())
-                    folders = {(self._path(path)).parent for path in sidecars}
+                    folders = {self._path(name) for name in set(map(os.path.dirname, sidecars))}
                     for place in {self.state_folder, self.folder, self.folder / strips.FOLDER, *folders}:
                         sweep(place)
                     self.sets.open()
@@ -172,6 +172,10 @@ class CaptionFolder:
     def _path(self, relative: str) -> Path:
         return self.folder / unescape_name(relative)
 
+    def _content(self, relative: str) -> bytes | None:
+        """As `_read`; without a `Path`, which costs as much as the reading."""
+        return _read(os.path.join(self.folder, unescape_name(relative)))
+
     def _present_earlier(self, clip_id: str) -> dict[str, ModuleType]:
         """Writers of the sidecars that a clip has in formats of earlier runs, so that these do not become outdated."""
         known = self.ledger.known.get(clip_id)
@@ -183,11 +187,14 @@ class CaptionFolder:
         """Assign the sidecar names of a run: `a.mp4` and `a.mkv` in one folder become `a.mp4.txt` and `a.mkv.txt`."""
         clips = list(clips)
         self.sets.register_videos(clips)
-        sharing = Counter(_stem(clip) for clip in clips)
-        for clip in clips:
+        if not self.clip_writers:
+            return
+        stems = [_stem(clip) for clip in clips]
+        sharing = Counter(stems)
+        for clip, stem in zip(clips, stems, strict=True):
             for name, writer in self.clip_writers.items():
-                if sharing[_stem(clip)] > 1:
-                    self.ledger.owners.setdefault(_stem(clip) + writer.SUFFIX, _NOBODY)
+                if sharing[stem] > 1:
+                    self.ledger.owners.setdefault(stem + writer.SUFFIX, _NOBODY)
                 self._sidecar(clip, name)
 
     def _sidecar(self, clip: Clip, name: str) -> str:
@@ -204,11 +211,12 @@ class CaptionFolder:
 
     def _foreign_sidecar(self, clip: Clip, known: Known | None) -> bool:
         """Import an existing caption that is not ours; False if there is none."""
-        readable = self.clip_writers.keys() & self._readers.keys()
-        for name in readable if known is None or known.status != "ok" else ():
+        if known is not None and known.status == "ok":
+            return False  # its edits are found by `_update_sidecars`
+        for name in self.clip_writers.keys() & self._readers.keys():
             path = self._sidecar(clip, name)
-            data = self._edited_content(path, known)
-            if data is None:
+            data = self._content(path)
+            if data is None or (known and text_key(data) in known.keys):
                 continue
             if self.writable:
                 record = {"id": clip.id, "path": clip.path, "status": "ok"}
@@ -216,28 +224,31 @@ class CaptionFolder:
             return True
         return False
 
-    def _edited_content(self, path: str, known: Known | None) -> bytes | None:
-        """The content of an editable sidecar, if we never wrote it."""
-        data = _read(self._path(path))
-        return None if data is None or (known and text_key(data) in known.keys) else data
-
     def _by_hand(self, record: Record, name: str, data: bytes, source: dict[str, Any], files: dict[str, str]) -> Entry:
         record = {**record, "caption": self._readers[name].read(data), "edited": True}
         return clip_entry(record, BY_HAND, source, files, {name: text_key(data)})
 
     def _update_sidecars(self) -> None:
         """Write missing or outdated sidecars, and import those that a person changed."""
-        adopted = []
-        for clip_id, known in self.ledger.known.items():
-            for name, path in known.files.items() if known.status == "ok" else ():
-                data = self._edited_content(path, known) if name in self._readers else None
-                if data is not None:
-                    adopted.append(self._by_hand(self.ledger.record(clip_id), name, data, known.source, known.files))
-        self._adopt(adopted)
-        entries, writes = [], []
+        adopted, stale = [], []
         for clip_id, known in self.ledger.known.items():
             if known.status != "ok":
                 continue
+            is_current = self.clip_writers.keys() <= known.files.keys()
+            for name, path in known.files.items():  # of most clips each file is read once, and is as it was written
+                data = self._content(path)
+                key = None if data is None else text_key(data)
+                if key is not None and key == known.latest.get(name):
+                    continue
+                is_current = False
+                if data is not None and name in self._readers and key not in known.keys:
+                    adopted.append(self._by_hand(self.ledger.record(clip_id), name, data, known.source, known.files))
+            if not is_current:
+                stale.append(clip_id)
+        self._adopt(adopted)
+        entries, writes = [], []
+        for clip_id in stale:
+            known = self.ledger.known[clip_id]
             files, keys, record = dict(known.files), dict(known.latest), None
             for name, writer in {**self._present_earlier(clip_id), **self.clip_writers}.items():
                 if name not in files:
@@ -246,7 +257,7 @@ class CaptionFolder:
                     record = record or self.ledger.record(clip_id)
                     clip = Clip(clip_id, record["path"], "", start_s=record.get("start_s"), end_s=record.get("end_s"))
                     files[name] = self._sidecar(clip, name)
-                data = _read(self._path(files[name]))
+                data = self._content(files[name])
                 if data is not None and text_key(data) == known.latest.get(name):
                     continue
                 record = record or self.ledger.record(clip_id)
@@ -290,10 +301,11 @@ def _stem(clip: Clip) -> str:
     return f"{stem}_{clip.start_s or 0:g}-{'end' if clip.end_s is None else format(clip.end_s, 'g')}"
 
 
-def _read(path: Path) -> bytes | None:
+def _read(path: str | Path) -> bytes | None:
     """The content of a file of ours; None when it is absent or holds nothing (a power cut leaves NULs)."""
     try:
-        data = path.read_bytes()
+        with open(path, "rb", buffering=0) as file:
+            data = file.read()
     except FileNotFoundError:
         return None
     return data if data.strip(b"\0 \t\r\n") else None

@@ -86,7 +86,6 @@ def run(
     if config.cluster.engine != "none":
         if captioner is not None or output is None:
             raise UsageError("a run on a cluster needs an output folder and a captioner by name", hint="give -o")
-        clips = [clip if is_url(clip.file) else replace(clip, file=os.path.abspath(clip.file)) for clip in clips]
     captioner = captioner or open_backend(
         config.model, captioner=config.captioner, device=config.device, dtype=config.dtype, options=config.options
     )
@@ -125,6 +124,13 @@ def _opened(output: Path | str | None, config: CaptionConfig) -> Iterator[tuple[
             yield Path(folder), None
     else:
         yield Path(output), None
+
+
+def _for_workers(todo: Sequence[Clip], config: CaptionConfig) -> list[Clip]:
+    """The clips; on a cluster with absolute paths, since its workers have working folders of their own."""
+    if config.cluster.engine == "none":
+        return list(todo)
+    return [clip if is_url(clip.file) else replace(clip, file=os.path.abspath(clip.file)) for clip in todo]
 
 
 def read_records(output: Path | str) -> list[Record]:
@@ -195,7 +201,7 @@ def _caption(
         counts = Counter(plan.values())
         summary.done_before, summary.kept, summary.failed_before = counts["done"], counts["kept"], counts["failed"]
         todo = [clip for clip in mine if plan[clip.id] in ("caption", "retry", "again")]
-        todo = without_suspects(todo, folder)
+        todo = _for_workers(without_suspects(todo, folder), config)
         if config.dry_run:
             for clip_id, action in plan.items():
                 emit({"id": clip_id, "action": action})
@@ -304,8 +310,7 @@ def make_plan(
     plan = {}
     for clip in clips:
         state = folder.state(clip, question.settings_key)
-        known = folder.ledger.known.get(clip.id)
-        if state == "done" and config.retry_failed and known is not None and known.has_failed_parts:
+        if state == "done" and config.retry_failed and folder.ledger.known[clip.id].has_failed_parts:
             state = "failed"
         plan[clip.id] = actions[state]
     folder.ledger.append([])  # new dates of the same videos

@@ -15,6 +15,8 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Iterator
+from functools import cached_property
+from operator import attrgetter
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -49,7 +51,7 @@ class SetFiles:
         self._earlier_writers: dict[str, ModuleType] = {}  # of formats that only earlier runs were asked for
         self._memory: dict[str, dict[str, Any]] = {}
         self._seen: dict[str, str] = {}  # format -> size and date of its place when its content was last known
-        self._files: dict[str, str] = {}  # clip id -> its video, of the clips of this run
+        self._clips: list[Clip] = []  # of this run
 
     def open(self) -> None:
         """Clean up after a crash."""
@@ -68,10 +70,10 @@ class SetFiles:
         Raises:
             UsageError: code OWN_COPY, one of them is a copy that one of our formats made here.
         """
-        for clip in clips:
-            self._files[clip.id] = clip.file
-        places = [os.path.abspath(self.folder / writer.NAME) + os.sep for writer in self.writers.values()]
-        for clip in clips:
+        self._clips = clips
+        copying = [writer for writer in self.writers.values() if getattr(writer, "COPIES_VIDEOS", False)]
+        places = [os.path.abspath(self.folder / writer.NAME) + os.sep for writer in copying]
+        for clip in clips if places else ():
             if any(os.path.abspath(clip.file).startswith(place) for place in places):
                 raise UsageError(
                     f"{printable(clip.file)} is a copy that an earlier run made of a video",
@@ -94,7 +96,7 @@ class SetFiles:
             MissingDependencyError: DISK_FULL; OUTPUT_FOLDER, it cannot be written.
         """
         # Identifies the records of a set written now: it changes with every new one.
-        newest = max((known.place for known in self.ledger.known.values()), default=(0, 0))
+        newest = max(map(attrgetter("place"), self.ledger.known.values()), default=(0, 0))
         made_from = f"{len(self.ledger.known)}:{newest[0]}:{newest[1]}"
         for name, writer in (self.writers if during else self.writers | self._earlier_writers).items():
             copies = getattr(writer, "COPIES_VIDEOS", False)
@@ -178,6 +180,11 @@ class SetFiles:
             if number % 256 == 0:
                 self.beat()
             yield self.ledger.record(clip_id)
+
+    @cached_property
+    def _files(self) -> dict[str, str]:
+        """Clip id → its video, of the clips of this run; only formats that copy videos ask."""
+        return {clip.id: clip.file for clip in self._clips}
 
     def _video(self, record: Record) -> Path:
         """The file that a caption was made from, as it was then (see `Rows.find_video`)."""

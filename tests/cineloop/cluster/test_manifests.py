@@ -17,27 +17,15 @@ import yaml
 from cineloop.cli import build_parser
 from cineloop.cluster.manifests import JobSize, engines, fill
 from cineloop.errors import EXIT_USAGE, UsageError
+from cineloop.parser import PROGRAMS
 from cluster_schemas import JOB, RAYJOB, SBATCH, SKY, breaches
 from v2t.cli import main
-from v2t.commands import caption
 
 SCHEMAS = {"k8s": JOB, "k8s-ray": RAYJOB, "sky": SKY}
 # What a shell, YAML, Kubernetes ($(X), $$) and jinja would each change.
 WORDS = ["v2t", "caption", "my clips/größe", "-o", "out dir/", "--prompt", 'What\'s "up"? $HOME $$ $(X) {{ y }} #\n\\n']
 NO_RAY = [engine for engine in engines() if not engine.endswith("ray")]
-
-
-@pytest.fixture
-def ray_flag(monkeypatch):
-    """`v2t caption --cluster`, where it is not there yet."""
-    plain = caption.add_arguments
-
-    def add_arguments(parser):
-        plain(parser)
-        if not any("--cluster" in action.option_strings for action in parser._actions):
-            parser.add_argument("--cluster")
-
-    monkeypatch.setattr(caption, "add_arguments", add_arguments)
+RAY = [engine for engine in engines() if engine.endswith("ray")]
 
 
 def job(engine: str, words: list[str] = WORDS, **sizes: int) -> str:
@@ -46,20 +34,29 @@ def job(engine: str, words: list[str] = WORDS, **sizes: int) -> str:
 
 def words_that_run(engine: str, text: str, tmp_path: Path) -> list[str]:
     """The command line that the job starts, with stand-ins for the programs that write down their arguments."""
-    for name in ("srun", "v2t"):
+    for name in ("srun", "scontrol", "v2t", "v2t-eval", "t2v"):
         stand_in = tmp_path / "bin" / name
         stand_in.parent.mkdir(exist_ok=True)
-        stand_in.write_text(f"#!/bin/sh\nprintf '%s\\0' {name} \"$@\" > '{tmp_path}/words'\n")
+        words = "true" if name == "scontrol" else f"printf '%s\\0' {name} \"$@\" > '{tmp_path}/words'"
+        stand_in.write_text(f"#!/bin/sh\n{words}\n")
         stand_in.chmod(0o755)
     script = text
     if engine == "k8s":
         (container,) = yaml.safe_load(text)["spec"]["template"]["spec"]["containers"]
         script = container["args"][0].replace("$$", "$")  # as the kubelet does; it leaves $(UNKNOWN) as it is
+    elif engine == "k8s-ray":
+        script = yaml.safe_load(text)["spec"]["entrypoint"].replace("cd /data", "cd .")
     elif engine == "sky":
         script = yaml.safe_load(text)["run"].replace("cd /data", "cd .")
     env = {
         "PATH": f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}",
-        **{"SLURM_ARRAY_TASK_ID": "3", "JOB_COMPLETION_INDEX": "2", "SHARD": "3"},
+        **{
+            "SLURM_JOB_ID": "7",
+            "SLURM_JOB_NODELIST": "n",
+            "SLURM_ARRAY_TASK_ID": "3",
+            "JOB_COMPLETION_INDEX": "2",
+            "SHARD": "3",
+        },
     }
     subprocess.run(["bash", "-c", script], env=env, check=True, timeout=60)
     return (tmp_path / "words").read_text("utf-8").split("\0")[:-1]
@@ -75,9 +72,29 @@ def test_a_job_runs_the_command_that_was_given_with_a_shard(engine, tmp_path):
     assert parsed.shard == "3/16" and parsed.prompt == WORDS[-1]
 
 
+@pytest.mark.parametrize("engine", RAY)
+@pytest.mark.parametrize("given", [[], ["--cluster", "ray"]])
+@pytest.mark.parametrize(
+    "command",
+    [
+        WORDS,
+        ["v2t-eval", "score", "generated clips/", "--suite", "starter", "-o", "scores/"],
+        ["t2v", "generate", "--prompts", "my prompts.txt", "-o", "clips/"],
+    ],
+    ids=lambda words: words[0],
+)
+def test_a_job_with_ray_runs_the_command_that_was_given_on_its_cluster(engine, given, command, tmp_path):
+    words = words_that_run(engine, job(engine, [*command, *given]), tmp_path)
+    words = words[words.index(command[0]) :]
+    assert words == [*command, "--cluster", "ray"]
+    package = PROGRAMS[words[0]]
+    verbs = import_module(f"{package}.cli").VERBS
+    assert build_parser(words[0], "", verbs, package).parse_args(words[1:]).cluster == "ray"
+
+
 @pytest.mark.parametrize("engine", engines())
 @pytest.mark.parametrize("gpus", [0, 1])
-def test_a_job_parses_and_says_only_what_its_format_knows(engine, gpus, ray_flag):
+def test_a_job_parses_and_says_only_what_its_format_knows(engine, gpus):
     text = job(engine, gpus=gpus)
     if engine in SCHEMAS:
         assert breaches(yaml.safe_load(text), SCHEMAS[engine]) == []
@@ -127,6 +144,7 @@ def test_a_slurm_job_drains_before_its_limit_and_is_queued_again():
         ("slurm", "v2t caption clips/", "no output folder"),
         ("slurm", "v2t caption clips/ -o out/ --shard 1/4", "numbers the shards itself"),
         ("k8s", "python train.py", "not a command of Cineloop"),
+        ("k8s-ray", "v2t caption clips/ -o out/ --cluster none", "k8s-ray needs --cluster ray"),
         ("k8s-ray", "v2t train starter/tower -o out/", "has no --cluster"),
     ],
 )
@@ -150,7 +168,7 @@ def test_the_command_prints_the_file_and_nothing_else(capsys):
 
 
 @pytest.mark.slow
-def test_the_options_of_ray_are_real(ray_flag):
+def test_the_options_of_ray_are_real():
     pytest.importorskip("ray")
     options = re.findall(r"(?<=\s)--([\w-]+)", job("slurm-ray").split("symmetric-run")[1].split(" -- ")[0])
     code = (

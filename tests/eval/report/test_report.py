@@ -293,8 +293,7 @@ def test_a_card_gives_evidence_in_words():
             "questions": [asked],
         }
     lines = document(scores, Path()).sections[0].cards[0].lines
-    said = next(line for line in lines if line.startswith("clipscore:"))
-    assert said == (
+    assert next(line for line in lines if line.startswith("clipscore:")) == (
         "clipscore: cut, strength 0.7157, pairs 16, chances (Is it red? 0.4155), "
         "questions (Is there a dog? no (chance of 'yes' 0.01), wanted yes)"
     )

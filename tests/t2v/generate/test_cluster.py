@@ -56,6 +56,22 @@ def test_a_prompt_that_kills_its_workers_is_a_failure(engines, tmp_path, monkeyp
     assert {row["error"]["code"] for row in summary.failures} == {"WORKER_DIED"}
 
 
+def test_what_was_generated_twice_is_counted(engines, tmp_path, monkeypatch, caplog):
+    real, deaths = cluster._Model.make, iter([True])
+
+    def make(self, items, bulks):
+        answer = real(self, items, bulks)
+        if next(deaths, False):
+            raise stand_in_engine.Death("signal 9")  # journalled, and never heard of
+        return answer
+
+    monkeypatch.setattr(cluster._Model, "make", make)
+    with caplog.at_level("INFO"):
+        summary = go(tmp_path / "out")
+    assert summary.made == 6 and "2 clips generated twice after a lost worker" in caplog.text
+    assert len((tmp_path / "out/manifest.jsonl").read_text().splitlines()) == 6
+
+
 @pytest.mark.slow
 def test_what_a_dead_driver_left_is_taken_over(engines, tmp_path, monkeypatch):
     class Dead(BaseException):

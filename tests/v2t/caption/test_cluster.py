@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,7 @@ from cineloop.cluster import journals
 from cineloop.cluster.settings import ClusterConfig
 from cineloop.errors import UsageError
 from cineloop.journal import Journal
+from cineloop.video.canvas import Limits
 from cineloop.video.encode import encode
 from v2t.caption import cluster
 from v2t.caption import run as caption
@@ -23,6 +26,7 @@ from v2t.caption.settings import CaptionConfig
 
 CAPTIONER = str(Path(stand_in_engine.__file__).with_name("placed_captioner.py"))
 NAMES_THE_RUN = ("config.yaml", "run.json", "sets.json", "journal.jsonl", "lock", "index.html")
+PLANTED_DECODER = Path(stand_in_engine.__file__).with_name("planted_decoder")
 CLUSTER = ClusterConfig(engine="ray", decode_workers="1..2", model_workers="1..2")
 
 
@@ -121,6 +125,19 @@ def test_three_bad_clips_are_three_coded_records(clips, engines, tmp_path):
     assert codes == {"kills.mp4": "WORKER_DIED", "empty.mp4": "EMPTY_FILE"}
     assert len(list((tmp_path / "marks").iterdir())) == 3
     assert len(journalled(tmp_path / "out")) == 7
+
+
+@pytest.mark.slow
+def test_a_decoder_that_hangs_and_one_that_aborts_cost_their_clips(clips, engines, tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(PLANTED_DECODER), prepend=os.pathsep)
+    source = copies(clips, tmp_path / "clips", 4)
+    for name in ("hangs.mp4", "aborts.mp4"):
+        shutil.copy(source / "0.mp4", source / name)
+    (source / "empty.mp4").write_bytes(b"")
+    summary, rows = go(source, tmp_path / "out", limits=Limits(timeout_s=10.0))
+    assert summary.exit_code == 3 and summary.num_captioned == 4
+    codes = {row["id"]: row["error"]["code"] for row in rows if row["error"]}
+    assert codes == {"hangs.mp4": "DECODE_TIMEOUT", "aborts.mp4": "DECODER_CRASH", "empty.mp4": "EMPTY_FILE"}
 
 
 @pytest.mark.slow

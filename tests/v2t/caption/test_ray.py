@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -26,6 +27,8 @@ pytestmark = [
 ]
 NUM_CLIPS = 60
 WAIT_S = 900.0
+DECODE_S = 30.0
+PLANTED_DECODER = Path(stand_in_engine.__file__).with_name("planted_decoder")
 CAPTIONER = str(Path(stand_in_engine.__file__).with_name("placed_captioner.py"))
 
 
@@ -33,7 +36,7 @@ CAPTIONER = str(Path(stand_in_engine.__file__).with_name("placed_captioner.py"))
 def nodes():
     pytest.importorskip("ray", reason="ray is not installed")
     try:
-        cluster = Nodes(2)
+        cluster = Nodes(2, PLANTED_DECODER)
     except RuntimeError as error:
         pytest.skip(str(error))
     yield cluster
@@ -120,6 +123,24 @@ def test_a_node_is_killed_after_ten_records(nodes, clips, expected, tmp_path):
     emitted = [line["id"] for line in lines if line["type"] == "record"]
     assert len(emitted) == len(set(emitted)) == NUM_CLIPS + 2
     assert lines[-1]["captioned"] == NUM_CLIPS and lines[-1]["exit_code"] == 3
+
+
+def test_a_decoder_that_hangs_and_one_that_aborts_cost_their_clips(nodes, clips, expected, tmp_path):
+    source, out, marks = tmp_path / "clips", tmp_path / "out", tmp_path / "marks"
+    marks.mkdir()
+    names = sorted(expected)[: NUM_CLIPS - 3]
+    for name in names:
+        (source / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(clips / name, source / name)
+    for name in ("hangs.mp4", "aborts.mp4"):
+        shutil.copy(clips / names[0], source / name)
+    (source / "empty.mp4").write_bytes(b"")
+    command = on_cluster(source, out, marks, "--set", f"limits.timeout_s={DECODE_S}")
+    # The hang has no end of its own: what ends in time ends by the limit.
+    assert subprocess.run(command, env=nodes.env, check=False, timeout=WAIT_S).returncode == 3
+    check(out, {name: expected[name] for name in names})
+    codes = {row["id"]: row["error"]["code"] for row in records(out) if row["error"]}
+    assert codes == {"hangs.mp4": "DECODE_TIMEOUT", "aborts.mp4": "DECODER_CRASH", "empty.mp4": "EMPTY_FILE"}
 
 
 KINDS = ("actor", "raylet", "driver")
