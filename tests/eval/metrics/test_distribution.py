@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 from cineloop.errors import ItemError, MissingDependencyError, NothingMatchedError, UsageError
 from cineloop.video.frames import Frames
@@ -248,7 +247,7 @@ def test_no_second_set_and_one_clip_are_said_in_words() -> None:
 
 def test_features_that_are_not_finite_are_a_failure_and_never_a_number(monkeypatch: pytest.MonkeyPatch) -> None:
     metric = load_metric("frechet")(feature="toy")
-    monkeypatch.setattr(Toy, "_embed", lambda self, pixels: torch.full((len(pixels), 6), np.nan))
+    monkeypatch.setattr(Toy, "_embed", lambda self, pixels, embed=Toy._embed: embed(self, pixels) * np.nan)
     with pytest.raises(ItemError, match="numbers that are not finite") as caught:
         metric.measure(samples(1, 1)[0])
     assert caught.value.code == "MODEL_ERROR"
