@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import fsum
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 
@@ -18,8 +18,6 @@ from cineloop.errors import ItemError, MissingDependencyError
 from v2t_eval.features import BaseExtractor, frame_features, open_extractor, text_features, unit
 from v2t_eval.metric import BaseMetric, Measured, Summary, items_of
 from v2t_eval.sample import Sample
-
-TEXTS = ("auto", "caption", "prompt")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,11 +30,7 @@ class Settings:
 
     model: str = "starter"
     preprocess: str = ""
-    text: str = "auto"
-
-    def __post_init__(self) -> None:
-        if self.text not in TEXTS:
-            raise ValueError(f"text must be one of {', '.join(TEXTS)}, not {self.text!r}")
+    text: Literal["auto", "caption", "prompt"] = "auto"
 
 
 class AlignmentMetric(BaseMetric):

@@ -127,11 +127,8 @@ def _whole(value: Any, data: bytes, place: list[int]) -> Any:
 
 
 class EvidenceCache:
-    """The evidence cache of a folder; a context manager for one thread. `folder` None disables it.
-
-    Attributes:
-        trouble: why the cache is disabled, "" while it works.
-    """
+    """The evidence cache of a folder; a context manager for one thread. `folder` None disables it; `trouble` says why
+    it is disabled, "" while it works."""
 
     def __init__(self, folder: Path | None) -> None:
         self.path = None if folder is None else folder / FILE

@@ -45,14 +45,8 @@ def measured_on(
     jobs: Iterable[Job],
     stop: Callable[[], bool],
 ) -> Iterator[Job]:
-    """The jobs, as the workers finish them; no new ones start after a stop.
-
-    Args:
-        cluster: where; with an engine.
-        state: folder for the workers' journals, seen by every machine.
-        metrics, limits: as of `Engine`.
-        jobs: with cache keys; those with frames are decoded on the cluster.
-        stop: polled.
+    """The jobs, as the workers finish them; no new ones start after a stop. `state`: folder for the workers' journals,
+    seen by every machine; jobs with frames are decoded on the cluster.
 
     Raises:
         MissingDependencyError: no ray, no cluster, no decoder. UsageError: the workers do not see `state`.

@@ -189,12 +189,8 @@ class BaseExtractor(ABC):
 
 
 def open_extractor(name: str, device: str = "auto", preprocess: str = "") -> BaseExtractor:
-    """The extractor called `name`, loaded at first use and then cached, see `v2t_eval.models`.
-
-    Args:
-        name: see the module's head.
-        device: "auto" (the run's, else CUDA where there is one), "cpu", "cuda:1" ...
-        preprocess: one of the family's `preprocesses`; "" for its usual one.
+    """The extractor called `name`, loaded at first use and then cached, see `v2t_eval.models`. `preprocess`: one of the
+    family's `preprocesses`; "" for its usual one.
 
     Raises:
         UsageError: an unknown family or preprocessing, or a name without its part after ":".
@@ -216,10 +212,8 @@ def frame_features(sample: Sample, extractor: BaseExtractor) -> np.ndarray:
 
 
 def clip_features(sample: Sample, extractor: BaseExtractor, num_frames: int | None = None) -> np.ndarray:
-    """float32 (D,) of the sample's clip, computed once for all metrics.
-
-    Args:
-        num_frames: number of frames from the start, such as FVD's 16; None for all.
+    """float32 (D,) of the sample's clip, computed once for all metrics. `num_frames`: from the start, such as FVD's 16;
+    None for all.
 
     Raises:
         ItemError: TOO_SHORT, the clip has fewer frames than that, or than the model can take.

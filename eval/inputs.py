@@ -4,12 +4,14 @@ In: a folder of videos, a manifest or a run folder, and the files that belong to
 clips by id, else by path, else by file name without its ending; a name that matches two clips is an error. A clip
 without a row is kept and counts as not scored; a row without a clip is reported. Without clips the expected samples are
 the rows of the truth, of the references or of the captions. Questions are samples of their own, in clusters of one
-clip.
+clip; their `row` holds `question`, `kind`, `answer` (None without one), `reference`, `answers` (the reference as a
+list) and the fields of both files.
 """
 
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,11 +23,8 @@ from cineloop.discovery import discover
 from cineloop.errors import NothingMatchedError, UsageError
 from cineloop.log import printable
 from cineloop.manifest import clip_path, read_manifest
-from v2t_eval.joining import Joined
-from v2t_eval.questions import read_questions
 from v2t_eval.sample import Clip, Sample
-from v2t_eval.tables import Row, names_of, prompt_of, read_rows, references_of, requirements_of, texts_of
-from v2t_eval.vbench.names import prompt_and_index
+from v2t_eval.tables import Joined, Row, names_of, prompt_of, read_rows, references_of, requirements_of, texts_of
 
 MANIFEST, FAILURES = "manifest.jsonl", "failures.jsonl"
 NAMINGS = ("rows", "vbench")
@@ -34,14 +33,8 @@ _ITS_OWN = ("id", "path", "start_s", "end_s")  # of a clip's row; the truth may 
 
 @dataclass(frozen=True, kw_only=True)
 class Inputs:
-    """Samples, the second set of clips, and their sources.
-
-    Attributes:
-        samples, references: in the order of ids.
-        sources: the names of the files, by role.
-        counts: samples with each role's data, and unmatched rows.
-        clips_root: the folder that paths of clips are relative to; None without clips.
-    """
+    """Samples and the second set of clips, in the order of ids; the names of the files by role; samples with each
+    role's data, and unmatched rows; the folder that paths of clips are relative to, None without clips."""
 
     samples: list[Sample]
     references: list[Sample] = field(default_factory=list)
@@ -294,3 +287,69 @@ def _cluster(samples: list[Sample]) -> None:
     for sample in samples:
         shared = sample.clip is not None and files[sample.clip.path] > 1
         sample.cluster = sample.prompt or (str(sample.row.get("path") or sample.id) if shared else sample.id)
+
+
+_NAME = re.compile(r"(?P<prompt>.+?)(?:-(?P<index>\d+)(?:-Scene-\d+)?|-Scene-\d+)(?:_\d+)?")
+
+
+def prompt_and_index(path: str | Path) -> tuple[str, int]:
+    """The prompt and the number of its clip; pieces of VBench-Long (`-0_003`, `-Scene-1_000`) are understood.
+
+    Raises:
+        UsageError: the name does not end in a number.
+    """
+    found = _NAME.fullmatch(Path(path).stem)
+    if found is None:
+        raise UsageError(
+            f"{Path(path).name} is not named as VBench names its videos",
+            hint="PROMPT-INDEX.mp4, such as 'a cat eats-0.mp4', or give the prompts with --prompts",
+        )
+    return found["prompt"], int(found["index"] or 0)
+
+
+def read_questions(answers: Path, truth: Path | None, counts: Counter[str]) -> list[Sample]:
+    """The questions of the truth, or else of the answers' own rows.
+
+    Raises:
+        UsageError: a file cannot be read, or an answer lacks id or question.
+        NothingMatchedError: no answer belongs to a question.
+    """
+    given: dict[tuple[str, str], Row] = {}
+    for number, row in enumerate(read_rows(answers), 1):
+        lacking = [key for key in ("id", "question") if not isinstance(row.get(key), str)]
+        if lacking or "answer" not in row:
+            raise UsageError(f"{printable(str(answers))}, row {number}: an answer needs id, question, answer")
+        counts["answers_repeated"] += (row["id"], row["question"]) in given
+        given[row["id"], row["question"]] = row
+    asked = list(given.values())
+    if truth is not None:
+        asked = [
+            {**turn, "id": row["id"], "reference": turn.get("answer")}
+            for row in read_manifest(truth)
+            for turn in row.get("questions") or ()
+        ]
+    samples: list[Sample] = []
+    numbers: Counter[str] = Counter()
+    matched = 0
+    for turn in asked:
+        found = given.get((turn["id"], turn["question"]))
+        matched += found is not None
+        numbers[turn["id"]] += 1
+        row = {**(found or {}), **{key: value for key, value in turn.items() if key != "answer"}}
+        answer = (found or {}).get("answer")
+        row["answer"] = answer if isinstance(answer, str) else None
+        reference = row.get("reference")
+        if "answers" not in row and isinstance(reference, str):
+            row["answers"] = [reference]
+        counts["answers_failed"] += found is not None and row["answer"] is None
+        samples.append(Sample(id=f"{turn['id']}#{numbers[turn['id']]}", row=row, cluster=turn["id"]))
+    if not matched:
+        raise NothingMatchedError(
+            f"no answer of {printable(str(answers))} belongs to a question", hint="ids and questions must match"
+        )
+    counts["answered"] = matched - counts["answers_failed"]
+    counts["unanswered"] = len(asked) - matched
+    counts["answers_unmatched"] = len(given) - matched
+    for name in [name for name, count in counts.items() if not count]:
+        del counts[name]
+    return samples

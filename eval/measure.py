@@ -46,11 +46,7 @@ NOT_PENDING: dict[str, Any] = {"decoding": None, "decoding_reference": None, "su
 
 @dataclass(frozen=True, kw_only=True)
 class ClipLimits:
-    """Limits per clip: MiB of decoded frames, and seconds of decoding.
-
-    Raises:
-        ValueError: a limit that is not above zero.
-    """
+    """Limits per clip: MiB of decoded frames, and seconds of decoding."""
 
     max_clip_mb: int = 1024
     timeout_s: float = 300.0
@@ -174,11 +170,7 @@ class Engine:
             job.errors[n] = error.record()
 
     def _name_content(self, clip: Clip) -> None:
-        """Fill in `clip.content`.
-
-        Raises:
-            ItemError: the file cannot be read.
-        """
+        """Fill in `clip.content`."""
         if clip.content:
             return
         if clip.path is None:

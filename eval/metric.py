@@ -12,8 +12,8 @@ from __future__ import annotations
 import json
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from typing import Any, ClassVar
 
 import numpy as np
@@ -23,7 +23,7 @@ from cineloop.errors import ItemError, NothingMatchedError
 from cineloop.plugin import choices, load
 from v2t_eval.models import anonymise, content_id, display_name
 from v2t_eval.sample import Sample
-from v2t_eval.stats import Estimate, mean_interval, unless_flat, weighted_shares
+from v2t_eval.stats import Estimate, interval_of_sums, mean_interval, unless_flat, weighted_shares
 
 Evidence = dict[str, Any]  # JSON values and numpy arrays
 LEVELS = ("text", "clip", "set")
@@ -37,11 +37,7 @@ REFERENCE_CLIPS = "reference_clips"  # in `needs`: a second set of clips
 
 @dataclass(frozen=True, kw_only=True)
 class Figure(Estimate):
-    """An estimate within the metric's range; `detail` holds counts behind it.
-
-    Raises:
-        ValueError: a number in it is not finite.
-    """
+    """An estimate within the metric's range; `detail` holds counts behind it."""
 
     detail: dict[str, int] = field(default_factory=dict)
 
@@ -150,6 +146,7 @@ class BaseMetric(ABC):
         version: raised whenever the same sample may get another value (`tests/eval/test_metric_versions.py` holds known
             values of each version). Source code is not part of the fingerprint: a comment must not void a baseline.
         shared_version: the same for code that several metrics share, such as the reading of prompts; 0 at first.
+        named, hidden: settings that are always in the title, and never (the path of a file).
         of_set: settings and keys of `describe()` that `summarise` alone reads: changing them keeps the evidence.
     """
 
@@ -166,6 +163,8 @@ class BaseMetric(ABC):
     version: ClassVar[int] = 1
     shared_version: ClassVar[int] = 0
     of_set: ClassVar[tuple[str, ...]] = ()
+    named: ClassVar[tuple[str, ...]] = ()
+    hidden: ClassVar[tuple[str, ...]] = ()
     Settings: ClassVar[type[Any]] = NoSettings
 
     def __init__(self, **settings: Any) -> None:
@@ -180,10 +179,13 @@ class BaseMetric(ABC):
     @property
     def title(self) -> str:
         """The name, with the non-default settings: `frechet[feature=clip]`; of a file its name."""
-        usual = to_dict(type(self).Settings()) if _all_have_defaults(type(self).Settings) else {}
-        own = {key: value for key, value in to_dict(self.settings).items() if key not in usual or usual[key] != value}
-        changed = ",".join(f"{key}={display_name(value)}" for key, value in own.items())
-        return f"{self.name}[{changed}]" if own else self.name
+        usual = {field.name: to_dict(field.default) for field in fields(self.settings) if field.default is not MISSING}
+        shown = [
+            f"{key}={display_name(value)}"
+            for key, value in to_dict(self.settings).items()
+            if (key in self.named and value != "") or (key not in self.hidden and value != usual.get(key, MISSING))
+        ]
+        return f"{self.name}[{','.join(shown)}]" if shown else self.name
 
     def prepare(self) -> None:  # noqa: B027 - most metrics have nothing to load
         """Load models; called once before the first `measure`.
@@ -333,6 +335,19 @@ def share_of(
     return Figure(value=value, low=low, high=high, n=int(cases.sum()), detail=detail or {})
 
 
+def figure_of_sums(
+    rows: Sequence[Measured],
+    sums: np.ndarray,
+    statistic: Callable[[np.ndarray], np.ndarray],
+    value_range: tuple[float, float] = (0.0, 1.0),
+    value: float | None = None,
+) -> Figure:
+    """A statistic of what the rows add up to, see `v2t_eval.stats.interval_of_sums`; `value` where it is known."""
+    value = float(statistic(sums.sum(0)[None])[0]) if value is None else value
+    low, high = interval_of_sums(sums, statistic, [row.cluster for row in rows], value_range)
+    return Figure(value=value, low=float(min(low, value)), high=float(max(high, value)), n=len(rows))
+
+
 def items_of(rows: Sequence[Measured], key: str = "value") -> list[dict[str, Any]]:
     """Items of a metric whose evidence for a sample is its score."""
     return [{"id": row.id, "value": float(row.evidence[key])} for row in rows]
@@ -364,9 +379,3 @@ def load_metric(name: str) -> type[Any]:
 
 def _as_text(settings: Mapping[str, Any]) -> str:
     return json.dumps({key: content_id(value) for key, value in settings.items()}, sort_keys=True, default=str)
-
-
-def _all_have_defaults(settings: type[Any]) -> bool:
-    from dataclasses import MISSING, fields
-
-    return all(f.default is not MISSING or f.default_factory is not MISSING for f in fields(settings))

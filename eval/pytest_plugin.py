@@ -20,8 +20,7 @@ import pytest
 if TYPE_CHECKING:
     from cineloop.video.frames import Frames
     from v2t_eval.gate.verdict import Verdict as GateVerdict
-    from v2t_eval.testing.evaluator import ClipEvaluator
-    from v2t_eval.testing.verdict import Verdict
+    from v2t_eval.testing import ClipEvaluator, Verdict
 
 MARK = (
     "clip(path, **keywords): the clip of the fixture `clip`, judged as by assert_clip; a folder with a manifest gives "
@@ -45,7 +44,7 @@ class _Session:
     def evaluator(self) -> ClipEvaluator:
         """The evaluator of clips."""
         if self.opened is None:
-            from v2t_eval.testing.evaluator import ClipEvaluator
+            from v2t_eval.testing import ClipEvaluator
 
             self.opened = ClipEvaluator(self.cache())
         return self.opened

@@ -53,9 +53,6 @@ class ScoreConfig:
         cluster: where to measure; by default on this machine.
         journals: folder for the journals of a cluster's workers, of this scoring alone; a cluster needs one.
         device: where models compute: auto, cpu, cuda or cuda:N; auto shares the GPUs out among workers.
-
-    Raises:
-        ValueError: fewer than one worker. UsageError: no such device.
     """
 
     workers: int | None = 1
@@ -82,13 +79,8 @@ def score(
     stop: Callable[[], bool] = lambda: False,
     show_progress: bool = False,
 ) -> Scores:
-    """Score samples by metrics.
-
-    Args:
-        inputs: what to score, see `v2t_eval.inputs.read_inputs`; clips may hold their frames already.
-        metrics: not loaded yet; they are reset.
-        config: see `ScoreConfig`.
-        stop: polled between samples; when true, samples in progress are finished and cached.
+    """Score samples by metrics. Clips may hold their frames already; metrics are reset. `stop` is polled between
+    samples: samples in progress are then finished and cached.
 
     Raises:
         NothingMatchedError: there is no sample.

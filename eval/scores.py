@@ -168,8 +168,6 @@ def read_scores(path: Path) -> Scores:
         newer = isinstance(found, int) and found > SCHEMA
         hint = "a newer cineloop wrote it: upgrade this one" if newer else again
         raise UsageError(f"{name}: expected scores of schema {SCHEMA}, found {found!r}", hint=hint)
-    if "results" not in tree and "metrics" in tree:
-        raise UsageError(f"{name} is a baseline of an earlier format", hint=again)
     try:
         return _read(tree)
     except (KeyError, TypeError, ValueError, AttributeError) as error:

@@ -15,18 +15,15 @@ from itertools import groupby
 from statistics import fmean
 
 from cineloop.errors import UsageError
+from cineloop.intervals import Interval
 from v2t_eval.scores import Scored, Scores
-from v2t_eval.stats import Interval, mean_interval
+from v2t_eval.stats import mean_interval
 
 
 @dataclass(frozen=True, kw_only=True)
 class Candidate:
-    """One clip among those of its prompt.
-
-    Attributes:
-        value: of the metric that chooses; None where it has none, with `error`, its code and message.
-        check: of the metric that checks.
-        rank: among the clips of the prompt, from 1; None without a value.
+    """One clip among those of its prompt, with its value and rank by the metric that chooses (None without one, with
+    `error`, its code and message), and its value by the one that checks.
     """
 
     clip: Scored
@@ -55,12 +52,8 @@ class Gain:
 
 @dataclass(frozen=True, kw_only=True)
 class Selection:
-    """Every clip in the order of prompts and ranks.
-
-    Attributes:
-        by, check: titles of the metrics.
-        gains: by metric, the one that chooses first.
-        mistakes: (chosen clip, better one) of each prompt whose best clip by `by` is not its best by `check`.
+    """Every clip in the order of prompts and ranks. `mistakes`: (chosen clip, better one) of each prompt whose best
+    clip by the metric `by` is not its best by `check`.
     """
 
     by: str

@@ -20,26 +20,6 @@ import numpy as np
 
 from cineloop.intervals import Interval, normal_quantile, wilson
 
-__all__ = [
-    "Estimate",
-    "Interval",
-    "UndefinedError",
-    "auroc",
-    "bootstrap",
-    "clustered_se",
-    "estimate_of_sums",
-    "interval_of_pulls",
-    "interval_of_sums",
-    "jackknife_interval",
-    "mean_interval",
-    "numbered",
-    "student",
-    "student_interval",
-    "summed",
-    "unless_flat",
-    "weighted_shares",
-    "wilson",
-]
 NUM_RESAMPLES = 2000
 CONFIDENCE = 0.95
 TAIL = (1 - CONFIDENCE) / 2  # beyond either end of an interval
@@ -168,27 +148,9 @@ def student(degrees: int, tail: float) -> float:
     return float(t.isf(tail, degrees))
 
 
-def student_interval(values: Sequence[float], clusters: Sequence[Hashable] | None = None) -> Interval:
-    """Mean plus and minus t times the clustered standard error, with G-1 degrees of freedom.
-
-    Raises:
-        ValueError: fewer than two clusters.
-    """
-    num = len(_grouped(values, clusters))
-    if num < 2:
-        raise ValueError("Student's interval needs at least two clusters")
-    few = 1.0 if num == len(values) else sqrt(num / (num - 1))
-    half = student(num - 1, TAIL) * clustered_se(values, clusters) * few
-    mean = fmean(values)
-    return Interval(mean - half, mean + half)
-
-
 def jackknife_interval(value: float, left_out: Sequence[float] | np.ndarray) -> Interval:
-    """Interval of any smooth statistic of clusters, see `interval_of_pulls`.
-
-    Args:
-        value: of the whole set.
-        left_out: the statistic without each cluster in turn.
+    """Interval of any smooth statistic of clusters, see `interval_of_pulls`. `left_out`: the statistic without each
+    cluster in turn.
 
     Raises:
         ValueError: fewer than two clusters.
@@ -282,25 +244,6 @@ def unless_flat(
     return Interval(min(max(found.low, least), most), min(max(found.high, least), most))
 
 
-def clustered_se(values: Sequence[float], clusters: Sequence[Hashable] | None = None) -> float:
-    """Standard error of the mean: s^2/n, plus what values of one cluster have in common (Miller 2024,
-    arXiv:2411.00640); without clusters the usual s / sqrt(n).
-
-    Raises:
-        ValueError: fewer than two values.
-    """
-    num = len(values)
-    if num < 2:
-        raise ValueError("a standard error needs at least two values")
-    mean = fmean(values)
-    alone = fsum((value - mean) ** 2 for value in values)
-    shared = 0.0
-    if clusters is not None:
-        for group in _grouped(values, clusters):
-            shared += fsum(value - mean for value in group) ** 2 - fsum((value - mean) ** 2 for value in group)
-    return sqrt(max(0.0, alone / (num - 1) / num + shared / num**2))
-
-
 def bootstrap(
     values: Sequence[float],
     *,
@@ -334,3 +277,37 @@ def _grouped(values: Sequence[float], clusters: Sequence[Hashable] | None) -> li
     for number, value in enumerate(values):
         groups.setdefault(number if clusters is None else clusters[number], []).append(value)
     return list(groups.values())
+
+
+def holm(ps: Sequence[float]) -> list[float]:
+    """p-values adjusted by Holm (1979), in the order given: one below alpha is a false alarm with a chance of at most
+    alpha over all of them together, however they depend on each other.
+
+    Raises:
+        ValueError: a p that is not within 0 and 1.
+    """
+    adjusted, least = [0.0] * len(ps), 0.0
+    for rank, place in enumerate(_ranked(ps)):
+        least = max(least, min(1.0, (len(ps) - rank) * ps[place]))
+        adjusted[place] = least
+    return adjusted
+
+
+def benjamini_hochberg(ps: Sequence[float]) -> list[float]:
+    """p-values adjusted by Benjamini and Hochberg (1995), in the order given: of those below alpha a share of at most
+    alpha is false, for tests that are independent or lean the same way.
+
+    Raises:
+        ValueError: a p that is not within 0 and 1.
+    """
+    adjusted, least = [0.0] * len(ps), 1.0
+    for rank, place in reversed(list(enumerate(_ranked(ps), start=1))):
+        least = min(least, len(ps) / rank * ps[place])
+        adjusted[place] = least
+    return adjusted
+
+
+def _ranked(ps: Sequence[float]) -> list[int]:
+    if not all(0 <= p <= 1 for p in ps):
+        raise ValueError(f"every p must be within 0 and 1, got {list(ps)}")
+    return sorted(range(len(ps)), key=lambda place: ps[place])

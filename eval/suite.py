@@ -52,12 +52,8 @@ class Suite:
 def metrics_of(
     named: str | None, suite: Path | None, *, answers: bool = False, facts: bool = False
 ) -> list[BaseMetric]:
-    """The metrics of a suite, and those named in addition.
-
-    Args:
-        named: see `parse_metrics`.
-        suite: see `read_suite`.
-        answers, facts: take the metric of that name where there is neither a suite nor a name.
+    """The metrics of a suite, and those named in addition. `answers`, `facts`: take the metric of that name where there
+    is neither a suite nor a name.
 
     Raises:
         UsageError: there is no metric; see `parse_metrics` and `read_suite`.
@@ -112,12 +108,7 @@ def read_suite(path: Path) -> Suite:
 
 
 def _policy(tree: Any, metrics: list[BaseMetric], path: Path) -> Policy:
-    """The gate's part of a suite file, its rules under the titles of the suite's metrics.
-
-    Raises:
-        UsageError: see `v2t_eval.gate.policy`; a rule for a metric that is not in the suite, or with a margin for one
-            without a preferred direction.
-    """
+    """The gate's part of a suite file, its rules under the titles of the suite's metrics."""
     if not isinstance(tree, Mapping):
         raise UsageError(f"{path}: 'gate' must hold primary and more by name, got {tree!r}", hint="see docs/gate.md")
     policy = from_dict(Policy, tree, "gate.")

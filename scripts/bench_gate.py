@@ -1,15 +1,14 @@
-"""What a gate over 100 clips costs, where the time goes, and what the second run costs; each against a named baseline.
+"""What a gate over 100 clips costs, and what the second run costs; each against a named baseline.
 
     python scripts/bench_gate.py [--clips 100] [--folder clips/] [--suite gate] [--skip-alone]
 
-first: what `v2t-eval gate` does, from nothing (imports, models, decoding, six metrics with the judge, reports), and
-    where its time goes.
-second: `v2t-eval gate` as its own process against the baseline of the first, with the first's evidence.
-alone: `v2t-eval score` for each metric by itself, one process each and nothing kept: the way without an engine.
+first: `v2t-eval gate init`, from nothing (imports, models, decoding, six metrics with the judge).
+second: `v2t-eval gate` against that baseline, with the first's evidence.
+alone: `v2t-eval score` for each metric by itself, nothing kept: the way without an engine.
 
-The clips are drawn by the cartoon world (17 frames of 64 x 64, one figure each), or are those of --folder. Seconds are
-of the clock and of the processor (the process and its children); on a machine that is busy with other work the second
-is what counts: on two idle cores the clock shows little more than it. One process measures and another decodes.
+Each is a process of its own. The clips are drawn by the cartoon world (17 frames of 64 x 64, one figure each), or are
+those of --folder. Seconds are of the clock and of the processor (the process and its children); on a machine that is
+busy with other work the second is what counts.
 """
 
 from __future__ import annotations
@@ -23,9 +22,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import defaultdict
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -79,18 +75,20 @@ def drawn(folder: Path, num: int) -> Path:
 def measured(folder: Path, suite: Path, scratch: Path, *, alone: bool) -> dict[str, Any]:
     """Seconds of every part."""
     titles = [metric.title for metric in read_suite(suite).metrics]
-    load = os.getloadavg()[0]
-    num, where = first_run(folder, suite, scratch)
-    seconds = {"first": where.pop("whole")}
-    seconds["second"] = command("gate", str(folder), "--suite", str(suite), "--cache", str(scratch / "cache"), "-o",
-                                str(scratch / "two"), "--baseline", str(scratch / "baseline.json"))  # fmt: skip
+    load, num = os.getloadavg()[0], len(read_inputs(folder).samples)
+    given = (str(folder), "--suite", str(suite), "--cache", str(scratch / "cache"), "-o")
+    baseline = str(scratch / "baseline.json")
+    seconds = {
+        "first": command("gate", "init", *given, baseline, "--workers", "1"),
+        "second": command("gate", *given, str(scratch / "two"), "--baseline", baseline),
+    }
     by_metric = {}
     for title in titles if alone else ():
         by_metric[title] = command("score", str(folder), "--metrics", title, "-o", str(scratch / f"alone-{title}"))
     if alone:
         seconds["alone"] = {key: sum(one[key] for one in by_metric.values()) for key in ("clock", "processor")}
     return {
-        "clips": num, "metrics": titles, "seconds": seconds, "alone": by_metric, "where": where,
+        "clips": num, "metrics": titles, "seconds": seconds, "alone": by_metric,
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, load {load:.1f} to {os.getloadavg()[0]:.1f}",
         "ratios": {
             name: {key: seconds[over][key] / seconds[under][key] for key in ("clock", "processor")}
@@ -101,11 +99,7 @@ def measured(folder: Path, suite: Path, scratch: Path, *, alone: bool) -> dict[s
 
 
 def command(*words: str) -> Seconds:
-    """Seconds of a run of `v2t-eval`.
-
-    Raises:
-        SystemExit: it did not end with a verdict.
-    """
+    """Seconds of a run of `v2t-eval`; ends the script where it did not end with a verdict."""
     call = [sys.executable, "-c", "import sys; from v2t_eval.cli import main; sys.exit(main())", *words, "-q"]
     began = time.perf_counter()
     before = _children_s()
@@ -120,88 +114,6 @@ def _children_s() -> float:
     return spent.children_user + spent.children_system
 
 
-def first_run(folder: Path, suite: Path, scratch: Path) -> tuple[int, dict[str, Seconds]]:
-    """Number of clips, and seconds of each part of what `v2t-eval gate` does, in this process and from nothing; leaves
-    the evidence and a baseline."""
-    clock = Stopwatch()
-    part, timed = clock.part, clock.timed
-    children = _children_s()
-    with part("whole"):
-        with part("imports"):
-            import torch  # noqa: F401
-            import transformers  # noqa: F401
-
-            from v2t_eval.gate.baseline import baseline_of
-            from v2t_eval.gate.baseline import write as write_baseline
-            from v2t_eval.gate.report import document
-            from v2t_eval.gate.run import gate, plain_policy
-            from v2t_eval.measure import Engine
-            from v2t_eval.report import check, page, write
-            from v2t_eval.score import ScoreConfig, score
-        asked, inputs = read_suite(suite), read_inputs(folder)
-        for metric in asked.metrics:
-            metric.prepare = timed("models", metric.prepare)  # type: ignore[method-assign]
-            metric.measure = timed(metric.title, metric.measure)  # type: ignore[method-assign]
-        finish = Engine.finish
-        Engine.finish = timed("clips", finish)  # type: ignore[method-assign]
-        try:
-            scores = score(inputs, asked.metrics, ScoreConfig(workers=1, cache=scratch / "cache", is_suite=True))
-        finally:
-            Engine.finish = finish  # type: ignore[method-assign]
-        if asked.policy is None:
-            sys.exit(f"{suite} has no gate")
-        with part("verdict"):
-            kept = baseline_of(scores, asked.name, plain_policy(asked.policy))
-            write_baseline(kept, scratch / "baseline.json")
-            verdict = gate(scores, asked.policy, baseline=kept)
-        with part("reports"):
-            (scratch / "one").mkdir()
-            write(scores, scratch / "one", inputs.clips_root, check())
-            page.render(document(verdict, inputs.clips_root), scratch / "one")
-    return len(inputs.samples), parts_of(
-        clock.spent, [metric.title for metric in asked.metrics], _children_s() - children
-    )
-
-
-def parts_of(spent: dict[str, Seconds], metrics: list[str], decoder_s: float) -> dict[str, Seconds]:
-    """The parts with what none of them covers. The decoder works ahead in a process of its own, so that what is waited
-    for is what the metrics do not cover."""
-    both = ("clock", "processor")
-    clips = spent.pop("clips")
-    spent["waiting for frames"] = {key: clips[key] - sum(spent[title][key] for title in metrics) for key in both}
-    parts = [name for name in spent if name != "whole"]
-    spent["the rest"] = {key: spent["whole"][key] - sum(spent[name][key] for name in parts) for key in both}
-    spent["the decoder's process"] = {"clock": 0.0, "processor": decoder_s}
-    spent["whole"]["processor"] += decoder_s
-    return dict(spent)
-
-
-class Stopwatch:
-    """Seconds by part; a part that comes again is added to."""
-
-    def __init__(self) -> None:
-        self.spent: dict[str, Seconds] = defaultdict(lambda: {"clock": 0.0, "processor": 0.0})
-
-    @contextmanager
-    def part(self, name: str) -> Iterator[None]:
-        """Count what is done within."""
-        clock, processor = time.perf_counter(), time.process_time()
-        try:
-            yield
-        finally:
-            self.spent[name]["clock"] += time.perf_counter() - clock
-            self.spent[name]["processor"] += time.process_time() - processor
-
-    def timed(self, name: str, work: Callable[..., Any]) -> Callable[..., Any]:
-        """`work`, counted."""
-
-        def run(*args: Any, **kwargs: Any) -> Any:
-            with self.part(name):
-                return work(*args, **kwargs)
-
-        return run
-
-
 def report(found: dict[str, Any]) -> None:
     """The figures, for people."""
 
@@ -209,7 +121,7 @@ def report(found: dict[str, Any]) -> None:
         return f"  {name}: {seconds['clock']:.2f} s, {seconds['processor']:.2f} s of the processor"
 
     print(f"{found['clips']} clips by {', '.join(found['metrics'])}; {found['machine']}", file=sys.stderr)
-    for part in ("seconds", "alone", "where"):
+    for part in ("seconds", "alone"):
         if found[part]:
             print(f"{part}:", *(line(name, one) for name, one in found[part].items()), sep="\n", file=sys.stderr)
     for name, ratio in found["ratios"].items():

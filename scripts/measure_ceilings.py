@@ -1,4 +1,4 @@
-"""Measure what the semantic dimensions give exact clips of the cartoon world, for `v2t_eval.semantics.ceilings`.
+"""Measure what the semantic dimensions give exact clips of the cartoon world, for `v2t_eval.semantics.dimension`.
 
     python scripts/measure_ceilings.py --num 240 --seed 7 -o eval/semantics/detectors/world_ceilings.json
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -20,35 +19,9 @@ from measure_gate import Cells, run_tables
 from v2t_eval.distribution.frechet import frechet
 from v2t_eval.distribution.resampling import replicates
 from v2t_eval.metrics.bleu import bleu
-from v2t_eval.stats import (
-    interval_of_sums,
-    jackknife_interval,
-    mean_interval,
-    student,
-    student_interval,
-    unless_flat,
-    weighted_shares,
-)
+from v2t_eval.stats import interval_of_sums, jackknife_interval, mean_interval, unless_flat, weighted_shares
 
 CLUSTERS = (5, 10, 30, 100)
-
-
-@lru_cache(maxsize=8)
-def resampled(num: int) -> np.ndarray:
-    """How often each of G clusters is in each of 2,000 bootstrap samples."""
-    return np.random.default_rng(0).multinomial(num, np.full(num, 1 / num), 2000).astype(float)
-
-
-def old_mean(values: list[float], clusters: list[int]) -> tuple[float, float]:
-    """The interval before: Student's t, from 30 clusters on a bare bootstrap."""
-    num = len(set(clusters))
-    if num < 30:
-        return student_interval(values, clusters)
-    rows = np.zeros((num, 2))
-    np.add.at(rows, clusters, np.stack([values, np.ones(len(values))], axis=1))
-    drawn = resampled(num) @ rows
-    low, high = np.quantile(drawn[:, 0] / drawn[:, 1], (0.025, 0.975))
-    return float(low), float(high)
 
 
 def _mean_of(kind: str, rng: np.random.Generator, num: int) -> tuple[np.ndarray, float]:
@@ -68,10 +41,10 @@ MEANS = ("normal", "normal, 4 seeds", "lognormal", "near 1, Beta(9, .6)", "right
 
 
 def of_means(kind: str, num: int, runs: int) -> Callable[[np.random.Generator], Any]:
-    """The interval of a mean, now and before."""
+    """The interval of a mean."""
 
-    def measure(rng: np.random.Generator) -> dict[str, float]:
-        hits, before = 0, 0
+    def measure(rng: np.random.Generator) -> float:
+        hits = 0
         ends = (0.0, math.inf if kind == "lognormal" else 1.0)
         for _ in range(runs):
             values, truth = _mean_of(kind, rng, num)
@@ -79,9 +52,7 @@ def of_means(kind: str, num: int, runs: int) -> Callable[[np.random.Generator], 
             mean = float(values.mean())
             low, high = unless_flat(mean_interval(listed, clusters), mean, num, ends)
             hits += low <= truth <= high
-            low, high = old_mean(listed, clusters)
-            before += low <= truth <= high
-        return {"now": 100 * hits / runs, "before": 100 * before / runs}
+        return 100 * hits / runs
 
     return measure
 
@@ -89,7 +60,7 @@ def of_means(kind: str, num: int, runs: int) -> Callable[[np.random.Generator], 
 def of_shares(chance: float, num: int, runs: int) -> Callable[[np.random.Generator], Any]:
     """Wilson's interval with the design effect, 4 cases a cluster whose chance varies."""
 
-    def measure(rng: np.random.Generator) -> dict[str, float]:
+    def measure(rng: np.random.Generator) -> float:
         hits = 0
         for _ in range(runs):
             own = rng.beta(4 * chance, 4 * (1 - chance), (num, 1))
@@ -97,7 +68,7 @@ def of_shares(chance: float, num: int, runs: int) -> Callable[[np.random.Generat
             clusters = np.repeat(np.arange(num), 4).tolist()
             _, (low, high) = weighted_shares(right, np.ones_like(right), (1,), clusters)
             hits += low <= chance <= high
-        return {"now": 100 * hits / runs}
+        return 100 * hits / runs
 
     return measure
 
@@ -112,15 +83,13 @@ def of_bleu(num: int, runs: int) -> Callable[[np.random.Generator], Any]:
         matches = [rng.binomial(count, own ** (1 + 0.3 * n)) for n, count in enumerate(grams)]
         return np.stack([*matches, *grams, words, words], axis=1).astype(float)
 
-    def measure(rng: np.random.Generator) -> dict[str, float]:
-        truth, hits, before = float(bleu(drawn(rng, 200_000).sum(0))[0, 3]), 0, 0
+    def measure(rng: np.random.Generator) -> float:
+        truth, hits = float(bleu(drawn(rng, 200_000).sum(0))[0, 3]), 0
         for _ in range(runs):
             sums = drawn(rng, num)
             low, high = interval_of_sums(sums, lambda parts: bleu(parts)[:, 3], range(num))
             hits += low <= truth <= high
-            low, high = np.quantile(bleu(resampled(num) @ sums)[:, 3], (0.025, 0.975))
-            before += low <= truth <= high
-        return {"now": 100 * hits / runs, "before": 100 * before / runs}
+        return 100 * hits / runs
 
     return measure
 
@@ -132,8 +101,8 @@ def of_frechet(kind: str, num: int, runs: int) -> Callable[[np.random.Generator]
         first, second = rng.normal(0, 1, (2, num, 8))
         return (np.exp(first / 2), np.exp(second / 2 + 0.3)) if kind == "lognormal" else (first, second + 0.5)
 
-    def measure(rng: np.random.Generator) -> dict[str, float]:
-        truth, hits, before = float(np.mean([frechet(*drawn(rng)) for _ in range(2000)])), 0, 0
+    def measure(rng: np.random.Generator) -> float:
+        truth, hits = float(np.mean([frechet(*drawn(rng)) for _ in range(2000)])), 0
         for _ in range(runs):
             first, second = drawn(rng)
 
@@ -145,9 +114,7 @@ def of_frechet(kind: str, num: int, runs: int) -> Callable[[np.random.Generator]
                 raise ValueError(f"no group can be left out of {num}")
             low, high = jackknife_interval(value, left)
             hits += low <= truth <= high
-            half = student(len(left) - 1, 0.025) * math.sqrt((len(left) - 1) * float(left.var()))
-            before += abs(value - truth) <= half
-        return {"now": 100 * hits / runs, "before": 100 * before / runs}
+        return 100 * hits / runs
 
     return measure
 
@@ -158,11 +125,11 @@ def interval_table(cells: Cells, runs: int) -> list[str]:
     rows: dict[str, tuple[Any, Any, int]] = {f"mean, {kind}": (of_means, kind, runs) for kind in MEANS}
     rows |= {f"share of {chance:g}, 4 cases a cluster": (of_shares, chance, runs) for chance in (0.5, 0.9)}
     lines = [
-        "\nIntervals of 95 %: how often they hold the truth, in per cent, the rule before in brackets.\n",
+        "\nIntervals of 95 %: how often they hold the truth, in per cent.\n",
         f"| figure | {' | '.join(f'{num} clusters' for num in CLUSTERS)} |",
         "|" + "---|" * (1 + len(CLUSTERS)),
     ]
-    named: dict[str, list[dict[str, float]]] = {}
+    named: dict[str, list[float]] = {}
     for name, (made, kind, times) in rows.items():
         named[name] = [cells.run(f"{name}, {num}, {times}", made(kind, num, times)) for num in CLUSTERS]
     named["BLEU-4"] = [cells.run(f"bleu, {num}, {runs}", of_bleu(num, runs)) for num in CLUSTERS]
@@ -170,8 +137,7 @@ def interval_table(cells: Cells, runs: int) -> list[str]:
         name = f"Frechet distance, d = 8, {kind}"
         named[name] = [cells.run(f"{name}, {num}, {few}", of_frechet(kind, num, few)) for num in CLUSTERS]
     for name, found in named.items():
-        cellular = [f"{one['now']:.1f}" + (f" ({one['before']:.1f})" if "before" in one else "") for one in found]
-        lines.append(f"| {name} | {' | '.join(cellular)} |")
+        lines.append(f"| {name} | {' | '.join(f'{one:.1f}' for one in found)} |")
     return lines
 
 

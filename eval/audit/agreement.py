@@ -13,8 +13,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cineloop.intervals import Interval, wilson
 from v2t_eval.audit.record import Agreement, ByAnswer
-from v2t_eval.stats import Interval, auroc, estimate_of_sums, numbered, summed, wilson
+from v2t_eval.stats import auroc, estimate_of_sums, numbered, summed
 
 ALL = "all"
 NUM_BINS = 10
@@ -108,12 +109,7 @@ def _counts(claims: Sequence[Claim]) -> tuple[np.ndarray, np.ndarray, float]:
 
 
 def by_answer(claims: Sequence[Claim], planted: Mapping[tuple[str, str], int]) -> tuple[ByAnswer, ...]:
-    """The agreement answer by answer.
-
-    Args:
-        claims: those that were answered.
-        planted: by kind of fact and answer, how many clips it is true of.
-    """
+    """The agreement answer by answer. `planted`: by kind of fact and answer, how many clips it is true of."""
     own: dict[tuple[str, str], list[Claim]] = {key: [] for key in planted}
     for claim in claims:
         if claim.answer:

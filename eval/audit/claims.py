@@ -15,8 +15,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from cineloop.errors import ItemError
-from v2t_eval.judge.plain_wording import LISTS, plain_claim, plain_question
 from v2t_eval.judge.question import Question, from_row
+from v2t_eval.judge.wording import LISTS, plain_claim, plain_question
 
 FROM_ROW = "question"  # kind of a row's question without one
 
@@ -34,10 +34,7 @@ class Probe:
 
 def question(factor: str, value: str, *, closed: bool, wording: int | None = None) -> Question | None:
     """The question whose wanted answer is that the factor has this value; None where the claim has no wording.
-
-    Args:
-        closed: with the factor's list of answers to choose from; else to be answered with yes.
-        wording: only the one of that number; None for all of them.
+    `closed`: with the factor's list of answers to choose from, else to be answered with yes; `wording`: only that one.
     """
     id = f"{factor}={value}"
     if not closed:
@@ -54,12 +51,7 @@ class Balance:
         self._lead: Counter[tuple[str, str]] = Counter()  # claims that were true less those that were false
 
     def false(self, kind: str, true: str, others: Sequence[str], name: str) -> str:
-        """A false answer for a clip.
-
-        Args:
-            kind: of fact; true: the answer; others: those to draw from, one or more.
-            name: of the clip, seeds the draw.
-        """
+        """A false answer for a clip. `others`: those to draw from, one or more; the name of the clip seeds the draw."""
         self._lead[kind, true] += 1
         lots = random.Random(f"claims|{name}|{kind}").sample(list(others), len(others))
         drawn = max(lots, key=lambda each: self._lead[kind, each])
@@ -68,11 +60,8 @@ class Balance:
 
 
 def of_values(values: Mapping[str, str], name: str, balance: Balance, *, closed: bool) -> list[Probe]:
-    """For each factor one true and one false claim; factors of which either cannot be worded are left out.
-
-    Args:
-        values: what is true, by factor.
-        name, balance: of the clip, and of the set; they determine the false values.
+    """For each factor one true and one false claim; factors of which either cannot be worded are left out. Name and
+    balance of the clip and the set determine the false values.
     """
     found: list[Probe] = []
     for factor, value in values.items():

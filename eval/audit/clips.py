@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-from collections import OrderedDict
-from collections.abc import Callable
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import cache
+from itertools import count
 from pathlib import Path
 from typing import Any, Literal
 
@@ -29,6 +30,7 @@ from cineloop.world.scenes.scene import Event, Scene
 from cineloop.world.scenes.solo import FPS, NUM_FRAMES, sample_solo
 from v2t_eval import models
 from v2t_eval.audit.faults import plant, swapped_color, without_figures, without_last_figure
+from v2t_eval.judge.wording import LISTS, listed_values
 from v2t_eval.measure import ClipLimits, Engine
 from v2t_eval.sample import Clip, Sample
 
@@ -37,6 +39,7 @@ MOST_MB = 512  # of decoded frames of one clip
 PLANTED_VERSION = 1  # raised whenever the world or a fault may give other pixels for the same seed
 _KEPT = 2  # sets of frames in memory: the clip as it was decoded, and with a fault
 _STORY_S = 5.0
+_WORLDS: tuple[Literal["every", "story", "crowd"], ...] = ("every", "story", "crowd")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -278,3 +281,35 @@ def check(clip: AuditClip) -> None:
     """
     if isinstance(clip.source, Filmed):
         clip.source.corrupted("", 0)
+
+
+def planted(split: str, seed: int, num: int) -> list[Drawn]:
+    """The first `num` clips; a smaller set is a prefix of a larger one."""
+    found: list[Drawn] = []
+    for each in _levelled(split, seed):
+        if len(found) == num:
+            break
+        found.append(each)
+    return found
+
+
+def answers_of(clip: Drawn) -> dict[str, str]:
+    """What is true of a clip, by factor of `v2t_eval.judge.wording.LISTS`."""
+    return listed_values(clip.scene().facts())
+
+
+def _levelled(split: str, seed: int) -> Iterator[Drawn]:
+    cases = Counter({(factor, value): 0 for factor, plain in LISTS.items() for value in plain.answers})
+    level = 1
+    for index in count():
+        for world in _WORLDS:
+            clip = Drawn(world=world, seed=seed, index=index, split=split)
+            scene = clip.scene()
+            if world == "story" and (len(scene.shots) > 1 or scene.duration_s >= _STORY_S):
+                continue
+            true = set(listed_values(scene.facts()).items())
+            if any(cases[each] < level for each in true):
+                cases.update(true)
+                yield clip
+        while min(cases.values()) >= level:
+            level += 1

@@ -36,12 +36,6 @@ class Fault:
 def plant(frames: Frames, fault: str, severity: int = 5, seed: int = 0) -> Frames:
     """The clip with a fault.
 
-    Args:
-        frames: the clip; not modified.
-        fault: one of `FAULTS`.
-        severity: one of the fault's severities.
-        seed: of what is random in the fault.
-
     Raises:
         UsageError: no such fault or severity.
     """

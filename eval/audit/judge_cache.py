@@ -8,30 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, replace
-from typing import Protocol
 
 from v2t_eval.judge.answer import Answer
+from v2t_eval.judge.judge import Judge
 from v2t_eval.judge.question import Question
 from v2t_eval.measure import Engine, Job, one_thread
 from v2t_eval.metric import BaseMetric, Evidence, Measured, Summary
 from v2t_eval.sample import Sample
 
 _FIELDS = ("status", "chance", "text", "code")  # of an answer
-
-
-class JudgeLike(Protocol):
-    """Interface of a judge to be audited; `v2t_eval.judge.judge.Judge` is one."""
-
-    has_likelihoods: bool
-
-    def load(self) -> None:
-        """Load it."""
-
-    def fingerprint(self) -> dict[str, str]:
-        """What determines its answers."""
-
-    def answer(self, sample: Sample, questions: Sequence[Question]) -> list[Answer]:
-        """See `Judge.answer`."""
 
 
 class _Answers(BaseMetric):
@@ -41,7 +26,7 @@ class _Answers(BaseMetric):
     needs = ("frames",)
     uses = ("question", "repeat")
 
-    def __init__(self, judge: JudgeLike) -> None:
+    def __init__(self, judge: Judge) -> None:
         super().__init__()
         self.judge = judge
 
@@ -59,7 +44,7 @@ class _Answers(BaseMetric):
 class CachedJudge:
     """A judge over the engine and its cache; `num_asked` counts the questions asked in this run."""
 
-    def __init__(self, judge: JudgeLike, engine: Engine) -> None:
+    def __init__(self, judge: Judge, engine: Engine) -> None:
         self.judge, self.engine, self.num_asked = judge, engine, 0
         self.has_likelihoods = judge.has_likelihoods
         engine.metrics.append(_Answers(judge))
@@ -67,9 +52,7 @@ class CachedJudge:
 
     def ask(self, sample: Sample, questions: Sequence[Question], *, repeat: int = 0) -> list[Answer]:
         """The answers in the order of the questions, all new ones in one batch; cached ones have only `_FIELDS`.
-
-        Args:
-            repeat: part of the cache key; another number asks again.
+        Another `repeat` asks again.
 
         Raises:
             ItemError: the clip cannot be read.

@@ -8,21 +8,22 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from cineloop.errors import ItemError
-from cineloop.world.language.plain_questions import NONE
+from cineloop.world.language.plain_questions import MOTIONS, NONE, PLAIN
+from cineloop.world.referee.read import ReadBack
 from v2t_eval.audit.agreement import Claim, by_answer, by_kind
 from v2t_eval.audit.claims import Balance, Probe, of_row, of_values, question
 from v2t_eval.audit.clips import AuditClip
 from v2t_eval.audit.judge_cache import CachedJudge
 from v2t_eval.audit.record import Agreement, ByAnswer, Noticed
 from v2t_eval.audit.sensitivity import auroc
-from v2t_eval.audit.truth import Truth, of_facts
 from v2t_eval.judge.answer import Answer
-from v2t_eval.judge.plain_wording import LISTS
 from v2t_eval.judge.question import Question
+from v2t_eval.judge.wording import LISTS, listed_values
 
 Step = Callable[[], None]
 PROMPT, WHOLE = "prompt", "all of them together"
@@ -67,12 +68,8 @@ def agree(
     judge: CachedJudge, clips: Sequence[AuditClip], truth_of: Callable[[AuditClip], Truth | None],
     step: Step = lambda: None, more: Callable[[AuditClip], Sequence[Question]] = lambda clip: (),
 ) -> Found:  # fmt: skip
-    """Ask the judge about claims on clips.
-
-    Args:
-        truth_of: the truth of a clip; None: ask the questions of its row.
-        step: called after each clip; may raise to stop.
-        more: questions to prefetch while the clip is decoded.
+    """Ask the judge about claims on clips. Without `truth_of` the questions of its row are asked; `step` is called
+    after each clip and may raise; `more` is asked while the clip is decoded.
     """
     found, balance = Found(), Balance()
     for clip in clips:
@@ -190,3 +187,44 @@ def _noticed(fault: str, kind: str, pairs: Sequence[tuple[AuditClip, float, floa
     clusters = [p[0].cluster for p in pairs]
     area, ends = auroc([p[1] for p in pairs], [p[2] for p in pairs], clusters)
     return [Noticed(fault=fault, kind=kind, auroc=area, auroc_low=ends.low, auroc_high=ends.high, n=len(pairs))]
+
+
+_OF_FIGURE = ("kind", "color", "size", "motion")
+_GOES = ("direction", "speed")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Truth:
+    """`values` by factor; `unread`: factors of which the truth is not known."""
+
+    values: Mapping[str, str]
+    unread: tuple[str, ...] = ()
+
+
+def of_facts(facts: Mapping[str, Any]) -> Truth:
+    """The values that the world's facts state; open ones are not asked about."""
+    return Truth(values=listed_values(facts))
+
+
+def of_reading(read: ReadBack) -> Truth:
+    """The referee's reading in the words of plain questions."""
+    found: dict[str, str | None] = {"place": read.place, "count": None}
+    if read.num_figures:
+        found["count"] = str(read.num_figures) if read.num_figures < 5 else "more"
+    figures = read.figures
+    if len(figures) == 1 and read.num_figures == 1:
+        figure = figures[0]
+        motion = figure.motion if figure.motion in MOTIONS else None
+        found |= {"kind": figure.kind, "color": figure.color, "size": figure.size, "motion": motion}
+        if motion == "travel":
+            found |= {"direction": figure.direction, "speed": figure.speed}
+        elif motion not in (None, "fall"):
+            found |= {"direction": NONE, "speed": NONE}
+        if motion == "recolor":
+            found["to_color"] = figure.to_color
+        elif motion not in (None, "vanish", "appear"):
+            found["to_color"] = figure.color
+    elif not read.num_figures:
+        found |= dict.fromkeys((*_OF_FIGURE, *_GOES), None)  # of several figures no single one is asked about
+    known = {factor: value for factor, value in found.items() if value is not None and value in PLAIN[factor].answers}
+    return Truth(values=known, unread=tuple(factor for factor in found if factor not in known))

@@ -14,7 +14,7 @@ from pathlib import Path
 from cineloop.errors import ItemError, NothingMatchedError
 from cineloop.log import logger, printable
 from v2t_eval.audit.clips import AuditClip, check, filmed
-from v2t_eval.audit.truth import Truth, of_facts, of_reading
+from v2t_eval.audit.judging import Truth, of_facts, of_reading
 from v2t_eval.cache import EvidenceCache
 from v2t_eval.inputs import Inputs
 from v2t_eval.sample import Sample
@@ -37,12 +37,8 @@ class Material:
 
 
 def gather(inputs: Inputs | None, generated: Inputs | None, num: int, folder: Path | None) -> Material:
-    """The clips of folders; unreadable files are listed as failures, the rest is used.
-
-    Args:
-        inputs, generated: the user's clips, and generated ones.
-        num: maximum number of the user's clips, picked evenly.
-        folder: cache of the files that were checked before.
+    """The clips of folders; unreadable files are listed as failures, the rest is used. `num`: maximum number of the
+    user's clips, picked evenly; `folder`: cache of the files that were checked before.
 
     Raises:
         NothingMatchedError: none of the user's, or of the generated, can be read.

@@ -41,8 +41,8 @@ class Seen:
 
     @property
     def share(self) -> float:
-        """Share of clips that score higher clean than corrupted; the AUROC in files of older versions."""
-        return self.cell.auroc if self.cell.wins is None else self.cell.wins
+        """Share of clips that score higher clean than corrupted."""
+        return self.cell.wins
 
     @property
     def description(self) -> str:
@@ -192,7 +192,7 @@ def audit_path(named: Path, folder: Path) -> Path:
 
 
 def audit_of(path: Path | None) -> Audit | None:
-    """The audit that a suite names; None where it names none or the file is missing, which does not affect the verdict.
+    """The audit that a suite names; None where it names none or the file is missing, which affects no verdict.
 
     Raises:
         UsageError: it exists and cannot be read; see `read_audit`.

@@ -13,6 +13,7 @@ from v2t_eval.audit.record import Agreement, Audit, ByAnswer, Seen
 from v2t_eval.audit.table import MP4, SAYS
 from v2t_eval.judge.calibration import LEAST_KAPPA
 from v2t_eval.report.document import Banner, Document, Heat, Section, Table, Tone
+from v2t_eval.report.summary import part
 
 TITLE = "Audit: how far metrics and judge can be trusted"
 _LEGEND = (
@@ -184,17 +185,15 @@ def _cell(row: Seen | None) -> str | Heat:
         return Heat(text="=", level=level, hint=hint)
     mark = {"chance": " ~", "unclear": " ?", "fooled": " !"}.get(row.word, "")
     cell = row.cell
-    low, high = (cell.auroc_low, cell.auroc_high) if cell.wins is None else (cell.wins_low, cell.wins_high)
-    hint += f"; clean above corrupted in {row.share:.0%} [{low:.0%}, {high:.0%}] of {row.cell.n} clips"
+    hint += f"; clean above corrupted in {row.share:.0%} [{cell.wins_low:.0%}, {cell.wins_high:.0%}] of {cell.n} clips"
     return Heat(text=f"{100 * row.share:.0f}{mark}", level=level, hint=hint)
 
 
 def _details(table: Sequence[Seen]) -> Table:
     lines = []
     for row in table:
-        cell, pairs = row.cell, "–"
-        if cell.wins is not None:
-            pairs = _span(cell.wins, cell.wins_low, cell.wins_high)
+        cell = row.cell
+        pairs = _span(cell.wins, cell.wins_low, cell.wins_high)
         change = f"{cell.change:+.3g} [{cell.low:+.3g}, {cell.high:+.3g}]"
         pooled = _span(cell.auroc, cell.auroc_low, cell.auroc_high)
         says = _WORDS[row.word][0]
@@ -232,14 +231,14 @@ def _agreement(rows: Sequence[Agreement], answers: Sequence[ByAnswer]) -> Table:
             _span(row.yes_bias, row.yes_bias_low, row.yes_bias_high, sign=True),
             _span(row.expected_calibration_error, row.expected_calibration_error_low,
                   row.expected_calibration_error_high),
-            row.n, row.clips, _part(row.unanswered, row.n + row.unanswered), _part(row.unread, row.unread + row.facts),
+            row.n, row.clips, part(row.unanswered, row.n + row.unanswered), part(row.unread, row.unread + row.facts),
         )
         for row in rows
     ]  # fmt: skip
     for kind in dict.fromkeys(row.kind for row in answers):
         if kind not in {row.kind for row in rows}:
             num = 2 * sum(row.planted for row in answers if row.kind == kind)
-            lines.append((kind, "–", "–", "–", "–", 0, 0, _part(num, num), "–"))
+            lines.append((kind, "–", "–", "–", "–", 0, 0, part(num, num), "–"))
     columns = ("kind of fact", "kappa", "AUROC", "bias to yes", "calibration error", "claims", "prompts", "no answer",
                "truth unknown")  # fmt: skip
     return Table(
@@ -280,11 +279,6 @@ def _stability(found: dict[str, float]) -> Table:
 
 def _span(value: float, low: float, high: float, *, sign: bool = False) -> str:
     return f"{value:+.3f} [{low:+.3f}, {high:+.3f}]" if sign else f"{value:.3f} [{low:.3f}, {high:.3f}]"
-
-
-def _part(num: int, whole: int) -> str:
-    """A number and its share of the whole."""
-    return f"{num} of {whole} ({num / whole:.0%})" if num else "0"
 
 
 def _and(names: Sequence[str]) -> str:

@@ -14,17 +14,16 @@ from pathlib import Path
 
 from cineloop.errors import NothingMatchedError
 from cineloop.log import Progress, logger
-from v2t_eval.audit.clips import AuditClip, Filmed, drawn, solo_clips, story_clips
-from v2t_eval.audit.judge_cache import CachedJudge, JudgeLike
-from v2t_eval.audit.judging import BREAKS, Found, agree, asked_of, notice, others, truth_values
+from v2t_eval.audit.clips import AuditClip, Filmed, drawn, planted, solo_clips, story_clips
+from v2t_eval.audit.judge_cache import CachedJudge
+from v2t_eval.audit.judging import BREAKS, Found, Truth, agree, asked_of, notice, others, truth_values
 from v2t_eval.audit.material import Material, content_of, is_known, known, referee
-from v2t_eval.audit.planting import planted
 from v2t_eval.audit.record import Agreement, Audit, ByAnswer, Noticed, Seen
 from v2t_eval.audit.stability import stability
 from v2t_eval.audit.table import Case, cases, rows
-from v2t_eval.audit.truth import Truth
 from v2t_eval.cache import EvidenceCache
 from v2t_eval.inputs import Inputs
+from v2t_eval.judge.judge import Judge
 from v2t_eval.judge.question import Question
 from v2t_eval.measure import ClipLimits, Engine
 from v2t_eval.metric import BaseMetric
@@ -33,19 +32,9 @@ from v2t_eval.score import ScoreConfig, environment, score
 
 @dataclass(frozen=True, kw_only=True)
 class AuditConfig:
-    """Settings of an audit.
-
-    Attributes:
-        num: clips in which faults are planted; as many of the user's are picked evenly.
-        planted_clips: of the world, for the judge; every answer of every closed list is true of some of them.
-        judge_clips: of one figure, degraded and with faults; a third as many have several figures.
-        stable_clips: of these, for the stability of answers.
-        codec: repeat the faults through mp4.
-        seed: of the world's clips.
-        workers, cache: as in `v2t_eval.score.ScoreConfig`.
-
-    Raises:
-        ValueError: fewer than two clips.
+    """Settings of an audit: `num` clips in which faults are planted, as many of the user's; for the judge
+    `planted_clips` of the world, such that every answer of every closed list is true of some, and `judge_clips` of one
+    figure, degraded and with faults, and a third as many with several figures.
     """
 
     num: int = 40
@@ -69,7 +58,7 @@ def table_clips(material: Material, config: AuditConfig) -> list[AuditClip]:
 
 def audit(
     metrics: Sequence[BaseMetric],
-    judge: JudgeLike | None,
+    judge: Judge | None,
     material: Material,
     config: AuditConfig,
     *,
@@ -132,7 +121,7 @@ def _with_table(
 
 
 def _with_judge(
-    found: Audit, judge: JudgeLike, material: Material, config: AuditConfig, stop: Callable[[], bool],
+    found: Audit, judge: Judge, material: Material, config: AuditConfig, stop: Callable[[], bool],
     show_progress: bool,
 ) -> Audit:  # fmt: skip
     num = config.judge_clips
@@ -176,7 +165,7 @@ def _with_judge(
 
 
 def _judged(
-    found: Audit, judge: JudgeLike, sets: dict[str, Found], noticed: tuple[Noticed, ...], steady: dict[str, float]
+    found: Audit, judge: Judge, sets: dict[str, Found], noticed: tuple[Noticed, ...], steady: dict[str, float]
 ) -> Audit:
     agreement: dict[str, tuple[Agreement, ...]] = {}
     answers: dict[str, tuple[ByAnswer, ...]] = {}

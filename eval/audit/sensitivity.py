@@ -11,8 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cineloop.intervals import Interval
 from v2t_eval import stats
-from v2t_eval.stats import Interval, estimate_of_sums, mean_interval, numbered, unless_flat
+from v2t_eval.stats import estimate_of_sums, mean_interval, numbered, unless_flat
 
 ALPHA = 0.05
 LEAST_CLUSTERS = 6  # with fewer prompts no sign-flip test can reach .05: 2 of 2^5 is .06
@@ -45,11 +46,11 @@ class Cell:
     auroc_low: float
     auroc_high: float
     n: int
-    clusters: int = 0
-    wins: float | None = None
-    wins_low: float = 0.0
-    wins_high: float = 1.0
-    p: float | None = None
+    clusters: int
+    wins: float
+    wins_low: float
+    wins_high: float
+    p: float
 
     def mark(self, higher_is_better: bool | None) -> str:
         """= exactly equal · ? too few prompts for any test · ~ no change beyond chance, by the sign-flip test
@@ -58,7 +59,7 @@ class Cell:
             return "="
         if self.clusters < LEAST_CLUSTERS:
             return "?"
-        if self.p is None or self.p >= ALPHA:
+        if self.p >= ALPHA:
             return "~"
         rises = self.change > 0
         fooled = higher_is_better is not None and rises == higher_is_better
@@ -68,12 +69,7 @@ class Cell:
 def cell(
     clean: Sequence[float], corrupted: Sequence[Sequence[float]], clusters: Sequence[Hashable] | None = None
 ) -> Cell:
-    """The cell of one metric and one fault.
-
-    Args:
-        clean: n scores.
-        corrupted: S lists of n scores, by rising severity.
-        clusters: clips that are not independent.
+    """The cell of one metric and one fault. `clean`: n scores; `corrupted`: S lists of n, by rising severity.
 
     Raises:
         ValueError: no clip, no severity, or lengths that differ.

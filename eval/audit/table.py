@@ -19,7 +19,6 @@ from v2t_eval.sample import Sample
 from v2t_eval.scores import Scores
 
 PROMPT = "prompt"
-OF_TRUTH = ("color", "drop")  # rendered anew, so only where the scene is known
 OF_PICTURE = ("hue",)  # replaces another colour where it is not
 USUAL = ("subject_consistency", "background_consistency", "temporal_flickering", "motion_smoothness", "dynamic_degree",
          "ssim_consistency", "sharpness", "motion", "clipsim", "question_score", "vqascore")  # fmt: skip

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cineloop.errors import EXIT_ENVIRONMENT, EXIT_FAILED_ITEMS, EXIT_NOTHING_MATCHED, EXIT_OK, ItemError, UsageError
-from v2t_eval.commands.score import add_machine
+from v2t_eval.commands.score import add_machine, old_files
 
 if TYPE_CHECKING:
     from v2t_eval.audit.record import Audit
@@ -31,7 +31,6 @@ STATE, NONE = ".cineloop", "none"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments."""
     add = parser.add_argument
     text = "your clips: a folder, a run folder, or a manifest.jsonl (default: clips of the cartoon world)"
     add("clips", nargs="?", type=Path, metavar="CLIPS", help=text)
@@ -58,7 +57,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the verb; returns the exit code."""
     from cineloop import log
     from cineloop.interrupt import Stopping
     from cineloop.lock import FolderLock
@@ -166,11 +164,9 @@ def _refuse(args: argparse.Namespace) -> None:
     """Refuse, before any work, to replace files without --overwrite, and arguments that leave nothing to audit."""
     if args.metrics == NONE and args.suite is None and args.judge == NONE:
         raise UsageError("nothing to audit: neither metrics nor a judge", hint="name --metrics, or a --judge")
-    if args.output.suffix in (".json", ".html", ".md") or args.output.is_file():
-        raise UsageError(f"-o takes a folder, not a file such as {args.output.name!r}")
-    there = [name for name in NAMES if (args.output / name).exists()]
+    there = old_files(args.output, NAMES)
     if there and not args.overwrite:
-        raise UsageError(f"{args.output / there[0]} exists", code="EXISTS", hint="another folder, or --overwrite")
+        raise UsageError(f"{there[0]} exists", code="EXISTS", hint="another folder, or --overwrite")
 
 
 def _judge(name: str, device: str) -> Any:

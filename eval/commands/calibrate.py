@@ -22,7 +22,6 @@ PACKAGES = tuple(Path(__file__).resolve().parents[2] / name for name in ("v2t", 
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments."""
     add = parser.add_argument
     add("model", metavar="MODEL", help="starter, a folder, a hub id, or openai:URL")
     add("-o", "--output", type=Path, metavar="FILE", required=True, help="the calibration, such as MODEL/judge.json")
@@ -34,13 +33,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the verb; returns the exit code."""
     from cineloop import log
 
     log.setup(verbosity=-1 if args.quiet else args.verbose)
     _check(args)
     from v2t.backends import open_backend
-    from v2t_eval.calibrate import calibration_of
+    from v2t_eval.audit.calibrating import calibration_of
     from v2t_eval.judge.judge import Judge
 
     fitted, tables = calibration_of(Judge(open_backend(args.model)), num=args.num, seed=args.seed, size=args.size)
@@ -52,11 +50,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _check(args: argparse.Namespace) -> None:
-    """Check the arguments before any question is asked.
-
-    Raises:
-        UsageError: too few clips, a folder for -o, a file that exists. PolicyError: a file of the installed package.
-    """
+    """Check the arguments before any question is asked."""
     target: Path = args.output
     if args.num < (2 if args.few else FEWEST):
         hint = "--few allows fewer, to try things out" if not args.few else "2 or more"

@@ -12,11 +12,9 @@ EXAMPLES = "  v2t-eval ci github > .github/workflows/gate.yml\n  v2t-eval ci git
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments."""
     shipped.add_arguments(parser, "workflow")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the verb; returns the exit code."""
     folder = Path(__file__).resolve().parent.parent / "workflows"
     return shipped.run(args, {path.stem: path for path in sorted(folder.glob("*.yml"))}, "workflow")

@@ -29,7 +29,6 @@ NUM_CLIPS = 3  # best and worst clips of each metric
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments."""
     add = parser.add_argument
     add("before", type=Path, metavar="A", help="scores.json, its folder, a baseline, or clips (with --suite)")
     add("after", type=Path, metavar="B", help="the same, to compare with A; a change is B minus A")
@@ -39,7 +38,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the verb; returns the exit code."""
     from cineloop import log
     from v2t_eval.gate import sides
     from v2t_eval.gate.comparable import comparison

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cineloop.errors import UsageError
-from v2t_eval.commands.score import add_scoring, lock_output, score_options
+from v2t_eval.commands.score import add_scoring, lock_output, old_files, score_options
 
 if TYPE_CHECKING:
     from v2t_eval.gate.verdict import Verdict
@@ -44,7 +44,6 @@ DRY_RUN = "read all inputs, print what would be measured; write nothing"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments."""
     add = parser.add_argument
     add("clips", type=Path, metavar="CLIPS|RESULTS", help=CLIPS)
     add("--suite", type=Path, required=True, metavar="SUITE", help=SUITE)
@@ -61,13 +60,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the verb; returns the exit code."""
     from cineloop import log
     from v2t_eval.audit.record import audit_of, read_audit
     from v2t_eval.gate import sides
     from v2t_eval.gate.report import document
     from v2t_eval.gate.run import gate
-    from v2t_eval.report import check, write
+    from v2t_eval.report import write
     from v2t_eval.scores import Scores, read_scores
     from v2t_eval.suite import read_suite
 
@@ -87,7 +85,7 @@ def run(args: argparse.Namespace) -> int:
         _delete_verdict(args)
         scores = sides.scores_of(found, suite.metrics, **score_options(args, stack, cache))
         if args.output:
-            write(scores, args.output, root, check(), cache)
+            write(scores, args.output, root, cache)
         verdict = gate(
             scores, policy, baseline=baseline, audit=audit, suite=log.printable(str(args.suite)),
             about_candidate={"folder": log.printable(str(args.clips))},
@@ -121,12 +119,8 @@ def plan(found: Scores | Inputs, metrics: list[BaseMetric] | None, args: argpars
 def _refuse_old(args: argparse.Namespace) -> None:
     from v2t_eval.report import NAMES as REPORTS
 
-    if args.output is not None and (args.output.suffix in (".json", ".html", ".xml", ".md") or args.output.is_file()):
-        raise UsageError(
-            f"-o takes a folder, not a file such as {args.output.name!r}", hint="--junit FILE takes a file"
-        )
-    written = [args.output / name for name in (*NAMES, *REPORTS.values())] if args.output else []
-    there = [path for path in (*written, args.junit) if path is not None and path.exists()]
+    there = old_files(args.output, (*NAMES, *REPORTS)) if args.output else []
+    there += [args.junit] if args.junit and args.junit.exists() else []
     if there and not args.overwrite:
         raise UsageError(
             f"{there[0]} exists", code="EXISTS", hint="another folder or file, or --overwrite (evidence is kept)"

@@ -28,7 +28,6 @@ EXAMPLES = (
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments."""
     add = parser.add_argument
     add("clips", type=Path, metavar="CLIPS|RESULTS", help=CLIPS)
     add("--suite", type=Path, required=True, metavar="SUITE", help=SUITE)
@@ -40,7 +39,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the verb; returns the exit code."""
     from cineloop import log
     from v2t_eval.audit.record import audit_of
     from v2t_eval.suite import read_suite
@@ -99,11 +97,7 @@ def _refuse_old(args: argparse.Namespace) -> None:
 
 
 def _show(made: Scores, scores: Scores, policy: Policy | None, path: Path, *, as_json: bool) -> None:
-    """Print what a baseline holds and which margins it can hold, and warn of the faults it would allow.
-
-    Args:
-        made: the baseline of `scores`; `policy`: its gate, where a suite was named.
-    """
+    """Print what a baseline holds and which margins it can hold, and warn of the faults it would allow."""
     from cineloop.log import logger, printable
     from v2t_eval.gate.advice import advise
     from v2t_eval.gate.guards import guards

@@ -18,7 +18,6 @@ EXAMPLES = (
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments."""
     add = parser.add_argument
     add("clips", type=Path, metavar="CLIPS|RESULTS", help=CLIPS)
     add("--baseline", type=Path, required=True, metavar="FILE", help="the baseline, which is replaced")
@@ -30,7 +29,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the verb; returns the exit code."""
     from cineloop import log
     from v2t_eval.gate.baseline import read
     from v2t_eval.suite import read_suite

@@ -20,14 +20,12 @@ _WIDEST = 116
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments."""
     parser.add_argument("name", nargs="?", metavar="NAME", help="show only this metric")
     parser.add_argument("--check", action="store_true", help="load each metric to see whether it runs here (slower)")
     parser.add_argument("--json", action="store_true", help="print JSON on stdout")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the verb; returns the exit code."""
     from cineloop import log
     from v2t_eval.metric import metric_names
 

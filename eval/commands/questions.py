@@ -18,7 +18,6 @@ EXAMPLES = (
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments."""
     add = parser.add_argument
     add("prompts", nargs="+", metavar="PROMPTS", help="files of prompts (.txt, one per line; .jsonl), or prompts")
     add(
@@ -30,7 +29,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the verb; returns the exit code."""
     from cineloop import log
     from cineloop.errors import NothingMatchedError, UsageError
     from cineloop.files import write_atomic

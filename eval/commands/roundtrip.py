@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import fields
 from pathlib import Path
 
 from v2t_eval.commands.score import add_machine
@@ -16,14 +17,9 @@ EXAMPLES = (
     "  v2t-eval roundtrip prompts.jsonl --clips clips/ -o trip/ --captioner Qwen/Qwen3-VL-4B-Instruct \\\n"
     "      --judge v2t:Qwen/Qwen3-VL-4B-Instruct --reader openai:http://localhost:8000/v1 --reference-clips real/"
 )
-_FLAGS = (
-    "world split seed clips generator model steps num_videos captioner style reference_clips judge questions reader "
-    "sentence corpus limit device max_clip_mb overwrite retry_failed"
-).split()
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments."""
     add = parser.add_argument
     add("prompts", nargs="*", metavar="PROMPTS", help="files of prompts (.txt, one per line; .jsonl), or prompts")
     add("-o", "--output", type=Path, required=True, metavar="DIR", help="folder for all stages and the report")
@@ -59,7 +55,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the verb; returns the exit code."""
     from cineloop import log
     from v2t_eval.report import terminal
     from v2t_eval.roundtrip import run as roundtrip
@@ -67,8 +62,8 @@ def run(args: argparse.Namespace) -> int:
     from v2t_eval.roundtrip.settings import RoundtripConfig
 
     log.setup(verbosity=-1 if args.quiet else args.verbose)
-    flags = {name: getattr(args, name) for name in _FLAGS}
-    config = RoundtripConfig(prompts=tuple(args.prompts), ceiling=args.ceiling, **flags)
+    flags = {each.name: getattr(args, each.name) for each in fields(RoundtripConfig)}
+    config = RoundtripConfig(**flags | {"prompts": tuple(args.prompts)})
     if args.dry_run:
         rows = roundtrip.plan(config, args.output)
         for row in rows if not args.json else ():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -46,7 +46,6 @@ SETTINGS = "scoring.json"  # in STATE: inputs and metrics of the folder's scores
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments."""
     add = parser.add_argument
     add("clips", nargs="?", type=Path, metavar="CLIPS", help="folder of videos, a run folder, or a manifest.jsonl")
     for name, says in _FILES:
@@ -106,11 +105,10 @@ def device(name: str) -> str:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the verb; returns the exit code."""
     from cineloop import log
     from cineloop.files import write_atomic
     from v2t_eval.inputs import read_inputs
-    from v2t_eval.report import check, terminal, write
+    from v2t_eval.report import terminal, write
     from v2t_eval.report.scoring import document
     from v2t_eval.score import score
     from v2t_eval.suite import metrics_of
@@ -126,7 +124,6 @@ def run(args: argparse.Namespace) -> int:
     inputs = read_inputs(args.clips, **given, names=args.names, limit=args.limit)
     if args.dry_run:
         return dry_run(inputs, metrics, args)
-    formats = check() if args.output else ()
     with ExitStack() as stack:
         cache = lock_output(args, stack)
         options = score_options(args, stack, cache, is_suite=args.suite is not None)
@@ -135,7 +132,7 @@ def run(args: argparse.Namespace) -> int:
         scores = score(inputs, metrics, config, **options)
         if args.output:
             write_atomic(args.output / STATE / SETTINGS, json.dumps(settings, indent=1).encode())
-        written = write(scores, args.output, inputs.clips_root, formats, cache) if args.output else []
+        written = write(scores, args.output, inputs.clips_root, cache) if args.output else []
     if args.json:
         print(json.dumps(scores.as_dict(items=False), ensure_ascii=False, allow_nan=False))
     else:
@@ -194,28 +191,27 @@ def _settings(args: argparse.Namespace, metrics: list[BaseMetric]) -> dict[str, 
     return found
 
 
-def _refuse_other(output: Path | None, settings: dict[str, str], *, overwrite: bool) -> None:
-    """Refuse to replace scores of other settings without --overwrite.
+def old_files(output: Path, names: Iterable[str]) -> list[Path]:
+    """Those of the names that exist in the folder of -o, which must not be a file."""
+    if output.suffix in (".json", ".html", ".xml", ".md") or output.is_file():
+        raise UsageError(f"-o takes a folder, not a file such as {output.name!r}", hint=f"it gets {', '.join(names)}")
+    return [output / name for name in names if (output / name).exists()]
 
-    Raises:
-        UsageError: the folder holds scores that were made with other or unknown settings.
-    """
-    if output is None:
-        return
-    if output.suffix in (".json", ".html", ".md") or output.is_file():
-        raise UsageError(
-            f"-o takes a folder, not a file such as {output.name!r}", hint="the scores are its scores.json"
-        )
+
+def _refuse_other(output: Path | None, settings: dict[str, str], *, overwrite: bool) -> None:
+    """Refuse to replace scores of other settings without --overwrite."""
     from v2t_eval.report import NAMES
 
-    there = [name for name in NAMES.values() if (output / name).exists()]
+    if output is None:
+        return
+    there = old_files(output, NAMES)
     if not there or overwrite:
         return
     hint = "another folder, or --overwrite (evidence is kept)"
     try:
         before = dict(json.loads((output / STATE / SETTINGS).read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
-        raise UsageError(f"{output / there[0]} exists", code="EXISTS", hint=hint) from None
+        raise UsageError(f"{there[0]} exists", code="EXISTS", hint=hint) from None
     for name in dict.fromkeys(["metrics", *settings, *before]):
         if settings.get(name) != before.get(name):
             here, kept = settings.get(name, "none"), before.get(name, "none")

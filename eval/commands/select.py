@@ -27,7 +27,6 @@ MANIFEST, TABLE, PAGE = "manifest.jsonl", "selection.jsonl", "index.html"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments."""
     add = parser.add_argument
     add("clips", type=Path, metavar="CLIPS", help="run folder of t2v generate, or a manifest.jsonl with prompts")
     add("--by", default="question_score", metavar="METRIC", help="what chooses, with settings in brackets (default: "
@@ -42,7 +41,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the verb; returns the exit code."""
     from cineloop import log
     from v2t_eval.inputs import read_inputs
     from v2t_eval.report import terminal

@@ -13,12 +13,10 @@ EXAMPLES = (
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments."""
     shipped.add_arguments(parser, "suite")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the verb; returns the exit code."""
     from v2t_eval.suite import suites
 
     return shipped.run(args, suites(), "suite")

@@ -8,7 +8,7 @@ dimensions.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
@@ -52,13 +52,11 @@ class I3DSettings(DistributionSettings):
     """
 
     weights: str = ""
-    preprocessing: str = "stylegan"
+    preprocessing: Literal["stylegan", "crop"] = "stylegan"
     num_frames: int = 16
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.preprocessing not in ("stylegan", "crop"):
-            raise ValueError(f"preprocessing must be stylegan or crop, got {self.preprocessing!r}")
         if self.num_frames < I3D_MIN_FRAMES:
             raise ValueError(f"num_frames must be at least {I3D_MIN_FRAMES}, got {self.num_frames}")
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from v2t_eval.distribution.frechet import frechet
+from v2t_eval.distribution.frechet import Divisor, frechet
 from v2t_eval.distribution.kernels import CUBIC, Kernel, kernel_sums, mmd, subset_mmds
 
 
@@ -58,7 +58,7 @@ class Estimator(ABC):
 class FrechetEstimator(Estimator):
     """Frechet distance of Gaussians; `divisor` of the covariance: "n-1" or "n"."""
 
-    divisor: str = "n-1"
+    divisor: Divisor = "n-1"
     limited = True
 
     def __str__(self) -> str:

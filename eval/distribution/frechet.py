@@ -1,6 +1,6 @@
 """Frechet distance between Gaussians fitted to two sets of feature vectors (Dowson and Landau 1982; FID, FVD).
 
-In: two sets (N, d) and (M, d), or their moments. Out: |m1 - m2|^2 + Tr(S1 + S2 - 2 (S1 S2)^(1/2)), float64.
+In: two sets (N, d) and (M, d). Out: |m1 - m2|^2 + Tr(S1 + S2 - 2 (S1 S2)^(1/2)), float64.
 The trace of (S1 S2)^(1/2) is the sum of the roots of the eigenvalues of S1^(1/2) S2 S1^(1/2), which are real and not
 negative, also where a covariance has no full rank (fewer vectors than dimensions, features that never fire; `sqrtm` is
 complex and wrong there). Those roots are the singular values of F G^T, where F^T F = S1 and G^T G = S2, and so they are
@@ -11,11 +11,11 @@ centred vectors themselves, and no d by d matrix is ever made. Letters: N M vect
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
-from v2t_eval.distribution.moments import Moments, as_matrix, degrees
-
+Divisor = Literal["n-1", "n"]  # n-1: torchmetrics, torch-fidelity; n: StyleGAN-V, cd-fvd
 _EPS = float(np.finfo(np.float64).eps)
 
 
@@ -28,29 +28,24 @@ class Gaussian:
     root: np.ndarray | None = None
 
     @classmethod
-    def of(cls, features: np.ndarray, divisor: str = "n-1") -> Gaussian:
+    def of(cls, features: np.ndarray, divisor: Divisor = "n-1") -> Gaussian:
         """Fitted to vectors (n, d).
 
         Raises:
-            ValueError: fewer than two vectors, values that are not finite, an unknown divisor.
+            ValueError: fewer than two vectors, values that are not finite.
         """
         features = as_matrix(features)
         num, dimension = features.shape
         if num < 2:
             raise ValueError("a covariance needs at least 2 vectors, got 1")
-        if num > dimension:
-            return cls.of_moments(Moments.of(features), divisor)
+        degrees = num - (divisor == "n-1")
         mean = features.mean(axis=0)  # (d,)
-        return cls(mean, root=(features - mean) / np.sqrt(degrees(num, divisor)))  # root (N, d)
-
-    @classmethod
-    def of_moments(cls, moments: Moments, divisor: str = "n-1") -> Gaussian:
-        """Fitted to what was gathered in batches.
-
-        Raises:
-            ValueError: too few vectors for the divisor, or an unknown one.
-        """
-        return cls(moments.mean, covariance=moments.covariance(divisor))
+        centred = features - mean
+        if num <= dimension:
+            return cls(mean, root=centred / np.sqrt(degrees))  # root (N, d)
+        rest = centred.mean(axis=0)  # (d,) what rounding left in the mean
+        centred -= rest
+        return cls(mean + rest, covariance=centred.T @ centred / degrees)
 
     @property
     def trace(self) -> float:
@@ -79,27 +74,33 @@ class Gaussian:
         return root @ self.narrow().T
 
 
-def frechet_distance(first: Gaussian, second: Gaussian) -> float:
-    """The distance, >= 0 (rounding below zero is cut off).
-
-    Raises:
-        ValueError: vectors of different lengths.
-    """
-    if first.mean.shape != second.mean.shape:
-        raise ValueError(f"features have {len(first.mean)} and {len(second.mean)} dimensions, expected the same")
-    if second.root is not None and (first.root is None or len(second.root) < len(first.root)):
-        first, second = second, first
-    cross = second.under(first.narrow())  # (r, q)
-    roots = np.linalg.svd(cross, compute_uv=False) if cross.size else np.zeros(1)
-    shift = first.mean - second.mean
-    distance = float(shift @ shift) + first.trace + second.trace - 2 * float(roots.sum())
-    return max(0.0, distance)
-
-
-def frechet(first: np.ndarray, second: np.ndarray, divisor: str = "n-1") -> float:
-    """The distance between sets of vectors (N, d) and (M, d).
+def frechet(first: np.ndarray, second: np.ndarray, divisor: Divisor = "n-1") -> float:
+    """The distance between sets of vectors (N, d) and (M, d), >= 0 (rounding below zero is cut off).
 
     Raises:
         ValueError: fewer than two vectors on a side, values that are not finite, lengths that differ.
     """
-    return frechet_distance(Gaussian.of(first, divisor), Gaussian.of(second, divisor))
+    one, two = Gaussian.of(first, divisor), Gaussian.of(second, divisor)
+    if one.mean.shape != two.mean.shape:
+        raise ValueError(f"features have {len(one.mean)} and {len(two.mean)} dimensions, expected the same")
+    if two.root is not None and (one.root is None or len(two.root) < len(one.root)):
+        one, two = two, one
+    cross = two.under(one.narrow())  # (r, q)
+    roots = np.linalg.svd(cross, compute_uv=False) if cross.size else np.zeros(1)
+    shift = one.mean - two.mean
+    return max(0.0, float(shift @ shift) + one.trace + two.trace - 2 * float(roots.sum()))
+
+
+def as_matrix(features: np.ndarray) -> np.ndarray:
+    """`features` as a float64 matrix (n, d).
+
+    Raises:
+        ValueError: not a matrix, no vector in it, or a value that is not finite.
+    """
+    features = np.asarray(features, dtype=np.float64)
+    if features.ndim != 2 or not features.size:
+        raise ValueError(f"features must be a matrix (n, d) of at least one vector, got shape {features.shape}")
+    if not np.isfinite(features).all():
+        where = int(np.flatnonzero(~np.isfinite(features).all(axis=1))[0])
+        raise ValueError(f"features must be finite; vector {where} of {len(features)} holds NaN or infinity")
+    return features

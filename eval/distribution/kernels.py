@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from v2t_eval.distribution.moments import as_matrix
+from v2t_eval.distribution.frechet import as_matrix
 
 _AT_ONCE = 1 << 24  # kernel values held in memory at a time
 

@@ -16,13 +16,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from cineloop.config import to_dict
-from cineloop.errors import ItemError, NothingMatchedError, UsageError
+from cineloop.errors import NothingMatchedError, UsageError
 from v2t_eval.distribution.estimators import Estimator
 from v2t_eval.distribution.resampling import NUM_GROUPS, floor_values, limit, replicates
 from v2t_eval.features import BaseExtractor
 from v2t_eval.metric import BaseMetric, Evidence, Figure, Measured, Summary
-from v2t_eval.models import display_name
 from v2t_eval.sample import Sample
 from v2t_eval.stats import jackknife_interval, student
 
@@ -78,10 +76,7 @@ class FeatureSet:
 
 
 class DistributionMetric(BaseMetric):
-    """A distance between two sets of clips; see the module's head.
-
-    `named`: settings always in the title. `hidden`: settings never in it, such as the path of a file.
-    """
+    """A distance between two sets of clips; see the module's head."""
 
     level = "set"
     needs = ("frames", "reference_clips")
@@ -91,8 +86,6 @@ class DistributionMetric(BaseMetric):
     of_set = ("estimator", "minimum", "floor_splits", "seed", "divisor", "degree", "gamma", "coef", "unbiased", "form",
               "num_subsets", "subset_size")  # fmt: skip
     Settings: ClassVar[type[Any]] = DistributionSettings
-    named: ClassVar[tuple[str, ...]] = ()
-    hidden: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
     def open(self) -> BaseExtractor:
@@ -114,11 +107,6 @@ class DistributionMetric(BaseMetric):
     def estimators(self) -> dict[str, Estimator]:
         """The score, by the metric's name, and the other reported figures."""
 
-    @property
-    def title(self) -> str:
-        """The name with the settings that are always named or not the defaults: `frechet[feature=starter-tower]`."""
-        return title_of(self.name, self.settings, self.named, self.hidden)
-
     def prepare(self) -> None:
         self.open()
 
@@ -129,9 +117,9 @@ class DistributionMetric(BaseMetric):
         """`features`: float32 (d,), or (n, d) for the frames of a clip.
 
         Raises:
-            ItemError: MODEL_ERROR for a vector that is not finite; what `vectors` raises.
+            ItemError: what `vectors` raises; MODEL_ERROR, the extractor gave numbers that are not finite.
         """
-        return {"features": finite(self.vectors(sample, self.open()), sample.id)}
+        return {"features": np.asarray(self.vectors(sample, self.open()), dtype=np.float32)}
 
     def summarise(self, rows: Sequence[Measured], references: Sequence[Measured]) -> Summary:
         """See the module's head.
@@ -234,29 +222,6 @@ def around(value: float, left_out: np.ndarray | None, lowest: float, num: int, d
     """A figure with the interval of its replicates, the lower end not below `lowest`; of no width without any."""
     low, high = (value, value) if left_out is None else jackknife_interval(value, left_out)
     return Figure(value=value, low=min(value, max(lowest, low)), high=high, n=num, detail=detail)
-
-
-def finite(features: np.ndarray, id: str) -> np.ndarray:
-    """`features` as float32.
-
-    Raises:
-        ItemError: MODEL_ERROR, a value is NaN or infinite.
-    """
-    features = np.asarray(features, dtype=np.float32)
-    if not np.isfinite(features).all():
-        raise ItemError(f"the features of {id} hold NaN or infinity", code="MODEL_ERROR")
-    return features
-
-
-def title_of(name: str, settings: Any, named: tuple[str, ...], hidden: tuple[str, ...]) -> str:
-    """A title: `name[key=value,...]` of the settings that are always named or differ from the defaults."""
-    own, usual = to_dict(settings), to_dict(type(settings)())
-    parts = [
-        f"{key}={display_name(value)}"
-        for key, value in own.items()
-        if value != "" and (key in named or (key not in hidden and value != usual[key]))
-    ]
-    return f"{name}[{','.join(parts)}]" if parts else name
 
 
 def _sizes(own: FeatureSet, reference: FeatureSet) -> str:

@@ -60,9 +60,6 @@ def replicates(
 ) -> np.ndarray | None:
     """The values (G,) without each group, both sides losing one at once, for `v2t_eval.stats.jackknife_interval`; None
     where a side has one cluster, or would be left with one vector.
-
-    Args:
-        without_each: from groups int (N,) and (M,) to the values (G,) without each.
     """
     num = min(NUM_GROUPS, len(members(clusters)), len(members(clusters_reference)))
     if num < 2:

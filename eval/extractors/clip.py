@@ -14,18 +14,14 @@ import numpy as np
 
 from cineloop.errors import MissingDependencyError
 from v2t_eval.extractors import hub
-from v2t_eval.extractors.pixels import CLIP_MEAN, CLIP_STD, normalise, pil_square, tensor_square
+from v2t_eval.extractors.pixels import CLIP_MEAN, CLIP_STD, normalise, tensor_square
 from v2t_eval.features import BaseExtractor
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-_FILTERS = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic"}  # PIL's numbers
-
 
 class Extractor(BaseExtractor):
-    """See the module's head."""
-
     preprocesses = ("pil", "vbench")
     has_text = True
 
@@ -65,13 +61,7 @@ class Extractor(BaseExtractor):
         if self.preprocess == "vbench":
             values = tensor_square(pixels, trained, self.device)
         else:
-            side = hub.side_of(settings.get("size"), trained)
-            crops = settings.get("do_center_crop", isinstance(side, int))
-            values = pil_square(
-                pixels, side, self.device, squash=not isinstance(side, int),
-                crop=hub.side_of(settings.get("crop_size"), trained) if crops else None,
-                filter=_FILTERS[settings.get("resample", 3)], floor=True,
-            )  # fmt: skip
+            values = hub.pil_input(pixels, settings, trained, self.device, crops=None, resample=3)
         return normalise(values, settings.get("image_mean", CLIP_MEAN), settings.get("image_std", CLIP_STD))
 
     def _encode(self, text: str) -> dict[str, Tensor]:

@@ -14,19 +14,16 @@ import numpy as np
 
 from cineloop.errors import MissingDependencyError
 from v2t_eval.extractors import hub
-from v2t_eval.extractors.pixels import IMAGENET_MEAN, IMAGENET_STD, normalise, pil_square, tensor_square
+from v2t_eval.extractors.pixels import IMAGENET_MEAN, IMAGENET_STD, normalise, tensor_square
 from v2t_eval.features import BaseExtractor
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 VBENCH_SIDE = 224
-_FILTERS = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic"}  # PIL's numbers
 
 
 class Extractor(BaseExtractor):
-    """See the module's head."""
-
     preprocesses = ("vbench", "pil")
 
     def load(self) -> None:
@@ -49,13 +46,7 @@ class Extractor(BaseExtractor):
             values = tensor_square(pixels, VBENCH_SIDE, self.device, filter="bilinear", crop=False)
             values = normalise(values, IMAGENET_MEAN, IMAGENET_STD)
         else:
-            side = hub.side_of(settings.get("size"), VBENCH_SIDE)
-            crops = settings.get("do_center_crop", False)
-            values = pil_square(
-                pixels, side, self.device, squash=not isinstance(side, int),
-                crop=hub.side_of(settings.get("crop_size"), VBENCH_SIDE) if crops else None,
-                filter=_FILTERS[settings.get("resample", 2)], floor=True,
-            )  # fmt: skip
+            values = hub.pil_input(pixels, settings, VBENCH_SIDE, self.device, crops=False, resample=2)
             values = normalise(
                 values, settings.get("image_mean", IMAGENET_MEAN), settings.get("image_std", IMAGENET_STD)
             )

@@ -8,23 +8,26 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from cineloop.documents import read_json
 from cineloop.errors import MissingDependencyError, UsageError
+from v2t_eval.extractors.pixels import pil_square
 from v2t_eval.features import versions
 from v2t_eval.models import file_sha256
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 _FILES = ["*.json", "*.safetensors", "*.txt", "*.model"]
+_FILTERS = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic"}  # PIL's numbers
 _SETTINGS = ("preprocessor_config.json", "video_preprocessor_config.json")
 
 
 def model_folder(where: str, family: str) -> Path:
     """The folder of a model.
-
-    Args:
-        where: a folder, or a hub id such as "openai/clip-vit-base-patch32".
-        family: what the name begins with, for messages.
 
     Raises:
         UsageError: `where` is empty. MissingDependencyError: it is neither here nor can be fetched.
@@ -121,6 +124,20 @@ def side_of(size: Any, default: int) -> int | tuple[int, int]:
             return int(size["shortest_edge"])
         return int(size["height"]), int(size["width"])
     return int(size) if size else default
+
+
+def pil_input(
+    pixels: np.ndarray, settings: dict[str, Any], trained: int, device: str, *, crops: bool | None, resample: int
+) -> Tensor:
+    """float32 (n, 3, h, w) in 0..1 of uint8 (n, H, W, 3), as a processor of these settings prepares pictures for a
+    model of `trained` pixels a side; `crops` and `resample` where they say nothing, `crops` None where one side does.
+    """
+    side = side_of(settings.get("size"), trained)
+    cut = settings.get("do_center_crop", isinstance(side, int) if crops is None else crops)
+    return pil_square(
+        pixels, side, device, squash=not isinstance(side, int), filter=_FILTERS[settings.get("resample", resample)],
+        crop=side_of(settings.get("crop_size"), trained) if cut else None, floor=True,
+    )  # fmt: skip
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -26,8 +26,6 @@ HINT = "i3d_torchscript.pt, linked from github.com/universome/stylegan-v; name i
 
 
 class Extractor(BaseExtractor):
-    """See the module's head."""
-
     kind = "clip"
     preprocesses = ("stylegan", "crop")
     min_frames = 10

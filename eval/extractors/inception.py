@@ -23,8 +23,6 @@ HINT = "inception-2015-12-05.pt, linked from github.com/NVlabs/stylegan2-ada-pyt
 
 
 class Extractor(BaseExtractor):
-    """See the module's head."""
-
     preprocesses = ("tensorflow",)
     has_classes = True
 

@@ -32,8 +32,6 @@ _HINT = "a tag is fetched once from the internet by open_clip; offline, name a f
 
 
 class Extractor(BaseExtractor):
-    """See the module's head."""
-
     preprocesses = ("pil", "vbench")
     has_text = True
 

@@ -45,8 +45,6 @@ def pool(tokens: Tensor, mode: str) -> Tensor:
 
 
 class Extractor(BaseExtractor):
-    """See the module's head."""
-
     kind = "text"
     preprocesses = ("text",)
     has_text = True

@@ -12,8 +12,6 @@ from v2t_eval.extractors.open_clip import Extractor as OpenClip
 
 
 class Extractor(OpenClip):
-    """See the module's head."""
-
     folder = STARTER / "dual"
 
     def _model_and_tag(self) -> tuple[str, str]:

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
 
 class Extractor(BaseExtractor):
-    """See the module's head."""
-
     preprocesses = ("captioner",)
 
     def load(self) -> None:

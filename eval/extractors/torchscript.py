@@ -19,10 +19,6 @@ _HEX = set("0123456789abcdef")
 def load_script(where: str, family: str, device: str, hint: str) -> tuple[Any, str]:
     """The module in a file, ready on `device`, and the sha256 of the file.
 
-    Args:
-        where: PATH or PATH#sha256 (at least the first 8 digits).
-        hint: where the file is to be had, for the message when it is absent.
-
     Raises:
         UsageError: no path, or a hash of another form. MissingDependencyError: no such file, another hash, or no
             TorchScript.

@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
 
 class Extractor(BaseExtractor):
-    """See the module's head."""
-
     kind = "clip"
     preprocesses = ("processor", "squash")
 

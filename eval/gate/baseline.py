@@ -32,12 +32,7 @@ def baseline_of(
     reason: str = "first baseline",
     differences: Sequence[str] = (),
 ) -> Scores:
-    """The baseline made of these scores.
-
-    Args:
-        suite: its name; `policy`: its gate as plain values.
-        old: the baseline that it replaces, whose history continues.
-        reason: why, for the history; `differences`: why the two may not be compared.
+    """The baseline made of these scores. `old`: the baseline that it replaces, whose history continues.
 
     Raises:
         UsageError: the scores hold no figure.

@@ -8,7 +8,6 @@ the same pixels.
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -22,9 +21,6 @@ _CLIP = {
     "prompt": "prompt", "num_frames": "number of frames", "fps": "frames per second", "size": "size (height, width)",
     "decoder": "decoder",
 }  # fmt: skip
-# Keys of fingerprints of older scorings: hashes of source files, of which a comment was part, and the Python version.
-_NO_LONGER = ("source", "python")
-_SOURCE_HASH = re.compile("[0-9a-f]{16}")  # what `extractor` was before it was a name and a version
 _LONGEST = 160  # characters of a value in a message
 
 
@@ -39,10 +35,8 @@ class Comparison:
 
 
 def comparison(candidate: Scores, baseline: Scores, needed: Iterable[str] | None = None) -> Comparison:
-    """Differences between a candidate and a baseline.
-
-    Args:
-        needed: titles of the metrics that decide; None for all that both have.
+    """Differences between a candidate and a baseline. `needed`: titles of the metrics that decide; None for all that
+    both have.
     """
     ours, theirs = candidate.by_name, baseline.by_name
     shared = [name for name in ours if name in theirs]
@@ -91,9 +85,7 @@ def fingerprint_changes(
     deciding, minor = [], []
     for key in dict.fromkeys([*ours, *theirs]):
         mine, other = ours.get(key), theirs.get(key)
-        if mine == other or key in _NO_LONGER:
-            continue
-        if key.endswith("extractor") and any(_SOURCE_HASH.fullmatch(value or "") for value in (mine, other)):
+        if mine == other:
             continue
         parts = [(key, mine, other)]
         if key == "settings":

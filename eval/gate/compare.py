@@ -83,12 +83,8 @@ def compare(
     rule: Rule | None = None,
     num_rules: int = 1,
 ) -> MetricComparison:
-    """The change of the metric called `name`; no result of a metric, however odd, raises.
-
-    Args:
-        alpha: both bounds hold with 1 - alpha each.
-        max_lost: by what share numbers of cases of a figure of a whole set may differ.
-        rule: what is asked of the metric, one of `num_rules`.
+    """The change of the metric called `name`; no result of a metric, however odd, raises. Both bounds hold with 1 -
+    alpha each; `rule` is one of `num_rules`.
     """
     mine, its = candidate.by_name.get(name), baseline.by_name.get(name) if baseline else None
     found = MetricComparison(name=name, mine=mine, its=its)

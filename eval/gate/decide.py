@@ -24,7 +24,7 @@ from v2t_eval.gate.statistics import least_margin
 from v2t_eval.gate.verdict import OUTCOMES, Guard, MetricVerdict, Outcome
 from v2t_eval.metric import Figure
 from v2t_eval.scores import Scores
-from v2t_eval.significance import benjamini_hochberg, holm
+from v2t_eval.stats import benjamini_hochberg, holm
 
 
 def decide_metrics(

@@ -33,10 +33,6 @@ class Rule:
         worst: the value of a clip that is lost completely (default: the bad end of the metric's range). It limits what
             prompts that the sample lacks can lose.
         at_least, at_most: absolute bounds, tested on the bound of the 95 % interval and not on the mean.
-
-    Raises:
-        ValueError: no requirement, a margin that is not above zero, an accepted harm outside of it, `accepted` or
-            `worst` without a margin, or bounds that exclude each other.
     """
 
     metric: str
@@ -79,9 +75,6 @@ class Policy:
         min_motion: share of the baseline's motion that the candidate must have where the suite measures it; 0 for none.
         audit: audit file whose blind spots are shown with each metric, relative to the suite's folder; or `starter`,
             that of the bundled models, which comes with the package.
-
-    Raises:
-        ValueError: no rule, two for one metric, or a share outside of its range.
     """
 
     primary: tuple[Rule, ...]

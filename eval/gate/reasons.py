@@ -26,12 +26,7 @@ def of_margin(
     policy: Policy,
     unit: str,
 ) -> tuple[Outcome, str]:
-    """Compared with the baseline under a margin.
-
-    Args:
-        rule: one with a margin.
-        unit: what a cluster is called, "prompts" or "clips".
-    """
+    """Compared with the baseline under a margin."""
     if higher_is_better is None:
         return "inconclusive", "no preferred direction, so a margin says nothing: give at_least or at_most"
     margin, p = rule.margin or 0.0, 1.0 if p_adjusted is None else p_adjusted

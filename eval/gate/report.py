@@ -24,12 +24,8 @@ _MAX_NAMED = 20  # clips named below a guard
 
 
 def document(verdict: Verdict, candidate_root: Path | None = None, baseline_root: Path | None = None) -> Document:
-    """The report of a verdict.
-
-    Args:
-        verdict: what to report.
-        candidate_root, baseline_root: what the clips' paths are relative to; None: the `folder` that the verdict names
-            for that side, and without one that side's clips are not shown.
+    """The report of a verdict. The clips' paths are relative to the roots, by default the `folder` that the verdict
+    names for that side; without one its clips are not shown.
     """
     ranked = sorted(verdict.metrics, key=lambda metric: list(OUTCOMES).index(metric.outcome))
     primary, exploratory = ([one for one in ranked if one.role == role] for role in ("primary", "exploratory"))

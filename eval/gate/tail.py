@@ -40,11 +40,7 @@ def tail_test(
     alpha: float,
 ) -> Tail | None:
     """The test over prompts with two clips or more on each side; None where there are fewer than two such prompts.
-
-    Args:
-        candidate, baseline: n values, higher is better.
-        prompts: n, of each clip.
-        accepted: fall of every clip that is acceptable.
+    Higher values are better; `accepted`: fall of every clip that is acceptable.
     """
     from scipy.special import gammaincinv  # type: ignore[import-untyped]
 

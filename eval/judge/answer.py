@@ -1,16 +1,23 @@
 """A judge's answer with its probability, its spread over wordings, or the reason why there is none.
 
-In: nothing. Out: `Answer`. A refusal or a reply that cannot be parsed has a status of its own and never counts as "no".
+In: votes. Out: `Heard`, the votes whatever the wanted answer is, which can be cached, and the `Answer` made of them. A
+refusal or a reply that cannot be parsed has a status of its own and never counts as "no".
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Literal
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass, field, replace
+from math import fsum
+from statistics import pstdev
+from typing import Any, Literal
 
+from cineloop.errors import ItemError
+from v2t_eval.judge.calibration import Calibration
 from v2t_eval.judge.question import Question
-from v2t_eval.judge.replies import normalise
+from v2t_eval.judge.replies import is_refusal, normalise, read_number
 
+REFUSALS = ("REFUSED", "PROMPT_REFUSED")
 Status = Literal["answered", "refused", "unparsable", "failed", "unaudited"]
 
 
@@ -74,3 +81,73 @@ class Answer:
             f"likeliest {self.text!r}, yet {wanted!r} is {'' if is_right else 'not '}held true: "
             f"its calibrated chance is {self.chance:.2f}, {threshold:g} decides"
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Heard:
+    """One question in all its wordings and orders: for each time that it got an answer, the share of every answer,
+    which sum to 1; how often it got none, and why the last time."""
+
+    votes: tuple[Mapping[str, float], ...] = ()
+    lost: int = 0
+    code: str = ""
+    message: str = ""
+
+    def with_vote(self, vote: Mapping[str, float]) -> Heard:
+        """One more answer."""
+        return replace(self, votes=(*self.votes, vote))
+
+    def with_loss(self, problem: ItemError) -> Heard:
+        """One more time without an answer. A refusal takes precedence over a reply that cannot be parsed."""
+        if self.code in REFUSALS and problem.code == "UNPARSABLE":
+            return replace(self, lost=self.lost + 1)
+        return replace(self, lost=self.lost + 1, code=problem.code, message=problem.message)
+
+
+def vote_key(question: Question) -> Hashable:
+    """What determines the votes: all of a question but its wanted answer, id and parents."""
+    return (question.texts, question.choices, question.begins, question.form)
+
+
+def unreadable(reply: str, text: str, name: str) -> ItemError:
+    """Why a reply gives no vote: REFUSED or UNPARSABLE."""
+    code = "REFUSED" if is_refusal(reply) else "UNPARSABLE"
+    return ItemError(f"{name} gives no readable answer to {text!r}: {reply[:80]!r}", code=code)
+
+
+def answer_of(question: Question, heard: Heard, calibration: Calibration | None) -> Answer:
+    """The answer to a question, calibrated where the judge is."""
+    common: dict[str, Any] = {
+        "question": question, "asked": len(heard.votes) + heard.lost, "lost": heard.lost,
+        "code": heard.code, "message": heard.message,
+    }  # fmt: skip
+    if not heard.votes:
+        return Answer(**common, status=_status(heard.code))
+    shares = {key: fsum(vote.get(key, 0.0) for vote in heard.votes) / len(heard.votes) for key in _keys(heard)}
+    text = max(shares, key=lambda each: shares[each])
+    if question.form == "open":
+        alike = [each for vote in heard.votes for each in vote]  # the majority reply
+        same = [normalise(each) for each in alike]
+        return Answer(**common, text=max(alike, key=lambda each: same.count(normalise(each))))
+    wanted = wanted_of(question)
+    values = [vote.get(wanted, 0.0) for vote in heard.votes]
+    raw = min(1.0, shares.get(wanted, 0.0))
+    chance = raw if calibration is None else calibration.chance(question, raw)
+    if question.form == "number" and text == wanted:
+        text = question.answer
+    return Answer(**common, text=text, chance=chance, raw=raw, chances=shares, spread=pstdev(values))
+
+
+def wanted_of(question: Question) -> str:
+    """The wanted answer as votes spell it."""
+    if question.form == "yes_no":
+        return normalise(question.answer)
+    return str(read_number(question.answer, alone=True)) if question.form == "number" else question.answer
+
+
+def _keys(heard: Heard) -> list[str]:
+    return list(dict.fromkeys(key for vote in heard.votes for key in vote))
+
+
+def _status(code: str) -> Status:
+    return "refused" if code in REFUSALS else "unparsable" if code == "UNPARSABLE" else "failed"

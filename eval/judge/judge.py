@@ -18,14 +18,14 @@ from cineloop.errors import UsageError
 from cineloop.files import text_key
 from cineloop.log import logger
 from cineloop.video.still import frozen
+from cineloop.world.language.plain_questions import NONE, PLAIN
 from v2t.backends import OUT_OF_DOMAIN, VideoLM, open_backend
 from v2t_eval.judge import calibration as calibrations
-from v2t_eval.judge.answer import Answer
+from v2t_eval.judge.answer import Answer, Heard, answer_of, vote_key
 from v2t_eval.judge.asker import Asker
 from v2t_eval.judge.calibration import Calibration
-from v2t_eval.judge.heard import Heard, answer_of, vote_key
 from v2t_eval.judge.question import Question
-from v2t_eval.judge.stillness import of_still_clip
+from v2t_eval.judge.replies import normalise
 from v2t_eval.sample import Sample
 
 _OPEN: dict[tuple[str, Path | None, str], Judge] = {}
@@ -33,15 +33,8 @@ _LOCK = threading.RLock()
 
 
 class Judge(Asker):
-    """A captioner that answers questions.
-
-    Args:
-        captioner, votes, reply_tokens: see `Asker`.
-        calibration: maps its probabilities to calibrated ones; None for the one next to the model's weights, if it
-            fits them.
-
-    Raises:
-        UsageError: votes below 1, or a calibration of another model.
+    """A captioner that answers questions. Without a `calibration` it takes the one next to the model's weights, if it
+    fits them.
     """
 
     def __init__(
@@ -135,11 +128,7 @@ class Judge(Asker):
 
 def open_judge(name: str, *, calibration: Path | None = None, device: str = "auto") -> Judge:
     """The judge called `v2t` (the starter) or `v2t:MODEL`, any model of `v2t --model`; the same object each time.
-
-    Args:
-        name: `v2t` or `v2t:MODEL`.
-        calibration: a file of `v2t-eval calibrate`, instead of the one next to the model's weights.
-        device: "auto" or what torch calls it.
+    `calibration`: a file of `v2t-eval calibrate`, instead of the one next to the model's weights.
 
     Raises:
         UsageError: another name, or a calibration of another model. MissingDependencyError: no such model.
@@ -161,3 +150,22 @@ def release() -> None:
     """Drop the opened judges, so that their memory is freed with the last reference."""
     with _LOCK:
         _OPEN.clear()
+
+
+RULE = "every frame is the first one, up to what a codec does to it, so the figure stands still"
+_TRUE = {"motion": "still", "direction": NONE, "speed": NONE}
+
+
+def of_still_clip(question: Question) -> Answer | None:
+    """The answer to a plain question, or a plain claim, about motion, direction or speed; None for any other."""
+    if question.about not in _TRUE:
+        return None
+    plain, value = PLAIN[question.about], _TRUE[question.about]
+    if question.form == "choice" and plain.answers[value] in question.choices:
+        text, wanted = plain.answers[value], question.answer
+    elif question.form == "yes_no" and question.question in plain.claims.values():
+        text, wanted = "yes" if plain.claims.get(value) == question.question else "no", normalise(question.answer)
+    else:
+        return None
+    chance = float(text == wanted)
+    return Answer(question=question, text=text, chance=chance, raw=chance, chances={text: 1.0}, asked=0, rule=RULE)

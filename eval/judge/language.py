@@ -3,16 +3,18 @@
 In: prompts, and a model that writes: a folder or hub id of transformers, or "openai:URL[#model]". Out: `Question`s with
 dependencies, as in DSG (Cho et al. 2024, arXiv:2310.18235): each about one fact alone, answered with yes where the clip
 shows the prompt. In a second turn the model answers each from the prompt alone, and only those answered with yes are
-kept (`v2t_eval.judge.answerable`). A reply is parsed strictly: JSON, alone, in a fence or followed by words, of the
-form that `from_row` takes. One that cannot be parsed is requested once more; a prompt without a valid reply is an error
-with a code, never an empty list.
+kept; the children of a dropped question are attached to its parents. A reply is parsed strictly: JSON, alone, in a
+fence or followed by words, of the form that `from_row` takes. One that cannot be parsed is requested once more; a
+prompt without a valid reply is an error with a code, never an empty list.
 """
 
 from __future__ import annotations
 
+import ast
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Protocol, TypeVar
 
 from cineloop.errors import ItemError, MissingDependencyError
@@ -20,8 +22,8 @@ from cineloop.files import text_key
 from cineloop.log import printable
 from v2t.backends import Decoding, GenerateRequest, open_backend, user_turn
 from v2t.backends.batching import Batcher
+from v2t_eval import models
 from v2t_eval.cache import EvidenceCache
-from v2t_eval.judge.answerable import CHECK, Dropped, check_text, entailed, of_json, to_json, well_formed
 from v2t_eval.judge.question import Question, from_row
 
 T = TypeVar("T")
@@ -43,6 +45,94 @@ things stand to each other, where it happens, and the style if one is named.
 Answer with JSON and nothing else:
 {{"questions": [{{"id": "1", "question": "Is there a dog?", "parents": [], "about": "kind"}}, \
 {{"id": "2", "question": "Is the dog red?", "parents": ["1"], "about": "color"}}]}}"""
+MALFORMED, DUPLICATE, NOT_ENTAILED = "malformed", "duplicate", "not entailed by the prompt"
+CHECK = """This is all that is known of a video:
+{prompt}
+
+Here are questions about the video:
+{questions}
+
+Answer each from that text alone: "yes" if the text says so or it must be so, "no" if the text says otherwise, \
+"unknown" if the text does not say.
+Answer with JSON and nothing else, every id once:
+{{"answers": {{"1": "yes", "2": "unknown"}}}}"""
+_YES_NO = re.compile(r"(?:is|are|was|were|do|does|did|has|have|can|could|will|would)(?:n't)?\b.*\?$", re.IGNORECASE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dropped:
+    """A question that is not asked, and why: malformed, duplicate, not entailed by the prompt."""
+
+    question: str
+    why: str
+
+
+def well_formed(questions: Sequence[Question]) -> tuple[list[Question], list[Dropped]]:
+    """Yes/no questions, each text once, in the given order (parents first).
+
+    Raises:
+        ValueError: the questions are not parents first.
+    """
+    reasons: dict[str, str] = {}
+    first: dict[str, str] = {}
+    instead: dict[str, str] = {}
+    for question in questions:
+        text = _bare(question.question)
+        if not _YES_NO.match(question.question.strip()) or "\n" in question.question.strip():
+            reasons[question.id] = MALFORMED
+        elif text in first:
+            reasons[question.id], instead[question.id] = DUPLICATE, first[text]
+        else:
+            first[text] = question.id
+    return without(questions, reasons, instead)
+
+
+def entailed(questions: Sequence[Question], verdicts: Mapping[str, str]) -> tuple[list[Question], list[Dropped]]:
+    """Questions that the prompt answers with yes, by the model's verdict on each id."""
+    return without(questions, {q.id: NOT_ENTAILED for q in questions if verdicts.get(q.id) != "yes"})
+
+
+def without(
+    questions: Sequence[Question], reasons: Mapping[str, str], instead: Mapping[str, str] | None = None
+) -> tuple[list[Question], list[Dropped]]:
+    """Questions, parents first, without those in `reasons`; `instead` names the question that takes over the children,
+    which else depend on the parents of the dropped one."""
+    kept: list[Question] = []
+    above: dict[str, tuple[str, ...]] = {}  # the parents that replace a question
+    for question in questions:
+        parents = tuple(dict.fromkeys(id for parent in question.parents for id in above[parent]))
+        if question.id not in reasons:
+            above[question.id] = (question.id,)
+            kept.append(replace(question, parents=parents))
+        else:
+            above[question.id] = above[instead[question.id]] if instead and question.id in instead else parents
+    return kept, [Dropped(question=q.question, why=reasons[q.id]) for q in questions if q.id in reasons]
+
+
+def check_text(prompt: str, questions: Sequence[Question]) -> str:
+    """The prompt that asks the model to check its questions."""
+    listed = "\n".join(f"{question.id}. {question.question}" for question in questions)
+    return CHECK.format(prompt=prompt.strip(), questions=listed)
+
+
+def to_json(questions: Sequence[Question], dropped: Sequence[Dropped]) -> str:
+    """Serialise both as JSON for `of_json`."""
+    rows = [{"id": q.id, "question": q.question, "parents": list(q.parents), "about": q.about} for q in questions]
+    return json.dumps({"questions": rows, "dropped": [[d.question, d.why] for d in dropped]}, ensure_ascii=False)
+
+
+def of_json(text: str) -> tuple[list[Question], list[Dropped]]:
+    """The reverse of `to_json`.
+
+    Raises:
+        ValueError, KeyError, TypeError, ItemError: not a text of `to_json`.
+    """
+    data = json.loads(text)
+    return from_row(data["questions"], "the cache"), [Dropped(question=q, why=w) for q, w in data["dropped"]]
+
+
+def _bare(text: str) -> str:
+    return " ".join(re.findall(r"[a-z0-9']+", text.lower()))
 
 
 class Writer(Protocol):
@@ -56,12 +146,7 @@ class Writer(Protocol):
 
 
 class Questioner:
-    """Writes questions about prompts, and validates them.
-
-    Args:
-        writer: see `open_writer`.
-        cache: of the questions of a prompt, by prompt, model and templates.
-    """
+    """Writes questions about prompts, and validates them."""
 
     def __init__(self, writer: Writer, *, cache: EvidenceCache | None = None) -> None:
         self.writer, self.cache = writer, cache
@@ -104,11 +189,7 @@ class Questioner:
         return questions, dropped
 
     def _read(self, text: str, read: Callable[[str], T]) -> T:
-        """The parsed reply of the model, or of a second attempt where the first cannot be parsed.
-
-        Raises:
-            ItemError: QUESTIONS_UNREADABLE; what the model raises.
-        """
+        """The parsed reply of the model, or of a second attempt where the first cannot be parsed."""
         why = reply = ""
         for number in range(TRIES):
             reply = self.writer.write(text, temperature=0.7 * bool(number), seed=number)
@@ -129,7 +210,7 @@ def read_verdicts(reply: str, questions: Sequence[Question]) -> dict[str, str]:
     Raises:
         ItemError: QUESTIONS_UNREADABLE, there is no JSON of that form, or a question has no verdict.
     """
-    for value in _json_in(reply.rpartition("</think>")[2]):
+    for value in json_in(reply):
         answers = value.get("answers", value) if isinstance(value, dict) else None
         if isinstance(answers, dict) and {question.id for question in questions} <= set(answers):
             return {id: str(verdict).strip().lower() for id, verdict in answers.items()}
@@ -143,7 +224,7 @@ def read_questions(reply: str) -> list[Question]:
         ItemError: QUESTIONS_UNREADABLE, there is no JSON of that form, or there are more than `MAX_QUESTIONS`;
             BAD_QUESTIONS, as `from_row`.
     """
-    for value in _json_in(reply.rpartition("</think>")[2]):
+    for value in json_in(reply):
         listed = value.get("questions") if isinstance(value, dict) else value
         if isinstance(listed, list) and listed and all(isinstance(each, dict) for each in listed):
             break
@@ -161,8 +242,10 @@ def read_questions(reply: str) -> list[Question]:
         raise ItemError(f"questions of another form: {error}", code="QUESTIONS_UNREADABLE") from error
 
 
-def _json_in(text: str) -> Iterator[Any]:
-    """JSON values in a text: in its fences, else the outermost lists and objects, whatever surrounds them."""
+def json_in(reply: str) -> Iterator[Any]:
+    """JSON values in a reply without its thoughts: in its fences, else the outermost lists and objects, whatever
+    surrounds them; also in the spelling of Python."""
+    text = reply.rpartition("</think>")[2]
     fenced = re.findall(r"```(?:json|JSON)?\s*\n(.*?)```", text, re.DOTALL)
     decoder, opens = json.JSONDecoder(), re.compile(r"[\[{]")
     for part in (*fenced, text):
@@ -175,7 +258,12 @@ def _json_in(text: str) -> Iterator[Any]:
                 value, at = decoder.raw_decode(part, opening.start())
             except (ValueError, RecursionError):
                 at = opening.end()
-                continue
+                end = part.rfind("]" if opening[0] == "[" else "}") + 1
+                try:
+                    value = ast.literal_eval(part[opening.start() : end])
+                except (ValueError, SyntaxError, MemoryError, RecursionError, TypeError):
+                    continue
+                at = end
             yield value
 
 
@@ -195,11 +283,7 @@ class Served:
 
 
 class Local:
-    """A causal language model of transformers on this machine: safetensors only, no remote code.
-
-    Raises:
-        MissingDependencyError: no such model, or no tokenizer with it.
-    """
+    """A causal language model of transformers on this machine: safetensors only, no remote code."""
 
     def __init__(self, where: str) -> None:
         import torch
@@ -214,48 +298,39 @@ class Local:
             self._tokenizer: Any = transformers.AutoTokenizer.from_pretrained(str(source.folder), **source.load_options)
         except (OSError, ValueError, KeyError) as error:
             raise MissingDependencyError(f"no tokenizer in {source.folder}: {error}", code="MODEL") from error
-        has_cuda = torch.cuda.is_available()
-        dtype = torch.bfloat16 if has_cuda else torch.float32
-        self._model: Any = source.weights(source.config(), dtype=dtype).to("cuda" if has_cuda else "cpu").eval()
+        device = models.device()
+        dtype = torch.float32 if device == "cpu" else torch.bfloat16
+        self._model: Any = source.weights(source.config(), dtype=dtype).to(device).eval()
 
     def write(self, prompt: str, *, temperature: float, seed: int) -> str:
-        """See `Writer.write`.
+        """The completion in the model's chat template where it has one, of at most `MAX_NEW_TOKENS`, greedy at
+        temperature 0, else sampled with `seed`. Letters: L tokens.
 
         Raises:
             ItemError: PROMPT_TOO_LONG, the model cannot take the prompt and an answer.
         """
-        return complete(self._model, self._tokenizer, prompt, temperature=temperature, seed=seed, name=self.name)
+        import torch
 
-
-def complete(model: Any, tokenizer: Any, prompt: str, *, temperature: float, seed: int, name: str) -> str:
-    """Completion of a prompt by a causal language model of transformers, in its chat template where it has one:
-    at most `MAX_NEW_TOKENS`, greedy at temperature 0, else sampled with `seed`. Letters: L tokens.
-
-    Raises:
-        ItemError: PROMPT_TOO_LONG, the model, called `name`, cannot take the prompt and an answer.
-    """
-    import torch
-
-    ids = _encoded(tokenizer, prompt).to(model.device)  # (1, L)
-    length = ids.shape[1]
-    positions = getattr(model.config, "max_position_embeddings", None)
-    room = MAX_NEW_TOKENS if positions is None else min(MAX_NEW_TOKENS, positions - length)
-    if room < 1:
-        raise ItemError(f"a prompt of {length} tokens, {name} takes {positions}", code="PROMPT_TOO_LONG")
-    sampling: dict[str, Any] = {"do_sample": False, "temperature": None, "top_p": None, "top_k": None}
-    if temperature > 0:
-        sampling = {"do_sample": True, "temperature": temperature}
-    padding = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
-    with torch.random.fork_rng(), torch.inference_mode():
-        torch.manual_seed(seed)
-        found = model.generate(
-            input_ids=ids,
-            attention_mask=torch.ones_like(ids),
-            max_new_tokens=room,
-            pad_token_id=padding or 0,
-            **sampling,
-        )
-    return str(tokenizer.decode(found[0, length:], skip_special_tokens=True))
+        ids = _encoded(self._tokenizer, prompt).to(self._model.device)  # (1, L)
+        length = ids.shape[1]
+        positions = getattr(self._model.config, "max_position_embeddings", None)
+        room = MAX_NEW_TOKENS if positions is None else min(MAX_NEW_TOKENS, positions - length)
+        if room < 1:
+            raise ItemError(f"a prompt of {length} tokens, {self.name} takes {positions}", code="PROMPT_TOO_LONG")
+        sampling: dict[str, Any] = {"do_sample": False, "temperature": None, "top_p": None, "top_k": None}
+        if temperature > 0:
+            sampling = {"do_sample": True, "temperature": temperature}
+        padding = self._tokenizer.eos_token_id if self._tokenizer.pad_token_id is None else self._tokenizer.pad_token_id
+        with torch.random.fork_rng(), torch.inference_mode():
+            torch.manual_seed(seed)
+            found = self._model.generate(
+                input_ids=ids,
+                attention_mask=torch.ones_like(ids),
+                max_new_tokens=room,
+                pad_token_id=padding or 0,
+                **sampling,
+            )
+        return str(self._tokenizer.decode(found[0, length:], skip_special_tokens=True))
 
 
 def _encoded(tokenizer: Any, prompt: str) -> Any:

@@ -88,9 +88,7 @@ def read_choice(reply: str, choices: Sequence[str]) -> int | None:
 
 def read_number(reply: str, *, alone: bool = False) -> int | None:
     """The whole number that a reply states in digits or words up to twelve; None where none, or several, are there.
-
-    Args:
-        alone: the reply must be the number and no more; "no" and "none" then do not count.
+    `alone`: the reply must be the number and no more; "no" and "none" then do not count.
     """
     reply = without_thoughts(reply)
     text = normalise(reply)

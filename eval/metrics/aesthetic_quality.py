@@ -18,8 +18,8 @@ from v2t_eval.features import frame_features, unit
 from v2t_eval.metric import Measured
 from v2t_eval.models import file_sha256
 from v2t_eval.sample import Sample
-from v2t_eval.vbench.backbone import describe_backbone, open_backbone
 from v2t_eval.vbench.dimension import Dimension, DimensionSettings, Part
+from v2t_eval.vbench.long import describe_backbone, open_extractor_as
 
 GET_HEAD = (
     "where there is a network: curl -LO "
@@ -43,8 +43,6 @@ class AestheticSettings(DimensionSettings):
 
 
 class Metric(Dimension):
-    """See the module's head."""
-
     name = "aesthetic_quality"
     value_range = (-math.inf, math.inf)
     detects = "blur, noise, dull or broken pictures, as people on the web rated them"
@@ -75,7 +73,7 @@ class Metric(Dimension):
             )
         self._weight = found["weight"][0].astype(np.float64)  # (D,)
         self._bias = float(found["bias"].reshape(-1)[0])
-        extractor = open_backbone(self.settings.model, compat=self.compat)
+        extractor = open_extractor_as(self.settings.model, compat=self.compat, kind="frame")
         width = extractor.embed_frames(np.zeros((1, 32, 32, 3), np.uint8)).shape[1]
         if width != len(self._weight):
             raise MissingDependencyError(

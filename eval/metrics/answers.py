@@ -63,8 +63,6 @@ def judge(kind: str, answer: str | None, reference: str) -> str:
 
 
 class Metric(BaseMetric):
-    """Accuracy per kind of question, balanced over yes and no."""
-
     name = "answers"
     level = "text"
     needs = ("kind", "reference")

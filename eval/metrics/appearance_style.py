@@ -8,25 +8,20 @@ one GPU of the reference has it (D5: several take the last frame of each clip); 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace as changed
-from math import fsum
+from dataclasses import replace
 from typing import Any
-
-import numpy as np
 
 from v2t_eval.alignment import cosine
 from v2t_eval.features import frame_features, text_features
-from v2t_eval.metric import Figure, Measured, Summary
+from v2t_eval.metric import Measured, Summary
 from v2t_eval.sample import Sample
 from v2t_eval.semantics import asked
 from v2t_eval.semantics.style import TextDimension
-from v2t_eval.stats import interval_of_sums
+from v2t_eval.vbench.dimension import mean_of_terms
 from v2t_eval.vbench.long import PIECE_S
 
 
 class Metric(TextDimension):
-    """See the module's head."""
-
     name = "appearance_style"
     value_range = (-1.0, 1.0)
     detects = "the look of single frames: drawing, painting, colours"
@@ -55,9 +50,4 @@ class Metric(TextDimension):
         summary = super().summarise(rows, references)
         if not self.compat:
             return summary
-        sums = np.array([[row.evidence["sum"], row.evidence["count"]] for row in rows], dtype=np.float64)  # (n, 2)
-        value = fsum(sums[:, 0]) / float(sums[:, 1].sum())
-        clusters = [row.cluster for row in rows]
-        low, high = interval_of_sums(sums, lambda d: d[:, 0] / d[:, 1], clusters, self.value_range)
-        figure = Figure(value=value, low=min(low, value), high=max(high, value), n=len(rows))
-        return changed(summary, figures={self.name: figure})
+        return replace(summary, figures={self.name: mean_of_terms(rows, self.value_range)})

@@ -7,14 +7,10 @@ alone.
 
 from __future__ import annotations
 
-from v2t_eval.vbench.consistency import Consistency, ConsistencySettings
-
-__all__ = ["ConsistencySettings", "Metric"]
+from v2t_eval.vbench.consistency import Consistency
 
 
 class Metric(Consistency):
-    """See the module's head."""
-
     name = "background_consistency"
     detects = "a place that changes, cuts, frames in disorder, noise"
     misses = (

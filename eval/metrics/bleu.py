@@ -14,8 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from v2t_eval.metric import Evidence, Figure, Measured, Summary
-from v2t_eval.stats import interval_of_sums
+from v2t_eval.metric import Evidence, Measured, Summary, figure_of_sums
 from v2t_eval.text.captions import CaptionMetric, Tokens
 from v2t_eval.text.ngrams import MAX_N, clipped_matches
 
@@ -33,8 +32,6 @@ def bleu(sums: np.ndarray) -> np.ndarray:
 
 
 class Metric(CaptionMetric):
-    """BLEU; the headline is BLEU-4."""
-
     name = "bleu"
     reduction = "set"
     misses = "paraphrase and synonyms; what no reference says; the value of one caption is nearly always close to 0"
@@ -50,21 +47,12 @@ class Metric(CaptionMetric):
     def summarise(self, rows: Sequence[Measured], references: Sequence[Measured]) -> Summary:
         complete, tokenized = self.complete_rows(rows)
         sums = np.stack([evidence["sums"] for evidence in complete])  # (n, 10)
-        value = bleu(sums.sum(axis=0))[0]
-        clusters = [row.cluster for row in rows]
-        figures = {}
-        for n in range(MAX_N):
-            low, high = interval_of_sums(sums, lambda parts, n=n: bleu(parts)[:, n], clusters)  # type: ignore[misc]
-            own = float(value[n])
-            figures[f"bleu_{n + 1}"] = Figure(value=own, low=min(low, own), high=max(high, own), n=len(rows))
+        figures = {
+            f"bleu_{n + 1}": figure_of_sums(rows, sums, lambda parts, n=n: bleu(parts)[:, n])  # type: ignore[misc]
+            for n in range(MAX_N)
+        }
         items: list[dict[str, Any]] = [
-            {
-                "id": row.id,
-                "value": float(own[3]),
-                "bleu_1": float(own[0]),
-                "bleu_2": float(own[1]),
-                "bleu_3": float(own[2]),
-            }
-            for row, own in zip(rows, bleu(sums), strict=True)
+            {"id": row.id, "value": own[3], "bleu_1": own[0], "bleu_2": own[1], "bleu_3": own[2]}
+            for row, own in zip(rows, bleu(sums).tolist(), strict=True)
         ]
         return Summary(headline="bleu_4", figures=figures, items=items, **tokenized.as_arguments())

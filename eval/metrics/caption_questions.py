@@ -17,7 +17,7 @@ from cineloop.errors import ItemError
 from v2t.backends import Decoding, GenerateRequest, Output, VideoLM, open_backend, user_turn
 from v2t.backends.batching import Batcher
 from v2t_eval import models
-from v2t_eval.judge.heard import REFUSALS
+from v2t_eval.judge.answer import REFUSALS
 from v2t_eval.judge.replies import is_refusal, yes_or_no
 from v2t_eval.metric import NOTHING_ASKED, BaseMetric, Evidence, Measured, Summary
 from v2t_eval.sample import Sample
@@ -51,8 +51,6 @@ class Settings:
 
 
 class Metric(BaseMetric):
-    """Share of a prompt's questions that the caption answers as wanted."""
-
     name = "caption_questions"
     level = "text"
     needs = ("prompt", "caption")
@@ -133,11 +131,7 @@ class Metric(BaseMetric):
 
 
 def _verdict(output: Output | ItemError, answer: str) -> tuple[str, bool | None]:
-    """The answer, and whether it is the wanted one; None without an answer.
-
-    Raises:
-        ItemError: the reader failed (a server that is down); a refusal is an answer of its own.
-    """
+    """The answer, and whether it is the wanted one; None without an answer."""
     if isinstance(output, ItemError):
         if output.code in REFUSALS:
             return output.code, None

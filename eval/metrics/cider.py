@@ -12,14 +12,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from v2t_eval.metric import Evidence, Measured, Summary, items_of
 from v2t_eval.text.captions import CaptionMetric, Tokens
-from v2t_eval.text.frequencies import Frequencies, file_hash, frequencies
-from v2t_eval.text.ngrams import MAX_N, Counted, Entries, count_ngrams, distinct_sorted
+from v2t_eval.text.ngrams import (
+    MAX_N,
+    Counted,
+    Entries,
+    Frequencies,
+    count_ngrams,
+    distinct_sorted,
+    file_hash,
+    frequencies,
+)
 
 _SIGMA = 6.0
 
@@ -32,8 +39,6 @@ class Settings:
 
 
 class Metric(CaptionMetric):
-    """CIDEr-D."""
-
     name = "cider"
     value_range = (0.0, 10.0)
     misses = (
@@ -44,10 +49,6 @@ class Metric(CaptionMetric):
 
     def prepare(self) -> None:
         self._corpus: Frequencies | None = frequencies(self.settings.corpus) if self.settings.corpus else None
-
-    @property
-    def title(self) -> str:
-        return f"cider[corpus={Path(self.settings.corpus).name}]" if self.settings.corpus else self.name
 
     def fingerprint(self) -> dict[str, str]:
         """The corpus is identified by its bytes, not by its path."""

@@ -7,13 +7,13 @@ In: clips with a caption or a prompt. Out: 0 to 2.5, usual values .5 to .9 with 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from v2t_eval import alignment
 from v2t_eval.metric import Evidence
 from v2t_eval.sample import Sample
 
 WEIGHT = 2.5
-FRAMES = ("mean_frames", "middle")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,17 +21,10 @@ class Settings(alignment.Settings):
     """See `v2t_eval.alignment.Settings`. `prefix` stands before every text; `frames`: mean_frames or middle."""
 
     prefix: str = "A photo depicts "
-    frames: str = "mean_frames"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.frames not in FRAMES:
-            raise ValueError(f"frames must be one of {', '.join(FRAMES)}, not {self.frames!r}")
+    frames: Literal["mean_frames", "middle"] = "mean_frames"
 
 
 class Metric(alignment.AlignmentMetric):
-    """See the module's head."""
-
     name = "clipscore"
     value_range = (0.0, WEIGHT)
     detects = "how well single frames fit the text: what is there, and roughly where"

@@ -9,31 +9,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 from v2t_eval import alignment
 from v2t_eval.metric import Evidence, Figure, Measured
 from v2t_eval.sample import Sample
-
-SCALES = ("cosine", "torchmetrics")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings(alignment.Settings):
     """See `v2t_eval.alignment.Settings`. `scale`: cosine or torchmetrics."""
 
-    text: str = "prompt"
-    scale: str = "cosine"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.scale not in SCALES:
-            raise ValueError(f"scale must be one of {', '.join(SCALES)}, not {self.scale!r}")
+    text: Literal["auto", "caption", "prompt"] = "prompt"
+    scale: Literal["cosine", "torchmetrics"] = "cosine"
 
 
 class Metric(alignment.AlignmentMetric):
-    """See the module's head."""
-
     name = "clipsim"
     value_range = (-1.0, 1.0)
     detects = "how well single frames fit the prompt: what is there, and roughly where"

@@ -25,8 +25,6 @@ from v2t_eval.semantics.formulas import color_counts, color_counts_compat
 
 
 class Metric(SemanticDimension):
-    """See the module's head."""
-
     name = "color"
     detects = "the colour of the thing asked for"
     misses = "what it does, what else is there; in compat whose colour it is"

@@ -23,16 +23,13 @@ from typing import Any, Literal
 import numpy as np
 
 from cineloop.errors import ItemError
-from v2t_eval import models
-from v2t_eval.metric import BaseMetric, Evidence, Figure, Measured, Summary
+from v2t_eval.metric import BaseMetric, Evidence, Figure, Measured, Summary, figure_of_sums
 from v2t_eval.metrics.cider import cider
 from v2t_eval.metrics.spans import is_valid, tiou
 from v2t_eval.sample import Sample
-from v2t_eval.stats import interval_of_sums
 from v2t_eval.text.captions import Tokens
-from v2t_eval.text.frequencies import Frequencies
 from v2t_eval.text.java import jar_hash, java_missing, need_java
-from v2t_eval.text.ngrams import MAX_N, ngrams
+from v2t_eval.text.ngrams import MAX_N, Frequencies, ngrams
 from v2t_eval.text.ptb import read
 
 THRESHOLDS = (0.3, 0.5, 0.7, 0.9)
@@ -40,16 +37,11 @@ NONSENSE = "qxzvkwj"  # what a caption is compared with where no true event fits
 _METEOR = "meteor/meteor-1.5.jar"
 _NAMES = {"meteor": "METEOR", "token_f1": "token F1"}
 Pair = tuple[str, str]  # tokens of a hypothesis and of its reference
-_known: dict[Pair, np.ndarray] = {}  # METEOR's statistics, so that its program starts once for what is asked twice
-models.on_release(_known.clear)
-_MOST_KNOWN = 100_000
 
 
 def best_in_order(values: np.ndarray) -> float:
-    """Greatest sum of values of pairs, each row and column in one pair at most, that do not cross.
-
-    Args:
-        values: >= 0, (P, G).
+    """Greatest sum of values of pairs, each row and column in one pair at most, that do not cross. `values`: >= 0, (P,
+    G).
     """
     before = np.zeros(values.shape[1] + 1)  # best with the rows so far and the first so many columns
     for row in values:
@@ -75,8 +67,6 @@ class Settings:
 
 
 class Metric(BaseMetric):
-    """SODA_c, and METEOR and CIDEr over temporal IoU."""
-
     name = "dense_captions"
     level = "text"
     needs = ("events", "reference_events")
@@ -140,11 +130,10 @@ class Metric(BaseMetric):
         sums = np.array([
             (best_in_order(clip.ious * clip.similarities(scorer, swapped)), *clip.ious.shape) for clip in clips
         ])  # (n, 3): sum over pairs, P, G  # fmt: skip
-        clusters = [row.cluster for row in rows]
         figures = {
-            "SODA_c": _ratio(sums, (0.5, 0.5), clusters),
-            "SODA_c precision": _ratio(sums, (1, 0), clusters),
-            "SODA_c recall": _ratio(sums, (0, 1), clusters),
+            "SODA_c": _ratio(rows, sums, (0.5, 0.5)),
+            "SODA_c precision": _ratio(rows, sums, (1, 0)),
+            "SODA_c recall": _ratio(rows, sums, (0, 1)),
         }
         corpus = None if swapped else _corpus([clip.true for clip in clips])
         at: dict[str, dict[float, list[float]]] = {_NAMES[self.similarity]: {}, "CIDEr": {}}
@@ -230,20 +219,15 @@ class _TokenF1:
 
 
 class _Meteor:
-    """METEOR of all pairs, by one run of its program for those that are not known yet."""
+    """METEOR of all pairs, by one run of its program."""
 
     def __init__(self, pairs: Iterable[Pair]) -> None:
         from v2t_eval.metrics.meteor import meteor, statistics
 
         wanted = sorted(set(pairs))
-        if missing := [pair for pair in wanted if pair not in _known]:
-            if len(_known) + len(missing) > _MOST_KNOWN:
-                _known.clear()
-                missing = wanted
-            rows = statistics([Tokens(caption, (other,)) for caption, other in missing])  # (n, 23)
-            _known.update(zip(missing, rows, strict=True))
-        self._meteor, self._rows = meteor, {pair: _known[pair] for pair in wanted}
-        self._ones = dict(zip(wanted, meteor(np.array(list(self._rows.values()))).tolist(), strict=True))
+        rows = statistics([Tokens(caption, (other,)) for caption, other in wanted])  # (n, 23)
+        self._meteor, self._rows = meteor, dict(zip(wanted, rows, strict=True))
+        self._ones = dict(zip(wanted, meteor(rows).tolist(), strict=True))
 
     def one(self, pair: Pair) -> float:
         return self._ones[pair]
@@ -271,16 +255,14 @@ def _corpus(clips: Sequence[Sequence[str]]) -> Frequencies:
     return Frequencies(dict(counts), len(texts), len(texts), 0)
 
 
-def _ratio(sums: np.ndarray, weights: tuple[float, float], clusters: Sequence[str]) -> Figure:
+def _ratio(rows: Sequence[Measured], sums: np.ndarray, weights: tuple[float, float]) -> Figure:
     """The sum over pairs, over the numbers of stated and of true events by `weights`; (1/2, 1/2) gives F1."""
 
     def statistic(totals: np.ndarray) -> np.ndarray:
         events = totals[:, 1:] @ np.asarray(weights, dtype=float)  # (R,)
         return totals[:, 0] / np.where(events > 0, events, 1.0)
 
-    value = float(statistic(sums.sum(0)[None])[0])
-    low, high = interval_of_sums(sums, statistic, clusters)
-    return Figure(value=value, low=min(value, low), high=max(value, high), n=len(sums))
+    return figure_of_sums(rows, sums, statistic)
 
 
 def _events(sample: Sample, name: str) -> list[tuple[tuple[float, float], str]]:

@@ -18,9 +18,10 @@ from math import exp, lgamma
 
 import numpy as np
 
+from cineloop.intervals import wilson
 from v2t_eval.metric import BaseMetric, Evidence, Figure, Measured, Summary
 from v2t_eval.sample import Sample
-from v2t_eval.stats import jackknife_interval, weighted_shares, wilson
+from v2t_eval.stats import jackknife_interval, weighted_shares
 
 ORDERS = (1, 2, 3)
 REPEATED = 4  # the n of the two measures of repetition
@@ -38,10 +39,7 @@ def ngrams(tokens: Sequence[str], order: int) -> list[tuple[str, ...]]:
 
 
 def distinct(frequencies: Counter[int]) -> float:
-    """Different n-grams over all of them, in (0, 1].
-
-    Args:
-        frequencies: how many n-grams occur once, twice and so on.
+    """Different n-grams over all of them, in (0, 1]. `frequencies`: how many n-grams occur once, twice and so on.
 
     Raises:
         ValueError: there is none.
@@ -88,8 +86,6 @@ class Settings:
 
 
 class Metric(BaseMetric):
-    """Variety and repetition of a set of captions."""
-
     name = "distinct_n"
     level = "set"
     needs = ("caption",)

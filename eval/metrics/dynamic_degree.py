@@ -1,26 +1,30 @@
 """VBench's dynamic degree: the share of clips in which something moves far enough, often enough.
 
 In: frames sampled at about 8 a second. Out: yes or no for each clip, from the greatest 5 % of the optical flow between
-samples; rule and defects in `v2t_eval.vbench.dynamic`. The reference has RAFT with 20 iterations
+samples. The reference has RAFT with 20 iterations
 (`flow=raft:raft-things.safetensors`); the usual flow here is OpenCV's DIS. More is not better: it says that something
-moves, and noise moves too.
+moves, and noise moves too. The reference's count of pairs is rounded to even and is 0 for two samples, which are then
+always "dynamic" (defect D8); it also reads pixels per pair, whatever the time between the two. `fixed` rounds half up,
+needs at least one pair, and reads pixels per eighth second.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from math import floor
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from cineloop.errors import ItemError
 from v2t_eval.metric import Figure, Measured, share_of
 from v2t_eval.sample import Sample
-from v2t_eval.vbench import dynamic
 from v2t_eval.vbench.dimension import Dimension, DimensionSettings, Part
 from v2t_eval.vbench.flow import open_flow, pair_motion
 from v2t_eval.vbench.picks import sampled_indices
+
+FPS = 8.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,8 +36,6 @@ class DynamicSettings(DimensionSettings):
 
 
 class Metric(Dimension):
-    """See the module's head."""
-
     name = "dynamic_degree"
     detects = "whether anything moves; a frozen clip"
     misses = "what moves and which way, order reversed; noise, blur, frames in disorder and flicker can pass for motion"
@@ -56,7 +58,7 @@ class Metric(Dimension):
         times = frames.times_s[start:stop]
         fps = self.settings.fps
         if self.compat:
-            interval = dynamic.parameters(frames.size, frames.fps, stop - start, compat=True).interval
+            interval = parameters(frames.size, frames.fps, stop - start, compat=True).interval
             picked = list(range(0, stop - start, interval))
         else:
             picked = sampled_indices(times, fps) if fps else list(range(stop - start))
@@ -68,9 +70,9 @@ class Metric(Dimension):
         for a, b in zip(picked, picked[1:], strict=False):
             moved = pair_motion(sample, flow, start + a, start + b).top5
             # The threshold is pixels in an eighth of a second.
-            scores.append(moved if self.compat else moved / (dynamic.FPS * float(times[b] - times[a])))
-        limit = dynamic.threshold(frames.size)
-        needed = dynamic.pairs_needed(len(picked), compat=self.compat)
+            scores.append(moved if self.compat else moved / (FPS * float(times[b] - times[a])))
+        limit = threshold(frames.size)
+        needed = pairs_needed(len(picked), compat=self.compat)
         more: dict[str, Any] = {
             "pairs": len(scores),
             "over": sum(score > limit for score in scores),
@@ -78,8 +80,39 @@ class Metric(Dimension):
             "threshold_px": limit,
             "strength": float(np.median(scores)) / limit if scores else 0.0,
         }
-        return Part(sum=float(dynamic.is_dynamic(scores, limit, needed)), count=1, more=more)
+        return Part(sum=float(is_dynamic(scores, limit, needed)), count=1, more=more)
 
     def figures(self, rows: Sequence[Measured]) -> dict[str, Figure]:
         """A share, with an interval that is honest at 0 and at 1."""
         return {self.name: share_of(rows, [row.evidence["value"] for row in rows])}
+
+
+class Parameters(NamedTuple):
+    """Take every `interval`-th of T frames, n in all; dynamic when `needed` pairs exceed `threshold` pixels."""
+
+    interval: int
+    num: int
+    threshold: float
+    needed: int
+
+
+def parameters(size: tuple[int, int], fps: float, num: int, *, compat: bool) -> Parameters:
+    """The parameters for T = `num` frames of (H, W) at `fps`."""
+    interval = max(1, round(fps / FPS) if compat else floor(fps / FPS + 0.5))
+    sampled = -(-num // interval)
+    return Parameters(interval, sampled, threshold(size), pairs_needed(sampled, compat=compat))
+
+
+def threshold(size: tuple[int, int]) -> float:
+    """Pixels that the greatest 5 % of the flow must exceed on average."""
+    return 6.0 * min(size) / 256
+
+
+def pairs_needed(num: int, *, compat: bool) -> int:
+    """Pairs that must exceed the threshold, of n = `num` sampled frames."""
+    return round(4 * num / 16) if compat else max(1, floor(4 * num / 16 + 0.5))
+
+
+def is_dynamic(scores: Sequence[float], limit: float, needed: int) -> bool:
+    """Whether `needed` of the scores exceed `limit`; of no score never."""
+    return bool(scores) and sum(score > limit for score in scores) >= needed

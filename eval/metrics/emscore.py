@@ -38,8 +38,6 @@ class Settings(alignment.Settings):
 
 
 class Metric(alignment.AlignmentMetric):
-    """See the module's head."""
-
     name = "emscore"
     uses = ("caption", "prompt", "references")
     value_range = (-1.0, 1.0)

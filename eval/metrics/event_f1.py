@@ -19,9 +19,8 @@ import numpy as np
 
 from cineloop.errors import ItemError
 from v2t_eval.events import EventJudge, open_judge
-from v2t_eval.metric import BaseMetric, Evidence, Figure, Measured, Summary
+from v2t_eval.metric import BaseMetric, Evidence, Figure, Measured, Summary, figure_of_sums
 from v2t_eval.sample import Sample
-from v2t_eval.stats import interval_of_sums
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,8 +37,6 @@ class Settings:
 
 
 class Metric(BaseMetric):
-    """F1 of mean recall and mean precision of events."""
-
     name = "event_f1"
     level = "text"
     needs = ("caption",)
@@ -85,19 +82,17 @@ class Metric(BaseMetric):
         """F1, recall and precision over sources, and of each source; the headline is F1 over sources."""
         shares = [(self._share(row.evidence["expected"]), self._share(row.evidence["stated"])) for row in rows]
         sources = sorted({row.evidence["source"] for row in rows})
-        clusters = [row.cluster for row in rows]
         sums = np.zeros((len(rows), len(sources), 4))  # sum and number of recalls, sum and number of precisions
         for number, (row, (recall, precision)) in enumerate(zip(rows, shares, strict=True)):
             for place, share in ((0, recall), (2, precision)):
                 if share is not None:
                     sums[number, sources.index(row.evidence["source"]), place : place + 2] = share, 1
-        figures = {name: _figure(sums, kind, clusters) for kind, name in enumerate(("f1", "recall", "precision"))}
+        figures = {name: _figure(rows, sums, kind) for kind, name in enumerate(("f1", "recall", "precision"))}
         if len(sources) > 1:
             for number, source in enumerate(sources):
                 inside = [place for place, row in enumerate(rows) if row.evidence["source"] == source]
-                figures[f"f1 of {source}"] = _figure(
-                    sums[inside][:, number : number + 1], 0, [clusters[place] for place in inside]
-                )
+                own = sums[inside][:, number : number + 1]
+                figures[f"f1 of {source}"] = _figure([rows[place] for place in inside], own, 0)
         verdicts = [verdict for row in rows for key in ("expected", "stated") for _, verdict in row.evidence[key]]
         unused = sum(row.evidence["unused"] > 0 for row in rows)
         return Summary(
@@ -134,7 +129,7 @@ def f1(recall: float | None, precision: float | None) -> float:
     return 2 * recall * precision / (recall + precision)
 
 
-def _figure(sums: np.ndarray, kind: int, clusters: Sequence[str]) -> Figure:
+def _figure(rows: Sequence[Measured], sums: np.ndarray, kind: int) -> Figure:
     """Kind 0 is F1, 1 recall, 2 precision, of sums (n, S, 4)."""
 
     def statistic(totals: np.ndarray) -> np.ndarray:
@@ -146,6 +141,4 @@ def _figure(sums: np.ndarray, kind: int, clusters: Sequence[str]) -> Figure:
         return (2 * recall * precision / both, recall, precision)[kind]
 
     flat = sums.reshape(len(sums), -1)  # (n, 4S)
-    value = float(statistic(flat.sum(0)[None])[0])
-    low, high = interval_of_sums(flat, statistic, clusters)
-    return Figure(value=value, low=min(low, value), high=max(high, value), n=len(sums))
+    return figure_of_sums(rows, flat, statistic)

@@ -34,8 +34,6 @@ class Settings:
 
 
 class Metric(BaseMetric):
-    """Share of facts stated rightly, per kind."""
-
     name = "facts"
     level = "text"
     needs = ("facts",)

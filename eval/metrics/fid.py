@@ -12,8 +12,6 @@ from v2t_eval.distribution.estimators import Estimator, FrechetEstimator, Kernel
 
 
 class Metric(InceptionMetric):
-    """See the module's head."""
-
     name = "fid"
     detects = "what single frames look like as a set: content, blur, noise, colour; variety that is missing"
     misses = "all motion and the order of frames; whether a clip fits its prompt; which clips are bad"

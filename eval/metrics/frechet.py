@@ -11,8 +11,8 @@ from typing import Any, ClassVar
 
 from v2t_eval.distribution.detectors import FeatureMetric
 from v2t_eval.distribution.estimators import Estimator, FrechetEstimator, KernelEstimator
+from v2t_eval.distribution.frechet import Divisor
 from v2t_eval.distribution.metric import DistributionSettings
-from v2t_eval.distribution.moments import DIVISORS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,17 +25,10 @@ class FrechetSettings(DistributionSettings):
     """
 
     feature: str = "starter-tower"
-    divisor: str = "n-1"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.divisor not in DIVISORS:
-            raise ValueError(f"divisor must be one of {', '.join(DIVISORS)}, got {self.divisor!r}")
+    divisor: Divisor = "n-1"
 
 
 class Metric(FeatureMetric):
-    """See the module's head."""
-
     name = "frechet"
     detects = "what the clips look like as a set: content, blur, noise; variety that is missing or too great"
     misses = (

@@ -12,8 +12,6 @@ from v2t_eval.distribution.estimators import Estimator, FrechetEstimator, Kernel
 
 
 class Metric(I3DMetric):
-    """See the module's head."""
-
     name = "fvd"
     detects = "what the clips look like as a set, and in part how they move: blur, noise, freezing, shuffled frames"
     misses = (
@@ -22,5 +20,5 @@ class Metric(I3DMetric):
     )
 
     def estimators(self) -> dict[str, Estimator]:
-        divisor = "n" if self.settings.preprocessing == "stylegan" else "n-1"
-        return {"fvd": FrechetEstimator(divisor), "kvd": KernelEstimator()}
+        of_file = FrechetEstimator("n" if self.settings.preprocessing == "stylegan" else "n-1")
+        return {"fvd": of_file, "kvd": KernelEstimator()}

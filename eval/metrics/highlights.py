@@ -57,8 +57,6 @@ class Settings:
 
 
 class Metric(BaseMetric):
-    """mAP and HIT@1 of highlights."""
-
     name = "highlights"
     level = "text"
     needs = ("saliency", "relevance")

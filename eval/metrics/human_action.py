@@ -22,8 +22,6 @@ from v2t_eval.vbench.long import LONG_PIECE_S
 
 
 class Metric(SemanticDimension):
-    """See the module's head."""
-
     name = "human_action"
     detects = "what is done"
     misses = "who does it, where, in which direction"

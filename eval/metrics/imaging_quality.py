@@ -41,8 +41,6 @@ class ImagingSettings(DimensionSettings):
 
 
 class Metric(Dimension):
-    """See the module's head."""
-
     name = "imaging_quality"
     value_range = (-math.inf, math.inf)
     detects = "blur, noise, compression, over-exposure"

@@ -2,7 +2,8 @@
 
 In: clips, of which the frames named by `frames` are the images. Out: the mean over `splits` of exp(mean KL(p(y|x) ||
 p(y))), with its spread over the splits as the papers give it, and an interval over clips. A clip is wholly in one
-split. Values of different N or splits cannot be compared. Arithmetic: `v2t_eval.distribution.inception`.
+split. Values of different N or splits cannot be compared: the marginal of few frames is too close to each of them, so
+the score grows with N, and the splits of the publications (10) make it smaller still. Letters: N n frames, C classes.
 """
 
 from __future__ import annotations
@@ -15,14 +16,31 @@ import numpy as np
 
 from cineloop.errors import NothingMatchedError
 from v2t_eval.distribution.detectors import USUAL_FRAMES, check_rule, frame_positions, open_inception
-from v2t_eval.distribution.inception import inception_score
-from v2t_eval.distribution.metric import INTERVAL, FeatureSet, around, finite, title_of
+from v2t_eval.distribution.frechet import as_matrix
+from v2t_eval.distribution.metric import INTERVAL, FeatureSet, around
 from v2t_eval.distribution.resampling import NUM_GROUPS, groups_of, members
 from v2t_eval.features import BaseExtractor
 from v2t_eval.metric import BaseMetric, Evidence, Figure, Measured, Summary
 from v2t_eval.sample import Sample
 
 NUM_CLASSES = 1008  # of the file; 1000 of ImageNet and 8 that mean nothing
+_TINY = float(np.finfo(np.float64).tiny)
+
+
+def inception_score(probabilities: np.ndarray) -> float:
+    """The score of one split, probabilities (N, C); a class of probability 0 adds nothing.
+
+    Raises:
+        ValueError: no frame, values that are not finite, or rows that are no probabilities.
+    """
+    probabilities = as_matrix(probabilities)
+    sums = probabilities.sum(axis=1)
+    if probabilities.min() < 0 or np.abs(sums - 1).max() > 1e-3:
+        raise ValueError(f"probabilities must be >= 0 and sum to 1, got sums from {sums.min():.6f} to {sums.max():.6f}")
+    probabilities = probabilities / sums[:, None]  # float32 rows sum to 1 only nearly
+    marginal = probabilities.mean(axis=0)  # (C,)
+    logs = np.log(np.maximum(probabilities, _TINY)) - np.log(np.maximum(marginal, _TINY))  # (N, C)
+    return max(1.0, float(np.exp((probabilities * logs).sum(axis=1).mean())))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,8 +68,6 @@ class Settings:
 
 
 class Metric(BaseMetric):
-    """See the module's head."""
-
     name = "inception_score"
     level = "set"
     needs = ("frames",)
@@ -61,12 +77,9 @@ class Metric(BaseMetric):
     misses = "all motion; variety within a class; whether anything looks like the reference; whether prompts are met"
     requires = "the InceptionV3 TorchScript file of StyleGAN2, by path"
     of_set = ("splits", "minimum", "seed")
+    named = ("frames", "splits")
+    hidden = ("weights",)
     Settings: ClassVar[type[Any]] = Settings
-
-    @property
-    def title(self) -> str:
-        """The name with which frames, and what is not usual."""
-        return title_of(self.name, self.settings, ("frames", "splits"), ("weights",))
 
     def open(self) -> BaseExtractor:
         return open_inception(self.name, self.settings.weights)
@@ -86,7 +99,7 @@ class Metric(BaseMetric):
         extractor = self.open()
         pixels = sample.frames.pixels[frame_positions(sample.frames, self.settings.frames)]  # (n, H, W, 3)
         key = ("picked frames' classes", extractor.name, extractor.preprocess, self.settings.frames)
-        return {"features": finite(sample.shared(key, lambda: extractor.class_probabilities(pixels)), sample.id)}
+        return {"features": sample.shared(key, lambda: extractor.class_probabilities(pixels))}
 
     def summarise(self, rows: Sequence[Measured], references: Sequence[Measured]) -> Summary:
         """See the module's head.

@@ -26,8 +26,6 @@ class JediSettings(DistributionSettings):
 
 
 class Metric(FeatureMetric):
-    """See the module's head."""
-
     name = "jedi"
     detects = "what the clips look like as a set and how they move, as far as the features show"
     misses = "whether a clip fits its prompt; which clips are bad"

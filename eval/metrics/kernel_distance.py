@@ -38,8 +38,6 @@ class KernelSettings(DistributionSettings):
 
 
 class Metric(FeatureMetric):
-    """See the module's head."""
-
     name = "kernel_distance"
     value_range = (-math.inf, math.inf)
     detects = "what the clips look like as a set: content, blur, noise; variety that is missing or too great"

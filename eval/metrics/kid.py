@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from v2t_eval.distribution.detectors import InceptionMetric, InceptionSettings
 from v2t_eval.distribution.estimators import Estimator, KernelEstimator, SubsetEstimator
@@ -24,21 +24,17 @@ class KidSettings(InceptionSettings):
         num_subsets, subset_size: of the form "subsets"; drawn from `seed`.
     """
 
-    form: str = "full"
+    form: Literal["full", "subsets"] = "full"
     num_subsets: int = 100
     subset_size: int = 1000
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.form not in ("full", "subsets"):
-            raise ValueError(f"form must be full or subsets, got {self.form!r}")
         if self.num_subsets < 1 or self.subset_size < 2:
             raise ValueError(f"expected subsets of 2 or more, got {self.num_subsets} of {self.subset_size}")
 
 
 class Metric(InceptionMetric):
-    """See the module's head."""
-
     name = "kid"
     value_range = (-math.inf, math.inf)
     detects = "what single frames look like as a set: content, blur, noise, colour; variety that is missing"

@@ -13,8 +13,6 @@ from v2t_eval.distribution.estimators import Estimator, KernelEstimator
 
 
 class Metric(I3DMetric):
-    """See the module's head."""
-
     name = "kvd"
     value_range = (-math.inf, math.inf)
     detects = "what the clips look like as a set, and in part how they move: blur, noise, freezing, shuffled frames"

@@ -41,8 +41,6 @@ class Settings:
 
 
 class Metric(PairedMetric):
-    """Learned perceptual distance with AlexNet."""
-
     name = "lpips"
     higher_is_better = False
     value_range = (0.0, float("inf"))

@@ -19,8 +19,7 @@ import numpy as np
 
 from cineloop.errors import MissingDependencyError
 from v2t_eval import models
-from v2t_eval.metric import Evidence, Figure, Measured, Summary
-from v2t_eval.stats import interval_of_sums
+from v2t_eval.metric import Evidence, Measured, Summary, figure_of_sums
 from v2t_eval.text.captions import CaptionMetric, Tokens
 from v2t_eval.text.java import jar_hash, need_java, run_java, work_folder
 
@@ -31,8 +30,6 @@ _NUM_STATISTICS = 23
 
 
 class Metric(CaptionMetric):
-    """METEOR."""
-
     name = "meteor"
     reduction = "set"
     misses = "what no reference says; meaning beyond English stems, synonyms and paraphrases"
@@ -50,11 +47,9 @@ class Metric(CaptionMetric):
     def summarise(self, rows: Sequence[Measured], references: Sequence[Measured]) -> Summary:
         complete, tokenized = self.complete_rows(rows)
         found = statistics([Tokens(own["caption"], tuple(own["references"])) for own in complete])  # (n, 23)
-        value = float(meteor(found.sum(axis=0))[0])
-        low, high = interval_of_sums(found, meteor, [row.cluster for row in rows])
-        figure = Figure(value=value, low=float(min(low, value)), high=float(max(high, value)), n=len(rows))
         items = [{"id": row.id, "value": float(own)} for row, own in zip(rows, meteor(found), strict=True)]
-        return Summary(headline="meteor", figures={"meteor": figure}, items=items, **tokenized.as_arguments())
+        figures = {"meteor": figure_of_sums(rows, found, meteor)}
+        return Summary(headline="meteor", figures=figures, items=items, **tokenized.as_arguments())
 
 
 def meteor(sums: np.ndarray) -> np.ndarray:

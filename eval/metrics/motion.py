@@ -29,8 +29,6 @@ class MotionSettings:
 
 
 class Metric(BaseMetric):
-    """See the module's head."""
-
     name = "motion"
     needs = ("frames",)
     higher_is_better = None

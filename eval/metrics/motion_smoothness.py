@@ -12,10 +12,10 @@ from dataclasses import dataclass
 
 from cineloop.errors import ItemError
 from v2t_eval.sample import Sample
-from v2t_eval.vbench.change import difference, likeness
 from v2t_eval.vbench.dimension import Dimension, DimensionSettings, Part
 from v2t_eval.vbench.interpolate import open_interpolator
 from v2t_eval.vbench.picks import triples_apart
+from v2t_eval.vbench.ssim import difference, likeness
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,8 +26,6 @@ class SmoothnessSettings(DimensionSettings):
 
 
 class Metric(Dimension):
-    """See the module's head."""
-
     name = "motion_smoothness"
     detects = "jumps, frames in disorder, flutter of brightness, noise"
     misses = (

@@ -23,8 +23,6 @@ VERDICTS = ("right", "wrong", "unreadable", "refused")
 
 
 class Metric(BaseMetric):
-    """Accuracy of picks among choices."""
-
     name = "multiple_choice"
     level = "text"
     needs = ("choices", "answer", "reference")

@@ -19,8 +19,6 @@ from v2t_eval.semantics.formulas import shown, shown_compat
 
 
 class Metric(SemanticDimension):
-    """See the module's head."""
-
     name = "multiple_objects"
     detects = "whether all things asked for are there together"
     misses = "how they stand to each other, colours, what they do, order of frames"

@@ -26,8 +26,6 @@ _OF_FIGURE = ("kind", "color", "size", "motion", "direction", "speed", "to_color
 
 
 class Metric(BaseMetric):
-    """Share of clips that show what their prompts ask for."""
-
     name = "obedience"
     needs = ("frames", "prompt")
     detects = "who, what colour, how big, where, what it does, which way, how fast: of clips of the cartoon world"

@@ -17,8 +17,6 @@ from v2t_eval.semantics.formulas import shown, shown_compat
 
 
 class Metric(SemanticDimension):
-    """See the module's head."""
-
     name = "object_class"
     detects = "whether the kind of thing asked for is there"
     misses = "its colour, what it does, what else is there, order of frames"

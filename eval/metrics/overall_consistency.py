@@ -10,8 +10,6 @@ from v2t_eval.semantics.style import TextDimension
 
 
 class Metric(TextDimension):
-    """See the module's head."""
-
     name = "overall_consistency"
     value_range = (-1.0, 1.0)
     detects = "how well 8 frames together fit the prompt"

@@ -16,8 +16,6 @@ from v2t_eval.text.prompt_facts import KINDS, match_facts
 
 
 class Metric(BaseMetric):
-    """Share of a prompt's facts that come back in the caption."""
-
     name = "prompt_facts"
     level = "text"
     needs = ("prompt", "caption")

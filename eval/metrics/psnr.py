@@ -16,8 +16,6 @@ MOST = 100.0  # dB
 
 
 class Metric(PairedMetric):
-    """Peak signal-to-noise ratio."""
-
     name = "psnr"
     value_range = (0.0, MOST)
     detects = "every difference of a pixel, by its square"

@@ -20,8 +20,8 @@ from typing import Any, Literal
 from cineloop.errors import ItemError
 from cineloop.log import printable
 from v2t_eval.judge.answer import Answer
-from v2t_eval.judge.evaluation import Evaluation, evaluate
-from v2t_eval.judge.question import from_row
+from v2t_eval.judge.judge import Judge
+from v2t_eval.judge.question import Mode, Question, dsg, from_row, parents_first
 from v2t_eval.metric import NOTHING_ASKED, Evidence, Measured, Summary
 from v2t_eval.sample import Sample
 from v2t_eval.semantics.dimension import JudgedMetric, num_outside, outside_notes
@@ -59,8 +59,6 @@ class Settings:
 
 
 class Metric(JudgedMetric):
-    """See the module's head."""
-
     name = "question_score"
     needs = ("frames",)
     uses = ("prompt", "questions")
@@ -169,3 +167,44 @@ def some_of(parts: Sequence[str], most: int = 3) -> str:
     """The first few, in quotes."""
     items = ", ".join(f'"{printable(part, 60)}"' for part in parts[:most])
     return f"{items}, ..." if len(parts) > most else items
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """Answers and scores of the questions.
+
+    Attributes:
+        answers: one for each question, in the order the questions were given.
+        right: by id, of the answered ones: whether the wanted answer is judged true.
+        counts: by id, of the answered ones: whether the question counts as right given its parents.
+    """
+
+    answers: list[Answer]
+    right: dict[str, bool]
+    counts: dict[str, bool]
+
+    @property
+    def accuracy(self) -> float | None:
+        """Share of answered questions with the wanted answer (TIFA), 0 to 1; None where none was answered."""
+        return sum(self.right.values()) / len(self.right) if self.right else None
+
+    @property
+    def dsg(self) -> float | None:
+        """The same after wrong parents have been counted, 0 to 1; None where nothing counts."""
+        return sum(self.counts.values()) / len(self.counts) if self.counts else None
+
+
+def evaluate(
+    judge: Judge, sample: Sample, questions: Sequence[Question], *, threshold: float = 0.5, mode: Mode = "transitive"
+) -> Evaluation:
+    """Ask all questions at once and score them. A wanted answer is right from a chance of `threshold`; `mode`: see
+    `dsg`.
+
+    Raises:
+        ItemError: the clip cannot be read. CycleError: questions depend on each other in a cycle.
+    """
+    ordered = parents_first(questions)
+    answers = dict(zip([q.id for q in ordered], judge.answer(sample, ordered), strict=True))
+    verdicts = {id: answer.is_right(threshold) for id, answer in answers.items()}
+    right = {id: verdict for id, verdict in verdicts.items() if verdict is not None}
+    return Evaluation(answers=[answers[q.id] for q in questions], right=right, counts=dsg(ordered, right, mode))

@@ -27,8 +27,6 @@ class Settings(clipscore.Settings):
 
 
 class Metric(clipscore.Metric):
-    """See the module's head."""
-
     name = "refclipscore"
     needs = ("frames", "references")
     value_range = (-math.inf, math.inf)

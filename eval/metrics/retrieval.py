@@ -27,8 +27,6 @@ WAYS = ("text_to_video", "video_to_text")
 
 
 class Metric(alignment.AlignmentMetric):
-    """See the module's head."""
-
     name = "retrieval"
     level = "set"
     detects = "whether what the frames show distinguishes the clips of a set by their texts"
@@ -77,11 +75,7 @@ def ranks(
     clips: np.ndarray, words: np.ndarray, texts: Sequence[str]
 ) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
     """Places float64 (n,) of each clip for its text and of each text for its clip, 1 for the first, ties counting half;
-    with each, how many there were to choose from.
-
-    Args:
-        clips, words: normalised features (n, D) of the clips and of their texts.
-        texts: the texts; equal ones are one.
+    with each, how many there were to choose from. Features are normalised, (n, D); equal texts are one.
     """
     number = {text: place for place, text in enumerate(dict.fromkeys(texts))}
     own = np.array([number[text] for text in texts])  # (n,)

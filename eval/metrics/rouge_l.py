@@ -18,8 +18,6 @@ _WEIGHT = 1.2**2
 
 
 class Metric(CaptionMetric):
-    """ROUGE-L."""
-
     name = "rouge_l"
     misses = "paraphrase and synonyms; what no reference says; words in another order count as missing"
 

@@ -19,8 +19,6 @@ from v2t_eval.vbench.picks import middle_indices
 
 
 class Metric(SemanticDimension):
-    """See the module's head."""
-
     name = "scene"
     detects = "the place"
     misses = "who is there and what they do, order of frames"

@@ -28,8 +28,6 @@ class Settings:
 
 
 class Metric(BaseMetric):
-    """Cosine of a caption with the nearest reference, or with the prompt."""
-
     name = "sentence_similarity"
     level = "text"
     needs = ("caption",)

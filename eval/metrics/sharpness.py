@@ -17,8 +17,6 @@ from v2t_eval.vbench.ssim import grey_frames
 
 
 class Metric(BaseMetric):
-    """See the module's head."""
-
     name = "sharpness"
     needs = ("frames",)
     value_range = (0.0, inf)

@@ -79,8 +79,6 @@ class Settings:
 
 
 class Metric(BaseMetric):
-    """mIoU, R@K at three thresholds, mAP."""
-
     name = "spans"
     level = "text"
     needs = ("spans", "reference_spans")

@@ -20,8 +20,6 @@ from v2t_eval.semantics.formulas import side, spatial_score, spatial_score_compa
 
 
 class Metric(SemanticDimension):
-    """See the module's head."""
-
     name = "spatial_relationship"
     detects = "left from right and above from below (fixed), two things next to each other (compat)"
     misses = "what the things do, colours; behind and inside, unless a judge is asked; in compat a mirrored clip"

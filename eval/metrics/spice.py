@@ -29,8 +29,6 @@ _PARTS = ("Object", "Attribute", "Relation")
 
 
 class Metric(CaptionMetric):
-    """SPICE."""
-
     name = "spice"
     detects = "objects, attributes and relations that a caption and its references name"
     misses = "grammar and fluency; what the parser does not see; order of events"

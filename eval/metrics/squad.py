@@ -41,8 +41,6 @@ def vqa_accuracy(answer: str, people: Sequence[str]) -> float:
 
 
 class Metric(BaseMetric):
-    """EM, F1 and VQA accuracy of answers."""
-
     name = "squad"
     level = "text"
     needs = ("answer", "answers")

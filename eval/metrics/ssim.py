@@ -15,8 +15,6 @@ from v2t_eval.vbench.ssim import SIDE, ssim
 
 
 class Metric(PairedMetric):
-    """Structural similarity of the luma."""
-
     name = "ssim"
     value_range = (-1.0, 1.0)
     least = SIDE

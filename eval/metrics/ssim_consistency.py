@@ -19,8 +19,6 @@ from v2t_eval.vbench.ssim import grey_frames, ssim
 
 
 class Metric(Dimension):
-    """See the module's head."""
-
     name = "ssim_consistency"
     value_range = (-1.0, 1.0)
     detects = "frames that do not fit together: disorder, cuts, noise, flutter"

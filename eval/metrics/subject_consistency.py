@@ -9,14 +9,10 @@ figure `mean_of_clips`.
 
 from __future__ import annotations
 
-from v2t_eval.vbench.consistency import Consistency, ConsistencySettings
-
-__all__ = ["ConsistencySettings", "Metric"]
+from v2t_eval.vbench.consistency import Consistency
 
 
 class Metric(Consistency):
-    """See the module's head."""
-
     name = "subject_consistency"
     detects = "a subject that changes its appearance, cuts, frames in disorder, noise"
     misses = (

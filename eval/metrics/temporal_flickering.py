@@ -15,10 +15,10 @@ from dataclasses import dataclass, replace
 from cineloop.errors import ItemError
 from v2t_eval.metric import Evidence, Measured, Summary
 from v2t_eval.sample import Sample
-from v2t_eval.vbench.change import frame_difference, likeness
 from v2t_eval.vbench.dimension import Dimension, DimensionSettings, Part
 from v2t_eval.vbench.flow import open_flow
 from v2t_eval.vbench.picks import pairs_apart
+from v2t_eval.vbench.ssim import frame_difference, likeness
 from v2t_eval.vbench.still import is_static
 
 
@@ -35,8 +35,6 @@ class FlickerSettings(DimensionSettings):
 
 
 class Metric(Dimension):
-    """See the module's head."""
-
     name = "temporal_flickering"
     detects = "flicker, flutter of brightness, noise, frames in disorder"
     misses = (

@@ -12,6 +12,4 @@ from v2t_eval.metrics import overall_consistency
 
 
 class Metric(overall_consistency.Metric):
-    """See the module's head."""
-
     name = "temporal_style"

@@ -20,8 +20,6 @@ LEAST = 41  # pixels: the smallest scale still holds its window
 
 
 class Metric(PairedMetric):
-    """Visual information fidelity of the luma."""
-
     name = "vif"
     value_range = (0.0, float("inf"))
     least = LEAST

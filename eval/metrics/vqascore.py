@@ -51,8 +51,6 @@ class Settings:
 
 
 class Metric(JudgedMetric):
-    """See the module's head."""
-
     name = "vqascore"
     needs = ("frames", "prompt")
     detects = "whether the clip shows what the prompt says, as far as the model understands both"

@@ -6,14 +6,15 @@ In: a `Cell`, a `Table`. Out: text on one line; plain values for `page.html`: in
 from __future__ import annotations
 
 import math
+import os
 import re
 from numbers import Integral
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from cineloop.log import printable
 from v2t_eval.report.document import Cell, Heat, Histogram, Interval, Link, Table
-from v2t_eval.report.inert import address
 from v2t_eval.report.summary import decimals, number
 
 SORTED_FROM, SEARCHED_FROM = 8, 30  # rows
@@ -185,3 +186,8 @@ def _interval_drawing(cell: Interval) -> dict[str, Any] | None:
         "zero": None if cell.zero is None else place(cell.zero),
         "tone": tone if zones else "plain",
     }
+
+
+def address(path: Path, folder: Path) -> str:
+    """The address of a file relative to a page in `folder`."""
+    return quote(os.fsencode(os.path.relpath(path, folder)))

@@ -23,11 +23,8 @@ _MAX_TITLE, _MAX_MESSAGE, _MAX_LINES, _MAX_NOTES = 200, 3_000, 20, 3
 
 
 def write_summary(document: Document, environ: Mapping[str, str]) -> bool:
-    """Append the document to the step's summary; whether it was written.
-
-    Args:
-        document: what to report.
-        environ: the environment variables. Without `GITHUB_ACTIONS=true` and `GITHUB_STEP_SUMMARY` nothing happens.
+    """Append the document to the step's summary; whether it was written. Without `GITHUB_ACTIONS=true` and
+    `GITHUB_STEP_SUMMARY` nothing happens.
     """
     name = environ.get("GITHUB_STEP_SUMMARY")
     if environ.get("GITHUB_ACTIONS") != "true" or not name:

@@ -1,18 +1,37 @@
 """The HTML page of a document: one self-contained file.
 
-In: a `Document`. Out: bytes of a page. Every text is inert, whatever it holds (`v2t_eval.report.inert`); clips are
-linked relatively, so the page works from disk, and shown as frames inside of the page where a browser cannot play them.
-The page is plain HTML; its script only sorts tables and plays clips together.
+In: a `Document`. Out: bytes of a page. Captions, prompts and messages are untrusted text: the template escapes them,
+the script sets text and never HTML, and the page's own policy (CSP with the hashes of its one style and one script,
+trusted types) allows nothing else to run or to load. Clips are linked relatively, so the page works from disk, and
+shown as frames inside of the page where a browser cannot play them. The script only sorts tables and plays clips
+together.
 """
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import re
+from collections.abc import Sequence
+from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
-from v2t_eval.report.document import Document
+from cineloop.errors import MissingDependencyError
+from cineloop.log import logger
+from v2t_eval.report import thumbnails
+from v2t_eval.report.cells import address, inert, table_context
+from v2t_eval.report.document import Card, Document
+from v2t_eval.report.thumbnails import Part
 
 MAX_CARDS = 24  # of one section
 _MAX_LINES = 200
+NUM_FRAMES = 8  # of one clip
+STATE = ".cineloop"
+_MAX_BYTES = 12_000  # of one clip's frames
+_ALL_BYTES = 3_000_000  # of a page, before base64
+_MAX_LINE = 600
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 def render(document: Document, folder: Path, cache: Path | None = None) -> bytes:
@@ -24,10 +43,6 @@ def render(document: Document, folder: Path, cache: Path | None = None) -> bytes
     Raises:
         ValueError: a table's rows are not as long as its columns, or its notes not as many as its rows.
     """
-    from v2t_eval.report.cards import card_contexts
-    from v2t_eval.report.cells import inert, table_context
-    from v2t_eval.report.inert import address, fill
-
     sections = [section for section in document.sections if not section.empty]
     cards = card_contexts([section.cards[:MAX_CARDS] for section in sections], folder, cache)
     contexts = [
@@ -52,3 +67,89 @@ def render(document: Document, folder: Path, cache: Path | None = None) -> bytes
         "facts": [(inert(name), inert(value)) for name, value in document.banner.facts],
     }
     return fill(title=inert(document.title), banner=banner, sections=contexts)
+
+
+def card_contexts(
+    groups: Sequence[Sequence[Card]], folder: Path, cache: Path | None = None
+) -> list[list[dict[str, Any]]]:
+    """The template's values of the cards, group by group."""
+    parts = [(path, card.span) for cards in groups for card in cards for path in (card.clip, card.other) if path]
+    strips = _strips([part for part in dict.fromkeys(parts) if part[0].is_file()], folder, cache)
+    return [[_card(card, folder, strips) for card in cards] for cards in groups]
+
+
+def _strips(parts: Sequence[Part], folder: Path, cache: Path | None) -> dict[Part, thumbnails.Strip]:
+    if not parts:
+        return {}
+    state = cache or folder / STATE
+    try:
+        max_bytes = min(_MAX_BYTES, _ALL_BYTES // len(parts))
+        return thumbnails.of_parts(parts, max_bytes, NUM_FRAMES, state if state.is_dir() else None)
+    except MissingDependencyError as error:  # the clips are still linked
+        logger.warning("the page shows no frames: %s", error)
+        return {}
+
+
+def _card(card: Card, folder: Path, strips: dict[Part, thumbnails.Strip]) -> dict[str, Any]:
+    both = zip((card.clip, card.other), card.labels, strict=True)
+    return {
+        "title": inert(card.title, 200),
+        "lines": [inert(line, _MAX_LINE) for line in card.lines],
+        "clips": [_clip((path, card.span), label, folder, strips) for path, label in both if path is not None],
+        "paired": card.clip is not None and card.other is not None,
+    }
+
+
+def _clip(part: Part, label: str, folder: Path, strips: dict[Part, thumbnails.Strip]) -> dict[str, Any]:
+    """One clip: `link` None where the file is not there, `strip` None where no frame can be shown."""
+    path, span = part
+    strip = strips.get(part)
+    begin_end = "" if span is None else "#t=" + ",".join(f"{end:g}" for end in span if end is not None)
+    wide = 0 if strip is None else (strip.width + thumbnails.GAP) // strip.num_frames - thumbnails.GAP
+    return {
+        "label": inert(label, 100),
+        "name": inert(path.name, 200),
+        "link": address(path, folder) + begin_end if path.is_file() else None,
+        "strip": None if strip is None else base64.b64encode(strip.data).decode("ascii"),
+        "width": 0 if strip is None else strip.width,
+        "height": 0 if strip is None else strip.height,
+        "frame_width": wide,
+        # frames are never enlarged: one within the box is as large as the clip itself
+        "small": strip is not None and strip.height < thumbnails.BOX[0] and wide < thumbnails.BOX[1],
+        "frames": 0 if strip is None else strip.num_frames,
+        "gap": thumbnails.GAP,
+    }
+
+
+def fill(**values: Any) -> bytes:
+    """The page of the template `page.html` with its style `page.css` and its script `page.js`."""
+    from jinja2 import Environment, StrictUndefined
+    from markupsafe import Markup
+
+    style, script = _text("page.css"), _text("page.js")
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, finalize=_clean
+    )
+    page = environment.from_string(_text("page.html")).render(
+        policy=_policy(style, script), style=Markup(style), script=Markup(script), **values
+    )
+    return page.encode("utf-8", "backslashreplace")
+
+
+def _policy(style: str, script: str) -> str:
+    def source(text: str) -> str:
+        return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode('utf-8')).digest()).decode('ascii')}'"
+
+    return (
+        f"default-src 'none'; script-src {source(script)}; style-src {source(style)}; img-src data:; "
+        "media-src 'self' file:; base-uri 'none'; form-action 'none'; "
+        "require-trusted-types-for 'script'; trusted-types 'none'"
+    )
+
+
+def _text(name: str) -> str:
+    return files("v2t_eval.report").joinpath(name).read_text(encoding="utf-8")
+
+
+def _clean(value: Any) -> Any:
+    return _CONTROL.sub("\ufffd", value) if type(value) is str else value

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from importlib.util import find_spec
 
-from cineloop.errors import MissingDependencyError
+from cineloop.log import logger
 from v2t_eval.report.summary import rows
 from v2t_eval.scores import Scores
 
@@ -18,21 +18,20 @@ METADATA = b"cineloop.scores"
 _TEXTS = ("id", "path", "cluster", "prompt", "caption", "status")
 
 
-def check() -> None:
-    """Raise MissingDependencyError when pyarrow is not installed."""
-    if find_spec("pyarrow") is None:
-        raise MissingDependencyError(
-            "clips.parquet needs pyarrow", code="MISSING_PACKAGE", hint="pip install 'cineloop[formats]'"
-        )
+def is_installed() -> bool:
+    """Whether pyarrow is; a line in the log where it is not."""
+    found = find_spec("pyarrow") is not None
+    if not found:
+        logger.info("clips.parquet is left out: it needs pyarrow (pip install 'cineloop[formats]')")
+    return found
 
 
 def render(scores: Scores) -> bytes:
     """The file.
 
     Raises:
-        MissingDependencyError: pyarrow is not installed.
+        ModuleNotFoundError: pyarrow is not installed, see `is_installed`.
     """
-    check()
     import pyarrow
     from pyarrow import parquet
 

@@ -42,11 +42,8 @@ _AS_WRONG = ("missing", "failed", "unreadable", "refused")
 
 
 def document(scores: Scores, root: Path | None = None, files: Sequence[Path] = ()) -> Document:
-    """The report of a scoring.
-
-    Args:
-        root: what paths of clips are relative to; with it clips are shown, and a table has every clip.
-        files: further files to point at.
+    """The report of a scoring. With `root`, which paths of clips are relative to, clips are shown, and a table has
+    every clip.
     """
     found = rows(scores)
     facts = {**scores.sources, **{name: str(count) for name, count in scores.counts.items()}}

@@ -185,3 +185,8 @@ def _row(result: MetricResult) -> Row:
 
 def _fixed(value: float, places: int) -> str:
     return f"{round(value, places) + 0.0:.{places}f}" if abs(value) < 1e7 else f"{value:.4g}"
+
+
+def part(num: int, whole: int) -> str:
+    """A number and its share of the whole."""
+    return f"{num} of {whole} ({num / whole:.0%})" if num else "0"

@@ -59,10 +59,6 @@ class _StripRequest:
 def of_parts(parts: Sequence[Part], max_bytes: int, num_frames: int, cache: Path | None = None) -> dict[Part, Strip]:
     """Strips of files or parts of them; what cannot be shown is left out.
 
-    Args:
-        max_bytes: greatest size of one strip.
-        cache: folder where strips are kept; None keeps none.
-
     Raises:
         MissingDependencyError: no video decoder is installed.
     """

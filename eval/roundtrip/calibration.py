@@ -17,7 +17,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from v2t_eval.stats import Estimate, Interval, UndefinedError, estimate_of_sums, unless_flat
+from cineloop.intervals import Interval
+from v2t_eval.stats import Estimate, UndefinedError, estimate_of_sums, unless_flat
 
 _SCORES, _SHARES, _ANY = Interval(-math.inf, 1.0), Interval(0.0, 1.0), Interval(-math.inf, math.inf)
 _LEAST_ROOM = 1e-6  # between floor and ceiling, below which the ratio is undefined
@@ -82,12 +83,7 @@ def calibrate(
     ceiling_matched: Sequence[Pair] = (),
     ceiling_mismatched: Sequence[Pair] = (),
 ) -> Calibrated:
-    """The figures of one family; scores lie within 0 (or below) and 1, the best there can be.
-
-    Args:
-        matched, mismatched: of the generator's captions.
-        ceiling_matched, ceiling_mismatched: of the ceiling's; empty without a ceiling.
-    """
+    """The figures of one family; scores lie within 0 (or below) and 1, the best there can be."""
     known = {pair.prompt for pair in matched}
     prompts = sorted(known & {pair.prompt for pair in ceiling_matched} if ceiling_matched else known)
     if not prompts:
@@ -181,11 +177,7 @@ def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
 
 
 def _estimate(statistic: Callable[[np.ndarray], np.ndarray], num: int, ends: Interval) -> Estimate:
-    """The statistic with its interval, clipped to the statistic's range.
-
-    Raises:
-        UndefinedError: it is undefined, or without one of the prompts.
-    """
+    """The statistic with its interval, clipped to the statistic's range."""
     value, found = estimate_of_sums(np.eye(num), statistic, ends)
     if num == 1:
         found = Interval(value, value)

@@ -25,8 +25,8 @@ from t2v.generate.settings import GenerateConfig
 from v2t_eval.inputs import read_inputs
 from v2t_eval.judge.prompt import of_world
 from v2t_eval.roundtrip import leakage
+from v2t_eval.roundtrip.found import Side, Trip
 from v2t_eval.roundtrip.settings import RoundtripConfig
-from v2t_eval.roundtrip.trip import Side, Trip
 from v2t_eval.sample import Sample
 
 PROMPTS = "prompts.jsonl"

@@ -14,12 +14,10 @@ from pathlib import Path
 from cineloop.log import printable
 from v2t.backends import OUT_OF_DOMAIN
 from v2t_eval.judge.judge import Judge
-from v2t_eval.roundtrip import cells as four
 from v2t_eval.roundtrip.calibration import calibrate
-from v2t_eval.roundtrip.found import Family, RoundtripResult, Row
+from v2t_eval.roundtrip.found import Case, Cells, Family, RoundtripResult, Row, Side, Trip, count
 from v2t_eval.roundtrip.scoring import FAMILIES, OF_CLIPS, Pairs, PairScores, prompts_of
 from v2t_eval.roundtrip.settings import RoundtripConfig
-from v2t_eval.roundtrip.trip import Side, Trip
 from v2t_eval.scores import Skipped
 from v2t_eval.semantics.prompt_questions import PromptQuestion, questions
 
@@ -36,12 +34,7 @@ def result_of(
     scores: PairScores,
     judge: Judge | None,
 ) -> RoundtripResult:
-    """All figures.
-
-    Args:
-        config: the settings. out: the folder.
-        side, ceiling, pairs, scores, judge: output of the stages.
-    """
+    """All figures."""
     families, more = _families(config, side, ceiling, pairs, scores, judge)
     known = {each.metric for each in scores.skipped}
     skipped = [*scores.skipped, *(one for one in more if one.metric not in known)]
@@ -136,11 +129,7 @@ def _why(name: str, config: RoundtripConfig, judge: Judge | None) -> Skipped:
 
 
 class Answers:
-    """The answers of clip and caption of a trip to the questions of its prompt.
-
-    Args:
-        config: names the source of the questions. scores, judge: as in `result_of`.
-    """
+    """The answers of clip and caption of a trip to the questions of its prompt."""
 
     def __init__(self, config: RoundtripConfig, scores: PairScores, judge: Judge | None) -> None:
         self.scores, self.source = scores, config.questions
@@ -156,12 +145,12 @@ class Answers:
         return [(one, replies[at], {who: given[at] for who, given in seen.items()}) for at, one in enumerate(listed)]
 
 
-def _cells(side: Side, ceiling: Side | None, answers: Answers) -> list[four.Cells]:
+def _cells(side: Side, ceiling: Side | None, answers: Answers) -> list[Cells]:
     found = []
     for who in answers.who:
         for each in (side, ceiling) if ceiling is not None else (side,):
             cases = [
-                four.Case(
+                Case(
                     cluster=trip.prompt,
                     kind=one.kind,
                     clip=seen[who][0],
@@ -171,7 +160,7 @@ def _cells(side: Side, ceiling: Side | None, answers: Answers) -> list[four.Cell
                 for one, reply, seen in answers.of(trip)
             ]
             if any(case.clip is not None for case in cases):
-                found += four.count(cases, who, each.name)
+                found += count(cases, who, each.name)
     return found
 
 

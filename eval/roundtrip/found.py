@@ -1,20 +1,89 @@
 """The result of a round trip, as written to `roundtrip.json`.
 
-In: figures. Out: `RoundtripResult`, with its JSON form and exit code.
+In: figures. Out: `RoundtripResult`, with its JSON form and exit code; the trips it is about; and `Cells`, which say of
+every question where the fact was lost: by the generator, which did not draw it, or by the captioner.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
-from cineloop.errors import EXIT_FAILED_ITEMS, EXIT_OK
+import numpy as np
+
+from cineloop.errors import EXIT_FAILED_ITEMS, EXIT_OK, Notice
 from v2t_eval.roundtrip.calibration import Calibrated
-from v2t_eval.roundtrip.cells import Cells
 from v2t_eval.scores import Skipped
+from v2t_eval.stats import Estimate, weighted_shares
 
 SCHEMA = 1
 FIRST = ("facts", "questions", "events", "sentence", "cider")  # the headline family: the first of these with figures
+
+
+CELLS: dict[str, str] = {
+    "kept": "clip ✓ caption ✓",
+    "lost_by_captioner": "clip ✓ caption ✗",
+    "made_up_by_captioner": "clip ✗ caption ✓",
+    "lost_by_generator": "clip ✗ caption ✗",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """One question of one clip: whether clip and caption give the wanted answer, None without an answer."""
+
+    cluster: str
+    kind: str
+    clip: bool | None
+    caption: bool | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cells:
+    """Shares of the four cells among `n` questions that both sides answered; `unanswered`: how many they did not.
+
+    `who` answers from the clip (judge or referee), `side` is generator or ceiling, `kind` one kind of fact or "all".
+    """
+
+    who: str
+    side: str
+    kind: str
+    n: int
+    unanswered: int
+    shares: dict[str, Estimate]
+
+
+def cell_of(case: Case) -> str | None:
+    """Which of `CELLS` a question falls into; None where a side has no answer."""
+    if case.clip is None or case.caption is None:
+        return None
+    if case.clip:
+        return "kept" if case.caption else "lost_by_captioner"
+    return "made_up_by_captioner" if case.caption else "lost_by_generator"
+
+
+def count(cases: Iterable[Case], who: str, side: str) -> list[Cells]:
+    """Cells of all questions, then by kind of fact in the order of their first appearance; none without a case."""
+    listed = list(cases)
+    kinds = list(dict.fromkeys(case.kind for case in listed))
+    if not listed:
+        return []
+    by_kind = [_shares_of([case for case in listed if case.kind == kind], who, side, kind) for kind in kinds]
+    return [_shares_of(listed, who, side, "all"), *by_kind]
+
+
+def _shares_of(cases: Sequence[Case], who: str, side: str, kind: str) -> Cells:
+    known = [(case.cluster, cell) for case in cases if (cell := cell_of(case)) is not None]
+    clusters = [cluster for cluster, _ in known]
+    num = len(set(clusters))
+    shares = {}
+    for name in CELLS if known else ():
+        right = np.array([[float(cell == name)] for _, cell in known])
+        value, ends = weighted_shares(right, np.ones((len(known), 1)), [1.0], clusters)
+        shares[name] = Estimate(value=value, low=ends.low, high=ends.high, n=num)
+    return Cells(who=who, side=side, kind=kind, n=len(known), unanswered=len(cases) - len(known), shares=shares)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,18 +126,8 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True)
 class RoundtripResult:
-    """All results of one round trip.
-
-    Attributes:
-        sources: prompts, generator, captioner, judge, referee, reader, ceiling in words.
-        counts: prompts, clips, captions, failures, mismatched pairs.
-        families, skipped: scores, and those that could not be computed, with reasons.
-        cells: by who answered from the clip, side and kind of fact.
-        clips: of the generator, worst first.
-        guards: measures against leakage, and whether weights are shared.
-        notes: caveats as sentences.
-        command: to repeat it. environment: as in `v2t_eval.scores.Scores`.
-    """
+    """All results of one round trip: `families` with scores and those `skipped`, `cells` by who answered from the clip,
+    side and kind of fact, `clips` of the generator, worst first, `guards` against leakage and shared weights."""
 
     sources: dict[str, str]
     counts: dict[str, int]
@@ -98,3 +157,42 @@ class RoundtripResult:
         if not clips:
             tree["clips"] = len(self.clips)
         return tree
+
+
+@dataclass(kw_only=True)
+class Trip:
+    """One clip; parts that do not exist (yet) are None.
+
+    Attributes:
+        id: of the clip, as given by its source; `name`: of its file here, which reveals nothing of the prompt.
+        prompt: what it was made from; trips of one prompt are one case.
+        path: the file; `start_s`, `end_s`: the part of it that is the clip.
+        caption: of the captioner; `warnings`: of the captioner about the clip.
+        error: why there is no clip or no caption: code and message.
+    """
+
+    id: str
+    name: str
+    prompt: str
+    path: Path | None = None
+    start_s: float | None = None
+    end_s: float | None = None
+    caption: str | None = None
+    warnings: tuple[Notice, ...] = ()
+    error: dict[str, str] | None = None
+
+
+@dataclass(kw_only=True)
+class Side:
+    """All trips of the generator, or of the ceiling, in order; `about`: generator, model, weights_sha256, as in
+    manifests."""
+
+    name: str
+    trips: list[Trip] = field(default_factory=list)
+    about: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def captioned(self) -> list[Trip]:
+        """Trips with a caption."""
+        return [trip for trip in self.trips if trip.caption is not None]

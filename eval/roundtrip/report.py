@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from v2t_eval.report.document import Banner, Card, Cell, Document, Interval, Section, Table
-from v2t_eval.roundtrip.cells import CELLS, Cells
-from v2t_eval.roundtrip.found import Family, RoundtripResult, Row
+from v2t_eval.report.summary import part
+from v2t_eval.roundtrip.found import CELLS, Cells, Family, RoundtripResult, Row
 from v2t_eval.stats import Estimate
 
 TITLE = "Round trip"
@@ -134,37 +134,24 @@ def _scored(family: Family) -> str:
 
 
 # --- cells
-def _cell_row(cells: Cells, first: str) -> list[str]:
-    return [first, *(interval(cells.shares.get(name)) for name in CELLS), str(cells.n), _of_all(cells)]
-
-
-def _cell_parts(found: RoundtripResult) -> list[tuple[str, tuple[str, ...], list[list[str]]]]:
-    """(caption, columns, rows): all questions by side and answerer, then the generator's by kind of fact."""
-    rest = (*CELLS.values(), "questions", "unanswered")
-    whole = [_cell_row(one, f"{one.side}, clip by the {one.who}") for one in found.cells if one.kind == "all"]
-    parts = [("All questions", ("clips", *rest), whole)]
-    for who in dict.fromkeys(one.who for one in found.cells):
-        rows = [
-            _cell_row(one, one.kind)
-            for one in found.cells
-            if one.who == who and one.side == "generator" and one.kind != "all"
-        ]
-        if rows:
-            parts.append((f"The generator's clips by kind of fact, clip by the {who}", ("kind", *rest), rows))
-    return parts
-
-
-def _of_all(cells: Cells) -> str:
-    """The number of unanswered questions and their share."""
-    whole = cells.n + cells.unanswered
-    return f"{cells.unanswered} of {whole} ({cells.unanswered / whole:.0%})" if cells.unanswered else "0"
-
-
 def _cell_tables(found: RoundtripResult) -> list[Table]:
-    return [
-        Table(columns=columns, rows=tuple(map(tuple, rows)), caption=caption)
-        for caption, columns, rows in _cell_parts(found)
-    ]
+    """All questions by side and answerer, then the generator's by kind of fact."""
+
+    def table(caption: str, first: str, rows: dict[str, Cells]) -> Table:
+        lines = [
+            (name, *(interval(one.shares.get(cell)) for cell in CELLS), str(one.n),
+             part(one.unanswered, one.n + one.unanswered))
+            for name, one in rows.items()
+        ]  # fmt: skip
+        return Table(columns=(first, *CELLS.values(), "questions", "unanswered"), rows=tuple(lines), caption=caption)
+
+    whole = {f"{one.side}, clip by the {one.who}": one for one in found.cells if one.kind == "all"}
+    made = [one for one in found.cells if one.side == "generator" and one.kind != "all"]
+    tables = [table("All questions", "clips", whole)]
+    for who in dict.fromkeys(one.who for one in made):
+        rows = {one.kind: one for one in made if one.who == who}
+        tables.append(table(f"The generator's clips by kind of fact, clip by the {who}", "kind", rows))
+    return tables
 
 
 def _shares(found: RoundtripResult) -> Iterator[str]:

@@ -12,21 +12,24 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+from cineloop.errors import Notice
 from cineloop.files import write_atomic
 from cineloop.interrupt import Stopping
 from cineloop.lock import FolderLock
 from cineloop.log import logger, printable
+from cineloop.manifest import write_manifest
 from v2t.backends import VideoLM
+from v2t.caption.run import read_records
+from v2t.caption.run import run as caption
+from v2t.caption.settings import CaptionConfig
 from v2t_eval.judge.judge import Judge, open_judge
 from v2t_eval.models import on_device
 from v2t_eval.report import markdown, page
-from v2t_eval.roundtrip import clips, figures, leakage, report, shared_weights
+from v2t_eval.roundtrip import clips, figures, leakage, report
 from v2t_eval.roundtrip.calibration import others
-from v2t_eval.roundtrip.captions import add_captions
-from v2t_eval.roundtrip.found import RoundtripResult
+from v2t_eval.roundtrip.found import RoundtripResult, Side
 from v2t_eval.roundtrip.scoring import means_same, pair_scores, pairs_of, prompts_of
 from v2t_eval.roundtrip.settings import NUM_OTHERS, RoundtripConfig
-from v2t_eval.roundtrip.trip import Side
 from v2t_eval.semantics.prompt_questions import needs_reader, remarks
 
 STATE = ".cineloop"
@@ -139,7 +142,7 @@ def _guards(config: RoundtripConfig, side: Side, judge: Judge | None) -> list[st
         tagged = [trip.name for trip in side.trips if trip.path is not None and leakage.texts_of(trip.path)]
         lines.append(f"{len(tagged)} of the generated files have text in their container's tags.")
     name = None if judge is None else config.judge.partition(":")[2] or "starter"
-    return [*lines, *shared_weights.warnings_for(config.captioner, name, side.about)]
+    return [*lines, *leakage.warnings_for(config.captioner, name, side.about)]
 
 
 def _write(result: RoundtripResult, out: Path) -> None:
@@ -149,3 +152,48 @@ def _write(result: RoundtripResult, out: Path) -> None:
     write_atomic(out / "report.md", markdown.render(document).encode())
     write_atomic(out / "report.html", page.render(document, out))
     logger.info("look at %s", printable(str(out / "report.html")))
+
+
+SHOWN = "shown.jsonl"
+
+
+def add_captions(
+    side: Side,
+    config: RoundtripConfig,
+    out: Path,
+    *,
+    captioner: VideoLM | None = None,
+    show_progress: bool = False,
+) -> None:
+    """Caption clips without a caption and record captions and failures in the trips.
+
+    Raises:
+        KeyboardInterrupt: stopped; what was captioned is kept. CineloopError: see `v2t.caption.run.run`.
+    """
+    there = [trip for trip in side.trips if trip.path is not None]
+    if not there:
+        return
+    rows = []
+    for trip in there:
+        path = trip.path.relative_to(out).as_posix() if trip.path is not None else ""
+        spans = {"start_s": trip.start_s, "end_s": trip.end_s}
+        rows.append({"id": trip.name, "path": path} | {k: v for k, v in spans.items() if v is not None})
+    write_manifest(rows, out / SHOWN)
+    settings = CaptionConfig(
+        model=config.captioner, style=config.style, format=("jsonl",), device=config.device,
+        overwrite=config.overwrite, retry_failed=config.retry_failed,
+        on_outside="warn",  # generated clips count as they are; the report counts these warnings
+    )  # fmt: skip
+    summary = caption(
+        [str(out / SHOWN)], out / "captions", settings, captioner=captioner, show_progress=show_progress
+    )  # fmt: skip
+    if summary.interrupted:
+        raise KeyboardInterrupt
+    records = {row["id"]: row for row in read_records(out / "captions")}
+    for trip in there:
+        record = records.get(trip.name, {"status": "failed"})
+        trip.warnings = tuple(map(Notice.read, record.get("warnings") or ()))
+        if record["status"] == "ok":
+            trip.caption = record["caption"]
+        else:
+            trip.error = record.get("error") or {"code": "NO_CAPTION", "message": "the clip has no caption", "hint": ""}

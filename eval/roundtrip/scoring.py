@@ -22,8 +22,8 @@ from v2t_eval.measure import ClipLimits
 from v2t_eval.metric import BaseMetric, load_metric
 from v2t_eval.metrics.event_f1 import f1
 from v2t_eval.roundtrip.calibration import Pair
+from v2t_eval.roundtrip.found import Side, Trip
 from v2t_eval.roundtrip.settings import RoundtripConfig
-from v2t_eval.roundtrip.trip import Side, Trip
 from v2t_eval.sample import Clip, Sample
 from v2t_eval.score import ScoreConfig, score
 from v2t_eval.scores import Skipped
@@ -110,13 +110,8 @@ def pairs_of(side: Side, prompts: Sequence[str], others: Sequence[Sequence[int]]
 
 @dataclass(kw_only=True)
 class PairScores:
-    """Scores of pairs of a prompt and a trip.
-
-    Attributes:
-        items: by metric, the item of each pair in `MetricResult.items`; `codes`: error codes of pairs without one.
-        skipped: families without a metric here. `fingerprints`: of the others, by family.
-        environment: see `v2t_eval.scores.Scores`.
-    """
+    """Scores of pairs of a prompt and a trip: by metric the item of each pair in `MetricResult.items`, or its error
+    code; the families without a metric here, and the fingerprints of the others."""
 
     items: dict[str, dict[tuple[str, int], dict[str, Any]]] = field(default_factory=dict)
     codes: dict[str, dict[tuple[str, int], str]] = field(default_factory=dict)
@@ -165,12 +160,7 @@ def pair_scores(
     stop: Callable[[], bool],
     show_progress: bool = False,
 ) -> PairScores:
-    """Score all pairs.
-
-    Args:
-        state: folder of cached evidence.
-        judge: answers questions from clips; None for none.
-        stop: polled between samples.
+    """Score all pairs. `state`: folder of cached evidence.
 
     Raises:
         KeyboardInterrupt: stopped; measurements are cached.

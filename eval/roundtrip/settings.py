@@ -16,27 +16,11 @@ NUM_OTHERS = 8  # captions of other prompts that each prompt is compared with; h
 
 @dataclass(frozen=True, kw_only=True)
 class RoundtripConfig:
-    """Settings of a round trip.
+    """Settings of a round trip, as the flags of `v2t-eval roundtrip` describe them.
 
-    Attributes:
-        prompts: files of prompts, or prompts; with `clips` one file that is joined to them.
-        world: number of prompts of the cartoon world with one figure each (`split`, `seed`), instead of `prompts`.
-        clips: existing clips, instead of a generator.
-        generator, model, steps, num_videos: see `t2v.generate.settings`; `seed` is that of the first clip, too.
-        captioner, style: see `v2t.caption.settings`.
-        ceiling: draw the world's exact clip of each prompt that it can read.
-        reference_clips: clips that show what the prompts ask for, instead of that.
-        judge: answers questions from the clip: v2t[:MODEL]; "none"; "auto" is the starter for prompts of the cartoon
-            world, else none.
-        questions: source of the questions: grammar, openai:URL[#model], a folder, hub id or FILE.jsonl, see
-            `v2t_eval.semantics.sources`; questions of a language model need a `reader` to answer them from captions.
-        reader: language model that answers questions in plain English from the caption alone, as `v2t --model`.
-        sentence: sentence encoder (see `v2t_eval.metrics.sentence_similarity`); "auto" is the starter's dual encoder
-            for prompts of the cartoon world, else none; "none" for none.
-        corpus: captions for CIDEr's document frequencies; None for the world's own, else none.
-        limit: number of prompts or clips to use, the first ones.
-        device: auto, cpu, cuda or cuda:N. max_clip_mb: limit in MiB of the decoded frames of one clip.
-        overwrite: redo items made with other settings. retry_failed: retry failed captions.
+    With `clips` there is one file of `prompts` at most, joined to them. For prompts of the cartoon world `judge` "auto"
+    is the starter, and `sentence` "auto" its dual encoder; else both are none. `questions`: see
+    `v2t_eval.semantics.sources`; those of a language model need a `reader` to answer them from captions.
     """
 
     prompts: tuple[str, ...] = ()

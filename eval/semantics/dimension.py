@@ -9,11 +9,14 @@ piece of a clip is measured as a clip of its own and the values are averaged, as
 
 from __future__ import annotations
 
+import json
 from abc import abstractmethod
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from math import fsum, prod
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from cineloop.errors import ItemError, UsageError
@@ -25,24 +28,18 @@ from v2t_eval.judge.wording import of_text
 from v2t_eval.metric import BaseMetric, Evidence, Figure, Measured, Summary
 from v2t_eval.sample import Clip, Sample
 from v2t_eval.semantics import VERSION
-from v2t_eval.semantics.ceilings import ceiling
 from v2t_eval.semantics.detectors import Detector, open_detector, world
 from v2t_eval.semantics.formulas import Frame, undecided
 from v2t_eval.semantics.sources import GRAMMAR, Source, open_source
-from v2t_eval.vbench.long import LONG_FROM_S, PIECE_S, sample_pieces
+from v2t_eval.vbench.long import VBenchMetric, is_long
 
 CEILING = "ceiling on exact clips"
 
 
 @dataclass(frozen=True, kw_only=True)
 class DimensionSettings:
-    """What every semantic dimension lets one choose.
-
-    Attributes:
-        mode: "compat" repeats the reference's formula with its defects; "fixed" mends them.
-        detector: world, hf:ID_OR_FOLDER, action:ID_OR_FOLDER (see `v2t_eval.semantics.detectors`), or a
-            judge, v2t or v2t:MODEL.
-        long: cut clips into pieces as VBench-Long does.
+    """`mode` and `long`: as of every dimension; `detector`: one of `v2t_eval.semantics.detectors`, or a judge, v2t or
+    v2t:MODEL.
     """
 
     mode: Literal["fixed", "compat"] = "fixed"
@@ -50,18 +47,18 @@ class DimensionSettings:
     long: bool = False
 
 
-class SemanticDimension(BaseMetric):
+class SemanticDimension(VBenchMetric):
     """A dimension of what is shown; see the module's head.
 
     Class attributes, in addition to those of `BaseMetric`:
         able: what the detector must give: regions, captions, actions.
         reference: what the reference uses for it.
-        piece_s: length of a piece of a long clip.
+        judge_has_compat: `mode=compat` is sound with a judge, too.
     """
 
     able: ClassVar[str] = "regions"
     reference: ClassVar[str] = "GRiT"
-    piece_s: ClassVar[float] = PIECE_S
+    judge_has_compat: ClassVar[bool] = False
     needs = ("frames", "prompt")
     uses = ("asked",)
     shared_version = VERSION
@@ -76,13 +73,6 @@ class SemanticDimension(BaseMetric):
                 f"{self.name}: mode=compat repeats a formula on what a detector finds, and a judge finds no boxes",
                 hint="mode=fixed, or a detector such as world or hf:ID_OR_FOLDER",
             )
-
-    judge_has_compat: ClassVar[bool] = False
-
-    @property
-    def compat(self) -> bool:
-        """The reference's formula, defects and all."""
-        return bool(self.settings.mode == "compat")
 
     @property
     def is_judged(self) -> bool:
@@ -143,15 +133,14 @@ class SemanticDimension(BaseMetric):
     def measure(self, sample: Sample) -> Evidence:
         """`value` and what `measure_piece` finds; of a long clip the mean over its pieces."""
         self.prepare()
-        is_long = sample.frames.duration_s >= LONG_FROM_S
         if not self.settings.long:
-            return {**self.measure_piece(sample), "long_clip": is_long}
-        spans = sample_pieces(sample, self.piece_s, compat=self.compat)
-        found = [self.measure_piece(_piece(sample, start, stop)) for start, stop in spans]
+            return {**self.measure_piece(sample), "long_clip": is_long(sample)}
+        found = [self.measure_piece(_piece(sample, start, stop)) for start, stop in self.spans(sample)]
         values = [each["value"] for each in found if each["value"] is not None]
         value = fsum(values) / len(values) if values else None
         outside = any(each.get("outside") for each in found)
-        return {"value": value, "pieces": [each["value"] for each in found], "outside": outside, "long_clip": is_long}
+        pieces = [each["value"] for each in found]
+        return {"value": value, "pieces": pieces, "outside": outside, "long_clip": is_long(sample)}
 
     def summarise(self, rows: Sequence[Measured], references: Sequence[Measured]) -> Summary:
         """The mean over clips; clips the reference drops are counted, and lower the coverage."""
@@ -190,11 +179,7 @@ class SemanticDimension(BaseMetric):
         what = "formula mended (mode fixed), other detector" if not self.compat else "other detector"
         notes.append(f"not a VBench leaderboard number: {what}")
         notes += outside_notes(rows)
-        long_ones = sum(bool(row.evidence["long_clip"]) for row in rows)
-        if long_ones and not self.settings.long:
-            notes.append(
-                f"{long_ones} of {len(rows)} clips last {LONG_FROM_S:g} s or more: VBench-Long cuts them (long=true)"
-            )
+        notes += self.long_notes(rows)
         if top := self.ceiling():
             notes.append(
                 f"{CEILING}: {top.value:.3f} [{top.low:.3f}, {top.high:.3f}], n={top.n}, and "
@@ -305,3 +290,24 @@ def _piece(sample: Sample, start: int, stop: int) -> Sample:
         return replace(sample, clip=clip, memo={})
 
     return sample.shared(("piece", start, stop), make)
+
+
+FILE = Path(__file__).parent / "detectors" / "world_ceilings.json"
+
+
+@cache
+def ceilings() -> dict[str, Any]:
+    """The file: `referee` (version of the detector it was measured with), `seed`, `prompts`, and by title `value`,
+    `low`, `high`, `n` (clips scored), `unread` (clips the referee could not read)."""
+    found: dict[str, Any] = json.loads(FILE.read_text("utf-8"))
+    return found
+
+
+def ceiling(title: str, referee: int) -> Figure | None:
+    """The ceiling of a dimension with its settings in brackets, None where none was measured with this referee."""
+    measured = ceilings()
+    row = measured["dimensions"].get(title) if measured["referee"] == referee else None
+    if row is None:
+        return None
+    detail = {"unread": row["unread"]} if row["unread"] else {}
+    return Figure(value=row["value"], low=row["low"], high=row["high"], n=row["n"], detail=detail)

@@ -20,8 +20,7 @@ from cineloop.errors import ItemError, UsageError
 from cineloop.files import content_key
 from cineloop.log import printable
 from v2t_eval.cache import EvidenceCache
-from v2t_eval.judge.answerable import Dropped
-from v2t_eval.judge.language import Questioner, open_writer
+from v2t_eval.judge.language import Dropped, Questioner, open_writer
 from v2t_eval.judge.question import Question, from_row
 from v2t_eval.judge.wording import nothing_asked, of_text, share_asked
 from v2t_eval.tables import read_rows
@@ -92,11 +91,7 @@ class Model:
 
 
 class QuestionFile:
-    """Questions of a file.
-
-    Raises:
-        UsageError: a row that is not of that form, or a prompt that comes twice.
-    """
+    """Questions of a file."""
 
     def __init__(self, path: Path) -> None:
         self._path, self._key = path, content_key(path)

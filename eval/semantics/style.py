@@ -15,13 +15,12 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from cineloop.errors import MissingDependencyError
-from cineloop.plugin import load
 from v2t_eval.alignment import cosine
-from v2t_eval.features import BaseExtractor, frame_features, mean_features, open_extractor, text_features, unit
-from v2t_eval.metric import BaseMetric, Evidence, Measured, Summary
+from v2t_eval.features import BaseExtractor, frame_features, mean_features, text_features, unit
+from v2t_eval.metric import Evidence, Measured, Summary
 from v2t_eval.sample import Sample
 from v2t_eval.semantics import VERSION
-from v2t_eval.vbench.long import LONG_FROM_S, LONG_PIECE_S, sample_pieces
+from v2t_eval.vbench.long import LONG_PIECE_S, VBenchMetric, is_long, open_extractor_as
 from v2t_eval.vbench.picks import middle_indices
 
 NUM_FRAMES = 8  # as ViCLIP takes
@@ -29,13 +28,8 @@ NUM_FRAMES = 8  # as ViCLIP takes
 
 @dataclass(frozen=True, kw_only=True)
 class StyleSettings:
-    """What these dimensions let one choose.
-
-    Attributes:
-        mode: "compat" prepares frames as the reference does and averages as it does; "fixed" as the model's own
-            processor does, every clip counting the same.
-        model: a dual encoder of `v2t_eval.features`: starter, clip:ID_OR_FOLDER, open_clip:MODEL/PRETRAINED.
-        long: cut clips into pieces as VBench-Long does.
+    """`mode`: "compat" prepares frames as the reference does and averages as it does; "fixed" as the model's own
+    processor does, every clip counting the same. `model`: a dual encoder of `v2t_eval.features`.
     """
 
     mode: Literal["fixed", "compat"] = "fixed"
@@ -43,25 +37,15 @@ class StyleSettings:
     long: bool = False
 
 
-class TextDimension(BaseMetric):
-    """A dimension that compares a clip with a text.
-
-    Class attributes, in addition to those of `BaseMetric`:
-        reference: what the reference uses.
-        piece_s: length of a piece of a long clip.
-    """
+class TextDimension(VBenchMetric):
+    """A dimension that compares a clip with a text; `reference`: what the reference uses."""
 
     reference: ClassVar[str] = ""
-    piece_s: ClassVar[float] = LONG_PIECE_S
+    piece_s = LONG_PIECE_S
     needs = ("frames", "prompt")
     uses = ("asked",)
     shared_version = VERSION
     Settings: ClassVar[type[Any]] = StyleSettings
-
-    @property
-    def compat(self) -> bool:
-        """The reference's preprocessing and mean."""
-        return bool(self.settings.mode == "compat")
 
     @property
     def extractor(self) -> BaseExtractor:
@@ -70,11 +54,7 @@ class TextDimension(BaseMetric):
         Raises:
             MissingDependencyError: it is not available, or has no text half.
         """
-        family = load(
-            "v2t_eval.extractors", self.settings.model.partition(":")[0].replace("-", "_"), "Extractor"
-        ).Extractor
-        preprocess = "vbench" if self.compat and "vbench" in family.preprocesses else ""
-        extractor = open_extractor(self.settings.model, preprocess=preprocess)
+        extractor = open_extractor_as(self.settings.model, compat=self.compat)
         if not extractor.has_text:
             raise MissingDependencyError(
                 f"{self.name} needs a model with a text half, {extractor.name} has none",
@@ -110,10 +90,7 @@ class TextDimension(BaseMetric):
     def measure(self, sample: Sample) -> Evidence:
         """`value`, its `sum` and `count`, and whether the text lost its end."""
         text = self.text_of(sample)
-        spans = [(0, len(sample.frames))]
-        if self.settings.long:
-            spans = sample_pieces(sample, self.piece_s, compat=self.compat)
-        found = [self.terms(sample, text, start, stop) for start, stop in spans]
+        found = [self.terms(sample, text, start, stop) for start, stop in self.spans(sample)]
         values = [float(np.mean(terms)) for terms in found]
         return {
             "value": float(np.mean(values)),
@@ -121,7 +98,7 @@ class TextDimension(BaseMetric):
             "count": sum(map(len, found)),
             "text": text,
             "truncated": self.extractor.truncated([text])[0],
-            "long_clip": sample.frames.duration_s >= LONG_FROM_S,
+            "long_clip": is_long(sample),
         }
 
     def summarise(self, rows: Sequence[Measured], references: Sequence[Measured]) -> Summary:
@@ -145,7 +122,4 @@ class TextDimension(BaseMetric):
             notes.append("the starter knows only the cartoon world")
         if cut := sum(bool(row.evidence["truncated"]) for row in rows):
             notes.append(f"{cut} of {len(rows)} texts were too long for the model and lost their end")
-        long_ones = sum(bool(row.evidence["long_clip"]) for row in rows)
-        if long_ones and not self.settings.long:
-            notes.append(f"{long_ones} of {len(rows)} clips last {LONG_FROM_S:g} s or more (long=true cuts them)")
-        return (*notes, *extractor.warnings)
+        return (*notes, *self.long_notes(rows), *extractor.warnings)

@@ -71,13 +71,8 @@ def jar_hash(jar: Path) -> str:
 
 
 def run_java(arguments: Sequence[str], folder: Path, *, given: str | None = None, opened: Sequence[str] = ()) -> str:
-    """What a Java program prints.
-
-    Args:
-        arguments: options, class or jar, and what comes after.
-        folder: where it runs, and where its temporary files go.
-        given: its standard input.
-        opened: packages of java.base that it reads by reflection, closed since Java 16.
+    """What a Java program prints. `folder`: where it runs, and where its temporary files go; `opened`: packages of
+    java.base that it reads by reflection, closed since Java 16.
 
     Raises:
         MissingDependencyError: it did not run to its end; the message ends with the end of its stderr.

@@ -9,16 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from math import fsum
 from typing import ClassVar
 
 import numpy as np
 
 from cineloop.errors import ItemError
-from v2t_eval.features import frame_features
+from v2t_eval.features import BaseExtractor, frame_features
 from v2t_eval.sample import Sample
-from v2t_eval.vbench.backbone import describe_backbone, open_backbone
 from v2t_eval.vbench.dimension import Dimension, DimensionSettings, Part
+from v2t_eval.vbench.long import describe_backbone, open_extractor_as
 from v2t_eval.vbench.picks import pairs_apart
 
 
@@ -50,21 +51,20 @@ class Consistency(Dimension):
     def is_reference(self) -> bool:
         return self.backbone() in self.own_models
 
+    @cached_property
+    def extractor(self) -> BaseExtractor:
+        """The model of the frames, loaded at its first use."""
+        return open_extractor_as(self.backbone(), compat=self.compat, kind="frame")
+
     def prepare(self) -> None:
-        self._extractor = open_backbone(self.backbone(), compat=self.compat)
+        _ = self.extractor
 
     def describe(self) -> dict[str, str]:
-        self.ready()
-        return describe_backbone(self._extractor)
-
-    def ready(self) -> None:
-        if not hasattr(self, "_extractor"):
-            self.prepare()
+        return describe_backbone(self.extractor)
 
     def part(self, sample: Sample, start: int, stop: int) -> Part:
         """One term for each pair of frames."""
-        self.ready()
-        features = frame_features(sample, self._extractor)[start:stop]  # (T, D)
+        features = frame_features(sample, self.extractor)[start:stop]  # (T, D)
         times = sample.frames.times_s[start:stop]
         pairs = pairs_apart(times, self.pair_fps())
         total, count = consistency(features, pairs)
@@ -72,11 +72,7 @@ class Consistency(Dimension):
 
 
 def consistency(features: np.ndarray, pairs: Sequence[tuple[int, int]] | None = None) -> tuple[float, int]:
-    """Sum of the terms and how many there are.
-
-    Args:
-        features: float (T, D), of any length but zero.
-        pairs: (earlier, later) indices; neighbours when None.
+    """Sum of the terms and how many there are; pairs are (earlier, later), or neighbours, of features float (T, D).
 
     Raises:
         ItemError: TOO_SHORT, there is no pair; MODEL_ERROR, a feature is zero or not finite.

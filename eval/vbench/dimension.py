@@ -18,10 +18,9 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from cineloop.errors import ItemError
-from v2t_eval.metric import BaseMetric, Evidence, Figure, Measured, Summary
+from v2t_eval.metric import Evidence, Figure, Measured, Summary, figure_of_sums
 from v2t_eval.sample import Sample
-from v2t_eval.stats import interval_of_sums
-from v2t_eval.vbench.long import LONG_FROM_S, PIECE_S, sample_pieces
+from v2t_eval.vbench.long import VBenchMetric, is_long
 from v2t_eval.vbench.still import is_frozen
 
 Mode = Literal["fixed", "compat"]
@@ -55,7 +54,7 @@ class Part:
     more: dict[str, Any]
 
 
-class Dimension(BaseMetric):
+class Dimension(VBenchMetric):
     """A metric of terms over frames; see the module's head.
 
     Class attributes, in addition to those of `BaseMetric`:
@@ -86,21 +85,13 @@ class Dimension(BaseMetric):
         """Whether that is the reference's own backbone."""
         return not self.reference
 
-    @property
-    def compat(self) -> bool:
-        """The reference's formula, defects and all."""
-        return bool(self.settings.mode == "compat")
-
     def pair_fps(self) -> float:
         """Rate at which frames are compared; 0 for neighbours, as the reference does."""
         return 0.0 if self.compat else float(self.settings.fps)
 
     def measure(self, sample: Sample) -> Evidence:
         """`value` and its `sum` and `count`, whether the clip is frozen, and the values of pieces of a long clip."""
-        frames = sample.frames
-        spans = [(0, len(frames))]
-        if self.settings.long:
-            spans = sample_pieces(sample, PIECE_S, compat=self.compat)
+        spans = self.spans(sample)
         parts, too_short = [], None
         for start, stop in spans:
             try:
@@ -111,15 +102,14 @@ class Dimension(BaseMetric):
                 too_short = error
         if not parts:
             raise too_short or ItemError(f"{sample.id} has no piece", code="TOO_SHORT")
-        evidence: Evidence = {
+        return {
             "value": fsum(part.sum / part.count for part in parts) / len(parts),
             "sum": fsum(part.sum for part in parts),
             "count": sum(part.count for part in parts),
             "frozen": is_frozen(sample),
-            "long_clip": frames.duration_s >= LONG_FROM_S,
+            "long_clip": is_long(sample),
             "more": parts[0].more if len(spans) == 1 else {"pieces": [part.sum / part.count for part in parts]},
         }
-        return evidence
 
     def summarise(self, rows: Sequence[Measured], references: Sequence[Measured]) -> Summary:
         """The set's value and the other mean; frozen clips counted."""
@@ -141,18 +131,9 @@ class Dimension(BaseMetric):
 
     def figures(self, rows: Sequence[Measured]) -> dict[str, Figure]:
         """Headline, and the mean of the other kind where a clip has several terms."""
-        frames, clips = self.pooled_mean(rows), self.mean(rows)
         if self.pooled == "frames":
-            return {self.name: frames, "mean_of_clips": clips}
-        return {self.name: clips}
-
-    def pooled_mean(self, rows: Sequence[Measured]) -> Figure:
-        """Sum of all terms over their number, with its interval by cluster."""
-        sums = np.array([[row.evidence["sum"], row.evidence["count"]] for row in rows], dtype=np.float64)  # (n, 2)
-        clusters = [row.cluster for row in rows]
-        value = fsum(sums[:, 0]) / float(sums[:, 1].sum())
-        low, high = interval_of_sums(sums, lambda d: d[:, 0] / d[:, 1], clusters, self.value_range)
-        return Figure(value=value, low=min(low, value), high=max(high, value), n=len(rows))
+            return {self.name: mean_of_terms(rows, self.value_range), "mean_of_clips": self.mean(rows)}
+        return {self.name: self.mean(rows)}
 
     def item(self, row: Measured) -> dict[str, Any]:
         """The report item of one clip; a clip that does not count has its value under `raw`."""
@@ -166,7 +147,6 @@ class Dimension(BaseMetric):
 
     def notes(self, rows: Sequence[Measured]) -> tuple[str, ...]:
         """Backbone, mode, frozen clips, clips that need the long form."""
-        settings, num = self.settings, len(rows)
         notes = []
         if self.reference:
             whose = "the reference's own" if self.is_reference() else f"the reference has {self.reference}"
@@ -177,10 +157,12 @@ class Dimension(BaseMetric):
         frozen = sum(bool(row.evidence["frozen"]) for row in rows)
         if frozen and self.fooled_by_frozen:
             what = "count as in the reference, with the best value" if self.compat else "are left out, never a pass"
-            notes.append(f"{frozen} of {num} clips are frozen; they {what}")
-        long_ones = sum(bool(row.evidence["long_clip"]) for row in rows)
-        if long_ones and not settings.long:
-            notes.append(
-                f"{long_ones} of {num} clips last {LONG_FROM_S:g} s or more: VBench-Long cuts them (long=true)"
-            )
-        return tuple(notes)
+            notes.append(f"{frozen} of {len(rows)} clips are frozen; they {what}")
+        return (*notes, *self.long_notes(rows))
+
+
+def mean_of_terms(rows: Sequence[Measured], value_range: tuple[float, float]) -> Figure:
+    """Sum of all terms over their number, with its interval by cluster."""
+    sums = np.array([[row.evidence["sum"], row.evidence["count"]] for row in rows], dtype=np.float64)  # (n, 2)
+    value = fsum(sums[:, 0]) / float(sums[:, 1].sum())
+    return figure_of_sums(rows, sums, lambda d: d[:, 0] / d[:, 1], value_range, value)

@@ -73,7 +73,6 @@ class _Warp(Interpolator):
 
 class _TorchScript(Interpolator):
     def __init__(self, name: str) -> None:
-
         self.name = self.says = name
         self.device = models.device()
         self.module, self.weights = load_script(name.partition(":")[2], "torchscript", self.device, GET_SCRIPT)

@@ -1,16 +1,23 @@
 """VBench-Long: a long clip is cut into scenes and pieces, each scored as a short clip.
 
-In: frames of a clip. Out: the positions of its pieces. Scenes end where PySceneDetect's content detector (threshold 27)
-sees a cut; pieces are 2 s (10 s for human_action, temporal_style and overall_consistency) and the last one of a scene
-reaches back to be as long as the others. Meant for clips of 5 s and more. Letters: T frames.
+In: frames of a clip. Out: the positions of its pieces, and `VBenchMetric`, what all dimensions share. Scenes end where
+PySceneDetect's content detector (threshold 27) sees a cut; pieces are 2 s (10 s for human_action, temporal_style and
+overall_consistency) and the last one of a scene reaches back to be as long as the others. Meant for clips of 5 s and
+more. Letters: T frames.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import ClassVar
+
 import numpy as np
 
-from cineloop.errors import MissingDependencyError
+from cineloop.errors import MissingDependencyError, UsageError
+from cineloop.plugin import load
 from cineloop.video.frames import Frames
+from v2t_eval.features import BaseExtractor, open_extractor
+from v2t_eval.metric import BaseMetric, Measured
 from v2t_eval.sample import Sample
 
 PIECE_S, LONG_PIECE_S = 2.0, 10.0
@@ -74,3 +81,47 @@ def sample_pieces(sample: Sample, piece_s: float, *, compat: bool) -> list[tuple
         return pieces(len(frames), max(1, round(piece)), scene_cuts(frames))
 
     return sample.shared(("pieces", piece_s, compat), make)
+
+
+class VBenchMetric(BaseMetric):
+    """A dimension of VBench: its `Settings` have `mode` and `long`, its evidence has `long_clip`. Pieces of a long clip
+    last `piece_s`."""
+
+    piece_s: ClassVar[float] = PIECE_S
+
+    @property
+    def compat(self) -> bool:
+        """The reference's formula and preprocessing, defects and all."""
+        return bool(self.settings.mode == "compat")
+
+    def spans(self, sample: Sample) -> list[tuple[int, int]]:
+        """(start, stop) of what is measured on its own: the whole clip, or its pieces."""
+        if self.settings.long:
+            return sample_pieces(sample, self.piece_s, compat=self.compat)
+        return [(0, len(sample.frames))]
+
+    def long_notes(self, rows: Sequence[Measured]) -> list[str]:
+        """A note on clips that need the long form."""
+        num = sum(bool(row.evidence["long_clip"]) for row in rows)
+        if self.settings.long or not num:
+            return []
+        return [f"{num} of {len(rows)} clips last {LONG_FROM_S:g} s or more: VBench-Long cuts them (long=true)"]
+
+
+def is_long(sample: Sample) -> bool:
+    """Whether VBench-Long would cut the clip."""
+    return sample.frames.duration_s >= LONG_FROM_S
+
+
+def open_extractor_as(name: str, *, compat: bool, kind: str = "") -> BaseExtractor:
+    """The extractor `name`; in `compat` with VBench's own preprocessing (resize of the tensor without antialias), where
+    the family knows it. `kind`: the one that it must have."""
+    family = load("v2t_eval.extractors", name.partition(":")[0].replace("-", "_"), "Extractor").Extractor
+    if kind and family.kind != kind:
+        raise UsageError(f"{name} embeds clips; a model for single frames is wanted", hint="such as starter-tower")
+    return open_extractor(name, preprocess="vbench" if compat and "vbench" in family.preprocesses else "")
+
+
+def describe_backbone(extractor: BaseExtractor) -> dict[str, str]:
+    """Its fingerprint, each key under `backbone`."""
+    return {f"backbone {key}": value for key, value in extractor.fingerprint().items()}

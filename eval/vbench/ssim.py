@@ -48,3 +48,21 @@ def grey_frames(sample: Sample) -> np.ndarray:
         return np.stack([cv2.cvtColor(np.ascontiguousarray(f), cv2.COLOR_RGB2GRAY) for f in sample.frames.pixels])
 
     return sample.shared("grey frames", make)
+
+
+def difference(first: np.ndarray, second: np.ndarray) -> int:
+    """Sum over pixels and channels of the absolute difference of two uint8 arrays of one shape."""
+    import cv2
+
+    return int(cv2.norm(np.ascontiguousarray(first), np.ascontiguousarray(second), cv2.NORM_L1))
+
+
+def frame_difference(sample: Sample, first: int, second: int) -> int:
+    """`difference` of two frames of the sample's clip, computed once for all metrics."""
+    pixels = sample.frames.pixels
+    return sample.shared(("difference", first, second), lambda: difference(pixels[first], pixels[second]))
+
+
+def likeness(total: int, num: int) -> float:
+    """(255 - mean) / 255 of `num` differences that sum to `total`: one exact fraction, rounded once."""
+    return (255 * num - total) / (255 * num)

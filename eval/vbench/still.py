@@ -25,12 +25,8 @@ def static_parameters(size: tuple[int, int], num: int) -> tuple[float, int]:
 
 
 def static_by(between: list[float], ends: tuple[float, float], size: tuple[int, int]) -> bool:
-    """The static filter's verdict.
-
-    Args:
-        between: of each two neighbours the mean of the greatest 2 % of the flow, in pixels.
-        ends: the same from the first frame to the last and back.
-        size: (H, W).
+    """The static filter's verdict. `between`: of each two neighbours the mean of the greatest 2 % of the flow; `ends`:
+    the same from the first frame to the last and back.
     """
     threshold, allowed = static_parameters(size, len(between) + 1)
     return sum(s > threshold for s in between) <= allowed and all(s <= 2 * threshold * allowed for s in ends)

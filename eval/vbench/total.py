@@ -93,11 +93,8 @@ def vbench_total(results: Mapping[str, MetricResult], mode: str = "fixed") -> Me
     """The totals of measured dimensions as a result of its own.
 
     Figures: `total` (the headline), `quality`, `semantic`, and for each dimension `normalised.NAME` and `raw.NAME`. The
-    intervals of the dimensions are propagated as if they were independent (below and above apart, weights squared).
-    `n` and `coverage` count dimensions.
-
-    Args:
-        results: the result of each dimension by its plain name; others are ignored.
+    intervals of the dimensions are propagated as if they were independent (below and above apart, weights squared). `n`
+    and `coverage` count dimensions.
 
     Raises:
         UsageError: as `total`. A dimension that scored nothing counts as missing.

@@ -25,7 +25,7 @@ from v2t_eval.gate import baseline, sides
 from v2t_eval.judge import calibration
 from v2t_eval.scores import read_scores
 from v2t_eval.tables import read_rows
-from v2t_eval.text.frequencies import frequencies
+from v2t_eval.text.ngrams import frequencies
 
 # Door: how the file is called, and what reads it. Every file that a command takes has a row.
 DOORS = {

@@ -16,13 +16,13 @@ import pytest
 from cineloop.manifest import write_manifest
 from cineloop.world import vocabulary as words
 from v2t_eval import pytest_plugin
+from v2t_eval import testing as evaluator
 from v2t_eval.cli import main as v2t_eval
 from v2t_eval.gate import sides
 from v2t_eval.gate.verdict import MetricVerdict, Verdict
 from v2t_eval.judge.answer import Answer
-from v2t_eval.testing import evaluator
-from v2t_eval.testing.verdict import Bound, reasons_of
-from v2t_eval.testing.verdict import Verdict as ClipVerdict
+from v2t_eval.testing import Bound, reasons_of
+from v2t_eval.testing import Verdict as ClipVerdict
 
 pytest_plugins = ["pytester"]
 ROOT = Path(__file__).resolve().parents[2]

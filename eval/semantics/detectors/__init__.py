@@ -36,11 +36,7 @@ class Detector(Protocol):
 
 
 def open_detector(name: str, able: str) -> Detector:
-    """The detector called `name`, loaded.
-
-    Args:
-        name: see the module's head.
-        able: the method it must have: regions, captions, actions.
+    """The detector called `name`, loaded. `able`: the method it must have: regions, captions, actions.
 
     Raises:
         UsageError: no such detector, or one without this ability. MissingDependencyError: its model is not available.

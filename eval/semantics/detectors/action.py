@@ -16,17 +16,7 @@ from v2t_eval.vbench.picks import middle_indices
 
 
 class Detector:
-    """See the module's head.
-
-    Args:
-        where: hub id or folder.
-
-    Raises:
-        MissingDependencyError: it is not available, or not a video classifier.
-    """
-
     def __init__(self, where: str) -> None:
-
         self.name = f"action:{where}"
         self._folder = hub.model_folder(where, "action")
         self._device = models.device()

@@ -28,15 +28,6 @@ _SAME = 0.5  # of two regions of one noun that overlap by more, one is a double
 
 
 class Detector:
-    """See the module's head.
-
-    Args:
-        where: hub id or folder.
-
-    Raises:
-        MissingDependencyError: it is not available, or not a zero-shot detector.
-    """
-
     def __init__(self, where: str) -> None:
         from transformers import AutoProcessor
 

@@ -28,8 +28,6 @@ VERSION = (
 
 
 class Detector:
-    """See the module's head."""
-
     name = "world"
 
     def __init__(self, where: str = "") -> None:
@@ -121,11 +119,7 @@ def reading(sample: Sample) -> ReadBack:
 
 
 def _read(sample: Sample) -> ReadBack:
-    """As `reading`.
-
-    Raises:
-        ItemError: OUT_OF_DOMAIN, no clip of the cartoon world; TOO_SHORT.
-    """
+    """As `reading`."""
     read = reading(sample)
     if read.place is None:
         raise ItemError(

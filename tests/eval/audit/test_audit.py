@@ -15,16 +15,16 @@ from cineloop.errors import NothingMatchedError
 from cineloop.video.encode import encode
 from cineloop.world.referee.read import FigureRead, ReadBack
 from v2t_eval.audit.clips import Filmed, solo_clips, story_clips
+from v2t_eval.audit.judging import of_facts, of_reading
 from v2t_eval.audit.material import gather
 from v2t_eval.audit.record import Audit, read_audit
 from v2t_eval.audit.report import blindness, document
 from v2t_eval.audit.run import AuditConfig, Material, audit
 from v2t_eval.audit.table import cases, faults_of, others_prompt
-from v2t_eval.audit.truth import of_facts, of_reading
 from v2t_eval.inputs import read_inputs
 from v2t_eval.judge.answer import Answer
-from v2t_eval.judge.plain_wording import LISTS, listed_values
 from v2t_eval.judge.question import Question
+from v2t_eval.judge.wording import LISTS, listed_values
 from v2t_eval.report import markdown, page
 from v2t_eval.suite import parse_metrics
 

@@ -1,14 +1,11 @@
-"""Moments and Frechet distances: closed forms, other implementations, low rank, every way of cutting batches."""
+"""Frechet distances: closed forms, other implementations, low rank."""
 
 from __future__ import annotations
-
-from functools import reduce
 
 import numpy as np
 import pytest
 
-from v2t_eval.distribution.frechet import Gaussian, frechet, frechet_distance
-from v2t_eval.distribution.moments import Moments
+from v2t_eval.distribution.frechet import Gaussian, frechet
 
 SQUARE = np.array([(0, 0), (2, 0), (0, 2), (2, 2)])
 
@@ -81,9 +78,12 @@ def test_a_subspace_changes_nothing(num: int, other: int) -> None:
 @pytest.mark.parametrize(("num", "other"), [(20, 30), (20, 100)])
 def test_fewer_vectors_than_dimensions_equal_the_covariance_form(num: int, other: int) -> None:
     first, second = drawn(num, 50, 6), drawn(other, 50, 7)
-    by_moments = frechet_distance(Gaussian.of_moments(Moments.of(first)), Gaussian.of_moments(Moments.of(second)))
+    from scipy.linalg import sqrtm
+
+    (m1, s1), (m2, s2) = moments_of(first), moments_of(second)
+    whole = (m1 - m2) @ (m1 - m2) + np.trace(s1) + np.trace(s2) - 2 * np.trace(sqrtm(s1 @ s2)).real
     assert Gaussian.of(first).covariance is None
-    assert frechet(first, second) == pytest.approx(by_moments, rel=1e-9)
+    assert frechet(first, second) == pytest.approx(whole, rel=1e-4)  # sqrtm loses digits at low rank
 
 
 def test_features_that_never_fire_do_no_harm() -> None:
@@ -111,29 +111,6 @@ def test_identity_symmetry_and_order(num: int) -> None:
     assert frechet(first[shuffled], second) == pytest.approx(value, rel=1e-10)
 
 
-def test_batches_of_any_cut_give_the_same_moments() -> None:
-    features = drawn(500, 20, 12) + 1e4  # the naive E[x^2] - E[x]^2 keeps eight digits here
-    whole = Moments.of(features)
-    draws = np.random.default_rng(0)
-    for _ in range(20):
-        cuts = np.sort(draws.choice(np.arange(1, 500), size=int(draws.integers(1, 40)), replace=False))
-        parts = np.split(features, cuts)
-        gathered = reduce(Moments.merge, [Moments.of(parts[number]) for number in draws.permutation(len(parts))])
-        assert gathered.num == 500
-        np.testing.assert_allclose(gathered.mean, whole.mean, rtol=1e-12)
-        scale = np.abs(whole.scatter).max()
-        np.testing.assert_allclose(gathered.scatter / scale, whole.scatter / scale, rtol=0, atol=1e-12)
-    np.testing.assert_allclose(whole.covariance(), np.cov(features, rowvar=False), rtol=1e-9)
-
-
-def test_workers_merge_as_one() -> None:
-    features = drawn(60, 5, 13)
-    one, two, three = (Moments.of(part) for part in np.split(features, [10, 11]))
-    left, right = one.merge(two).merge(three), one.merge(two.merge(three))
-    np.testing.assert_allclose(left.scatter, right.scatter, rtol=1e-12, atol=1e-12)
-    np.testing.assert_allclose(left.covariance("n"), np.cov(features, rowvar=False, ddof=0), rtol=1e-12, atol=1e-12)
-
-
 # What is refused
 
 
@@ -147,7 +124,3 @@ def test_what_cannot_be_measured_is_refused_in_words() -> None:
         frechet(good, np.where(np.arange(5)[:, None] == 2, np.nan, good))
     with pytest.raises(ValueError, match="3 and 2 dimensions"):
         frechet(good, good[:, :2])
-    with pytest.raises(ValueError, match="divisor must be one of"):
-        frechet(good, good, "N")
-    with pytest.raises(ValueError, match="cannot be merged"):
-        Moments.of(good).merge(Moments.of(good[:, :2]))

@@ -7,8 +7,8 @@ import itertools
 import numpy as np
 import pytest
 
-from v2t_eval.distribution.inception import inception_score
 from v2t_eval.distribution.kernels import CUBIC, QUADRATIC, Kernel, kernel_sums, mmd, subset_mmds
+from v2t_eval.metrics.inception_score import inception_score
 
 A8_FIRST = np.arange(1, 10).reshape(3, 3)
 A8_SECOND = np.array([[7, 6, 5], [4, 3, 2], [1, 1, 8], [0, 2, 5]])

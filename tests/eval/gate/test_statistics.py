@@ -26,7 +26,7 @@ from v2t_eval.gate.statistics import (
     unpaired_change,
 )
 from v2t_eval.metric import Figure
-from v2t_eval.significance import benjamini_hochberg, holm
+from v2t_eval.stats import benjamini_hochberg, holm
 
 NUM_RUNS = 200
 

@@ -11,13 +11,12 @@ from cineloop.errors import ItemError, UsageError
 from cineloop.video.frames import Frames
 from cineloop.video.sample import SampleSpec
 from v2t.backends import Output, VideoLM
-from v2t_eval.judge.asker import NO, YES
-from v2t_eval.judge.ballots import ballots
+from v2t_eval.judge.asker import NO, YES, ballots
 from v2t_eval.judge.calibration import Calibration, Platt
-from v2t_eval.judge.evaluation import evaluate
 from v2t_eval.judge.judge import Judge
 from v2t_eval.judge.question import Question, from_row
 from v2t_eval.judge.replies import read_choice, read_number, yes_or_no
+from v2t_eval.metrics.question_score import evaluate
 from v2t_eval.sample import Clip, Sample
 
 WHICH = Question(id="w", question="Which way?", answer="left", choices=("left", "right"))

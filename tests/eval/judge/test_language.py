@@ -9,8 +9,16 @@ import pytest
 from cineloop.errors import ItemError, MissingDependencyError
 from openai_server import serving
 from v2t_eval.cache import EvidenceCache
-from v2t_eval.judge.answerable import DUPLICATE, MALFORMED, NOT_ENTAILED, well_formed
-from v2t_eval.judge.language import TEMPLATE, Questioner, open_writer, read_questions
+from v2t_eval.judge.language import (
+    DUPLICATE,
+    MALFORMED,
+    NOT_ENTAILED,
+    TEMPLATE,
+    Questioner,
+    open_writer,
+    read_questions,
+    well_formed,
+)
 from v2t_eval.judge.question import from_row
 
 ROWS = [

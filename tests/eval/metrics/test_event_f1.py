@@ -12,8 +12,7 @@ import v2t_eval.metrics.event_f1 as event_f1
 from cineloop.errors import ItemError, MissingDependencyError
 from cineloop.intervals import wilson
 from cineloop.world.scenes.corpus import WorldConfig, manifest_row
-from v2t_eval.events import open_judge
-from v2t_eval.events.language import LanguageJudge, read_events, read_verdicts
+from v2t_eval.events import LanguageJudge, open_judge, read_events, read_verdicts
 from v2t_eval.metrics.event_f1 import Metric, f1
 from v2t_eval.sample import Sample
 
@@ -188,7 +187,9 @@ class Scripted:
     def __init__(self, *replies: str) -> None:
         self.replies, self.asked = list(replies), []
 
-    def answer(self, prompt: str, temperature: float, seed: int) -> str:
+    name, revision = "scripted", "1"
+
+    def write(self, prompt: str, *, temperature: float, seed: int) -> str:
         self.asked.append((prompt, temperature, seed))
         return self.replies.pop(0)
 
@@ -245,7 +246,6 @@ def test_a_language_model_of_this_machine(tmp_path: Path, monkeypatch) -> None:
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-    from v2t_eval.events import causal
     from v2t_eval.judge import language
 
     monkeypatch.setattr(language, "MAX_NEW_TOKENS", 12)
@@ -263,11 +263,15 @@ def test_a_language_model_of_this_machine(tmp_path: Path, monkeypatch) -> None:
     metric.update(asked("a", "a dog runs", "a dog runs"))
     failure = metric.compute().failures[0]
     assert failure["code"] == "JUDGE_UNREADABLE"  # it knows four words
-    assert len(metric.fingerprint()["judge_weights"]) == 64
-    model = causal.Causal(str(tmp_path))
-    assert model.answer("a dog", 0.0, 0) == model.answer("a dog", 0.0, 1)
-    assert model.answer("a dog", 1.0, 1) == model.answer("a dog", 1.0, 1) != model.answer("a dog", 1.0, 2)
+    model = language.Local(str(tmp_path))
+    assert metric.fingerprint()["judge_revision"] == model.revision
+
+    def reply(prompt: str, temperature: float, seed: int) -> str:
+        return model.write(prompt, temperature=temperature, seed=seed)
+
+    assert reply("a dog", 0.0, 0) == reply("a dog", 0.0, 1)
+    assert reply("a dog", 1.0, 1) == reply("a dog", 1.0, 1) != reply("a dog", 1.0, 2)
     with pytest.raises(ItemError, match="500 tokens"):
-        model.answer("dog " * 500, 0.0, 0)
+        reply("dog " * 500, 0.0, 0)
     with pytest.raises(MissingDependencyError):
         Metric(judge=str(tmp_path / "none")).prepare()

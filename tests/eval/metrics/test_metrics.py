@@ -8,6 +8,7 @@ A new metric is in this test by being in the folder. What it must bring is a pai
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -58,7 +59,7 @@ def test_says_what_it_is(name: str) -> None:
     assert made.needs or made.uses
     assert made.value_range[0] < made.value_range[1] and made.higher_is_better in (True, False, None)
     assert len(made.detects) > 5 and len(made.misses) > 5
-    assert (made.__doc__ or "").strip()
+    assert (sys.modules[made.__module__].__doc__ or "").strip(), "the head of its module says what it is"
     fingerprint = made().fingerprint() if not ready(name) else {}
     assert fingerprint.get("definition", f"{name}/").startswith(f"{name}/")
     assert all(isinstance(key, str) and isinstance(value, str) for key, value in fingerprint.items())

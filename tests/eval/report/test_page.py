@@ -19,7 +19,7 @@ import planted_verdicts as planted
 from cineloop.video import worker
 from cineloop.video.encode import encode
 from v2t_eval.gate.report import document
-from v2t_eval.report import cards, cells, page, thumbnails
+from v2t_eval.report import cells, page, thumbnails
 from v2t_eval.report.document import Banner, Card, Document, Interval, Section, Table
 
 VOID = {"meta", "img", "link", "br", "input"}
@@ -225,7 +225,7 @@ def test_frames_are_decoded_once_where_there_is_a_state_folder(tmp_path, no_deco
     out.mkdir()
     assert b"data:image/webp" in page.render(Document(title="t", sections=(section,)), out)
     assert list(out.iterdir()) == []  # nothing is left in a folder without state
-    (out / cards.STATE).mkdir()
+    (out / page.STATE).mkdir()
     first = page.render(Document(title="t", sections=(section,)), out)
     no_decoder()
     assert page.render(Document(title="t", sections=(section,)), out) == first
@@ -262,7 +262,7 @@ def test_the_page_is_bounded_whatever_the_clips(tmp_path, monkeypatch):
     many = tuple(Card(title=str(i), clip=tmp_path / f"{i % 80}.mp4") for i in range(80))
     page.render(Document(title="t", sections=(Section(title="s", cards=many),)), tmp_path)
     assert all(one <= 12_000 for one in asked)
-    monkeypatch.setattr(cards, "_ALL_BYTES", page.MAX_CARDS * 1_000)
+    monkeypatch.setattr(page, "_ALL_BYTES", page.MAX_CARDS * 1_000)
     page.render(Document(title="t", sections=(Section(title="s", cards=many),)), tmp_path)
     assert asked[-1] == 1_000
 

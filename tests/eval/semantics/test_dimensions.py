@@ -21,9 +21,8 @@ from t2v.generators import GenerateSettings, Request
 from t2v.generators.world import Generator
 from v2t_eval.metric import MetricResult, load_metric
 from v2t_eval.sample import Clip, Sample
-from v2t_eval.semantics.ceilings import ceilings
 from v2t_eval.semantics.detectors import world as world_detector
-from v2t_eval.semantics.dimension import CEILING
+from v2t_eval.semantics.dimension import CEILING, ceilings
 from v2t_eval.semantics.formulas import Region
 
 TIMES_S = np.arange(17) / 8

@@ -9,7 +9,7 @@ import pytest
 from cineloop.world.language.words import caption
 from cineloop.world.scenes.sampler import sample_scene
 from cineloop.world.scenes.solo import prompt, sample_solo
-from v2t_eval.roundtrip.cells import Case, count
+from v2t_eval.roundtrip.found import Case, count
 from v2t_eval.roundtrip.scoring import means_same
 from v2t_eval.semantics.prompt_questions import from_caption, is_plain, needs_reader, questions, share, wanted_answer
 from v2t_eval.text.prompt_facts import match_facts

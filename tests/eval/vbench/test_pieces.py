@@ -11,16 +11,15 @@ from hypothesis import strategies as st
 
 from cineloop.errors import ItemError, UsageError
 from cineloop.video.frames import Frames
+from v2t_eval.inputs import prompt_and_index
+from v2t_eval.metrics import dynamic_degree as dynamic
 from v2t_eval.sample import Clip, Sample
-from v2t_eval.vbench import dynamic
-from v2t_eval.vbench.change import difference, likeness
 from v2t_eval.vbench.consistency import consistency
 from v2t_eval.vbench.flow import open_flow, pair_motion
 from v2t_eval.vbench.interpolate import open_interpolator
 from v2t_eval.vbench.long import pieces, scene_cuts
-from v2t_eval.vbench.names import prompt_and_index
 from v2t_eval.vbench.picks import middle_indices, pairs_apart, sampled_indices, triples_apart
-from v2t_eval.vbench.ssim import ssim
+from v2t_eval.vbench.ssim import difference, likeness, ssim
 from v2t_eval.vbench.still import frozen, static_by, static_parameters
 
 RNG = np.random.default_rng

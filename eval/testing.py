@@ -1,43 +1,145 @@
-"""Evaluate single clips in one session: models loaded once, clips decoded once, evidence cached by content.
+"""Single clips in tests: models loaded once a session, clips decoded once, evidence cached by content.
 
-In: a file, and what it must show. Out: `Verdict`. One object a test session, over one `Engine` of `v2t_eval.measure`;
-several processes may share its cache folder. A clip with cached evidence needs no decoding and no model; a broken
-file is an `ItemError`, never a verdict.
+In: a file, and what it must show. Out: `Verdict`. One object a session of `v2t_eval.pytest_plugin`, over one `Engine`
+of `v2t_eval.measure`; several processes may share its cache folder. A clip with cached evidence needs no decoding and
+no model; a broken file is an `ItemError`, never a verdict.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from cineloop.errors import ItemError, UsageError
 from cineloop.video.frames import Frames
 from cineloop.world.language.phrases import why_unread
 from cineloop.world.language.read_text import parse
 from v2t_eval.cache import EvidenceCache
+from v2t_eval.judge.judge import Judge
 from v2t_eval.judge.prompt import of_world
 from v2t_eval.measure import ClipLimits, Engine, Error, Job
-from v2t_eval.metric import BaseMetric, Evidence, Measured
+from v2t_eval.metric import BaseMetric, Evidence, Measured, Summary
+from v2t_eval.metrics import question_score
 from v2t_eval.report import thumbnails
 from v2t_eval.sample import Clip, Sample
 from v2t_eval.semantics.dimension import JudgedMetric
 from v2t_eval.suite import parse_metrics
-from v2t_eval.testing.answers import Answers, Stillness
-from v2t_eval.testing.verdict import Bound, Verdict, reasons_of
+from v2t_eval.vbench.still import is_frozen
 
+Outcome = Literal["pass", "fail", "outside"]
+Row = Mapping[str, Any]
+Bounds = Mapping[str, float]
 STARTER = "v2t"
 _STRIP_FRAMES, _STRIP_BYTES = 6, 1 << 20
-Bounds = Mapping[str, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bound:
+    """A metric's value for the clip and its bounds; where `value` is None, `why` states the reason."""
+
+    metric: str
+    value: float | None
+    at_least: float | None = None
+    at_most: float | None = None
+    why: str = ""
+
+    @property
+    def holds(self) -> bool:
+        """Whether there is a value within the bounds."""
+        if self.value is None:
+            return False
+        low = self.at_least is None or self.value >= self.at_least
+        return low and (self.at_most is None or self.value <= self.at_most)
+
+    @property
+    def description(self) -> str:
+        """The value and its bounds as text."""
+        bounds = [f"at least {self.at_least:g}"] if self.at_least is not None else []
+        bounds += [f"at most {self.at_most:g}"] if self.at_most is not None else []
+        value = f"has no value ({self.why})" if self.value is None else f"is {self.value:.4g}"
+        return f"{self.metric} {value}, must be {' and '.join(bounds)}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """The verdict on one clip; true where it passed. `answers` has one row a question: question, wanted, answer, chance
+    (of that answer), right (None without); `outside` says why they do not count here, "" where they do.
+    """
+
+    path: str
+    prompt: str | None = None
+    answers: tuple[Row, ...] = ()
+    bounds: tuple[Bound, ...] = ()
+    reasons: tuple[str, ...] = ()
+    outside: str = ""
+    judge: str = ""
+    strip: Path | None = None
+
+    @property
+    def outcome(self) -> Outcome:
+        """pass; fail, for a reason independent of the judge or by a judge of this domain; else outside."""
+        return "fail" if self.reasons else "outside" if self.outside else "pass"
+
+    def __bool__(self) -> bool:
+        return self.outcome == "pass"
+
+    def __str__(self) -> str:
+        return self.message
+
+    @property
+    def message(self) -> str:
+        """The verdict as text of several lines."""
+        word = {
+            "pass": "passes",
+            "fail": "does not pass",
+            "outside": "cannot be judged",
+        }[self.outcome]
+        lines = [f"{self.path} {word}" + (f', asked for "{self.prompt}"' if self.prompt else "")]
+        lines += [f"  {reason}" for reason in self.reasons]
+        if self.outside:
+            lines.append(f"  {self.outside}")
+        held = [bound.description for bound in self.bounds if bound.holds]
+        if not self and held:
+            lines.append(f"  holds: {'; '.join(held)}")
+        if self.strip is not None:
+            lines.append(f"  frames: {self.strip}")
+        return "\n".join(lines)
+
+
+def reasons_of(answers: Sequence[Row], judge: str) -> list[str]:
+    """Reasons against the clip: questions answered otherwise than wanted, listed under the question they depend on, and
+    those without an answer. Empty where all are as wanted, or unaudited."""
+    wrong = {row["id"] for row in answers if not row["right"] and row["status"] != "unaudited"}
+    if not wrong:
+        return []
+    lines = [f"{len(wrong)} of {len(answers)} questions are not answered as asked for (judge {judge}):"]
+    for row in answers:
+        if row["id"] in wrong and not wrong & set(row["parents"]):
+            lines.append(f"  {row['question']} {_against(row)}")
+    hanging = [row["question"] for row in answers if row["id"] in wrong and wrong & set(row["parents"])]
+    if hanging:
+        lines.append(f"  and their dependent questions: {' '.join(hanging)}")
+    return lines
+
+
+def _against(row: Row) -> str:
+    if row["status"] != "answered":
+        return f"asked for: {row['wanted']}; no answer ({row['status']}: {row['message']})"
+    chance = "" if row["chance"] is None else f" (chance {_share(row['chance'])})"
+    if row["answer"] == row["wanted"]:  # the likeliest of many answers, below the threshold
+        return f"asked for: {row['wanted']}; the judge is not sure of it{chance}"
+    return f"asked for: {row['wanted']}; seen: {row['answer']}{chance}"
+
+
+def _share(chance: float) -> str:
+    """.97; never a full 1 or 0 by rounding."""
+    return ".99+" if 0.995 <= chance < 1 else "under .01" if 0 < chance < 0.005 else f"{chance:.2f}".lstrip("0")
 
 
 class ClipEvaluator:
-    """Evaluates the clips of one session.
-
-    Args:
-        cache: folder for evidence; None for no cache.
-        limits: memory and time per clip.
-    """
+    """Evaluates the clips of one session. `cache`: folder for evidence."""
 
     def __init__(self, cache: Path | None = None, limits: ClipLimits | None = None) -> None:
         self._folder = cache
@@ -62,10 +164,8 @@ class ClipEvaluator:
         frozen_ok: bool = False,
         name: str = "",
     ) -> Verdict:
-        """The verdict on the clip at `path`; see `v2t_eval.pytest_plugin.assert_clip` for the rest.
-
-        Args:
-            name: of the clip in messages; the path by default.
+        """The verdict on the clip at `path`; see `v2t_eval.pytest_plugin.assert_clip` for the rest. `name`: of the clip
+        in messages.
 
         Raises:
             ItemError: the file cannot be read. UsageError: an invalid bound. MissingDependencyError: a model.
@@ -105,12 +205,7 @@ class ClipEvaluator:
         return self._numbers[key]
 
     def _job(self, sample: Sample, n: int) -> Job:
-        """The clip under metric `n`.
-
-        Raises:
-            ItemError: the file is broken. MissingDependencyError: a model.
-            RuntimeError: the metric failed.
-        """
+        """The clip under metric `n`."""
         if not isinstance(self._engine.metrics[n], JudgedMetric):  # judges have fingerprints before loading
             self._prepare(n)
         job = self._engine.open(sample, [n])
@@ -124,11 +219,7 @@ class ClipEvaluator:
         return job
 
     def _evidence(self, sample: Sample, n: int) -> Evidence:
-        """The evidence of metric `n`, computed or cached.
-
-        Raises:
-            ItemError: there is none; and as `_job`.
-        """
+        """The evidence of metric `n`, computed or cached."""
         job = self._job(sample, n)
         if n in job.errors:
             raise _raised(job.errors[n])
@@ -217,3 +308,49 @@ def _raised(error: Error) -> ItemError:
 def _row(question: Any) -> Any:
     """A question as a row: a text is a yes/no question."""
     return {"question": question} if isinstance(question, str) else question
+
+
+class Answers(question_score.Metric):
+    """Every question of the prompt, or of the row, with the judge's answer; asked as `question_score` asks."""
+
+    name = "answers_in_words"
+    version = 2
+
+    def measure(self, sample: Sample) -> Evidence:
+        """`answers`, one row a question; `judge`; whether the clip is `outside` the judge's domain.
+
+        Raises:
+            ItemError: NOTHING_ASKED or BAD_QUESTIONS, as `question_score`; the clip cannot be read.
+        """
+        judge = self.ready()
+        if not isinstance(judge, Judge):
+            raise ItemError(f"{judge!r} gives no answers in words", code="BAD_QUESTIONS")
+        rows: list[dict[str, Any]] = []
+        for found in judge.answer(sample, self.question_set(sample).questions):
+            asked = found.question
+            rows.append({
+                "id": asked.id, "question": asked.question, "wanted": asked.answer, "parents": list(asked.parents),
+                "right": found.right, "answer": found.text, "chance": _chance_of(found.text, found.chances),
+                "status": found.status, "message": found.message,
+            })  # fmt: skip
+        return {"answers": rows, "judge": judge.fingerprint()["judge"], "outside": judge.is_outside(sample)}
+
+
+class Stillness(BaseMetric):
+    """Whether every frame is the first one, up to what a codec does to it."""
+
+    name = "stillness"
+    needs = ("frames",)
+
+    def measure(self, sample: Sample) -> Evidence:
+        """`frozen`, `num_frames`."""
+        return {"frozen": is_frozen(sample), "num_frames": len(sample.frames)}
+
+    def summarise(self, rows: Sequence[Measured], references: Sequence[Measured]) -> Summary:
+        """Only the number of frozen clips: a test reads one clip's evidence."""
+        return Summary(headline=self.name, figures={}, counts={"frozen": sum(r.evidence["frozen"] for r in rows)})
+
+
+def _chance_of(text: str | None, chances: dict[str, float]) -> float | None:
+    """The judge's probability of its own answer."""
+    return chances.get(text) if text is not None else None
