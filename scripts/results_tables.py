@@ -5,6 +5,7 @@ In: docs/figures/*.json, as `scripts/results.py measure` stores them. Out: Markd
 
 from __future__ import annotations
 
+import argparse
 import json
 import math
 from collections.abc import Callable, Sequence
@@ -292,3 +293,8 @@ def size(starter: str) -> tuple[str, str]:
         with safe_open(path, "pt") as tensors:
             params += sum(math.prod(tensors.get_slice(key).get_shape()) for key in tensors.keys())  # noqa: SIM118
     return f"{params / 1e6:.1f}", f"{total / 1e6:.1f}"
+
+
+if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__.split("\n")[0]).parse_args()
+    print("\n\n".join(f"{name}\n\n{block()}" for name, block in BLOCKS.items()))

@@ -91,7 +91,7 @@ def test_what_was_measured_twice_is_counted(clips, engines, tmp_path, monkeypatc
         return answer
 
     monkeypatch.setattr(cluster._Measurer, "measure", measure)
-    with caplog.at_level("INFO"):
+    with caplog.at_level("INFO", logger="cineloop"):
         scores = score(read_inputs(clips), [planted.Bright()], on_cluster(tmp_path / "state"))
     assert scores.result("bright").coverage == 1 and "1 clip measured twice after a lost worker" in caplog.text
 

@@ -66,7 +66,7 @@ def test_what_was_generated_twice_is_counted(engines, tmp_path, monkeypatch, cap
         return answer
 
     monkeypatch.setattr(cluster._Model, "make", make)
-    with caplog.at_level("INFO"):
+    with caplog.at_level("INFO", logger="cineloop"):
         summary = go(tmp_path / "out")
     assert summary.made == 6 and "2 clips generated twice after a lost worker" in caplog.text
     assert len((tmp_path / "out/manifest.jsonl").read_text().splitlines()) == 6

@@ -24,17 +24,12 @@ def clips(coloured_clips) -> Path:
 # ---- a store that fails
 
 
-@pytest.mark.parametrize("fault", ["503", "drop", "lost", "hang"])
-def test_failed_requests_are_repeated(clips, s3, fault, monkeypatch):
-    import s3fs
-
-    monkeypatch.setattr(s3fs.S3FileSystem, "read_timeout", 2)
+@pytest.mark.parametrize("fault", ["503", "drop", "lost"])
+def test_failed_requests_are_repeated(clips, s3, fault):
     seen: Counter[str] = Counter()
 
     def two_of_each(method: str, key: str) -> str:
         seen[f"{method} {key}"] += 1
-        if fault == "hang":  # until the client's timeout, which is why only once
-            return fault if key.endswith("/journal/000002.jsonl") and seen[f"{method} {key}"] == 1 else ""
         is_ours = "/journal/" in key or key.endswith("captions.jsonl") or method == "GET"
         return fault if is_ours and seen[f"{method} {key}"] <= 2 else ""
 
