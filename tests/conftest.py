@@ -6,6 +6,7 @@ import ipaddress
 import os
 import shutil
 import socket
+import sys
 import warnings
 from contextlib import suppress
 from importlib.util import find_spec
@@ -254,3 +255,12 @@ def s3(monkeypatch):
     with bucket("bucket") as place:
         yield place
     s3fs.S3FileSystem.clear_instance_cache()
+
+
+@pytest.fixture
+def without_s3fs(monkeypatch):
+    """As where s3fs is not installed, also after a test of this process used it: fsspec keeps what it has imported."""
+    import fsspec  # noqa: F401  (fsspec.registry is the name of a mapping too)
+
+    monkeypatch.setitem(sys.modules, "s3fs", None)
+    monkeypatch.delitem(sys.modules["fsspec.registry"]._registry, "s3", raising=False)

@@ -86,6 +86,14 @@ def journalled(out: Path) -> list[str]:
         return [entry["record"]["id"] for entry, _ in journal.replay() if entry["kind"] == "clip"]
 
 
+def entries_of_workers(state: Path) -> list[dict]:
+    found: list[dict] = []
+    for path in journals.journals(state):
+        with Journal(path, writable=False) as journal:
+            found += [entry for entry, _ in journal.replay()]
+    return found
+
+
 @pytest.mark.slow
 def test_the_folder_is_that_of_the_plain_run(clips, engines, tmp_path):
     plain, _ = go(clips, tmp_path / "plain", cluster=ClusterConfig())
@@ -165,14 +173,12 @@ class Dead(BaseException):
 
 def die_after(monkeypatch, num_saved: int) -> None:
     save = caption.CaptionFolder.save
-    left = num_saved
 
     def dying(self, results, settings):
-        nonlocal left
-        left -= 1
-        if left < 0:
-            raise Dead
-        return save(self, results, settings)
+        # However many results come at once: on a loaded machine the first save may get them all.
+        if num_saved:
+            save(self, results[:num_saved], settings)
+        raise Dead
 
     monkeypatch.setattr(caption.CaptionFolder, "save", dying)
 
@@ -182,18 +188,18 @@ def die_after(monkeypatch, num_saved: int) -> None:
 def test_what_a_dead_driver_left_is_taken_over(clips, engines, tmp_path, monkeypatch, successor):
     out = tmp_path / "out"
     with monkeypatch.context() as dying:
-        die_after(dying, 1)
+        die_after(dying, 0)
         with pytest.raises(Dead):
             go(clips, out)
     state = out / ".v2t"
-    left = [path for path in journals.journals(state) if "model" in path.parent.name]
-    assert left and len(journalled(out)) <= 3
+    answered = {entry["record"]["id"] for entry in entries_of_workers(state) if entry["kind"] == "clip"}
+    assert answered and not journalled(out)
     if successor == "merge":
         merged = merge([out])
-        assert merged.clips == len(set(journalled(out))) > 3 and merged.exit_code == 0
+        assert merged.clips == len(set(journalled(out))) == len(answered) and merged.exit_code == 0
     cluster = CLUSTER if successor == "placed" else ClusterConfig()
     summary, _ = go(clips, out, cluster=cluster)
-    assert summary.done_before > 3  # answered before the driver died, and not asked again
+    assert summary.done_before == len(answered)  # before the driver died, and not asked again
     go(clips, tmp_path / "plain", cluster=ClusterConfig())
     assert content(tmp_path / "plain") == content(out)
     assert not journals.journals(state)

@@ -121,8 +121,7 @@ def test_the_web_is_off_by_default_and_secrets_are_never_shown(monkeypatch):
     assert caught.value.__suppress_context__  # so that a traceback does not show it either
 
 
-def test_a_protocol_whose_package_is_missing_names_the_extra(monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "s3fs", None)
+def test_a_protocol_whose_package_is_missing_names_the_extra(without_s3fs):
     with pytest.raises(MissingDependencyError) as caught:
         discover(["s3://bucket/clips"])
     assert "cineloop[remote]" in caught.value.hint and caught.value.exit_code == 5

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
 from pathlib import Path
 
@@ -100,12 +99,7 @@ def test_what_is_wrong_with_the_address_is_told_at_once(clips, s3, capsys, monke
     assert not [key for method, key in s3.requests if method == "PUT" and "/journal/" in key]
 
 
-def test_without_the_package_one_line_says_what_to_install(clips, s3, capsys, monkeypatch):
-    import fsspec
-
-    fsspec.get_filesystem_class("s3")
-    monkeypatch.setitem(sys.modules, "s3fs", None)
-    monkeypatch.delitem(sys.modules["fsspec.registry"]._registry, "s3")
+def test_without_the_package_one_line_says_what_to_install(clips, s3, capsys, without_s3fs):
     assert caption(clips, f"{s3.url}/captions") == 5
     assert "pip install 'cineloop[remote]'" in capsys.readouterr().err
 
