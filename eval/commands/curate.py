@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,9 @@ from cineloop.errors import EXIT_FAILED_ITEMS, EXIT_OK, UsageError
 from v2t_eval.commands.score import STATE, lock_output
 
 if TYPE_CHECKING:
+    from types import ModuleType
+
+    from v2t_eval.curate.write import Outcome
     from v2t_eval.report.document import Document
 
 SUMMARY = "Cut films into clips, measure them, and ask for a training set by limits; nothing is deleted."
@@ -19,14 +23,19 @@ EXAMPLES = (
     "  v2t-eval curate films/ -o set/\n"
     "  v2t-eval curate films/ -o set/ --recipe t2v --dry-run\n"
     "  v2t-eval curate films/ -o set/ --recipe t2v --set limits.sharpness.least=q0.2\n"
-    "  v2t-eval curate set/ --explain 'film.mp4#t=12.000,19.500'"
+    "  v2t-eval curate set/ --explain 'film.mp4#t=12.000,19.500'\n"
+    "  v2t-eval curate set/ --write webdataset,manifest"
 )
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     add = parser.add_argument
-    add("films", metavar="FILMS", help="folder of films, a film, or a manifest.jsonl; with --explain also the set")
+    add(
+        "films",
+        metavar="FILMS",
+        help="folder of films, a film, or a manifest.jsonl; with --explain and --write also the set",
+    )
     add(
         "-o",
         "--output",
@@ -38,6 +47,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "all steps, no limits)")  # fmt: skip
     add("--set", action="append", default=[], metavar="KEY=VALUE", help="one setting of the recipe, as a.b=c")
     add("--explain", metavar="ID", help="say why this clip is in the set or not, from the table alone")
+    add("--write", metavar="A,B", help="cut the kept clips out and write them as webdataset, lance, videofolder, "
+        "two_file, parquet, manifest")  # fmt: skip
+    add("--cut", choices=("exact", "copy"), default="exact", help="encode every clip as H.264 (default), or copy "
+        "packets where a key frame allows")  # fmt: skip
     add("--dry-run", action="store_true", help="print films, steps and limits; write nothing")
     add("--json", action="store_true", help="as one JSON object on stdout")
     add("--workers", type=int, metavar="N", help="processes for films (default: by cores and films); same result")
@@ -49,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
     from cineloop import log
     from cineloop.discovery import discover
     from cineloop.interrupt import Stopping
-    from v2t_eval.curate import report, table
+    from v2t_eval.curate import report, table, write
     from v2t_eval.curate.recipe import read_plan
     from v2t_eval.curate.run import curate, known
     from v2t_eval.score import ScoreConfig
@@ -62,6 +75,15 @@ def run(args: argparse.Namespace) -> int:
         return EXIT_OK
     if args.workers is not None and args.workers < 1:
         raise UsageError(f"--workers must be at least 1, got {args.workers}")
+    writers = write.load_writers(args.write.split(",")) if args.write is not None else {}
+    if writers and args.output is None and (Path(args.films) / table.PARQUET).is_file():
+        args.output = Path(args.films)
+        with ExitStack() as stack:
+            lock_output(args, stack)
+            done = _write(args, writers, stack.enter_context(Stopping()))
+            if args.json:
+                print(json.dumps(done.as_tree(), ensure_ascii=False))
+            return EXIT_FAILED_ITEMS if done.failed else EXIT_OK
     plan = read_plan(args.recipe, args.set)
     _check_output(args.output, Path(args.films))
     found = discover([args.films])
@@ -77,9 +99,26 @@ def run(args: argparse.Namespace) -> int:
         config = ScoreConfig(workers=args.workers, cache=lock_output(args, stack))
         stop = stack.enter_context(Stopping())
         done = curate(found, plan, args.output, config, stop=stop, show_progress=not args.quiet)
-    _show(report.funnel(done), report.as_json(done) if args.json else None)
-    log.logger.info("%s", log.printable(str(args.output / table.PARQUET)))
-    return EXIT_FAILED_ITEMS if done.failed else EXIT_OK
+        write.remember_films(args.output / STATE, Path(args.films))
+        _show(report.funnel(done), report.as_json(done) if args.json else None)
+        log.logger.info("%s", log.printable(str(args.output / table.PARQUET)))
+        left_out = _write(args, writers, stop).failed if writers else {}
+    return EXIT_FAILED_ITEMS if done.failed or left_out else EXIT_OK
+
+
+def _write(args: argparse.Namespace, writers: dict[str, ModuleType], stop: Callable[[], bool]) -> Outcome:
+    """Write the set of `args.output`."""
+    from cineloop.log import logger, plural, printable
+    from v2t_eval.curate.write import write_set
+
+    done = write_set(
+        args.output, args.output / STATE, writers, copy=args.cut == "copy", workers=args.workers, stop=stop,
+        show_progress=not args.quiet,
+    )  # fmt: skip
+    for place in done.places:
+        logger.info("%s", printable(str(place)))
+    logger.info("%s written, %d left out", plural(done.num_clips, "clip"), len(done.failed))
+    return done
 
 
 def _check_output(output: Path | None, films: Path) -> None:
