@@ -29,6 +29,7 @@ from cineloop.errors import ItemError, MissingDependencyError, NothingMatchedErr
 from cineloop.files import raise_if_full, scratch_folder, sync, text_key, unescape_name, write_atomic
 from cineloop.journal import Journal
 from cineloop.log import Progress, logger, plural, printable
+from cineloop.manifest import read_manifest
 from cineloop.threads import usable_cpus
 from cineloop.video.cut import VERSION, Cut, Piece
 from cineloop.video.worker import DecoderPool
@@ -74,7 +75,8 @@ def load_writers(formats: Sequence[str]) -> dict[str, ModuleType]:
 def remember_films(state: Path, films: Path) -> None:
     """Keep where the films of a table are: in a folder, or beside a manifest or file."""
     root = films if films.is_dir() else films.parent
-    write_atomic(state / FILMS, json.dumps({"root": os.path.abspath(root)}).encode())
+    manifest = os.path.abspath(films) if films.suffix == ".jsonl" else None
+    write_atomic(state / FILMS, json.dumps({"root": os.path.abspath(root), "manifest": manifest}).encode())
 
 
 def write_set(
@@ -109,7 +111,7 @@ def write_set(
         with scratch_folder("writing-", parent=state) as scratch:
             cutting = _Cutting(folder, state, scratch, copy=copy)
             pieces = cutting.pieces(rows, workers or usable_cpus(), stop, show_progress, outcome.failed)
-            records = [_record(row, *pieces[row["id"]], cutting.root) for row in rows if row["id"] in pieces]
+            records = [cutting.record(row, *pieces[row["id"]]) for row in rows if row["id"] in pieces]
             if len(pieces) + len(outcome.failed) < len(rows):
                 logger.warning("stopped after %d of %d clips; the same command continues", len(pieces), len(rows))
                 raise KeyboardInterrupt
@@ -132,7 +134,10 @@ class _Cutting:
     def __init__(self, folder: Path, state: Path, scratch: Path, *, copy: bool) -> None:
         self.state, self.scratch, self.copy = state, scratch, copy
         try:
-            self.root = Path(read_json(state / FILMS)["root"])
+            known = read_json(state / FILMS)
+            self.root = Path(known["root"])
+            rows = read_manifest(known["manifest"]) if known["manifest"] else ()
+            self.given = {row["id"]: row for row in rows}  # what a manifest says of the films
         except (OSError, ValueError, KeyError) as error:
             raise UsageError(
                 f"where the films of {printable(str(folder))} are is not known", hint="v2t-eval curate FILMS -o SET"
@@ -192,7 +197,7 @@ class _Cutting:
     def _film(self, row: Row) -> Path:
         """The film of a clip, as it was measured. Raises ItemError."""
         path = self.root / unescape_name(row["source"])
-        film: Film | None = self.films.get(row["id"].rpartition("#t=")[0])
+        film: Film | None = self.films.get(_film_of(row))
         status = check_file(path)
         if film is None or (film.size, film.mtime_ns) != (status.st_size, status.st_mtime_ns):
             raise ItemError("the film has changed since it was measured", code="CHANGED", hint="curate it again")
@@ -209,11 +214,51 @@ class _Cutting:
         logger.warning("%s is left out: %s: %s", printable(row["id"]), error.code, printable(error.message))
         failed[row["id"]] = error
 
+    def record(self, row: Row, key: str, piece: Piece) -> Row:
+        """What is written of a clip; as records of `v2t caption`, which its writers take."""
+        given = self.given.get(_film_of(row), {})
+        license = row.get("license") or given.get("license")
+        return {
+            "id": row["id"],
+            "path": f"clips/{key}.mp4",
+            "status": "ok",
+            "caption": row.get("caption") or self._caption(row, given),
+            **({"license": license} if license else {}),
+            **({"split": row["split"]} if row.get("split") else {}),
+            "source": row["source"],
+            "source_sha": row["source_sha"],
+            "source_start_s": round(piece.start_s, 6),
+            "source_end_s": round(piece.end_s, 6),
+            "duration_s": round(piece.end_s - piece.start_s, 6),
+            "width": piece.width,
+            "height": piece.height,
+            "fps": row["fps"],
+            "num_frames": piece.num_frames,
+            "has_sound": piece.has_sound,
+            "scores": {name: value for name, value in (row["scores"] or {}).items() if value is not None},
+        }
+
+    def _caption(self, row: Row, given: Row) -> str:
+        """The film's caption: the first of its manifest, else the .txt beside it; "" where there is none."""
+        captions = given.get("captions") or given.get("caption") or ""
+        while captions and not isinstance(captions, str):
+            captions = next(iter(captions.values() if isinstance(captions, dict) else captions))
+        if captions:
+            return captions
+        try:
+            return " ".join(read_text((self.root / unescape_name(row["source"])).with_suffix(".txt")).split())
+        except (OSError, ValueError):
+            return ""
+
     def sweep(self, keys: set[str]) -> None:
         """Remove clips that no set holds any longer; their films can give them again."""
         for path in self.cuts.glob("*.mp4"):
             if path.stem not in keys:
                 path.unlink()
+
+
+def _film_of(row: Row) -> str:
+    return str(row["id"].rpartition("#t=")[0])
 
 
 def _size(path: Path) -> int:
@@ -223,39 +268,11 @@ def _size(path: Path) -> int:
         return -1
 
 
-def _record(row: Row, key: str, piece: Piece, films: Path) -> Row:
-    """What is written of a clip; as records of `v2t caption`, which its writers take."""
-    caption = row.get("caption")
-    if not caption:
-        try:
-            caption = " ".join(read_text((films / unescape_name(row["source"])).with_suffix(".txt")).split())
-        except (OSError, ValueError):
-            caption = ""
-    return {
-        "id": row["id"],
-        "path": f"clips/{key}.mp4",
-        "status": "ok",
-        "caption": caption,
-        **{name: row[name] for name in ("license", "split") if row.get(name)},
-        "source": row["source"],
-        "source_sha": row["source_sha"],
-        "source_start_s": round(piece.start_s, 6),
-        "source_end_s": round(piece.end_s, 6),
-        "duration_s": round(piece.end_s - piece.start_s, 6),
-        "width": piece.width,
-        "height": piece.height,
-        "fps": row["fps"],
-        "num_frames": piece.num_frames,
-        "has_sound": piece.has_sound,
-        "scores": {name: value for name, value in (row["scores"] or {}).items() if value is not None},
-    }
-
-
 def _warn_captions(records: Sequence[Row]) -> None:
     without = sum(not record["caption"] for record in records)
     if without:
         logger.warning(
-            "%s of %d without a caption: neither a caption in the table nor a .txt beside the film",
+            "%s of %d without a caption: none in the table, in the manifest of the films, in a .txt beside the film",
             *(plural(without, "clip"), len(records)),
         )
 

@@ -1,7 +1,7 @@
 """From a user's clips to encoded training data: read, measured, put into buckets, encoded once, split.
 
-In: the recipe of stage `lora`, the model's family. Out: `LoraData`. On stderr: the table of the buckets, how much was
-encoded and how much was found in the cache.
+In: the recipe of stage `lora` or `clips`, the model's family. Out: `LoraData`. On stderr: the table of the buckets, how
+much was encoded and how much was found in the cache.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from t2v.data.clips import READING, Sample, prepare, read_pixels, tell_bad
 from t2v.data.encoded import EncodedClip, EncodedSource
 from t2v.data.layouts import Item, read_items
 from t2v.train.families import Family
-from t2v.train.lora_config import Config
+from t2v.train.lora_config import ClipSetConfig
 
 _DECODERS = 2
 
@@ -43,7 +43,7 @@ class LoraData:
     fps: float
 
 
-def prepare_data(config: Config, family: Family, device: str) -> LoraData:
+def prepare_data(config: ClipSetConfig, family: Family, device: str) -> LoraData:
     """Read, measure, encode, split.
 
     Raises:
@@ -82,7 +82,7 @@ def prepare_data(config: Config, family: Family, device: str) -> LoraData:
 
 
 def _latents(
-    config: Config,
+    config: ClipSetConfig,
     family: Family,
     device: str,
     samples: Sequence[Sample],
@@ -116,7 +116,9 @@ def _latents(
     return cache, keys, bad
 
 
-def _texts(config: Config, family: Family, device: str, items: Sequence[Item]) -> tuple[TensorCache, dict[str, str]]:
+def _texts(
+    config: ClipSetConfig, family: Family, device: str, items: Sequence[Item]
+) -> tuple[TensorCache, dict[str, str]]:
     """The cache with all prompts, the empty one and those of the samples; and the key of each."""
     cache = TensorCache(config.cache, "texts")
     weights = folder_key(family.folder("text_encoder"))
@@ -145,5 +147,5 @@ def _held_out(samples: Sequence[Sample], contents: dict[Path, str], kept: set[in
     return {n for n in kept if contents[samples[n].item.path] in held}
 
 
-def _dtype(config: Config) -> torch.dtype:
+def _dtype(config: ClipSetConfig) -> torch.dtype:
     return torch.bfloat16 if config.encode_dtype == "bfloat16" else torch.float32
