@@ -23,6 +23,7 @@ import numpy as np
 from cineloop.errors import ItemError
 from cineloop.video.canvas import Limits
 from cineloop.video.encode import PLAIN, X264
+from cineloop.video.faces import FaceBlur
 from cineloop.video.frame_index import Table
 from cineloop.video.open_file import Opened
 from cineloop.video.pyav_walk import Walk
@@ -44,14 +45,16 @@ class Cut:
     Attributes:
         start_s, end_s: seconds of the film.
         crop: x, y, width, height within the picture as it is shown, even numbers; None takes all of it.
-        copy: copy the packets where a key frame comes within half a second of the start and nothing is to be cropped
-            or turned; the copy begins there, and may end up to half a second early.
+        copy: copy the packets where a key frame comes within half a second of the start and nothing is to be cropped,
+            turned or blurred; the copy begins there, and may end up to half a second early.
+        faces: path of a face detector, see `cineloop.video.faces`; "" blurs nothing.
     """
 
     start_s: float
     end_s: float
     crop: tuple[int, int, int, int] | None = None
     copy: bool = False
+    faces: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,7 +110,7 @@ def write_cut(
                 video, size = _copied(picture, source, stream, copied[1], end), table.stored_size
             else:
                 walk = Walk(picture, opened.layout, table, threads)
-                video, size = _encoded(out, walk, cut.crop, first, stop, beat)
+                video, size = _encoded(out, walk, cut, first, stop, beat)
             offset_s = info.first_pts_s
             audio = _sound(out, sound, start_s + offset_s, end_s + offset_s, copy=copied is not None)
             has_sound = False
@@ -143,7 +146,7 @@ def _copied_span(picture: Any, table: Table, cut: Cut) -> tuple[int, list[int]] 
     stream; None where the part must be encoded."""
     times, info, source = table.times_s, table.info, picture.streams[table.stream]
     is_odd = any(side % 2 for side in table.stored_size)
-    if not table.is_plain or table.pts is None or cut.crop or info.rotation or info.mirrored or is_odd:
+    if not table.is_plain or table.pts is None or cut.crop or cut.faces or info.rotation or info.mirrored or is_odd:
         return None
     if source.codec_context.name.removeprefix("lib") not in _PICTURES:
         return None
@@ -187,13 +190,13 @@ def _copied(picture: Any, source: Any, stream: Any, ticks: list[int], end: int |
 
 
 def _encoded(
-    out: Any, walk: Walk, crop: tuple[int, int, int, int] | None, first: int, stop: int, beat: Callable[[], None]
+    out: Any, walk: Walk, cut: Cut, first: int, stop: int, beat: Callable[[], None]
 ) -> tuple[Iterator[Any], tuple[int, int]]:
     """Packets of the frames [first, stop), from time 0 on; (H, W)."""
     from av.video.reformatter import ColorRange
 
     info, given = walk.table.info, walk.stream.codec_context
-    x, y, width, height = crop or (0, 0, info.width, info.height)
+    x, y, width, height = cut.crop or (0, 0, info.width, info.height)
     size = (min(height, info.height - y) // 2 * 2, min(width, info.width - x) // 2 * 2)
     if min(size) < 2:
         raise ItemError(f"a picture of {width}x{height} is too small to be written", code="ENCODE_ERROR")
@@ -209,6 +212,8 @@ def _encoded(
     is_full = not is_rgb and (given.color_range == ColorRange.JPEG or str(given.pix_fmt).startswith("yuvj"))
     to.color_range = ColorRange.JPEG if is_full else ColorRange.MPEG
 
+    faces = FaceBlur(cut.faces) if cut.faces else None
+
     def shown(frame: Any) -> Any:
         """The frame as it is shown, cropped."""
         if is_rgb:
@@ -222,16 +227,19 @@ def _encoded(
             array = array[:, ::-1] if info.mirrored else array
             part = 2 if number else 1
             top, left = y // part, x // part
-            parts.append(array[top : top + size[0] // part, left : left + size[1] // part].reshape(-1))
-        return _frame(np.concatenate(parts).reshape(-1, size[1]))
+            parts.append(array[top : top + size[0] // part, left : left + size[1] // part].copy())
+        if faces is not None:
+            faces.blur(_frame(parts).to_ndarray(format="bgr24"), parts)
+        return _frame(parts)
 
     return _packets(stream, walk, first, stop, shown, beat), size
 
 
-def _frame(planes: np.ndarray) -> Any:
+def _frame(planes: list[np.ndarray]) -> Any:
     import av
 
-    return av.VideoFrame.from_ndarray(planes, format="yuv420p")
+    packed = np.concatenate([plane.reshape(-1) for plane in planes]).reshape(-1, planes[0].shape[1])
+    return av.VideoFrame.from_ndarray(packed, format="yuv420p")
 
 
 def _packets(

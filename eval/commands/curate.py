@@ -51,6 +51,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "two_file, parquet, manifest")  # fmt: skip
     add("--cut", choices=("exact", "copy"), default="exact", help="encode every clip as H.264 (default), or copy "
         "packets where a key frame allows")  # fmt: skip
+    add("--blur-faces", type=Path, metavar="MODEL", help="blur the faces that this detector finds (YuNet as an ONNX "
+        "file) in written clips")  # fmt: skip
     add("--dry-run", action="store_true", help="print films, steps and limits; write nothing")
     add("--json", action="store_true", help="as one JSON object on stdout")
     add("--workers", type=int, metavar="N", help="processes for films (default: by cores and films); same result")
@@ -112,8 +114,8 @@ def _write(args: argparse.Namespace, writers: dict[str, ModuleType], stop: Calla
     from v2t_eval.curate.write import write_set
 
     done = write_set(
-        args.output, args.output / STATE, writers, copy=args.cut == "copy", workers=args.workers, stop=stop,
-        show_progress=not args.quiet,
+        args.output, args.output / STATE, writers, copy=args.cut == "copy", faces=args.blur_faces,
+        workers=args.workers, stop=stop, show_progress=not args.quiet,
     )  # fmt: skip
     for place in done.places:
         logger.info("%s", printable(str(place)))

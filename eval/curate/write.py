@@ -26,12 +26,13 @@ from cineloop.clip import check_file
 from cineloop.discovery import SKIP_FILE
 from cineloop.documents import read_json, read_text
 from cineloop.errors import ItemError, MissingDependencyError, NothingMatchedError, UsageError
-from cineloop.files import raise_if_full, scratch_folder, sync, text_key, unescape_name, write_atomic
+from cineloop.files import content_key, raise_if_full, scratch_folder, sync, text_key, unescape_name, write_atomic
 from cineloop.journal import Journal
 from cineloop.log import Progress, logger, plural, printable
 from cineloop.manifest import read_manifest
 from cineloop.threads import usable_cpus
 from cineloop.video.cut import VERSION, Cut, Piece
+from cineloop.video.faces import FaceBlur
 from cineloop.video.worker import DecoderPool
 from v2t.writers import Rows
 from v2t_eval.curate.step import Row
@@ -85,6 +86,7 @@ def write_set(
     writers: dict[str, ModuleType],
     *,
     copy: bool = False,
+    faces: Path | None = None,
     workers: int | None = None,
     stop: Callable[[], bool] = lambda: False,
     show_progress: bool = False,
@@ -94,12 +96,13 @@ def write_set(
     Args:
         folder: the set; locked by the caller. `state` is its folder of state.
         writers: see `load_writers`.
-        copy: copy packets where a key frame allows, see `cineloop.video.cut.Cut`.
+        copy, faces: see `cineloop.video.cut.Cut`.
         workers: clips cut at a time; None takes the CPUs.
         stop: polled between clips.
 
     Raises:
-        NothingMatchedError: no table, or no clip is kept. UsageError: the films are not known; a place is taken.
+        NothingMatchedError: no table, or no clip is kept. UsageError: the films are not known; a place is taken;
+            `faces` is no detector.
         MissingDependencyError: DISK_FULL, no decoder. KeyboardInterrupt: `stop` returned true.
     """
     table, _ = read_table(folder)
@@ -109,7 +112,7 @@ def write_set(
     outcome = Outcome()
     try:
         with scratch_folder("writing-", parent=state) as scratch:
-            cutting = _Cutting(folder, state, scratch, copy=copy)
+            cutting = _Cutting(folder, state, scratch, copy=copy, faces=faces)
             pieces = cutting.pieces(rows, workers or usable_cpus(), stop, show_progress, outcome.failed)
             records = [cutting.record(row, *pieces[row["id"]]) for row in rows if row["id"] in pieces]
             if len(pieces) + len(outcome.failed) < len(rows):
@@ -131,8 +134,12 @@ def write_set(
 class _Cutting:
     """The clips as files in the state; used once."""
 
-    def __init__(self, folder: Path, state: Path, scratch: Path, *, copy: bool) -> None:
+    def __init__(self, folder: Path, state: Path, scratch: Path, *, copy: bool, faces: Path | None) -> None:
         self.state, self.scratch, self.copy = state, scratch, copy
+        self.faces, self.faces_key = "", ""
+        if faces is not None:
+            FaceBlur(faces)  # before anything is cut
+            self.faces, self.faces_key = os.path.abspath(faces), content_key(faces)
         try:
             known = read_json(state / FILMS)
             self.root = Path(known["root"])
@@ -176,8 +183,7 @@ class _Cutting:
             for row in rows:
                 if stop():
                     break
-                cut = Cut(start_s=row["start_s"], end_s=row["end_s"], crop=row["crop"], copy=self.copy)
-                key = text_key(json.dumps([VERSION, row["source_sha"], asdict(cut)]).encode())
+                cut, key = self._cut(row)
                 size, piece = known.get(key, (-1, None))
                 if piece is not None and _size(self.cuts / f"{key}.mp4") == size:
                     found[row["id"]] = (key, piece)
@@ -193,6 +199,12 @@ class _Cutting:
             while waiting:
                 finish()
         return found
+
+    def _cut(self, row: Row) -> tuple[Cut, str]:
+        """The part of a clip, and a key of all that determines its bytes."""
+        cut = Cut(start_s=row["start_s"], end_s=row["end_s"], crop=row["crop"], copy=self.copy, faces=self.faces)
+        parts = [VERSION, row["source_sha"], {**asdict(cut), "faces": self.faces_key}]
+        return cut, text_key(json.dumps(parts).encode())
 
     def _film(self, row: Row) -> Path:
         """The film of a clip, as it was measured. Raises ItemError."""

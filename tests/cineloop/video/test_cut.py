@@ -6,19 +6,21 @@ import os
 import stat
 import subprocess
 import sys
+import warnings
 from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
+import torch
 
-from cineloop.errors import ItemError
+from cineloop.errors import ItemError, UsageError
 from cineloop.video.canvas import Limits
 from cineloop.video.cut import Cut, write_cut
 from cineloop.video.open_file import LastFile
 from cineloop.video.worker import DecoderPool, SampleSpec
-from planted_films import FPS, shot
+from planted_films import FPS, shot, write
 
 RATE = 48000
 
@@ -239,3 +241,59 @@ def test_the_pool_cuts_in_a_child(source, tmp_path):
         piece = pool.submit_cut(source, str(tmp_path / "a.mp4"), Cut(start_s=1.0, end_s=2.0)).result()
         frames = pool.decode(tmp_path / "a.mp4", SampleSpec(sampler="fps", fps=24, max_frames=100))
     assert piece.num_frames == len(frames.times_s) == 24
+
+
+class RedSquares(torch.nn.Module):
+    """A face detector as OpenCV's YuNet is read, which takes red for faces."""
+
+    def forward(self, bgr: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        red = ((bgr[:, 2:] - bgr[:, 1:2]) / 255).clamp(0, 1)
+        scores, boxes, points = [], [], []
+        for stride in (8, 16, 32):
+            score = torch.nn.functional.avg_pool2d(red, stride, stride).flatten(2).transpose(1, 2)  # (1, N, 1)
+            score = score if stride == 8 else score * 0
+            half, size = score * 0 + 0.5, score * 0 + 0.7
+            scores.append(score)
+            boxes.append(torch.cat([half, half, size, size], 2))
+            points.append(torch.cat([half] * 10, 2))
+        return (*scores, *scores, *boxes, *points)
+
+
+@pytest.fixture(scope="module")
+def detector(tmp_path_factory) -> Path:
+    try:
+        from torch.onnx._internal.torchscript_exporter import onnx_proto_utils as protocol
+    except ImportError:
+        pytest.skip("this torch has no exporter that works without the package onnx")
+    path = tmp_path_factory.mktemp("detector") / "red.onnx"
+    names = [f"{name}_{stride}" for name in ("cls", "obj", "bbox", "kps") for stride in (8, 16, 32)]
+    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        patch.setattr(protocol, "_add_onnxscript_fn", lambda data, _: data)  # would need the package onnx
+        torch.onnx.export(
+            RedSquares(), torch.zeros(1, 3, 96, 160), str(path), input_names=["input"], output_names=names,
+            dynamo=False, opset_version=11,
+        )  # fmt: skip
+    return path
+
+
+def test_faces_are_blurred_where_a_detector_finds_them_and_nothing_else(source, detector, tmp_path):
+    frames = np.full((12, 96, 160, 3), 120, np.uint8)
+    frames[:, 8::16] = 60  # lines across the picture
+    frames[:, 32:64, 48:80] = (200, 0, 0)
+    frames[:, 40:56:2, 56:72] = (255, 60, 60)  # what could be read in it
+    film = write(tmp_path / "face.mp4", frames)
+    cut(film, tmp_path / "plain.mp4", 0, 1)
+    piece = cut(film, tmp_path / "blurred.mp4", 0, 1, faces=str(detector), copy=True)
+    plain, blurred = frames_of(tmp_path / "plain.mp4"), frames_of(tmp_path / "blurred.mp4")
+    assert not piece.copied and piece.num_frames == 12
+    for before, after in zip(plain, blurred, strict=True):
+        assert np.abs(np.diff(before[42:54, 58:70], axis=0)).mean() > 10
+        assert np.abs(np.diff(after[42:54, 58:70], axis=0)).mean() < 3
+        assert np.abs(after[:, 100:] - before[:, 100:]).mean() < 2
+
+
+def test_what_is_no_detector_is_refused(source, tmp_path):
+    (tmp_path / "no.onnx").write_bytes(b"nothing")
+    with pytest.raises(UsageError, match="no face detector"):
+        cut(source, tmp_path / "a.mp4", 0, 1, faces=str(tmp_path / "no.onnx"))

@@ -238,6 +238,8 @@ def test_what_cannot_be_written_is_said_before_work(made, films, tmp_path, capsy
     run(made, "--write", "webdatset", code=2)
     assert "formats: webdataset, lance" in capsys.readouterr().err
     run(tmp_path, "--write", "manifest", code=4)
+    run(made, "--write", "manifest", "--blur-faces", films / "black.txt", code=2)
+    assert "no face detector" in capsys.readouterr().err
     out = tmp_path / "set"
     run(films, "-o", out)
     (out / "manifest.jsonl").write_text("mine")
