@@ -229,14 +229,12 @@ class _Cutting:
     def record(self, row: Row, key: str, piece: Piece) -> Row:
         """What is written of a clip; as records of `v2t caption`, which its writers take."""
         given = self.given.get(_film_of(row), {})
-        license = row.get("license") or given.get("license")
         return {
             "id": row["id"],
             "path": f"clips/{key}.mp4",
             "status": "ok",
             "caption": row.get("caption") or self._caption(row, given),
-            **({"license": license} if license else {}),
-            **({"split": row["split"]} if row.get("split") else {}),
+            **{name: row[name] for name in ("license", "origin", "split") if row.get(name)},
             "source": row["source"],
             "source_sha": row["source_sha"],
             "source_start_s": round(piece.start_s, 6),

@@ -1,7 +1,7 @@
 """`videofolder/metadata.jsonl` and `videofolder/videos/`: a Hugging Face `datasets` "videofolder".
 
 `load_dataset("videofolder", data_dir="OUT/videofolder")` gives columns `video, text, id, path`, and of a curated set
-`license, source, split`. `datasets` refuses videos outside the folder, so each is hard-linked there (no space on the
+`license, origin, source, split`. `datasets` refuses videos outside the folder, so each is hard-linked there (no space on the
 disk; a change to the original is one to the link) or, on another file system, copied. Any caption is held as it is
 (JSON escapes). Failed clips, parts of a file, and videos that are gone or have changed are left out.
 """
@@ -21,7 +21,7 @@ from v2t.writers import Rows, media
 NAME = "videofolder"
 OWN = r"metadata\.jsonl|videos|" + SKIP_FILE.replace(".", r"\.")
 COPIES_VIDEOS = True
-_CARRIED = ("license", "source", "split")  # of a curated set
+_CARRIED = ("license", "origin", "source", "split")  # of a curated set
 
 
 def write(rows: Rows, target: Path, place: Path) -> None:

@@ -11,7 +11,7 @@ import pyarrow.parquet
 from v2t.writers import Rows
 
 NAME = "index.parquet"
-_TEXTS = ("id", "path", "caption", "license", "split", "source", "source_sha")
+_TEXTS = ("id", "path", "caption", "license", "origin", "split", "source", "source_sha")
 _NUMBERS = ("source_start_s", "source_end_s", "duration_s", "fps")
 _COUNTS = ("width", "height", "num_frames")
 
