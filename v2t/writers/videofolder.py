@@ -1,9 +1,9 @@
 """`videofolder/metadata.jsonl` and `videofolder/videos/`: a Hugging Face `datasets` "videofolder".
 
 `load_dataset("videofolder", data_dir="OUT/videofolder")` gives columns `video, text, id, path`, and of a curated set
-`license, origin, source, split`. `datasets` refuses videos outside the folder, so each is hard-linked there (no space on the
-disk; a change to the original is one to the link) or, on another file system, copied. Any caption is held as it is
-(JSON escapes). Failed clips, parts of a file, and videos that are gone or have changed are left out.
+`license, origin, source, split`. `datasets` refuses videos outside the folder, so each is hard-linked there (no space
+on the disk; a change to the original is one to the link) or, on another file system, copied. Any caption is held as it
+is (JSON escapes). Failed clips, parts of a file, and videos that are gone or have changed are left out.
 """
 
 from __future__ import annotations
