@@ -105,9 +105,8 @@ def write_cut(
                 av.open(target, "w", format="mp4", options={"movflags": "+faststart", "fflags": "+bitexact"})
             )
             if copied is not None:
-                stream = out.add_stream_from_template(source)
-                end = None if table.pts is None or stop == len(table.pts) else int(table.pts[stop])
-                video, size = _copied(picture, source, stream, copied[1], end), table.stored_size
+                stream = out.add_stream_from_template(source, opaque=True)  # FFmpeg may have no encoder of its name
+                video, size = _copied(picture, table, stream, *copied), table.stored_size
             else:
                 walk = Walk(picture, opened.layout, table, threads)
                 video, size = _encoded(out, walk, cut, first, stop, beat)
@@ -144,44 +143,50 @@ def _end_s(table: Table, stop: int) -> float:
 def _copied_span(picture: Any, table: Table, cut: Cut) -> tuple[int, list[int]] | None:
     """The first frame of a copy of a part, and the times of all of them in the order of decoding, in ticks of the
     stream; None where the part must be encoded."""
-    times, info, source = table.times_s, table.info, picture.streams[table.stream]
+    times, info = table.times_s, table.info
     is_odd = any(side % 2 for side in table.stored_size)
     if not table.is_plain or table.pts is None or cut.crop or cut.faces or info.rotation or info.mirrored or is_odd:
         return None
-    if source.codec_context.name.removeprefix("lib") not in _PICTURES:
+    if info.codec not in _PICTURES:
         return None
     asked, stop = window(times, info.duration_s, cut.start_s, cut.end_s)
     keys = np.flatnonzero(table.is_key[asked:stop]) + asked
     if not len(keys) or times[keys[0]] - times[asked] > _SNAP_S:
         return None
     first = int(keys[0])
-    end = int(table.pts[stop]) if stop < len(times) else None
     # In the order of decoding up to the first frame beyond the end: all that is needed to show these is among them.
-    ticks = [packet.pts for packet in _from(picture, source, int(table.pts[first]), end)]
+    ticks = [packet.pts for packet in _from(picture, table, first, stop)]
     if sorted(ticks) != table.pts[first : first + len(ticks)].tolist():
         return None
-    lacking_s = (times[stop] if end is not None else info.duration_s) - _end_s(table, first + len(ticks))
+    lacking_s = _end_s(table, stop) - _end_s(table, first + len(ticks))
     return (first, ticks) if ticks and lacking_s <= _SNAP_S else None
 
 
-def _from(picture: Any, source: Any, first: int, end: int | None) -> Iterator[Any]:
-    """Packets from a key frame on, in the order of decoding, up to the first one that is shown at `end` or later."""
-    picture.seek(first, stream=source)
-    begun = False
-    for packet in demuxed(picture, source):
-        begun = begun or (packet.pts == first and packet.is_keyframe)
-        if not begun or not packet.size or packet.pts is None or packet.pts < first:
-            continue
-        if end is not None and packet.pts >= end:
+def _from(picture: Any, table: Table, key: int, stop: int) -> Iterator[Any]:
+    """Packets from a key frame on, in the order of decoding, up to the first one that is not shown before `stop`."""
+    pts: Any = table.pts
+    source, first, place = picture.streams[table.stream], int(pts[key]), int(table.dts[key])
+    for seek in (first, place, int(table.dts[0])):  # as in `Walk`: a transport stream may land behind what is asked
+        picture.seek(seek, stream=source)
+        begun = False
+        for packet in demuxed(picture, source):
+            begun = begun or (packet.pts == first and packet.is_keyframe)
+            if not begun and packet.dts is not None and packet.dts > place:
+                break
+            if not begun or not packet.size or packet.pts is None or packet.pts < first:
+                continue
+            if stop < len(pts) and packet.pts >= pts[stop]:
+                return
+            yield packet
+        if begun:
             return
-        yield packet
 
 
-def _copied(picture: Any, source: Any, stream: Any, ticks: list[int], end: int | None) -> Iterator[Any]:
+def _copied(picture: Any, table: Table, stream: Any, key: int, ticks: list[int]) -> Iterator[Any]:
     """The packets of a copy, from time 0 on."""
     first, shown = ticks[0], sorted(ticks)
     late = max(at - own for at, own in zip(shown, ticks, strict=True))  # Matroska has no decoding times: all are made
-    for packet, at in zip(_from(picture, source, first, end), shown, strict=True):
+    for packet, at in zip(_from(picture, table, key, key + len(ticks)), shown, strict=True):
         packet.pts, packet.dts, packet.stream = packet.pts - first, at - first - late, stream
         yield packet
 
@@ -284,8 +289,8 @@ def _sound(out: Any, container: Any, start_s: float, end_s: float, *, copy: bool
     if source is None or source.codec_context is None or not source.codec_context.sample_rate:
         return iter(())
     container.seek(int(start_s / source.time_base), stream=source)
-    if copy and source.codec_context.name.removesuffix("float") in _SOUNDS:
-        return _copied_sound(container, source, out.add_stream_from_template(source), start_s, end_s)
+    if copy and source.codec_context.codec.canonical_name in _SOUNDS:
+        return _copied_sound(container, source, out.add_stream_from_template(source, opaque=True), start_s, end_s)
     rate = source.codec_context.sample_rate
     stream = out.add_stream("aac", rate=rate if rate in _RATES else 48000)
     stream.codec_context.layout = "mono" if source.codec_context.layout.nb_channels == 1 else "stereo"

@@ -133,13 +133,13 @@ class DecoderPool(AbstractContextManager["DecoderPool"]):
         MissingDependencyError without PySceneDetect. See `cineloop.video.cuts`.
         """
         name = os.path.abspath(os.fsencode(path))
-        return self._executor.submit(self._asked, name, lambda child: child.cuts(name, start_s, end_s)).result()
+        found: list[float] = self._executor.submit(self._asked, name, lambda c: c.cuts(name, start_s, end_s)).result()
+        return found
 
     def submit_survey(
         self, path: str | bytes | os.PathLike[str], start_s: float | None = None, end_s: float | None = None
     ) -> Future[Survey]:
-        """A future of the survey of the window, see `cineloop.video.survey`. The time limit holds for each minute of
-        film. Raises as `decode` does."""
+        """A future of the survey of the window; the time limit is of a minute of film. Raises as `decode` does."""
         name = os.path.abspath(os.fsencode(path))
         return self._executor.submit(self._asked, name, lambda child: child.survey(name, start_s, end_s))
 
@@ -283,7 +283,7 @@ class DecoderProcess:
 
     def cuts(self, path: bytes, start_s: float | None, end_s: float | None) -> list[float]:
         """See `DecoderPool.cuts`."""
-        return list(self._ask("cuts", path, start_s=start_s, end_s=end_s)["cuts"])
+        return [float(second) for second in self._ask("cuts", path, start_s=start_s, end_s=end_s)["cuts"]]
 
     def cut(self, path: bytes, target: str, cut: Cut) -> Piece:
         """See `DecoderPool.submit_cut`."""

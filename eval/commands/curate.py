@@ -82,10 +82,10 @@ def run(args: argparse.Namespace) -> int:
         args.output = Path(args.films)
         with ExitStack() as stack:
             lock_output(args, stack)
-            done = _write(args, writers, stack.enter_context(Stopping()))
+            outcome = _write(args, writers, stack.enter_context(Stopping()))
             if args.json:
-                print(json.dumps(done.as_tree(), ensure_ascii=False))
-            return EXIT_FAILED_ITEMS if done.failed else EXIT_OK
+                print(json.dumps(outcome.as_tree(), ensure_ascii=False))
+            return EXIT_FAILED_ITEMS if outcome.failed else EXIT_OK
     plan = read_plan(args.recipe, args.set)
     _check_output(args.output, Path(args.films))
     found = discover([args.films])

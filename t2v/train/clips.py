@@ -60,7 +60,7 @@ class ClipsStage(ClipSetTraining):
         else:
             transformer = self.family.transformer_class().from_config(self.shape)
         # What it draws unless asked otherwise is what it is trained on.
-        seen = {"sample_frames": data.largest.num_frames, "sample_height": data.largest.height}
+        seen: dict[str, float] = {"sample_frames": data.largest.num_frames, "sample_height": data.largest.height}
         seen |= {"sample_width": data.largest.width, "sample_fps": data.fps}
         transformer.register_to_config(**{name: value for name, value in seen.items() if name in transformer.config})
         return ClipSetTask(transformer.float().requires_grad_(True), self.family, self.config.flow)
