@@ -16,6 +16,7 @@ import shutil
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -178,12 +179,14 @@ class _Cutting:
                 size = made.stat().st_size
                 os.replace(made, self.cuts / made.name)
                 journal.append([{"key": key, "bytes": size, "piece": asdict(piece)}])
-                found[row["id"]] = (key, piece)
+                known[key], found[row["id"]] = (size, piece), (key, piece)
 
             for row in rows:
                 if stop():
                     break
                 cut, key = self._cut(row)
+                while any(key == other for _, other, _ in waiting):  # the same film under another name
+                    finish()
                 size, piece = known.get(key, (-1, None))
                 if piece is not None and _size(self.cuts / f"{key}.mp4") == size:
                     found[row["id"]] = (key, piece)
@@ -298,7 +301,8 @@ class _Placing:
             self.written = {}
 
     def place(self, records: Sequence[Row], writers: dict[str, ModuleType], outcome: Outcome) -> None:
-        """Write all splits in all formats, and the clips themselves."""
+        """Write all splits in all formats, those of earlier runs too, and the clips themselves."""
+        writers = self._earlier(writers) | writers
         splits: dict[str, list[Row]] = {}
         for record in records:
             splits.setdefault(record.get("split", ""), []).append(record)
@@ -309,6 +313,19 @@ class _Placing:
             self._place(home / "clips", rows, self._link, outcome)
             for writer in writers.values():
                 self._place(home / writer.NAME, rows, writer.write, outcome)
+
+        now = {place.relative_to(self.folder).as_posix() for place in outcome.places}
+        if old := sorted(self.written.keys() - now):
+            logger.warning("of an earlier table, and not written again: %s", ", ".join(map(printable, old)))
+
+    def _earlier(self, writers: dict[str, ModuleType]) -> dict[str, ModuleType]:
+        """Writers of formats of earlier runs: what they point at is about to change."""
+        found = {}
+        for name in FORMATS:
+            with suppress(MissingDependencyError):
+                found |= load_writers([name])
+        there = {name.rpartition("/")[2] for name in self.written}
+        return {name: writer for name, writer in found.items() if writer.NAME in there and name not in writers}
 
     def _place(
         self, place: Path, records: Sequence[Row], write: Callable[[Rows, Path, Path], None], outcome: Outcome
@@ -343,6 +360,8 @@ class _Placing:
         (target / SKIP_FILE).write_bytes(b"Cut by v2t-eval curate out of films.\n")
         for record in rows.records():
             name = Path(record["path"]).name
+            if (target / name).exists():  # of the same film under another name
+                continue
             try:
                 os.link(self.state / _CUTS / name, target / name)
             except OSError:  # a file system without links

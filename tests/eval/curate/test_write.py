@@ -263,3 +263,37 @@ raise SystemExit(main(sys.argv[1:]))
     assert not (out / "webdataset").exists()
     run(out, "--write", FORMATS)
     assert bytes_of(out) == bytes_of(made)
+
+
+def test_the_same_film_under_two_names_is_cut_once_and_written_twice(films, tmp_path):
+    pile, out = tmp_path / "films", tmp_path / "set"
+    for name in ("one.mp4", "two.mp4"):
+        pile.mkdir(exist_ok=True)
+        shutil.copyfile(films / "a" / "x.mp4", pile / name)
+    run(pile, "-o", out, "--write", "manifest,videofolder")
+    rows = list(read_manifest(out / "manifest.jsonl"))
+    assert len(rows) == 4 and len({row["path"] for row in rows}) == 2 == len(list((out / "clips").glob("*.mp4")))
+    assert len(list((out / "videofolder" / "videos").iterdir())) == 4
+
+
+def test_clips_that_begin_with_a_key_frame_are_copied_where_asked(films, tmp_path):
+    out = tmp_path / "set"
+    sets = ["--set", "settings.split.trim_frames=0", "--set", "limits.bars.most=0.05"]
+    run(films, "-o", out, *sets, "--write", "manifest", "--cut", "copy")
+    cuts = [json.loads(line) for line in (out / ".cineloop" / "cuts.jsonl").read_text().splitlines()]
+    assert [cut["piece"]["copied"] for cut in cuts] == [True] * 3
+    row = next(row for row in read_manifest(out / "manifest.jsonl") if row["source"] == "a/x.mp4")
+    assert np.array_equal(
+        frames_of((out / row["path"]).read_bytes()), frames_of((films / "a/x.mp4").read_bytes())[: row["num_frames"]]
+    )
+
+
+def test_formats_of_earlier_runs_follow_the_table(films, tmp_path):
+    out = tmp_path / "set"
+    run(films, "-o", out, "--write", "manifest,two_file")
+    assert len((out / "two_file" / "videos.txt").read_text().splitlines()) == 5
+    run(films, "-o", out, "--set", "limits.black_share.most=0.5", "--write", "parquet", "--cut", "copy")
+    videos = (out / "two_file" / "videos.txt").read_text().splitlines()
+    assert len(videos) == 4 and all((out / "two_file" / video).is_file() for video in videos)
+    assert len(list(read_manifest(out / "manifest.jsonl"))) == 4
+    assert len(list((out / ".cineloop" / "cuts").iterdir())) == 4
