@@ -340,8 +340,11 @@ class _Placing:
         rows = Rows(lambda: iter(records), lambda record: place.parent / record["path"])
         making, old = self.scratch / place.name, self.scratch / "old"
         write(rows, making, place)
-        for id, error in rows.left_out.items():
-            logger.warning("%s is not in %s: %s", printable(id), name, error)
+        if rows.left_out:
+            id, error = next(iter(rows.left_out.items()))
+            logger.warning(
+                "%d clips are not in %s; the first is %s: %s", len(rows.left_out), name, printable(id), error
+            )
         _sync(making)
         # Known as ours before it is there: a kill in between leaves it to be written again.
         self._remember(name, "")
