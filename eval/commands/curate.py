@@ -79,13 +79,7 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(f"--workers must be at least 1, got {args.workers}")
     writers = write.load_writers(args.write.split(",")) if args.write is not None else {}
     if writers and args.output is None and (Path(args.films) / table.PARQUET).is_file():
-        args.output = Path(args.films)
-        with ExitStack() as stack:
-            lock_output(args, stack)
-            outcome = _write(args, writers, stack.enter_context(Stopping()))
-            if args.json:
-                print(json.dumps(outcome.as_tree(), ensure_ascii=False))
-            return EXIT_FAILED_ITEMS if outcome.failed else EXIT_OK
+        return _write_alone(args, writers)
     plan = read_plan(args.recipe, args.set)
     _check_output(args.output, Path(args.films))
     found = discover([args.films])
@@ -106,6 +100,19 @@ def run(args: argparse.Namespace) -> int:
         log.logger.info("%s", log.printable(str(args.output / table.PARQUET)))
         left_out = _write(args, writers, stop).failed if writers else {}
     return EXIT_FAILED_ITEMS if done.failed or left_out else EXIT_OK
+
+
+def _write_alone(args: argparse.Namespace, writers: dict[str, ModuleType]) -> int:
+    """Write the set that FILMS names; returns the exit code."""
+    from cineloop.interrupt import Stopping
+
+    args.output = Path(args.films)
+    with ExitStack() as stack:
+        lock_output(args, stack)
+        done = _write(args, writers, stack.enter_context(Stopping()))
+    if args.json:
+        print(json.dumps(done.as_tree(), ensure_ascii=False))
+    return EXIT_FAILED_ITEMS if done.failed else EXIT_OK
 
 
 def _write(args: argparse.Namespace, writers: dict[str, ModuleType], stop: Callable[[], bool]) -> Outcome:
