@@ -30,7 +30,8 @@ class ClipSetConfig(StageConfig):
         data: folders and files of clips with words; `layout`, `root` and `on_bad` as in `t2v.data.layouts`.
         buckets: sizes and lengths of training clips; `fps` their rate (None: the model's own); `window` what is taken
             of longer clips.
-        held_out: files kept out of training to judge by; 0 judges by training clips.
+        eval_data: clips to judge by, of other films than `data`: `set/val` of a curated set.
+        held_out: files to judge by, of `eval_data`, else kept out of training; 0 judges by training clips.
         cache: folder for latents and encoded prompts; `encode_dtype` computes them.
         flow: noise levels.
         text_dropout: share of samples under the empty prompt, so that guidance keeps working.
@@ -45,6 +46,7 @@ class ClipSetConfig(StageConfig):
     buckets: BucketConfig = field(default_factory=BucketConfig)
     fps: float | None = None
     window: Literal["first", "middle", "all"] = "first"
+    eval_data: tuple[Path, ...] = ()
     held_out: int = 4
     cache: Path
     encode_dtype: Literal["float32", "bfloat16"] = "float32"
@@ -57,6 +59,8 @@ class ClipSetConfig(StageConfig):
             raise ValueError(f"text_dropout must be in [0, 1), got {self.text_dropout}")
         if not self.data or self.held_out < 0:
             raise ValueError("data must name a folder or file, and held_out be at least 0")
+        if self.eval_data and not self.held_out:
+            raise ValueError("held_out 0 takes no clip of eval_data to judge by")
 
 
 @dataclass(frozen=True, kw_only=True)

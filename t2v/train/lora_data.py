@@ -51,6 +51,8 @@ def prepare_data(config: ClipSetConfig, family: Family, device: str) -> LoraData
     """
     fps = config.fps or family.fps
     items = read_items(config.data, layout=config.layout, root=config.root, on_bad=config.on_bad)
+    others = _to_judge_by(config)
+    items += others
     with DecoderPool(num_workers=_DECODERS) as pool:
         prepared = prepare(items, config.buckets, fps=fps, window=config.window, on_bad=config.on_bad, pool=pool)
         say(f"{len(items)} clips, {len(prepared.samples)} samples at {fps:g} fps\n"
@@ -64,7 +66,13 @@ def prepare_data(config: ClipSetConfig, family: Family, device: str) -> LoraData
         for sample, key in zip(prepared.samples, keys, strict=True)
     ]
     kept = {n for n, key in enumerate(keys) if key in latents}
-    held = _held_out(prepared.samples, contents, kept, config.held_out)
+    if others:
+        exam = {contents[item.path] for item in others if item.path in contents}
+        held = {n for n in kept if contents[prepared.samples[n].item.path] in exam}
+        if not held or held == kept:
+            raise UsageError("nothing is left to train on, or to judge by of eval_data", hint="look at the buckets")
+    else:
+        held = _held_out(prepared.samples, contents, kept, config.held_out)
     members = {bucket: [n for n in places if n in kept] for bucket, places in prepared.members.items()}
     training = tuple((b, tuple(n for n in places if n not in held)) for b, places in members.items())
     filled = tuple((bucket, places) for bucket, places in training if places)
@@ -133,6 +141,16 @@ def _texts(
         encoder = family.load_text_encoder(device, _dtype(config))
         cache.fill(missing, lambda prompt: family.embed(encoder, prompt))
     return cache, keys
+
+
+def _to_judge_by(config: ClipSetConfig) -> list[Item]:
+    """The clips of `held_out` files of `eval_data`, chosen as `_held_out` does; none where there is no such data."""
+    if not config.eval_data:
+        return []
+    items = read_items(config.eval_data, layout=config.layout, root=config.root, on_bad=config.on_bad)
+    keys = {item.path: content_key(item.path) for item in items}
+    chosen = set(sorted(set(keys.values()))[: config.held_out])
+    return [item for item in items if keys[item.path] in chosen]
 
 
 def _held_out(samples: Sequence[Sample], contents: dict[Path, str], kept: set[int], files: int) -> set[int]:

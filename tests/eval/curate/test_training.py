@@ -93,6 +93,27 @@ def test_resuming_the_whole_generator_equals_going_on(place):
     assert all(torch.equal(one[name], other[name]) for name in one)
 
 
+def test_a_generator_is_judged_by_the_clips_of_other_films(place):
+    from t2v.train.clips import build_stage
+
+    both = place / "set/manifest.jsonl"
+    rows = both.read_text().splitlines(keepends=True)
+    for name, part in (("train", rows[:8]), ("val", rows[8:])):
+        (place / f"set/{name}.jsonl").write_text("".join(part))
+    sets = [*CLIPS, "data=[set/train.jsonl]", "eval_data=[set/val.jsonl]"]
+    _, config = read_recipe("t2v.train", Path("t2v/clips"), sets=sets)
+    data = build_stage(config).data()
+    judged, trained = (
+        {n for part in data.judged for n in part},
+        {n for _, part in data.source.batches.members for n in part},
+    )
+    assert judged == {8, 9} and trained == set(range(8))
+    with pytest.raises(UsageError, match="nothing is left to train on"):
+        build_stage(
+            read_recipe("t2v.train", Path("t2v/clips"), sets=[*sets, "data=[set/val.jsonl]", "held_out=99"])[1]
+        ).data()
+
+
 def test_an_adapter_of_the_generator_learns_a_curated_folder(place):
     assert t2v.train.run(Path("t2v/lora"), sets=[*CLIPS, "data=[set/videofolder]"]) == 0
     adapter = load_file(place / "runs/t2v/lora/final/pytorch_lora_weights.safetensors")
