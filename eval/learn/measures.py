@@ -106,10 +106,15 @@ def _roles(config: LearnConfig, *, with_real: bool) -> dict[str, str]:
     roles |= dict.fromkeys(config.judges, "judge")
     roles |= {} if config.referee is None else {config.referee: "referee"}
     guards = {guard.metric: "guard" for guard in config.guards}
-    return roles | {name: role for name, role in guards.items() if with_real or not _needs_real(name)}
+    return roles | {name: role for name, role in guards.items() if with_real or not _is_distance(name)}
 
 
-def _needs_real(metric: str) -> bool:
+def needs_real(config: LearnConfig) -> bool:
+    """Whether a guard is a distance to real clips."""
+    return any(_is_distance(guard.metric) for guard in config.guards)
+
+
+def _is_distance(metric: str) -> bool:
     return "reference_clips" in parse_metrics(metric)[0].needs
 
 

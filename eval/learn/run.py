@@ -37,7 +37,7 @@ from t2v.train.drift import drift
 from t2v.train.rewarded import REWARDS, read_rewards
 from v2t_eval.judge.prompt import of_world
 from v2t_eval.learn.gated import gated
-from v2t_eval.learn.measures import FILE, Measure, measure
+from v2t_eval.learn.measures import FILE, Measure, measure, needs_real
 from v2t_eval.learn.rewards import write_rewards
 from v2t_eval.learn.settings import LearnConfig, PromptConfig
 from v2t_eval.learn.stopping import Divergence, divergence
@@ -216,15 +216,18 @@ class Learner:
 
     def _real(self, prompts: Path) -> Path | None:
         """Clips that show the held-out prompts truly, or None."""
-        if self.config.real is not None:
+        if self.config.real is not None or not needs_real(self.config):
             return self.config.real
-        if any(of_world(row["prompt"]) is None for _, row in json_lines(prompts)):
-            return None
         folder = self.out / "real"
+        listed = [row["prompt"] for _, row in json_lines(prompts)]
+        if (folder / "failures.jsonl").exists() or any(of_world(prompt) is None for prompt in listed):
+            return None
         sizes = {key: value for key, value in self.config.clips.items() if key in ("num_frames", "height", "width")}
         config = configs.from_dict(GenerateConfig, {**sizes, "generator": "world", "seed": self.config.seed})
         summary = generate([], [str(prompts)], folder, config)
-        return folder if not summary.failures and not summary.interrupted else None
+        if summary.failures:
+            logger.warning("the world cannot show every held-out prompt: no distance to real clips")
+        return None if summary.failures or summary.interrupted else folder
 
     def _log(self, history: Sequence[Measure]) -> None:
         start, now = history[0], history[-1]
