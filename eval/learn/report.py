@@ -7,16 +7,14 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from cineloop.documents import json_lines
 from cineloop.log import plural
 from v2t_eval.learn.measures import Measure, change
+from v2t_eval.learn.result import Learning
 from v2t_eval.learn.settings import LearnConfig
 from v2t_eval.report.document import Banner, Card, Cell, Document, Interval, Section, Table
-
-if TYPE_CHECKING:
-    from v2t_eval.learn.run import Learning
 
 _CARDS = 24
 

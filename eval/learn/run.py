@@ -38,44 +38,18 @@ from t2v.train.rewarded import REWARDS, read_rewards
 from v2t_eval.judge.prompt import of_world
 from v2t_eval.learn.gated import gated
 from v2t_eval.learn.measures import FILE, Measure, measure, needs_real
+from v2t_eval.learn.report import as_dict, document
+from v2t_eval.learn.result import Learning, Round
 from v2t_eval.learn.rewards import write_rewards
 from v2t_eval.learn.settings import LearnConfig, PromptConfig
-from v2t_eval.learn.stopping import Divergence, divergence
+from v2t_eval.learn.stopping import divergence
 from v2t_eval.models import on_device
+from v2t_eval.report import page
 from v2t_eval.score import ScoreConfig
 
 STATE, RESULT, ROUND = ".cineloop", "learn.json", "round.json"
 _HELD_OUT = 1 << 20  # added to the seed of held-out prompts and clips, far from those of any round
 _DRIFT_CLIPS = 32
-
-
-@dataclass(frozen=True, kw_only=True)
-class Round:
-    """What a round was: mean reward of its clips, clips by status, seconds of each phase."""
-
-    number: int
-    reward: float
-    statuses: dict[str, int]
-    seconds: dict[str, float]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Learning:
-    """How it went.
-
-    Attributes:
-        rounds, history: what was learnt from, and the measures, the first of the model as it was.
-        stopped: what diverged; None where all rounds were done.
-        model, adapter: the last policy; of a divergence the one of the last measure before it.
-        gate: outcome and reason of the gate against the first model; empty without one.
-    """
-
-    rounds: tuple[Round, ...]
-    history: tuple[Measure, ...]
-    stopped: Divergence | None
-    model: str
-    adapter: str | None
-    gate: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -281,8 +255,5 @@ def _same_recipe(config: LearnConfig, out: Path) -> None:
 
 
 def _write(found: Learning, config: LearnConfig, out: Path) -> None:
-    from v2t_eval.learn.report import as_dict, document
-    from v2t_eval.report import page
-
     write_atomic(out / RESULT, (json.dumps(as_dict(found), allow_nan=False, indent=1) + "\n").encode())
     write_atomic(out / "report.html", page.render(document(found, config, out), out))

@@ -90,7 +90,7 @@ class LearnConfig:
             of the cartoon world's prompts; null elsewhere. `guards`: see `Guard`.
         real: folder of clips that the prompts' clips should look like, for distances between sets; null: the cartoon
             world's renderings of the held-out prompts, where it can draw them.
-        gate: the suite by which the final model is held against the first one; null for none.
+        gate: the suite by which the final model is compared with the first one; null for none.
         seed: of everything drawn.
     """
 
