@@ -7,7 +7,6 @@ the least values) of the clips that the steps before have left. Without a recipe
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 import math
@@ -19,7 +18,7 @@ from typing import Any
 
 import cineloop
 from cineloop import config, shipped
-from cineloop.errors import UsageError
+from cineloop.errors import UsageError, did_you_mean
 from cineloop.video.survey import VERSION
 from v2t_eval.curate.step import BaseStep, Column, load_step
 
@@ -94,7 +93,10 @@ def read_plan(path: Path | None, sets: Iterable[str] = ()) -> Plan:
     names = [kind.name for kind in kinds]
     for name in recipe.settings:
         if name not in names:
-            raise UsageError(f"settings.{name}: no step of the recipe is called {name!r}{_nearest(name, names)}")
+            raise UsageError(
+                f"settings.{name}: no step of the recipe is called {name!r}",
+                hint=did_you_mean(name, names) or f"steps: {', '.join(names)}",
+            )
     for kind in kinds:
         if names.count(kind.name) > 1:
             raise UsageError(f"two steps of the recipe are called {kind.name!r}")
@@ -109,8 +111,8 @@ def _check(name: str, limit: Limit, columns: dict[str, Column]) -> None:
     """Raise UsageError for a limit that no step's column can have."""
     if name not in columns:
         raise UsageError(
-            f"limits.{name}: no step of the recipe gives a column {name!r}{_nearest(name, list(columns))}",
-            hint=f"columns: {', '.join(columns)}",
+            f"limits.{name}: no step of the recipe gives a column {name!r}",
+            hint=did_you_mean(name, columns) or f"columns: {', '.join(columns)}",
         )
     column = columns[name]
     for side, given in limit.sides():
@@ -121,8 +123,3 @@ def _check(name: str, limit: Limit, columns: dict[str, Column]) -> None:
             raise UsageError(
                 f"limits.{name}.{side} must be at least {column.low:g}{high}, got {given:g}", hint=column.says
             )
-
-
-def _nearest(name: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(name, known, n=1)
-    return f": did you mean {near[0]!r}?" if near else ""

@@ -44,8 +44,7 @@ def planned(plan: Plan, films: Sequence[Clip], num_known: int) -> Document:
 
 def funnel(found: Curation) -> Document:
     """What came in, what each rule takes away, what is left."""
-    sound = [row for row in found.rows if row["error"] is None]
-    kept = [row for row, drops in zip(found.rows, found.verdicts.drops, strict=True) if not drops]
+    sound, kept = found.sound, found.kept
     rows: list[tuple[Cell, ...]] = [("all clips", "", "", "", "", len(sound))]
     for each in found.verdicts.funnel:
         if each.rule == "failed":
@@ -71,8 +70,7 @@ def funnel(found: Curation) -> Document:
 
 def as_json(found: Curation) -> dict[str, Any]:
     """The funnel as JSON values."""
-    kept = [row for row, drops in zip(found.rows, found.verdicts.drops, strict=True) if not drops]
-    sound = [row for row in found.rows if row["error"] is None]
+    sound, kept = found.sound, found.kept
     return {
         "schema": 1,
         "films": len(found.films),

@@ -47,6 +47,16 @@ class Curation:
     verdicts: Verdicts
 
     @property
+    def sound(self) -> list[Row]:
+        """All clips, without the rows of films that failed."""
+        return [row for row in self.rows if row["error"] is None]
+
+    @property
+    def kept(self) -> list[Row]:
+        """The clips in the set."""
+        return [row for row, drops in zip(self.rows, self.verdicts.drops, strict=True) if not drops]
+
+    @property
     def failed(self) -> list[Film]:
         """Films without clips."""
         return [film for film in self.films if film.error is not None]
