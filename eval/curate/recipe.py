@@ -13,6 +13,7 @@ import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -66,10 +67,13 @@ class Plan:
         """All columns, in the order of steps."""
         return {name: column for step in self.steps for name, column in step.columns.items()}
 
-    @property
+    @cached_property
     def print(self) -> str:
-        """Hash of all that determines the clips and columns of a film; limits do not."""
-        parts = [VERSION, *(step.fingerprint() for step in self.steps)]
+        """Hash of all that determines the clips and columns of a film; limits and what compares clips do not."""
+        films = [
+            step for step in self.steps if (type(step).cut, type(step).measure) != (BaseStep.cut, BaseStep.measure)
+        ]
+        parts = [VERSION, *(step.fingerprint() for step in films)]
         return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 

@@ -22,9 +22,10 @@ from cineloop.log import Progress, logger, printable
 from cineloop.video.survey import Survey
 from v2t_eval.cache import EvidenceCache
 from v2t_eval.curate.film import FilmMetric, read_survey
+from v2t_eval.curate.pictures import Pictures, examine
 from v2t_eval.curate.query import Verdicts, as_tree, ask
 from v2t_eval.curate.recipe import Plan
-from v2t_eval.curate.step import BaseStep, Piece, Row, Window
+from v2t_eval.curate.step import BaseStep, Piece, Row, Window, Work
 from v2t_eval.curate.table import JOURNAL, Film, append, read_films, write_table
 from v2t_eval.measure import Engine, Error, Job, error_of
 from v2t_eval.sample import Clip, Sample
@@ -68,6 +69,7 @@ def curate(
     folder: Path,
     config: ScoreConfig,
     *,
+    against: Sequence[FoundClip] = (),
     stop: Callable[[], bool] = lambda: False,
     show_progress: bool = False,
 ) -> Curation:
@@ -78,6 +80,7 @@ def curate(
         plan: steps and limits.
         folder: of the table; locked by the caller.
         config: workers, limits and cache.
+        against: films of a held-out set, of which no id is one of `found`; measured too, but not in the table.
         stop: polled between films.
 
     Raises:
@@ -85,8 +88,9 @@ def curate(
         KeyboardInterrupt: `stop` returned true before all was measured.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    films = known(found, plan, folder)
-    left = [clip for clip in found if clip.id not in films]
+    every = [*found, *against]
+    films = known(every, plan, folder)
+    left = [clip for clip in every if clip.id not in films]
     with (
         Journal(folder / JOURNAL) as journal,
         EvidenceCache(config.cache) as cache,
@@ -99,11 +103,17 @@ def curate(
                 append(journal, film)
             films[film.id] = film
             bar.advance(1)
-    if stop() and len(films) < len(found):
-        logger.warning("stopped after %d of %d films; the same command continues from there", len(films), len(found))
+    if stop() and len(films) < len(every):
+        logger.warning("stopped after %d of %d films; the same command continues from there", len(films), len(every))
         raise KeyboardInterrupt
     ordered = [films[clip.id] for clip in found]
     rows = [row for film in ordered for row in film.rows or [_failed(film)]]
+    pictures = Pictures(
+        files={clip.id: Path(clip.file) for clip in every}, config=config, stop=stop, show_progress=show_progress
+    )
+    held_out = [row for clip in against for row in films[clip.id].rows]
+    work = Work(folder=folder, evidence=pictures.evidence, held_out=held_out)
+    examine(plan, [row for row in rows if row["error"] is None], work, config.cache)
     verdicts = ask(plan, rows)
     about = {"recipe": to_dict(plan.recipe), "limits": as_tree(verdicts.limits), "funnel": as_tree(verdicts.funnel)}
     write_table(folder, rows, verdicts, list(plan.columns), about)
