@@ -38,7 +38,7 @@ def film_of(row: Row) -> str:
 class Pictures:
     """Where the clips are; `files` by the id of the film."""
 
-    files: Mapping[str, Path]
+    files: Mapping[str, str]
     config: ScoreConfig
     stop: Callable[[], bool]
     show_progress: bool = False
@@ -82,7 +82,7 @@ class Pictures:
     def _sample(self, row: Row, sampling: SampleSpec) -> Sample:
         start_s, end_s = row["start_s"], row["end_s"]
         content = f"file:{row['source_sha']} {start_s!r}-{end_s!r} {sampling}"
-        path = self.files[film_of(row)]
+        path = Path(self.files[film_of(row)])
         clip = Clip(content=content, path=path, start_s=start_s, end_s=end_s, sampling=sampling)
         return Sample(id=row["id"], clip=clip, caption=row.get("caption"))
 

@@ -26,7 +26,7 @@ from v2t_eval.curate.pictures import Pictures, examine
 from v2t_eval.curate.query import Verdicts, as_tree, ask
 from v2t_eval.curate.recipe import Plan
 from v2t_eval.curate.step import BaseStep, Piece, Row, Window, Work
-from v2t_eval.curate.table import JOURNAL, Film, append, read_films, write_table
+from v2t_eval.curate.table import JOURNAL, Film, append, read_films, uncollected, write_table
 from v2t_eval.measure import Engine, Error, Job, error_of
 from v2t_eval.sample import Clip, Sample
 from v2t_eval.score import ScoreConfig, usual_workers
@@ -109,14 +109,15 @@ def curate(
     ordered = [films[clip.id] for clip in found]
     rows = [row for film in ordered for row in film.rows or [_failed(film)]]
     pictures = Pictures(
-        files={clip.id: Path(clip.file) for clip in every}, config=config, stop=stop, show_progress=show_progress
+        files={clip.id: clip.file for clip in every}, config=config, stop=stop, show_progress=show_progress
     )
     held_out = [row for clip in against for row in films[clip.id].rows]
     work = Work(folder=folder, evidence=pictures.evidence, held_out=held_out)
     examine(plan, [row for row in rows if row["error"] is None], work, config.cache)
-    verdicts = ask(plan, rows)
-    about = {"recipe": to_dict(plan.recipe), "limits": as_tree(verdicts.limits), "funnel": as_tree(verdicts.funnel)}
-    write_table(folder, rows, verdicts, list(plan.columns), about)
+    with uncollected():
+        verdicts = ask(plan, rows)
+        about = {"recipe": to_dict(plan.recipe), "limits": as_tree(verdicts.limits), "funnel": as_tree(verdicts.funnel)}
+        write_table(folder, rows, verdicts, list(plan.columns), about)
     return Curation(films=ordered, rows=rows, verdicts=verdicts)
 
 
