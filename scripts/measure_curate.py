@@ -2,8 +2,8 @@
 
 In: nothing, or a folder of real films (`--real`), whose clips are listed. Out: a table on stdout and, with -o, JSON. Of
 the cut finder: precision, recall and F1 for cuts, fades and dissolves, films of one shot kept whole. Of each filter:
-precision, recall and F1 of "this clip has the fault" by the limit that is stated, over planted and sound clips. Shares
-have Wilson intervals of 95 %; that of F1 = 2 TP / (2 TP + FP + FN) is one of 2 TP + FP + FN cases.
+precision, recall and F1 of "this clip has the fault" by the limit that is stated, over planted and sound clips. Of near
+copies: recall by kind, and pairs of different clips that were joined (`curate_copies.py`). Shares have Wilson intervals of 95 %; that of F1 = 2 TP / (2 TP + FP + FN) is one of 2 TP + FP + FN cases.
 
     python scripts/measure_curate.py --films 40 --real films/ -o curate.json
 """
@@ -22,19 +22,16 @@ from typing import Any
 
 import cv2
 import numpy as np
+from curate_copies import FPS, KINDS, SIZES, measure_copies, shot
 
 from cineloop.discovery import discover
 from cineloop.intervals import wilson
 from cineloop.video.encode import encode
-from cineloop.world.scenes.render import render
-from cineloop.world.scenes.sampler import sample_scene
 from v2t_eval.curate.recipe import read_plan
 from v2t_eval.curate.run import curate
 from v2t_eval.curate.step import Row
 from v2t_eval.score import ScoreConfig
 
-FPS = 24
-SIZES = ((144, 256), (180, 320), (192, 256))
 TOLERANCE_S = 0.5  # between a planted change and the one that was found
 CHANGES = ("cut", "fade", "dissolve")
 # Fault → the limit of a column by which it is found.
@@ -68,16 +65,6 @@ class Planted:
         if between is not None and len(between):
             self.parts.append(between)
         self.changes.append((kind, start, self.seconds))
-
-
-def shot(rng: random.Random, index: int, size: tuple[int, int], seed: int) -> np.ndarray:
-    """2.3 to 4 s of one scene of the world (T, H, W, 3)."""
-    num = rng.randint(round(2.3 * FPS), 4 * FPS)
-    for attempt in range(100):
-        scene = sample_scene("train", seed, index + 10_000 * attempt, seconds=(num / FPS, num / FPS + 0.01))
-        if len(scene.shots) == 1:
-            return render(scene, size, times_s=np.arange(num) / FPS)
-    raise RuntimeError("the world gave no scene of one shot")
 
 
 def with_fault(frames: np.ndarray, fault: str, rng: random.Random) -> np.ndarray:
@@ -202,6 +189,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--films", type=int, default=40, help="films to plant (default: 40)")
     parser.add_argument("--seed", type=int, default=2026)
+    parser.add_argument("--copies", type=int, default=60, help="of 200 clips, to plant as copies (default: 60)")
     parser.add_argument("--real", type=Path, help="a folder of real films, whose clips are listed")
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--keep", type=Path, metavar="DIR", help="keep the films and the set there")
@@ -219,6 +207,8 @@ def main() -> None:
         rows = clips_of(place / "films", place / "set", args.workers)
         report: dict[str, Any] = {"command": command(args), "films": args.films, "seed": args.seed, "fps": FPS}
         report |= figures(planted, rows)
+        if args.copies:
+            report["copies"] = measure_copies(place, 200, args.copies, args.seed, args.workers)
         if args.real is not None:
             real = clips_of(args.real, place / "real", args.workers)
             report["real"] = {
@@ -274,6 +264,13 @@ def show(report: dict[str, Any]) -> None:
     for name in ("fade", "dissolve"):
         one = report["changes"][name]
         print(f"\n{name}s: {one['ms_inside'] / 1000:.1f} of {one['ms'] / 1000:.1f} seconds were left in clips")
+    if copies := report.get("copies"):
+        print(f"\n| copies among {copies['clips']} clips | found | recall |\n|---|---|---|")
+        for kind in KINDS:
+            one = copies[kind]
+            share = f"{one['found'] / one['n']:.3f} [{one['low']:.3f}, {one['high']:.3f}]" if one["n"] else "–"
+            print(f"| {kind} | {one['found']} of {one['n']} | {share} |")
+        print(f"\npairs of different clips that were joined: {len(copies['wrong'])}")
     print(f"\nfilms of one shot kept whole: {report['whole']['kept']} of {report['whole']['n']}")
     for name, clips in report.get("real", {}).items():
         print(f"{name}: {len(clips)} clips: {clips}")

@@ -12,7 +12,7 @@ import json
 import math
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -83,8 +83,9 @@ def recipes() -> dict[str, Path]:
     return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
 
 
-def read_plan(path: Path | None, sets: Iterable[str] = ()) -> Plan:
-    """The plan of a recipe's file or name; None: all steps without limits. `sets` are settings over it, as `a.b=c`.
+def read_plan(path: Path | None, sets: Iterable[str] = (), *, is_against: bool = False) -> Plan:
+    """The plan of a recipe's file or name; None: all cheap steps without limits. `sets` are settings over it, as
+    `a.b=c`. `is_against`: copies of a held-out set are looked for, and are to be in the set where the recipe says so.
 
     Raises:
         UsageError: the file cannot be read; an unknown key, step, setting or column, the nearest being named; a value
@@ -92,7 +93,10 @@ def read_plan(path: Path | None, sets: Iterable[str] = ()) -> Plan:
     """
     file = None if path is None else shipped.find(path, recipes(), "recipe for a curation")
     recipe = config.load(Recipe, file=file, sets=sets)
-    steps: list[BaseStep] = []
+    if is_against:
+        steps = recipe.steps if "near_copies" in recipe.steps else (*recipe.steps, "near_copies")
+        recipe = replace(recipe, steps=steps, limits={"leak": Limit(most=0.0), **recipe.limits})
+    loaded: list[BaseStep] = []
     kinds = [load_step(name) for name in recipe.steps]
     names = [kind.name for kind in kinds]
     for name in recipe.settings:
@@ -104,8 +108,8 @@ def read_plan(path: Path | None, sets: Iterable[str] = ()) -> Plan:
     for kind in kinds:
         if names.count(kind.name) > 1:
             raise UsageError(f"two steps of the recipe are called {kind.name!r}")
-        steps.append(kind(**recipe.settings.get(kind.name, {})))
-    plan = Plan(recipe=recipe, steps=steps)
+        loaded.append(kind(**recipe.settings.get(kind.name, {})))
+    plan = Plan(recipe=recipe, steps=loaded)
     for name, limit in recipe.limits.items():
         _check(name, limit, plan.columns)
     return plan

@@ -120,7 +120,9 @@ def explain(folder: Path, id: str) -> tuple[Document, dict[str, Any]]:
         sentence=f"{seconds}; begins by {row['begins']}, ends by {row['ends']}"
         if row["error"] is None
         else row["error"],
-        facts=() if not row["duplicate_of"] else (("the same as", row["duplicate_of"]),),
+        facts=tuple(
+            (name, row[key]) for name, key in (("the same as", "duplicate_of"), ("held out as", "leak_of")) if row[key]
+        ),
     )
     return Document(title=id, banner=banner, sections=tuple(sections)), {**row, "limits": about["limits"]}
 

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from cineloop.clip import Clip as FoundClip
 from cineloop.clip import check
 from cineloop.config import to_dict
+from cineloop.discovery import discover
 from cineloop.errors import ItemError
 from cineloop.journal import Journal
 from cineloop.log import Progress, logger, printable
@@ -119,6 +120,11 @@ def curate(
         about = {"recipe": to_dict(plan.recipe), "limits": as_tree(verdicts.limits), "funnel": as_tree(verdicts.funnel)}
         write_table(folder, rows, verdicts, list(plan.columns), about)
     return Curation(films=ordered, rows=rows, verdicts=verdicts)
+
+
+def held_out(folder: Path) -> list[FoundClip]:
+    """The films of a held-out set, a folder or manifest; their ids begin with its name. Raises as `discover` does."""
+    return [replace(clip, id=f"{folder.name}/{clip.id}") for clip in discover([str(folder)])]
 
 
 def known(found: Sequence[FoundClip], plan: Plan, folder: Path) -> dict[str, Film]:
