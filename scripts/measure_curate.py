@@ -3,7 +3,8 @@
 In: nothing, or a folder of real films (`--real`), whose clips are listed. Out: a table on stdout and, with -o, JSON. Of
 the cut finder: precision, recall and F1 for cuts, fades and dissolves, films of one shot kept whole. Of each filter:
 precision, recall and F1 of "this clip has the fault" by the limit that is stated, over planted and sound clips. Of near
-copies: recall by kind, and pairs of different clips that were joined (`curate_copies.py`). Shares have Wilson intervals of 95 %; that of F1 = 2 TP / (2 TP + FP + FN) is one of 2 TP + FP + FN cases.
+copies: recall by kind, and pairs of different clips that were joined (`curate_copies.py`). Shares have Wilson intervals
+of 95 %; that of F1 = 2 TP / (2 TP + FP + FN) is one of 2 TP + FP + FN cases.
 
     python scripts/measure_curate.py --films 40 --real films/ -o curate.json
 """

@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
     from cineloop.interrupt import Stopping
     from v2t_eval.curate import report, table
     from v2t_eval.curate.recipe import read_plan
-    from v2t_eval.curate.run import curate, held_out, known
+    from v2t_eval.curate.run import curate, held_out, known, read_given
     from v2t_eval.score import ScoreConfig
 
     log.setup(verbosity=-1 if args.quiet else args.verbose)
@@ -83,7 +83,10 @@ def run(args: argparse.Namespace) -> int:
     with ExitStack() as stack:
         config = ScoreConfig(workers=args.workers, cache=lock_output(args, stack))
         stop = stack.enter_context(Stopping())
-        done = curate(found, plan, args.output, config, against=against, stop=stop, show_progress=not args.quiet)
+        given = read_given(Path(args.films))
+        done = curate(
+            found, plan, args.output, config, against=against, given=given, stop=stop, show_progress=not args.quiet
+        )
     _show(report.funnel(done), report.as_json(done) if args.json else None)
     log.logger.info("%s", log.printable(str(args.output / table.PARQUET)))
     return EXIT_FAILED_ITEMS if done.failed else EXIT_OK

@@ -8,22 +8,24 @@ not opened; one that is cached is not decoded, whatever the settings of the step
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from cineloop.clip import Clip as FoundClip
 from cineloop.clip import check
 from cineloop.config import to_dict
 from cineloop.discovery import discover
-from cineloop.errors import ItemError
+from cineloop.errors import ItemError, UsageError
 from cineloop.journal import Journal
 from cineloop.log import Progress, logger, printable
+from cineloop.manifest import read_manifest
 from cineloop.video.survey import Survey
 from v2t_eval.cache import EvidenceCache
 from v2t_eval.curate.film import FilmMetric, read_survey
-from v2t_eval.curate.pictures import Pictures, examine
+from v2t_eval.curate.pictures import Pictures, examine, film_of
 from v2t_eval.curate.query import Verdicts, as_tree, ask
 from v2t_eval.curate.recipe import Plan
 from v2t_eval.curate.step import BaseStep, Piece, Row, Window, Work
@@ -71,6 +73,7 @@ def curate(
     config: ScoreConfig,
     *,
     against: Sequence[FoundClip] = (),
+    given: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
     stop: Callable[[], bool] = lambda: False,
     show_progress: bool = False,
 ) -> Curation:
@@ -82,6 +85,7 @@ def curate(
         folder: of the table; locked by the caller.
         config: workers, limits and cache.
         against: films of a held-out set, of which no id is one of `found`; measured too, but not in the table.
+        given: what a manifest says of films, by id; `license` and `source` are carried, the latter as `origin`.
         stop: polled between films.
 
     Raises:
@@ -109,6 +113,9 @@ def curate(
         raise KeyboardInterrupt
     ordered = [films[clip.id] for clip in found]
     rows = [row for film in ordered for row in film.rows or [_failed(film)]]
+    for row in rows if given else ():
+        about = given.get(film_of(row) if row["error"] is None else row["id"], {})
+        row |= {"license": about.get("license"), "origin": about.get("source")}
     pictures = Pictures(
         files={clip.id: clip.file for clip in every}, config=config, stop=stop, show_progress=show_progress
     )
@@ -125,6 +132,20 @@ def curate(
 def held_out(folder: Path) -> list[FoundClip]:
     """The films of a held-out set, a folder or manifest; their ids begin with its name. Raises as `discover` does."""
     return [replace(clip, id=f"{folder.name}/{clip.id}") for clip in discover([str(folder)])]
+
+
+def read_given(films: Path) -> dict[str, dict[str, Any]]:
+    """What a manifest says of films, by id, of `license` and `source` texts alone; nothing of a folder.
+
+    Raises:
+        UsageError: one of them is no text.
+    """
+    rows = {row["id"]: row for row in read_manifest(films)} if films.suffix == ".jsonl" else {}
+    for id, row in rows.items():
+        for key in ("license", "source"):
+            if not isinstance(row.get(key, ""), str):
+                raise UsageError(f"{printable(str(films))}: {key!r} of {id!r} must be a text, got {row[key]!r}")
+    return rows
 
 
 def known(found: Sequence[FoundClip], plan: Plan, folder: Path) -> dict[str, Film]:

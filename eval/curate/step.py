@@ -155,6 +155,11 @@ class BaseStep:
         return {"name": self.name, "version": self.version, "settings": settings, "text": text}
 
 
+def source_of(row: Row) -> str:
+    """What a clip comes from: `origin`, as a manifest names it, else its file."""
+    return str(row.get("origin") or row["source_sha"] or row["source"])
+
+
 def load_step(name: str) -> type[BaseStep]:
     """The class of the step `name`, or in the file of that path.
 
