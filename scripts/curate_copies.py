@@ -115,12 +115,12 @@ def measure_copies(place: Path, num: int, num_copies: int, seed: int, workers: i
     config = ScoreConfig(workers=workers, cache=place / "copies-set" / ".cineloop")
     done = curate(discover([str(place / "copies")]), plan, place / "copies-set", config, show_progress=True)
     step = next(step for step in plan.steps if step.name == "near_copies")
-    joined = {(stem(a), stem(b)): flipped for a, b, flipped in step.known["pairs"]}
-    right = {pair: flipped for pair, flipped in joined.items() if pair[0].split("-")[0] == pair[1].split("-")[0]}
-    found: dict[str, Any] = {"clips": len(done.sound), "copies": len(names), "wrong": sorted(set(joined) - set(right))}
+    joined = {(*sorted((stem(a), stem(b))),): flipped for a, b, flipped in step.known["pairs"]}
+    wrong = [pair for pair in sorted(joined) if pair[0].split("-")[0] != pair[1].split("-")[0]]
+    found: dict[str, Any] = {"clips": len(done.sound), "copies": len(names), "wrong": wrong}
     for kind in KINDS:
         of_kind = [name for name, each in names.items() if each == kind]
-        hit = sum(right.get((name.split("-")[0], name)) == (kind == "mirror") for name in of_kind)
+        hit = sum(joined.get((name.split("-")[0], name)) == (kind == "mirror") for name in of_kind)
         low, high = wilson(hit, len(of_kind))
         found[kind] = {"found": hit, "n": len(of_kind), "low": low, "high": high}
     return found

@@ -24,11 +24,12 @@ from typing import Any
 import cv2
 import numpy as np
 from curate_copies import FPS, KINDS, SIZES, measure_copies, shot
+from PIL import Image, ImageDraw, ImageFont
 
 from cineloop.discovery import discover
 from cineloop.intervals import wilson
 from cineloop.video.encode import encode
-from v2t_eval.curate.recipe import read_plan
+from v2t_eval.curate.recipe import STEPS, read_plan
 from v2t_eval.curate.run import curate
 from v2t_eval.curate.step import Row
 from v2t_eval.score import ScoreConfig
@@ -41,6 +42,7 @@ FAULTS = {
     "frozen": ("still_share", "most", 0.5),
     "bars": ("bars", "most", 0.1),
     "blur": ("sharpness", "least", 12.0),
+    "text": ("overlay_share", "most", 0.002),
 }
 
 
@@ -87,7 +89,27 @@ def with_fault(frames: np.ndarray, fault: str, rng: random.Random) -> np.ndarray
     elif fault == "blur":
         deviation = rng.uniform(0.02, 0.04) * height
         frames = np.stack([cv2.GaussianBlur(frame, (0, 0), deviation) for frame in frames])
+    elif fault == "text":
+        frames = with_text(frames, rng)
     return frames
+
+
+def with_text(frames: np.ndarray, rng: random.Random) -> np.ndarray:
+    """The shot with a line of two to four words at the bottom, the top or in a corner, 5 to 9 % of the height."""
+    height, width = frames.shape[1:3]
+    size = rng.uniform(0.05, 0.09) * height
+    words = ["".join(rng.choice("abcdefghijklmnoprstuvwy") for _ in range(rng.randint(2, 8))) for _ in range(4)]
+    line, font = " ".join(words[: rng.randint(2, 4)]), ImageFont.load_default(size)
+    colour, place = rng.choice(("white", "white", "#ffe63c")), rng.choice(("bottom", "top", "corner"))
+    marked = []
+    for frame in frames:
+        picture = Image.fromarray(frame)
+        draw = ImageDraw.Draw(picture)
+        left = width - draw.textlength(line, font)
+        at = (0.97 * left if place == "corner" else left / 2, (0.86 if place == "bottom" else 0.05) * height)
+        draw.text(at, line, colour, font, stroke_width=max(1, round(size / 12)), stroke_fill="black")
+        marked.append(np.asarray(picture))
+    return np.stack(marked)
 
 
 def is_calm(frames: np.ndarray) -> bool:
@@ -223,7 +245,8 @@ def main() -> None:
 def clips_of(films: Path, folder: Path, workers: int) -> dict[str, list[Row]]:
     """The clips of each film, by all steps and without limits."""
     config = ScoreConfig(workers=workers, cache=folder / ".cineloop")
-    done = curate(discover([str(films)]), read_plan(None), folder, config, show_progress=True)
+    plan = read_plan(None, [f"steps=[{', '.join((*STEPS, 'text'))}]"])
+    done = curate(discover([str(films)]), plan, folder, config, show_progress=True)
     return {film.id: film.rows for film in done.films if film.error is None}
 
 

@@ -15,11 +15,12 @@ from typing import Any
 import numpy as np
 
 from cineloop.video.sample import SampleSpec
+from v2t_eval.curate.film import EvidenceMetric
 from v2t_eval.curate.near import groups, near_pairs
 from v2t_eval.curate.overlay import SIZE, same_pictures
 from v2t_eval.curate.step import BaseStep, Column, Row, Work
 from v2t_eval.features import open_extractor, unit
-from v2t_eval.metric import BaseMetric, Evidence, Measured, Summary
+from v2t_eval.metric import Evidence
 from v2t_eval.sample import Sample
 
 FRAMES = SampleSpec(num_frames=5)
@@ -41,15 +42,6 @@ class NearCopiesSettings:
                 raise ValueError(f"{name} must be above 0 and at most 1, got {getattr(self, name)}")
 
 
-class _EvidenceMetric(BaseMetric):
-    """Evidence alone; it has no figure of a set."""
-
-    needs = ("frames",)
-
-    def summarise(self, rows: Sequence[Measured], references: Sequence[Measured]) -> Summary:
-        return Summary(headline=self.name, figures={})
-
-
 @dataclass(frozen=True, kw_only=True)
 class VectorSettings:
     """`model`: see `NearCopiesSettings`."""
@@ -57,7 +49,7 @@ class VectorSettings:
     model: str = "starter-tower"
 
 
-class VectorMetric(_EvidenceMetric):
+class VectorMetric(EvidenceMetric):
     """`hash` float32 (T 35): the low frequencies of the frames' brightness, without its mean. `vector` and `mirrored`
     float32 (D,): the mean of the frames' embeddings, and of those of mirrored frames; none without a model."""
 
@@ -87,7 +79,7 @@ class VectorMetric(_EvidenceMetric):
         return found
 
 
-class PictureMetric(_EvidenceMetric):
+class PictureMetric(EvidenceMetric):
     """`pictures` uint8 (T, h, w, 3): the frames, small."""
 
     name = "copy_pictures"
