@@ -19,7 +19,7 @@ from cineloop.log import Progress, logger, printable
 from cineloop.video.sample import SampleSpec
 from v2t_eval.cache import EvidenceCache
 from v2t_eval.curate.recipe import Plan
-from v2t_eval.curate.step import BaseStep, Row, Work
+from v2t_eval.curate.step import BaseStep, Row, Work, film_of
 from v2t_eval.measure import Engine
 from v2t_eval.metric import BaseMetric, Evidence
 from v2t_eval.sample import Clip, Sample
@@ -27,11 +27,6 @@ from v2t_eval.score import ScoreConfig, usual_workers
 from v2t_eval.workers import measured_by
 
 EXAMINED = "examined"  # folder of what steps have examined, in that of the cache
-
-
-def film_of(row: Row) -> str:
-    """The id of the film of a row."""
-    return str(row["id"]).rpartition("#t=")[0]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,19 +77,23 @@ class Pictures:
     def _sample(self, row: Row, sampling: SampleSpec) -> Sample:
         start_s, end_s = row["start_s"], row["end_s"]
         content = f"file:{row['source_sha']} {start_s!r}-{end_s!r} {sampling}"
-        path = Path(self.files[film_of(row)])
-        clip = Clip(content=content, path=path, start_s=start_s, end_s=end_s, sampling=sampling)
-        return Sample(id=row["id"], clip=clip, caption=row.get("caption"))
+        clip = Clip(content=content, path=self.file(row), start_s=start_s, end_s=end_s, sampling=sampling)
+        return Sample(id=row["id"], clip=clip, caption=row.get("caption"), prompt=row.get("caption"))
+
+    def file(self, row: Row) -> Path:
+        """The file of the clip's film."""
+        return Path(self.files[film_of(row)])
 
 
 def examine(plan: Plan, rows: Sequence[Row], work: Work, cache: Path | None) -> None:
-    """Let every step examine the clips, or read what it gave for the same ones; sets `BaseStep.known`."""
+    """Let every step examine the clips, or read what it gave for the same ones; sets `BaseStep.known` and `work`."""
     clips = hashlib.sha256()
     for row in rows:
         clips.update(f"{row['id']} {row['source_sha']}\n".encode())
     for row in work.held_out:
         clips.update(f"held out {row['id']} {row['source_sha']}\n".encode())
     for step in plan.steps:
+        step.work = work
         if type(step).examine is BaseStep.examine:
             continue
         key = hashlib.sha256(f"{json.dumps(step.fingerprint(), sort_keys=True)} {clips.hexdigest()}".encode())

@@ -25,10 +25,10 @@ from cineloop.manifest import read_manifest
 from cineloop.video.survey import Survey
 from v2t_eval.cache import EvidenceCache
 from v2t_eval.curate.film import FilmMetric, read_survey
-from v2t_eval.curate.pictures import Pictures, examine, film_of
+from v2t_eval.curate.pictures import Pictures, examine
 from v2t_eval.curate.query import Verdicts, as_tree, ask
 from v2t_eval.curate.recipe import Plan
-from v2t_eval.curate.step import BaseStep, Piece, Row, Window, Work
+from v2t_eval.curate.step import BaseStep, Piece, Row, Window, Work, film_of
 from v2t_eval.curate.table import JOURNAL, Film, append, read_films, uncollected, write_table
 from v2t_eval.measure import Engine, Error, Job, error_of
 from v2t_eval.sample import Clip, Sample
@@ -120,7 +120,7 @@ def curate(
         files={clip.id: clip.file for clip in every}, config=config, stop=stop, show_progress=show_progress
     )
     held_out = [row for clip in against for row in films[clip.id].rows]
-    work = Work(folder=folder, evidence=pictures.evidence, held_out=held_out)
+    work = Work(folder=folder, evidence=pictures.evidence, file=pictures.file, held_out=held_out)
     examine(plan, [row for row in rows if row["error"] is None], work, config.cache)
     with uncollected():
         verdicts = ask(plan, rows)

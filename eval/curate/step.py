@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
@@ -93,14 +93,14 @@ class Work:
         folder: of the set, where a step may keep files of its own.
         evidence: evidence of a metric for each row, from the cache or from the frames of its clip that are sampled so;
             None where the clip cannot be read or measured.
+        file: the file of a row's film.
         held_out: rows of the clips of `--against`, which are not in the set.
-        notes: sentences for the report, which steps append to.
     """
 
     folder: Path
     evidence: Callable[[BaseMetric, Sequence[Row], SampleSpec], list[Evidence | None]]
+    file: Callable[[Row], Path]
     held_out: Sequence[Row] = ()
-    notes: list[str] = field(default_factory=list)
 
 
 class BaseStep:
@@ -115,7 +115,10 @@ class BaseStep:
 
     Attributes:
         known: what `examine` gave.
+        work: see `Work`; set before `compare` is called.
     """
+
+    work: Work
 
     name: ClassVar[str] = ""
     columns: ClassVar[Mapping[str, Column]] = {}
@@ -153,6 +156,11 @@ class BaseStep:
         text = type(self).__module__ if source(type(self)) else ""  # its name holds a hash of the file
         settings = {key: content_id(value) for key, value in to_dict(self.settings).items()}
         return {"name": self.name, "version": self.version, "settings": settings, "text": text}
+
+
+def film_of(row: Row) -> str:
+    """The id of the film of a clip."""
+    return str(row["id"]).rpartition("#t=")[0]
 
 
 def source_of(row: Row) -> str:

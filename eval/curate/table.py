@@ -28,8 +28,8 @@ from v2t_eval.measure import Error
 JOURNAL, PARQUET = "clips.jsonl", "clips.parquet"
 SCHEMA = 1
 _METADATA = b"cineloop.curate"
-_TEXTS = ("id", "source", "source_sha", "codec", "begins", "ends", "duplicate_of", "leak_of", "split")
-_TEXTS += ("license", "origin", "caption", "error")
+_OF_FILM = ("id", "source", "source_sha", "codec", "begins", "ends", "license", "origin", "error")
+_TEXTS = (*_OF_FILM, "duplicate_of", "leak_of", "split", "caption")
 _NUMBERS = ("start_s", "end_s", "fps")
 _COUNTS = ("width", "height")
 

@@ -92,4 +92,5 @@ def clusters_of(vectors: np.ndarray, num: int, seed: int) -> np.ndarray:
         np.add.at(sums, labels, vectors)
         centres = np.where(np.bincount(labels, minlength=num)[:, None] > 0, unit(sums), centres).astype(np.float32)
     order = np.argsort(-np.bincount(labels, minlength=num), kind="stable")
-    return np.argsort(order)[labels].astype(np.int64)
+    found: np.ndarray = np.argsort(order)[labels].astype(np.int64)
+    return found

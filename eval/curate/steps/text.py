@@ -56,7 +56,7 @@ def text_boxes(edges: np.ndarray) -> np.ndarray:
 def _strokes(sharp: np.ndarray) -> float:
     """Edges in the median row of a box (h, w), for each of its heights."""
     changes = (sharp[:, 1:] != sharp[:, :-1]).sum(1)  # (h,)
-    return float(np.median(changes)) * sharp.shape[0] / sharp.shape[1]
+    return float(np.median(changes) * sharp.shape[0] / sharp.shape[1])
 
 
 class TextMetric(EvidenceMetric):

@@ -31,7 +31,7 @@ def rows(num, sources=1, **more):
 def examined(tmp_path, vectors, table, **settings):
     step = balance.Step(**settings)
     evidence = [None if vector is None else {"vector": np.array(vector)} for vector in vectors]
-    step.known = step.examine(table, Work(folder=tmp_path, evidence=lambda *_: evidence))
+    step.known = step.examine(table, Work(folder=tmp_path, file=None, evidence=lambda *_: evidence))
     return step
 
 

@@ -82,6 +82,6 @@ def test_a_clip_that_cannot_be_read_has_no_value(tmp_path):
 
     rows = [{"id": "a"}, {"id": "b"}]
     step = Step()
-    step.known = step.examine(rows, Work(folder=tmp_path, evidence=evidence))
+    step.known = step.examine(rows, Work(folder=tmp_path, file=None, evidence=evidence))
     assert step.compare(rows) == {"text_share": [0.5, None], "overlay_share": [0.25, None]}
     assert asked == [("text_boxes", FRAMES)]
