@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from cineloop.video.sample import SampleSpec
 from v2t_eval.cache import EvidenceCache
 from v2t_eval.curate.recipe import Plan
 from v2t_eval.curate.step import BaseStep, Row, Work, film_of
-from v2t_eval.measure import Engine
+from v2t_eval.measure import Engine, Job
 from v2t_eval.metric import BaseMetric, Evidence
 from v2t_eval.sample import Clip, Sample
 from v2t_eval.score import ScoreConfig, usual_workers
@@ -47,32 +48,28 @@ class Pictures:
         """
         metric.prepare()
         found: dict[str, Evidence] = {}
-        with (
-            EvidenceCache(self.config.cache) as cache,
-            Engine([metric], self.config.limits, cache) as engine,
-            Progress(len(rows), metric.name, enabled=self.show_progress) as bar,
-        ):
-            jobs = (engine.open(self._sample(row, sampling), [0]) for row in rows)
-            workers = self.config.workers or usual_workers(len(rows))
-            done = (
-                engine.run(jobs, self.stop)
-                if workers == 1
-                else measured_by(workers, engine.metrics, engine.limits, jobs, self.stop)
-            )
-            num = 0
-            for job in done:
-                engine.keep(job)
-                if 0 in job.evidence:
-                    found[job.sample.id] = job.evidence[0]
-                for error in [job.error or job.errors.get(0)]:
-                    if error is not None:
-                        name = printable(job.sample.id)
-                        logger.warning("%s: %s: %s", name, error["code"], printable(error["message"]))
-                num += 1
-                bar.advance(1)
-        if num < len(rows):
-            raise KeyboardInterrupt
+        left: list[Job] = []
+        with EvidenceCache(self.config.cache) as cache, Engine([metric], self.config.limits, cache) as engine:
+            for row in rows:
+                job = engine.open(self._sample(row, sampling), [0])
+                if job.todo and job.error is None:
+                    left.append(job)
+                else:
+                    _take(job, found)
+            with Progress(len(left), metric.name, enabled=self.show_progress) as bar:
+                for job in self._measured(engine, left):
+                    engine.keep(job)
+                    _take(job, found)
+                    bar.advance(1)
         return [found.get(row["id"]) for row in rows]
+
+    def _measured(self, engine: Engine, jobs: Sequence[Job]) -> Iterator[Job]:
+        workers = self.config.workers or usual_workers(len(jobs))
+        is_here = workers == 1 or not jobs
+        run = engine.run if is_here else partial(measured_by, workers, engine.metrics, engine.limits)
+        yield from run(jobs, self.stop)
+        if self.stop():
+            raise KeyboardInterrupt
 
     def _sample(self, row: Row, sampling: SampleSpec) -> Sample:
         start_s, end_s = row["start_s"], row["end_s"]
@@ -83,6 +80,14 @@ class Pictures:
     def file(self, row: Row) -> Path:
         """The file of the clip's film."""
         return Path(self.files[film_of(row)])
+
+
+def _take(job: Job, found: dict[str, Evidence]) -> None:
+    """Keep a job's evidence, or report its error."""
+    if 0 in job.evidence:
+        found[job.sample.id] = job.evidence[0]
+    elif error := job.error or job.errors.get(0):
+        logger.warning("%s: %s: %s", printable(job.sample.id), error["code"], printable(error["message"]))
 
 
 def examine(plan: Plan, rows: Sequence[Row], work: Work, cache: Path | None) -> None:

@@ -6,11 +6,20 @@ import cv2
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFont
+from pyarrow import parquet
 
+from cineloop.discovery import discover
 from cineloop.video.frames import Frames
+from planted_films import write
+from v2t_eval.curate import pictures
+from v2t_eval.curate.recipe import read_plan
+from v2t_eval.curate.run import curate
 from v2t_eval.curate.step import Work
 from v2t_eval.curate.steps.text import FRAMES, Step, TextMetric, gradient, text_boxes
+from v2t_eval.curate.table import PARQUET
+from v2t_eval.measure import Engine
 from v2t_eval.sample import Clip, Sample
+from v2t_eval.score import ScoreConfig
 
 SIZE = (180, 320)
 
@@ -85,3 +94,24 @@ def test_a_clip_that_cannot_be_read_has_no_value(tmp_path):
     step.known = step.examine(rows, Work(folder=tmp_path, file=None, evidence=evidence))
     assert step.compare(rows) == {"text_share": [0.5, None], "overlay_share": [0.25, None]}
     assert asked == [("text_boxes", FRAMES)]
+
+
+@pytest.mark.slow
+def test_two_workers_give_the_table_of_one_and_what_is_cached_is_not_opened(tmp_path, monkeypatch):
+    for n, frames in enumerate([scene(24), with_line(scene(24)), with_line(scene(24), text="another line")]):
+        write(tmp_path / "films" / f"{n}.mp4", frames)
+    tables = []
+
+    def curated(out, workers, cache):
+        plan = read_plan(None, ["steps=[probe, shape, text]", "limits.overlay_share.most=0.002"])
+        curate(discover([str(tmp_path / "films")]), plan, out, ScoreConfig(workers=workers, cache=cache))
+        tables.append((out / PARQUET).read_bytes())
+
+    curated(tmp_path / "one", 1, tmp_path / "cache1")
+    curated(tmp_path / "two", 2, tmp_path / "cache2")
+    monkeypatch.setattr(Engine, "_children", lambda self: pytest.fail("a film is decoded"))
+    monkeypatch.setattr(pictures, "measured_by", lambda *_: pytest.fail("processes are asked"))
+    curated(tmp_path / "three", 2, tmp_path / "cache1")
+    assert tables[0] == tables[1] == tables[2]
+    kept = {row["source"]: row["kept"] for row in parquet.read_table(tmp_path / "one" / PARQUET).to_pylist()}
+    assert kept == {"0.mp4": True, "1.mp4": False, "2.mp4": False}
