@@ -135,14 +135,16 @@ def between(kind: str, before: np.ndarray, after: np.ndarray, rng: random.Random
 
 
 def plant(number: int, seed: int) -> Planted:
-    """A film: every eighth of one shot, the others of 4 to 6 with a change between each two and, at a quarter of the
+    """A film: every eighth of one shot, the others of 4 to 6 with a change between each two and, at half of the
     shots, a fault."""
     rng = random.Random(f"curate|{seed}|{number}")
     size, film = rng.choice(SIZES), Planted()
     num = 1 if number % 8 == 7 else rng.randint(4, 6)
     last: np.ndarray | None = None
     for n in range(num):
-        fault = rng.choice(list(FAULTS)) if num > 1 and rng.random() < 0.25 else ""
+        fault, draw = "", rng.random() if num > 1 else 1.0
+        if draw < 0.5:  # text as often as all others together, since it is the hardest
+            fault = "text" if draw < 0.25 else rng.choice([name for name in FAULTS if name != "text"])
         if fault == "black" and film.shots and film.shots[-1][0] == "black":
             fault = ""  # between two black shots there is nothing to see
         frames = with_fault(shot(rng, 100 * number + n, size, seed), fault, rng)

@@ -23,7 +23,8 @@ _LINES = 360  # of the picture in which is looked
 _HEIGHTS = (8, 60)  # of a line of text
 _LEAST_FILL = 0.45  # share of a box that belongs to it
 _LEAST_LONG = 2.0  # width over height
-_LEAST_STROKES = 1.5  # edges in a row of the box, for each of its heights: fences and hills have fewer
+_LEAST_STROKES = 10  # edges in the median row of a box; wheels, windows and clouds have fewer
+_LEAST_DENSE = 1.25  # the same for each height of the box: fences have fewer
 _AWAY = 0.2  # share of the frames in which an edge that stays may be covered
 
 
@@ -48,15 +49,15 @@ def text_boxes(edges: np.ndarray) -> np.ndarray:
     found = []
     for x, y, w, h, area in cv2.connectedComponentsWithStats(lines)[2][1:].tolist():
         is_line = _HEIGHTS[0] <= h <= _HEIGHTS[1] and w >= _LEAST_LONG * h and area > _LEAST_FILL * w * h
-        if is_line and _strokes(sharp[y : y + h, x : x + w]) >= _LEAST_STROKES:
+        strokes = _strokes(sharp[y : y + h, x : x + w]) if is_line else 0.0
+        if strokes >= _LEAST_STROKES and strokes * h >= _LEAST_DENSE * w:
             found.append((x / width, y / height, w / width, h / height))
     return np.array(found).reshape(-1, 4)
 
 
 def _strokes(sharp: np.ndarray) -> float:
-    """Edges in the median row of a box (h, w), for each of its heights."""
-    changes = (sharp[:, 1:] != sharp[:, :-1]).sum(1)  # (h,)
-    return float(np.median(changes) * sharp.shape[0] / sharp.shape[1])
+    """Edges in the median row of a box (h, w)."""
+    return float(np.median((sharp[:, 1:] != sharp[:, :-1]).sum(1)))
 
 
 class TextMetric(EvidenceMetric):
