@@ -3,8 +3,8 @@
 In: nothing, or a folder of real films (`--real`), whose clips are listed. Out: a table on stdout and, with -o, JSON. Of
 the cut finder: precision, recall and F1 for cuts, fades and dissolves, films of one shot kept whole. Of each filter:
 precision, recall and F1 of "this clip has the fault" by the limit that is stated, over planted and sound clips. Of near
-copies: recall by kind, and pairs of different clips that were joined (`curate_copies.py`). Shares have Wilson intervals
-of 95 %; that of F1 = 2 TP / (2 TP + FP + FN) is one of 2 TP + FP + FN cases.
+copies: recall by kind, and pairs of different clips that were joined (`measure_copies.py`). Shares have intervals of
+95 % (Wilson); that of F1 = 2 TP / (2 TP + FP + FN) is one of 2 TP + FP + FN cases.
 
     python scripts/measure_curate.py --films 40 --real films/ -o curate.json
 """
@@ -23,7 +23,8 @@ from typing import Any
 
 import cv2
 import numpy as np
-from curate_copies import FPS, KINDS, SIZES, measure_copies, shot
+from measure_copies import FPS, SIZES, measure_copies, shot
+from measure_copies import show as show_copies
 from PIL import Image, ImageDraw, ImageFont
 
 from cineloop.discovery import discover
@@ -290,13 +291,8 @@ def show(report: dict[str, Any]) -> None:
     for name in ("fade", "dissolve"):
         one = report["changes"][name]
         print(f"\n{name}s: {one['ms_inside'] / 1000:.1f} of {one['ms'] / 1000:.1f} seconds were left in clips")
-    if copies := report.get("copies"):
-        print(f"\n| copies among {copies['clips']} clips | found | recall |\n|---|---|---|")
-        for kind in KINDS:
-            one = copies[kind]
-            share = f"{one['found'] / one['n']:.3f} [{one['low']:.3f}, {one['high']:.3f}]" if one["n"] else "–"
-            print(f"| {kind} | {one['found']} of {one['n']} | {share} |")
-        print(f"\npairs of different clips that were joined: {len(copies['wrong'])}")
+    if "copies" in report:
+        show_copies(report["copies"])
     print(f"\nfilms of one shot kept whole: {report['whole']['kept']} of {report['whole']['n']}")
     for name, clips in report.get("real", {}).items():
         print(f"{name}: {len(clips)} clips: {clips}")

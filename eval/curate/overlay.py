@@ -2,7 +2,7 @@
 
 In: the small frames of two clips, uint8 (T, h, w, 3), at the same shares of their lengths. Out: yes or no. Where they
 differ as they are, the second is laid over the first by an affine map (ECC, `cv2.findTransformECC`). A pixel differs
-where its colour is none that the other picture has next to it. Letters: T frames, h w their size.
+where the other picture has no such colour next to it. Letters: T frames, h w their size.
 """
 
 from __future__ import annotations

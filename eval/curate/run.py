@@ -114,24 +114,28 @@ def curate(
     ordered = [films[clip.id] for clip in found]
     rows = [row for film in ordered for row in film.rows or [_failed(film)]]
     for row in rows if given else ():
-        about = given.get(film_of(row) if row["error"] is None else row["id"], {})
-        row |= {"license": about.get("license"), "origin": about.get("source")}
-    pictures = Pictures(
-        files={clip.id: clip.file for clip in every}, config=config, stop=stop, show_progress=show_progress
-    )
+        stated = given.get(film_of(row) if row["error"] is None else row["id"], {})
+        row |= {"license": stated.get("license"), "origin": stated.get("source")}
+    files = {clip.id: clip.file for clip in every}
+    pictures = Pictures(files=files, config=config, stop=stop, show_progress=show_progress)
     held_out = [row for clip in against for row in films[clip.id].rows]
     work = Work(folder=folder, evidence=pictures.evidence, file=pictures.file, held_out=held_out)
-    examine(plan, [row for row in rows if row["error"] is None], work, config.cache)
+    return Curation(films=ordered, rows=rows, verdicts=_table(plan, rows, work, config.cache))
+
+
+def _table(plan: Plan, rows: list[Row], work: Work, cache: Path | None) -> Verdicts:
+    """Examine the clips, ask for the set and write it."""
+    examine(plan, [row for row in rows if row["error"] is None], work, cache)
     with uncollected():
         verdicts = ask(plan, rows)
         about = {"recipe": to_dict(plan.recipe), "limits": as_tree(verdicts.limits), "funnel": as_tree(verdicts.funnel)}
-        write_table(folder, rows, verdicts, list(plan.columns), about)
-    return Curation(films=ordered, rows=rows, verdicts=verdicts)
+        write_table(work.folder, rows, verdicts, list(plan.columns), about)
+    return verdicts
 
 
 def held_out(folder: Path) -> list[FoundClip]:
-    """The films of a held-out set, a folder or manifest; their ids begin with its name. Raises as `discover` does."""
-    return [replace(clip, id=f"{folder.name}/{clip.id}") for clip in discover([str(folder)])]
+    """The films of a held-out set, a folder or manifest, with ids of no film in the set. Raises as `discover` does."""
+    return [replace(clip, id=f"held-out:{folder.name}/{clip.id}") for clip in discover([str(folder)])]
 
 
 def read_given(films: Path) -> dict[str, dict[str, Any]]:

@@ -93,7 +93,7 @@ class PictureMetric(EvidenceMetric):
 
 
 class Step(BaseStep):
-    """See the module's head. A mirrored copy is one of its own kind: it is none for captions that say left or right."""
+    """See the module's head. A mirrored copy is one of its own kind: captions that say left or right differ."""
 
     name = "near_copies"
     columns = {

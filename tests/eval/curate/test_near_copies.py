@@ -154,4 +154,4 @@ def test_a_clip_of_a_held_out_set_is_dropped_and_named(films, tmp_path):
     found = curated(films, tmp_path / "set", against=held_out(tmp_path / "exam"))
     assert {name for name, row in found.items() if not row["kept"]} == {"two.mp4"}
     assert [drop["rule"] for drop in found["two.mp4"]["drops"]] == ["leak.most"]
-    assert found["two.mp4"]["leak_of"].startswith("exam/asked.mp4#t=") and len(found) == 5
+    assert found["two.mp4"]["leak_of"].startswith("held-out:exam/asked.mp4#t=") and len(found) == 5

@@ -2,12 +2,16 @@
 
 In: a folder for the clips. Out: for each kind of copy how many were found, and which pairs of different clips were
 joined. Planted are: another codec and quality, another size, a crop of 5 % of each side, the mirror image, another
-speed (10 % faster or slower), a logo in a corner. Part of `measure_curate.py`.
+speed (10 % faster or slower), a logo in a corner. `measure_curate.py` does this too.
+
+    python scripts/measure_copies.py --seed 7
 """
 
 from __future__ import annotations
 
+import argparse
 import random
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -108,6 +112,18 @@ def plant(folder: Path, num: int, num_copies: int, seed: int) -> dict[str, str]:
     return names
 
 
+def main() -> None:
+    """Plant, look for copies, compare."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--clips", type=int, default=200, help="all clips (default: 200)")
+    parser.add_argument("--copies", type=int, default=60, help="of them, to plant as copies (default: 60)")
+    parser.add_argument("--seed", type=int, default=2026)
+    parser.add_argument("--workers", type=int, default=1)
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as place:
+        show(measure_copies(Path(place), args.clips, args.copies, args.seed, args.workers))
+
+
 def measure_copies(place: Path, num: int, num_copies: int, seed: int, workers: int) -> dict[str, Any]:
     """Recall by kind, and the pairs of different clips that were joined."""
     names = plant(place / "copies", num, num_copies, seed)
@@ -129,3 +145,17 @@ def measure_copies(place: Path, num: int, num_copies: int, seed: int, workers: i
 def stem(id: str) -> str:
     """The name of a clip's file without its ending."""
     return Path(id.rpartition("#t=")[0]).stem
+
+
+def show(found: dict[str, Any]) -> None:
+    """Print the figures as a Markdown table."""
+    print(f"\n| copies among {found['clips']} clips | found | recall |\n|---|---|---|")
+    for kind in KINDS:
+        one = found[kind]
+        share = f"{one['found'] / one['n']:.3f} [{one['low']:.3f}, {one['high']:.3f}]" if one["n"] else "–"
+        print(f"| {kind} | {one['found']} of {one['n']} | {share} |")
+    print(f"\npairs of different clips that were joined: {len(found['wrong'])}")
+
+
+if __name__ == "__main__":
+    main()
