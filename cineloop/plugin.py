@@ -56,7 +56,7 @@ def load(package: str, name: str, symbol: str, *, files: bool = False) -> Module
         kind = package.rsplit(".", 1)[-1].rstrip("s")
         near = did_you_mean(name, known)
         raise UsageError(
-            f"no {kind} is called {name!r}" + (f": {near}" if near else ""),
+            f"no {kind} is called {name!r}{near and f': {near}'}",
             code="UNKNOWN_PLUGIN",
             hint=f"choices: {', '.join(known) or 'none'}; a new one is a file {package.replace('.', '/')}/NAME.py"
             + (", or anywhere: give path/to/NAME.py" if files else ""),

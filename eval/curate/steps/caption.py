@@ -126,7 +126,7 @@ def read_captions(path: Path) -> dict[str, str]:
         UsageError: the file cannot be read, or a line has no id.
     """
     found: dict[str, str] = {}
-    for number, row in json_lines(path, code="CAPTIONS"):
+    for number, row in json_lines(path, code="MANIFEST"):
         if not isinstance(row.get("id"), str):
             raise UsageError(f"{printable(str(path))}, line {number}: expected an id, got {row.get('id')!r}")
         several = row.get("captions") or [""]
