@@ -1,4 +1,4 @@
-"""Looks: how people on the web would rate the frames, by the metric `aesthetic_quality` with a head of the user's.
+"""Aesthetic: how people on the web would rate the frames, by the metric `aesthetic_quality` with a head of the user's.
 
 Without a head the column stays empty: none is shipped, and a limit on it would drop every clip as unmeasured.
 """
@@ -18,7 +18,7 @@ FRAMES = SampleSpec(num_frames=5)
 
 
 @dataclass(frozen=True, kw_only=True)
-class LooksSettings:
+class AestheticSettings:
     """`head`, `model`: as of the metric `aesthetic_quality`."""
 
     head: str = ""
@@ -28,21 +28,23 @@ class LooksSettings:
 class Step(BaseStep):
     """See the module's head."""
 
-    name = "looks"
-    columns = {"looks": Column("mean rating of five frames, in tenths of LAION's scale: 0.5 is fair", -10, 10)}
+    name = "aesthetic"
+    columns = {"aesthetic": Column("mean rating of five frames, in tenths of LAION's scale: 0.5 is fair", -10, 10)}
     detects = "blur, dull and broken pictures, as people on the web rated them"
     misses = "motion, order, whether the clip is of use; tastes differ"
-    Settings = LooksSettings
+    Settings = AestheticSettings
 
     def examine(self, rows: Sequence[Row], work: Work) -> dict[str, Any]:
-        """`looks`: the rating by id."""
+        """`aesthetic`: the rating by id."""
         if not self.settings.head:
-            return {"looks": {}}
+            return {"aesthetic": {}}
         metric = load_metric("aesthetic_quality")(head=self.settings.head, model=self.settings.model)
         found = work.evidence(metric, rows, FRAMES)
-        return {"looks": {row["id"]: each["value"] for row, each in zip(rows, found, strict=True) if each is not None}}
+        return {
+            "aesthetic": {row["id"]: each["value"] for row, each in zip(rows, found, strict=True) if each is not None}
+        }
 
     def compare(self, rows: Sequence[Row]) -> Mapping[str, Sequence[float | None]]:
         if not self.settings.head:
-            logger.warning("looks are not rated: no head is named (settings.looks.head=FILE)")
-        return {"looks": [self.known["looks"].get(row["id"]) for row in rows]}
+            logger.warning("aesthetic: nothing is rated, since no head is named (settings.aesthetic.head=FILE)")
+        return {"aesthetic": [self.known["aesthetic"].get(row["id"]) for row in rows]}

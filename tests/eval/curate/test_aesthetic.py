@@ -1,4 +1,4 @@
-"""Looks: the metric aesthetic_quality with a head of the user's; without one nothing is rated, and that is said."""
+"""Aesthetic: the metric aesthetic_quality with a head of the user's; without one nothing is rated, and that is said."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from v2t_eval.score import ScoreConfig
 
 
 def curated(films, out, *sets):
-    plan = read_plan(None, ["steps=[probe, shape, looks]", *sets])
+    plan = read_plan(None, ["steps=[probe, shape, aesthetic]", *sets])
     curate(discover([str(films)]), plan, out, ScoreConfig(cache=out / ".cineloop"))
-    return {row["source"]: row["scores"]["looks"] for row in parquet.read_table(out / PARQUET).to_pylist()}
+    return {row["source"]: row["scores"]["aesthetic"] for row in parquet.read_table(out / PARQUET).to_pylist()}
 
 
 @pytest.mark.slow
@@ -30,8 +30,8 @@ def test_clips_are_rated_by_the_head_that_is_named(tmp_path, caplog):
     weight = np.zeros((1, width), np.float32)
     weight[0, 0] = 1.0
     save_file({"weight": weight, "bias": np.full(1, 5.0, np.float32)}, tmp_path / "head.safetensors")
-    settings = ["settings.looks.model=starter", f"settings.looks.head={tmp_path / 'head.safetensors'}"]
+    settings = ["settings.aesthetic.model=starter", f"settings.aesthetic.head={tmp_path / 'head.safetensors'}"]
     found = curated(tmp_path / "films", tmp_path / "set", *settings)
     assert found["dark.mp4"] != found["bright.mp4"] and all(0.4 <= value <= 0.6 for value in found.values())
     assert curated(tmp_path / "films", tmp_path / "none") == {"dark.mp4": None, "bright.mp4": None}
-    assert "looks are not rated: no head is named" in caplog.text
+    assert "nothing is rated, since no head is named" in caplog.text
