@@ -46,6 +46,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--recipe", type=Path, metavar="RECIPE", help="steps and limits: t2v, t2v-lora, v2t, or a YAML file (default: "
         "all steps, no limits)")  # fmt: skip
     add("--set", action="append", default=[], metavar="KEY=VALUE", help="one setting of the recipe, as a.b=c")
+    add(
+        "--against",
+        type=Path,
+        metavar="HELD_OUT",
+        help="folder or manifest of a held-out set: clips that are near copies of one of it are dropped (leak)",
+    )
     add("--explain", metavar="ID", help="say why this clip is in the set or not, from the table alone")
     add("--write", metavar="A,B", help="cut the kept clips out and write them as webdataset, lance, videofolder, "
         "two_file, parquet, manifest")  # fmt: skip
@@ -66,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
     from cineloop.interrupt import Stopping
     from v2t_eval.curate import report, table, write
     from v2t_eval.curate.recipe import read_plan
-    from v2t_eval.curate.run import curate, known
+    from v2t_eval.curate.run import curate, held_out, known, read_given
     from v2t_eval.score import ScoreConfig
 
     log.setup(verbosity=-1 if args.quiet else args.verbose)
@@ -80,9 +86,10 @@ def run(args: argparse.Namespace) -> int:
     writers = write.load_writers(args.write.split(",")) if args.write is not None else {}
     if writers and args.output is None and (Path(args.films) / table.PARQUET).is_file():
         return _write_alone(args, writers)
-    plan = read_plan(args.recipe, args.set)
+    plan = read_plan(args.recipe, args.set, is_against=args.against is not None)
     _check_output(args.output, Path(args.films))
     found = discover([args.films])
+    against = [] if args.against is None else held_out(args.against)
     if args.dry_run:
         films = known(found, plan, args.output) if args.output else {}
         steps = {step.name: list(step.columns) for step in plan.steps}
@@ -94,7 +101,10 @@ def run(args: argparse.Namespace) -> int:
     with ExitStack() as stack:
         config = ScoreConfig(workers=args.workers, cache=lock_output(args, stack))
         stop = stack.enter_context(Stopping())
-        done = curate(found, plan, args.output, config, stop=stop, show_progress=not args.quiet)
+        given = read_given(Path(args.films))
+        done = curate(
+            found, plan, args.output, config, against=against, given=given, stop=stop, show_progress=not args.quiet
+        )
         write.remember_films(args.output / STATE, Path(args.films))
         _show(report.funnel(done), report.as_json(done) if args.json else None)
         log.logger.info("%s", log.printable(str(args.output / table.PARQUET)))

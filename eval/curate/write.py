@@ -36,7 +36,7 @@ from cineloop.video.cut import VERSION, Cut, Piece
 from cineloop.video.faces import FaceBlur
 from cineloop.video.worker import DecoderPool
 from v2t.writers import Rows
-from v2t_eval.curate.step import Row
+from v2t_eval.curate.step import Row, film_of
 from v2t_eval.curate.table import Film, read_films, read_table
 
 FORMATS = ("webdataset", "lance", "videofolder", "two_file", "parquet", "manifest")
@@ -212,7 +212,7 @@ class _Cutting:
     def _film(self, row: Row) -> Path:
         """The film of a clip, as it was measured. Raises ItemError."""
         path = self.root / unescape_name(row["source"])
-        film: Film | None = self.films.get(_film_of(row))
+        film: Film | None = self.films.get(film_of(row))
         status = check_file(path)
         if film is None or (film.size, film.mtime_ns) != (status.st_size, status.st_mtime_ns):
             raise ItemError("the film has changed since it was measured", code="CHANGED", hint="curate it again")
@@ -231,7 +231,7 @@ class _Cutting:
 
     def record(self, row: Row, key: str, piece: Piece) -> Row:
         """What is written of a clip; as records of `v2t caption`, which its writers take."""
-        given = self.given.get(_film_of(row), {})
+        given = self.given.get(film_of(row), {})
         return {
             "id": row["id"],
             "path": f"clips/{key}.mp4",
@@ -268,10 +268,6 @@ class _Cutting:
         for path in self.cuts.glob("*.mp4"):
             if path.stem not in keys:
                 path.unlink()
-
-
-def _film_of(row: Row) -> str:
-    return str(row["id"].rpartition("#t=")[0])
 
 
 def _size(path: Path) -> int:
