@@ -316,7 +316,7 @@ class _Placing:
 
     def _earlier(self, writers: dict[str, ModuleType]) -> dict[str, ModuleType]:
         """Writers of formats of earlier runs: what they point at is about to change."""
-        found = {}
+        found: dict[str, ModuleType] = {}
         for name in FORMATS:
             with suppress(MissingDependencyError):
                 found |= load_writers([name])
