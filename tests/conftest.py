@@ -242,25 +242,25 @@ def s3(monkeypatch):
     """A bucket of an S3 server on this machine (`object_store.Bucket`)."""
     for name in ("moto", "flask", "s3fs"):
         pytest.importorskip(name, reason=f"a stand-in for S3 needs {name}, which is not installed")
-    import s3fs
-
     from cineloop import store
     from decoder_here import Pool
-    from object_store import bucket
+    from object_store import bucket, forget_clients
     from v2t.caption import job
 
     monkeypatch.setattr(store, "_PAUSE_S", 0.001)
     monkeypatch.setattr(job, "DecoderPool", Pool)  # no child process for each run
-    s3fs.S3FileSystem.clear_instance_cache()
+    forget_clients()
     with bucket("bucket") as place:
         yield place
-    s3fs.S3FileSystem.clear_instance_cache()
+    forget_clients()
 
 
 @pytest.fixture
-def without_s3fs(monkeypatch):
+def without_s3fs():
     """As where s3fs is not installed, also after a test of this process used it: fsspec keeps what it has imported."""
     import fsspec  # noqa: F401  (fsspec.registry is the name of a mapping too)
 
-    monkeypatch.setitem(sys.modules, "s3fs", None)
-    monkeypatch.delitem(sys.modules["fsspec.registry"]._registry, "s3", raising=False)
+    with pytest.MonkeyPatch.context() as patch:  # which ends before other fixtures do, and they may need s3fs
+        patch.setitem(sys.modules, "s3fs", None)
+        patch.delitem(sys.modules["fsspec.registry"]._registry, "s3", raising=False)
+        yield
