@@ -178,7 +178,8 @@ def _limited(s3fs: Any) -> Any:
             call = super()._call_s3(method, *args, **kwargs)
             if "Body" not in kwargs:
                 return await call
-            limit_s = self.config_kwargs.get("read_timeout", self.read_timeout) + len(kwargs["Body"]) / _LEAST_RATE
+            limit_s = self.config_kwargs.get("read_timeout") or self.read_timeout
+            limit_s += len(kwargs["Body"]) / _LEAST_RATE
             try:
                 return await asyncio.wait_for(call, limit_s)
             except TimeoutError:
