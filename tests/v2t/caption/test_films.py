@@ -307,10 +307,8 @@ def test_answers_are_saved_as_they_come(tmp_path):
         concurrency = 4
 
         def answer(self, conversations, decoding):
-            until = time.monotonic() + WAIT_S
             while conversations[0][0].videos[0].duration_s == 5 and len(entries(out, "clip")) < 6:
-                assert time.monotonic() < until, "the others were not saved meanwhile"
-                time.sleep(0.005)
+                time.sleep(0.005)  # for ever, if none is saved before all have come
             return super().answer(conversations, decoding)
 
     _, _, rows = go(source, out, Uneven(), parts="whole")
