@@ -17,7 +17,6 @@ import socket
 import struct
 import sys
 import tempfile
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -138,8 +137,7 @@ def _answer(
 
     if message["op"] == "probe":
         with last.open(path) as opened:
-            info = asdict(opened.info(limits, lambda: started("")))
-        return {"info": {**info, "path": ""}}, None
+            return {"info": opened.info(limits, lambda: started("")).record()}, None
     if message["op"] == "cuts":
         with last.open(path) as opened:
             window = {"start_s": message["start_s"], "end_s": message["end_s"]}

@@ -8,13 +8,13 @@ one by one; memory grows by 160 bytes a frame. Letters: N frames seen, M looked 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from cineloop.errors import ItemError, Notice
+from cineloop.errors import ItemError
 from cineloop.video.canvas import Limits
 from cineloop.video.cuts import CutFinder, frames_between, small_picture, small_size
 from cineloop.video.flow import FLOW_HEIGHT, VECTOR_CODECS, Motion, of_pictures, of_vectors
@@ -74,15 +74,12 @@ class Survey:
 
     def plain(self) -> dict[str, Any]:
         """The rest as JSON values."""
-        return {"info": {**asdict(self.info), "path": ""}, "cuts": self.cuts, "motion_by": self.motion_by}
+        return {"info": self.info.record(), "cuts": self.cuts, "motion_by": self.motion_by}
 
     @classmethod
     def read(cls, plain: dict[str, Any], arrays: dict[str, np.ndarray]) -> Survey:
         """The survey of which `plain` and `arrays` were given. Raises TypeError, ValueError, KeyError."""
-        info = {**plain["info"], "path": Path()}
-        info["keyframe_times_s"] = tuple(info["keyframe_times_s"])
-        info["warnings"] = tuple(map(Notice.read, info["warnings"]))
-        return cls(VideoInfo(**info), plain["cuts"], plain["motion_by"], **arrays)
+        return cls(VideoInfo.read(plain["info"], Path()), plain["cuts"], plain["motion_by"], **arrays)
 
 
 def survey(
