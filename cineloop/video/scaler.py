@@ -21,7 +21,7 @@ class Scaler:
 
         self._reformatter = VideoReformatter()
         height, width = size or (None, None)
-        self._options = {"width": width, "height": height, "format": format, "interpolation": "AREA"}
+        self._options: dict[str, Any] = {"width": width, "height": height, "format": format, "interpolation": "AREA"}
         if int(av.__version__.split(".")[0]) >= 17:
             self._options["threads"] = 1
 

@@ -8,8 +8,9 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cineloop.cluster.settings import add_flags
 from cineloop.errors import EXIT_FAILED_ITEMS, EXIT_OK, UsageError
-from v2t_eval.commands.score import STATE, lock_output
+from v2t_eval.commands.score import STATE, cluster_of, lock_output
 
 if TYPE_CHECKING:
     from v2t_eval.report.document import Document
@@ -42,6 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--json", action="store_true", help="as one JSON object on stdout")
     add("--workers", type=int, metavar="N", help="processes for films (default: by cores and films); same result")
     add("--cache", type=Path, metavar="DIR", help="cache of surveys of films, shared by runs (default: inside -o)")
+    add_flags(parser.add_argument_group("a cluster (pip install 'cineloop[cluster]')").add_argument)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -74,7 +76,8 @@ def run(args: argparse.Namespace) -> int:
     if args.output is None:
         raise UsageError("a curation needs an output folder", hint="give it by -o")
     with ExitStack() as stack:
-        config = ScoreConfig(workers=args.workers, cache=lock_output(args, stack))
+        cache, journals = lock_output(args, stack), args.output / STATE
+        config = ScoreConfig(workers=args.workers, cache=cache, cluster=cluster_of(args), journals=journals)
         stop = stack.enter_context(Stopping())
         done = curate(found, plan, args.output, config, stop=stop, show_progress=not args.quiet)
     _show(report.funnel(done), report.as_json(done) if args.json else None)
