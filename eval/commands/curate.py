@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--output",
         type=Path,
         metavar="SET",
-        help="folder for clips.jsonl (measured) and clips.parquet (verdicts)",
+        help="folder for clips.jsonl (measured), clips.parquet (verdicts) and report.html",
     )
     add("--recipe", type=Path, metavar="RECIPE", help="steps and limits: t2v, t2v-lora, v2t, or a YAML file (default: "
         "all steps, no limits)")  # fmt: skip
@@ -51,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
     from cineloop import log
     from cineloop.discovery import discover
     from cineloop.interrupt import Stopping
-    from v2t_eval.curate import report, table
+    from v2t_eval.curate import page, report, table
     from v2t_eval.curate.recipe import read_plan
     from v2t_eval.curate.run import curate, known
     from v2t_eval.score import ScoreConfig
@@ -80,9 +81,18 @@ def run(args: argparse.Namespace) -> int:
         config = ScoreConfig(workers=args.workers, cache=cache, cluster=cluster_of(args), journals=journals)
         stop = stack.enter_context(Stopping())
         done = curate(found, plan, args.output, config, stop=stop, show_progress=not args.quiet)
+        written = page.write(done, plan, found, args.output, cache, _command(args))
     _show(report.funnel(done), report.as_json(done) if args.json else None)
-    log.logger.info("%s", log.printable(str(args.output / table.PARQUET)))
+    for path in (args.output / table.PARQUET, written):
+        log.logger.info("%s", log.printable(str(path)))
     return EXIT_FAILED_ITEMS if done.failed else EXIT_OK
+
+
+def _command(args: argparse.Namespace) -> str:
+    """The command that makes this set, to be gone on with."""
+    words = ["v2t-eval", "curate", args.films, "-o", str(args.output)]
+    words += ["--recipe", str(args.recipe)] if args.recipe else []
+    return shlex.join([*words, *(word for each in args.set for word in ("--set", each))])
 
 
 def _check_output(output: Path | None, films: Path) -> None:
