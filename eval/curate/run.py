@@ -130,6 +130,7 @@ class _Measuring:
             for job in measured(self.engine, self.config, workers, jobs, self.stop):
                 yield from self._ready()
                 self.engine.keep(job)
+                self.engine.cache.save()  # before the journal says that it is done: its copies look for it here
                 yield self._film(job)
             yield from self._ready()
 
