@@ -238,6 +238,17 @@ def curate() -> str:
     left = ", ".join(f"of {all_s:.1f} seconds of {kind}s {left_s:.1f}" for kind, (all_s, left_s) in inside.items())
     whole = found["whole"]
     table = rows(["", "planted", "false", "precision", "recall", "F1"], body)
+    copies = [
+        [
+            f"copy: {kind}",
+            f"{one['found']} of {one['n']}",
+            f"{one['found'] / one['n']:.3f} [{one['low']:.3f}, {one['high']:.3f}]",
+        ]
+        for kind, one in found.get("copies", {}).items()
+        if isinstance(one, dict) and one["n"]
+    ]
+    if copies:
+        table += "\n\n" + rows(["", "found", "recall"], copies)
     stayed = f"Of {whole['n']} films of one shot {whole['kept']} stayed whole"
     return f"{source('curate')}\n\n{table}\n\n{stayed}; {left} were left in clips."
 

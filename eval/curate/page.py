@@ -70,6 +70,8 @@ def as_document(found: Curation, plan: Plan, files: Mapping[str, Path], command:
     step = max(1, -(-len(rows) // MOST_CLIPS))
     if step > 1:
         text.append(f"Of {len(rows):,} clips the histograms and the table count every {step}th.")
+    if any(type(each).compare is not BaseStep.compare and each.columns for each in plan.steps):
+        text.append("Columns that compare clips, such as those of copies, stay as the recipe's own limits made them.")
     explorer = Explorer(
         data={"command": command, **_data(plan, found, rows[::step], drops[::step], values[::step])},
         samples=_samples(rows, values, files),
@@ -235,12 +237,13 @@ def _copies(rows: Sequence[Row], files: Mapping[str, Path]) -> Section:
 
 def _clusters(rows: Sequence[Row], drops: Sequence[Drops], files: Mapping[str, Path]) -> Section:
     """The largest clusters, with two clips of each; empty where the rows have none."""
-    members: dict[Any, list[Row]] = {}
-    for row in rows:
-        if row.get("cluster") is not None:
-            members.setdefault(row["cluster"], []).append(row)
-    kept = Counter(row.get("cluster") for row, against in zip(rows, drops, strict=True) if not against)
-    ordered = sorted(members.items(), key=lambda item: (-len(item[1]), str(item[0])))
+    members: dict[int, list[Row]] = {}
+    kept: Counter[int] = Counter()
+    for row, against in zip(rows, drops, strict=True):
+        if (cluster := row["scores"].get("cluster")) is not None:
+            members.setdefault(int(cluster), []).append(row)
+            kept[int(cluster)] += not against
+    ordered = sorted(members.items(), key=lambda item: (-len(item[1]), item[0]))
     table = Table(
         columns=("cluster", "clips", "in the set", "hours"),
         rows=tuple((str(name), len(own), kept[name], report.hours_of(own)) for name, own in ordered),
@@ -262,11 +265,16 @@ def figures() -> dict[str, Any]:
 
 
 def _of_step(step: BaseStep, measured: Mapping[str, Any]) -> list[tuple[str, str, Mapping[str, Any]]]:
-    """(what was planted, column or "", figures) of a step's filters."""
+    """(what was planted, column or "", figures) of a step's filters; figures have `planted`, `recall`, `precision`."""
     found = [(f"{name} ({column} {'>' if side == 'most' else '<'} {limit:g})", column, one)
              for name, one in measured["faults"].items() for column, side, limit in [one["limit"]]
              if column in step.columns]  # fmt: skip
-    return found + [(name, "", one) for name, one in measured["changes"].items() if step.name == "split"]
+    found += [(name, "", one) for name, one in measured["changes"].items() if step.name == "split"]
+    for name, one in measured.get("copies", {}).items() if step.name == "near_copies" else ():
+        if isinstance(one, dict) and one["n"]:
+            recall = {"value": one["found"] / one["n"], **one}
+            found.append((f"copy: {name}", "", {"planted": one["n"], "recall": recall}))
+    return found
 
 
 def _notes(step: BaseStep, name: str, measured: Mapping[str, Any]) -> list[str]:
@@ -290,7 +298,7 @@ def _filters(plan: Plan) -> Section:
         for planted, _, one in _of_step(step, measured) or [("–", "", {})]:
             cells = [
                 Interval(value=one[what]["value"], low=one[what]["low"], high=one[what]["high"], least=0, most=1)
-                if one else None
+                if what in one else None
                 for what in ("precision", "recall")
             ]  # fmt: skip
             rows.append((step.name, step.detects, step.misses, planted, one.get("planted"), *cells))

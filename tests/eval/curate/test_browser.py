@@ -142,7 +142,7 @@ def test_a_hundred_thousand_clips_stay_a_page(browser, tmp_path):
     names = list(plan.columns)
     rows = [
         {"id": f"{n // 20}.mp4#t={n % 20}", "error": None, "start_s": 0.0, "end_s": 4.0, "source_sha": f"{n:064x}",
-         "scores": dict(zip(names, values.tolist(), strict=True)), "cluster": n % 7}
+         "scores": dict(zip(names, values.tolist(), strict=True)) | {"cluster": float(n % 7)}}
         for n, values in enumerate(rng.random((100_000, len(names))))
     ]  # fmt: skip
     found = Curation(films=[], rows=rows, verdicts=ask(plan, rows))
