@@ -82,6 +82,29 @@ def velocity(clean: Tensor, noise: Tensor) -> Tensor:
     return noise - clean
 
 
+def stochastic_step(
+    noisy: Tensor, predicted: Tensor, sigma: Tensor, sigma_next: Tensor, level: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Mean (B, ...) and standard deviation (B, 1, ...) of one step of the stochastic sampler with the same marginals.
+
+    Flow-GRPO, arXiv:2505.05470, equation 9: with dt = σ_next - σ < 0 and s = a √(σ / (1 - σ)), in which σ = 1 is
+    replaced by σ_next, the mean is x (1 + s² dt / 2σ) + v (1 + s² (1 - σ) / 2σ) dt and the deviation s √-dt.
+
+    Args:
+        noisy, predicted: x_σ and the velocity there (B, ...).
+        sigma, sigma_next: levels (B,) before and after the step, the second above 0.
+        level: a (B,), how much noise; 0 is the step of the flow itself.
+    """
+    sides = (-1, *[1] * (noisy.ndim - 1))
+    sigma, sigma_next, level = (
+        each.to(noisy.device, torch.float32).reshape(sides) for each in (sigma, sigma_next, level)
+    )
+    below_one = torch.where(sigma < 1, sigma, sigma_next)
+    squared, dt = level**2 * below_one / (1 - below_one), sigma_next - sigma
+    drift = predicted * (1 + squared * (1 - sigma) / (2 * sigma)) * dt
+    return noisy * (1 + squared * dt / (2 * sigma)) + drift, (squared * -dt).sqrt()
+
+
 # --- guidance
 @dataclass(frozen=True, kw_only=True)
 class GuidanceConfig:

@@ -2,6 +2,7 @@
 
 In: a list of σ. Out: diffusers' `FlowMatchEulerDiscreteScheduler` with exactly that table. The scheduler shifts the
 levels it is given, and twice where it makes its own list; `set_sigmas` makes the table exactly the list, or refuses.
+`StochasticScheduler` takes its place where a sampler with noise in every step is wanted.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor
 
 from cineloop.errors import UsageError
+from t2v import flow
 
 _TABLE_TOLERANCE = 1e-5
 
@@ -47,3 +49,42 @@ def set_sigmas(scheduler: Any, sigmas: Sequence[float], device: torch.device | s
 def sigma_at(scheduler: Any, timestep: Tensor) -> float:
     """σ of one of the scheduler's timesteps."""
     return float(timestep) / scheduler.config.num_train_timesteps
+
+
+class StochasticScheduler(diffusers.FlowMatchEulerDiscreteScheduler):
+    """Adds noise in every step but the last one, keeping the marginals (see `t2v.flow.stochastic_step`), and keeps what
+    it went through.
+
+    Attributes:
+        level: how much noise, a ≥ 0.
+        generators: one for each clip of the batch, on the CPU; the noise of a clip is the same in any batch.
+        path: latents (B, c, t, h, w) before the first step and after each, on the CPU.
+    """
+
+    level = 0.7
+    generators: Sequence[torch.Generator] = ()
+    path: list[Tensor]
+
+    def begin(self, seeds: Sequence[int]) -> None:
+        """Forget what was; seed the noise of the next batch's clips."""
+        self.generators = [torch.Generator("cpu").manual_seed(seed) for seed in seeds]
+        self.path = []
+
+    def step(self, model_output: Tensor, timestep: Any, sample: Tensor, *args: Any, **options: Any) -> Any:
+        """As of the base class."""
+        if not self.path:
+            self.path.append(sample.detach().float().cpu())
+        made = super().step(model_output, timestep, sample, *args, **options)
+        after = made[0] if isinstance(made, tuple) else made.prev_sample
+        place = self.step_index - 1
+        sigma, sigma_next = (self.sigmas[i].expand(len(sample)) for i in (place, place + 1))
+        if float(sigma_next[0]) > 0:
+            level = torch.full((len(sample),), self.level)
+            mean, deviation = flow.stochastic_step(sample.float(), model_output.float(), sigma, sigma_next, level)
+            noise = torch.stack([torch.randn(sample.shape[1:], generator=each) for each in self.generators])
+            after = (mean + deviation * noise.to(mean.device)).to(after.dtype)
+        self.path.append(after.detach().float().cpu())
+        if isinstance(made, tuple):
+            return (after, *made[1:])
+        made.prev_sample = after
+        return made

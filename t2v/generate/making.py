@@ -15,7 +15,7 @@ from pathlib import Path
 
 from cineloop import config as layers
 from cineloop.errors import ItemError, MissingDependencyError
-from cineloop.files import text_key
+from cineloop.files import text_key, write_atomic
 from cineloop.journal import Entry
 from cineloop.log import Progress, logger
 from cineloop.video.encode import encode
@@ -24,7 +24,7 @@ from t2v.generate.folder import CLIPS
 from t2v.generate.prompts import Clip
 from t2v.generate.settings import GenerateConfig
 from t2v.generate.summary import Row
-from t2v.generators import GeneratorLike
+from t2v.generators import Drawn, GeneratorLike
 
 Made = tuple[Clip, "Entry | ItemError"]
 
@@ -87,6 +87,11 @@ class Maker:
 
     def _save(self, clip: Clip, decisive: Row, frames: Frames, seconds: float) -> Entry:
         path = self.folder / CLIPS / f"{clip.name}.mp4"
+        latents = path.with_suffix(".safetensors")
+        if isinstance(frames, Drawn):  # first: the clip counts as made when its video is there
+            from safetensors.torch import save
+
+            write_atomic(latents, save(dict(frames.latents)), durable=False)
         try:
             encode(frames.pixels, path, Fraction(frames.fps).limit_denominator(1001))
         except ItemError as error:
@@ -108,6 +113,7 @@ class Maker:
             "shape": {"num_frames": len(frames), "height": frames.size[0], "width": frames.size[1]},
             "fps": frames.fps,
             "seconds": round(seconds, 4),
+            **({"latents": f"{CLIPS}/{latents.name}"} if isinstance(frames, Drawn) else {}),
             **({"facts": clip.facts} if clip.facts is not None else {}),
             **({"warnings": [warning.record() for warning in warnings]} if warnings else {}),
         }

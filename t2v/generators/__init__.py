@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -62,6 +62,18 @@ class GenerateSettings:
             raise UsageError(f"fps must be above 0 and at most 240, got {self.fps}")
         if self.guidance is not None and not 0 <= self.guidance <= 100:
             raise UsageError(f"guidance must be within 0 and 100, got {self.guidance}")
+
+
+@dataclass(frozen=True, eq=False)
+class Drawn(Frames):
+    """Frames with what they were decoded from.
+
+    Attributes:
+        latents: `latents` (c, t, h, w) of mean 0 and deviation 1, float32; of a stochastic sampler also `path`
+            (steps + 1, c, t, h, w), `sigmas` (steps + 1,) and its noise `level` ().
+    """
+
+    latents: Mapping[str, Any] = field(default_factory=dict)
 
 
 class GeneratorLike(Protocol):

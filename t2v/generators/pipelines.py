@@ -9,9 +9,11 @@ the folder.
 from __future__ import annotations
 
 import inspect
+import math
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -21,7 +23,7 @@ from cineloop.errors import CineloopError, ItemError, MissingDependencyError, No
 from cineloop.log import logger
 from cineloop.training.runtime import find_device
 from cineloop.video.frames import Frames
-from t2v.generators import GenerateSettings, OnStep, Request
+from t2v.generators import Drawn, GenerateSettings, OnStep, Request
 from t2v.generators.pictures import first_line, read_picture, to_frames
 from t2v.generators.weights import lora_of, sha256_of
 from t2v.shape import Shape
@@ -42,9 +44,11 @@ class PipelineGenerator(ABC):
         offload: keep the parts in main memory and bring them to the GPU one by one: "model" a whole part at a time,
             "sequential" layer by layer (least memory, slowest).
         tiling: decode in tiles and clip by clip.
+        latents: return `Drawn`, with the latents of each clip, for `t2v train` with rewards.
+        stochastic: how much noise the sampler adds in each step (Flow-GRPO's a, usually 0.7), 0 for none.
 
     Raises:
-        UsageError: no model, an unknown dtype, offload or LoRA weight.
+        UsageError: no model, an unknown dtype, offload or LoRA weight, a negative `stochastic`.
     """
 
     name = ""
@@ -61,7 +65,11 @@ class PipelineGenerator(ABC):
         lora: Sequence[str] = (),
         offload: str = "none",
         tiling: bool = False,
+        latents: bool = False,
+        stochastic: float = 0.0,
     ) -> None:
+        if not 0 <= stochastic < math.inf:
+            raise UsageError(f"stochastic must be a number of at least 0, got {stochastic}")
         if dtype not in DTYPES:
             raise UsageError(f"dtype must be one of {', '.join(DTYPES)}, got {dtype!r}")
         if offload not in OFFLOADS:
@@ -69,6 +77,7 @@ class PipelineGenerator(ABC):
         self.model, self.offload, self.tiling = model or self.default_model, offload, tiling
         if not self.model:
             raise UsageError(f"the generator {self.name!r} needs a model", hint="--model with a folder or hub id")
+        self.latents, self.stochastic = latents, stochastic
         self._device, self._dtype = device, self.dtypes.get(self.model, dtype) if dtype == "auto" else dtype
         self._loras = [lora_of(text) for text in lora]
         self._shapes: dict[tuple[int | None, ...], Shape] = {}
@@ -128,6 +137,8 @@ class PipelineGenerator(ABC):
         """The loaded pipeline, LoRAs in it, on its device."""
         pipe = self.load()
         pipe.set_progress_bar_config(disable=True)
+        if self.stochastic:
+            pipe.scheduler = self._stochastic(pipe.scheduler)
         if self._loras:
             self._load_loras(pipe)
         if self.tiling:
@@ -169,6 +180,19 @@ class PipelineGenerator(ABC):
         except Exception as error:  # a folder can be wrong in as many ways as diffusers has lines
             text = f"cannot load the pipeline {self.model}: {type(error).__name__}: {first_line(error)}"
             raise MissingDependencyError(text, code="MODEL") from error
+
+    def _stochastic(self, scheduler: Any) -> Any:
+        from diffusers import FlowMatchEulerDiscreteScheduler
+
+        from t2v.sampling import StochasticScheduler
+
+        if not isinstance(scheduler, FlowMatchEulerDiscreteScheduler):
+            raise UsageError(
+                f"stochastic sampling is for FlowMatchEulerDiscreteScheduler, not {type(scheduler).__name__}"
+            )
+        made = StochasticScheduler.from_config(scheduler.config)
+        made.level = self.stochastic
+        return made
 
     def _load_loras(self, pipe: Any) -> None:
         """Put the adapters into the network, and make all of them act; keys that fit nowhere are an error."""
@@ -242,15 +266,22 @@ class PipelineGenerator(ABC):
         if len(requests) > 1 and requests[0].image is not None:
             return [clip for each in requests for clip in self.generate([each], settings, on_step)]
         words = self._words(requests, settings)
+        last: dict[str, Any] = {}  # latents after the last step
         if "callback_on_step_end" in self.parameters:
-            words["callback_on_step_end"] = _callback(on_step, settings.steps or self.parameters.get(NAMES["steps"]))
+            steps = settings.steps or self.parameters.get(NAMES["steps"])
+            words["callback_on_step_end"] = _callback(on_step, steps, last)
+        elif self.latents:
+            raise UsageError(f"{self.model} gives no latents: its call takes no callback_on_step_end")
         import torch
 
         try:
             words["generator"] = [torch.Generator("cpu").manual_seed(each.seed) for each in requests]
+            if self.stochastic:  # a stream far from those of the first noises, which are seeded one after the other
+                self.pipeline.scheduler.begin([(each.seed + 2**62) % 2**63 for each in requests])
             with torch.no_grad():
                 result = self.pipeline(**words)
-            return to_frames(result, len(requests), settings.fps or self.fps, self.name)
+            clips = to_frames(result, len(requests), settings.fps or self.fps, self.name)
+            return [self._drawn(clip, last, n) for n, clip in enumerate(clips)] if self.latents else clips
         except CineloopError:
             raise
         except (ImportError, NameError) as error:  # pipelines use some packages only where they are installed
@@ -260,6 +291,17 @@ class PipelineGenerator(ABC):
             ) from error
         except Exception as error:  # whatever a model fails with, the rest of the run may still go well
             raise fault(error) from error
+
+    def _drawn(self, clip: Frames, last: Mapping[str, Any], place: int) -> Drawn:
+        """A clip of the batch with its latents."""
+        kept = {"latents": last["latents"][place].float().cpu()}
+        if self.stochastic:
+            scheduler = self.pipeline.scheduler
+            import torch
+
+            kept["path"] = torch.stack([each[place] for each in scheduler.path])
+            kept |= {"sigmas": scheduler.sigmas.float().cpu(), "level": torch.tensor(self.stochastic)}
+        return Drawn(**{each.name: getattr(clip, each.name) for each in fields(Frames)}, latents=kept)
 
     def _words(self, requests: Sequence[Request], settings: GenerateSettings) -> dict[str, Any]:
         """The arguments of the call, generators and callback left out."""
@@ -301,8 +343,9 @@ class PipelineGenerator(ABC):
             raise UsageError(f"{self.model} has no setting {ours!r}", hint=f"leave --{ours.replace('_', '-')} out")
 
 
-def _callback(on_step: OnStep | None, steps: Any) -> Callable[..., dict[str, Any]]:
+def _callback(on_step: OnStep | None, steps: Any, last: dict[str, Any]) -> Callable[..., dict[str, Any]]:
     def callback(pipe: Any, step: int, timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
+        last.update(tensors)
         if on_step is not None:
             on_step(step + 1, int(getattr(pipe, "num_timesteps", None) or steps or step + 1))
         return tensors

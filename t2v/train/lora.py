@@ -132,7 +132,7 @@ class LoraStage:
         return draw_samples(draw, config.prompts, folder, fps=data.fps, seconds=config.seconds)
 
 
-def add_adapter(transformer: Any, config: Config) -> list[str]:
+def add_adapter(transformer: Any, config: Any) -> list[str]:
     """Put a fresh adapter on the layers `config.target` names; returns their names.
 
     Raises:
@@ -167,7 +167,18 @@ def plan_pieces(config: Config) -> tuple[list[Piece], str]:
     transformer: Any = family.transformer_class().from_config(family.shape).requires_grad_(False)
     add_adapter(transformer, config)
     bucket = max(config.buckets.buckets(), key=lambda each: each.num_frames * each.height * each.width)
-    latents = torch.empty(1, *family.latent_shape(bucket))
+    piece, words = transformer_piece(family, transformer, family.latent_shape(bucket), config.runtime.checkpointing)
+    return [piece], (
+        f"clips of {bucket} (the largest bucket), {piece.tokens} tokens, prompts of {words}; encoding the clips, once, "
+        "and samples come on top"
+    )
+
+
+def transformer_piece(
+    family: Family, transformer: Any, latent_shape: tuple[int, ...], checkpointing: str
+) -> tuple[Piece, int]:
+    """The transformer on latents (c, t, h, w), for a plan; and tokens of a prompt."""
+    latents = torch.empty(1, *latent_shape)
     shape = transformer.config
     tokens = latents[0, 0].numel() // math.prod(shape.patch_size)
     words = family.pad_to or PROMPT_TOKENS
@@ -175,17 +186,14 @@ def plan_pieces(config: Config) -> tuple[list[Piece], str]:
     if shape.get("pooled_dim"):
         text["pooled"] = torch.empty(1, shape.pooled_dim)
     inputs = 0
-    if config.runtime.checkpointing == "full":
+    if checkpointing == "full":
         checkpoint_blocks(transformer)
         inputs = 4 * tokens * shape.num_layers * shape.num_attention_heads * shape.attention_head_dim
     piece = Piece(
         "transformer", [transformer], lambda: family.predict(transformer, latents, torch.empty(1), text), tokens,
         main=True, kept_bytes=inputs,
     )  # fmt: skip
-    return [piece], (
-        f"clips of {bucket} (the largest bucket), {tokens} tokens, prompts of {words}; encoding the clips, once, and "
-        "samples come on top"
-    )
+    return piece, words
 
 
 def build_stage(config: Config) -> LoraStage:
