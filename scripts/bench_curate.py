@@ -7,8 +7,8 @@ Makes 360p H.264 films at 30 frames a second, a cut every 5 s. Cut finding (`cin
 called as its documentation does (PyAV, adaptive detector), all in this process with a decoder of one thread, so that a
 busy moment falls on all alike. Prints medians over rounds of CPU seconds per minute of film and of the ratio of
 PySceneDetect's to ours in the same round; how many times faster than real time two cores are, from CPU seconds (a
-loaded machine does not change them) and for `v2t-eval curate --workers 2` also by the clock; and the seconds in which a
-journal of so many clips is read, asked with changed limits, and written as a table. Goals: .9 of PySceneDetect for
+loaded machine does not change them) and for `v2t-eval curate --workers 2` also by the clock; and the CPU seconds in which
+a journal of so many clips is read, asked with changed limits, and written as a table. Goals: .9 of PySceneDetect for
 cuts, 20 times real time, 2 s.
 """
 
@@ -155,16 +155,16 @@ def plant_journal(folder: Path, num: int) -> None:
 
 
 def asked_anew(num: int, folder: Path) -> dict[str, float]:
-    """Seconds of reading, asking and writing; two limits are changed."""
+    """CPU seconds of reading, asking and writing; two limits are changed."""
     plant_journal(folder, num)
     plan = read_plan(None, ["limits.sharpness.least=q0.1", "limits.still_share.most=0.5"])
-    marks = [time.perf_counter()]
+    marks = [time.process_time()]
     rows = [row for film in read_films(folder).values() for row in film.rows]
-    marks.append(time.perf_counter())
+    marks.append(time.process_time())
     verdicts = ask(plan, rows)
-    marks.append(time.perf_counter())
+    marks.append(time.process_time())
     write_table(folder, rows, verdicts, list(plan.columns), {})
-    marks.append(time.perf_counter())
+    marks.append(time.process_time())
     parts = [round(b - a, 2) for a, b in zip(marks, marks[1:], strict=False)]
     return {"clips": len(rows), **dict(zip(("read_s", "ask_s", "write_s"), parts, strict=True))}
 
@@ -199,7 +199,7 @@ def main() -> None:
         f"times real time by CPU seconds, {whole_command['real_time_by_clock']} by the clock"
     )
     seconds = ", ".join(f"{name.removesuffix('_s')} {query[name]:.2f} s" for name in ("read_s", "ask_s", "write_s"))
-    print(f"{query['clips']:,} clips asked anew: {seconds}")
+    print(f"{query['clips']:,} clips asked anew, CPU: {seconds}")
 
 
 if __name__ == "__main__":
