@@ -7,9 +7,9 @@ Makes 360p H.264 films at 30 frames a second, a cut every 5 s. Cut finding (`cin
 called as its documentation does (PyAV, adaptive detector), all in this process with a decoder of one thread, so that a
 busy moment falls on all alike. Prints medians over rounds of CPU seconds per minute of film and of the ratio of
 PySceneDetect's to ours in the same round; how many times faster than real time two cores are, from CPU seconds (a
-loaded machine does not change them) and for `v2t-eval curate --workers 2` also by the clock; and the CPU seconds in which
-a journal of so many clips is read, asked with changed limits, and written as a table. Goals: .9 of PySceneDetect for
-cuts, 20 times real time, 2 s.
+loaded machine does not change them) and for `v2t-eval curate --workers 2` also by the clock; and the CPU seconds in
+which a journal of so many clips is read, asked with changed limits, and written as a table. Goals: .9 of PySceneDetect
+for cuts, 20 times real time, 2 s.
 """
 
 from __future__ import annotations
