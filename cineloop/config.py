@@ -9,7 +9,6 @@ the key, what was expected and what came. `from_dict(cls, to_dict(config)) == co
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import math
 import types
 import typing
@@ -18,7 +17,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from cineloop.documents import MAX_DEPTH, check_depth, half_char, read_text
-from cineloop.errors import UsageError
+from cineloop.errors import UsageError, did_you_mean
 from cineloop.log import printable
 
 T = TypeVar("T")
@@ -199,14 +198,13 @@ def _is_required(field: dataclasses.Field[Any]) -> bool:
 def _nearest(key: str, cls: type, path: str) -> str:
     """A hint that names the nearest key: same level first, then the same last word anywhere below."""
     here = list(_field_types(cls))
-    match = difflib.get_close_matches(key.lower(), here, n=1, cutoff=0.5)  # constants of Python files are upper case
-    if match:
-        return f"did you mean {path + match[0]!r}?"
     below = {name.rsplit(".", 1)[-1]: name for name in reversed(keys(cls))}  # the first of a name wins
-    match = difflib.get_close_matches(key.lower(), list(below), n=1, cutoff=0.6)
-    if match:
-        return f"did you mean {path + below[match[0]]!r}?"
-    return f"known here: {', '.join(here)}" if here else "no key is known here"
+    key = key.lower()  # constants of Python files are upper case
+    return (
+        did_you_mean(key, here, show=lambda name: repr(path + name), cutoff=0.5)
+        or did_you_mean(key, below, show=lambda name: repr(path + below[name]))
+        or (f"known here: {', '.join(here)}" if here else "no key is known here")
+    )
 
 
 def _coerce(kind: Any, value: Any, key: str) -> Any:

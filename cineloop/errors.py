@@ -6,6 +6,8 @@ about a clip, an answer or a prompt that was made all the same.
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -129,3 +131,10 @@ class ItemError(CineloopError):
 
     exit_code = EXIT_FAILED_ITEMS
     default_code = "DECODE_ERROR"
+
+
+def did_you_mean(word: str, known: Iterable[str], *, show: Callable[[str], str] = repr, cutoff: float = 0.6) -> str:
+    """`did you mean 'sharpness'?`: the known word nearest to one that is not known, as `show` writes it; "" where none
+    is near (`cutoff` as of `difflib.get_close_matches`)."""
+    near = difflib.get_close_matches(word, list(known), n=1, cutoff=cutoff)
+    return f"did you mean {show(near[0])}?" if near else ""

@@ -7,7 +7,6 @@ out which option was meant; and it takes a wrong option of a verb for one of the
 from __future__ import annotations
 
 import argparse
-import difflib
 import re
 import sys
 from collections.abc import Iterable, Sequence
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from cineloop import plugin
-from cineloop.errors import EXIT_USAGE
+from cineloop.errors import EXIT_USAGE, did_you_mean
 
 _ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]+):/")  # what a Path makes of s3://
 PROGRAMS = {"v2t": "v2t", "t2v": "t2v", "v2t-eval": "v2t_eval"}  # and their packages
@@ -65,8 +64,8 @@ def _unknown(words: Sequence[str], known: Iterable[str]) -> str:
     options = [word.split("=")[0] for word in words if word.startswith("-")]
     if not options:
         return f"too many arguments: {' '.join(words)}"
-    near = difflib.get_close_matches(options[0].replace("_", "-"), known, n=1)
-    return f"unknown option {options[0]}" + (f"; did you mean {near[0]}?" if near else "")
+    near = did_you_mean(options[0].replace("_", "-"), known, show=str)
+    return f"unknown option {options[0]}" + (f"; {near}" if near else "")
 
 
 def no_verb(prog: str, word: str, verbs: Sequence[str]) -> str:
@@ -74,6 +73,5 @@ def no_verb(prog: str, word: str, verbs: Sequence[str]) -> str:
     for other, package in PROGRAMS.items():
         if other != prog and word in plugin.choices(f"{package}.commands", "SUMMARY"):
             return f"{prog} has no command {word!r}; did you mean {other} {word}?"
-    near = difflib.get_close_matches(word, verbs, n=1)
-    known = f"did you mean {near[0]}?" if near else f"there are {', '.join(verbs)}"
+    known = did_you_mean(word, verbs, show=str) or f"there are {', '.join(verbs)}"
     return f"{prog} has no command {word!r}; {known}"

@@ -10,7 +10,6 @@ A metric, a generator, a training stage, a caption backend and an output format 
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import importlib
 import importlib.util
@@ -19,7 +18,7 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
-from cineloop.errors import UsageError
+from cineloop.errors import UsageError, did_you_mean
 
 _PREFIX = "cineloop_plugin_"  # of the names of modules that were loaded from a file
 
@@ -54,11 +53,10 @@ def load(package: str, name: str, symbol: str, *, files: bool = False) -> Module
         return _of_file(Path(name), symbol)
     known = choices(package, symbol)
     if name not in known:
-        near = difflib.get_close_matches(name, known, n=1)
         kind = package.rsplit(".", 1)[-1].rstrip("s")
-        nearest = f": did you mean {near[0]!r}?" if near else ""
+        near = did_you_mean(name, known)
         raise UsageError(
-            f"no {kind} is called {name!r}{nearest}",
+            f"no {kind} is called {name!r}{near and f': {near}'}",
             code="UNKNOWN_PLUGIN",
             hint=f"choices: {', '.join(known) or 'none'}; a new one is a file {package.replace('.', '/')}/NAME.py"
             + (", or anywhere: give path/to/NAME.py" if files else ""),

@@ -7,12 +7,11 @@ verbs that show what is shipped. A name comes before a file in the current folde
 from __future__ import annotations
 
 import argparse
-import difflib
 import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 
-from cineloop.errors import UsageError
+from cineloop.errors import UsageError, did_you_mean
 
 
 def find(given: str | Path, known: Mapping[str, Path], kind: str) -> Path:
@@ -37,8 +36,9 @@ def find(given: str | Path, known: Mapping[str, Path], kind: str) -> Path:
 
 def unknown(name: str, known: Mapping[str, Path], kind: str) -> UsageError:
     """The error for a name that nothing shipped has; names the nearest."""
-    near = [each for each in known if each.split("/")[-1] == name] or difflib.get_close_matches(name, known, n=1)
-    hint = f"did you mean {' or '.join(near)}?" if near else f"shipped are {', '.join(known)}"
+    same = [each for each in known if each.split("/")[-1] == name]
+    hint = f"did you mean {' or '.join(same)}?" if same else did_you_mean(name, known, show=str)
+    hint = hint or f"shipped are {', '.join(known)}"
     return UsageError(f"no {kind} is called {name!r}, and there is no such file", hint=hint)
 
 

@@ -30,7 +30,7 @@ from cineloop.video.survey import Survey
 from cineloop.video.worker import DecoderPool
 from v2t_eval import models
 from v2t_eval.cache import EvidenceCache, decode, encode
-from v2t_eval.measure import NOT_PENDING, ClipLimits, Engine, Job
+from v2t_eval.measure import NOT_PENDING, ClipLimits, Engine, Job, spec_of
 from v2t_eval.metric import BaseMetric, load_metric
 from v2t_eval.sample import Clip, Sample
 
@@ -125,7 +125,7 @@ class _Flow:
         self.videos[id(job)] = {}
         for clip in (job.sample.clip, job.sample.reference_video):
             if clip is not None and clip.path is not None and clip.frames is None:
-                item = (str(clip.path.absolute()), clip.start_s, clip.end_s)
+                item = (str(clip.path.absolute()), spec_of(clip))
                 self.decoding[self.decoders.submit(self.reads, [item])] = (job, clip)
         self._measure_if_decoded(job)
 
@@ -171,18 +171,18 @@ class _Decoder:
     def __init__(self, limits: ClipLimits) -> None:
         self.pool = DecoderPool(1, limits.of_decoder(), threads=1)
 
-    def decode(self, items: Sequence[tuple[str, float | None, float | None]], bulks: Sequence[Any]) -> list[Any]:
-        ((path, start_s, end_s),) = items
+    def decode(self, items: Sequence[tuple[str, SampleSpec]], bulks: Sequence[Any]) -> list[Any]:
+        ((path, spec),) = items
         try:
-            frames = self.pool.decode(path, SampleSpec.every_frame(start_s, end_s))
+            frames = self.pool.decode(path, spec)
         except ItemError as error:
             return [error]
         return [Kept(frames.about(), frames.pixels)]
 
-    def survey(self, items: Sequence[tuple[str, float | None, float | None]], bulks: Sequence[Any]) -> list[Any]:
-        ((path, start_s, end_s),) = items
+    def survey(self, items: Sequence[tuple[str, SampleSpec]], bulks: Sequence[Any]) -> list[Any]:
+        ((path, spec),) = items
         try:
-            found = self.pool.submit_survey(path, start_s, end_s).result()
+            found = self.pool.submit_survey(path, spec.start_s, spec.end_s).result()
         except ItemError as error:
             return [error]
         return [Kept(found.plain(), found.arrays())]

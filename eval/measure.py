@@ -18,7 +18,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from cineloop.clip import reading
@@ -179,6 +179,8 @@ class Engine:
             clip.content = f"file:{self.cache.file_sha256(clip.path)}"
         if clip.start_s is not None or clip.end_s is not None:
             clip.content += f" {clip.start_s or 0.0!r}-{clip.end_s!r}"
+        if clip.sampling is not None:
+            clip.content += f" {clip.sampling}"
 
     def _about_key(self, clip: Clip) -> str:
         return _hash(f"{_ABOUT} {self._decoders} {clip.content}")
@@ -236,10 +238,10 @@ class Engine:
         return self._submit(clip)
 
     def _submit(self, clip: Clip) -> Future[Frames] | None:
-        """Submit the clip for decoding of every frame."""
+        """Submit the clip for decoding of the frames that were asked for."""
         if clip.path is None:
             return None
-        return self._children().submit(clip.path, SampleSpec.every_frame(clip.start_s, clip.end_s))
+        return self._children().submit(clip.path, spec_of(clip))
 
     def _children(self) -> DecoderPool:
         if self._pool is None:
@@ -328,6 +330,13 @@ class Engine:
             if self._is_decoded and self._shown.clip is not None:
                 self._shown.clip.frames = None
         self._shown, self._is_decoded = None, False
+
+
+def spec_of(clip: Clip) -> SampleSpec:
+    """The frames of a clip that were asked for: all of them by default."""
+    if clip.sampling is None:
+        return SampleSpec.every_frame(clip.start_s, clip.end_s)
+    return replace(clip.sampling, start_s=clip.start_s, end_s=clip.end_s)
 
 
 def about(frames: Frames) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 
 from cineloop.errors import ItemError
 from cineloop.video.frames import Frames
+from cineloop.video.sample import SampleSpec
 from cineloop.video.survey import Survey
 
 T = TypeVar("T")
@@ -32,6 +33,7 @@ class Clip:
         frames: every frame of the clip in its stored size; None while it is not decoded.
         survey: what one pass over the frames showed, see `cineloop.video.survey`; None while there was none.
         start_s, end_s: the part of the file that is the clip; None for the whole file.
+        sampling: which frames of it are decoded; None for every one.
     """
 
     content: str
@@ -40,6 +42,7 @@ class Clip:
     survey: Survey | None = None
     start_s: float | None = None
     end_s: float | None = None
+    sampling: SampleSpec | None = None
 
     @classmethod
     def from_frames(cls, frames: Frames, path: Path | None = None) -> Clip:

@@ -12,7 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from cineloop.documents import read_json
-from cineloop.errors import EXIT_ENVIRONMENT, EXIT_FAILED_ITEMS, EXIT_OK, UsageError
+from cineloop.errors import (
+    EXIT_ENVIRONMENT,
+    EXIT_FAILED_ITEMS,
+    EXIT_OK,
+    MissingDependencyError,
+    NothingMatchedError,
+    UsageError,
+)
 from cineloop.log import printable
 from v2t_eval.metric import ABSTENTIONS, Figure, MetricResult
 
@@ -117,6 +124,16 @@ class Scores:
         if any(not one.found_nothing for one in self.skipped):
             return EXIT_ENVIRONMENT
         return EXIT_FAILED_ITEMS if any(map(_has_failed, self.results)) else EXIT_OK
+
+    def require_all(self) -> None:
+        """Raise for the first metric that was skipped.
+
+        Raises:
+            NothingMatchedError: no sample has what it needs. MissingDependencyError: this machine lacks something.
+        """
+        for one in self.skipped:
+            kind = NothingMatchedError if one.found_nothing else MissingDependencyError
+            raise kind(f"{one.metric}: {one.reason}", hint=one.hint)
 
     def result(self, name: str) -> MetricResult:
         """The result of the metric called `name`.

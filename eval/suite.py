@@ -8,7 +8,6 @@ names its metric as the list of metrics does, or by its title.
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -18,7 +17,7 @@ from typing import Any
 
 from cineloop import shipped
 from cineloop.config import from_dict, parse_set, read_yaml, to_dict
-from cineloop.errors import UsageError
+from cineloop.errors import UsageError, did_you_mean
 from cineloop.log import printable
 from v2t_eval.audit.record import audit_path
 from v2t_eval.gate.policy import Policy, Rule
@@ -124,8 +123,7 @@ def _title(rule: Rule, metrics: list[BaseMetric], path: Path) -> str:
     known = {metric.title: metric for metric in metrics}
     title = rule.metric if rule.metric in known else _metric_of(rule.metric).title
     if title not in known:
-        near = difflib.get_close_matches(title, known, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"its metrics are {', '.join(known)}"
+        hint = did_you_mean(title, known) or f"its metrics are {', '.join(known)}"
         raise UsageError(f"{path}: the gate asks for {title!r}, which is not among the suite's metrics", hint=hint)
     if rule.margin is not None and known[title].higher_is_better is None:
         hint = "give at_least or at_most"

@@ -2,8 +2,9 @@
 
 In: nothing, or a folder of real films (`--real`), whose clips are listed. Out: a table on stdout and, with -o, JSON. Of
 the cut finder: precision, recall and F1 for cuts, fades and dissolves, films of one shot kept whole. Of each filter:
-precision, recall and F1 of "this clip has the fault" by the limit that is stated, over planted and sound clips. Shares
-have Wilson intervals of 95 %; that of F1 = 2 TP / (2 TP + FP + FN) is one of 2 TP + FP + FN cases.
+precision, recall and F1 of "this clip has the fault" by the limit that is stated, over planted and sound clips. Of near
+copies: recall by kind, and pairs of different clips that were joined (`measure_copies.py`). Shares have intervals of
+95 % (Wilson); that of F1 = 2 TP / (2 TP + FP + FN) is one of 2 TP + FP + FN cases.
 
     python scripts/measure_curate.py --films 40 --real films/ -o curate.json
 """
@@ -22,19 +23,18 @@ from typing import Any
 
 import cv2
 import numpy as np
+from measure_copies import FPS, SIZES, measure_copies, shot
+from measure_copies import show as show_copies
+from PIL import Image, ImageDraw, ImageFont
 
 from cineloop.discovery import discover
 from cineloop.intervals import wilson
 from cineloop.video.encode import encode
-from cineloop.world.scenes.render import render
-from cineloop.world.scenes.sampler import sample_scene
-from v2t_eval.curate.recipe import read_plan
+from v2t_eval.curate.recipe import STEPS, read_plan
 from v2t_eval.curate.run import curate
 from v2t_eval.curate.step import Row
 from v2t_eval.score import ScoreConfig
 
-FPS = 24
-SIZES = ((144, 256), (180, 320), (192, 256))
 TOLERANCE_S = 0.5  # between a planted change and the one that was found
 CHANGES = ("cut", "fade", "dissolve")
 # Fault → the limit of a column by which it is found.
@@ -43,6 +43,7 @@ FAULTS = {
     "frozen": ("still_share", "most", 0.5),
     "bars": ("bars", "most", 0.1),
     "blur": ("sharpness", "least", 12.0),
+    "text": ("overlay_share", "most", 0.002),
 }
 
 
@@ -70,16 +71,6 @@ class Planted:
         self.changes.append((kind, start, self.seconds))
 
 
-def shot(rng: random.Random, index: int, size: tuple[int, int], seed: int) -> np.ndarray:
-    """2.3 to 4 s of one scene of the world (T, H, W, 3)."""
-    num = rng.randint(round(2.3 * FPS), 4 * FPS)
-    for attempt in range(100):
-        scene = sample_scene("train", seed, index + 10_000 * attempt, seconds=(num / FPS, num / FPS + 0.01))
-        if len(scene.shots) == 1:
-            return render(scene, size, times_s=np.arange(num) / FPS)
-    raise RuntimeError("the world gave no scene of one shot")
-
-
 def with_fault(frames: np.ndarray, fault: str, rng: random.Random) -> np.ndarray:
     """The shot with a fault of a random strength."""
     height, width = frames.shape[1:3]
@@ -99,7 +90,27 @@ def with_fault(frames: np.ndarray, fault: str, rng: random.Random) -> np.ndarray
     elif fault == "blur":
         deviation = rng.uniform(0.02, 0.04) * height
         frames = np.stack([cv2.GaussianBlur(frame, (0, 0), deviation) for frame in frames])
+    elif fault == "text":
+        frames = with_text(frames, rng)
     return frames
+
+
+def with_text(frames: np.ndarray, rng: random.Random) -> np.ndarray:
+    """The shot with a line of two to four words at the bottom, the top or in a corner, 5 to 9 % of the height."""
+    height, width = frames.shape[1:3]
+    size = rng.uniform(0.05, 0.09) * height
+    words = ["".join(rng.choice("abcdefghijklmnoprstuvwy") for _ in range(rng.randint(2, 8))) for _ in range(4)]
+    line, font = " ".join(words[: rng.randint(2, 4)]), ImageFont.load_default(size)
+    colour, place = rng.choice(("white", "white", "#ffe63c")), rng.choice(("bottom", "top", "corner"))
+    marked = []
+    for frame in frames:
+        picture = Image.fromarray(frame)
+        draw = ImageDraw.Draw(picture)
+        left = width - draw.textlength(line, font)
+        at = (0.97 * left if place == "corner" else left / 2, (0.86 if place == "bottom" else 0.05) * height)
+        draw.text(at, line, colour, font, stroke_width=max(1, round(size / 12)), stroke_fill="black")
+        marked.append(np.asarray(picture))
+    return np.stack(marked)
 
 
 def is_calm(frames: np.ndarray) -> bool:
@@ -125,14 +136,16 @@ def between(kind: str, before: np.ndarray, after: np.ndarray, rng: random.Random
 
 
 def plant(number: int, seed: int) -> Planted:
-    """A film: every eighth of one shot, the others of 4 to 6 with a change between each two and, at a quarter of the
+    """A film: every eighth of one shot, the others of 4 to 6 with a change between each two and, at half of the
     shots, a fault."""
     rng = random.Random(f"curate|{seed}|{number}")
     size, film = rng.choice(SIZES), Planted()
     num = 1 if number % 8 == 7 else rng.randint(4, 6)
     last: np.ndarray | None = None
     for n in range(num):
-        fault = rng.choice(list(FAULTS)) if num > 1 and rng.random() < 0.25 else ""
+        fault, draw = "", rng.random() if num > 1 else 1.0
+        if draw < 0.5:  # text as often as all others together, since it is the hardest
+            fault = "text" if draw < 0.25 else rng.choice([name for name in FAULTS if name != "text"])
         if fault == "black" and film.shots and film.shots[-1][0] == "black":
             fault = ""  # between two black shots there is nothing to see
         frames = with_fault(shot(rng, 100 * number + n, size, seed), fault, rng)
@@ -202,6 +215,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--films", type=int, default=40, help="films to plant (default: 40)")
     parser.add_argument("--seed", type=int, default=2026)
+    parser.add_argument("--copies", type=int, default=60, help="of 200 clips, to plant as copies (default: 60)")
     parser.add_argument("--real", type=Path, help="a folder of real films, whose clips are listed")
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--keep", type=Path, metavar="DIR", help="keep the films and the set there")
@@ -219,6 +233,8 @@ def main() -> None:
         rows = clips_of(place / "films", place / "set", args.workers)
         report: dict[str, Any] = {"command": command(args), "films": args.films, "seed": args.seed, "fps": FPS}
         report |= figures(planted, rows)
+        if args.copies:
+            report["copies"] = measure_copies(place, 200, args.copies, args.seed, args.workers)
         if args.real is not None:
             real = clips_of(args.real, place / "real", args.workers)
             report["real"] = {
@@ -232,7 +248,8 @@ def main() -> None:
 def clips_of(films: Path, folder: Path, workers: int) -> dict[str, list[Row]]:
     """The clips of each film, by all steps and without limits."""
     config = ScoreConfig(workers=workers, cache=folder / ".cineloop")
-    done = curate(discover([str(films)]), read_plan(None), folder, config, show_progress=True)
+    plan = read_plan(None, [f"steps=[{', '.join((*STEPS, 'text'))}]"])
+    done = curate(discover([str(films)]), plan, folder, config, show_progress=True)
     return {film.id: film.rows for film in done.films if film.error is None}
 
 
@@ -274,6 +291,8 @@ def show(report: dict[str, Any]) -> None:
     for name in ("fade", "dissolve"):
         one = report["changes"][name]
         print(f"\n{name}s: {one['ms_inside'] / 1000:.1f} of {one['ms'] / 1000:.1f} seconds were left in clips")
+    if "copies" in report:
+        show_copies(report["copies"])
     print(f"\nfilms of one shot kept whole: {report['whole']['kept']} of {report['whole']['n']}")
     for name, clips in report.get("real", {}).items():
         print(f"{name}: {len(clips)} clips: {clips}")

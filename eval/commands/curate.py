@@ -39,6 +39,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--recipe", type=Path, metavar="RECIPE", help="steps and limits: t2v, t2v-lora, v2t, or a YAML file (default: "
         "all steps, no limits)")  # fmt: skip
     add("--set", action="append", default=[], metavar="KEY=VALUE", help="one setting of the recipe, as a.b=c")
+    add(
+        "--against",
+        type=Path,
+        metavar="HELD_OUT",
+        help="folder or manifest of a held-out set: clips that are near copies of one of it are dropped (leak)",
+    )
     add("--explain", metavar="ID", help="say why this clip is in the set or not, from the table alone")
     add("--dry-run", action="store_true", help="print films, steps and limits; write nothing")
     add("--json", action="store_true", help="as one JSON object on stdout")
@@ -54,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
     from cineloop.interrupt import Stopping
     from v2t_eval.curate import page, report, table
     from v2t_eval.curate.recipe import read_plan
-    from v2t_eval.curate.run import curate, known
+    from v2t_eval.curate.run import curate, held_out, known, read_given
     from v2t_eval.score import ScoreConfig
 
     log.setup(verbosity=-1 if args.quiet else args.verbose)
@@ -65,9 +71,10 @@ def run(args: argparse.Namespace) -> int:
         return EXIT_OK
     if args.workers is not None and args.workers < 1:
         raise UsageError(f"--workers must be at least 1, got {args.workers}")
-    plan = read_plan(args.recipe, args.set)
+    plan = read_plan(args.recipe, args.set, is_against=args.against is not None)
     _check_output(args.output, Path(args.films))
     found = discover([args.films])
+    against = [] if args.against is None else held_out(args.against)
     if args.dry_run:
         films = known(found, plan, args.output) if args.output else {}
         steps = {step.name: list(step.columns) for step in plan.steps}
@@ -80,7 +87,10 @@ def run(args: argparse.Namespace) -> int:
         cache, journals = lock_output(args, stack), args.output / STATE
         config = ScoreConfig(workers=args.workers, cache=cache, cluster=cluster_of(args), journals=journals)
         stop = stack.enter_context(Stopping())
-        done = curate(found, plan, args.output, config, stop=stop, show_progress=not args.quiet)
+        given = read_given(Path(args.films))
+        done = curate(
+            found, plan, args.output, config, against=against, given=given, stop=stop, show_progress=not args.quiet
+        )
         written = page.write(done, plan, found, args.output, cache, _command(args))
     _show(report.funnel(done), report.as_json(done) if args.json else None)
     for path in (args.output / table.PARQUET, written):

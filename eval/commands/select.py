@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cineloop.errors import EXIT_FAILED_ITEMS, EXIT_OK, MissingDependencyError, NothingMatchedError, UsageError
+from cineloop.errors import EXIT_FAILED_ITEMS, EXIT_OK, UsageError
 from v2t_eval.commands.score import add_scoring, lock_output, score_options
 
 if TYPE_CHECKING:
@@ -65,9 +65,7 @@ def run(args: argparse.Namespace) -> int:
     with ExitStack() as stack:
         cache = lock_output(args, stack)
         scores = score(inputs, metrics, **score_options(args, stack, cache))
-        for one in scores.skipped:
-            kind = NothingMatchedError if one.found_nothing else MissingDependencyError
-            raise kind(f"{one.metric}: {one.reason}", hint=one.hint)
+        scores.require_all()
         found = select(
             scores, metrics[0].title, keep=args.keep, check=metrics[1].title if args.check is not None else None
         )

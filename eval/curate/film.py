@@ -6,14 +6,24 @@ In: samples of films. Out: evidence, and the `Survey` in it.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 from cineloop.video import survey
 from v2t_eval.metric import BaseMetric, Evidence, Measured, Summary
 from v2t_eval.sample import Sample
 
 
-class FilmMetric(BaseMetric):
-    """The survey of a film as evidence; it has no figure of a set."""
+class EvidenceMetric(BaseMetric):
+    """Evidence alone, of the sampled frames of a clip; it has no figure of a set."""
+
+    needs: ClassVar[tuple[str, ...]] = ("frames",)
+
+    def summarise(self, rows: Sequence[Measured], references: Sequence[Measured]) -> Summary:
+        return Summary(headline=self.name, figures={})
+
+
+class FilmMetric(EvidenceMetric):
+    """The survey of a film."""
 
     name = "film"
     needs = ("survey",)
@@ -23,9 +33,6 @@ class FilmMetric(BaseMetric):
         """See `read_survey`."""
         clip = sample.require("survey")
         return {"plain": clip.survey.plain(), "arrays": clip.survey.arrays()}
-
-    def summarise(self, rows: Sequence[Measured], references: Sequence[Measured]) -> Summary:
-        return Summary(headline=self.name, figures={})
 
 
 def read_survey(evidence: Evidence) -> survey.Survey:

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from v2t_eval.curate.recipe import Plan
-from v2t_eval.curate.step import Row
+from v2t_eval.curate.step import BaseStep, Row
 
 FAILED = "failed"  # rule of clips without columns
 
@@ -59,7 +59,8 @@ class Verdicts:
 
 
 def ask(plan: Plan, rows: Sequence[Row]) -> Verdicts:
-    """Compare all rows with all limits; also sets the columns that depend on other clips (`BaseStep.compare`)."""
+    """Compare all rows with all limits. Columns that depend on other clips (`BaseStep.compare`) are set for the clips
+    that keep the limits of the steps before, and null for the others."""
     sound = np.array([row["error"] is None for row in rows], dtype=bool)  # (n,)
     hours = np.array([row["end_s"] - row["start_s"] for row in rows]) / 3600  # (n,)
     drops: list[list[dict[str, object]]] = [[] for _ in rows]
@@ -67,11 +68,11 @@ def ask(plan: Plan, rows: Sequence[Row]) -> Verdicts:
         drops[n].append({"step": "probe", "rule": rows[n]["error"], "value": None, "limit": None})
     alive = sound.copy()
     limits, funnel = [], []
-    _compare(plan, [row for row in rows if row["error"] is None])
     if not sound.all():
         funnel.append(_taken("probe", FAILED, "", None, ~sound, np.ones_like(sound), hours))
     for step in plan.steps:
         before = alive.copy()  # quantiles are of what the earlier steps left, whatever the order of the limits
+        compared = _compare(step, rows, np.flatnonzero(alive).tolist())
         for column in step.columns:
             limit = plan.recipe.limits.get(column)
             if limit is None:
@@ -88,7 +89,7 @@ def ask(plan: Plan, rows: Sequence[Row]) -> Verdicts:
                 _drop(drops, out, applied, values)
                 funnel.append(_taken(step.name, applied.rule, applied.asked, value, out, alive, hours))
                 alive &= ~out
-            missing = sound & ~known
+            missing = (before if column in compared else sound) & ~known
             if missing.any():  # what cannot be measured keeps no limit
                 rule = Applied(step=step.name, column=column, side="unmeasured", asked="", value=None)
                 _drop(drops, missing, rule, values)
@@ -102,11 +103,16 @@ def as_tree(applied: Sequence[Applied | Taken]) -> list[dict[str, object]]:
     return [asdict(each) for each in applied]
 
 
-def _compare(plan: Plan, rows: Sequence[Row]) -> None:
-    for step in plan.steps:
-        for column, values in step.compare(rows).items():
-            for row, value in zip(rows, values, strict=True):
-                row["scores"][column] = value
+def _compare(step: BaseStep, rows: Sequence[Row], alive: Sequence[int]) -> set[str]:
+    """Set the columns of `BaseStep.compare`; returns their names."""
+    left = [rows[n] for n in alive]
+    found = step.compare(left)
+    for column, values in found.items():
+        for row in rows if len(left) < len(rows) else ():
+            row["scores"][column] = None
+        for row, value in zip(left, values, strict=True):
+            row["scores"][column] = value
+    return set(found)
 
 
 def _number(value: float | None) -> float:

@@ -7,19 +7,19 @@ the least values) of the clips that the steps before have left. Without a recipe
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 import math
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import cineloop
 from cineloop import config, shipped
-from cineloop.errors import UsageError
+from cineloop.errors import UsageError, did_you_mean
 from cineloop.video.survey import VERSION
 from v2t_eval.curate.step import BaseStep, Column, load_step
 
@@ -67,10 +67,13 @@ class Plan:
         """All columns, in the order of steps."""
         return {name: column for step in self.steps for name, column in step.columns.items()}
 
-    @property
+    @cached_property
     def print(self) -> str:
-        """Hash of all that determines the clips and columns of a film; limits do not."""
-        parts = [VERSION, *(step.fingerprint() for step in self.steps)]
+        """Hash of all that determines the clips and columns of a film; limits and what compares clips do not."""
+        films = [
+            step for step in self.steps if (type(step).cut, type(step).measure) != (BaseStep.cut, BaseStep.measure)
+        ]
+        parts = [VERSION, *(step.fingerprint() for step in films)]
         return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
@@ -80,8 +83,9 @@ def recipes() -> dict[str, Path]:
     return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
 
 
-def read_plan(path: Path | None, sets: Iterable[str] = ()) -> Plan:
-    """The plan of a recipe's file or name; None: all steps without limits. `sets` are settings over it, as `a.b=c`.
+def read_plan(path: Path | None, sets: Iterable[str] = (), *, is_against: bool = False) -> Plan:
+    """The plan of a recipe's file or name; None: all cheap steps without limits. `sets` are settings over it, as
+    `a.b=c`. `is_against`: copies of a held-out set are looked for, and are to be in the set where the recipe says so.
 
     Raises:
         UsageError: the file cannot be read; an unknown key, step, setting or column, the nearest being named; a value
@@ -89,17 +93,23 @@ def read_plan(path: Path | None, sets: Iterable[str] = ()) -> Plan:
     """
     file = None if path is None else shipped.find(path, recipes(), "recipe for a curation")
     recipe = config.load(Recipe, file=file, sets=sets)
-    steps: list[BaseStep] = []
+    if is_against:
+        steps = recipe.steps if "near_copies" in recipe.steps else (*recipe.steps, "near_copies")
+        recipe = replace(recipe, steps=steps, limits={"leak": Limit(most=0.0), **recipe.limits})
+    loaded: list[BaseStep] = []
     kinds = [load_step(name) for name in recipe.steps]
     names = [kind.name for kind in kinds]
     for name in recipe.settings:
         if name not in names:
-            raise UsageError(f"settings.{name}: no step of the recipe is called {name!r}{_nearest(name, names)}")
+            raise UsageError(
+                f"settings.{name}: no step of the recipe is called {name!r}",
+                hint=did_you_mean(name, names) or f"steps: {', '.join(names)}",
+            )
     for kind in kinds:
         if names.count(kind.name) > 1:
             raise UsageError(f"two steps of the recipe are called {kind.name!r}")
-        steps.append(kind(**recipe.settings.get(kind.name, {})))
-    plan = Plan(recipe=recipe, steps=steps)
+        loaded.append(kind(**recipe.settings.get(kind.name, {})))
+    plan = Plan(recipe=recipe, steps=loaded)
     for name, limit in recipe.limits.items():
         _check(name, limit, plan.columns)
     return plan
@@ -109,8 +119,8 @@ def _check(name: str, limit: Limit, columns: dict[str, Column]) -> None:
     """Raise UsageError for a limit that no step's column can have."""
     if name not in columns:
         raise UsageError(
-            f"limits.{name}: no step of the recipe gives a column {name!r}{_nearest(name, list(columns))}",
-            hint=f"columns: {', '.join(columns)}",
+            f"limits.{name}: no step of the recipe gives a column {name!r}",
+            hint=did_you_mean(name, columns) or f"columns: {', '.join(columns)}",
         )
     column = columns[name]
     for side, given in limit.sides():
@@ -121,8 +131,3 @@ def _check(name: str, limit: Limit, columns: dict[str, Column]) -> None:
             raise UsageError(
                 f"limits.{name}.{side} must be at least {column.low:g}{high}, got {given:g}", hint=column.says
             )
-
-
-def _nearest(name: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(name, known, n=1)
-    return f": did you mean {near[0]!r}?" if near else ""

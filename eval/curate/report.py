@@ -44,8 +44,7 @@ def planned(plan: Plan, films: Sequence[Clip], num_known: int) -> Document:
 
 def funnel(found: Curation) -> Document:
     """What came in, what each rule takes away, what is left."""
-    sound = [row for row in found.rows if row["error"] is None]
-    kept = [row for row, drops in zip(found.rows, found.verdicts.drops, strict=True) if not drops]
+    sound, kept = found.sound, found.kept
     rows: list[tuple[Cell, ...]] = [("all clips", "", "", "", "", len(sound), _hours(hours_of(sound)))]
     for each in found.verdicts.funnel:
         if each.rule == "failed":
@@ -73,8 +72,7 @@ def funnel(found: Curation) -> Document:
 
 def as_json(found: Curation) -> dict[str, Any]:
     """The funnel as JSON values."""
-    kept = [row for row, drops in zip(found.rows, found.verdicts.drops, strict=True) if not drops]
-    sound = [row for row in found.rows if row["error"] is None]
+    sound, kept = found.sound, found.kept
     return {
         "schema": 1,
         "films": len(found.films),
@@ -124,7 +122,9 @@ def explain(folder: Path, id: str) -> tuple[Document, dict[str, Any]]:
         sentence=f"{seconds}; begins by {row['begins']}, ends by {row['ends']}"
         if row["error"] is None
         else row["error"],
-        facts=() if not row["duplicate_of"] else (("the same as", row["duplicate_of"]),),
+        facts=tuple(
+            (name, row[key]) for name, key in (("the same as", "duplicate_of"), ("held out as", "leak_of")) if row[key]
+        ),
     )
     return Document(title=id, banner=banner, sections=tuple(sections)), {**row, "limits": about["limits"]}
 

@@ -8,25 +8,29 @@ not opened; one that is cached is not decoded, whatever the settings of the step
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from cineloop.clip import Clip as FoundClip
 from cineloop.clip import check
 from cineloop.config import to_dict
-from cineloop.errors import ItemError
+from cineloop.discovery import discover
+from cineloop.errors import ItemError, UsageError
 from cineloop.journal import Journal
 from cineloop.log import Progress, logger, printable
+from cineloop.manifest import read_manifest
 from cineloop.video.survey import Survey
 from v2t_eval.cache import EvidenceCache
 from v2t_eval.cluster import fold
 from v2t_eval.curate.film import FilmMetric, read_survey
+from v2t_eval.curate.pictures import Pictures, examine
 from v2t_eval.curate.query import Verdicts, as_tree, ask
 from v2t_eval.curate.recipe import Plan
-from v2t_eval.curate.step import BaseStep, Piece, Row, Window
-from v2t_eval.curate.table import JOURNAL, Film, append, read_films, write_table
+from v2t_eval.curate.step import BaseStep, Piece, Row, Window, Work, film_of
+from v2t_eval.curate.table import JOURNAL, Film, append, read_films, uncollected, write_table
 from v2t_eval.measure import Engine, Error, Job, error_of
 from v2t_eval.sample import Clip, Sample
 from v2t_eval.score import ScoreConfig, measured, usual_workers
@@ -47,6 +51,16 @@ class Curation:
     verdicts: Verdicts
 
     @property
+    def sound(self) -> list[Row]:
+        """All clips, without the rows of films that failed."""
+        return [row for row in self.rows if row["error"] is None]
+
+    @property
+    def kept(self) -> list[Row]:
+        """The clips in the set."""
+        return [row for row, drops in zip(self.rows, self.verdicts.drops, strict=True) if not drops]
+
+    @property
     def failed(self) -> list[Film]:
         """Films without clips."""
         return [film for film in self.films if film.error is not None]
@@ -58,6 +72,8 @@ def curate(
     folder: Path,
     config: ScoreConfig,
     *,
+    against: Sequence[FoundClip] = (),
+    given: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
     stop: Callable[[], bool] = lambda: False,
     show_progress: bool = False,
 ) -> Curation:
@@ -68,6 +84,8 @@ def curate(
         plan: steps and limits.
         folder: of the table; locked by the caller.
         config: workers or cluster, limits and cache.
+        against: films of a held-out set, of which no id is one of `found`; measured too, but not in the table.
+        given: what a manifest says of films, by id; `license` and `source` are carried, the latter as `origin`.
         stop: polled between films.
 
     Raises:
@@ -75,8 +93,9 @@ def curate(
         KeyboardInterrupt: `stop` returned true before all was measured.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    films = known(found, plan, folder)
-    left = [clip for clip in found if clip.id not in films]
+    every = [*found, *against]
+    films = known(every, plan, folder)
+    left = [clip for clip in every if clip.id not in films]
     with (
         Journal(folder / JOURNAL) as journal,
         EvidenceCache(config.cache) as cache,
@@ -90,15 +109,48 @@ def curate(
                 append(journal, film)
             films[film.id] = film
             bar.advance(1)
-    if stop() and len(films) < len(found):
-        logger.warning("stopped after %d of %d films; the same command continues from there", len(films), len(found))
+    if stop() and len(films) < len(every):
+        logger.warning("stopped after %d of %d films; the same command continues from there", len(films), len(every))
         raise KeyboardInterrupt
     ordered = [films[clip.id] for clip in found]
     rows = [row for film in ordered for row in film.rows or [_failed(film)]]
-    verdicts = ask(plan, rows)
-    about = {"recipe": to_dict(plan.recipe), "limits": as_tree(verdicts.limits), "funnel": as_tree(verdicts.funnel)}
-    write_table(folder, rows, verdicts, list(plan.columns), about)
-    return Curation(films=ordered, rows=rows, verdicts=verdicts)
+    for row in rows if given else ():
+        stated = given.get(film_of(row) if row["error"] is None else row["id"], {})
+        row |= {"license": stated.get("license"), "origin": stated.get("source")}
+    files = {clip.id: clip.file for clip in every}
+    pictures = Pictures(files=files, config=config, stop=stop, show_progress=show_progress)
+    held_out = [row for clip in against for row in films[clip.id].rows]
+    work = Work(folder=folder, evidence=pictures.evidence, file=pictures.file, held_out=held_out)
+    return Curation(films=ordered, rows=rows, verdicts=_table(plan, rows, work, config.cache))
+
+
+def _table(plan: Plan, rows: list[Row], work: Work, cache: Path | None) -> Verdicts:
+    """Examine the clips, ask for the set and write it."""
+    examine(plan, [row for row in rows if row["error"] is None], work, cache)
+    with uncollected():
+        verdicts = ask(plan, rows)
+        about = {"recipe": to_dict(plan.recipe), "limits": as_tree(verdicts.limits), "funnel": as_tree(verdicts.funnel)}
+        write_table(work.folder, rows, verdicts, list(plan.columns), about)
+    return verdicts
+
+
+def held_out(folder: Path) -> list[FoundClip]:
+    """The films of a held-out set, a folder or manifest, with ids of no film in the set. Raises as `discover` does."""
+    return [replace(clip, id=f"held-out:{folder.name}/{clip.id}") for clip in discover([str(folder)])]
+
+
+def read_given(films: Path) -> dict[str, dict[str, Any]]:
+    """What a manifest says of films, by id, of `license` and `source` texts alone; nothing of a folder.
+
+    Raises:
+        UsageError: one of them is no text.
+    """
+    rows = {row["id"]: row for row in read_manifest(films)} if films.suffix == ".jsonl" else {}
+    for id, row in rows.items():
+        for key in ("license", "source"):
+            if not isinstance(row.get(key, ""), str):
+                raise UsageError(f"{printable(str(films))}: {key!r} of {id!r} must be a text, got {row[key]!r}")
+    return rows
 
 
 def known(found: Sequence[FoundClip], plan: Plan, folder: Path) -> dict[str, Film]:

@@ -1,24 +1,29 @@
 """What a step of a curation is: it cuts films into clips, gives clips columns, or compares the clips of a table.
 
-A step is a file of `eval/curate/steps`, or of any folder (`mine/step.py`), with a class `Step(BaseStep)`. It works on
-what one pass over the film has seen (`cineloop.video.survey`), so that other settings and limits decode nothing. It
-does not throw clips away: limits on its columns do, which a recipe sets (`v2t_eval.curate.recipe`).
+A step is a file of `eval/curate/steps`, or of any folder (`mine/step.py`), with a class `Step(BaseStep)`. `cut` and
+`measure` work on what one pass over the film has seen (`cineloop.video.survey`), so that other settings and limits
+decode nothing; `examine` may look at pictures again and ask models, and `compare` looks at the clips that the steps
+before have left. A step does not throw clips away: limits on its columns do, which a recipe sets
+(`v2t_eval.curate.recipe`).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 
 from cineloop.config import from_dict, to_dict
 from cineloop.plugin import load, source
+from cineloop.video.sample import SampleSpec
 from cineloop.video.survey import Survey
-from v2t_eval.metric import NoSettings
+from v2t_eval.metric import BaseMetric, Evidence, NoSettings
+from v2t_eval.models import content_id
 
 Row = dict[str, Any]
 
@@ -80,6 +85,24 @@ class Window:
         return found
 
 
+@dataclass(kw_only=True)
+class Work:
+    """What `examine` and `compare` may use.
+
+    Attributes:
+        folder: of the set, where a step may keep files of its own.
+        evidence: evidence of a metric for each row, from the cache or from the frames of its clip that are sampled so;
+            None where the clip cannot be read or measured.
+        file: the file of a row's film.
+        held_out: rows of the clips of `--against`, which are not in the set.
+    """
+
+    folder: Path
+    evidence: Callable[[BaseMetric, Sequence[Row], SampleSpec], list[Evidence | None]]
+    file: Callable[[Row], Path]
+    held_out: Sequence[Row] = ()
+
+
 class BaseStep:
     """A step; see the module's head.
 
@@ -89,7 +112,13 @@ class BaseStep:
         detects, misses: in words.
         version: raised whenever the same film may get other values; columns are measured anew then.
         Settings: a dataclass with defaults.
+
+    Attributes:
+        known: what `examine` gave.
+        work: see `Work`; set before `compare` is called.
     """
+
+    work: Work
 
     name: ClassVar[str] = ""
     columns: ClassVar[Mapping[str, Column]] = {}
@@ -101,6 +130,7 @@ class BaseStep:
     def __init__(self, **settings: Any) -> None:
         """Settings by name. Raises UsageError: an unknown one or a wrong value."""
         self.settings: Any = from_dict(type(self).Settings, settings, f"settings.{self.name}.")
+        self.known: dict[str, Any] = {}
 
     def cut(self, survey: Survey, pieces: Sequence[Piece]) -> Sequence[Piece]:
         """The clips of a film, from those of the steps before (at first the whole film); in order, not empty."""
@@ -111,14 +141,31 @@ class BaseStep:
         and height of the picture within the frame."""
         return {}
 
+    def examine(self, rows: Sequence[Row], work: Work) -> dict[str, Any]:
+        """What `compare` needs to know of all clips and takes long, as JSON values; called again only for other clips,
+        settings or versions. Limits do not matter here."""
+        return {}
+
     def compare(self, rows: Sequence[Row]) -> Mapping[str, Sequence[float | None]]:
-        """Values of columns that depend on the other clips: for each column one a row. Called for each table."""
+        """Values of columns that depend on the other clips: for each column one a row. `rows` are the clips that keep
+        the limits of the steps before; called for each table."""
         return {}
 
     def fingerprint(self) -> dict[str, Any]:
-        """What determines the columns of a film; of a step in a file of one's own its text too."""
+        """What determines the columns of a film, files by their content; of a step in a file of one's own its text."""
         text = type(self).__module__ if source(type(self)) else ""  # its name holds a hash of the file
-        return {"name": self.name, "version": self.version, "settings": to_dict(self.settings), "text": text}
+        settings = {key: content_id(value) for key, value in to_dict(self.settings).items()}
+        return {"name": self.name, "version": self.version, "settings": settings, "text": text}
+
+
+def film_of(row: Row) -> str:
+    """The id of the film of a clip."""
+    return str(row["id"]).rpartition("#t=")[0]
+
+
+def source_of(row: Row) -> str:
+    """What a clip comes from: `origin`, as a manifest names it, else its file."""
+    return str(row.get("origin") or row["source_sha"] or row["source"])
 
 
 def load_step(name: str) -> type[BaseStep]:

@@ -28,7 +28,7 @@ from v2t_eval.semantics.dimension import JudgedMetric, num_outside, outside_note
 from v2t_eval.semantics.prompt_questions import is_plain, questions
 from v2t_eval.semantics.sources import QuestionSet
 
-_SHOWN = ("accuracy", "answered", "asked", "nothing_asked", "dropped", "questions")  # of a clip
+_SHOWN = ("accuracy", "answered", "asked", "nothing_asked", "dropped", "questions", "outside")  # of a clip
 _NO_ANSWER = ("REFUSED", "UNPARSABLE", "PROMPT_REFUSED", "UNAUDITED")
 
 

@@ -16,8 +16,8 @@ from t2v.pipeline import CineloopPipeline
 WORDS = "a red ball rolls blue box jumps".split()
 
 
-def save_ours(folder: Path) -> Path:
-    """Our own, of 5 frames of 32 × 32 pixels and the prompts of `WORDS`."""
+def save_ours(folder: Path, *, zero_init: bool = False) -> Path:
+    """Our own, of 5 frames of 32 × 32 pixels and the prompts of `WORDS`. `zero_init`: its velocity is 0 at first."""
     torch.manual_seed(0)
     tokenizer = build_tokenizer(WORDS)
     text = CineloopTextModel(CineloopTextConfig(
@@ -25,7 +25,7 @@ def save_ours(folder: Path) -> Path:
     ))  # fmt: skip
     transformer = CineloopTransformer3DModel(
         num_attention_heads=2, attention_head_dim=12, in_channels=4, out_channels=4, text_dim=16, pooled_dim=16,
-        freq_dim=16, ffn_dim=32, num_layers=2, zero_init=False,
+        freq_dim=16, ffn_dim=32, num_layers=2, zero_init=zero_init,
     )  # fmt: skip
     vae = AutoencoderKLCineloop(latent_channels=4, widths=(8, 8, 8), depth=1)
     CineloopPipeline(vae, transformer, FlowMatchEulerDiscreteScheduler(), text, tokenizer).save_pretrained(folder)

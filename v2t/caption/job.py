@@ -81,7 +81,9 @@ class Asker:
         self.concurrency = captioner.concurrency
         self.batch_size = 1 if captioner.concurrency > 1 else config.batch_size
         self._batcher = Batcher(captioner)
-        self._decoding = Decoding(max_new_tokens=question.max_new_tokens, seed=config.seed)
+        self._decoding = Decoding(
+            max_new_tokens=question.max_new_tokens, temperature=config.temperature, seed=config.seed
+        )
         # the model's frames for the run's page, without decoding twice
         self._keeps_strips = "html" in config.format or EVERY in config.format
 

@@ -46,6 +46,7 @@ class Question:
     sums_up: bool = False  # the caption of a video in parts is the model's summary; else its joined captions
     wording: Wording = field(default_factory=Wording)
     warnings: tuple[Notice, ...] = ()  # about the question itself, for every clip
+    sampled: tuple[float, int] | None = None  # temperature and seed
     options: tuple[tuple[str, Any], ...] = ()  # of the captioner, those that affect the text
 
     @property
@@ -70,6 +71,7 @@ class Question:
             **{f"sampling.{k}": v for k, v in asdict(self.spec).items() if k not in ("start_s", "end_s")},
             **parts,
             **wording,
+            **({} if self.sampled is None else {"temperature": self.sampled[0], "seed": self.sampled[1]}),
             **{f"options.{name}": value for name, value in self.options},
         }
 

@@ -267,6 +267,7 @@ def ask(captioner: VideoLM, config: CaptionConfig) -> Question:
         parts=PartSpec.parse(config.parts),
         sums_up=config.summary == "model" or (config.summary == "auto" and captioner.abilities.can_summarise),
         wording=config.wording,
+        sampled=(config.temperature, config.seed) if config.temperature else None,
         warnings=warnings,
         options=tuple(sorted((k, v) for k, v in config.options.items() if declared.get(k) is not COST)),
     )

@@ -43,6 +43,7 @@ class CaptionConfig:
         on_outside: for a clip outside the model's domain, where the model declares one: "fail" makes it
             a failed row with OUT_OF_DOMAIN and writes no caption, "warn" writes the caption with a warning.
         remote_max_gb: largest remote file that is fetched, > 0; at most one per decoder and two more are on disk.
+        temperature: 0 takes the likeliest words; above 0 samples, by `seed`.
         limit, sample: only the first so many clips; only so many at random (by `seed`).
         overwrite: caption again what was captioned with other settings or already. Never touches an edited caption.
         overwrite_edited: caption again also what a person wrote or changed.
@@ -81,6 +82,7 @@ class CaptionConfig:
     limit: int | None = None
     sample: int | None = None
     seed: int = 0
+    temperature: float = 0.0
     overwrite: bool = False
     overwrite_edited: bool = False
     retry_failed: bool = False

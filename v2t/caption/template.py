@@ -8,12 +8,11 @@ a loop over a thousand million or a text doubled forty times. Here only a short 
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
-from cineloop.errors import ItemError, UsageError
+from cineloop.errors import ItemError, UsageError, did_you_mean
 
 VARIABLES = ("caption", "id", "path", "name", "folder", "duration_s", "style", "model", "segments")
 MAX_TEMPLATE_CHARS = 8_000
@@ -111,10 +110,9 @@ def _allow(tree: Any) -> None:
                 f"line {node.lineno}: .{node.attr} is not allowed", hint=f"known: {', '.join(_ATTRIBUTES)}"
             )
         if isinstance(node, nodes.Name) and node.name not in (*VARIABLES, *own, *(["loop"] if loops else [])):
-            near = difflib.get_close_matches(node.name, VARIABLES, n=1)
             raise _template_error(
                 f"line {node.lineno}: unknown name {node.name!r}; choices: {', '.join(VARIABLES)}",
-                hint=f"did you mean {near[0]!r}?" if near else "",
+                hint=did_you_mean(node.name, VARIABLES),
             )
 
 

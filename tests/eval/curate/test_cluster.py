@@ -6,6 +6,7 @@ import shutil
 
 import numpy as np
 import pytest
+from pyarrow import parquet
 
 from cineloop.cluster import journals
 from cineloop.journal import Journal
@@ -32,15 +33,24 @@ def films(tmp_path_factory):
 
 
 def curated(films, out, *more):
-    assert main(["curate", str(films), "-o", str(out), "--recipe", "t2v", "--quiet", *more]) == 3  # some films fail
+    recipe = () if "--set" in more else ("--recipe", "t2v")
+    assert main(["curate", str(films), "-o", str(out), *recipe, "--quiet", *more]) == 3  # some films fail
     return (out / PARQUET).read_bytes()
 
 
 def test_one_worker_two_workers_and_a_cluster_give_the_same_bytes(films, engines, tmp_path):
     one = curated(films, tmp_path / "one", "--workers", "1")
     assert curated(films, tmp_path / "two", "--workers", "2") == one and not engines
-    assert curated(films, tmp_path / "ray", *ON_RAY) == one and len(engines) == 1
+    assert curated(films, tmp_path / "ray", *ON_RAY) == one and engines
     assert not journals.journals(tmp_path / "ray" / ".cineloop")
+
+
+def test_clips_that_are_looked_at_again_are_sampled_on_a_cluster_too(films, engines, tmp_path):
+    steps = ("--set", "steps=[probe, split, shape, sharpness, black, text]")
+    one = curated(films, tmp_path / "one", "--workers", "1", *steps)
+    assert curated(films, tmp_path / "ray", *ON_RAY, *steps) == one and len(engines) == 2
+    rows = parquet.read_table(tmp_path / "ray" / PARQUET).to_pylist()
+    assert any(row["scores"]["text_share"] is not None for row in rows)
 
 
 def test_what_was_measured_needs_no_cluster(films, engines, tmp_path):

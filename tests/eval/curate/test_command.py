@@ -90,3 +90,18 @@ def test_a_set_is_written_to_a_folder_of_its_own(films, tmp_path, capsys):
     assert code == 2 and "the folder of the films" in err
     assert run(capsys, tmp_path / "nothing", "-o", tmp_path / "set")[0] == 4
     assert run(capsys, tmp_path, "--explain", "x")[0] == 4
+
+
+def test_copies_of_a_held_out_set_are_left_out_and_explained(tmp_path, capsys):
+    write(tmp_path / "films" / "one.mp4", shot(1))
+    write(tmp_path / "films" / "two.mp4", shot(2))
+    write(tmp_path / "exam" / "asked.mp4", shot(2), crf=30)
+    out, settings = tmp_path / "set", ["--set", "steps=[probe, shape]", "--set", "settings.near_copies.model=''"]
+    code, text, _ = run(capsys, tmp_path / "films", "-o", out, "--against", tmp_path / "exam", *settings, "--json")
+    found = json.loads(text)
+    assert (code, found["films"], found["kept"]) == (0, 2, 1)
+    assert {each["rule"]: each["clips"] for each in found["funnel"]} == {"leak.most": 1}
+    code, text, _ = run(capsys, out, "--explain", "two.mp4#t=0.000,2.500")
+    assert "not in the set" in text and "held-out:exam/asked.mp4#t=0.000,2.500" in text
+    code, _, err = run(capsys, tmp_path / "films", "-o", out, "--against", tmp_path / "nowhere")
+    assert code == 4 and "nowhere" in err

@@ -96,3 +96,13 @@ def test_limits_do_not_change_the_print_and_settings_do():
     plan = read_plan(None)
     assert read_plan(None, ["limits.sharpness.least=5"]).print == plan.print
     assert read_plan(None, ["settings.split.longest_s=9"]).print != plan.print
+
+
+def test_clips_are_compared_only_with_those_that_keep_the_limits_before():
+    table = rows(copy=[None] * 3, black_share=[1.0, 0.0, 0.0])
+    for row in table:
+        row["source_sha"] = "same"
+    limits = ["limits.copy.most=0", "limits.black_share.most=0.5"]
+    found = ask(read_plan(None, ["steps=[black, copies]", *limits]), table)
+    assert [[drop["rule"] for drop in drops] for drops in found.drops] == [["black_share.most"], [], ["copy.most"]]
+    assert table[2]["duplicate_of"] == "1" and table[0]["scores"]["copy"] is None

@@ -160,3 +160,14 @@ def test_every_option_of_a_captioner_declares_whether_it_changes_the_text(name):
     maker = plugin.load("v2t.backends", name, "Backend").Backend
     options = set(inspect.signature(maker).parameters) - {"model", "device", "dtype"}
     assert {option for option, effect in effects(maker).items() if effect in (COST, TEXT)} == options
+
+
+def test_a_temperature_samples_by_its_seed_and_is_a_setting(folder, tmp_path):
+    rows: list[dict] = []
+    captioner = Captioner(("greedy", "", "drawn"))
+    config = CaptionConfig(temperature=0.7, seed=3)
+    caption.run([str(folder)], tmp_path / "out", config, captioner=captioner, emit=rows.append)
+    assert rows[0]["caption"] == "drawn" and captioner.calls[0][1].seed == 3
+    with pytest.raises(UsageError, match="temperature: 0.7"):
+        go(folder, tmp_path / "out", "greedy")
+    assert go(folder, tmp_path / "out", "?", temperature=0.7, seed=3)[0].done_before == 1

@@ -1,0 +1,118 @@
+"""Clips looked at again: evidence of a metric from a few frames of each, cached by the clip's content.
+
+In: rows of clips, the files of their films. Out: evidence; a clip whose evidence is cached is not opened. And what the
+steps have examined, kept in the set's folder for as long as clips, settings and versions stay the same.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cineloop.documents import read_json
+from cineloop.files import write_atomic
+from cineloop.log import Progress, logger, printable
+from cineloop.video.sample import SampleSpec
+from v2t_eval.cache import EvidenceCache
+from v2t_eval.curate.recipe import Plan
+from v2t_eval.curate.step import BaseStep, Row, Work, film_of
+from v2t_eval.measure import Engine, Job
+from v2t_eval.metric import BaseMetric, Evidence
+from v2t_eval.sample import Clip, Sample
+from v2t_eval.score import ScoreConfig, measured, usual_workers
+
+EXAMINED = "examined"  # folder of what steps have examined, in that of the cache
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pictures:
+    """Where the clips are; `files` by the id of the film."""
+
+    files: Mapping[str, str]
+    config: ScoreConfig
+    stop: Callable[[], bool]
+    show_progress: bool = False
+
+    def evidence(self, metric: BaseMetric, rows: Sequence[Row], sampling: SampleSpec) -> list[Evidence | None]:
+        """See `Work.evidence`.
+
+        Raises:
+            MissingDependencyError: the metric's model, or a decoder, is not available.
+            KeyboardInterrupt: `stop` returned true before all were measured.
+        """
+        metric.prepare()
+        found: dict[str, Evidence] = {}
+        left: list[Job] = []
+        with EvidenceCache(self.config.cache) as cache, Engine([metric], self.config.limits, cache) as engine:
+            for row in rows:
+                job = engine.open(self._sample(row, sampling), [0])
+                if job.todo and job.error is None:
+                    left.append(job)
+                else:
+                    _take(job, found)
+            with Progress(len(left), metric.name, enabled=self.show_progress) as bar:
+                for job in self._measured(engine, left):
+                    engine.keep(job)
+                    _take(job, found)
+                    bar.advance(1)
+        return [found.get(row["id"]) for row in rows]
+
+    def _measured(self, engine: Engine, jobs: Sequence[Job]) -> Iterator[Job]:
+        workers = self.config.workers or usual_workers(len(jobs))
+        yield from measured(engine, self.config, workers if jobs else 1, iter(jobs), self.stop)
+        if self.stop():
+            raise KeyboardInterrupt
+
+    def _sample(self, row: Row, sampling: SampleSpec) -> Sample:
+        start_s, end_s = row["start_s"], row["end_s"]
+        content = f"file:{row['source_sha']} {start_s!r}-{end_s!r} {sampling}"
+        clip = Clip(content=content, path=self.file(row), start_s=start_s, end_s=end_s, sampling=sampling)
+        return Sample(id=row["id"], clip=clip, caption=row.get("caption"), prompt=row.get("caption"))
+
+    def file(self, row: Row) -> Path:
+        """The file of the clip's film."""
+        return Path(self.files[film_of(row)])
+
+
+def _take(job: Job, found: dict[str, Evidence]) -> None:
+    """Keep a job's evidence, or report its error."""
+    if 0 in job.evidence:
+        found[job.sample.id] = job.evidence[0]
+    elif error := job.error or job.errors.get(0):
+        logger.warning("%s: %s: %s", printable(job.sample.id), error["code"], printable(error["message"]))
+
+
+def examine(plan: Plan, rows: Sequence[Row], work: Work, cache: Path | None) -> None:
+    """Let every step examine the clips, or read what it gave for the same ones; sets `BaseStep.known` and `work`."""
+    clips = hashlib.sha256()
+    for row in rows:
+        clips.update(f"{row['id']} {row['source_sha']}\n".encode())
+    for row in work.held_out:
+        clips.update(f"held out {row['id']} {row['source_sha']}\n".encode())
+    for step in plan.steps:
+        step.work = work
+        if type(step).examine is BaseStep.examine:
+            continue
+        key = hashlib.sha256(f"{json.dumps(step.fingerprint(), sort_keys=True)} {clips.hexdigest()}".encode())
+        path = None if cache is None else cache / EXAMINED / f"{step.name}.json"
+        kept = _kept(path, key.hexdigest())
+        if kept is None:
+            kept = step.examine(rows, work)
+            if path is not None:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                write_atomic(path, json.dumps({"key": key.hexdigest(), "known": kept}, allow_nan=False).encode())
+        step.known = kept
+
+
+def _kept(path: Path | None, key: str) -> dict[str, Any] | None:
+    """What was examined under a key; None where there is nothing, or of other clips."""
+    try:
+        found = {} if path is None else read_json(path)
+    except (OSError, ValueError):
+        return None
+    known: dict[str, Any] | None = found.get("known") if found.get("key") == key else None
+    return known

@@ -1,0 +1,50 @@
+"""Aesthetic: how people on the web would rate the frames, by the metric `aesthetic_quality` with a head of the user's.
+
+Without a head the column stays empty: none is shipped, and a limit on it would drop every clip as unmeasured.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from cineloop.log import logger
+from cineloop.video.sample import SampleSpec
+from v2t_eval.curate.step import BaseStep, Column, Row, Work
+from v2t_eval.metric import load_metric
+
+FRAMES = SampleSpec(num_frames=5)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AestheticSettings:
+    """`head`, `model`: as of the metric `aesthetic_quality`."""
+
+    head: str = ""
+    model: str = "open_clip:ViT-L-14/openai"
+
+
+class Step(BaseStep):
+    """See the module's head."""
+
+    name = "aesthetic"
+    columns = {"aesthetic": Column("mean rating of five frames, in tenths of LAION's scale: 0.5 is fair", -10, 10)}
+    detects = "blur, dull and broken pictures, as people on the web rated them"
+    misses = "motion, order, whether the clip is of use; tastes differ"
+    Settings = AestheticSettings
+
+    def examine(self, rows: Sequence[Row], work: Work) -> dict[str, Any]:
+        """`aesthetic`: the rating by id."""
+        if not self.settings.head:
+            return {"aesthetic": {}}
+        metric = load_metric("aesthetic_quality")(head=self.settings.head, model=self.settings.model)
+        found = work.evidence(metric, rows, FRAMES)
+        return {
+            "aesthetic": {row["id"]: each["value"] for row, each in zip(rows, found, strict=True) if each is not None}
+        }
+
+    def compare(self, rows: Sequence[Row]) -> Mapping[str, Sequence[float | None]]:
+        if not self.settings.head:
+            logger.warning("aesthetic: nothing is rated, since no head is named (settings.aesthetic.head=FILE)")
+        return {"aesthetic": [self.known["aesthetic"].get(row["id"]) for row in rows]}

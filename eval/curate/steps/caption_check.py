@@ -1,0 +1,62 @@
+"""Caption check: what is wrong with captions, by their text, by a dual encoder and by a judge."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from cineloop.video.sample import SampleSpec
+from v2t_eval.curate.captions import is_refusal, other_script, repeated
+from v2t_eval.curate.step import BaseStep, Column, Row
+from v2t_eval.metric import BaseMetric, load_metric
+
+FRAMES = SampleSpec(num_frames=16)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckSettings:
+    """`script`: of the letters, as Unicode names it. `model`: of the metric clipsim; `judge`: of vqascore; "" leaves
+    these columns empty."""
+
+    script: str = "latin"
+    model: str = ""
+    judge: str = ""
+
+
+class Step(BaseStep):
+    """See the module's head. A clip without a caption has no value."""
+
+    name = "caption_check"
+    columns = {
+        "caption_refusal": Column("1 where the model speaks of itself or of a missing video, else 0", 0, 1),
+        "caption_repeats": Column("share of the word triples that came before", 0, 1),
+        "caption_other_script": Column("share of the letters that are of another script than asked for", 0, 1),
+        "caption_match": Column("clipsim: mean cosine of frames and caption", -1, 1),
+        "caption_true": Column("vqascore: how likely the judge says that the clip shows the caption", 0, 1),
+    }
+    detects = "refusals, loops, other scripts; with a model or a judge also captions of something else"
+    misses = "another language in the same script; what model and judge do not see"
+    Settings = CheckSettings
+
+    def compare(self, rows: Sequence[Row]) -> Mapping[str, Sequence[float | None]]:
+        texts = [row.get("caption") for row in rows]
+        script = self.settings.script
+        found: dict[str, Sequence[float | None]] = {
+            "caption_refusal": [text and float(is_refusal(text)) for text in texts],
+            "caption_repeats": [text and repeated(text) for text in texts],
+            "caption_other_script": [text and other_script(text, script) for text in texts],
+        }
+        for column, name, settings in (
+            ("caption_match", "clipsim", {"model": self.settings.model, "text": "caption"}),
+            ("caption_true", "vqascore", {"judge": self.settings.judge}),
+        ):
+            found[column] = [None] * len(rows)
+            if all(settings.values()):
+                found[column] = self._values(load_metric(name)(**settings), rows)
+        return found
+
+    def _values(self, metric: BaseMetric, rows: Sequence[Row]) -> list[float | None]:
+        asked = [row for row in rows if row.get("caption")]
+        evidence = self.work.evidence(metric, asked, FRAMES)
+        values = {row["id"]: each.get("value") for row, each in zip(asked, evidence, strict=True) if each is not None}
+        return [values.get(row["id"]) for row in rows]

@@ -1,0 +1,186 @@
+"""Near copies: clips that show the same in another codec, size, crop, speed or mirrored, or under a logo.
+
+Five frames of each clip, spread over its length, give two vectors: the low frequencies of their brightness (a
+perceptual hash, kept as numbers) and the mean of their embeddings. Clips near in one of them are candidates, and their
+pictures are laid over each other: a copy is the same picture everywhere in all five, but for a corner. Of the clips
+joined so the best is kept: the largest, then the sharpest. Letters: N clips, T = 5 frames, D width of embeddings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from cineloop.video.sample import SampleSpec
+from v2t_eval.curate.film import EvidenceMetric
+from v2t_eval.curate.near import groups, near_pairs
+from v2t_eval.curate.overlay import SIZE, same_pictures
+from v2t_eval.curate.step import BaseStep, Column, Row, Work
+from v2t_eval.features import open_extractor, unit
+from v2t_eval.metric import Evidence
+from v2t_eval.sample import Sample
+
+FRAMES = SampleSpec(num_frames=5)
+_LOW = 6  # frequencies in each direction
+
+
+@dataclass(frozen=True, kw_only=True)
+class NearCopiesSettings:
+    """`model`: gives embeddings of frames, see `v2t_eval.features`; "" for brightness alone. `least_hash`,
+    `least_cosine`: of the two vectors of candidates."""
+
+    model: str = "starter-tower"
+    least_hash: float = 0.85
+    least_cosine: float = 0.95
+
+    def __post_init__(self) -> None:
+        for name in ("least_hash", "least_cosine"):
+            if not 0 < getattr(self, name) <= 1:
+                raise ValueError(f"{name} must be above 0 and at most 1, got {getattr(self, name)}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class VectorSettings:
+    """`model`: see `NearCopiesSettings`."""
+
+    model: str = "starter-tower"
+
+
+class VectorMetric(EvidenceMetric):
+    """`hash` float32 (T 35): the low frequencies of the frames' brightness, without its mean. `vector` and `mirrored`
+    float32 (D,): the mean of the frames' embeddings, and of those of mirrored frames; none without a model."""
+
+    name = "copy_vectors"
+    Settings = VectorSettings
+
+    def prepare(self) -> None:
+        """Load the model."""
+        self._extractor = open_extractor(self.settings.model) if self.settings.model else None
+
+    def describe(self) -> dict[str, str]:
+        return self._extractor.fingerprint() if self._extractor else {}
+
+    def measure(self, sample: Sample) -> Evidence:
+        """See the class."""
+        import cv2
+
+        pixels, low = sample.frames.pixels, []
+        for frame in pixels:
+            grey = cv2.resize(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY), (32, 32), interpolation=cv2.INTER_AREA)
+            low.append(cv2.dct(grey.astype(np.float32))[:_LOW, :_LOW].reshape(-1)[1:])
+        found: Evidence = {"hash": np.concatenate([*low, *[low[-1]] * (FRAMES.num_frames - len(low))])}
+        if self._extractor is not None:
+            both = {"vector": pixels, "mirrored": np.ascontiguousarray(pixels[:, :, ::-1])}
+            for name, each in both.items():
+                found[name] = unit(self._extractor.embed_frames(each)).mean(0).astype(np.float32)
+        return found
+
+
+class PictureMetric(EvidenceMetric):
+    """`pictures` uint8 (T, h, w, 3): the frames, small."""
+
+    name = "copy_pictures"
+
+    def measure(self, sample: Sample) -> Evidence:
+        """See the class."""
+        import cv2
+
+        small = [cv2.resize(frame, SIZE[::-1], interpolation=cv2.INTER_AREA) for frame in sample.frames.pixels]
+        return {"pictures": np.stack([*small, *[small[-1]] * (FRAMES.num_frames - len(small))])}
+
+
+class Step(BaseStep):
+    """See the module's head. A mirrored copy is one of its own kind: captions that say left or right differ."""
+
+    name = "near_copies"
+    columns = {
+        "near_copy": Column("1 where a better clip in the set shows the same, else 0", 0, 1),
+        "mirrored_copy": Column("1 where a better clip in the set shows the mirror image, else 0", 0, 1),
+        "leak": Column("1 where a clip of --against shows the same or its mirror image, else 0", 0, 1),
+    }
+    detects = "other codecs, sizes, crops, speeds, logos in a corner, mirrored copies; clips of a held-out set"
+    misses = "parts of a clip, cuts at other moments, text over the picture, strong grading"
+    Settings = NearCopiesSettings
+
+    def examine(self, rows: Sequence[Row], work: Work) -> dict[str, Any]:
+        """`pairs`: [id, id, mirrored]."""
+        every = [*rows, *work.held_out]
+        candidates = self._candidates(every, work)
+        wanted = sorted({n for i, j, _ in candidates for n in (i, j)})
+        found = work.evidence(PictureMetric(), [every[n] for n in wanted], FRAMES)
+        pictures = {n: evidence["pictures"] for n, evidence in zip(wanted, found, strict=True) if evidence is not None}
+        pairs = []
+        for i, j, is_mirrored in candidates:
+            if i in pictures and j in pictures and same_pictures(pictures[i], pictures[j], is_mirrored):
+                pairs.append([every[i]["id"], every[j]["id"], is_mirrored])
+        return {"pairs": pairs, "held_out": [row["id"] for row in work.held_out]}
+
+    def _candidates(self, rows: Sequence[Row], work: Work) -> list[tuple[int, int, bool]]:
+        vectors = work.evidence(VectorMetric(model=self.settings.model), rows, FRAMES)
+        flipped = np.where(np.arange(_LOW * _LOW)[1:] % _LOW % 2 == 1, -1, 1)  # signs of a mirrored picture
+        signs = np.tile(flipped, FRAMES.num_frames)
+        hashes = [each and each["hash"] for each in vectors]
+        found = _near(hashes, [None if each is None else each * signs for each in hashes], self.settings.least_hash)
+        if self.settings.model:
+            plain, mirrored = ([each and each[key] for each in vectors] for key in ("vector", "mirrored"))
+            found |= _near(plain, mirrored, self.settings.least_cosine)
+        return sorted(found)
+
+    def compare(self, rows: Sequence[Row]) -> Mapping[str, Sequence[float | None]]:
+        """Also sets `duplicate_of` to the clip that is kept, and `leak_of` to that of the held-out set."""
+        place = {row["id"]: n for n, row in enumerate(rows)}
+        pairs = [(place[a], place[b], flipped) for a, b, flipped in self.known["pairs"] if a in place and b in place]
+        plain = groups(len(rows), np.array([pair[:2] for pair in pairs if not pair[2]]).reshape(-1, 2))
+        every = groups(len(rows), np.array([pair[:2] for pair in pairs]).reshape(-1, 2))
+        best_plain, best = _best(rows, plain), _best(rows, every)
+        near, mirrored = [], []
+        for n, row in enumerate(rows):
+            own, other = best_plain[plain[n]], best[every[n]]
+            near.append(float(own != n))
+            mirrored.append(float(own == n and other != n))
+            if own != n or other != n:
+                row["duplicate_of"] = rows[own if own != n else other]["id"]
+        return {"near_copy": near, "mirrored_copy": mirrored, "leak": self._leaks(rows)}
+
+    def _leaks(self, rows: Sequence[Row]) -> list[float]:
+        """Also what is a copy of a copy: all that is joined to a held-out clip."""
+        ids = sorted({id for a, b, _ in self.known["pairs"] for id in (a, b)})
+        place = {id: n for n, id in enumerate(ids)}
+        joined = groups(len(ids), np.array([(place[a], place[b]) for a, b, _ in self.known["pairs"]]).reshape(-1, 2))
+        held_out = {joined[place[id]]: id for id in reversed(self.known["held_out"]) if id in place}
+        for row in rows:
+            row["leak_of"] = held_out.get(joined[place[row["id"]]]) if row["id"] in place else None
+        return [float(row["leak_of"] is not None) for row in rows]
+
+
+def _near(plain: Sequence[Any], mirrored: Sequence[Any], least: float) -> set[tuple[int, int, bool]]:
+    """Pairs of near vectors, of a clip with another or with its mirror image; None is near nothing."""
+    known = [n for n, each in enumerate(plain) if each is not None]
+    if len(known) < 2:
+        return set()
+    one, other = (
+        unit(np.stack([vectors[n] for n in known])).astype(np.float32) for vectors in (plain, mirrored)
+    )  # (N, D)
+    found = set()
+    for is_mirrored, second in ((False, one), (True, other)):
+        for i, j in near_pairs(one, least, second)[0].tolist():
+            found.add((known[i], known[j], is_mirrored))
+    return found
+
+
+def _best(rows: Sequence[Row], labels: np.ndarray) -> dict[int, int]:
+    """The best row of each group: the largest, then the sharpest, the longest, the first."""
+
+    def worth(n: int) -> tuple[float, ...]:
+        row = rows[n]
+        sharp = row["scores"].get("sharpness") or 0.0
+        return (row["width"] * row["height"], sharp, row["end_s"] - row["start_s"], -n)
+
+    best: dict[int, int] = {}
+    for n, label in enumerate(labels.tolist()):
+        if label not in best or worth(n) > worth(best[label]):
+            best[label] = n
+    return best

@@ -1,0 +1,97 @@
+"""Text in the picture: boxes that look like lines of text, and those that stay, as subtitles, titles and marks do.
+
+Twelve frames of each clip at 360 lines: edges (morphological gradient, Otsu's threshold), letters joined to lines,
+boxes of the shape of a line, filled with strokes one after another as densely as letters are. An overlay is text in the
+edges that stay in four frames of five: text of the scene moves with it. Letters: T frames, n boxes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from cineloop.video.sample import SampleSpec
+from v2t_eval.curate.film import EvidenceMetric
+from v2t_eval.curate.step import BaseStep, Column, Row, Work
+from v2t_eval.metric import Evidence
+from v2t_eval.sample import Sample
+
+FRAMES = SampleSpec(num_frames=12)
+_LINES = 360  # of the picture in which is looked
+_HEIGHTS = (8, 60)  # of a line of text
+_LEAST_FILL = 0.45  # share of a box that belongs to it
+_LEAST_LONG = 2.0  # width over height
+_LEAST_STROKES = 10  # edges in the median row of a box; wheels, windows and clouds have fewer
+_LEAST_DENSE = 1.25  # the same for each height of the box: fences have fewer
+_AWAY = 0.2  # share of the frames in which an edge that stays may be covered
+
+
+def gradient(frame: np.ndarray) -> np.ndarray:
+    """uint8 (360, w): how strong the edges of uint8 (H, W, 3) are."""
+    import cv2
+
+    size = (max(2, round(frame.shape[1] * _LINES / frame.shape[0])), _LINES)
+    method = cv2.INTER_AREA if frame.shape[0] > _LINES else cv2.INTER_CUBIC
+    grey = cv2.resize(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY), size, interpolation=method)
+    found: np.ndarray = cv2.morphologyEx(grey, cv2.MORPH_GRADIENT, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (3, 3)))
+    return found
+
+
+def text_boxes(edges: np.ndarray) -> np.ndarray:
+    """float64 (n, 4): x, y, width, height of each line of text in a `gradient`, as shares of the picture."""
+    import cv2
+
+    height, width = edges.shape
+    _, sharp = cv2.threshold(edges, 0, 255, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
+    lines = cv2.morphologyEx(sharp, cv2.MORPH_CLOSE, np.ones((1, 9), np.uint8))
+    found = []
+    for x, y, w, h, area in cv2.connectedComponentsWithStats(lines)[2][1:].tolist():
+        is_line = _HEIGHTS[0] <= h <= _HEIGHTS[1] and w >= _LEAST_LONG * h and area > _LEAST_FILL * w * h
+        strokes = _strokes(sharp[y : y + h, x : x + w]) if is_line else 0.0
+        if strokes >= _LEAST_STROKES and strokes * h >= _LEAST_DENSE * w:
+            found.append((x / width, y / height, w / width, h / height))
+    return np.array(found).reshape(-1, 4)
+
+
+def _strokes(sharp: np.ndarray) -> float:
+    """Edges in the median row of a box (h, w)."""
+    return float(np.median((sharp[:, 1:] != sharp[:, :-1]).sum(1)))
+
+
+class TextMetric(EvidenceMetric):
+    """`text`: mean share of the picture in boxes of text; `overlay`: share of it in boxes of edges that stay."""
+
+    name = "text_boxes"
+
+    def measure(self, sample: Sample) -> Evidence:
+        """See the class."""
+        edges = np.stack([gradient(frame) for frame in sample.frames.pixels])  # (T, 360, w)
+        areas = [_area(text_boxes(each)) for each in edges]
+        staying = np.sort(edges, axis=0)[int(_AWAY * len(edges))]  # (360, w)
+        return {"text": sum(areas) / len(areas), "overlay": _area(text_boxes(staying)) if len(edges) > 1 else 0.0}
+
+
+def _area(boxes: np.ndarray) -> float:
+    return float(boxes[:, 2:].prod(1).sum())
+
+
+class Step(BaseStep):
+    """See the module's head."""
+
+    name = "text"
+    columns = {
+        "text_share": Column("mean share of the picture in boxes that look like lines of text", 0, 1),
+        "overlay_share": Column("share of the picture in such boxes that stay in place", 0, 1),
+    }
+    detects = "subtitles, titles, time codes, marks of words"
+    misses = "single signs, logos without words, text on a busy ground; fine regular patterns pass for text"
+
+    def examine(self, rows: Sequence[Row], work: Work) -> dict[str, Any]:
+        """`text`, `overlay`: shares by id."""
+        found = list(zip(rows, work.evidence(TextMetric(), rows, FRAMES), strict=True))
+        return {name: {row["id"]: each[name] for row, each in found if each} for name in ("text", "overlay")}
+
+    def compare(self, rows: Sequence[Row]) -> Mapping[str, Sequence[float | None]]:
+        return {f"{name}_share": [self.known[name].get(row["id"]) for row in rows] for name in ("text", "overlay")}

@@ -1,0 +1,96 @@
+"""Rewards of drawn clips: metrics' values summed, one row a clip, none where a metric has none.
+
+In: a run folder of `t2v generate`, the parts of the reward. Out: `rewards.jsonl` in it: `id, prompt, seed, reward,
+parts, judge, status`, and counts by status. A clip that could not be judged, or that the judge finds out of its domain,
+has the reward null: it teaches nothing, and is not a zero.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from cineloop.documents import json_lines
+from cineloop.errors import UsageError
+from cineloop.files import write_atomic
+from cineloop.manifest import dump_line
+from t2v.train.rewarded import REWARDS
+from v2t_eval.inputs import read_inputs
+from v2t_eval.learn.settings import RewardPart
+from v2t_eval.metric import BaseMetric
+from v2t_eval.score import ScoreConfig, score
+from v2t_eval.scores import Scores
+from v2t_eval.suite import parse_metrics
+
+OK, OUTSIDE = "ok", "OUT_OF_DOMAIN"
+
+
+def write_rewards(
+    folder: Path, parts: Sequence[RewardPart], config: ScoreConfig, *, stop: Callable[[], bool]
+) -> dict[str, int]:
+    """Judge the clips of a run folder; returns how many rows have each status.
+
+    Raises:
+        UsageError: a metric without values of single clips, or without the key. KeyboardInterrupt: stopped.
+        MissingDependencyError, NothingMatchedError: a metric cannot run.
+    """
+    metrics = parse_metrics(",".join(dict.fromkeys(part.metric for part in parts)))
+    scores = score(read_inputs(folder), metrics, config, stop=stop)
+    rows = [row for _, row in json_lines(folder / "manifest.jsonl")]
+    rewards = rewards_of(scores, parts, metrics)
+    written = [{"id": row["id"], "prompt": row["prompt"], "seed": row["seed"], **rewards[row["id"]]} for row in rows]
+    write_atomic(folder / REWARDS, b"".join(map(dump_line, written)))
+    return dict(Counter(row["status"] for row in written))
+
+
+def rewards_of(scores: Scores, parts: Sequence[RewardPart], metrics: Sequence[BaseMetric]) -> dict[str, dict[str, Any]]:
+    """`reward`, `parts`, `judge` and `status` of each clip by id.
+
+    Raises:
+        UsageError: see `write_rewards`. MissingDependencyError, NothingMatchedError: a metric was skipped.
+    """
+    scores.require_all()
+    titles = {part.metric: metric.title for part, metric in zip(_once(parts), metrics, strict=True)}
+    judge = {title: scores.result(title).fingerprint.get("judge", "") for title in titles.values()}
+    about = ", ".join(filter(None, dict.fromkeys(judge.values()))) or ", ".join(titles.values())
+    found: dict[str, dict[str, Any]] = {}
+    for clip in scores.clips:
+        found[clip.id] = {"reward": 0.0, "parts": {}, "judge": about, "status": OK}
+        if clip.error is not None:
+            found[clip.id] |= {"reward": None, "status": clip.error["code"]}
+    for part in parts:
+        result = scores.result(titles[part.metric])
+        values: Mapping[str, Any] = {item["id"]: item for item in result.items}
+        codes = {failure["id"]: failure["code"] for failure in result.failures}
+        for id, row in found.items():
+            if id not in values:
+                row |= {"reward": None, "status": row["status"] if row["status"] != OK else codes.get(id, "NO_VALUE")}
+                continue
+            value = row["parts"][titles[part.metric]] = _value(values[id], part)
+            if values[id].get("outside"):
+                row |= {"reward": None, "status": OUTSIDE}
+            elif row["reward"] is not None:
+                row["reward"] += part.weight * value
+    return found
+
+
+def _once(parts: Sequence[RewardPart]) -> list[RewardPart]:
+    return list({part.metric: part for part in parts}.values())
+
+
+def _value(item: Mapping[str, Any], part: RewardPart) -> float:
+    if part.key == "chance" and "chance" not in item:
+        chances = [one["chance"] for one in item.get("questions", ()) if one.get("chance") is not None]
+        if not chances:
+            raise UsageError(
+                f"{part.metric} gives no chances of answers", hint="key: value, or a metric that asks questions"
+            )
+        return fmean(chances)
+    value = item.get(part.key)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        numbers = [key for key, each in item.items() if isinstance(each, int | float) and not isinstance(each, bool)]
+        raise UsageError(f"{part.metric} gives a clip no number {part.key!r}, but {', '.join(numbers) or 'none'}")
+    return float(value)

@@ -1,0 +1,259 @@
+"""Rounds of learning: draw clips, judge them, learn from the rewards; every few rounds measure, and stop in time.
+
+In: a `LearnConfig` and a folder. Out: `Learning`, and in the folder `round-001/` (`prompts.jsonl`; `drawn/`, a run
+folder of `t2v generate` with latents and `rewards.jsonl`; `train/`, a run folder of `t2v train`; `round.json`),
+`measure-000/` (`drawn/`, `measure.json`), `report.html`, `learn.json`. Each stage keeps what is finished, so that the
+same command continues after a stop and comes to the same end.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from cineloop import config as configs
+from cineloop.documents import json_lines, read_json
+from cineloop.errors import EXIT_INTERRUPTED, UsageError
+from cineloop.files import write_atomic
+from cineloop.interrupt import Stopping
+from cineloop.lock import FolderLock
+from cineloop.log import logger
+from cineloop.manifest import dump_line
+from cineloop.training import checkpoint
+from t2v import STARTER
+from t2v.data.world import prompt_of, solo_scene
+from t2v.generate.prompts import plan
+from t2v.generate.run import run as generate
+from t2v.generate.settings import GenerateConfig
+from t2v.train import run as train
+from t2v.train.drift import drift
+from t2v.train.rewarded import REWARDS, read_rewards
+from v2t_eval.judge.prompt import of_world
+from v2t_eval.learn.gated import gated
+from v2t_eval.learn.measures import FILE, Measure, measure, needs_real
+from v2t_eval.learn.report import as_dict, document
+from v2t_eval.learn.result import Learning, Round
+from v2t_eval.learn.rewards import write_rewards
+from v2t_eval.learn.settings import LearnConfig, PromptConfig
+from v2t_eval.learn.stopping import divergence
+from v2t_eval.models import on_device
+from v2t_eval.report import page
+from v2t_eval.score import ScoreConfig
+
+STATE, RESULT, ROUND = ".cineloop", "learn.json", "round.json"
+_HELD_OUT = 1 << 20  # added to the seed of held-out prompts and clips, far from those of any round
+_DRIFT_CLIPS = 32
+
+
+@dataclass(frozen=True)
+class _Policy:
+    model: str
+    adapter: Path | None = None
+
+
+class Learner:
+    """One learning in a folder; `run` does it all."""
+
+    def __init__(self, config: LearnConfig, out: Path, stop: Callable[[], bool]) -> None:
+        self.config, self.out, self.stop = config, out, stop
+        starter = config.generator == "dit" and config.model == "starter"
+        self.first = _Policy(str(STARTER) if starter else config.model)
+        self.scoring = ScoreConfig(workers=1, cache=out / STATE / "evidence", device=config.device)
+
+    def run(self) -> Learning:
+        """All rounds that are not done yet."""
+        policy, rounds = self.first, []
+        history, policies = [self._measured(0, policy)], {0: policy}
+        stopped = None
+        for number in range(1, self.config.rounds + 1):
+            policy, done = self._round(number, policy)
+            rounds.append(done)
+            if number % self.config.measure_every and number != self.config.rounds:
+                continue
+            history.append(self._measured(number, policy))
+            policies[number] = policy
+            self._log(history)
+            stopped = divergence(history, self.config.guards)
+            if stopped is not None:
+                logger.warning("stopped after round %d: %s", number, stopped.reason)
+                policy = policies[history[-2].round]
+                break
+        kept = history[-2 if stopped else -1].round
+        verdict = gated(self.config.gate, self._drawn(0), self._drawn(kept), self.scoring) if kept else {}
+        adapter = None if policy.adapter is None else str(policy.adapter)
+        return Learning(rounds=tuple(rounds), history=tuple(history), stopped=stopped, model=policy.model,
+                        adapter=adapter, gate=verdict)  # fmt: skip
+
+    # --- a round
+
+    def _round(self, number: int, policy: _Policy) -> tuple[_Policy, Round]:
+        folder = self.out / f"round-{number:03d}"
+        learnt = self._learnt(folder)
+        if (folder / ROUND).exists():
+            return learnt, Round(**read_json(folder / ROUND))
+        drawn, seconds = folder / "drawn", {}
+        if self.config.drawn is not None:
+            drawn = self.config.drawn
+        else:
+            started = time.monotonic()
+            self._draw(drawn, self._prompts(self.config.prompts, self.config.seed + number, folder), policy,
+                       self.config.num_videos, self.config.seed + 1000 * number)  # fmt: skip
+            seconds["draw"] = time.monotonic() - started
+        rewards, statuses = self.config.rewards or drawn / REWARDS, {"ok": 0}
+        started = time.monotonic()
+        if self.config.rewards is None:
+            statuses = write_rewards(drawn, self.config.reward, self.scoring, stop=self.stop)
+        found = read_rewards(rewards)
+        statuses = statuses if self.config.rewards is None else {"ok": len(found)}
+        seconds["judge"] = time.monotonic() - started
+        started = time.monotonic()
+        self._train(folder / "train", number, policy, drawn, rewards)
+        seconds["learn"] = time.monotonic() - started
+        reward = fmean(found.values()) if found else 0.0
+        done = Round(number=number, reward=reward, statuses=statuses,
+                     seconds={name: round(value, 2) for name, value in seconds.items()})  # fmt: skip
+        shutil.rmtree(folder / "train" / "checkpoints", ignore_errors=True)  # the next round begins from `final`
+        write_atomic(folder / ROUND, json.dumps(done.__dict__, allow_nan=False).encode())
+        logger.info("round %d: mean reward %.4f, %s", number, reward,
+                    ", ".join(f"{count} {status}" for status, count in statuses.items()))  # fmt: skip
+        return learnt, done
+
+    def _learnt(self, folder: Path) -> _Policy:
+        final = folder / "train" / "final"
+        return _Policy(self.first.model, final) if self.config.rank else _Policy(str(final))
+
+    def _prompts(self, source: PromptConfig, seed: int, folder: Path) -> Path:
+        """A file with the prompts of a round, written once."""
+        path = folder / "prompts.jsonl"
+        if not path.exists():
+            write_atomic(path, b"".join(map(dump_line, prompt_rows(source, seed, self.config.seed))))
+        return path
+
+    def _draw(self, out: Path, prompts: Path, policy: _Policy, num_videos: int, seed: int) -> None:
+        config = configs.from_dict(GenerateConfig, {
+            **self.config.clips, "generator": self.config.generator, "model": policy.model, "seed": seed,
+            "num_videos": num_videos, "device": self.config.device, "dtype": self.config.dtype,
+            "lora": [] if policy.adapter is None else [str(policy.adapter)],
+            "options": {"latents": True} | self.config.clips.get("options", {}),
+        })  # fmt: skip
+        summary = generate([], [str(prompts)], out, config)
+        if summary.interrupted or self.stop():
+            raise KeyboardInterrupt
+        if summary.failures:
+            logger.warning("%d of %d clips could not be drawn", len(summary.failures), summary.asked)
+
+    def _train(self, folder: Path, number: int, policy: _Policy, drawn: Path, rewards: Path) -> None:
+        tree = {
+            "stage": "reward", "out": str(folder), "model": policy.model, "clips": str(drawn),
+            "rewards": str(rewards), "objective": self.config.objective, "settings": self.config.settings,
+            "rank": self.config.rank, "adapter": None if policy.adapter is None else str(policy.adapter),
+            "data_seed": self.config.seed + number, "loop": {"steps": 16, "batch_size": 32, "workers": 0,
+            "tensorboard": False, "optim": {"base_lr": 5e-5, "warmup_steps": 0, "schedule": "constant"}},
+            "runtime": {"seed": self.config.seed + number, "device": self.config.device},
+        }  # fmt: skip
+        recipe = folder.parent / "train.yaml"
+        write_atomic(recipe, configs.dump(tree).encode())
+        begun = bool(checkpoint.steps(folder))
+        sets = [f"{key}={json.dumps(value)}" for key, value in self.config.train.items()]
+        if train(recipe, sets=sets, resume=begun, overwrite=not begun) == EXIT_INTERRUPTED:
+            raise KeyboardInterrupt
+
+    # --- a measure
+
+    def _drawn(self, number: int) -> Path:
+        return self.out / f"measure-{number:03d}" / "drawn"
+
+    def _measured(self, number: int, policy: _Policy) -> Measure:
+        folder = self._drawn(number).parent
+        if (folder / FILE).exists():
+            return Measure.read(folder / FILE)
+        prompts = self._prompts(self.config.held_out, self.config.seed + _HELD_OUT, self.out / "held-out")
+        drawn = self._drawn(number)
+        self._draw(drawn, prompts, policy, self.config.held_out_videos, self.config.seed + _HELD_OUT)
+        moved = None if number == 0 else self._drift(drawn, policy)
+        found = measure(drawn, self.config, number, real=self._real(prompts), drift=moved, scoring=self.scoring,
+                        stop=self.stop)  # fmt: skip
+        found.write(folder / FILE)
+        return found
+
+    def _drift(self, drawn: Path, policy: _Policy) -> float:
+        rows = [row for _, row in json_lines(drawn / "manifest.jsonl")][:_DRIFT_CLIPS]
+        clips = [(drawn / row["latents"], row["prompt"]) for row in rows]
+        return drift(policy.model, self.first.model, clips, adapter=policy.adapter, device=self.config.device)
+
+    def _real(self, prompts: Path) -> Path | None:
+        """Clips that show the held-out prompts truly, or None."""
+        if self.config.real is not None or not needs_real(self.config):
+            return self.config.real
+        folder = self.out / "real"
+        listed = [row["prompt"] for _, row in json_lines(prompts)]
+        if (folder / "failures.jsonl").exists() or any(of_world(prompt) is None for prompt in listed):
+            return None
+        sizes = {key: value for key, value in self.config.clips.items() if key in ("num_frames", "height", "width")}
+        config = configs.from_dict(GenerateConfig, {**sizes, "generator": "world", "seed": self.config.seed})
+        summary = generate([], [str(prompts)], folder, config)
+        if summary.failures:
+            logger.warning("the world cannot show every held-out prompt: no distance to real clips")
+        return None if summary.failures or summary.interrupted else folder
+
+    def _log(self, history: Sequence[Measure]) -> None:
+        start, now = history[0], history[-1]
+        changes = (f"{name} {start.figures[name].value:.3f} → {one.value:.3f}" for name, one in now.figures.items()
+                   if name in start.figures)  # fmt: skip
+        logger.info("after round %d: %s", now.round, ", ".join(changes))
+
+
+def prompt_rows(source: PromptConfig, seed: int, order: int) -> list[dict[str, Any]]:
+    """Prompts with ids: of the world by the seed; of a file the part whose turn it is, in an order by `order`.
+
+    Raises:
+        UsageError, NothingMatchedError: see `t2v.generate.prompts.plan`.
+    """
+    if source.file is None:
+        prompts = [prompt_of(solo_scene(source.split, seed, i), seed, i) for i in range(source.num)]
+    else:
+        listed = list(dict.fromkeys(clip.request.prompt for clip in plan([], [str(source.file)], GenerateConfig())))
+        random.Random(order).shuffle(listed)
+        first = seed * source.num
+        prompts = [listed[(first + i) % len(listed)] for i in range(min(source.num, len(listed)))]
+    unique = list(dict.fromkeys(prompts))
+    return [{"id": f"{seed}-{i:04}", "prompt": prompt} for i, prompt in enumerate(unique)]
+
+
+def run(config: LearnConfig, out: Path) -> Learning:
+    """Learn, and write the report.
+
+    Args:
+        config: the recipe. out: the folder, made when absent.
+
+    Raises:
+        UsageError: settings that do not fit each other, or the folder was begun with others.
+        MissingDependencyError: no such model, judge or metric. KeyboardInterrupt: stopped; the same command continues.
+    """
+    with FolderLock(out / STATE / "lock"), on_device(config.device), Stopping() as stop:
+        _same_recipe(config, out)
+        found = Learner(config, out, stop).run()
+        _write(found, config, out)
+    return found
+
+
+def _same_recipe(config: LearnConfig, out: Path) -> None:
+    path, tree = out / "config.yaml", configs.to_dict(config)
+    if path.exists():
+        changes = configs.changes(configs.read_yaml(path), {**tree, "rounds": configs.read_yaml(path)["rounds"]})
+        if changes:
+            raise UsageError(f"{out} was begun with another recipe: {'; '.join(changes[:5])}", code="EXISTS",
+                             hint="another folder with -o")  # fmt: skip
+    write_atomic(path, configs.dump(tree).encode())
+
+
+def _write(found: Learning, config: LearnConfig, out: Path) -> None:
+    write_atomic(out / RESULT, (json.dumps(as_dict(found), allow_nan=False, indent=1) + "\n").encode())
+    write_atomic(out / "report.html", page.render(document(found, config, out), out))

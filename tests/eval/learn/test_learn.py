@@ -1,0 +1,253 @@
+"""Learning from end to end at tiny width, with planted judges in files: to the end, hacked, killed, by hand."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+
+from cineloop import config as configs
+from cineloop.errors import UsageError
+from tiny_pipelines import WORDS, save_ours, save_wan
+from v2t_eval.cli import main
+from v2t_eval.learn.measures import change
+from v2t_eval.learn.run import prompt_rows, run
+from v2t_eval.learn.settings import Guard, LearnConfig, PromptConfig
+
+pytestmark = pytest.mark.slow
+
+BRIGHT = '''
+from v2t_eval.metric import BaseMetric, Summary, items_of
+
+
+class Metric(BaseMetric):
+    """Mean brightness: a reward that can be hacked."""
+
+    name = "bright"
+    needs = ("frames",)
+    detects = misses = "brightness"
+
+    def measure(self, sample):
+        {refuse}
+        return {{"value": {value}}}
+
+    def summarise(self, rows, references):
+        return Summary(headline=self.name, figures={{self.name: self.mean(rows)}}, items=items_of(rows))
+'''
+
+
+@pytest.fixture(scope="module")
+def ours(tmp_path_factory) -> Path:
+    return save_ours(tmp_path_factory.mktemp("ours"), zero_init=True)
+
+
+@pytest.fixture
+def bright(tmp_path) -> str:
+    path = tmp_path / "bright.py"
+    path.write_text(BRIGHT.format(refuse="", value="float(sample.frames.pixels.mean()) / 255"))
+    return str(path)
+
+
+@pytest.fixture
+def dark(tmp_path) -> str:
+    """A judge that would rather have it dark: what the reward breaks."""
+    path = tmp_path / "dark.py"
+    path.write_text(
+        BRIGHT.format(refuse="", value="1 - float(sample.frames.pixels.mean()) / 255").replace("bright", "dark")
+    )
+    return str(path)
+
+
+@pytest.fixture
+def prompts(tmp_path) -> Path:
+    path = tmp_path / "prompts.txt"
+    path.write_text("".join(f"a {color} {thing} {verb}\n" for color in ("red", "blue") for thing in ("ball", "box")
+                            for verb in ("rolls", "jumps")))  # fmt: skip
+    assert {word for line in path.read_text().splitlines() for word in line.split()} <= set(WORDS)
+    return path
+
+
+def recipe(ours: Path, prompts: Path, reward: str, **more) -> LearnConfig:
+    tree = {
+        "model": str(ours), "prompts": {"file": str(prompts), "num": 4}, "num_videos": 8,
+        "held_out": {"file": str(prompts), "num": 8}, "rounds": 2, "measure_every": 1,
+        "clips": {"steps": 2, "num_frames": 5, "height": 32, "width": 32, "guidance": 1.0, "batch_size": 32},
+        "reward": [{"metric": reward}], "judges": [], "referee": None, "guards": [], "gate": None,
+        "device": "cpu", "dtype": "float32", "objective": "rwr", "settings": {"temperature": 0.002},
+        "train": {"loop.steps": 12, "loop.batch_size": 16, "loop.optim.base_lr": 0.01, "loop.save_every": 1,
+                  "runtime.precision": "fp32"},
+    }  # fmt: skip
+    return configs.from_dict(LearnConfig, tree | more)
+
+
+def weights(folder: str | Path) -> dict[str, torch.Tensor]:
+    return load_file(next((Path(folder) / "transformer").glob("*.safetensors")))
+
+
+def test_a_reward_rises_and_the_page_shows_it(ours, prompts, bright, tmp_path, caplog):
+    config = recipe(ours, prompts, bright, guards=[{"metric": "diversity", "least": 0.01}])
+    found = run(config, tmp_path / "out")
+    first, last = found.history[0], found.history[-1]
+    assert found.stopped is None and len(found.rounds) == 2 and [one.round for one in found.history] == [0, 1, 2]
+    rose = change(last, first, "reward")
+    assert rose is not None and rose.low > 0
+    assert last.figures["drift"].value > 0 and "drift" not in first.figures
+    rows = [json.loads(line) for line in (tmp_path / "out/round-001/drawn/rewards.jsonl").read_text().splitlines()]
+    assert len(rows) == 32 and set(rows[0]) == {"id", "prompt", "seed", "reward", "parts", "judge", "status"}
+    assert rows[0]["status"] == "ok" and rows[0]["reward"] == pytest.approx(rows[0]["parts"]["bright"])
+    page = (tmp_path / "out/report.html").read_text()
+    assert "Round by round" in page and "diversity" in page and "a red ball rolls" in page
+    result = json.loads((tmp_path / "out/learn.json").read_text())
+    assert result["model"] == found.model and len(result["history"]) == 3
+    assert any(
+        not torch.equal(a, b) for a, b in zip(weights(ours).values(), weights(found.model).values(), strict=True)
+    )
+
+
+def test_a_reward_that_is_hacked_is_stopped_by_the_measure_that_diverged(ours, prompts, bright, dark, tmp_path):
+    config = recipe(ours, prompts, bright, judges=[dark], rounds=6)
+    found = run(config, tmp_path / "out")
+    assert found.stopped is not None and found.stopped.measure == dark and len(found.rounds) <= 6
+    kept = found.history[-2].round
+    assert found.model == (str(ours) if not kept else str(tmp_path / f"out/round-{kept:03d}/train/final"))
+    assert "diverged" in (tmp_path / "out/report.html").read_text()
+
+
+def test_clips_without_a_judgement_teach_nothing_and_are_counted(ours, prompts, tmp_path):
+    path = tmp_path / "picky.py"
+    refuse = "if 'box' in sample.prompt: raise __import__('cineloop.errors').errors.ItemError('no', code='REFUSED')"
+    text = BRIGHT.format(refuse=refuse, value="float(sample.frames.pixels.mean())")
+    path.write_text(text.replace('needs = ("frames",)', 'needs = ("frames", "prompt")'))
+    found = run(recipe(ours, prompts, str(path), rounds=1), tmp_path / "out")
+    rows = [json.loads(line) for line in (tmp_path / "out/round-001/drawn/rewards.jsonl").read_text().splitlines()]
+    refused = [row for row in rows if "box" in row["prompt"]]
+    assert refused and all(row["reward"] is None and row["status"] == "REFUSED" for row in refused)
+    assert found.rounds[0].statuses["REFUSED"] == len(refused)
+    assert found.history[0].unrewarded["REFUSED"] > 0
+
+
+# A process that has imported everything and has not used autograd, which no fork survives: each line a command line.
+FORKS = """
+import json, os, sys
+import diffusers, t2v.pipeline, v2t_eval.learn.report, v2t_eval.learn.run
+from v2t_eval.cli import main
+for line in sys.stdin:
+    if not (pid := os.fork()):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        os._exit(main(json.loads(line)))
+    print(pid, flush=True)
+    print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
+"""
+
+
+@pytest.fixture
+def forks():
+    with subprocess.Popen([sys.executable, "-c", FORKS], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                          stderr=subprocess.DEVNULL, text=True) as process:  # fmt: skip
+        yield process
+        process.stdin.close()
+
+
+PHASES = {
+    "measuring": "measure-000/drawn/manifest.jsonl",
+    "drawing": "round-001/prompts.jsonl",
+    "judging": "round-001/drawn/contact_sheet.png",
+    "learning": "round-001/train/checkpoints/step-00000001",
+    "next round": "round-002/prompts.jsonl",
+}
+
+
+@pytest.mark.timeout(1200)
+def test_kill_9_in_each_phase_comes_to_the_same_end(ours, prompts, bright, tmp_path, forks):
+    config = recipe(ours, prompts, bright)
+    whole = run(config, tmp_path / "whole")
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(configs.to_dict(config)))
+    out = tmp_path / "killed"
+    killed = []
+    for phase, sign in [*PHASES.items(), ("", "never")]:
+        forks.stdin.write(json.dumps(["learn", str(tmp_path / "recipe.yaml"), "-o", str(out)]) + "\n")
+        forks.stdin.flush()
+        child = int(forks.stdout.readline())
+        while Path(f"/proc/{child}").exists() and not (out / sign).exists():
+            time.sleep(0.005)
+        if phase:
+            with suppress(ProcessLookupError):  # it was done before the sign was seen
+                os.kill(child, signal.SIGKILL)
+        code = int(forks.stdout.readline())
+        killed.append(code == -signal.SIGKILL)
+    assert code == 0 and sum(killed) >= 4
+    result = json.loads((out / "learn.json").read_text())
+    expected = weights(whole.model)
+    assert all(torch.equal(expected[name], value) for name, value in weights(result["model"]).items())
+    assert result["history"][-1]["figures"]["reward"]["value"] == whole.history[-1].figures["reward"].value
+
+
+def test_forty_rewards_by_hand_teach_an_adapter_of_wan(prompts, tmp_path, capsys):
+    from t2v.generate.run import run as generate
+    from t2v.generate.settings import GenerateConfig
+
+    wan = save_wan(tmp_path / "wan")
+    config = GenerateConfig(generator="diffusers", model=str(wan), num_videos=5, num_frames=5, height=32, width=32,
+                            steps=2, device="cpu", dtype="float32", options={"latents": True})  # fmt: skip
+    assert generate([], [str(prompts)], tmp_path / "made", config).made == 40
+    rows = [json.loads(line) for line in (tmp_path / "made/manifest.jsonl").read_text().splitlines()]
+    (tmp_path / "mine.jsonl").write_text("".join(
+        json.dumps({"id": row["id"], "reward": row["seed"] % 3}) + "\n" for row in rows
+    ))  # fmt: skip
+    tree = {
+        "generator": "diffusers", "model": str(wan), "rank": 2, "drawn": str(tmp_path / "made"),
+        "rewards": str(tmp_path / "mine.jsonl"), "rounds": 1, "held_out": {"file": str(prompts), "num": 2},
+        "clips": {"steps": 2, "num_frames": 5, "height": 32, "width": 32}, "judges": ["sharpness"], "referee": None,
+        "guards": [], "gate": None, "dtype": "float32", "device": "cpu",
+        "train": {"loop.steps": 2, "loop.batch_size": 8, "runtime.precision": "fp32"},
+    }  # fmt: skip
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(tree))
+    assert main(["learn", str(tmp_path / "recipe.yaml"), "-o", str(tmp_path / "out"), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    file = next(Path(found["adapter"]).glob("*.safetensors"))
+    assert any("lora_B" in name and float(value.abs().max()) > 0 for name, value in load_file(file).items())
+    assert found["history"][-1]["figures"]["drift"]["value"] > 0 and found["rounds"][0]["statuses"] == {"ok": 40}
+
+
+def test_another_recipe_in_the_same_folder_is_refused(ours, prompts, bright, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/config.yaml").write_text(configs.dump(configs.to_dict(recipe(ours, prompts, bright))))
+    with pytest.raises(UsageError, match="another recipe"):
+        run(recipe(ours, prompts, bright, objective="nft"), tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"num_videos": 1}, "at least 2"),
+        ({"judges": ("question_score",)}, "in the reward"),
+        ({"rewards": Path("x.jsonl")}, "drawn"),
+        ({"rewards": Path("x.jsonl"), "drawn": Path("y"), "rounds": 2}, "one round"),
+        ({"reward": ()}, "no metric"),
+        ({"rounds": 0}, "rounds"),
+    ],
+)
+def test_settings_that_do_not_fit_are_refused(changes, message):
+    with pytest.raises(UsageError, match=message):
+        LearnConfig(**changes)
+    with pytest.raises(UsageError, match="no limit"):
+        Guard(metric="diversity")
+
+
+def test_a_round_takes_the_next_prompts_of_a_file(prompts):
+    source = PromptConfig(file=prompts, num=3)
+    rounds = [[row["prompt"] for row in prompt_rows(source, number, 0)] for number in range(3)]
+    assert all(len(each) == 3 for each in rounds) and len({p for each in rounds for p in each}) == 8
+    assert prompt_rows(source, 1, 0) == prompt_rows(source, 1, 0) != prompt_rows(source, 1, 5)
+    world = prompt_rows(PromptConfig(num=6), 3, 0)
+    assert world == prompt_rows(PromptConfig(num=6), 3, 99) and world[0]["id"] == "3-0000"
