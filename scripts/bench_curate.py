@@ -215,9 +215,7 @@ def main() -> None:
     )
     seconds = ", ".join(f"{name.removesuffix('_s')} {query[name]:.2f} s" for name in ("read_s", "ask_s", "write_s"))
     print(f"{query['clips']:,} clips asked anew, CPU: {seconds}")
-    print(
-        f"{copies['vectors']:,} x {WIDTH} vectors, {copies['groups']:,} groups of near ones: {copies['cpu_s']:.1f} CPU s"
-    )
+    print(f"{copies['vectors']:,} x {WIDTH} vectors, {copies['groups']:,} near groups: {copies['cpu_s']:.1f} CPU s")
 
 
 if __name__ == "__main__":
