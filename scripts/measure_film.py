@@ -144,7 +144,7 @@ def main() -> None:
                 texts = {
                     "notes": by_notes.answer,
                     "frames": by_frames.answer,
-                    "true_notes": viewer.captioner.answer([shown], viewer.decoding())[0].text,
+                    "true_notes": viewer.batcher.generate(viewer.request(shown)).text,
                 }
                 right = {f"{name}_right": normalise(text) == normalise(true) for name, text in texts.items()}
                 seen = [note.line() for note in by_notes.notes]

@@ -38,6 +38,14 @@ def short(value: float, low: float, high: float) -> str:
     return f"{value:.2f} ± {max(value - low, high - value):.2f}".replace("0.", ".")
 
 
+def brief(name: str, *keys: str) -> str:
+    """A stored share, in short."""
+    figure = load(name)
+    for key in keys:
+        figure = figure[key]
+    return short(figure["value"], figure["low"], figure["high"])
+
+
 def rows(head: Sequence[str], body: Sequence[Sequence[str]]) -> str:
     """A Markdown table."""
     lines = [head, ["---"] * len(head), *body]
@@ -307,6 +315,18 @@ VALUES: dict[str, Callable[[], str]] = {
     "captioner.weak": weak,
     "captioner.open": lambda: share(load("captioner")["seen"]["answers/open"], 2),
     "captioner.yesno": lambda: share(load("captioner")["seen"]["answers/yesno"], 2),
+    **{
+        f"captioner.{kind}-{split}": lambda kind=kind, split=split: brief("captioner", split, f"answers/{kind}")
+        for kind in ("open", "yesno")
+        for split in ("seen", "unseen")
+    },
+    "time.iou": lambda: brief("captioner-time", "seen", "spans/mIoU"),
+    "time.recall": lambda: brief("captioner-time", "seen", "spans/R@1 IoU>=0.5"),
+    "time.when": lambda: brief("captioner-time", "seen", "answers/when"),
+    "time.order": lambda: brief("captioner-time", "seen", "answers/order"),
+    "film.moments": lambda: brief("film", "moments"),
+    "film.notes": lambda: brief("film", "whole", "from notes"),
+    "film.frames": lambda: brief("film", "whole", "from frames"),
     "captioner.params": lambda: size(CAPTIONER)[0],
     "captioner.megabytes": lambda: size(CAPTIONER)[1],
 }

@@ -17,11 +17,13 @@ import socket
 import struct
 import sys
 import tempfile
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
 from cineloop.errors import CineloopError
+from cineloop.video.cut import Cut, write_cut
 from cineloop.video.cuts import find_cuts
 from cineloop.video.decode import Limits, Request, SampleSpec, decode, warm_up
 from cineloop.video.open_file import LastFile
@@ -143,6 +145,12 @@ def _answer(
             window = {"start_s": message["start_s"], "end_s": message["end_s"]}
             found = find_cuts(opened, limits, **window, threads=threads, beat=lambda: started("pyav"))
         return {"cuts": found}, None
+    if message["op"] == "cut":
+        target = os.fsdecode(message["target"].encode("latin-1"))
+        cut = Cut(**message["cut"])
+        with last.open(path) as opened:
+            piece = write_cut(opened, limits, target, cut, threads=threads, beat=lambda: started("pyav"))
+        return {"piece": asdict(piece)}, None
     if message["op"] == "survey":
         with last.open(path) as opened:
             window = {"start_s": message["start_s"], "end_s": message["end_s"]}

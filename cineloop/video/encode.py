@@ -19,6 +19,11 @@ import numpy as np
 
 from cineloop.errors import ItemError, UsageError
 
+# Without x264's macroblock tree: with it the same small clip gives other bytes from time to time.
+X264 = {"preset": "veryfast", "x264-params": "mbtree=0"}
+# x264 writes its name and settings into the first frame (SEI, NAL type 6): not the reader's business.
+PLAIN = "filter_units=remove_types=6"
+
 
 def encode(
     pixels: np.ndarray | Iterable[np.ndarray],
@@ -26,7 +31,7 @@ def encode(
     fps: Fraction | float,
     crf: int = 18,
     *,
-    preset: str = "veryfast",
+    preset: str = X264["preset"],
     threads: int = 1,
 ) -> None:
     """Write `pixels` to `path` (mp4), replacing what is there only when all is well.
@@ -52,8 +57,7 @@ def encode(
     target = Path(path)
     temporary = target.with_name(f".{uuid.uuid4().hex}.tmp.mp4")
     try:
-        # Without x264's macroblock tree: with it the same small clip gives other bytes from time to time.
-        options = {"crf": str(crf), "preset": preset, "x264-params": "mbtree=0"}
+        options = {**X264, "crf": str(crf), "preset": preset}
         _write(pixels, temporary, rate, options, threads)
         os.replace(temporary, target)
     except (OSError, FFmpegError) as error:
@@ -97,8 +101,7 @@ def _write(
         stream.codec_context.time_base = 1 / rate
         stream.codec_context.colorspace = stream.codec_context.color_primaries = 1  # BT.709
         stream.codec_context.color_trc, stream.codec_context.color_range = 1, ColorRange.MPEG
-        # x264 writes its name and settings into the first frame (SEI, NAL type 6): not the reader's business.
-        plain = BitStreamFilterContext("filter_units=remove_types=6", "h264")
+        plain = BitStreamFilterContext(PLAIN, "h264")
         for array in _chain(first, frames):
             rgb = _padded(_checked(array, first.shape), height, width)
             frame = av.VideoFrame.from_ndarray(rgb, format="rgb24").reformat(

@@ -33,6 +33,7 @@ import numpy as np
 
 from cineloop.errors import ItemError, MissingDependencyError, Notice, UsageError
 from cineloop.threads import usable_cpus
+from cineloop.video.cut import Cut, Piece
 from cineloop.video.decode import DECODERS, Limits, Request, installed
 from cineloop.video.frames import Frames
 from cineloop.video.info import VideoInfo
@@ -138,10 +139,14 @@ class DecoderPool(AbstractContextManager["DecoderPool"]):
     def submit_survey(
         self, path: str | bytes | os.PathLike[str], start_s: float | None = None, end_s: float | None = None
     ) -> Future[Survey]:
-        """A future of the survey of the window, see `cineloop.video.survey`. The time limit holds for each minute of
-        film. Raises as `decode` does."""
+        """A future of the survey of the window; the time limit is of a minute of film. Raises as `decode` does."""
         name = os.path.abspath(os.fsencode(path))
         return self._executor.submit(self._asked, name, lambda child: child.survey(name, start_s, end_s))
+
+    def submit_cut(self, path: str | bytes | os.PathLike[str], target: str, cut: Cut) -> Future[Piece]:
+        """A future of a part of the file, written to `target`; raises also DISK_FULL. See `cineloop.video.cut`."""
+        name = os.path.abspath(os.fsencode(path))
+        return self._executor.submit(self._asked, name, lambda child: child.cut(name, os.path.abspath(target), cut))
 
     def pids(self) -> list[int]:
         """Process ids of the living children."""
@@ -270,17 +275,19 @@ class DecoderProcess:
 
     def probe(self, path: bytes) -> VideoInfo:
         """See `DecoderPool.probe`."""
-        reply = self._ask({"op": "probe", "path": path.decode("latin-1")})
-        return VideoInfo.read(reply["info"], Path(os.fsdecode(path)))
+        return VideoInfo.read(self._ask("probe", path)["info"], Path(os.fsdecode(path)))
 
     def cuts(self, path: bytes, start_s: float | None, end_s: float | None) -> list[float]:
         """See `DecoderPool.cuts`."""
-        message = {"op": "cuts", "path": path.decode("latin-1"), "start_s": start_s, "end_s": end_s}
-        return [float(second) for second in self._ask(message)["cuts"]]
+        return [float(second) for second in self._ask("cuts", path, start_s=start_s, end_s=end_s)["cuts"]]
+
+    def cut(self, path: bytes, target: str, cut: Cut) -> Piece:
+        """See `DecoderPool.submit_cut`."""
+        return Piece(**self._ask("cut", path, target=os.fsencode(target).decode("latin-1"), cut=asdict(cut))["piece"])
 
     def survey(self, path: bytes, start_s: float | None, end_s: float | None) -> Survey:
         """See `DecoderPool.submit_survey`."""
-        reply = self._ask({"op": "survey", "path": path.decode("latin-1"), "start_s": start_s, "end_s": end_s})
+        reply = self._ask("survey", path, start_s=start_s, end_s=end_s)
         arrays, offset = {}, 0
         for name, (kind, shape) in reply["arrays"].items():
             dtype = np.dtype(kind)
@@ -293,14 +300,7 @@ class DecoderProcess:
 
     def decode(self, path: bytes, spec: SampleSpec, size: tuple[int, int] | None, decoders: tuple[str, ...]) -> Frames:
         """See `DecoderPool.decode`."""
-        message = {
-            "op": "decode",
-            "path": path.decode("latin-1"),
-            "spec": asdict(spec),
-            "size": size,
-            "decoders": decoders,
-        }
-        reply = self._ask(message)
+        reply = self._ask("decode", path, spec=asdict(spec), size=size, decoders=decoders)
         shape = tuple(reply["shape"])
         view, count = self._view, math.prod(shape)
         if view is None or view.size < count:
@@ -314,9 +314,9 @@ class DecoderProcess:
         self.process.wait()
         self._socket.close()
 
-    def _ask(self, message: dict[str, Any]) -> dict[str, Any]:
+    def _ask(self, op: str, path: bytes, **more: Any) -> dict[str, Any]:
         self.served += 1
-        body = json.dumps(message).encode()
+        body = json.dumps({"op": op, "path": path.decode("latin-1"), **more}).encode()
         try:
             self._socket.sendall(struct.pack(">I", len(body)) + body)
         except OSError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import shlex
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,9 @@ from cineloop.errors import EXIT_FAILED_ITEMS, EXIT_OK, UsageError
 from v2t_eval.commands.score import STATE, cluster_of, lock_output
 
 if TYPE_CHECKING:
+    from types import ModuleType
+
+    from v2t_eval.curate.write import Outcome
     from v2t_eval.report.document import Document
 
 SUMMARY = "Cut films into clips, measure them, and ask for a training set by limits; nothing is deleted."
@@ -21,14 +25,19 @@ EXAMPLES = (
     "  v2t-eval curate films/ -o set/\n"
     "  v2t-eval curate films/ -o set/ --recipe t2v --dry-run\n"
     "  v2t-eval curate films/ -o set/ --recipe t2v --set limits.sharpness.least=q0.2\n"
-    "  v2t-eval curate set/ --explain 'film.mp4#t=12.000,19.500'"
+    "  v2t-eval curate set/ --explain 'film.mp4#t=12.000,19.500'\n"
+    "  v2t-eval curate set/ --write webdataset,manifest"
 )
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     add = parser.add_argument
-    add("films", metavar="FILMS", help="folder of films, a film, or a manifest.jsonl; with --explain also the set")
+    add(
+        "films",
+        metavar="FILMS",
+        help="folder of films, a film, or a manifest.jsonl; with --explain and --write also the set",
+    )
     add(
         "-o",
         "--output",
@@ -46,6 +55,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="folder or manifest of a held-out set: clips that are near copies of one of it are dropped (leak)",
     )
     add("--explain", metavar="ID", help="say why this clip is in the set or not, from the table alone")
+    add("--write", metavar="A,B", help="cut the kept clips out and write them as webdataset, lance, videofolder, "
+        "two_file, parquet, manifest")  # fmt: skip
+    add("--cut", choices=("exact", "copy"), default="exact", help="encode every clip as H.264 (default), or copy "
+        "packets where a key frame allows")  # fmt: skip
+    add("--blur-faces", type=Path, metavar="MODEL", help="blur the faces that this detector finds (YuNet as an ONNX "
+        "file) in written clips")  # fmt: skip
     add("--dry-run", action="store_true", help="print films, steps and limits; write nothing")
     add("--json", action="store_true", help="as one JSON object on stdout")
     add("--workers", type=int, metavar="N", help="processes for films (default: by cores and films); same result")
@@ -58,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
     from cineloop import log
     from cineloop.discovery import discover
     from cineloop.interrupt import Stopping
-    from v2t_eval.curate import page, report, table
+    from v2t_eval.curate import page, report, table, write
     from v2t_eval.curate.recipe import read_plan
     from v2t_eval.curate.run import curate, held_out, known, read_given
     from v2t_eval.score import ScoreConfig
@@ -71,6 +86,9 @@ def run(args: argparse.Namespace) -> int:
         return EXIT_OK
     if args.workers is not None and args.workers < 1:
         raise UsageError(f"--workers must be at least 1, got {args.workers}")
+    writers = write.load_writers(args.write.split(",")) if args.write is not None else {}
+    if writers and args.output is None and (Path(args.films) / table.PARQUET).is_file():
+        return _write_alone(args, writers)
     plan = read_plan(args.recipe, args.set, is_against=args.against is not None)
     _check_output(args.output, Path(args.films))
     found = discover([args.films])
@@ -91,11 +109,40 @@ def run(args: argparse.Namespace) -> int:
         done = curate(
             found, plan, args.output, config, against=against, given=given, stop=stop, show_progress=not args.quiet
         )
-        written = page.write(done, plan, found, args.output, cache, _command(args))
-    _show(report.funnel(done), report.as_json(done) if args.json else None)
-    for path in (args.output / table.PARQUET, written):
-        log.logger.info("%s", log.printable(str(path)))
+        write.remember_films(args.output / STATE, Path(args.films))
+        _show(report.funnel(done), report.as_json(done) if args.json else None)
+        for path in (args.output / table.PARQUET, page.write(done, plan, found, args.output, cache, _command(args))):
+            log.logger.info("%s", log.printable(str(path)))
+        left_out = _write(args, writers, stop).failed if writers else {}
+    return EXIT_FAILED_ITEMS if done.failed or left_out else EXIT_OK
+
+
+def _write_alone(args: argparse.Namespace, writers: dict[str, ModuleType]) -> int:
+    """Write the set that FILMS names; returns the exit code."""
+    from cineloop.interrupt import Stopping
+
+    args.output = Path(args.films)
+    with ExitStack() as stack:
+        lock_output(args, stack)
+        done = _write(args, writers, stack.enter_context(Stopping()))
+    if args.json:
+        print(json.dumps(done.as_tree(), ensure_ascii=False))
     return EXIT_FAILED_ITEMS if done.failed else EXIT_OK
+
+
+def _write(args: argparse.Namespace, writers: dict[str, ModuleType], stop: Callable[[], bool]) -> Outcome:
+    """Write the set of `args.output`."""
+    from cineloop.log import logger, plural, printable
+    from v2t_eval.curate.write import write_set
+
+    done = write_set(
+        args.output, args.output / STATE, writers, copy=args.cut == "copy", faces=args.blur_faces,
+        workers=args.workers, stop=stop, show_progress=not args.quiet,
+    )  # fmt: skip
+    for place in done.places:
+        logger.info("%s", printable(str(place)))
+    logger.info("%s written, %d left out", plural(done.num_clips, "clip"), len(done.failed))
+    return done
 
 
 def _command(args: argparse.Namespace) -> str:

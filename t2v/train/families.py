@@ -1,4 +1,4 @@
-"""What adapter training must know of a kind of model: how it codes video and text, and what it is asked.
+"""What training on clips must know of a kind of model: how it codes video and text, and what it is asked.
 
 In: a pipeline folder in diffusers layout (or a hub id). Out: a `Family`: its rules for lengths and sizes, latents of
 mean 0 and standard deviation 1, prompts as tensors, predictions in the terms of `t2v.flow`, and a pipeline to draw
@@ -29,19 +29,20 @@ class Family:
 
     Args:
         name: folder or hub id of the pipeline; of a hub id nothing but configurations is fetched until it is needed.
+        vae: folder of another autoencoder, in place of the pipeline's.
     """
 
     pad_to: int | None = None  # tokens every prompt is filled up to with zeros; None pads to the longest and masks
 
-    def __init__(self, name: str) -> None:
-        self.name = name
+    def __init__(self, name: str, vae: Path | None = None) -> None:
+        self.name, self.vae = name, vae
         self.shape = read_config(name, "transformer")
-        vae = read_config(name, "vae")
-        space = vae.get("spatial_compression_ratio") or vae.get("scale_factor_spatial") or 8
-        time = vae.get("temporal_compression_ratio") or vae.get("scale_factor_temporal") or 4
+        given = read_config(name, "vae") if vae is None else read_config(str(vae), ".")
+        space = given.get("spatial_compression_ratio") or given.get("scale_factor_spatial") or 8
+        time = given.get("temporal_compression_ratio") or given.get("scale_factor_temporal") or 4
         self.frame_step, self.space = int(time), int(space)
         self.size_step = int(space) * int(self.shape["patch_size"][1])
-        self.channels = int(self.shape["in_channels"])
+        self.channels = int(given.get("latent_channels") or given.get("z_dim") or self.shape["in_channels"])
 
     @property
     def fps(self) -> float:
@@ -70,6 +71,8 @@ class Family:
         Raises:
             MissingDependencyError: the hub does not give it.
         """
+        if part == "vae" and self.vae is not None:
+            return self.vae
         if Path(self.name).is_dir():
             return Path(self.name) / part
         from huggingface_hub import snapshot_download
@@ -211,8 +214,8 @@ class Wan(Family):
 
     pad_to = 512
 
-    def __init__(self, name: str) -> None:
-        super().__init__(name)
+    def __init__(self, name: str, vae: Path | None = None) -> None:
+        super().__init__(name, vae)
         if (read_json(name, "model_index.json").get("transformer_2") or [None])[0] is not None:
             raise UsageError(f"{name} is a model of two experts (transformer and transformer_2)", code="MODEL")
 
@@ -262,8 +265,8 @@ class Wan(Family):
 FAMILIES: dict[str, type[Family]] = {"CineloopTransformer3DModel": Family, "WanTransformer3DModel": Wan}
 
 
-def open_family(model: str) -> Family:
-    """The family of a pipeline folder or hub id.
+def open_family(model: str, vae: Path | None = None) -> Family:
+    """The family of a pipeline folder or hub id, `vae` in place of its own autoencoder.
 
     Raises:
         MissingDependencyError: nothing of that name.
@@ -276,7 +279,7 @@ def open_family(model: str) -> Family:
             code="MODEL",
             hint="another family is a class in t2v/train/families.py",
         )
-    return FAMILIES[kind](model)
+    return FAMILIES[kind](model, vae)
 
 
 def read_config(name: str, part: str) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from cineloop.training.runtime import checkpoint_blocks, resolve, to_device
 from t2v import flow
 from t2v.train.families import Family, open_family
 from t2v.train.held_out import flow_loss_grid
-from t2v.train.lora_config import Config
+from t2v.train.lora_config import ClipSetConfig, Config
 from t2v.train.lora_data import LoraData, prepare_data
 from t2v.train.samples import draw_samples
 
@@ -32,8 +32,8 @@ PROMPT_TOKENS = 24  # of a prompt, as `--plan` counts; an estimate
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
-class LoraTask(nn.Module):
-    """The transformer with its adapter, and the loss."""
+class ClipSetTask(nn.Module):
+    """The transformer, and the loss."""
 
     def __init__(self, transformer: Any, family: Family, config: flow.FlowConfig) -> None:
         super().__init__()
@@ -53,38 +53,30 @@ class LoraTask(nn.Module):
         return {"terms": {"flow": error.sum()}, "metrics": {"mse": (error.detach().sum(), len(error))}}
 
 
-class LoraStage:
-    """See the module's head."""
+class ClipSetTraining:
+    """Training of a transformer on a set of clips; `build` and `export` are those of the stages."""
 
-    name, unit = "lora", "clips"
+    name: str
+    unit = "clips"
     step = 0  # the loop says where it is before it asks for an evaluation
 
-    def __init__(self, config: Config) -> None:
-        self.config, self.terms = config, {"flow": 1.0}
-        self.family = open_family(config.model)
+    def __init__(self, config: ClipSetConfig, family: Family) -> None:
+        self.config, self.terms, self.family = config, {"flow": 1.0}, family
         self.family.check(config.buckets)
         self.device = resolve(config.runtime)[0]
         self._data: LoraData | None = None
         self._vae: Any = None
 
-    def build(self) -> nn.Module:
-        """The frozen transformer with a fresh adapter, which changes nothing yet."""
-        self.data()  # first: autoencoder and text encoder are gone again when the transformer comes
-        if self.device == "cuda":
-            torch.cuda.empty_cache()
-        config = self.config
-        transformer = self.family.load_transformer(DTYPES[config.dtype])
-        add_adapter(transformer, config)
-        return LoraTask(transformer, self.family, config.flow)
-
     def data(self) -> LoraData:
-        """The encoded clips; made or found at the first call."""
+        """The encoded clips; made or found at the first call. Autoencoder and text encoder are gone again then."""
         if self._data is None:
             self._data = prepare_data(self.config, self.family, self.device)
+            if self.device == "cuda":
+                torch.cuda.empty_cache()
         return self._data
 
-    def parts(self, task: LoraTask) -> dict[str, list[nn.Module]]:
-        """`transformer`, of which the adapter alone learns."""
+    def parts(self, task: ClipSetTask) -> dict[str, list[nn.Module]]:
+        """`transformer`."""
         return {"transformer": [task.transformer]}
 
     def source(self) -> Any:
@@ -95,17 +87,11 @@ class LoraStage:
         """Clips of the batch."""
         return {"flow": float(len(batch["latents"]))}
 
-    def evaluate(self, task: LoraTask, device: torch.device) -> dict[str, float]:
+    def evaluate(self, task: ClipSetTask, device: torch.device) -> dict[str, float]:
         """Loss on held-out clips at frozen noise, per bin; samples."""
         figures = flow_loss_grid(task.predict, self._judged(device))
         drawn = self._draw(task, device) if self.config.samples.prompts and _is_main() else {}
         return {"score": -figures["loss"], **figures, **drawn}
-
-    def export(self, task: LoraTask, folder: Path) -> None:
-        """The adapter, in diffusers' layout."""
-        from t2v.lora import save_lora
-
-        save_lora(task.transformer, folder)
 
     def _judged(self, device: torch.device) -> Iterator[tuple[torch.Tensor, dict[str, torch.Tensor]]]:
         data = self.data()
@@ -114,7 +100,7 @@ class LoraStage:
                 batch = to_device(data.source.batch(positions[first : first + 2]), device)
                 yield batch["latents"], batch["text"]
 
-    def _draw(self, task: LoraTask, device: torch.device) -> dict[str, float]:
+    def _draw(self, task: ClipSetTask, device: torch.device) -> dict[str, float]:
         config, data = self.config.samples, self.data()
         pipelines: list[Any] = []
 
@@ -130,6 +116,29 @@ class LoraStage:
 
         folder = self.config.out / "samples" / f"step-{self.step:08d}"
         return draw_samples(draw, config.prompts, folder, fps=data.fps, seconds=config.seconds)
+
+
+class LoraStage(ClipSetTraining):
+    """See the module's head."""
+
+    name = "lora"
+
+    def __init__(self, config: Config) -> None:
+        super().__init__(config, open_family(config.model))
+        self.adapter = config
+
+    def build(self) -> nn.Module:
+        """The frozen transformer with a fresh adapter, which changes nothing yet."""
+        self.data()  # first: it needs the memory
+        transformer = self.family.load_transformer(DTYPES[self.adapter.dtype])
+        add_adapter(transformer, self.adapter)
+        return ClipSetTask(transformer, self.family, self.config.flow)
+
+    def export(self, task: ClipSetTask, folder: Path) -> None:
+        """The adapter, in diffusers' layout."""
+        from t2v.lora import save_lora
+
+        save_lora(task.transformer, folder)
 
 
 def add_adapter(transformer: Any, config: Any) -> list[str]:
@@ -166,6 +175,11 @@ def plan_pieces(config: Config) -> tuple[list[Piece], str]:
     family = open_family(config.model)
     transformer: Any = family.transformer_class().from_config(family.shape).requires_grad_(False)
     add_adapter(transformer, config)
+    return plan_transformer(config, family, transformer)
+
+
+def plan_transformer(config: ClipSetConfig, family: Family, transformer: Any) -> tuple[list[Piece], str]:
+    """A training of `transformer` (on the meta device) on the largest bucket, see `cineloop.training.plan`."""
     bucket = max(config.buckets.buckets(), key=lambda each: each.num_frames * each.height * each.width)
     piece, words = transformer_piece(family, transformer, family.latent_shape(bucket), config.runtime.checkpointing)
     return [piece], (

@@ -1,7 +1,7 @@
 """From a user's clips to encoded training data: read, measured, put into buckets, encoded once, split.
 
-In: the recipe of stage `lora`, the model's family. Out: `LoraData`. On stderr: the table of the buckets, how much was
-encoded and how much was found in the cache.
+In: the recipe of stage `lora` or `clips`, the model's family. Out: `LoraData`. On stderr: the table of the buckets, how
+much was encoded and how much was found in the cache.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from t2v.data.clips import READING, Sample, prepare, read_pixels, tell_bad
 from t2v.data.encoded import EncodedClip, EncodedSource
 from t2v.data.layouts import Item, read_items
 from t2v.train.families import Family
-from t2v.train.lora_config import Config
+from t2v.train.lora_config import ClipSetConfig
 
 _DECODERS = 2
 
@@ -43,7 +43,7 @@ class LoraData:
     fps: float
 
 
-def prepare_data(config: Config, family: Family, device: str) -> LoraData:
+def prepare_data(config: ClipSetConfig, family: Family, device: str) -> LoraData:
     """Read, measure, encode, split.
 
     Raises:
@@ -51,6 +51,8 @@ def prepare_data(config: Config, family: Family, device: str) -> LoraData:
     """
     fps = config.fps or family.fps
     items = read_items(config.data, layout=config.layout, root=config.root, on_bad=config.on_bad)
+    others = _to_judge_by(config)
+    items += others
     with DecoderPool(num_workers=_DECODERS) as pool:
         prepared = prepare(items, config.buckets, fps=fps, window=config.window, on_bad=config.on_bad, pool=pool)
         say(f"{len(items)} clips, {len(prepared.samples)} samples at {fps:g} fps\n"
@@ -64,7 +66,13 @@ def prepare_data(config: Config, family: Family, device: str) -> LoraData:
         for sample, key in zip(prepared.samples, keys, strict=True)
     ]
     kept = {n for n, key in enumerate(keys) if key in latents}
-    held = _held_out(prepared.samples, contents, kept, config.held_out)
+    if others:
+        exam = {contents[item.path] for item in others if item.path in contents}
+        held = {n for n in kept if contents[prepared.samples[n].item.path] in exam}
+        if not held or held == kept:
+            raise UsageError("nothing is left to train on, or to judge by of eval_data", hint="look at the buckets")
+    else:
+        held = _held_out(prepared.samples, contents, kept, config.held_out)
     members = {bucket: [n for n in places if n in kept] for bucket, places in prepared.members.items()}
     training = tuple((b, tuple(n for n in places if n not in held)) for b, places in members.items())
     filled = tuple((bucket, places) for bucket, places in training if places)
@@ -82,7 +90,7 @@ def prepare_data(config: Config, family: Family, device: str) -> LoraData:
 
 
 def _latents(
-    config: Config,
+    config: ClipSetConfig,
     family: Family,
     device: str,
     samples: Sequence[Sample],
@@ -116,7 +124,9 @@ def _latents(
     return cache, keys, bad
 
 
-def _texts(config: Config, family: Family, device: str, items: Sequence[Item]) -> tuple[TensorCache, dict[str, str]]:
+def _texts(
+    config: ClipSetConfig, family: Family, device: str, items: Sequence[Item]
+) -> tuple[TensorCache, dict[str, str]]:
     """The cache with all prompts, the empty one and those of the samples; and the key of each."""
     cache = TensorCache(config.cache, "texts")
     weights = folder_key(family.folder("text_encoder"))
@@ -133,6 +143,16 @@ def _texts(config: Config, family: Family, device: str, items: Sequence[Item]) -
     return cache, keys
 
 
+def _to_judge_by(config: ClipSetConfig) -> list[Item]:
+    """The clips of `held_out` files of `eval_data`, chosen as `_held_out` does; none where there is no such data."""
+    if not config.eval_data:
+        return []
+    items = read_items(config.eval_data, layout=config.layout, root=config.root, on_bad=config.on_bad)
+    keys = {item.path: content_key(item.path) for item in items}
+    chosen = set(sorted(set(keys.values()))[: config.held_out])
+    return [item for item in items if keys[item.path] in chosen]
+
+
 def _held_out(samples: Sequence[Sample], contents: dict[Path, str], kept: set[int], files: int) -> set[int]:
     """Positions of the samples of `files` files, chosen by their content: the same ones whatever else is in the set."""
     there = sorted({contents[samples[n].item.path] for n in kept})
@@ -145,5 +165,5 @@ def _held_out(samples: Sequence[Sample], contents: dict[Path, str], kept: set[in
     return {n for n in kept if contents[samples[n].item.path] in held}
 
 
-def _dtype(config: Config) -> torch.dtype:
+def _dtype(config: ClipSetConfig) -> torch.dtype:
     return torch.bfloat16 if config.encode_dtype == "bfloat16" else torch.float32

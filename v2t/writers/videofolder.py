@@ -1,9 +1,9 @@
 """`videofolder/metadata.jsonl` and `videofolder/videos/`: a Hugging Face `datasets` "videofolder".
 
-`load_dataset("videofolder", data_dir="OUT/videofolder")` gives columns `video, text, id, path`. `datasets` refuses
-videos outside the folder, so each is hard-linked there (no space on the disk; a change to the original is one to the
-link) or, on another file system, copied. Any caption is held as it is (JSON escapes). Failed clips, parts of a file,
-and videos that are gone or have changed are left out.
+`load_dataset("videofolder", data_dir="OUT/videofolder")` gives columns `video, text, id, path`, and of a curated set
+`license, origin, source, split`. `datasets` refuses videos outside the folder, so each is hard-linked there (no space
+on the disk; a change to the original is one to the link) or, on another file system, copied. Any caption is held as it
+is (JSON escapes). Failed clips, parts of a file, and videos that are gone or have changed are left out.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from v2t.writers import Rows, media
 NAME = "videofolder"
 OWN = r"metadata\.jsonl|videos|" + SKIP_FILE.replace(".", r"\.")
 COPIES_VIDEOS = True
+_CARRIED = ("license", "origin", "source", "split")  # of a curated set
 
 
 def write(rows: Rows, target: Path, place: Path) -> None:
@@ -38,7 +39,7 @@ def write(rows: Rows, target: Path, place: Path) -> None:
                 rows.leave_out(record, ItemError(f"cannot be read: {error.strerror}", code="UNREADABLE"))
                 continue
             row = {"file_name": name, "text": record["caption"], "id": record["id"], "path": record["path"]}
-            file.write(dump_line(row))
+            file.write(dump_line(row | {key: record[key] for key in _CARRIED if key in record}))
             number += 1
 
 

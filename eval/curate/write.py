@@ -1,0 +1,378 @@
+"""Write the clips of a set: cut out of their films, then as folders and files that trainers read.
+
+In: a folder with a table of clips, the folder of its films, formats. Out: `clips/` with an mp4 for each kept clip, and
+each format beside it (`webdataset/`, `videofolder/`, `manifest.jsonl` ...); where the table has a `split`, a folder of
+each split with these in it. Films are only read. A clip is cut once, under a key of all that determines it, and kept in
+the set's state, so that a run that was killed continues with the next clip; a format is written aside and renamed, and
+not at all where it is there already. The same table gives the same bytes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from cineloop import plugin
+from cineloop.clip import check_file
+from cineloop.discovery import SKIP_FILE
+from cineloop.documents import read_json, read_text
+from cineloop.errors import ItemError, MissingDependencyError, NothingMatchedError, UsageError
+from cineloop.files import content_key, raise_if_full, scratch_folder, sync, text_key, unescape_name, write_atomic
+from cineloop.journal import Journal
+from cineloop.log import Progress, logger, plural, printable
+from cineloop.manifest import read_manifest
+from cineloop.threads import usable_cpus
+from cineloop.video.cut import VERSION, Cut, Piece
+from cineloop.video.faces import FaceBlur
+from cineloop.video.worker import DecoderPool
+from v2t.writers import Rows
+from v2t_eval.curate.step import Row, film_of
+from v2t_eval.curate.table import Film, read_films, read_table
+
+FORMATS = ("webdataset", "lance", "videofolder", "two_file", "parquet", "manifest")
+FILMS = "films.json"  # in the state: where the films of the table are
+_WRITTEN, _CUTS = "written.json", "cuts"
+_OWN = {name: f"v2t_eval.curate.writers.{name}" for name in ("lance", "parquet", "manifest")}
+
+
+@dataclass
+class Outcome:
+    """What was written: places, the number of clips in them, and which could not be cut."""
+
+    places: list[Path] = field(default_factory=list)
+    num_clips: int = 0
+    failed: dict[str, ItemError] = field(default_factory=dict)
+
+    def as_tree(self) -> dict[str, Any]:
+        """As JSON values."""
+        failed = [{"id": id, **error.record()} for id, error in self.failed.items()]
+        return {"schema": 1, "clips": self.num_clips, "places": list(map(str, self.places)), "failed": failed}
+
+
+def load_writers(formats: Sequence[str]) -> dict[str, ModuleType]:
+    """The writers of some formats by name.
+
+    Raises:
+        UsageError: no such format. MissingDependencyError: a package it needs is not installed.
+    """
+    found = {}
+    for name in dict.fromkeys(formats):
+        if name not in FORMATS:
+            raise UsageError(f"no format is called {name!r}", hint=f"formats: {', '.join(FORMATS)}")
+        package = "v2t_eval.curate.writers" if name in _OWN else "v2t.writers"
+        found[name] = plugin.load(package, name, "write")
+    return found
+
+
+def remember_films(state: Path, films: Path) -> None:
+    """Keep where the films of a table are: in a folder, or beside a manifest or file."""
+    root = films if films.is_dir() else films.parent
+    manifest = os.path.abspath(films) if films.suffix == ".jsonl" else None
+    write_atomic(state / FILMS, json.dumps({"root": os.path.abspath(root), "manifest": manifest}).encode())
+
+
+def write_set(
+    folder: Path,
+    state: Path,
+    writers: dict[str, ModuleType],
+    *,
+    copy: bool = False,
+    faces: Path | None = None,
+    workers: int | None = None,
+    stop: Callable[[], bool] = lambda: False,
+    show_progress: bool = False,
+) -> Outcome:
+    """Write the kept clips of the table in a folder.
+
+    Args:
+        folder: the set; locked by the caller. `state` is its folder of state.
+        writers: see `load_writers`.
+        copy, faces: see `cineloop.video.cut.Cut`.
+        workers: clips cut at a time; None takes the CPUs.
+        stop: polled between clips.
+
+    Raises:
+        NothingMatchedError: no table, or no clip is kept. UsageError: the films are not known; a place is taken;
+            `faces` is no detector.
+        MissingDependencyError: DISK_FULL, no decoder. KeyboardInterrupt: `stop` returned true.
+    """
+    table, _ = read_table(folder)
+    rows = [row for row in table.to_pylist() if row["kept"]]
+    if not rows:
+        raise NothingMatchedError(f"no clip of {printable(str(folder))} is kept", hint="loosen its limits")
+    outcome = Outcome()
+    try:
+        with scratch_folder("writing-", parent=state) as scratch:
+            cutting = _Cutting(folder, state, scratch, copy=copy, faces=faces)
+            pieces = cutting.pieces(rows, workers or usable_cpus(), stop, show_progress, outcome.failed)
+            records = [cutting.record(row, *pieces[row["id"]]) for row in rows if row["id"] in pieces]
+            if len(pieces) + len(outcome.failed) < len(rows):
+                logger.warning("stopped after %d of %d clips; the same command continues", len(pieces), len(rows))
+                raise KeyboardInterrupt
+            if not records:
+                id, error = next(iter(outcome.failed.items()))
+                raise NothingMatchedError(f"no clip could be cut; {printable(id)}: {error}", hint=error.hint)
+            _warn_captions(records)
+            _Placing(folder, state, scratch).place(records, writers, outcome)
+            cutting.sweep({key for key, _ in pieces.values()})
+    except OSError as error:
+        raise_if_full(error, folder)
+        raise
+    outcome.num_clips = len(records)
+    return outcome
+
+
+class _Cutting:
+    """The clips as files in the state; used once."""
+
+    def __init__(self, folder: Path, state: Path, scratch: Path, *, copy: bool, faces: Path | None) -> None:
+        self.state, self.scratch, self.copy = state, scratch, copy
+        self.faces, self.faces_key = "", ""
+        if faces is not None:
+            FaceBlur(faces)  # before anything is cut
+            self.faces, self.faces_key = os.path.abspath(faces), content_key(faces)
+        try:
+            known = read_json(state / FILMS)
+            self.root = Path(known["root"])
+            rows = read_manifest(known["manifest"]) if known["manifest"] else ()
+            self.given = {row["id"]: row for row in rows}  # what a manifest says of the films
+        except (OSError, ValueError, KeyError) as error:
+            raise UsageError(
+                f"where the films of {printable(str(folder))} are is not known", hint="v2t-eval curate FILMS -o SET"
+            ) from error
+        self.films = read_films(folder)
+        self.cuts = state / _CUTS
+        self.cuts.mkdir(parents=True, exist_ok=True)
+
+    def pieces(
+        self, rows: Sequence[Row], workers: int, stop: Callable[[], bool], show: bool, failed: dict[str, ItemError]
+    ) -> dict[str, tuple[str, Piece]]:
+        """Key and piece of each clip by id, cut where it is not there yet."""
+        with (
+            Journal(self.state / f"{_CUTS}.jsonl") as journal,
+            Progress(len(rows), "clips", enabled=show) as bar,
+            DecoderPool(num_workers=min(workers, len(rows)), threads=1) as pool,
+        ):
+            known = {entry["key"]: (entry["bytes"], Piece(**entry["piece"])) for entry, _ in journal.replay()}
+            found: dict[str, tuple[str, Piece]] = {}
+            waiting: deque[tuple[Row, str, Future[Piece]]] = deque()
+
+            def finish() -> None:
+                row, key, future = waiting.popleft()
+                try:
+                    piece = future.result()
+                except ItemError as error:
+                    self._failed(row, error, failed)
+                    return
+                made = self.scratch / f"{key}.mp4"
+                sync(made)
+                size = made.stat().st_size
+                os.replace(made, self.cuts / made.name)
+                journal.append([{"key": key, "bytes": size, "piece": asdict(piece)}])
+                known[key], found[row["id"]] = (size, piece), (key, piece)
+
+            for row in rows:
+                if stop():
+                    break
+                cut, key = self._cut(row)
+                while any(key == other for _, other, _ in waiting):  # the same film under another name
+                    finish()
+                size, piece = known.get(key, (-1, None))
+                if piece is not None and _size(self.cuts / f"{key}.mp4") == size:
+                    found[row["id"]] = (key, piece)
+                else:
+                    try:
+                        film = self._film(row)
+                        waiting.append((row, key, pool.submit_cut(film, str(self.scratch / f"{key}.mp4"), cut)))
+                    except ItemError as error:
+                        self._failed(row, error, failed)
+                while len(waiting) >= 2 * workers:
+                    finish()
+                bar.advance(1)
+            while waiting:
+                finish()
+        return found
+
+    def _cut(self, row: Row) -> tuple[Cut, str]:
+        """The part of a clip, and a key of all that determines its bytes."""
+        cut = Cut(start_s=row["start_s"], end_s=row["end_s"], crop=row["crop"], copy=self.copy, faces=self.faces)
+        parts = [VERSION, row["source_sha"], {**asdict(cut), "faces": self.faces_key}]
+        return cut, text_key(json.dumps(parts).encode())
+
+    def _film(self, row: Row) -> Path:
+        """The film of a clip, as it was measured. Raises ItemError."""
+        path = self.root / unescape_name(row["source"])
+        film: Film | None = self.films.get(film_of(row))
+        status = check_file(path)
+        if film is None or (film.size, film.mtime_ns) != (status.st_size, status.st_mtime_ns):
+            raise ItemError("the film has changed since it was measured", code="CHANGED", hint="curate it again")
+        return path
+
+    @staticmethod
+    def _failed(row: Row, error: ItemError, failed: dict[str, ItemError]) -> None:
+        if error.code == "DISK_FULL":
+            raise MissingDependencyError(
+                error.message,
+                code=error.code,
+                hint="free some space, then run the same command again; it continues where it stopped",
+            ) from error
+        logger.warning("%s is left out: %s: %s", printable(row["id"]), error.code, printable(error.message))
+        failed[row["id"]] = error
+
+    def record(self, row: Row, key: str, piece: Piece) -> Row:
+        """What is written of a clip; as records of `v2t caption`, which its writers take."""
+        given = self.given.get(film_of(row), {})
+        return {
+            "id": row["id"],
+            "path": f"clips/{key}.mp4",
+            "status": "ok",
+            "caption": row.get("caption") or self._caption(row, given),
+            **{name: row[name] for name in ("license", "origin", "split") if row.get(name)},
+            "source": row["source"],
+            "source_sha": row["source_sha"],
+            "source_start_s": round(piece.start_s, 6),
+            "source_end_s": round(piece.end_s, 6),
+            "duration_s": round(piece.end_s - piece.start_s, 6),
+            "width": piece.width,
+            "height": piece.height,
+            "fps": row["fps"],
+            "num_frames": piece.num_frames,
+            "has_sound": piece.has_sound,
+            "scores": {name: value for name, value in (row["scores"] or {}).items() if value is not None},
+        }
+
+    def _caption(self, row: Row, given: Row) -> str:
+        """The film's caption: the first of its manifest, else the .txt beside it; "" where there is none."""
+        captions = given.get("captions") or given.get("caption") or ""
+        while captions and not isinstance(captions, str):
+            captions = next(iter(captions.values() if isinstance(captions, dict) else captions))
+        if captions:
+            return captions
+        try:
+            return " ".join(read_text((self.root / unescape_name(row["source"])).with_suffix(".txt")).split())
+        except (OSError, ValueError):
+            return ""
+
+    def sweep(self, keys: set[str]) -> None:
+        """Remove clips that no set holds any longer; their films can give them again."""
+        for path in self.cuts.glob("*.mp4"):
+            if path.stem not in keys:
+                path.unlink()
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return -1
+
+
+def _warn_captions(records: Sequence[Row]) -> None:
+    without = sum(not record["caption"] for record in records)
+    if without:
+        logger.warning(
+            "%s of %d without a caption: none in the table, in the manifest of the films, in a .txt beside the film",
+            *(plural(without, "clip"), len(records)),
+        )
+
+
+class _Placing:
+    """Formats written aside and moved to their places."""
+
+    def __init__(self, folder: Path, state: Path, scratch: Path) -> None:
+        self.folder, self.state, self.scratch = folder, state, scratch
+        try:
+            self.written: dict[str, str] = read_json(state / _WRITTEN)
+        except FileNotFoundError:
+            self.written = {}
+
+    def place(self, records: Sequence[Row], writers: dict[str, ModuleType], outcome: Outcome) -> None:
+        """Write all splits in all formats, those of earlier runs too, and the clips themselves."""
+        writers = self._earlier(writers) | writers
+        splits: dict[str, list[Row]] = {}
+        for record in records:
+            splits.setdefault(record.get("split", ""), []).append(record)
+        for split, rows in splits.items():
+            if not re.fullmatch(r"[\w-]*", split) or split in FORMATS:
+                raise UsageError(f"a split cannot be called {split!r}", hint="letters, digits, - and _")
+            home = self.folder / split
+            self._place(home / "clips", rows, self._link, outcome)
+            for writer in writers.values():
+                self._place(home / writer.NAME, rows, writer.write, outcome)
+
+        now = {place.relative_to(self.folder).as_posix() for place in outcome.places}
+        if old := sorted(self.written.keys() - now):
+            logger.warning("of an earlier table, and not written again: %s", ", ".join(map(printable, old)))
+
+    def _earlier(self, writers: dict[str, ModuleType]) -> dict[str, ModuleType]:
+        """Writers of formats of earlier runs: what they point at is about to change."""
+        found: dict[str, ModuleType] = {}
+        for name in FORMATS:
+            with suppress(MissingDependencyError):
+                found |= load_writers([name])
+        there = {name.rpartition("/")[2] for name in self.written}
+        return {name: writer for name, writer in found.items() if writer.NAME in there and name not in writers}
+
+    def _place(
+        self, place: Path, records: Sequence[Row], write: Callable[[Rows, Path, Path], None], outcome: Outcome
+    ) -> None:
+        name = place.relative_to(self.folder).as_posix()
+        print = text_key(json.dumps([name, list(records)], sort_keys=True).encode())
+        if place.exists() and self.written.get(name) == print:
+            outcome.places.append(place)
+            return
+        if os.path.lexists(place) and name not in self.written:
+            raise UsageError(f"{printable(str(place))} exists", code="EXISTS", hint="remove it, or name another folder")
+        rows = Rows(lambda: iter(records), lambda record: place.parent / record["path"])
+        making, old = self.scratch / place.name, self.scratch / "old"
+        write(rows, making, place)
+        if rows.left_out:
+            id, error = next(iter(rows.left_out.items()))
+            logger.warning(
+                "%d clips are not in %s; the first is %s: %s", len(rows.left_out), name, printable(id), error
+            )
+        _sync(making)
+        # Known as ours before it is there: a kill in between leaves it to be written again.
+        self._remember(name, "")
+        place.parent.mkdir(exist_ok=True)
+        if place.exists():
+            os.replace(place, old)
+        os.replace(making, place)
+        sync(place.parent)
+        self._remember(name, print)
+        (shutil.rmtree if old.is_dir() else lambda path: path.unlink(missing_ok=True))(old)
+        outcome.places.append(place)
+
+    def _link(self, rows: Rows, target: Path, place: Path) -> None:
+        """The clips under their own names, as hard links."""
+        target.mkdir()
+        (target / SKIP_FILE).write_bytes(b"Cut by v2t-eval curate out of films.\n")
+        for record in rows.records():
+            name = Path(record["path"]).name
+            if (target / name).exists():  # of the same film under another name
+                continue
+            try:
+                os.link(self.state / _CUTS / name, target / name)
+            except OSError:  # a file system without links
+                shutil.copyfile(self.state / _CUTS / name, target / name)
+
+    def _remember(self, name: str, print: str) -> None:
+        self.written[name] = print
+        write_atomic(self.state / _WRITTEN, json.dumps(self.written, sort_keys=True).encode())
+
+
+def _sync(making: Path) -> None:
+    paths: Iterator[Path] = making.rglob("*") if making.is_dir() else iter((making,))
+    for path in paths:
+        if path.is_file() and path.stat().st_nlink == 1:
+            sync(path)
