@@ -44,7 +44,7 @@ MEASURES: dict[str, tuple[tuple[str, ...], str]] = {
     "roundtrip": ((CAPTIONER, GENERATOR), "scripts/measure_loop.py roundtrip"),
     "selection": ((CAPTIONER, GENERATOR), "scripts/measure_loop.py selection"),
     "gate-clips": ((CAPTIONER, GENERATOR), "scripts/measure_loop.py gate"),
-    "curate": ((), "scripts/measure_curate.py --films 40 --seed 7"),
+    "curate": ((), "scripts/measure_curate.py --films 40 --seed 19"),
 }
 # Rows of single clips, and where the output went: the figures need neither.
 DROPPED = ("rows", "seen captions", "unseen captions", "out", "output")
