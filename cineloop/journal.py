@@ -9,11 +9,13 @@ is what a crash in the middle of a write leaves; it is cut off before the next a
 
 from __future__ import annotations
 
+import gc
 import io
 import json
 import os
 import zlib
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
@@ -51,16 +53,28 @@ def decode_entry(line: bytes) -> Entry:
     Raises:
         ValueError: the line is torn, changed, or no entry.
     """
-    body, mark, tail = line.rstrip(b"\n").rpartition(b',"crc":"')
-    if not mark or len(tail) != 10 or tail[8:] != b'"}':
+    line = line.rstrip(b"\n")
+    if line[-18:-10] != b',"crc":"' or line[-2:] != b'"}':
         raise ValueError("no checksum")
-    body += b"}"
-    if tail[:8] != b"%08x" % zlib.crc32(body):
+    body = line[:-18] + b"}"
+    if line[-10:-2] != b"%08x" % zlib.crc32(body):
         raise ValueError("wrong checksum")
     # Its checksum says that `encode_entry` wrote it: most of what `parse_json` checks, at several times the cost of
     # reading, is known, and a folder may hold millions of lines. Escapes may still be halves of characters.
     entry: Entry = parse_json(body) if b"\\u" in body else _DECODER.raw_decode(body.decode("utf-8"))[0]
     return entry
+
+
+@contextmanager
+def paused_collector() -> Iterator[None]:
+    """No garbage is collected while a journal's entries are learnt: they stay, and each collection would visit them."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 class Journal:

@@ -8,7 +8,9 @@ following redirects: one could lead to a host that was not allowed, such as a ma
 
 from __future__ import annotations
 
+import asyncio
 import datetime
+import functools
 import hashlib
 import random
 import re
@@ -29,6 +31,7 @@ _MANIFEST_BYTES = 256 << 20
 _TRIES = 4
 _PAUSE_S = 0.25  # doubled before each retry
 _TIMEOUT_S = 60.0
+_LEAST_RATE = 100_000  # bytes a second of what is sent; slower counts as no answer
 _FINAL = (FileNotFoundError, IsADirectoryError, PermissionError, ImportError)  # a retry would not help
 
 
@@ -144,10 +147,49 @@ def _copy(url: str, target: Path, max_bytes: int, stopped: Callable[[], bool]) -
         raise OSError(f"received {total} of {expected} bytes")
 
 
-def _open_system(url: str) -> tuple[Any, str]:
+def file_system(scheme: str, **config: Any) -> Any:
+    """The file system of a protocol; for S3 one that waits for no answer without end.
+
+    Args:
+        scheme: such as `s3`.
+        config: of botocore's `Config`, for S3 alone; it stands above what fsspec's own configuration says.
+
+    Raises:
+        ImportError: the package for this protocol is not installed.
+    """
     import fsspec
 
-    fs = fsspec.filesystem(url.split("://", 1)[0].lower())
+    if scheme != "s3":
+        return fsspec.filesystem(scheme)
+    config = {**fsspec.config.conf.get("s3", {}).get("config_kwargs", {}), **config}
+    return _limited(fsspec.get_filesystem_class("s3"))(config_kwargs=config)
+
+
+@functools.cache
+def _limited(s3fs: Any) -> Any:
+    """s3fs's class with a limit for what sends a body: the read timeout below it (aiohttp's) counts only once the body
+    was sent, which waits for the server's `100 Continue`, and not after a second `100 Continue`."""
+
+    class S3FileSystem(s3fs):  # type: ignore[misc]
+        retries = 1  # botocore's are enough; both would multiply
+
+        async def _call_s3(self, method: str, *args: Any, **kwargs: Any) -> Any:
+            await self.set_session()  # which has limits of its own
+            call = super()._call_s3(method, *args, **kwargs)
+            if "Body" not in kwargs:
+                return await call
+            limit_s = self.config_kwargs.get("read_timeout") or self.read_timeout
+            limit_s += len(kwargs["Body"]) / _LEAST_RATE
+            try:
+                return await asyncio.wait_for(call, limit_s)
+            except TimeoutError:
+                raise OSError(f"no answer within {limit_s:.3g} s") from None
+
+    return S3FileSystem
+
+
+def _open_system(url: str) -> tuple[Any, str]:
+    fs = file_system(url.split("://", 1)[0].lower())
     return fs, fs._strip_protocol(url)
 
 

@@ -9,7 +9,7 @@ store: one object for each append, the same lines, created only where no object 
 lost, and nothing has to be locked. Read in the order of their numbers the segments are the journal again. A request
 that fails is repeated; where the first one had arrived after all, the object that exists has the same content.
 
-fsspec is used as for input (`cineloop.remote`), with credentials from where each service's own tools take them.
+fsspec is used by way of `cineloop.remote`, with credentials from where each service's own tools take them.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from cineloop.errors import CineloopError, MissingDependencyError, UsageError
 from cineloop.files import scratch_folder
 from cineloop.journal import encode_entry
 from cineloop.log import logger, plural, printable
-from cineloop.remote import modified_ns, reason
+from cineloop.remote import file_system, modified_ns, reason
 
 PROTOCOLS = ("s3", "gs", "memory")
 END = {"kind": "end"}  # the last entry of a writer that ended in order
@@ -69,7 +69,7 @@ class Store:
         check_allowed(url, (), by_user=True)
         if not url.split("://", 1)[1].split("/")[0]:
             raise UsageError(f"{printable(url)} names no bucket", hint="such as s3://bucket/captions")
-        self._fs = self._call("open", "", lambda: _file_system(scheme))
+        self._fs = self._call("open", "", lambda: file_system(scheme, retries={"total_max_attempts": 1}))  # see `_call`
         self._how = {"max_concurrency": 1} if scheme == "s3" else {}  # of one object; else it asks for each size first
         self._root: str = self._fs._strip_protocol(self.url).rstrip("/")
 
@@ -338,18 +338,6 @@ def stored_folder(url: str, state: str) -> Iterator[StoredFolder]:
             raise type(error)(address(error.message), code=error.code, hint=address(error.hint)) from error
         finally:
             logger.removeFilter(rename)
-
-
-def _file_system(scheme: str) -> Any:
-    """The file system of a protocol; the S3 client leaves the retries to `Store`."""
-    import fsspec
-
-    if scheme != "s3":
-        return fsspec.filesystem(scheme)
-    config = fsspec.config.conf.get("s3", {}).get("config_kwargs", {})
-    fs = fsspec.filesystem("s3", config_kwargs={**config, "retries": {"total_max_attempts": 1}})
-    fs.retries = 1
-    return fs
 
 
 def _stamp(path: Path) -> tuple[int, int]:

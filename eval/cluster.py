@@ -26,10 +26,11 @@ from cineloop.log import logger, plural
 from cineloop.plugin import source
 from cineloop.video.frames import Frames
 from cineloop.video.sample import SampleSpec
+from cineloop.video.survey import Survey
 from cineloop.video.worker import DecoderPool
 from v2t_eval import models
 from v2t_eval.cache import EvidenceCache, decode, encode
-from v2t_eval.measure import NOT_PENDING, ClipLimits, Engine, Job
+from v2t_eval.measure import NOT_PENDING, ClipLimits, Engine, Job, spec_of
 from v2t_eval.metric import BaseMetric, load_metric
 from v2t_eval.sample import Clip, Sample
 
@@ -46,7 +47,7 @@ def measured_on(
     stop: Callable[[], bool],
 ) -> Iterator[Job]:
     """The jobs, as the workers finish them; no new ones start after a stop. `state`: folder for the workers' journals,
-    seen by every machine; jobs with frames are decoded on the cluster.
+    seen by every machine; jobs with frames are decoded on the cluster. Metrics read frames, or all of them surveys.
 
     Raises:
         MissingDependencyError: no ray, no cluster, no decoder. UsageError: the workers do not see `state`.
@@ -56,7 +57,8 @@ def measured_on(
     model = ModelStep(specs, limits, models.chosen_device(), str(run.resolve()))
     with open_workers(cluster, model, DecodeStep(limits), [run]) as workers:
         assert workers.decoders is not None
-        yield from _Flow(workers.decoders, workers.models, stop).finished(iter(jobs))
+        reads = "survey" if _read_surveys(metrics) else "decode"
+        yield from _Flow(workers.decoders, workers.models, reads, stop).finished(iter(jobs))
     if workers.models.deaths and (twice := journals.count_twice(run, answer_key)):
         logger.info("%s measured twice after a lost worker; the results are equal", plural(twice, "clip"))
     journals.remove(state)
@@ -81,8 +83,8 @@ def fold(state: Path, cache: EvidenceCache) -> None:
 class _Flow:
     """The jobs on their way through the workers, a bounded number at a time."""
 
-    def __init__(self, decoders: Pool, models: Pool, stop: Callable[[], bool]) -> None:
-        self.decoders, self.models, self.stop = decoders, models, stop
+    def __init__(self, decoders: Pool, models: Pool, reads: str, stop: Callable[[], bool]) -> None:
+        self.decoders, self.models, self.reads, self.stop = decoders, models, reads, stop
         self.most = decoders.size.most + 2 * models.size.most
         self.decoding: dict[Future[Any], tuple[Job, Clip]] = {}  # of one of a job's two videos each
         self.videos: dict[int, dict[int, Any]] = {}  # by id of the job, then of the clip: its frames, or the error
@@ -123,8 +125,8 @@ class _Flow:
         self.videos[id(job)] = {}
         for clip in (job.sample.clip, job.sample.reference_video):
             if clip is not None and clip.path is not None and clip.frames is None:
-                item = (str(clip.path.absolute()), clip.start_s, clip.end_s)
-                self.decoding[self.decoders.submit("decode", [item])] = (job, clip)
+                item = (str(clip.path.absolute()), spec_of(clip))
+                self.decoding[self.decoders.submit(self.reads, [item])] = (job, clip)
         self._measure_if_decoded(job)
 
     def _measure_if_decoded(self, job: Job) -> None:
@@ -169,13 +171,21 @@ class _Decoder:
     def __init__(self, limits: ClipLimits) -> None:
         self.pool = DecoderPool(1, limits.of_decoder(), threads=1)
 
-    def decode(self, items: Sequence[tuple[str, float | None, float | None]], bulks: Sequence[Any]) -> list[Any]:
-        (path, start_s, end_s) = items[0]
+    def decode(self, items: Sequence[tuple[str, SampleSpec]], bulks: Sequence[Any]) -> list[Any]:
+        ((path, spec),) = items
         try:
-            frames = self.pool.decode(path, SampleSpec.every_frame(start_s, end_s))
+            frames = self.pool.decode(path, spec)
         except ItemError as error:
             return [error]
         return [Kept(frames.about(), frames.pixels)]
+
+    def survey(self, items: Sequence[tuple[str, SampleSpec]], bulks: Sequence[Any]) -> list[Any]:
+        ((path, spec),) = items
+        try:
+            found = self.pool.submit_survey(path, spec.start_s, spec.end_s).result()
+        except ItemError as error:
+            return [error]
+        return [Kept(found.plain(), found.arrays())]
 
 
 @dataclass(frozen=True)
@@ -201,8 +211,11 @@ class _Measurer:
 
     def measure(self, items: Sequence[tuple[Job, list[Any]]], bulks: Sequence[Any]) -> list[Any]:
         ((job, found),) = items
-        futures = [_future(each, bulks) for each in found]
-        job = replace(job, decoding=futures[0], decoding_reference=futures[1])
+        first, second = (_future(each, bulks) for each in found)
+        if _read_surveys(self.engine.metrics):
+            job = replace(job, surveying=first)
+        else:
+            job = replace(job, decoding=first, decoding_reference=second)
         with models.on_device(self.device):
             done = self.engine.finish(job)
         entries = self.engine.new_entries(done)
@@ -211,14 +224,19 @@ class _Measurer:
         return [replace(done, sample=Sample(id=job.sample.id), **NOT_PENDING)]
 
 
-def _future(found: Any, bulks: Sequence[Any]) -> Future[Frames] | None:
+def _read_surveys(metrics: Sequence[BaseMetric]) -> bool:
+    return any("survey" in metric.needs for metric in metrics)
+
+
+def _future(found: Any, bulks: Sequence[Any]) -> Future[Any] | None:
     """What a decoder of this process would have answered."""
     if found is None:
         return None
-    future: Future[Frames] = Future()
+    future: Future[Any] = Future()
     if isinstance(found, ItemError):
         future.set_exception(found)
-    else:
-        about, number = found
-        future.set_result(Frames.read(bulks[number].copy(), about))  # the store's own is read-only
+        return future
+    about, number = found
+    bulk = bulks[number]  # the store's own is read-only
+    future.set_result(Survey.read(about, bulk) if isinstance(bulk, dict) else Frames.read(bulk.copy(), about))
     return future

@@ -241,10 +241,7 @@ class Engine:
         """Submit the clip for decoding of the frames that were asked for."""
         if clip.path is None:
             return None
-        every = SampleSpec.every_frame(clip.start_s, clip.end_s)
-        return self._children().submit(
-            clip.path, replace(clip.sampling, start_s=clip.start_s, end_s=clip.end_s) if clip.sampling else every
-        )
+        return self._children().submit(clip.path, spec_of(clip))
 
     def _children(self) -> DecoderPool:
         if self._pool is None:
@@ -333,6 +330,13 @@ class Engine:
             if self._is_decoded and self._shown.clip is not None:
                 self._shown.clip.frames = None
         self._shown, self._is_decoded = None, False
+
+
+def spec_of(clip: Clip) -> SampleSpec:
+    """The frames of a clip that were asked for: all of them by default."""
+    if clip.sampling is None:
+        return SampleSpec.every_frame(clip.start_s, clip.end_s)
+    return replace(clip.sampling, start_s=clip.start_s, end_s=clip.end_s)
 
 
 def about(frames: Frames) -> dict[str, Any]:

@@ -140,14 +140,7 @@ class _Gathering:
         engine, total = self.engine, len(self.inputs.samples) + len(self.inputs.references)
         workers = config.workers or usual_workers(total)
         is_here = workers == 1 and config.cluster.engine == "none"
-        jobs = self._jobs(is_here, stop)
-        if config.cluster.engine != "none" and config.journals is not None:
-            if first := next(jobs, None):  # no cluster for what is cached
-                every = chain([first], jobs)
-                jobs = measured_on(config.cluster, config.journals, engine.metrics, engine.limits, every, stop)
-        elif not is_here:
-            jobs = measured_by(workers, engine.metrics, engine.limits, jobs, stop)
-        for job in engine.run(jobs, stop) if is_here else jobs:
+        for job in measured(engine, config, workers, self._jobs(is_here, stop), stop):
             self._take(job)
         if self.finished < total and not stop():
             raise RuntimeError(f"{total - self.finished} of {total} samples were lost; this is a bug")
@@ -229,6 +222,20 @@ class _Gathering:
             frozen=found.get("frozen"),
             error=error,
         )
+
+
+def measured(
+    engine: Engine, config: ScoreConfig, workers: int, jobs: Iterator[Job], stop: Callable[[], bool]
+) -> Iterator[Job]:
+    """The jobs, measured where the config says: on a cluster, by so many processes, or in this one."""
+    if config.cluster.engine != "none" and config.journals is not None:
+        if first := next(jobs, None):  # no cluster for what is cached
+            every = chain([first], jobs)
+            yield from measured_on(config.cluster, config.journals, engine.metrics, engine.limits, every, stop)
+    elif workers == 1:
+        yield from engine.run(jobs, stop)
+    else:
+        yield from measured_by(workers, engine.metrics, engine.limits, jobs, stop)
 
 
 def _named_dimensions(inputs: Inputs) -> set[str]:

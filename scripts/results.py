@@ -31,7 +31,7 @@ from results_tables import BLOCKS, CAPTIONER, FIGURES, GENERATOR, ROOT, VALUES, 
 
 from cineloop.files import content_key, text_key, write_atomic  # noqa: E402
 
-DOCUMENTS = ("README.md", "docs/results.md", "v2t/starter/README.md", "t2v/starter/README.md")
+DOCUMENTS = ("README.md", "docs/results.md", "docs/curating.md", "v2t/starter/README.md", "t2v/starter/README.md")
 # Name → the folders of weights it depends on, and the command; its output goes to docs/figures/NAME.json by -o.
 MEASURES: dict[str, tuple[tuple[str, ...], str]] = {
     "captioner": ((CAPTIONER,), "scripts/measure_starter.py --num 1000 --controls 150 --questions 1"),
@@ -44,6 +44,7 @@ MEASURES: dict[str, tuple[tuple[str, ...], str]] = {
     "roundtrip": ((CAPTIONER, GENERATOR), "scripts/measure_loop.py roundtrip"),
     "selection": ((CAPTIONER, GENERATOR), "scripts/measure_loop.py selection"),
     "gate-clips": ((CAPTIONER, GENERATOR), "scripts/measure_loop.py gate"),
+    "curate": ((), "scripts/measure_curate.py --films 40 --seed 19"),
 }
 # Rows of single clips, and where the output went: the figures need neither.
 DROPPED = ("rows", "seen captions", "unseen captions", "out", "output")
@@ -62,11 +63,11 @@ def measure(names: Sequence[str]) -> None:
     """Run the named measurements, or all whose weights have changed; each is stored as soon as it is done."""
     for name in names or list(MEASURES):
         folders, command = MEASURES[name]
-        target, weights = FIGURES / f"{name}.json", weights_key(folders)
+        target, weights = (FIGURES / f"{name}.json").resolve(), weights_key(folders)  # a link to what a package ships
         if not names and target.exists() and load(name)["measured"]["weights"] == weights:
             print(f"{name}: measured on these weights already")
             continue
-        partial = target.with_suffix(".partial")
+        partial = FIGURES / f"{name}.partial"
         print(f"{name}: python {command}", flush=True)
         subprocess.run([sys.executable, *shlex.split(command), "-o", str(partial)], cwd=ROOT, check=True)
         found = json.loads(partial.read_text("utf-8").replace(f"{ROOT}/", ""))  # no path of this machine

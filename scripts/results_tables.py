@@ -231,6 +231,36 @@ def spread(figure: dict[str, Any]) -> str:
     return f"{figure['value']:.2f} [{figure['low']:.2f}, {figure['high']:.2f}]"
 
 
+def curate() -> str:
+    """How often the filters of a curation are right on planted faults."""
+    found, body = load("curate"), []
+    for name, one in {**found["changes"], **found["faults"]}.items():
+        limit = one.get("limit")
+        title = name if limit is None else f"{name} (`{limit[0]}` {'>' if limit[1] == 'most' else '<'} {limit[2]:g})"
+        sound = f" of {one['false'] + one['right']}" if one["right"] else ""
+        cells = [share(one[what]).rpartition(" n=")[0] for what in ("precision", "recall", "f1")]
+        body.append([title, str(one["planted"]), f"{one['false']}{sound}", *cells])
+    inside = {
+        kind: [found["changes"][kind][key] / 1000 for key in ("ms", "ms_inside")] for kind in ("fade", "dissolve")
+    }
+    left = ", ".join(f"of {all_s:.1f} seconds of {kind}s {left_s:.1f}" for kind, (all_s, left_s) in inside.items())
+    whole = found["whole"]
+    table = rows(["", "planted", "false", "precision", "recall", "F1"], body)
+    copies = [
+        [
+            f"copy: {kind}",
+            f"{one['found']} of {one['n']}",
+            f"{one['found'] / one['n']:.3f} [{one['low']:.3f}, {one['high']:.3f}]",
+        ]
+        for kind, one in found.get("copies", {}).items()
+        if isinstance(one, dict) and one["n"]
+    ]
+    if copies:
+        table += "\n\n" + rows(["", "found", "recall"], copies)
+    stayed = f"Of {whole['n']} films of one shot {whole['kept']} stayed whole"
+    return f"{source('curate')}\n\n{table}\n\n{stayed}; {left} were left in clips."
+
+
 LOSSES = {
     "kept": "drawn and captioned",
     "lost_by_captioner": "drawn and not captioned",
@@ -249,6 +279,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "roundtrip-summary": roundtrip_summary,
     "selection-summary": selection_summary,
     "gate-clips": gate_clips,
+    "curate": curate,
     "training-captioner": lambda: training("captioner"),
     "training-generator": lambda: training("generator"),
 }

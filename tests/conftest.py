@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import logging
 import os
 import shutil
 import socket
@@ -149,6 +150,16 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log):
     return ByGroupOrFile(config, log) if config.getvalue("dist") == "loadgroup" else None
 
 
+@pytest.fixture(autouse=True)
+def quiet_logger():
+    """Each test begins with our logger as it is before a command sets it up: no level, no handler on stderr."""
+    yield
+    logger = logging.getLogger("cineloop")
+    logger.setLevel(logging.NOTSET)
+    logger.handlers.clear()
+    logger.propagate = True
+
+
 @pytest.fixture(scope="session")
 def coloured_clips(tmp_path_factory):
     """`make(num, folders)`: a folder of so many tiny clips, red, green and blue by turns, spread over some folders."""
@@ -242,25 +253,25 @@ def s3(monkeypatch):
     """A bucket of an S3 server on this machine (`object_store.Bucket`)."""
     for name in ("moto", "flask", "s3fs"):
         pytest.importorskip(name, reason=f"a stand-in for S3 needs {name}, which is not installed")
-    import s3fs
-
     from cineloop import store
     from decoder_here import Pool
-    from object_store import bucket
+    from object_store import bucket, forget_clients
     from v2t.caption import job
 
     monkeypatch.setattr(store, "_PAUSE_S", 0.001)
     monkeypatch.setattr(job, "DecoderPool", Pool)  # no child process for each run
-    s3fs.S3FileSystem.clear_instance_cache()
+    forget_clients()
     with bucket("bucket") as place:
         yield place
-    s3fs.S3FileSystem.clear_instance_cache()
+    forget_clients()
 
 
 @pytest.fixture
-def without_s3fs(monkeypatch):
+def without_s3fs():
     """As where s3fs is not installed, also after a test of this process used it: fsspec keeps what it has imported."""
     import fsspec  # noqa: F401  (fsspec.registry is the name of a mapping too)
 
-    monkeypatch.setitem(sys.modules, "s3fs", None)
-    monkeypatch.delitem(sys.modules["fsspec.registry"]._registry, "s3", raising=False)
+    with pytest.MonkeyPatch.context() as patch:  # which ends before other fixtures do, and they may need s3fs
+        patch.setitem(sys.modules, "s3fs", None)
+        patch.delitem(sys.modules["fsspec.registry"]._registry, "s3", raising=False)
+        yield

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import os
 import platform
-import signal
 import socket
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import metadata
@@ -88,8 +86,6 @@ class Host:
 
     def __init__(self, step: Step, name: str, driver: Driver) -> None:
         self.make, self.name, self.driver = step, name, driver
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the driver's, which drains
 
     def ready(self) -> tuple[Exception | None, str, list[str]]:
         """(error, node, differences), once the step is made."""

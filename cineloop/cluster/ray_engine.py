@@ -15,6 +15,7 @@ import signal
 import socket
 import sys
 import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from pathlib import Path
@@ -28,7 +29,19 @@ from cineloop.log import logger, printable
 
 _STORE_BYTES = 2 << 30  # frames in flight on a local cluster; more would go to disk
 _CONNECT_S = 10.0
+_WATCH_S = 1.0  # between two looks of a worker for its raylet
+_GRACE_S = 30.0  # ray needs 15 s to see that a raylet is gone; a worker that ends before counts as killed by its clip
 _STARTS = 2  # on a busy machine a node may miss ray's own time limits
+
+
+class RayHost(Host):
+    """A `Host` in a process of ray's. It ends soon after the raylet that started it: by then ray has given its calls to
+    another worker, and would leave this one for ever, with its GPU and memory."""
+
+    def __init__(self, step: Step, name: str, driver: Driver) -> None:
+        super().__init__(step, name, driver)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the driver's, which drains
+        threading.Thread(target=_end_after, args=(os.getppid(),), name="raylet-watch", daemon=True).start()
 
 
 class RayEngine:
@@ -63,7 +76,7 @@ class RayEngine:
         self._answers = SimpleQueue[tuple[Future[Any], Future[Any], Callable[[Any], Any]] | None]()
         self._settler = threading.Thread(target=self._settle, name="ray-answers", daemon=True)
         self._settler.start()
-        self._actor = ray.remote(max_restarts=0, max_task_retries=0, scheduling_strategy="SPREAD")(Host)
+        self._actor = ray.remote(max_restarts=0, max_task_retries=0, scheduling_strategy="SPREAD")(RayHost)
         return self
 
     def __exit__(self, *exc: object) -> None:
@@ -192,6 +205,13 @@ class RayEngine:
         is_node = "its node has died" in text or "actor's node was" in text
         place = max(text.find("The actor is dead"), text.find("The actor died because"), 0)
         return WorkerLostError(printable(text[place:], 200), with_node=is_node)
+
+
+def _end_after(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(_WATCH_S)
+    time.sleep(_GRACE_S)
+    os._exit(1)
 
 
 def _unreachable(address: str, error: Exception) -> MissingDependencyError:

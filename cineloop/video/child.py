@@ -139,8 +139,7 @@ def _answer(
 
     if message["op"] == "probe":
         with last.open(path) as opened:
-            info = asdict(opened.info(limits, lambda: started("")))
-        return {"info": {**info, "path": ""}}, None
+            return {"info": opened.info(limits, lambda: started("")).record()}, None
     if message["op"] == "cuts":
         with last.open(path) as opened:
             window = {"start_s": message["start_s"], "end_s": message["end_s"]}

@@ -20,6 +20,7 @@ from cineloop.video.frame_index import Table
 from cineloop.video.open_file import Opened
 from cineloop.video.pyav_walk import Walk
 from cineloop.video.sample import window
+from cineloop.video.scaler import Scaler
 
 SHORTEST_SCENE_S = 0.6
 _SIDE = 160  # pixels of the longer side the detector sees
@@ -55,10 +56,10 @@ def find_cuts(
         return []
     table = opened.table(limits, beat)
     finder = CutFinder()
-    size = small_size(table.stored_size)
+    scaled = Scaler(small_size(table.stored_size), "bgr24")
     for at_s, frame in frames_between(table, opened.walk(table, threads), start_s, end_s, beat):
         if finder.is_due(at_s):
-            finder.add(at_s, small_picture(frame, size))
+            finder.add(at_s, scaled(frame))
     opened.source.check_unchanged()
     return finder.cuts
 
@@ -100,13 +101,6 @@ def small_size(stored: tuple[int, int]) -> tuple[int, int]:
     scale = min(1.0, _SIDE / max(stored))
     height, width = (max(16, round(side * scale)) for side in stored)
     return height, width
-
-
-def small_picture(frame: Any, size: tuple[int, int]) -> np.ndarray:
-    """uint8 (h, w, 3) BGR of a frame of PyAV."""
-    small = frame.reformat(width=size[1], height=size[0], format="bgr24", interpolation="AREA")
-    picture: np.ndarray = small.to_ndarray()
-    return picture
 
 
 def frames_between(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from cineloop.errors import Notice
 
@@ -41,3 +42,15 @@ class VideoInfo:
     mirrored: bool = False
     keyframe_times_s: tuple[float, ...] = ()
     warnings: tuple[Notice, ...] = ()
+
+    def record(self) -> dict[str, Any]:
+        """As JSON values, without the path: the same bytes may have many."""
+        found = asdict(self)
+        del found["path"]
+        return found
+
+    @classmethod
+    def read(cls, record: dict[str, Any], path: Path) -> VideoInfo:
+        """The info of which `record` was made, of the file at `path`. Raises TypeError, KeyError."""
+        keys, warnings = tuple(record["keyframe_times_s"]), tuple(map(Notice.read, record["warnings"]))
+        return cls(**{**record, "path": path, "keyframe_times_s": keys, "warnings": warnings})

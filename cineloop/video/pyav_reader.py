@@ -16,6 +16,7 @@ from cineloop.video.frame_index import Table
 from cineloop.video.open_file import Opened
 from cineloop.video.pyav_walk import Walk
 from cineloop.video.sample import SampleSpec, motion_energy, window
+from cineloop.video.scaler import Scaler
 from cineloop.video.stream import check_pixels, open_container
 
 _NEAR = 16  # frames; decoding on is cheaper than seeking this little
@@ -87,7 +88,7 @@ def motion_grid(opened: Opened, table: Table, spec: SampleSpec, threads: int) ->
     first, stop = window(table.times_s, table.info.duration_s, spec.start_s, spec.end_s)
     span = float(table.times_s[stop - 1] - table.times_s[first])
     step = max(1.0 / _MOTION_FPS, span / _MOTION_POINTS)
-    height, width = _MOTION_SIZE
+    scaled = Scaler(_MOTION_SIZE, "gray")
     times: list[float] = []
     thumbnails: list[np.ndarray] = []
     for position, frame in opened.walk(table, threads).from_position(first):
@@ -96,8 +97,7 @@ def motion_grid(opened: Opened, table: Table, spec: SampleSpec, threads: int) ->
         at = float(table.times_s[position])
         if position < first or (times and at - times[-1] < step - 1e-6):
             continue
-        small = frame.reformat(width=width, height=height, format="gray", interpolation="AREA")
         times.append(at)
-        thumbnails.append(small.to_ndarray())
-    gray = np.stack(thumbnails) if thumbnails else np.zeros((0, height, width), np.uint8)  # (M, h, w)
+        thumbnails.append(scaled(frame))
+    gray = np.stack(thumbnails) if thumbnails else np.zeros((0, *_MOTION_SIZE), np.uint8)  # (M, h, w)
     return np.array(times), motion_energy(gray)

@@ -8,19 +8,20 @@ one by one; memory grows by 160 bytes a frame. Letters: N frames seen, M looked 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from cineloop.errors import ItemError, Notice
+from cineloop.errors import ItemError
 from cineloop.video.canvas import Limits
-from cineloop.video.cuts import CutFinder, frames_between, small_picture, small_size
+from cineloop.video.cuts import CutFinder, frames_between, small_size
 from cineloop.video.flow import FLOW_HEIGHT, VECTOR_CODECS, Motion, of_pictures, of_vectors
 from cineloop.video.info import VideoInfo
 from cineloop.video.open_file import Opened
 from cineloop.video.pyav_walk import Walk
+from cineloop.video.scaler import Scaler
 from cineloop.video.sharpness import common_size, laplacian_variance
 from cineloop.video.still import BLOCK, GREY_LEVELS
 from cineloop.video.stream import open_container
@@ -74,15 +75,12 @@ class Survey:
 
     def plain(self) -> dict[str, Any]:
         """The rest as JSON values."""
-        return {"info": {**asdict(self.info), "path": ""}, "cuts": self.cuts, "motion_by": self.motion_by}
+        return {"info": self.info.record(), "cuts": self.cuts, "motion_by": self.motion_by}
 
     @classmethod
     def read(cls, plain: dict[str, Any], arrays: dict[str, np.ndarray]) -> Survey:
         """The survey of which `plain` and `arrays` were given. Raises TypeError, ValueError, KeyError."""
-        info = {**plain["info"], "path": Path()}
-        info["keyframe_times_s"] = tuple(info["keyframe_times_s"])
-        info["warnings"] = tuple(map(Notice.read, info["warnings"]))
-        return cls(VideoInfo(**info), plain["cuts"], plain["motion_by"], **arrays)
+        return cls(VideoInfo.read(plain["info"], Path()), plain["cuts"], plain["motion_by"], **arrays)
 
 
 def survey(
@@ -138,10 +136,11 @@ class _Seen:
 
     def __init__(self, info: VideoInfo, stored: tuple[int, int], *, has_vectors: bool) -> None:
         self.info, self.has_vectors = info, has_vectors
-        self.small, self.close = small_size(stored), common_size(*stored)
-        self.block = max(1, round(BLOCK * self.small[0] / stored[0]))  # of as many stored pixels as in `still.frozen`
-        ratio = FLOW_HEIGHT / stored[0]
-        self.flow_size = (FLOW_HEIGHT, max(32, round(stored[1] * ratio)))
+        small, ratio = small_size(stored), FLOW_HEIGHT / stored[0]
+        self.small, self.close = Scaler(small, "bgr24"), Scaler(common_size(*stored), "gray")
+        self.grey = Scaler(None, "gray")
+        self.flow = Scaler((FLOW_HEIGHT, max(32, round(stored[1] * ratio))), "gray")
+        self.block = max(1, round(BLOCK * small[0] / stored[0]))  # of as many stored pixels as in `still.frozen`
         self.finder = CutFinder()
         self.anchor: np.ndarray | None = None
         self.rows: list[tuple[float, np.ndarray, int, bool]] = []
@@ -158,7 +157,7 @@ class _Seen:
             return
         import cv2
 
-        picture = small_picture(frame, self.small)
+        picture = self.small(frame)
         self.finder.add(at_s, picture)
         grey = cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY)
         thumb = cv2.resize(grey, THUMB[::-1], interpolation=cv2.INTER_AREA)
@@ -182,10 +181,8 @@ class _Seen:
         return False
 
     def _look(self, at_s: float, frame: Any) -> None:
-        height, width = self.close
-        close = frame.reformat(width=width, height=height, format="gray", interpolation="AREA").to_ndarray()
-        whole = frame.reformat(format="gray").to_ndarray()  # (H, W) as stored
-        self.looks.append((at_s, laplacian_variance(close), self._upright(_borders(whole))))
+        borders = _borders(self.grey(frame))  # of (H, W) as stored
+        self.looks.append((at_s, laplacian_variance(self.close(frame)), self._upright(borders)))
 
     def _upright(self, borders: tuple[float, float, float, float]) -> tuple[float, float, float, float]:
         """Top, bottom, left, right of the picture as it is shown."""
@@ -212,8 +209,7 @@ class _Seen:
             return
         if self.first is not None and at_s - self.first[0] < _PAIR_S:
             return
-        height, width = self.flow_size
-        grey = frame.reformat(width=width, height=height, format="gray", interpolation="AREA").to_ndarray()
+        grey = self.flow(frame)
         if self.first is not None:
             since_s, before = self.first
             turned = self.info.height / self.info.width if self.info.rotation % 180 else 1.0

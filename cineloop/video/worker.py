@@ -275,11 +275,7 @@ class DecoderProcess:
 
     def probe(self, path: bytes) -> VideoInfo:
         """See `DecoderPool.probe`."""
-        reply = self._ask("probe", path)
-        info = {**reply["info"], "path": Path(os.fsdecode(path))}
-        info["keyframe_times_s"] = tuple(info["keyframe_times_s"])
-        info["warnings"] = tuple(map(Notice.read, info["warnings"]))
-        return VideoInfo(**info)
+        return VideoInfo.read(self._ask("probe", path)["info"], Path(os.fsdecode(path)))
 
     def cuts(self, path: bytes, start_s: float | None, end_s: float | None) -> list[float]:
         """See `DecoderPool.cuts`."""

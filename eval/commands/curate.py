@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cineloop.cluster.settings import add_flags
 from cineloop.errors import EXIT_FAILED_ITEMS, EXIT_OK, UsageError
-from v2t_eval.commands.score import STATE, lock_output
+from v2t_eval.commands.score import STATE, cluster_of, lock_output
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -41,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--output",
         type=Path,
         metavar="SET",
-        help="folder for clips.jsonl (measured) and clips.parquet (verdicts)",
+        help="folder for clips.jsonl (measured), clips.parquet (verdicts) and report.html",
     )
     add("--recipe", type=Path, metavar="RECIPE", help="steps and limits: t2v, t2v-lora, v2t, or a YAML file (default: "
         "all steps, no limits)")  # fmt: skip
@@ -63,6 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--json", action="store_true", help="as one JSON object on stdout")
     add("--workers", type=int, metavar="N", help="processes for films (default: by cores and films); same result")
     add("--cache", type=Path, metavar="DIR", help="cache of surveys of films, shared by runs (default: inside -o)")
+    add_flags(parser.add_argument_group("a cluster (pip install 'cineloop[cluster]')").add_argument)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -70,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
     from cineloop import log
     from cineloop.discovery import discover
     from cineloop.interrupt import Stopping
-    from v2t_eval.curate import report, table, write
+    from v2t_eval.curate import page, report, table, write
     from v2t_eval.curate.recipe import read_plan
     from v2t_eval.curate.run import curate, held_out, known, read_given
     from v2t_eval.score import ScoreConfig
@@ -99,7 +102,8 @@ def run(args: argparse.Namespace) -> int:
     if args.output is None:
         raise UsageError("a curation needs an output folder", hint="give it by -o")
     with ExitStack() as stack:
-        config = ScoreConfig(workers=args.workers, cache=lock_output(args, stack))
+        cache, journals = lock_output(args, stack), args.output / STATE
+        config = ScoreConfig(workers=args.workers, cache=cache, cluster=cluster_of(args), journals=journals)
         stop = stack.enter_context(Stopping())
         given = read_given(Path(args.films))
         done = curate(
@@ -107,7 +111,8 @@ def run(args: argparse.Namespace) -> int:
         )
         write.remember_films(args.output / STATE, Path(args.films))
         _show(report.funnel(done), report.as_json(done) if args.json else None)
-        log.logger.info("%s", log.printable(str(args.output / table.PARQUET)))
+        for path in (args.output / table.PARQUET, page.write(done, plan, found, args.output, cache, _command(args))):
+            log.logger.info("%s", log.printable(str(path)))
         left_out = _write(args, writers, stop).failed if writers else {}
     return EXIT_FAILED_ITEMS if done.failed or left_out else EXIT_OK
 
@@ -138,6 +143,13 @@ def _write(args: argparse.Namespace, writers: dict[str, ModuleType], stop: Calla
         logger.info("%s", printable(str(place)))
     logger.info("%s written, %d left out", plural(done.num_clips, "clip"), len(done.failed))
     return done
+
+
+def _command(args: argparse.Namespace) -> str:
+    """The command that makes this set, to be gone on with."""
+    words = ["v2t-eval", "curate", args.films, "-o", str(args.output)]
+    words += ["--recipe", str(args.recipe)] if args.recipe else []
+    return shlex.join([*words, *(word for each in args.set for word in ("--set", each))])
 
 
 def _check_output(output: Path | None, films: Path) -> None:

@@ -10,7 +10,6 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +23,7 @@ from v2t_eval.curate.step import BaseStep, Row, Work, film_of
 from v2t_eval.measure import Engine, Job
 from v2t_eval.metric import BaseMetric, Evidence
 from v2t_eval.sample import Clip, Sample
-from v2t_eval.score import ScoreConfig, usual_workers
-from v2t_eval.workers import measured_by
+from v2t_eval.score import ScoreConfig, measured, usual_workers
 
 EXAMINED = "examined"  # folder of what steps have examined, in that of the cache
 
@@ -65,9 +63,7 @@ class Pictures:
 
     def _measured(self, engine: Engine, jobs: Sequence[Job]) -> Iterator[Job]:
         workers = self.config.workers or usual_workers(len(jobs))
-        is_here = workers == 1 or not jobs
-        run = engine.run if is_here else partial(measured_by, workers, engine.metrics, engine.limits)
-        yield from run(jobs, self.stop)
+        yield from measured(engine, self.config, workers if jobs else 1, iter(jobs), self.stop)
         if self.stop():
             raise KeyboardInterrupt
 

@@ -45,14 +45,16 @@ def planned(plan: Plan, films: Sequence[Clip], num_known: int) -> Document:
 def funnel(found: Curation) -> Document:
     """What came in, what each rule takes away, what is left."""
     sound, kept = found.sound, found.kept
-    rows: list[tuple[Cell, ...]] = [("all clips", "", "", "", "", len(sound))]
+    rows: list[tuple[Cell, ...]] = [("all clips", "", "", "", "", len(sound), _hours(hours_of(sound)))]
     for each in found.verdicts.funnel:
         if each.rule == "failed":
             continue
         limit = "" if each.limit is None else f"{each.limit:.4g}"
         shown = limit if each.asked in ("", limit) else f"{each.asked} = {limit}"
-        rows.append((each.rule, shown, each.clips, _hours(each.hours), each.alone, each.clips_left))
-    columns = ("rule", "limit", "clips out", "hours out", "alone", "clips left")
+        rows.append(
+            (each.rule, shown, each.clips, _hours(each.hours), each.alone, each.clips_left, _hours(each.hours_left))
+        )
+    columns = ("rule", "limit", "clips out", "hours out", "alone", "clips left", "hours left")
     sections = [Section(title="Funnel", tables=(Table(columns=columns, rows=tuple(rows)),))]
     if found.failed:
         failed: list[tuple[Cell, ...]] = [

@@ -24,6 +24,7 @@ from cineloop.log import Progress, logger, printable
 from cineloop.manifest import read_manifest
 from cineloop.video.survey import Survey
 from v2t_eval.cache import EvidenceCache
+from v2t_eval.cluster import fold
 from v2t_eval.curate.film import FilmMetric, read_survey
 from v2t_eval.curate.pictures import Pictures, examine
 from v2t_eval.curate.query import Verdicts, as_tree, ask
@@ -32,8 +33,7 @@ from v2t_eval.curate.step import BaseStep, Piece, Row, Window, Work, film_of
 from v2t_eval.curate.table import JOURNAL, Film, append, read_films, uncollected, write_table
 from v2t_eval.measure import Engine, Error, Job, error_of
 from v2t_eval.sample import Clip, Sample
-from v2t_eval.score import ScoreConfig, usual_workers
-from v2t_eval.workers import measured_by
+from v2t_eval.score import ScoreConfig, measured, usual_workers
 
 # Of the machine or the moment rather than the file: such a film is tried again by the next run.
 _PASSING = frozenset(
@@ -83,13 +83,13 @@ def curate(
         found: the films, see `cineloop.discovery.discover`.
         plan: steps and limits.
         folder: of the table; locked by the caller.
-        config: workers, limits and cache.
+        config: workers or cluster, limits and cache.
         against: films of a held-out set, of which no id is one of `found`; measured too, but not in the table.
         given: what a manifest says of films, by id; `license` and `source` are carried, the latter as `origin`.
         stop: polled between films.
 
     Raises:
-        MissingDependencyError: no decoder, no PySceneDetect, no room on the disk.
+        MissingDependencyError: no decoder, no PySceneDetect, no room on the disk, no cluster.
         KeyboardInterrupt: `stop` returned true before all was measured.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -102,8 +102,9 @@ def curate(
         Engine([FilmMetric()], config.limits, cache) as engine,
         Progress(len(left), "films", enabled=show_progress) as bar,
     ):
-        workers = config.workers or usual_workers(len(left))
-        for film in _Measuring(left, plan, engine, workers, stop).films():
+        if config.journals is not None:
+            fold(config.journals, cache)
+        for film in _Measuring(left, plan, engine, config, stop).films():
             if film.error is None or film.error["code"] not in _PASSING:
                 append(journal, film)
             films[film.id] = film
@@ -166,25 +167,22 @@ class _Measuring:
     """The films on their way through the engine; used once."""
 
     def __init__(
-        self, found: Sequence[FoundClip], plan: Plan, engine: Engine, workers: int, stop: Callable[[], bool]
+        self, found: Sequence[FoundClip], plan: Plan, engine: Engine, config: ScoreConfig, stop: Callable[[], bool]
     ) -> None:
-        self.found, self.plan, self.engine, self.workers, self.stop = found, plan, engine, workers, stop
+        self.found, self.plan, self.engine, self.config, self.stop = found, plan, engine, config, stop
         self.by_id = {clip.id: clip for clip in found}
         self.ready: list[Job] = []  # done without being decoded
         self.copies: list[FoundClip] = []
 
     def films(self) -> Iterator[Film]:
         """Every film as it is finished; copies at the end, when their original is in the cache."""
+        workers = self.config.workers or usual_workers(len(self.found))
         for clips in (self.found, self.copies):
             jobs = self._jobs(clips, hold=clips is self.found)
-            done = (
-                self.engine.run(jobs, self.stop)
-                if self.workers == 1
-                else measured_by(self.workers, self.engine.metrics, self.engine.limits, jobs, self.stop)
-            )
-            for job in done:
+            for job in measured(self.engine, self.config, workers, jobs, self.stop):
                 yield from self._ready()
                 self.engine.keep(job)
+                self.engine.cache.save()  # before the journal says that it is done: its copies look for it here
                 yield self._film(job)
             yield from self._ready()
 

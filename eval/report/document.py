@@ -6,10 +6,10 @@ In: nothing. Out: `Document`, which scoring, gate, comparison, audit and round t
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 Level = Literal[0, 1, 2, 3, 4]
 Tone = Literal["good", "bad", "unsure", "invalid", "plain"]
@@ -108,7 +108,7 @@ class Table:
 class Card:
     """A clip that plays, or two side by side (`other`: the baseline's), with lines of text below. Paths are of files;
     a page in `folder` links to them relatively and shows a thumbnail where they cannot be played. `span`: the seconds
-    that are shown of each, for a part of a file."""
+    that are shown of each, for a part of a file; `other_span` where those of the other are not the same."""
 
     title: str
     lines: tuple[str, ...] = ()
@@ -116,6 +116,26 @@ class Card:
     other: Path | None = None
     labels: tuple[str, str] = ("candidate", "baseline")
     span: tuple[float, float | None] | None = None
+    other_span: tuple[float, float | None] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sampled:
+    """A clip shown beside limits: its file or None, the part of it, and its value in each column."""
+
+    id: str
+    path: Path | None
+    span: tuple[float, float]
+    values: tuple[float | None, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Explorer:
+    """Columns as histograms with limits that can be moved; a page alone shows it. Its script (`explorer.js`, which says
+    what `data` holds) applies all limits to all rows again, and writes the outcome into the section's first table."""
+
+    data: Mapping[str, Any] = field(repr=False)
+    samples: tuple[Sampled, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,6 +149,7 @@ class Section:
         folded: secondary: the page shows the heading until one opens it, Markdown cuts its tables first, a terminal
             leaves it out.
         brief: lines that a terminal shows instead of all this.
+        explorer: of a page.
     """
 
     title: str
@@ -140,6 +161,7 @@ class Section:
     links: tuple[tuple[str, Path], ...] = ()
     folded: bool = False
     brief: tuple[str, ...] = ()
+    explorer: Explorer | None = None
 
     @property
     def empty(self) -> bool:

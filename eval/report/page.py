@@ -3,14 +3,15 @@
 In: a `Document`. Out: bytes of a page. Captions, prompts and messages are untrusted text: the template escapes them,
 the script sets text and never HTML, and the page's own policy (CSP with the hashes of its one style and one script,
 trusted types) allows nothing else to run or to load. Clips are linked relatively, so the page works from disk, and
-shown as frames inside of the page where a browser cannot play them. The script only sorts tables and plays clips
-together.
+shown as frames inside of the page where a browser cannot play them. The script only sorts tables, plays clips together
+and moves limits.
 """
 
 from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import re
 from collections.abc import Sequence
 from importlib.resources import files
@@ -21,7 +22,7 @@ from cineloop.errors import MissingDependencyError
 from cineloop.log import logger
 from v2t_eval.report import thumbnails
 from v2t_eval.report.cells import address, inert, table_context
-from v2t_eval.report.document import Card, Document
+from v2t_eval.report.document import Card, Document, Explorer
 from v2t_eval.report.thumbnails import Part
 
 MAX_CARDS = 24  # of one section
@@ -30,6 +31,7 @@ NUM_FRAMES = 8  # of one clip
 STATE = ".cineloop"
 _MAX_BYTES = 12_000  # of one clip's frames
 _ALL_BYTES = 3_000_000  # of a page, before base64
+_SAMPLE_FRAMES, _SAMPLE_BYTES = 4, 5_000  # of a clip beside a limit
 _MAX_LINE = 600
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
@@ -57,6 +59,7 @@ def render(document: Document, folder: Path, cache: Path | None = None) -> bytes
             "cards": section_cards,
             "more": inert(document.omission(rest, "clip")) if (rest := len(section.cards) - len(section_cards)) else "",
             "folded": section.folded,
+            "explorer": None if section.explorer is None else _explorer(section.explorer, folder, cache),
         }
         for number, (section, section_cards) in enumerate(zip(sections, cards, strict=True), start=1)
     ]
@@ -73,43 +76,53 @@ def card_contexts(
     groups: Sequence[Sequence[Card]], folder: Path, cache: Path | None = None
 ) -> list[list[dict[str, Any]]]:
     """The template's values of the cards, group by group."""
-    parts = [(path, card.span) for cards in groups for card in cards for path in (card.clip, card.other) if path]
-    strips = _strips([part for part in dict.fromkeys(parts) if part[0].is_file()], folder, cache)
+    parts = [part for cards in groups for card in cards for part, _ in _parts(card)]
+    strips = _strips(parts, min(_MAX_BYTES, _ALL_BYTES // max(len(parts), 1)), NUM_FRAMES, folder, cache)
     return [[_card(card, folder, strips) for card in cards] for cards in groups]
 
 
-def _strips(parts: Sequence[Part], folder: Path, cache: Path | None) -> dict[Part, thumbnails.Strip]:
+def _parts(card: Card) -> list[tuple[Part, str]]:
+    """The clips of a card, each with its label."""
+    spans = (card.span, card.other_span or card.span)
+    return [
+        ((path, span), label)
+        for path, span, label in zip((card.clip, card.other), spans, card.labels, strict=True)
+        if path is not None
+    ]
+
+
+def _strips(
+    parts: Sequence[Part], max_bytes: int, num_frames: int, folder: Path, cache: Path | None
+) -> dict[Part, thumbnails.Strip]:
+    parts = [part for part in dict.fromkeys(parts) if part[0].is_file()]
     if not parts:
         return {}
     state = cache or folder / STATE
     try:
-        max_bytes = min(_MAX_BYTES, _ALL_BYTES // len(parts))
-        return thumbnails.of_parts(parts, max_bytes, NUM_FRAMES, state if state.is_dir() else None)
+        return thumbnails.of_parts(parts, max_bytes, num_frames, state if state.is_dir() else None)
     except MissingDependencyError as error:  # the clips are still linked
         logger.warning("the page shows no frames: %s", error)
         return {}
 
 
 def _card(card: Card, folder: Path, strips: dict[Part, thumbnails.Strip]) -> dict[str, Any]:
-    both = zip((card.clip, card.other), card.labels, strict=True)
     return {
         "title": inert(card.title, 200),
         "lines": [inert(line, _MAX_LINE) for line in card.lines],
-        "clips": [_clip((path, card.span), label, folder, strips) for path, label in both if path is not None],
+        "clips": [_clip(part, label, folder, strips) for part, label in _parts(card)],
         "paired": card.clip is not None and card.other is not None,
     }
 
 
 def _clip(part: Part, label: str, folder: Path, strips: dict[Part, thumbnails.Strip]) -> dict[str, Any]:
     """One clip: `link` None where the file is not there, `strip` None where no frame can be shown."""
-    path, span = part
+    path, _ = part
     strip = strips.get(part)
-    begin_end = "" if span is None else "#t=" + ",".join(f"{end:g}" for end in span if end is not None)
     wide = 0 if strip is None else (strip.width + thumbnails.GAP) // strip.num_frames - thumbnails.GAP
     return {
         "label": inert(label, 100),
         "name": inert(path.name, 200),
-        "link": address(path, folder) + begin_end if path.is_file() else None,
+        "link": _link(part, folder),
         "strip": None if strip is None else base64.b64encode(strip.data).decode("ascii"),
         "width": 0 if strip is None else strip.width,
         "height": 0 if strip is None else strip.height,
@@ -121,12 +134,39 @@ def _clip(part: Part, label: str, folder: Path, strips: dict[Part, thumbnails.St
     }
 
 
+def _link(part: Part, folder: Path) -> str | None:
+    """The address of a part of a file, None where the file is not there."""
+    path, span = part
+    seconds = "" if span is None else "#t=" + ",".join(f"{end:g}" for end in span if end is not None)
+    return address(path, folder) + seconds if path.is_file() else None
+
+
+def _explorer(explorer: Explorer, folder: Path, cache: Path | None) -> str:
+    """The JSON that the script reads, safe within its element."""
+    parts = {one.id: (one.path, one.span) for one in explorer.samples if one.path is not None}
+    strips = _strips(list(parts.values()), _SAMPLE_BYTES, _SAMPLE_FRAMES, folder, cache)
+    samples = []
+    for one in explorer.samples:
+        part = parts.get(one.id)
+        strip = None if part is None else strips.get(part)
+        link = None if part is None else _link(part, folder)
+        sample: dict[str, Any] = {"id": inert(one.id, 200), "link": link, "values": one.values}
+        if strip is not None:
+            sample["strip"] = base64.b64encode(strip.data).decode("ascii")
+            sample |= {"width": strip.width, "height": strip.height}
+        samples.append(sample)
+    text = json.dumps({**explorer.data, "samples": samples}, allow_nan=False, separators=(",", ":"))
+    return text.replace("<", "\\u003c")
+
+
 def fill(**values: Any) -> bytes:
-    """The page of the template `page.html` with its style `page.css` and its script `page.js`."""
+    """The page of the template `page.html` with its style `page.css` and its scripts."""
     from jinja2 import Environment, StrictUndefined
     from markupsafe import Markup
 
-    style, script = _text("page.css"), _text("page.js")
+    style = _text("page.css")
+    explores = any(section["explorer"] for section in values["sections"])
+    script = _text("page.js") + (_text("explorer.js") if explores else "")
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, finalize=_clean
     )

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cineloop.errors import ItemError
-from cineloop.files import content_key, text_key
+from cineloop.files import text_key
 from cineloop.log import logger, printable
 from cineloop.threads import usable_cpus
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from cineloop.video.sample import SampleSpec
     from cineloop.video.worker import DecoderPool
+    from v2t_eval.cache import EvidenceCache
 
 BOX = (96, 128)  # greatest H and W of one frame
 _QUALITIES = (72, 55, 38, 22)
@@ -63,17 +64,19 @@ def of_parts(parts: Sequence[Part], max_bytes: int, num_frames: int, cache: Path
         MissingDependencyError: no video decoder is installed.
     """
     from cineloop.video.sample import SampleSpec
+    from v2t_eval.cache import EvidenceCache
 
-    wanted = []
-    for path, span in dict.fromkeys(parts):
-        start_s, end_s = span or (None, None)
-        spec = SampleSpec(num_frames=num_frames, start_s=start_s, end_s=end_s)
-        try:
-            key = _key(content_key(path), spec, max_bytes) if cache is not None else ""
-        except OSError:
-            continue
-        wanted.append(_StripRequest(part=(path, span), spec=spec, max_bytes=max_bytes, key=key))
-    return _strips(wanted, cache)
+    with EvidenceCache(cache) as kept:
+        wanted = []
+        for path, span in dict.fromkeys(parts):
+            start_s, end_s = span or (None, None)
+            spec = SampleSpec(num_frames=num_frames, start_s=start_s, end_s=end_s)
+            try:  # a file that was measured with this cache is not opened
+                key = "" if cache is None else _key(kept.file_sha256(path), spec, max_bytes)
+            except OSError:
+                continue
+            wanted.append(_StripRequest(part=(path, span), spec=spec, max_bytes=max_bytes, key=key))
+        return _strips(wanted, kept)
 
 
 def _key(content: str, spec: SampleSpec, max_bytes: int) -> str:
@@ -81,25 +84,23 @@ def _key(content: str, spec: SampleSpec, max_bytes: int) -> str:
     return f"strip:{text_key(repr(parts).encode('utf-8', 'backslashreplace'))}"
 
 
-def _strips(wanted: Sequence[_StripRequest], cache: Path | None) -> dict[Part, Strip]:
+def _strips(wanted: Sequence[_StripRequest], kept: EvidenceCache) -> dict[Part, Strip]:
     """The strips, kept ones first; only what is missing is decoded."""
     from cineloop.video.worker import DecoderPool
-    from v2t_eval.cache import EvidenceCache
 
-    with EvidenceCache(cache) as kept:
-        held = kept.find(one.key for one in wanted if one.key)
-        known = {key: strip for key, data in held.items() if (strip := _from_cache(data)) is not None}
-        found = {one.part: known[one.key] for one in wanted if one.key in known}
-        missing = [one for one in wanted if one.part not in found]
-        if missing:
-            workers = min(_MAX_WORKERS, len(missing), usable_cpus())
-            with DecoderPool(workers) as pool, ThreadPoolExecutor(workers) as threads:
-                for one, new in zip(missing, threads.map(lambda one: _strip_of(one, pool), missing), strict=True):
-                    if new is None:
-                        continue
-                    found[one.part] = new
-                    if one.key:
-                        kept.keep({one.key: _to_cache(new)})
+    held = kept.find(one.key for one in wanted if one.key)
+    known = {key: strip for key, data in held.items() if (strip := _from_cache(data)) is not None}
+    found = {one.part: known[one.key] for one in wanted if one.key in known}
+    missing = [one for one in wanted if one.part not in found]
+    if missing:
+        workers = min(_MAX_WORKERS, len(missing), usable_cpus())
+        with DecoderPool(workers) as pool, ThreadPoolExecutor(workers) as threads:
+            for one, new in zip(missing, threads.map(lambda one: _strip_of(one, pool), missing), strict=True):
+                if new is None:
+                    continue
+                found[one.part] = new
+                if one.key:
+                    kept.keep({one.key: _to_cache(new)})
     return found
 
 

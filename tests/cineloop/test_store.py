@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
 import threading
 
 import pytest
 
+import object_store
+from cineloop import remote
 from cineloop import store as stores
-from cineloop.errors import MissingDependencyError, PolicyError, UsageError
+from cineloop.errors import ItemError, MissingDependencyError, PolicyError, UsageError
 from cineloop.journal import Journal, encode_entry
 
 fsspec = pytest.importorskip("fsspec", reason="fsspec is not installed: pip install 'cineloop[remote]'")
@@ -163,3 +167,55 @@ def test_what_is_no_place_for_output(url):
 def test_a_password_in_an_address_is_refused():
     with pytest.raises(PolicyError):
         stores.Store("s3://me:secret@bucket/out")
+
+
+@pytest.fixture
+def deaf(monkeypatch):
+    """A server for `s3://` that takes connections and never answers: a function that counts them."""
+    s3fs = pytest.importorskip("s3fs", reason="s3fs is not installed: pip install 'cineloop[remote]'")
+    monkeypatch.setattr(s3fs.S3FileSystem, "read_timeout", 0.2)
+    monkeypatch.setattr(stores, "_PAUSE_S", 0.0)
+    monkeypatch.setattr(remote, "_PAUSE_S", 0.0)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        for name, value in object_store.ENV.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{server.getsockname()[1]}")
+        object_store.forget_clients()
+
+        def count() -> int:
+            server.setblocking(False)
+            number = 0
+            with contextlib.suppress(BlockingIOError):
+                while True:
+                    server.accept()[0].close()
+                    number += 1
+            return number
+
+        yield count
+    object_store.forget_clients()
+
+
+@pytest.mark.parametrize(
+    ("verb", "work"),
+    [
+        ("list", lambda store, file: store.find("")),
+        ("read", lambda store, file: list(store.read(["x"]))),
+        ("write", lambda store, file: store.create("x", b"1\n")),
+        ("write", lambda store, file: store.put("x", file)),
+        ("delete", lambda store, file: store.delete(["x"])),
+    ],
+    ids=["list", "read", "create", "put", "delete"],
+)
+def test_a_store_that_never_answers_ends_every_request(deaf, tmp_path, verb, work):
+    file = tmp_path / "x"
+    file.write_bytes(b"1\n")
+    with pytest.raises(MissingDependencyError, match=f"cannot {verb} s3://bucket/out.* in 6 tries") as end:
+        work(stores.Store("s3://bucket/out"), file)
+    assert end.value.code == "STORE"
+
+
+def test_input_that_never_comes_is_asked_for_as_often_as_its_own_tools_say(deaf, tmp_path, monkeypatch):
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "2")
+    with pytest.raises(ItemError, match="cannot fetch s3://bucket/clip.mp4"):
+        remote.fetch("s3://bucket/clip.mp4", tmp_path / "clip.mp4", max_bytes=1 << 20)
+    assert deaf() == 2 * remote._TRIES

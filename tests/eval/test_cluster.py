@@ -11,7 +11,6 @@ import stand_in_engine
 from cineloop.cluster import journals
 from cineloop.cluster.settings import ClusterConfig
 from cineloop.errors import UsageError
-from cineloop.journal import Journal
 from planted_metrics import write_clip
 from v2t_eval import cluster
 from v2t_eval.inputs import read_inputs
@@ -82,15 +81,7 @@ def test_a_clip_that_kills_its_workers_costs_itself(clips, engines, tmp_path):
 
 
 def test_what_was_measured_twice_is_counted(clips, engines, tmp_path, monkeypatch, caplog):
-    real, deaths = cluster._Measurer.measure, iter([True])
-
-    def measure(self, items, bulks):
-        answer = real(self, items, bulks)
-        if next(deaths, False):
-            raise stand_in_engine.Death("signal 9")  # journalled, and never heard of
-        return answer
-
-    monkeypatch.setattr(cluster._Measurer, "measure", measure)
+    stand_in_engine.lose_the_first_answer(monkeypatch, cluster._Measurer, "measure")
     with caplog.at_level("INFO", logger="cineloop"):
         scores = score(read_inputs(clips), [planted.Bright()], on_cluster(tmp_path / "state"))
     assert scores.result("bright").coverage == 1 and "1 clip measured twice after a lost worker" in caplog.text
@@ -110,9 +101,7 @@ def test_what_a_dead_driver_left_is_taken_over(clips, engines, tmp_path, monkeyp
         patched.setattr(cluster._Flow, "_put", dying)
         with pytest.raises(Dead):
             score(read_inputs(clips), [planted.Bright()], on_cluster(state))
-    answered = {
-        entry["id"] for path in journals.journals(state) for entry, _ in _replay(path) if entry["kind"] == "evidence"
-    }
+    answered = {entry["id"] for entry in stand_in_engine.entries_of_workers(state) if entry["kind"] == "evidence"}
     assert answered
     measured = []
     real = cluster._Measurer.measure
@@ -125,11 +114,6 @@ def test_what_a_dead_driver_left_is_taken_over(clips, engines, tmp_path, monkeyp
     scores = score(read_inputs(clips), [planted.Bright()], on_cluster(state))
     assert scores.result("bright").coverage == 1 and not answered & set(measured)
     assert not journals.journals(state)
-
-
-def _replay(path: Path) -> list:
-    with Journal(path, writable=False) as journal:
-        return list(journal.replay())
 
 
 def test_a_cluster_needs_a_folder():

@@ -326,7 +326,8 @@ def test_killed_in_the_middle_and_gone_on(clips, tmp_path, decodes) -> None:
     cache = tmp_path / "cache"
     code = KILLED.format(planted=str(Path(planted.__file__).parent), clips=str(clips), cache=str(cache))
     root = Path(__file__).resolve().parents[2]
-    process = subprocess.Popen([sys.executable, "-c", code], cwd=root, start_new_session=True)
+    env = os.environ | {"SLOW_S": "5"}
+    process = subprocess.Popen([sys.executable, "-c", code], cwd=root, start_new_session=True, env=env)
     try:
         kept, deadline = 0, time.monotonic() + 120
         while kept < 1 and time.monotonic() < deadline:

@@ -159,6 +159,8 @@ def sets(name: str, good: Callable[[], list[Sample]] = matched) -> tuple[list[Sa
         for one in same:
             one.caption = WORDS[0]
         return varied, same
+    if name == "diversity":  # two clips a prompt: different ones, and one twice
+        return good(), [sample(i - i % 2, number=i) for i in range(NUM)]
     if "reference_video" in load_metric(name).needs:
         clean = [Clip.from_frames(frames(i)) for i in range(NUM)]
         same, worse = (

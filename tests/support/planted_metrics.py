@@ -104,12 +104,12 @@ class Unsummed(Bright):
 
 
 class Slow(Bright):
-    """Takes its time."""
+    """Takes $SLOW_S seconds for a clip."""
 
     name = "slow"
 
     def measure(self, sample):
-        time.sleep(0.7)
+        time.sleep(float(os.environ.get("SLOW_S", "0")))
         return super().measure(sample)
 
 

@@ -85,6 +85,15 @@ class Nodes:
             os.kill(pid, signal.SIGKILL)
         return pid
 
+    def parents(self, what: str) -> dict[int, int]:
+        """The ids of the cluster's processes whose command holds `what`, each with its parent's."""
+        found = {}
+        for pid, command in _commands(str(self.folder)):
+            with contextlib.suppress(OSError):
+                if what in command:
+                    found[pid] = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+        return found
+
     def close(self) -> None:
         """Kill all processes of the cluster."""
         with contextlib.suppress(BrokenPipeError):

@@ -6,17 +6,45 @@ import dataclasses
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 from multiprocessing.reduction import ForkingPickler
+from pathlib import Path
 
+from cineloop.cluster import journals
 from cineloop.cluster.node import Driver, Host, Kept
 from cineloop.cluster.pool import WorkerLostError
+from cineloop.journal import Entry, Journal
 
 
 class Death(BaseException):
     """Raised by a step: the worker it runs on dies."""
 
 
+def lose_the_first_answer(monkeypatch, step: type, method: str) -> None:
+    """Let the worker that answers first die once its answer is in its journal, so that nobody hears of it."""
+    real, deaths = getattr(step, method), iter([True])
+
+    def answer(self, items, bulks):
+        results = real(self, items, bulks)
+        if next(deaths, False):
+            raise Death("signal 9")
+        return results
+
+    monkeypatch.setattr(step, method, answer)
+
+
+def entries_of_workers(state: Path) -> list[Entry]:
+    """What the journals of workers hold, of all runs that are not removed."""
+    found: list[Entry] = []
+    for path in journals.journals(state):
+        with Journal(path, writable=False) as journal:
+            found += [entry for entry, _ in journal.replay()]
+    return found
+
+
 class Engine:
-    """As `cineloop.cluster.ray_engine.RayEngine`; `kill` answers calls that never return."""
+    """As `cineloop.cluster.ray_engine.RayEngine`; `kill` answers calls that never return.
+
+    When the driver dies, of an exception, its workers are dead too before anyone looks at what they left.
+    """
 
     num_cpus, num_gpus, num_nodes = 2, 0, 2
 
@@ -24,20 +52,23 @@ class Engine:
         self.driver, self.room = driver or Driver.here(()), room  # `room` workers find a place
         self.started: list[str] = []
         self.killed: list[str] = []
+        self._handles: list[_Handle] = []
         self._lock = threading.Lock()
 
     def __enter__(self):
         return self
 
-    def __exit__(self, *exc):
-        pass
+    def __exit__(self, kind, *exc):
+        for handle in self._handles if kind else ():
+            handle.thread.shutdown(wait=True)
 
     def start(self, step, name, ask):
         step = _copied(step) if dataclasses.is_dataclass(step) else step
         with self._lock:
             self.started.append(name)
-        has_place = len(self.started) - len(self.killed) <= self.room
-        return _Handle(name, Host(step, name, self.driver), ThreadPoolExecutor(1), has_place)
+            has_place = len(self.started) - len(self.killed) <= self.room
+            self._handles.append(_Handle(name, Host(step, name, self.driver), ThreadPoolExecutor(1), has_place))
+            return self._handles[-1]
 
     def ready(self, handle):
         def unpack(reply):

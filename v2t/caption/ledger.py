@@ -22,7 +22,7 @@ from typing import Any
 from cineloop.address import is_url, shown
 from cineloop.clip import Clip
 from cineloop.files import content_key, escape_name
-from cineloop.journal import Entry, Journal, Place
+from cineloop.journal import Entry, Journal, Place, paused_collector
 from v2t.writers import Record
 
 BY_HAND = ""  # instead of a settings key: a person wrote or changed this caption
@@ -86,8 +86,9 @@ class Ledger:
         self.merged: dict[str, int] = {}  # journal -> bytes of it that were taken over
         self._later: list[Entry] = []
         self.begun: Counter[str] = Counter()  # clip id -> runs on a cluster that died while it was in hand
-        for entry, place in journal.replay():
-            self._learn(entry, place)
+        with paused_collector():
+            for entry, place in journal.replay():
+                self._learn(entry, place)
         if whole is not None:
             self._join(whole, holds)
 
@@ -162,7 +163,7 @@ class Ledger:
             old = self.known.get(clip_id)
             if self.begun:
                 self.begun.pop(clip_id, None)
-            files, earlier = entry["files"], frozenset(entry.get("written", ()))
+            files, earlier = entry["files"], frozenset(entry["written"]) if "written" in entry else frozenset()
             if old is not None:
                 earlier |= old.keys
                 files = old.files | files  # those of an earlier run's formats still exist

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import signal
 
 import pytest
 
@@ -42,3 +43,12 @@ def test_errors_of_a_step_travel_as_values():
 
     error, _, _ = Host(failing, "model-1", Driver.here(())).ready()
     assert error is not None and error.code == "MODEL" and error.message.endswith(": no model")
+
+
+def test_a_step_in_this_process_leaves_ctrl_c_alone():
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        Host(lambda name: None, "model-1", Driver.here(()))
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -58,3 +59,22 @@ def test_an_address_that_no_cluster_answers_at(monkeypatch):
     monkeypatch.setenv("RAY_ADDRESS", "ray://head:10001")
     with pytest.raises(UsageError, match="a client cannot place workers"):
         RayEngine(Driver.here(())).__enter__()
+
+
+CHILD = """
+import signal, sys
+from cineloop.cluster import ray_engine
+from cineloop.cluster.node import Driver
+ray_engine._GRACE_S = 0
+ray_engine.RayHost(lambda name: None, "model-1", Driver.here(()))
+print(signal.getsignal(signal.SIGINT) is signal.SIG_IGN, flush=True)
+signal.pause()
+"""
+PARENT = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {CHILD!r}])"
+
+
+def test_a_worker_ends_with_the_process_that_started_it():
+    with subprocess.Popen([sys.executable, "-c", PARENT], stdout=subprocess.PIPE, text=True) as raylet:
+        assert raylet.stdout.readline() == "True\n"  # Ctrl-C is the driver's
+        raylet.send_signal(signal.SIGKILL)
+        assert raylet.stdout.read() == ""  # until the worker ends too: both hold the other end

@@ -84,8 +84,25 @@ def test_a_head_that_comes_too_slowly_is_cut_off(begin, monkeypatch):
         assert rest_of(made) == b""
 
 
-def test_a_slow_second_head_is_cut_off_too(monkeypatch):
-    monkeypatch.setattr(connection, "_CHECK_S", 0.3)
+@pytest.fixture
+def checks(monkeypatch):
+    """Connections are checked often, but only once their first head is there, however late; the checks so far."""
+    done: list[object] = []
+    check = connection._Connection._check
+
+    def from_the_head(self) -> None:
+        if self.cycle is None:
+            self.loop.call_later(connection._CHECK_S, self._check)
+        else:
+            check(self)
+            done.append(self)
+
+    monkeypatch.setattr(connection._Connection, "_check", from_the_head)
+    monkeypatch.setattr(connection, "_CHECK_S", 0.1)
+    return done
+
+
+def test_a_slow_second_head_is_cut_off_too(checks):
     with listening(CONFIG) as (port, *_), connected(port) as made:
         made.sendall(b"GET /live HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert made.recv(65536).startswith(b"HTTP/1.1 200")
@@ -93,8 +110,7 @@ def test_a_slow_second_head_is_cut_off_too(monkeypatch):
         rest_of(made)  # comes to an end
 
 
-def test_whoever_goes_on_sending_after_the_answer_is_cut_off(monkeypatch):
-    monkeypatch.setattr(connection, "_CHECK_S", 0.3)
+def test_whoever_goes_on_sending_after_the_answer_is_cut_off(checks):
     config = ServeConfig(port=0, limits=ServeLimits(body_mb=1))
     with listening(config) as (port, *_), connected(port) as made:
         head = b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
@@ -116,13 +132,12 @@ def test_whoever_goes_on_sending_after_the_answer_is_cut_off(monkeypatch):
         assert reply.startswith(b"HTTP/1.1 413 ") and b"TOO_LARGE" in reply
 
 
-def test_a_slow_body_is_no_slow_head(monkeypatch):
-    monkeypatch.setattr(connection, "_CHECK_S", 0.1)
+def test_a_slow_body_is_no_slow_head(checks):
     data = json.dumps(ASK).encode()
     with listening(CONFIG) as (port, engine, _), connected(port) as made:
         head = b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
         made.sendall(head + b"Connection: close\r\nContent-Length: %d\r\n\r\n" % len(data))
-        time.sleep(0.5)  # longer than a head may take
+        until(lambda: len(checks) > 3, "the connection is not checked")  # longer than a head may take
         made.sendall(data)
         assert rest_of(made).startswith(b"HTTP/1.1 200 ") and len(engine.asked) == 1
 

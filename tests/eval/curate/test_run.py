@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
-import subprocess
 import sys
-from pathlib import Path
 
-import av
 import numpy as np
 import pytest
 from pyarrow import parquet
@@ -23,7 +19,6 @@ from v2t_eval.curate.table import JOURNAL, PARQUET, read_films
 from v2t_eval.score import ScoreConfig
 
 pytestmark = pytest.mark.slow
-ROOT = Path(__file__).resolve().parents[3]
 opened: list[str] = []
 sys.addaudithook(lambda event, args: opened.append(str(args[0])) if event == "open" else None)
 
@@ -110,59 +105,6 @@ def test_two_workers_give_the_bytes_of_one(films, done, tmp_path):
     assert (tmp_path / PARQUET).read_bytes() == (done / PARQUET).read_bytes()
 
 
-KILLED = """
-import os, signal, sys
-from pathlib import Path
-from cineloop.journal import Journal
-from v2t_eval.curate import run, table
-import v2t_eval.cache as cache
-
-where, count = sys.argv[3], int(sys.argv[4])
-def die(*_): os.kill(os.getpid(), signal.SIGKILL)
-left = [count]
-def at(owner, name, before=True, then=die):
-    work = getattr(owner, name)
-    def wrapped(*args, **kwargs):
-        left[0] -= 1
-        if left[0] == 0 and before: then(*args)
-        found = work(*args, **kwargs)
-        if left[0] == 0 and not before: then(*args)
-        return found
-    setattr(owner, name, wrapped)
-def torn(journal, entries):
-    from cineloop.journal import encode_entry
-    data = b"".join(encode_entry(entry) for entry in entries)
-    os.write(os.open(journal.path, os.O_WRONLY | os.O_APPEND), data[: len(data) * 2 // 3])
-    die()
-{"before": lambda: at(Journal, "append"), "after": lambda: at(Journal, "append", before=False),
- "torn": lambda: at(Journal, "append", then=torn), "cache": lambda: at(cache.EvidenceCache, "save"),
- "table": lambda: at(run, "write_table"), "ask": lambda: at(run, "ask"),
- "rename": lambda: at(table, "write_atomic")}[where]()
-from cineloop.discovery import discover
-from v2t_eval.curate.recipe import read_plan
-from v2t_eval.score import ScoreConfig
-out = Path(sys.argv[2])
-run.curate(discover([sys.argv[1]]), read_plan(None), out, ScoreConfig(workers=1, cache=out / ".state"))
-"""
-
-
-@pytest.mark.parametrize(
-    ("where", "count"),
-    [("before", 1), ("after", 1), ("torn", 2), ("before", 4), ("torn", 5), ("cache", 1), ("ask", 1), ("rename", 1)],
-)
-def test_killed_at_any_moment_the_table_is_the_same_in_the_end(films, done, tmp_path, where, count):
-    args = [sys.executable, "-c", KILLED, str(films), str(tmp_path), where, str(count)]
-    killed = subprocess.run(args, cwd=ROOT, check=False, capture_output=True)
-    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
-    assert not (tmp_path / PARQUET).exists()
-    finished = set(read_films(tmp_path))
-    before = len(opened)
-    curated(films, tmp_path)
-    assert (tmp_path / PARQUET).read_bytes() == (done / PARQUET).read_bytes()
-    names = [name for name in opened[before:] if str(films) in name]
-    assert not [name for name in names if str(Path(name).relative_to(films)) in finished]
-
-
 def test_a_film_that_was_replaced_is_measured_anew(films, tmp_path):
     pile = shutil.copytree(films, tmp_path / "films")
     curated(pile, tmp_path / "set")
@@ -188,55 +130,6 @@ def test_a_film_that_changes_while_it_is_read_fails_and_is_tried_again(films, tm
         assert [film.error["code"] for film in curated(pile, tmp_path / "set").failed] == ["CHANGED"]
     assert rules(tmp_path / "set") == {"one.mp4": ["CHANGED"]}
     assert curated(pile, tmp_path / "set").failed == []
-
-
-def audio(path):
-    with av.open(str(path), "w") as out:
-        stream = out.add_stream("aac", rate=8000)
-        frame = av.AudioFrame.from_ndarray(np.zeros((1, 8000), np.float32), format="fltp", layout="mono")
-        frame.sample_rate = 8000
-        out.mux(stream.encode(frame))
-        out.mux(stream.encode(None))
-
-
-def test_bad_inputs_become_rows_with_codes_and_the_rest_goes_on(films, tmp_path):
-    pile = tmp_path / "films"
-    pile.mkdir()
-    shutil.copy2(films / "one.mp4", pile / "sound.mp4")
-    (pile / "empty.mp4").write_bytes(b"")
-    (pile / "text.mp4").write_text("not a film")
-    audio(pile / "audio.mp4")
-    (pile / "loop.mp4").symlink_to(pile / "loop.mp4")
-    (pile / "ring").mkdir()
-    (pile / "ring" / "up").symlink_to(pile, target_is_directory=True)
-    from PIL import Image
-
-    Image.fromarray(shot(1, 1)[0]).save(pile / "picture.mp4", format="PNG")
-    write(pile / "frame.mp4", shot(1, 1))
-    whole = write(pile / "tail.mp4", shot(8, 120)).read_bytes()
-    (pile / "tail.mp4").write_bytes(whole[: len(whole) * 3 // 4])
-    done = curated(pile, tmp_path / "set", "limits.film_frames.least=2", "limits.damaged.most=0")
-    codes = {film.id: film.error["code"] for film in done.failed}
-    assert codes == {"audio.mp4": "NO_VIDEO_STREAM", "empty.mp4": "EMPTY_FILE", "loop.mp4": "UNREADABLE",
-                     "text.mp4": "NOT_MEDIA"}  # fmt: skip
-    found = {id.split("#")[0]: drops for id, drops in rules(tmp_path / "set").items()}
-    assert found == {**{name: [code] for name, code in codes.items()}, "frame.mp4": ["film_frames.least"],
-                     "picture.mp4": ["film_frames.least"], "sound.mp4": [], "tail.mp4": ["damaged.most"]}  # fmt: skip
-    (tail,) = (row for row in table(tmp_path / "set").values() if row["source"] == "tail.mp4")
-    assert 1.0 < tail["end_s"] < 5.0 and "TRUNCATED" in tail["warnings"]
-
-
-def test_a_read_only_folder_of_films_is_not_written_to(films, tmp_path):
-    pile = shutil.copytree(films, tmp_path / "films")
-    before = {path: path.stat().st_mtime_ns for path in [pile, *pile.rglob("*")]}
-    for path in [pile, *pile.rglob("*")]:
-        path.chmod(0o555 if path.is_dir() else 0o444)
-    try:
-        assert not curated(pile, tmp_path / "set").failed
-    finally:
-        for path in [pile, *pile.rglob("*")]:
-            path.chmod(0o755)
-    assert {path: path.stat().st_mtime_ns for path in [pile, *pile.rglob("*")]} == before
 
 
 STEP = '''

@@ -28,6 +28,7 @@ from v2t.caption import run as caption
 from v2t.caption.settings import CaptionConfig
 
 ROOT = Path(__file__).resolve().parents[3]
+WAIT_S = 120.0
 
 
 class Pool(decoder_here.Pool):
@@ -257,22 +258,29 @@ def test_a_model_sums_up_and_its_failure_is_not_the_end(tmp_path):
 
 
 class Server(Captioner):
-    """Takes several questions at once and answers each after a while."""
+    """Takes several questions at once, and answers none of the first four before all of them are there."""
 
     concurrency = 4
 
-    def __init__(self, seconds=0.05) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.seconds, self.now, self.most, self.lock = seconds, 0, 0, threading.Lock()
+        self.num, self.now, self.most = 0, 0, 0
+        self.lock, self.together = threading.Lock(), threading.Barrier(4)
 
     def answer(self, conversations, decoding):
         with self.lock:
+            self.num += 1
             self.now += 1
             self.most = max(self.most, self.now)
-        time.sleep(self.seconds)
+            is_early = self.num <= 4
+        if is_early and self.together.wait(WAIT_S) == 0:
+            self.meet()
         with self.lock:
             self.now -= 1
             return super().answer(conversations, decoding)
+
+    def meet(self) -> None:
+        """Called once, when four questions are there."""
 
 
 @pytest.mark.parametrize("parts", ["whole", "segment:10"])
@@ -291,18 +299,20 @@ def test_several_questions_at_once(tmp_path, parts):
 
 
 def test_answers_are_saved_as_they_come(tmp_path):
-    source = film(tmp_path / "clips/slow.mp4", 5)
+    source, out = film(tmp_path / "clips/slow.mp4", 5), tmp_path / "out"
     for i in range(6):
         film(source / f"z{i}.mp4", 20)
 
-    class Uneven(Server):
+    class Uneven(Captioner):
+        concurrency = 4
+
         def answer(self, conversations, decoding):
-            if conversations[0][0].videos[0].duration_s == 5:
-                time.sleep(0.6)
+            while conversations[0][0].videos[0].duration_s == 5 and len(entries(out, "clip")) < 6:
+                time.sleep(0.005)  # for ever, if none is saved before all have come
             return super().answer(conversations, decoding)
 
-    _, _, rows = go(source, tmp_path / "out", Uneven(), parts="whole")
-    assert rows[-1]["id"] == "slow.mp4"
+    _, _, rows = go(source, out, Uneven(), parts="whole")
+    assert rows[-1]["id"] == "slow.mp4" and len(rows) == 7
 
 
 def test_the_first_interrupt_waits_for_what_is_on_its_way(tmp_path):
@@ -311,34 +321,32 @@ def test_the_first_interrupt_waits_for_what_is_on_its_way(tmp_path):
         film(source / f"a{i:02}.mp4", 20)
 
     class Interrupted(Server):
-        def answer(self, conversations, decoding):
-            if self.now == 3:
-                os.kill(os.getpid(), signal.SIGINT)
-            return super().answer(conversations, decoding)
+        def meet(self):
+            os.kill(os.getpid(), signal.SIGINT)
 
-    server = Interrupted(0.3)
+    server = Interrupted()
     summary, _, rows = go(source, tmp_path / "out", server, parts="whole")
     assert summary.exit_code == 130 and 4 <= len(server.asked) < 20
     assert len(rows) == len(server.asked) == len(entries(tmp_path / "out", "clip"))
-    assert go(source, tmp_path / "out", Server(), parts="whole")[0].done_before == len(rows)
+    assert go(source, tmp_path / "out", parts="whole")[0].done_before == len(rows)
 
 
 def test_a_server_that_is_gone_ends_the_run_and_the_answers_that_came_with_its_error_are_kept(tmp_path, monkeypatch):
     """All four answers are there when the first of them, the error, is looked at."""
-    source, out, together = film(tmp_path / "clips/a.mp4", 40), tmp_path / "out", threading.Barrier(4)
+    source, out = film(tmp_path / "clips/a.mp4", 40), tmp_path / "out"
     monkeypatch.setattr(job, "FIRST_COMPLETED", ALL_COMPLETED)
 
     class Gone(Server):
         def answer(self, conversations, decoding):
-            together.wait(60)
+            answers = super().answer(conversations, decoding)
             if conversations[0][0].videos[0].start_s == 0:
                 raise MissingDependencyError("nobody there", code="SERVER")
-            return super().answer(conversations, decoding)
+            return answers
 
     with pytest.raises(MissingDependencyError, match="nobody there"):
         go(source, out, Gone())
     assert sorted(entry["start_s"] for entry in entries(out, "part")) == [10, 20, 30]
-    assert go(source, out, Server())[1].asked == [0]
+    assert go(source, out)[1].asked == [0]
 
 
 DRIVER = """

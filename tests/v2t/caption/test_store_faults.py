@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from object_store import CAPTIONER, OPTIONS, caption, journalled, rows_of
+from object_store import CAPTIONER, OPTIONS, caption, forget_clients, journalled, rows_of
 from v2t.cli import main
 
 pytestmark = pytest.mark.slow
@@ -23,12 +23,17 @@ def clips(coloured_clips) -> Path:
 # ---- a store that fails
 
 
-@pytest.mark.parametrize("fault", ["503", "drop", "lost"])
-def test_failed_requests_are_repeated(clips, s3, fault):
+@pytest.mark.parametrize("fault", ["503", "drop", "lost", "hang"])
+def test_failed_requests_are_repeated(clips, s3, fault, monkeypatch):
+    import s3fs
+
+    monkeypatch.setattr(s3fs.S3FileSystem, "read_timeout", 4)
     seen: Counter[str] = Counter()
 
     def two_of_each(method: str, key: str) -> str:
         seen[f"{method} {key}"] += 1
+        if fault == "hang":  # until the client's timeout, which is why only once
+            return fault if key.endswith("/journal/000002.jsonl") and seen[f"{method} {key}"] == 1 else ""
         is_ours = "/journal/" in key or key.endswith("captions.jsonl") or method == "GET"
         return fault if is_ours and seen[f"{method} {key}"] <= 2 else ""
 
@@ -67,8 +72,6 @@ def test_a_store_without_conditional_writes_is_refused(clips, s3, capsys):
 
 
 def test_what_is_wrong_with_the_address_is_told_at_once(clips, s3, capsys, monkeypatch):
-    import s3fs
-
     def error(url: str, *more: str) -> tuple[int, str]:
         capsys.readouterr()
         code = caption(clips, url, *more)
@@ -88,12 +91,12 @@ def test_what_is_wrong_with_the_address_is_told_at_once(clips, s3, capsys, monke
     code, line = error(f"{s3.url}/captions", "--format", "txt,jsonl,webdataset")
     assert code == 2 and "NOT_ON_A_STORE" in line and "txt, webdataset" in line
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
-    s3fs.S3FileSystem.clear_instance_cache()
+    forget_clients()
     code, line = error(f"{s3.url}/other")
     assert code == 5 and "in 6 tries" in line and "http" not in line
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)
-    s3fs.S3FileSystem.clear_instance_cache()
+    forget_clients()
     code, line = error(f"{s3.url}/third")
     assert code == 5 and "check the credentials" in line
     assert not [key for method, key in s3.requests if method == "PUT" and "/journal/" in key]

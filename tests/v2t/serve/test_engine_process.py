@@ -60,7 +60,7 @@ Server(path, Handler).serve_forever()
 class Stage:
     """A stand-in as an engine's process, and what was noted of it."""
 
-    def __init__(self, folder: Path, what: str = "serve", check_s: float = 0.5, **settings) -> None:
+    def __init__(self, folder: Path, what: str = "serve", check_s: float = 1.0, **settings) -> None:
         script = folder / "stand_in.py"
         script.write_text(STAND_IN)
         self.notes = folder / "notes"
@@ -199,7 +199,7 @@ def test_the_log_is_kept_short(tmp_path, monkeypatch):
     monkeypatch.setattr(engine_process, "_MAX_LOG_BYTES", 10)
 
     async def main() -> None:
-        async with Stage(tmp_path, check_s=0.02) as stage:
+        async with Stage(tmp_path) as stage:
             log = stage.home / "engine.log"
             await stage.engine.ready()
             await until(lambda: log.stat().st_size == 0)

@@ -1,0 +1,308 @@
+"""The page of a curation, `report.html`: what each limit takes away, to be looked at and moved.
+
+In: a `Curation`, its plan and films. Out: a `Document` with an `Explorer`: every clip as one byte a column, so that a
+page of 100,000 clips stays at a few megabytes and needs nothing but itself. The clips shown beside limits are samples
+of each column that do not depend on limits: after a change of limits no film is opened. Beside each filter stands how
+often it was right on planted faults (`figures.json`, by `scripts/measure_curate.py`) and what it does not see.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cineloop.clip import Clip
+from cineloop.files import write_atomic
+from cineloop.log import plural
+from v2t_eval.curate import report
+from v2t_eval.curate.recipe import Plan
+from v2t_eval.curate.run import Curation
+from v2t_eval.curate.step import BaseStep, Row
+from v2t_eval.report import page
+from v2t_eval.report.document import Card, Cell, Document, Explorer, Interval, Sampled, Section, Table
+
+Drops = Sequence[Mapping[str, Any]]
+NAME = "report.html"
+UNMEASURED, UNKNOWN = 255, 254  # codes of a clip in a column, see explorer.js
+MOST_CLIPS = 200_000  # more are shown as every second, third, ... of them
+_EDGES = 121  # of an axis; with the limits, two codes an edge are below the codes above
+_MOST_VALUES = 12  # more are no longer shown as a bar each
+_FEW = 500  # clips, for which bars are twice as wide
+_BEYOND = 0.05  # of an axis, for a limit beyond its end
+_MOST_SAMPLES = 300
+_TAIL = 0.005  # of the values beyond each end of an axis
+_SKEWED = 0.2  # of the axis: with the median below it, the axis is logarithmic
+_MOST_PAIRS, _MOST_CLUSTERS = 12, 12
+
+
+def write(found: Curation, plan: Plan, films: Sequence[Clip], folder: Path, cache: Path | None, command: str) -> Path:
+    """Write the page into the folder of the set; returns its path.
+
+    Args:
+        found, plan, films: what was curated, and how.
+        cache: where frames of clips are kept; None keeps none.
+        command: that made the set, without limits.
+    """
+    document = as_document(found, plan, {film.id: Path(film.file) for film in films}, command)
+    write_atomic(folder / NAME, page.render(document, folder, cache))
+    return folder / NAME
+
+
+def as_document(found: Curation, plan: Plan, files: Mapping[str, Path], command: str) -> Document:
+    """The page's document; `files` are the films by id."""
+    sound = [n for n, row in enumerate(found.rows) if row["error"] is None]
+    rows, drops = [found.rows[n] for n in sound], [found.verdicts.drops[n] for n in sound]
+    names = list(plan.columns)
+    values = np.array([[row["scores"].get(name) for name in names] for row in rows], dtype=np.float64)  # null is NaN
+    values = values.reshape(len(rows), len(names))  # (n, c)
+    text = [
+        "Move a limit: all of them are applied to every clip again, here in the page. A quantile is shown as the value "
+        "it came to and moves as one. Dark bars are clips in the set, pale ones clips that a limit keeps out."
+    ]
+    step = max(1, -(-len(rows) // MOST_CLIPS))
+    if step > 1:
+        text.append(f"Of {len(rows):,} clips the histograms and the table count every {step}th.")
+    if any(type(each).compare is not BaseStep.compare and each.columns for each in plan.steps):
+        text.append("Columns that compare clips, such as those of copies, stay as the recipe's own limits made them.")
+    explorer = Explorer(
+        data={"command": command, **_data(plan, found, rows[::step], drops[::step], values[::step])},
+        samples=_samples(rows, values, files),
+    )
+    funnel = report.funnel(found)
+    table, *others = funnel.sections
+    sections = [
+        Section(title="Limits", text=tuple(text), tables=table.tables, explorer=explorer),
+        _copies(rows, files),
+        _clusters(rows, drops, files),
+        _filters(plan),
+        *others,
+    ]
+    return Document(title="Curation", banner=funnel.banner, sections=tuple(sections))
+
+
+def _data(
+    plan: Plan, found: Curation, rows: Sequence[Row], drops: Sequence[Drops], table: np.ndarray
+) -> dict[str, Any]:
+    """What explorer.js reads, but for the samples; `table` (n, c) holds the columns of the rows."""
+    applied = {(each.column, each.side): each.value for each in found.verdicts.limits}
+    measured, columns = figures(), []
+    steps = [(step, name) for step in plan.steps for name in step.columns]
+    for (step, name), values in zip(steps, table.T, strict=True):
+        limits = {side: applied.get((name, side)) for side in ("least", "most")}
+        edges, places, bars = axis(values, [value for value in limits.values() if value is not None])
+        codes = encode(values, edges)
+        if type(step).compare is not BaseStep.compare:  # null also where a limit before kept the clip out
+            for n in np.flatnonzero(np.isnan(values)).tolist():
+                if drops[n] and all(one["rule"] != f"{name}.unmeasured" for one in drops[n]):
+                    codes[n] = UNKNOWN
+        asked = plan.recipe.limits.get(name)
+        columns.append(
+            {
+                "name": name,
+                "says": plan.columns[name].says,
+                "edges": edges.tolist(),
+                "at": places.tolist(),
+                "bars": bars,
+                "codes": _packed(codes),
+                "asked": {side: getattr(asked, side, None) for side in limits},
+                **{s: None if value is None else int(np.searchsorted(edges, value)) for s, value in limits.items()},
+                "notes": _notes(step, name, measured),
+            }
+        )
+    seconds = np.array([row["end_s"] - row["start_s"] for row in rows], dtype="<f4")
+    return {"columns": columns, "seconds": _packed(seconds)}
+
+
+def axis(values: np.ndarray, limits: Sequence[float]) -> tuple[np.ndarray, np.ndarray, list[list[float]]]:
+    """The axis of a column: edges (E,) where a limit may lie, `limits` among them; their places (E,) from 0 to 1; bars
+    of a histogram, each [first code, code after the last, left end, right end] (see `encode`). The first and the last
+    bar hold what lies beyond."""
+    sound = values[~np.isnan(values)]
+    known = np.unique(sound)
+    if len(known) <= _MOST_VALUES:
+        base, is_log = known if len(known) else np.zeros(1), False
+    else:
+        low, middle, high = np.quantile(sound, [_TAIL, 0.5, 1 - _TAIL])
+        low, high = (low, high) if low < high else (known[0], known[-1])
+        is_log = bool(low >= 0 and (middle - low) < _SKEWED * (high - low))
+        base = _even(low, high, is_log=is_log)
+    edges = np.union1d(base, limits)
+    ends = _BEYOND * (edges[0] < base[0]), 1 - _BEYOND * (edges[-1] > base[-1])
+    places = np.interp(_spread(edges, base[0], base[-1], is_log=is_log), [0, 1], ends)
+    places[edges < base[0]], places[edges > base[-1]] = 0, 1
+    marks = np.searchsorted(edges, base)
+    if len(known) <= _MOST_VALUES:
+        wide = float(np.clip(np.diff(places[marks]).min(), 0.008, 0.04)) if len(marks) > 1 else 0.04
+        inside = (edges >= base[0]) & (edges <= base[-1])
+        places[inside] = wide / 2 + places[inside] * (1 - wide)
+        bars = [[2 * n + 1, 2 * n + 2, places[n] - wide / 2, places[n] + wide / 2] for n in marks.tolist()]
+    else:
+        marks = np.array([*marks[: -1 : 2 if len(sound) >= _FEW else 4], marks[-1]])
+        bars = [[2 * a + 1, 2 * b + 1, places[a], places[b]] for a, b in zip(marks[:-1], marks[1:], strict=True)]
+    bars[0][0], bars[-1][1] = 0, 2 * len(edges) + 1
+    return edges, places.round(5), [[int(a), int(b), round(float(x), 5), round(float(y), 5)] for a, b, x, y in bars]
+
+
+def _even(low: float, high: float, *, is_log: bool) -> np.ndarray:
+    """Edges in even steps that are round numbers; of a logarithmic axis, numbers of three digits."""
+    if is_log:
+        shift = (high - low) / 100
+        edges = np.geomspace(low + shift, high + shift, _EDGES) - shift
+        digits = np.clip(2 - np.floor(np.log10(np.gradient(edges))), 0, 12).astype(int)
+        rounded = [round(edge, place) for edge, place in zip(edges.tolist(), digits.tolist(), strict=True)]
+        return np.array(sorted(set(rounded)))
+    least = (high - low) / (_EDGES - 1)
+    power = 10 ** math.floor(math.log10(least))
+    step = next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= least)
+    even: np.ndarray = np.arange(math.floor(low / step), math.ceil(high / step) + 1) * step
+    return even.round(12)
+
+
+def _spread(edges: np.ndarray, low: float, high: float, *, is_log: bool) -> np.ndarray:
+    """Places of edges, 0 at `low` and 1 at `high`."""
+    if high <= low:
+        return np.full(len(edges), 0.5)
+    if is_log:
+        shift = (high - low) / 100 - low
+        edges, low, high = np.log(np.maximum(edges, low) + shift), math.log(low + shift), math.log(high + shift)
+    places: np.ndarray = np.clip((edges - low) / (high - low), 0, 1)
+    return places
+
+
+def encode(values: np.ndarray, edges: np.ndarray) -> np.ndarray:
+    """uint8 (n,): 2i + 1 for a value that is the edge i, 2i between the edges i - 1 and i, `UNMEASURED` for NaN."""
+    first, after = (np.searchsorted(edges, values, side) for side in ("left", "right"))  # type: ignore[call-overload]
+    codes = (first + after).astype(np.int64)
+    codes[np.isnan(values)] = UNMEASURED
+    return codes.astype(np.uint8)
+
+
+def _packed(array: np.ndarray) -> str:
+    return base64.b64encode(array.tobytes()).decode("ascii")
+
+
+def _samples(rows: Sequence[Row], table: np.ndarray, files: Mapping[str, Path]) -> tuple[Sampled, ...]:
+    """Clips at quantiles of each column, dense at both ends, where limits are; `table` (n, c) holds the columns."""
+    shares = 1 / (1 + np.exp(-np.linspace(-5, 5, max(8, _MOST_SAMPLES // max(table.shape[1], 1)))))
+    chosen: set[int] = set()
+    for values in table.T:
+        order = np.argsort(values, kind="stable")[: int((~np.isnan(values)).sum())]
+        if len(order) and values[order[0]] < values[order[-1]]:
+            chosen |= set(order[np.round(shares * (len(order) - 1)).astype(int)].tolist())
+    return tuple(
+        Sampled(
+            id=rows[n]["id"],
+            path=_file(rows[n], files),
+            span=(rows[n]["start_s"], rows[n]["end_s"]),
+            values=tuple(None if math.isnan(value) else value for value in table[n].tolist()),
+        )
+        for n in sorted(chosen)[:_MOST_SAMPLES]
+    )
+
+
+def _file(row: Row, files: Mapping[str, Path]) -> Path | None:
+    path = files.get(str(row["id"]).rpartition("#t=")[0])
+    return path if path is not None and path.is_file() else None
+
+
+def _pair(title: str, labels: tuple[str, str], rows: Sequence[Row], files: Mapping[str, Path], *lines: str) -> Card:
+    one, other = rows
+    spans = [(row["start_s"], row["end_s"]) for row in rows]
+    return Card(title=title, lines=lines, clip=_file(one, files), other=_file(other, files), labels=labels,
+                span=spans[0], other_span=spans[1])  # fmt: skip
+
+
+def _copies(rows: Sequence[Row], files: Mapping[str, Path]) -> Section:
+    by_id = {row["id"]: row for row in rows}
+    pairs = [(row, by_id[row["duplicate_of"]]) for row in rows if row.get("duplicate_of") in by_id]
+    cards = [
+        _pair(row["id"], ("copy", "the clip it is a copy of"), (row, kept), files, f"a copy of {kept['id']}")
+        for row, kept in pairs[:: max(1, len(pairs) // _MOST_PAIRS)][:_MOST_PAIRS]
+    ]
+    text = (
+        (f"{plural(len(pairs), 'clip')} of {len(rows):,} are copies of others; {len(cards)} are shown.",)
+        if cards
+        else ()
+    )
+    return Section(title="Copies", text=text, cards=tuple(cards))
+
+
+def _clusters(rows: Sequence[Row], drops: Sequence[Drops], files: Mapping[str, Path]) -> Section:
+    """The largest clusters, with two clips of each; empty where the rows have none."""
+    members: dict[int, list[Row]] = {}
+    kept: Counter[int] = Counter()
+    for row, against in zip(rows, drops, strict=True):
+        if (cluster := row["scores"].get("cluster")) is not None:
+            members.setdefault(int(cluster), []).append(row)
+            kept[int(cluster)] += not against
+    ordered = sorted(members.items(), key=lambda item: (-len(item[1]), item[0]))
+    table = Table(
+        columns=("cluster", "clips", "in the set", "hours"),
+        rows=tuple((str(name), len(own), kept[name], report.hours_of(own)) for name, own in ordered),
+    )
+    cards = tuple(
+        _pair(f"Cluster {name}: {plural(len(own), 'clip')}", (own[0]["id"], own[-1]["id"]), (own[0], own[-1]), files)
+        for name, own in ordered[:_MOST_CLUSTERS]
+    )
+    return Section(title="Clusters", tables=(table,) if ordered else (), cards=cards)
+
+
+# --- how often a filter is right
+
+
+def figures() -> dict[str, Any]:
+    """The output of `scripts/measure_curate.py`, as it is shipped."""
+    found: dict[str, Any] = json.loads(files("v2t_eval.curate").joinpath("figures.json").read_text(encoding="utf-8"))
+    return found
+
+
+def _of_step(step: BaseStep, measured: Mapping[str, Any]) -> list[tuple[str, str, Mapping[str, Any]]]:
+    """(what was planted, column or "", figures) of a step's filters; figures have `planted`, `recall`, `precision`."""
+    found = [(f"{name} ({column} {'>' if side == 'most' else '<'} {limit:g})", column, one)
+             for name, one in measured["faults"].items() for column, side, limit in [one["limit"]]
+             if column in step.columns]  # fmt: skip
+    found += [(name, "", one) for name, one in measured["changes"].items() if step.name == "split"]
+    for name, one in measured.get("copies", {}).items() if step.name == "near_copies" else ():
+        if isinstance(one, dict) and one["n"]:
+            recall = {"value": one["found"] / one["n"], **one}
+            found.append((f"copy: {name}", "", {"planted": one["n"], "recall": recall}))
+    return found
+
+
+def _notes(step: BaseStep, name: str, measured: Mapping[str, Any]) -> list[str]:
+    notes = [f"Finds {step.detects}." if step.detects else "", f"Blind to {step.misses}." if step.misses else ""]
+    for planted, column, one in _of_step(step, measured):
+        if column == name:
+            notes.append(
+                f"On planted faults, {planted}: precision {_share(one['precision'])}, recall {_share(one['recall'])}."
+            )
+    return [note for note in notes if note]
+
+
+def _share(one: Mapping[str, Any]) -> str:
+    return f"{one['value']:.2f} [{one['low']:.2f}, {one['high']:.2f}]"
+
+
+def _filters(plan: Plan) -> Section:
+    measured = figures()
+    rows: list[tuple[Cell, ...]] = []
+    for step in plan.steps:
+        for planted, _, one in _of_step(step, measured) or [("–", "", {})]:
+            cells = [
+                Interval(value=one[what]["value"], low=one[what]["low"], high=one[what]["high"], least=0, most=1)
+                if what in one else None
+                for what in ("precision", "recall")
+            ]  # fmt: skip
+            rows.append((step.name, step.detects, step.misses, planted, one.get("planted"), *cells))
+    columns = ("step", "finds", "blind to", "planted", "n", "precision", "recall")
+    stamp = measured["measured"]
+    text = f"Precision and recall on planted faults: `{stamp['command']}`, {stamp['device']}; intervals of 95 %."
+    return Section(title="Filters", text=(text,), tables=(Table(columns=columns, rows=tuple(rows)),))
