@@ -4,7 +4,7 @@
 
 Each moment has a folder of its own in FOLDER. Runs are forked, so that the imports are paid once; films are surveyed in
 the run's process. Prints one JSON object: for each moment how the first run and the second ended, and the files whose
-survey was begun, in order.
+survey was begun, in order. FOLDER/whole is of a run that is not killed.
 """
 
 from __future__ import annotations
@@ -130,4 +130,6 @@ def outcome(films: Path, folder: Path, moment: tuple[str, int]) -> dict[str, Any
 
 if __name__ == "__main__":
     films, folder = map(Path, sys.argv[1:])
+    # The run that nothing happens to is forked here too: a process with threads (OpenCV's, torch's) may not fork.
+    assert forked(films, folder / "whole", folder / "whole.log", None) == 0
     print(json.dumps({f"{place} {count}": outcome(films, folder, (place, count)) for place, count in MOMENTS}))
