@@ -228,14 +228,16 @@ def measured(
     engine: Engine, config: ScoreConfig, workers: int, jobs: Iterator[Job], stop: Callable[[], bool]
 ) -> Iterator[Job]:
     """The jobs, measured where the config says: on a cluster, by so many processes, or in this one."""
+    first = next(jobs, None)
+    if first is None:  # all is cached: neither cluster nor processes
+        return
+    every = chain([first], jobs)
     if config.cluster.engine != "none" and config.journals is not None:
-        if first := next(jobs, None):  # no cluster for what is cached
-            every = chain([first], jobs)
-            yield from measured_on(config.cluster, config.journals, engine.metrics, engine.limits, every, stop)
+        yield from measured_on(config.cluster, config.journals, engine.metrics, engine.limits, every, stop)
     elif workers == 1:
-        yield from engine.run(jobs, stop)
+        yield from engine.run(every, stop)
     else:
-        yield from measured_by(workers, engine.metrics, engine.limits, jobs, stop)
+        yield from measured_by(workers, engine.metrics, engine.limits, every, stop)
 
 
 def _named_dimensions(inputs: Inputs) -> set[str]:

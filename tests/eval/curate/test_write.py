@@ -33,8 +33,10 @@ def run(*args, code=0):
 
 
 def bytes_of(folder: Path, *names: str) -> dict[str, bytes]:
+    """All but the state and the page, which names the command and the place of the films."""
     paths = (path for name in names or ("",) for path in (folder / name).rglob("*") if path.is_file())
-    return {str(path.relative_to(folder)): path.read_bytes() for path in paths if ".cineloop" not in path.parts}
+    left_out = {".cineloop", "report.html"}
+    return {str(path.relative_to(folder)): path.read_bytes() for path in paths if not left_out & set(path.parts)}
 
 
 def frames_of(data: bytes) -> np.ndarray:
