@@ -170,6 +170,7 @@ def test_a_key_is_asked_for_once_and_sent(browser, gateway, clip):
         expect(page.locator("#key-wrong")).to_be_visible(timeout=WAIT_MS)
         page.fill("#key", gateway.key)
         page.press("#key", "Enter")
+        expect(page.locator("#key-dialog")).to_be_hidden(timeout=WAIT_MS)  # the key is checked and taken
         add(page, clip)
         ask(page, "What is it?")
         page.reload()
