@@ -8,7 +8,7 @@
 
 In: the weights of v2t/starter and t2v/starter; docs/figures/*.json, the outputs of the measuring scripts with command,
 date and a hash of the weights. Out: those files, and in the documents what stands between `<!-- figures: NAME -->` and
-`<!-- end -->` (tables) or between `<!--=NAME-->` and `<!--/-->` (values in a sentence).
+`<!-- end -->` (tables) or between `<!--=NAME-->` and `<!--/-->` (values in a sentence); docs/curves.svg.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from typing import Any
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).resolve().parent)]
 
+from results_curves import PICTURE, picture  # noqa: E402
 from results_tables import BLOCKS, CAPTIONER, FIGURES, GENERATOR, ROOT, VALUES, load  # noqa: E402
 
 from cineloop.files import content_key, text_key, write_atomic  # noqa: E402
@@ -116,6 +117,10 @@ def write(*, check: bool) -> int:
             stale.append(name)
             if not check:
                 write_atomic(path, new.encode())
+    if not PICTURE.exists() or PICTURE.read_text("utf-8") != picture():
+        stale.append(str(PICTURE.relative_to(ROOT)))
+        if not check:
+            write_atomic(PICTURE, picture().encode())
     if stale:
         print(("differ from docs/figures: " if check else "written: ") + ", ".join(stale))
     return int(check and bool(stale))

@@ -1,0 +1,96 @@
+"""The curves of the starters' trainings as one picture: docs/curves.svg, written by `scripts/results.py write`.
+
+In: the held-out figures that `scripts/ship.py` stored with each set of weights, and those of short trials
+(docs/figures/training-*.json, trials.json). Out: an SVG of small panels, samples on the axis below.
+"""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Mapping, Sequence
+
+from results_tables import ROOT, load
+
+PICTURE = ROOT / "docs" / "curves.svg"
+WIDTH, HEIGHT, COLUMNS = 290, 190, 3  # of a panel, units of the picture
+LEFT, RIGHT, TOP, BOTTOM = 34, 12, 26, 52  # margins inside a panel
+COLORS = ("#1f77b4", "#d1640a", "#2a8a3e", "#a3263b", "#6f4fa8")
+STYLE = (
+    "text{font:11px system-ui,sans-serif;fill:#51607a}.title{font-weight:700;fill:#1b2430}"
+    "polyline{fill:none;stroke-width:2}path{fill:none;stroke:#b9c3d1}rect{fill:#fff}"
+)
+Points = Sequence[tuple[float, float]]
+
+
+def _curves(model: str, stage: str, names: Mapping[str, str]) -> dict[str, Points]:
+    """Named figures of one stage by their label: (samples, value)."""
+    found = load(f"training-{model}")["curves"][stage]
+    return {label: [(n, scores[name]) for n, scores in found if name in scores] for name, label in names.items()}
+
+
+def _short(samples: float) -> str:
+    return f"{samples / 1000:,.0f}k"
+
+
+def panel(title: str, lines: Mapping[str, Points], low: float, high: float, x: int, y: int) -> list[str]:
+    """SVG elements of one panel at (x, y): its lines between `low` and `high`, with end values in the legend."""
+    inner, rise = WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM
+    most = max(n for points in lines.values() for n, _ in points)
+    floor = y + TOP + rise
+
+    def place(n: float, value: float) -> str:
+        return f"{x + LEFT + inner * n / most:.1f},{floor - rise * (value - low) / (high - low):.1f}"
+
+    elements = [f'<text class="title" x="{x + LEFT}" y="{y + 16}">{html.escape(title)}</text>']
+    for value in (low, (low + high) / 2, high):
+        level = floor - rise * (value - low) / (high - low)
+        elements.append(f'<path d="M{x + LEFT} {level:.1f}h{inner}"/>')
+        elements.append(f'<text x="{x + LEFT - 5}" y="{level + 4:.1f}" text-anchor="end">{value:g}</text>')
+    for n, anchor in ((0, "start"), (most, "end")):
+        at = x + LEFT + inner * n / most
+        elements.append(f'<text x="{at:.1f}" y="{floor + 14}" text-anchor="{anchor}">{_short(n)}</text>')
+    for number, (label, points) in enumerate(lines.items()):
+        color = COLORS[number]
+        path = " ".join(place(n, value) for n, value in points)
+        elements.append(f'<polyline stroke="{color}" points="{path}"/>')
+        elements += [
+            f'<circle cx="{p.split(",")[0]}" cy="{p.split(",")[1]}" r="2" fill="{color}"/>' for p in path.split()
+        ]
+        column, row = number % 2, number // 2
+        left, top = x + LEFT + column * inner // 2, floor + 28 + 13 * row
+        elements.append(
+            f'<text x="{left}" y="{top}" style="fill:{color}">{html.escape(label)} {points[-1][1]:.3g}</text>'
+        )
+    return elements
+
+
+def picture() -> str:
+    """The SVG."""
+    facts = {"kind": "kind", "color": "colour", "joint": "all asked"}
+    moves = {"joint": "all asked", "kind": "kind", "action": "action", "direction": "direction"}
+    said = {"caption_joint": "everything", "caption_action": "action", "caption_direction": "direction",
+            "caption_order": "order"}  # fmt: skip
+    heads = {"event0_action": "1st action", "event1_action": "2nd action", "event2_action": "3rd action",
+             "event0_direction": "direction"}  # fmt: skip
+    panels = [
+        (
+            "Autoencoder, dB",
+            _curves("generator", "vae-wide", {"psnr_first": "first frame", "psnr_moving": "moving"}),
+            16,
+            30,
+        ),
+        ("First frames, share right", _curves("generator", "dit-images-wide", facts), 0, 1),
+        ("Clips, share right", _curves("generator", "dit-wide", moves), 0, 1),
+        ("Captions, share right", _curves("captioner", "speak", said), 0.4, 1),
+        ("Captioner's fact heads", _curves("captioner", "speak", heads), 0.4, 1),
+        ("Trial: place right on stills", load("trials")["place right"], 0, 1),
+    ]
+    elements = []
+    for number, (title, lines, low, high) in enumerate(panels):
+        elements += panel(title, lines, low, high, WIDTH * (number % COLUMNS), (HEIGHT + 20) * (number // COLUMNS))
+    width, height = WIDTH * COLUMNS, (HEIGHT + 20) * -(-len(panels) // COLUMNS)
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" role="img"'
+        f' aria-label="Held-out figures of the starters\' trainings by samples"><style>{STYLE}</style>'
+        f'<rect width="{width}" height="{height}"/>\n' + "\n".join(elements) + "\n</svg>\n"
+    )
