@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 import torch
 from diffusers import AutoencoderKLWan, FlowMatchEulerDiscreteScheduler, WanPipeline, WanTransformer3DModel
 from transformers import UMT5Config, UMT5EncoderModel
@@ -50,3 +51,15 @@ def save_wan(folder: Path) -> Path:
     )  # fmt: skip
     WanPipeline(tokenizer, text, vae, FlowMatchEulerDiscreteScheduler(), transformer).save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def ours(tmp_path_factory) -> Path:
+    """A folder of `save_ours`, which no test changes."""
+    return save_ours(tmp_path_factory.mktemp("ours"))
+
+
+@pytest.fixture(scope="session")
+def wan(tmp_path_factory) -> Path:
+    """A folder of `save_wan`, which no test changes."""
+    return save_wan(tmp_path_factory.mktemp("wan"))

@@ -24,19 +24,10 @@ from t2v import train
 from t2v.data.buckets import Bucket
 from t2v.lora import load_lora
 from t2v.train.families import open_family
-from tiny_pipelines import WORDS, save_ours, save_wan
+from tiny_pipelines import WORDS
 
+pytest_plugins = ["tiny_pipelines"]
 RECIPE = Path(__file__).resolve().parents[3] / "configs/full/t2v-lora.yaml"
-
-
-@pytest.fixture(scope="module")
-def ours(tmp_path_factory) -> Path:
-    return save_ours(tmp_path_factory.mktemp("ours"))
-
-
-@pytest.fixture(scope="module")
-def wan(tmp_path_factory) -> Path:
-    return save_wan(tmp_path_factory.mktemp("wan"))
 
 
 @pytest.fixture(scope="module")

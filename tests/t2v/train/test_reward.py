@@ -15,20 +15,10 @@ from t2v import train
 from t2v.generate.run import run as generate
 from t2v.generate.settings import GenerateConfig
 from t2v.train.rewarded import read_rewarded, read_rewards
-from tiny_pipelines import save_ours, save_wan
 
+pytest_plugins = ["tiny_pipelines"]
 pytestmark = pytest.mark.slow
 PROMPTS = ("a red ball rolls", "a blue box jumps", "a ball jumps")
-
-
-@pytest.fixture(scope="module")
-def ours(tmp_path_factory) -> Path:
-    return save_ours(tmp_path_factory.mktemp("ours"))
-
-
-@pytest.fixture(scope="module")
-def wan(tmp_path_factory) -> Path:
-    return save_wan(tmp_path_factory.mktemp("wan"))
 
 
 def draw(model: Path, out: Path, generator: str = "dit", **options) -> Path:
