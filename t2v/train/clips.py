@@ -7,8 +7,6 @@ writes among them). Out: `final/`, the whole pipeline with the new transformer; 
 
 from __future__ import annotations
 
-import json
-import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,7 +16,7 @@ from torch import nn
 
 from cineloop.errors import UsageError
 from cineloop.training.plan import Piece
-from t2v.train.families import Family, open_family, read_json
+from t2v.train.families import Family, open_family
 from t2v.train.lora import ClipSetTask, ClipSetTraining, plan_transformer
 from t2v.train.lora_config import ClipSetConfig
 
@@ -67,12 +65,7 @@ class ClipsStage(ClipSetTraining):
 
     def export(self, task: ClipSetTask, folder: Path) -> None:
         """The whole pipeline."""
-        index = read_json(self.config.model, "model_index.json")
-        for part in (name for name, kind in index.items() if isinstance(kind, list) and kind[0] is not None):
-            if part != "transformer":
-                shutil.copytree(self.family.folder(part), folder / part, dirs_exist_ok=True)  # of a run gone on with
-        task.transformer.save_pretrained(folder / "transformer")
-        (folder / "model_index.json").write_text(json.dumps(index, indent=2), "utf-8")
+        self.family.save_pipeline(task.transformer, folder)
 
 
 def _shape(config: Config, family: Family) -> dict[str, Any] | None:

@@ -9,6 +9,8 @@ Letters: B batch, c t h w latents, T H W video, L text, D text width, P pooled w
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ import torch
 
 from cineloop import documents
 from cineloop.errors import MissingDependencyError, UsageError
+from cineloop.files import write_atomic
 from t2v.data.buckets import Bucket, BucketConfig
 from t2v.model.text import PromptEmbeds, open_text_encoder
 
@@ -116,6 +119,19 @@ class Family:
         except (OSError, ValueError) as error:
             raise MissingDependencyError(f"the {part} of {self.name} could not be loaded: {error}") from error
         return model.requires_grad_(False)
+
+    def save_pipeline(self, transformer: Any, folder: Path) -> None:
+        """Write the whole pipeline with another transformer: its other parts and its index are copied as they are.
+
+        Raises:
+            MissingDependencyError: the hub does not give a part.
+        """
+        index = read_json(self.name, "model_index.json")
+        for part in (name for name, kind in index.items() if isinstance(kind, list) and kind[0] is not None):
+            if part != "transformer":
+                shutil.copytree(self.folder(part), folder / part, dirs_exist_ok=True)  # of a run that was continued
+        transformer.save_pretrained(folder / "transformer")
+        write_atomic(folder / "model_index.json", (json.dumps(index, indent=2) + "\n").encode())
 
     # data and predictions
 

@@ -164,10 +164,16 @@ def add_adapter(transformer: Any, config: Any) -> list[str]:
     except ValueError as error:
         ends = sorted({".".join(part for part in name.split(".")[-2:]) for name in linear})
         raise UsageError(f"target {config.target!r} fits no layer; layers end in {', '.join(ends)}") from error
-    for weight in transformer.parameters():
-        if weight.requires_grad:
-            weight.data = weight.data.float()  # what learns is fp32, whatever the frozen weights are
+    learn_adapter(transformer)
     return [name for name, module in transformer.named_modules() if hasattr(module, "lora_A")]
+
+
+def learn_adapter(transformer: Any) -> None:
+    """Let the adapter's weights learn, in fp32 whatever the frozen weights are."""
+    for name, weight in transformer.named_parameters():
+        if "lora_" in name:
+            weight.data = weight.data.float()
+            weight.requires_grad_(True)
 
 
 def plan_pieces(config: Config) -> tuple[list[Piece], str]:

@@ -8,7 +8,6 @@ judge, a metric, a person. Letters: n examples, c t h w latents.
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -25,7 +24,7 @@ from cineloop.training.runtime import resolve
 from t2v import flow
 from t2v.generators.weights import sha256_of
 from t2v.train.families import Family, open_family
-from t2v.train.lora import DTYPES, add_adapter, transformer_piece
+from t2v.train.lora import DTYPES, add_adapter, learn_adapter, transformer_piece
 from t2v.train.objectives import BaseObjective
 from t2v.train.rewarded import RewardedSource, load, read_rewarded
 
@@ -67,15 +66,35 @@ class Config(StageConfig):
             raise ValueError(f"all weights learn of a folder on this machine, not of {self.model}: give one, or a rank")
 
 
+class Before:
+    """A transformer with the weights that it has now, whatever it learns later; called as the transformer is."""
+
+    def __init__(self, transformer: Any) -> None:
+        self.transformer = transformer
+        trained = (pair for pair in transformer.named_parameters() if pair[1].requires_grad)
+        # Neither parameters nor buffers: a checkpoint need not hold what the model's folder holds.
+        self.weights = {name: weight.detach().clone() for name, weight in trained}
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The transformer's."""
+        dtype: torch.dtype = self.transformer.dtype
+        return dtype
+
+    def __call__(self, *args: Any, **options: Any) -> Any:
+        device = self.transformer.device
+        if any(weight.device != device for weight in self.weights.values()):  # the first time
+            self.weights = {name: weight.to(device) for name, weight in self.weights.items()}
+        return functional_call(self.transformer, self.weights, args, options)
+
+
 class RewardTask(nn.Module):
     """The transformer, itself as it drew the clips, and the objective."""
 
     def __init__(self, transformer: Any, family: Family, objective: BaseObjective, levels: flow.FlowConfig) -> None:
         super().__init__()
         self.transformer, self.family, self.objective, self.levels = transformer, family, objective, levels
-        trained = {name: weight for name, weight in transformer.named_parameters() if weight.requires_grad}
-        # Not buffers: a checkpoint need not hold what the model's folder holds.
-        self._before = {name: weight.detach().clone() for name, weight in trained.items()}
+        self.before = Before(transformer)
 
     def now(self, noisy: torch.Tensor, sigma: torch.Tensor, text: Any) -> torch.Tensor:
         """See `t2v.train.objectives.Policy`."""
@@ -84,17 +103,7 @@ class RewardTask(nn.Module):
     @torch.no_grad()
     def old(self, noisy: torch.Tensor, sigma: torch.Tensor, text: Any) -> torch.Tensor:
         """See `t2v.train.objectives.Policy`."""
-        self._before = {name: weight.to(noisy.device) for name, weight in self._before.items()}
-
-        class Before:
-            """The transformer with the weights of then."""
-
-            dtype = self.transformer.dtype
-
-            def __call__(_self, *args: Any, **options: Any) -> Any:  # noqa: N805
-                return functional_call(self.transformer, self._before, args, options)
-
-        return self.family.predict(Before(), noisy, sigma, text)
+        return self.family.predict(self.before, noisy, sigma, text)
 
     def forward(self, batch: dict[str, Any]) -> dict[str, Any]:
         """Loss summed over the examples; noise levels and noise come from the global random state."""
@@ -154,10 +163,7 @@ class RewardStage:
             from t2v.lora import load_lora
 
             load_lora(transformer, config.adapter)
-            for name, weight in transformer.named_parameters():
-                if "lora_" in name:
-                    weight.data = weight.data.float()
-                    weight.requires_grad_(True)
+            learn_adapter(transformer)
         return RewardTask(transformer, self.family, self.objective, config.flow)
 
     def parts(self, task: RewardTask) -> dict[str, list[nn.Module]]:
@@ -179,9 +185,9 @@ class RewardStage:
     def evaluate(self, task: RewardTask, device: torch.device) -> dict[str, float]:
         """What a reward is for, a measure of new clips, is not here: only how far the weights are from where they were
         (relative, `moved`). `score` is the step, so that the last weights count as the best."""
-        now = {name: weight for name, weight in task.transformer.named_parameters() if weight.requires_grad}
-        change = sum(float((now[name].cpu() - old.cpu()).square().sum()) for name, old in task._before.items())
-        size = sum(float(old.square().sum()) for old in task._before.values())
+        now, before = dict(task.transformer.named_parameters()), task.before.weights
+        change = sum(float((now[name].cpu() - old.cpu()).square().sum()) for name, old in before.items())
+        size = sum(float(old.square().sum()) for old in before.values())
         return {"score": float(self.step), "moved": (change / max(size, 1e-12)) ** 0.5}
 
     def export(self, task: RewardTask, folder: Path) -> None:
@@ -191,13 +197,7 @@ class RewardStage:
 
             save_lora(task.transformer, folder)
             return
-        shutil.copytree(self.config.model, folder, dirs_exist_ok=True, ignore=_without_weights)
-        task.transformer.save_pretrained(folder / "transformer")
-
-
-def _without_weights(folder: str, names: list[str]) -> list[str]:
-    """Of a pipeline's transformer everything stays behind: it is written anew."""
-    return names if Path(folder).name == "transformer" else []
+        self.family.save_pipeline(task.transformer, folder)
 
 
 def plan_pieces(config: Config) -> tuple[list[Any], str]:

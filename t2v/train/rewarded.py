@@ -8,7 +8,6 @@ neither does a prompt whose rewards are all equal, or that has only one.
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ import torch
 
 from cineloop.documents import json_lines
 from cineloop.errors import CineloopError, UsageError
+from cineloop.files import text_key
 from cineloop.manifest import read_manifest
 from t2v.train.objectives import Example, Group
 
@@ -148,7 +148,7 @@ class RewardedSource:
     def identity(self) -> str:
         """Changes with the clips, their examples and their weights."""
         parts = [(each.clips, each.weight) for each in self.examples]
-        return hashlib.sha256(repr((self.data.weights, self.data.prompts, parts)).encode()).hexdigest()[:16]
+        return text_key(repr((self.data.weights, self.data.prompts, parts)).encode())
 
     def __call__(self, start: int, count: int) -> dict[str, Any]:
         """Samples `start` … `start + count - 1`; see `BaseObjective.loss`, noise and levels come with the loss."""
