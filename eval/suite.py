@@ -74,6 +74,18 @@ def parse_metrics(text: str) -> list[BaseMetric]:
     return each_once(_metric_of(part) for part in _parts(text))
 
 
+def parse_metric(text: str) -> BaseMetric:
+    """The one metric of a text like `frechet[feature=starter-tower]`.
+
+    Raises:
+        UsageError: it names several; see `parse_metrics`.
+    """
+    found = parse_metrics(text)
+    if len(found) > 1:
+        raise UsageError(f"expected one metric, got {len(found)}: {text!r}")
+    return found[0]
+
+
 def suites() -> dict[str, Path]:
     """The suites that come with the package, by name."""
     return {path.stem: path for path in sorted((Path(__file__).resolve().parent / "suites").glob("*.yaml"))}

@@ -50,10 +50,10 @@ def command(*words: str | Path, may_fail: bool = False) -> dict[str, Any]:
 
 def prompts(work: Path, num: int, seed: int) -> Path:
     """A file of `num` prompts of one figure each."""
-    from t2v.data.world import prompt_of, solo_scene
+    from t2v.data.world import solo_prompts
 
     path = work / f"prompts-{seed}.jsonl"
-    rows = [{"id": f"{seed}-{i:04}", "prompt": prompt_of(solo_scene("seen", seed, i), seed, i)} for i in range(num)]
+    rows = [{"id": f"{seed}-{i:04}", "prompt": prompt} for i, prompt in enumerate(solo_prompts("seen", seed, num))]
     write_atomic(path, "".join(json.dumps(row) + "\n" for row in rows).encode())
     return path
 

@@ -8,21 +8,22 @@ clustered by prompt.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import fmean
 
 from cineloop.documents import read_json
+from cineloop.errors import NothingMatchedError
 from cineloop.files import write_atomic
 from v2t_eval.inputs import read_inputs
-from v2t_eval.learn.rewards import rewards_of
+from v2t_eval.learn.rewards import Reward
 from v2t_eval.learn.settings import LearnConfig
-from v2t_eval.metric import MetricResult
+from v2t_eval.metric import REFERENCE_CLIPS, MetricResult
 from v2t_eval.score import ScoreConfig, score
-from v2t_eval.scores import Scores
 from v2t_eval.stats import mean_interval
-from v2t_eval.suite import parse_metrics
+from v2t_eval.suite import each_once, parse_metric
 
 FILE, REWARD, DRIFT = "measure.json", "reward", "drift"
 
@@ -72,50 +73,63 @@ class Change:
     num: int
 
 
-def measure(
-    folder: Path, config: LearnConfig, number: int, *, real: Path | None, drift: float | None, scoring: ScoreConfig,
-    stop: Callable[[], bool],
-) -> Measure:  # fmt: skip
-    """Score the held-out clips in `folder`.
+class Measurer:
+    """The metrics of a recipe, each with its role.
 
     Raises:
-        MissingDependencyError: a metric cannot run. KeyboardInterrupt: stopped.
+        UsageError: no such metric.
     """
-    roles = _roles(config, with_real=real is not None)
-    inputs = read_inputs(folder, reference_clips=real)
-    metrics = parse_metrics(",".join(roles))
-    scores = score(inputs, metrics, scoring, stop=stop)
-    scores.require_all()
-    figures = {}
-    for (asked, role), metric in zip(roles.items(), metrics, strict=True):
-        if role != REWARD:
-            figures[asked] = _figure(asked, role, scores.result(metric.title))
-    clusters = {clip.id: clip.cluster for clip in scores.clips}
-    unrewarded: dict[str, int] = {}
-    if config.rewards is None:
-        figures = {REWARD: _reward(scores, config, clusters, unrewarded)} | figures
-    if drift is not None:
-        figures[DRIFT] = Measured(name=DRIFT, role=DRIFT, value=drift, low=drift, high=drift)
-    factors = {} if config.referee is None else _factors(scores, config.referee)
-    return Measure(round=number, figures=figures, clusters=clusters, factors=factors, unrewarded=unrewarded)
 
+    def __init__(self, config: LearnConfig) -> None:
+        self.reward = None if config.rewards is not None else Reward(config.reward)
+        self.referee = config.referee
+        roles = {} if self.reward is None else dict.fromkeys(self.reward.metrics, REWARD)
+        roles |= dict.fromkeys(config.judges, "judge")
+        roles |= {} if config.referee is None else {config.referee: "referee"}
+        self.roles = roles | {guard.metric: "guard" for guard in config.guards}
+        self.metrics = {name: parse_metric(name) for name in self.roles}
 
-def _roles(config: LearnConfig, *, with_real: bool) -> dict[str, str]:
-    """The metrics to run, each with its role."""
-    roles = {part.metric: REWARD for part in config.reward} if config.rewards is None else {}
-    roles |= dict.fromkeys(config.judges, "judge")
-    roles |= {} if config.referee is None else {config.referee: "referee"}
-    guards = {guard.metric: "guard" for guard in config.guards}
-    return roles | {name: role for name, role in guards.items() if with_real or not _is_distance(name)}
+    @property
+    def distances(self) -> set[str]:
+        """The guards that need real clips."""
+        needing = {name for name, metric in self.metrics.items() if REFERENCE_CLIPS in metric.needs}
+        return {name for name in needing if self.roles[name] == "guard"}
 
+    def measure(
+        self, folder: Path, number: int, scoring: ScoreConfig, *, real: Path | None = None, drift: float | None = None,
+        stop: Callable[[], bool] = lambda: False,
+    ) -> Measure:  # fmt: skip
+        """Score the held-out clips in `folder`, after so many rounds; without `real` clips no `distances`.
 
-def needs_real(config: LearnConfig) -> bool:
-    """Whether a guard is a distance to real clips."""
-    return any(_is_distance(guard.metric) for guard in config.guards)
-
-
-def _is_distance(metric: str) -> bool:
-    return "reference_clips" in parse_metrics(metric)[0].needs
+        Raises:
+            MissingDependencyError: a metric cannot run. NothingMatchedError: no clip has a reward.
+            KeyboardInterrupt: stopped.
+        """
+        left_out = self.distances if real is None else set()
+        metrics = {name: metric for name, metric in self.metrics.items() if name not in left_out}
+        inputs = read_inputs(folder, reference_clips=real)
+        scores = score(inputs, each_once(metrics.values()), scoring, stop=stop)
+        scores.require_all()
+        results = {name: scores.result(metric.title) for name, metric in metrics.items()}
+        clusters = {clip.id: clip.cluster for clip in scores.clips}
+        figures, unrewarded = {}, {}
+        if self.reward is not None:
+            rows = self.reward.of(scores)
+            values = {id: row["reward"] for id, row in rows.items() if row["reward"] is not None}
+            unrewarded = dict(Counter(row["status"] for row in rows.values() if row["reward"] is None))
+            if not values:
+                raise NothingMatchedError(f"none of the held-out clips in {folder} has a reward: {unrewarded}")
+            low, high = mean_interval(list(values.values()), [clusters[id] for id in values])
+            mean = fmean(values.values())
+            figures[REWARD] = Measured(name=REWARD, role=REWARD, value=mean, low=low, high=high, values=values)
+        for name, result in results.items():
+            if self.roles[name] != REWARD:
+                figures[name] = _figure(name, self.roles[name], result)
+        if drift is not None:
+            figures[DRIFT] = Measured(name=DRIFT, role=DRIFT, value=drift, low=drift, high=drift)
+        referee = {} if self.referee is None else results[self.referee].figures
+        factors = {name: figure.value for name, figure in referee.items()}
+        return Measure(round=number, figures=figures, clusters=clusters, factors=factors, unrewarded=unrewarded)
 
 
 def _figure(asked: str, role: str, result: MetricResult) -> Measured:
@@ -123,22 +137,6 @@ def _figure(asked: str, role: str, result: MetricResult) -> Measured:
     sign = -1.0 if result.higher_is_better is False else 1.0
     values = {item["id"]: sign * float(item["value"]) for item in result.items if item.get("value") is not None}
     return Measured(name=asked, role=role, value=figure.value, low=figure.low, high=figure.high, values=values)
-
-
-def _reward(scores: Scores, config: LearnConfig, clusters: Mapping[str, str], unrewarded: dict[str, int]) -> Measured:
-    names = dict.fromkeys(part.metric for part in config.reward)
-    rewards = rewards_of(scores, config.reward, parse_metrics(",".join(names)))
-    for row in rewards.values():
-        if row["reward"] is None:
-            unrewarded[row["status"]] = unrewarded.get(row["status"], 0) + 1
-    values = {id: row["reward"] for id, row in rewards.items() if row["reward"] is not None}
-    low, high = mean_interval(list(values.values()), [clusters[id] for id in values])
-    return Measured(name=REWARD, role=REWARD, value=fmean(values.values()), low=low, high=high, values=values)
-
-
-def _factors(scores: Scores, referee: str) -> dict[str, float]:
-    result = scores.result(parse_metrics(referee)[0].title)
-    return {name: figure.value for name, figure in result.figures.items()}
 
 
 def change(now: Measure, then: Measure, name: str) -> Change | None:

@@ -9,8 +9,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from cineloop.documents import json_lines
 from cineloop.log import plural
+from cineloop.manifest import clip_path, read_manifest
+from t2v.train.rewarded import MANIFEST
 from v2t_eval.learn.measures import Measure, change
 from v2t_eval.learn.result import Learning
 from v2t_eval.learn.settings import LearnConfig
@@ -55,7 +56,7 @@ def document(found: Learning, config: LearnConfig, out: Path) -> Document:
         sections=(
             Section(title="What changed on held-out prompts", text=_legend(config), tables=(_changes(start, last),)),
             Section(title="Round by round", tables=tuple(_curve(found.history, name) for name in last.figures)),
-            Section(title="The referee's factors", tables=(_factors(found.history),)) if last.factors else _none(),
+            Section(title="The referee's factors", tables=(_factors(found.history),) if last.factors else ()),
             Section(title="Same prompt, same seed: now and at the start", cards=_cards(out, last.round)),
             Section(title="Rounds", tables=(_rounds(found),), folded=True),
         ),
@@ -100,11 +101,11 @@ def _factors(history: tuple[Measure, ...]) -> Table:
 
 
 def _cards(out: Path, number: int) -> tuple[Card, ...]:
-    first, last = (out / f"measure-{n:03d}" / "drawn" for n in (0, number))
-    paths = {row["id"]: row["path"] for _, row in json_lines(first / "manifest.jsonl")}
-    rows = [row for _, row in json_lines(last / "manifest.jsonl") if row["id"] in paths]
+    first, last = (out / f"measure-{n:03d}" / "drawn" / MANIFEST for n in (0, number))
+    paths = {row["id"]: clip_path(first, row) for row in read_manifest(first)}
+    rows = [row for row in read_manifest(last) if row["id"] in paths]
     return tuple(
-        Card(title=row["prompt"], clip=last / row["path"], other=first / paths[row["id"]],
+        Card(title=row["prompt"], clip=clip_path(last, row), other=paths[row["id"]],
              labels=(f"after round {number}", "start"))
         for row in rows[:_CARDS]
     )  # fmt: skip
@@ -118,7 +119,3 @@ def _rounds(found: Learning) -> Table:
     )  # fmt: skip
     columns = ("Round", "Mean reward", "Clips", "Draw, s", "Judge, s", "Learn, s")
     return Table(columns=columns, rows=rows)
-
-
-def _none() -> Section:
-    return Section(title="")

@@ -13,72 +13,74 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from cineloop.documents import json_lines
 from cineloop.errors import UsageError
 from cineloop.files import write_atomic
-from cineloop.manifest import dump_line
-from t2v.train.rewarded import REWARDS
+from cineloop.manifest import dump_line, read_manifest
+from t2v.train.rewarded import MANIFEST, REWARDS
 from v2t_eval.inputs import read_inputs
 from v2t_eval.learn.settings import RewardPart
-from v2t_eval.metric import BaseMetric
 from v2t_eval.score import ScoreConfig, score
 from v2t_eval.scores import Scores
-from v2t_eval.suite import parse_metrics
+from v2t_eval.suite import each_once, parse_metric
 
 OK, OUTSIDE = "ok", "OUT_OF_DOMAIN"
 
 
-def write_rewards(
-    folder: Path, parts: Sequence[RewardPart], config: ScoreConfig, *, stop: Callable[[], bool]
-) -> dict[str, int]:
-    """Judge the clips of a run folder; returns how many rows have each status.
+class Reward:
+    """The sum of a few metrics' values.
 
     Raises:
-        UsageError: a metric without values of single clips, or without the key. KeyboardInterrupt: stopped.
-        MissingDependencyError, NothingMatchedError: a metric cannot run.
+        UsageError: no such metric.
     """
-    metrics = parse_metrics(",".join(dict.fromkeys(part.metric for part in parts)))
-    scores = score(read_inputs(folder), metrics, config, stop=stop)
-    rows = [row for _, row in json_lines(folder / "manifest.jsonl")]
-    rewards = rewards_of(scores, parts, metrics)
-    written = [{"id": row["id"], "prompt": row["prompt"], "seed": row["seed"], **rewards[row["id"]]} for row in rows]
-    write_atomic(folder / REWARDS, b"".join(map(dump_line, written)))
-    return dict(Counter(row["status"] for row in written))
 
+    def __init__(self, parts: Sequence[RewardPart]) -> None:
+        self.parts, self.metrics = parts, {part.metric: parse_metric(part.metric) for part in parts}
 
-def rewards_of(scores: Scores, parts: Sequence[RewardPart], metrics: Sequence[BaseMetric]) -> dict[str, dict[str, Any]]:
-    """`reward`, `parts`, `judge` and `status` of each clip by id.
+    def write(self, folder: Path, config: ScoreConfig, *, stop: Callable[[], bool]) -> dict[str, int]:
+        """Judge the clips of a run folder; returns how many rows have each status.
 
-    Raises:
-        UsageError: see `write_rewards`. MissingDependencyError, NothingMatchedError: a metric was skipped.
-    """
-    scores.require_all()
-    titles = {part.metric: metric.title for part, metric in zip(_once(parts), metrics, strict=True)}
-    judge = {title: scores.result(title).fingerprint.get("judge", "") for title in titles.values()}
-    about = ", ".join(filter(None, dict.fromkeys(judge.values()))) or ", ".join(titles.values())
-    found: dict[str, dict[str, Any]] = {}
-    for clip in scores.clips:
-        found[clip.id] = {"reward": 0.0, "parts": {}, "judge": about, "status": OK}
-        if clip.error is not None:
-            found[clip.id] |= {"reward": None, "status": clip.error["code"]}
-    for part in parts:
-        result = scores.result(titles[part.metric])
-        values: Mapping[str, Any] = {item["id"]: item for item in result.items}
-        codes = {failure["id"]: failure["code"] for failure in result.failures}
-        for id, row in found.items():
-            if id not in values:
-                row |= {"reward": None, "status": row["status"] if row["status"] != OK else codes.get(id, "NO_VALUE")}
-                continue
-            value = row["parts"][titles[part.metric]] = _value(values[id], part)
-            if values[id].get("outside"):
-                row |= {"reward": None, "status": OUTSIDE}
-            elif row["reward"] is not None:
-                row["reward"] += part.weight * value
-    return found
+        Raises:
+            UsageError: a metric without values of single clips, or without the key. KeyboardInterrupt: stopped.
+            MissingDependencyError, NothingMatchedError: a metric cannot run.
+        """
+        rewards = self.of(score(read_inputs(folder), each_once(self.metrics.values()), config, stop=stop))
+        rows = [
+            {"id": row["id"], "prompt": row["prompt"], "seed": row["seed"], **rewards[row["id"]]}
+            for row in read_manifest(folder / MANIFEST)
+        ]
+        write_atomic(folder / REWARDS, b"".join(map(dump_line, rows)))
+        return dict(Counter(row["status"] for row in rows))
 
+    def of(self, scores: Scores) -> dict[str, dict[str, Any]]:
+        """`reward`, `parts`, `judge` and `status` of each clip by id.
 
-def _once(parts: Sequence[RewardPart]) -> list[RewardPart]:
-    return list({part.metric: part for part in parts}.values())
+        Raises:
+            UsageError: see `write`. MissingDependencyError, NothingMatchedError: a metric was skipped.
+        """
+        scores.require_all()
+        results = {name: scores.result(metric.title) for name, metric in self.metrics.items()}
+        judges = dict.fromkeys(result.fingerprint.get("judge", "") for result in results.values())
+        about = ", ".join(filter(None, judges)) or ", ".join(result.name for result in results.values())
+        found: dict[str, dict[str, Any]] = {}
+        for clip in scores.clips:
+            found[clip.id] = {"reward": 0.0, "parts": {}, "judge": about, "status": OK}
+            if clip.error is not None:
+                found[clip.id] |= {"reward": None, "status": clip.error["code"]}
+        for part in self.parts:
+            result = results[part.metric]
+            values: Mapping[str, Any] = {item["id"]: item for item in result.items}
+            codes = {failure["id"]: failure["code"] for failure in result.failures}
+            for id, row in found.items():
+                if id not in values:
+                    status = row["status"] if row["status"] != OK else codes.get(id, "NO_VALUE")
+                    row |= {"reward": None, "status": status}
+                    continue
+                value = row["parts"][result.name] = _value(values[id], part)
+                if values[id].get("outside"):
+                    row |= {"reward": None, "status": OUTSIDE}
+                elif row["reward"] is not None:
+                    row["reward"] += part.weight * value
+        return found
 
 
 def _value(item: Mapping[str, Any], part: RewardPart) -> float:

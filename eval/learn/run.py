@@ -12,8 +12,10 @@ import json
 import random
 import shutil
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -25,27 +27,29 @@ from cineloop.files import write_atomic
 from cineloop.interrupt import Stopping
 from cineloop.lock import FolderLock
 from cineloop.log import logger
-from cineloop.manifest import dump_line
+from cineloop.manifest import dump_line, read_manifest
 from cineloop.training import checkpoint
 from t2v import STARTER
-from t2v.data.world import prompt_of, solo_scene
+from t2v.data.world import solo_prompts
 from t2v.generate.prompts import plan
 from t2v.generate.run import run as generate
 from t2v.generate.settings import GenerateConfig
 from t2v.train import run as train
 from t2v.train.drift import drift
-from t2v.train.rewarded import REWARDS, read_rewards
+from t2v.train.rewarded import MANIFEST, REWARDS, read_rewards
+from v2t_eval.gate.sides import gate_verdict, scores_of
+from v2t_eval.inputs import read_inputs
 from v2t_eval.judge.prompt import of_world
-from v2t_eval.learn.gated import gated
-from v2t_eval.learn.measures import FILE, Measure, measure, needs_real
+from v2t_eval.learn.measures import FILE, Measure, Measurer
 from v2t_eval.learn.report import as_dict, document
 from v2t_eval.learn.result import Learning, Round
-from v2t_eval.learn.rewards import write_rewards
+from v2t_eval.learn.rewards import OK, Reward
 from v2t_eval.learn.settings import LearnConfig, PromptConfig
 from v2t_eval.learn.stopping import divergence
 from v2t_eval.models import on_device
 from v2t_eval.report import page
 from v2t_eval.score import ScoreConfig
+from v2t_eval.suite import read_suite
 
 STATE, RESULT, ROUND = ".cineloop", "learn.json", "round.json"
 _HELD_OUT = 1 << 20  # added to the seed of held-out prompts and clips, far from those of any round
@@ -66,6 +70,7 @@ class Learner:
         starter = config.generator == "dit" and config.model == "starter"
         self.first = _Policy(str(STARTER) if starter else config.model)
         self.scoring = ScoreConfig(workers=1, cache=out / STATE / "evidence", device=config.device)
+        self.measurer = Measurer(config)
 
     def run(self) -> Learning:
         """All rounds that are not done yet."""
@@ -86,10 +91,9 @@ class Learner:
                 policy = policies[history[-2].round]
                 break
         kept = history[-2 if stopped else -1].round
-        verdict = gated(self.config.gate, self._drawn(0), self._drawn(kept), self.scoring) if kept else {}
         adapter = None if policy.adapter is None else str(policy.adapter)
         return Learning(rounds=tuple(rounds), history=tuple(history), stopped=stopped, model=policy.model,
-                        adapter=adapter, gate=verdict)  # fmt: skip
+                        adapter=adapter, gate=self._gated(kept) if kept else {})  # fmt: skip
 
     # --- a round
 
@@ -98,32 +102,29 @@ class Learner:
         learnt = self._learnt(folder)
         if (folder / ROUND).exists():
             return learnt, Round(**read_json(folder / ROUND))
-        drawn, seconds = folder / "drawn", {}
-        if self.config.drawn is not None:
-            drawn = self.config.drawn
-        else:
-            started = time.monotonic()
-            self._draw(drawn, self._prompts(self.config.prompts, self.config.seed + number, folder), policy,
-                       self.config.num_videos, self.config.seed + 1000 * number)  # fmt: skip
-            seconds["draw"] = time.monotonic() - started
-        rewards, statuses = self.config.rewards or drawn / REWARDS, {"ok": 0}
-        started = time.monotonic()
-        if self.config.rewards is None:
-            statuses = write_rewards(drawn, self.config.reward, self.scoring, stop=self.stop)
-        found = read_rewards(rewards)
-        statuses = statuses if self.config.rewards is None else {"ok": len(found)}
-        seconds["judge"] = time.monotonic() - started
-        started = time.monotonic()
-        self._train(folder / "train", number, policy, drawn, rewards)
-        seconds["learn"] = time.monotonic() - started
-        reward = fmean(found.values()) if found else 0.0
-        done = Round(number=number, reward=reward, statuses=statuses,
-                     seconds={name: round(value, 2) for name, value in seconds.items()})  # fmt: skip
+        drawn, seconds = self.config.drawn, dict[str, float]()
+        if drawn is None:
+            drawn = folder / "drawn"
+            with _timed(seconds, "draw"):
+                self._draw(drawn, self._prompts(self.config.prompts, self.config.seed + number, folder), policy,
+                           self.config.num_videos, self.config.seed + 1000 * number)  # fmt: skip
+        with _timed(seconds, "judge"):
+            rewards, statuses = self._judge(drawn)
+        with _timed(seconds, "learn"):
+            self._train(folder / "train", number, policy, drawn, rewards)
+        reward = fmean(read_rewards(rewards).values())  # there is one, or training would have refused
+        done = Round(number=number, reward=reward, statuses=statuses, seconds=seconds)
         shutil.rmtree(folder / "train" / "checkpoints", ignore_errors=True)  # the next round begins from `final`
-        write_atomic(folder / ROUND, json.dumps(done.__dict__, allow_nan=False).encode())
+        write_atomic(folder / ROUND, json.dumps(asdict(done), allow_nan=False).encode())
         logger.info("round %d: mean reward %.4f, %s", number, reward,
                     ", ".join(f"{count} {status}" for status, count in statuses.items()))  # fmt: skip
         return learnt, done
+
+    def _judge(self, drawn: Path) -> tuple[Path, dict[str, int]]:
+        """The file of rewards, and how many clips have each status."""
+        if self.config.rewards is not None:
+            return self.config.rewards, {OK: len(read_rewards(self.config.rewards))}
+        return drawn / REWARDS, Reward(self.config.reward).write(drawn, self.scoring, stop=self.stop)
 
     def _learnt(self, folder: Path) -> _Policy:
         final = folder / "train" / "final"
@@ -178,19 +179,19 @@ class Learner:
         drawn = self._drawn(number)
         self._draw(drawn, prompts, policy, self.config.held_out_videos, self.config.seed + _HELD_OUT)
         moved = None if number == 0 else self._drift(drawn, policy)
-        found = measure(drawn, self.config, number, real=self._real(prompts), drift=moved, scoring=self.scoring,
-                        stop=self.stop)  # fmt: skip
+        real = self._real(prompts) if self.measurer.distances else None
+        found = self.measurer.measure(drawn, number, self.scoring, real=real, drift=moved, stop=self.stop)
         found.write(folder / FILE)
         return found
 
     def _drift(self, drawn: Path, policy: _Policy) -> float:
-        rows = [row for _, row in json_lines(drawn / "manifest.jsonl")][:_DRIFT_CLIPS]
+        rows = islice(read_manifest(drawn / MANIFEST), _DRIFT_CLIPS)
         clips = [(drawn / row["latents"], row["prompt"]) for row in rows]
         return drift(policy.model, self.first.model, clips, adapter=policy.adapter, device=self.config.device)
 
     def _real(self, prompts: Path) -> Path | None:
         """Clips that show the held-out prompts truly, or None."""
-        if self.config.real is not None or not needs_real(self.config):
+        if self.config.real is not None:
             return self.config.real
         folder = self.out / "real"
         listed = [row["prompt"] for _, row in json_lines(prompts)]
@@ -203,11 +204,27 @@ class Learner:
             logger.warning("the world cannot show every held-out prompt: no distance to real clips")
         return None if summary.failures or summary.interrupted else folder
 
+    def _gated(self, kept: int) -> dict[str, str]:
+        """Outcome and reason of the gate on the model after `kept` rounds, against the first; {} without a suite."""
+        if self.config.gate is None:
+            return {}
+        suite = Path(self.config.gate)
+        before = scores_of(read_inputs(self._drawn(0)), read_suite(suite).metrics, self.scoring)
+        verdict = gate_verdict(self._drawn(kept), suite, before, self.scoring)
+        return {"outcome": verdict.outcome, "reason": verdict.reason}
+
     def _log(self, history: Sequence[Measure]) -> None:
         start, now = history[0], history[-1]
         changes = (f"{name} {start.figures[name].value:.3f} → {one.value:.3f}" for name, one in now.figures.items()
                    if name in start.figures)  # fmt: skip
         logger.info("after round %d: %s", now.round, ", ".join(changes))
+
+
+@contextmanager
+def _timed(seconds: dict[str, float], phase: str) -> Iterator[None]:
+    started = time.monotonic()
+    yield
+    seconds[phase] = round(time.monotonic() - started, 2)
 
 
 def prompt_rows(source: PromptConfig, seed: int, order: int) -> list[dict[str, Any]]:
@@ -217,7 +234,7 @@ def prompt_rows(source: PromptConfig, seed: int, order: int) -> list[dict[str, A
         UsageError, NothingMatchedError: see `t2v.generate.prompts.plan`.
     """
     if source.file is None:
-        prompts = [prompt_of(solo_scene(source.split, seed, i), seed, i) for i in range(source.num)]
+        prompts = solo_prompts(source.split, seed, source.num)
     else:
         listed = list(dict.fromkeys(clip.request.prompt for clip in plan([], [str(source.file)], GenerateConfig())))
         random.Random(order).shuffle(listed)
@@ -247,8 +264,8 @@ def run(config: LearnConfig, out: Path) -> Learning:
 def _same_recipe(config: LearnConfig, out: Path) -> None:
     path, tree = out / "config.yaml", configs.to_dict(config)
     if path.exists():
-        changes = configs.changes(configs.read_yaml(path), {**tree, "rounds": configs.read_yaml(path)["rounds"]})
-        if changes:
+        before = configs.read_yaml(path)
+        if changes := configs.changes(before, {**tree, "rounds": before["rounds"]}):
             raise UsageError(f"{out} was begun with another recipe: {'; '.join(changes[:5])}", code="EXISTS",
                              hint="another folder with -o")  # fmt: skip
     write_atomic(path, configs.dump(tree).encode())

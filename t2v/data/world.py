@@ -49,6 +49,11 @@ def prompt_of(scene: Scene, seed: int, index: int, *, unseen_wording: bool = Fal
     return prompt(scene.facts(), random.Random(f"{seed}|{index}"), unseen_wording=unseen_wording)
 
 
+def solo_prompts(split: str, seed: int, count: int) -> list[str]:
+    """The prompts of the first `count` solo scenes of a stream."""
+    return [prompt_of(solo_scene(split, seed, index), seed, index) for index in range(count)]
+
+
 @dataclass(frozen=True)
 class PictureSource:
     """Short clips and single frames for the autoencoder, half of them crowds; a batch has one length.

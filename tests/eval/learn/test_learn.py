@@ -20,9 +20,13 @@ from cineloop import config as configs
 from cineloop.errors import UsageError
 from tiny_pipelines import WORDS, save_ours, save_wan
 from v2t_eval.cli import main
+from v2t_eval.gate.run import gate as judged_by
+from v2t_eval.inputs import read_inputs
 from v2t_eval.learn.measures import change
 from v2t_eval.learn.run import prompt_rows, run
 from v2t_eval.learn.settings import Guard, LearnConfig, PromptConfig
+from v2t_eval.score import ScoreConfig, score
+from v2t_eval.suite import read_suite
 
 pytestmark = pytest.mark.slow
 
@@ -95,8 +99,17 @@ def weights(folder: str | Path) -> dict[str, torch.Tensor]:
 
 
 def test_a_reward_rises_and_the_page_shows_it(ours, prompts, bright, tmp_path, caplog):
-    config = recipe(ours, prompts, bright, guards=[{"metric": "diversity", "least": 0.01}])
+    suite = {"metrics": [bright], "gate": {"primary": [{"metric": "bright", "margin": 0.01}]}}
+    (tmp_path / "suite.yaml").write_text(yaml.safe_dump(suite))
+    gate = str(tmp_path / "suite.yaml")
+    config = recipe(ours, prompts, bright, guards=[{"metric": "diversity", "least": 0.01}], gate=gate)
     found = run(config, tmp_path / "out")
+    rules = read_suite(Path(gate))
+    before, after = (
+        score(read_inputs(tmp_path / f"out/measure-{n:03d}/drawn"), rules.metrics, ScoreConfig()) for n in (0, 2)
+    )
+    verdict = judged_by(after, rules.rules, baseline=before)
+    assert found.gate == {"outcome": verdict.outcome, "reason": verdict.reason} and verdict.reason
     first, last = found.history[0], found.history[-1]
     assert found.stopped is None and len(found.rounds) == 2 and [one.round for one in found.history] == [0, 1, 2]
     rose = change(last, first, "reward")
