@@ -10,6 +10,7 @@ import os
 import platform
 import socket
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -37,15 +38,17 @@ class Kept:
 
 @dataclass(frozen=True)
 class Driver:
-    """What the driver sees, for comparison: files with their sizes (-1 for a folder), and versions by package."""
+    """What the driver sees, for comparison: files with their sizes (-1 for a folder), and versions by package; `folder`
+    is the one it works in, where relative paths begin."""
 
     files: tuple[tuple[str, int], ...]
     versions: dict[str, str]
+    folder: str
 
     @classmethod
     def here(cls, paths: Sequence[Path]) -> Driver:
         """Of this process."""
-        return cls(tuple((os.path.abspath(path), _size(path)) for path in paths), versions())
+        return cls(tuple((os.path.abspath(path), _size(path)) for path in paths), versions(), str(Path.cwd()))
 
 
 def versions() -> dict[str, str]:
@@ -91,6 +94,8 @@ class Host:
         """(error, node, differences), once the step is made."""
         node = f"{socket.gethostname()} ({os.getpid()})"
         try:
+            with suppress(OSError):  # a path to a model may be relative; others do not need it
+                os.chdir(self.driver.folder)
             differences = check(self.driver, node)
             self.step = self.make(self.name)
             return None, node, differences

@@ -69,7 +69,8 @@ class Learner:
         self.config, self.out, self.stop = config, out, stop
         starter = config.generator == "dit" and config.model == "starter"
         self.first = _Policy(str(STARTER) if starter else config.model)
-        self.scoring = ScoreConfig(workers=1, cache=out / STATE / "evidence", device=config.device)
+        self.scoring = ScoreConfig(workers=1, cache=out / STATE / "evidence", device=config.device,
+                                   cluster=config.cluster, journals=out / STATE)  # fmt: skip
         self.measurer = Measurer(config)
 
     def run(self) -> Learning:
@@ -143,6 +144,7 @@ class Learner:
             "num_videos": num_videos, "device": self.config.device, "dtype": self.config.dtype,
             "lora": [] if policy.adapter is None else [str(policy.adapter)],
             "options": {"latents": True} | self.config.clips.get("options", {}),
+            "cluster": configs.to_dict(self.config.cluster),
         })  # fmt: skip
         summary = generate([], [str(prompts)], out, config)
         if summary.interrupted or self.stop():
@@ -264,8 +266,9 @@ def run(config: LearnConfig, out: Path) -> Learning:
 def _same_recipe(config: LearnConfig, out: Path) -> None:
     path, tree = out / "config.yaml", configs.to_dict(config)
     if path.exists():
-        before = configs.read_yaml(path)
-        if changes := configs.changes(before, {**tree, "rounds": before["rounds"]}):
+        before = configs.to_dict(configs.load(LearnConfig, file=path))
+        free = {name: before[name] for name in ("rounds", "cluster")}  # what is learnt is the same
+        if changes := configs.changes(before, tree | free):
             raise UsageError(f"{out} was begun with another recipe: {'; '.join(changes[:5])}", code="EXISTS",
                              hint="another folder with -o")  # fmt: skip
     write_atomic(path, configs.dump(tree).encode())

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from cineloop.cluster.settings import ClusterConfig
 from cineloop.errors import UsageError
 from cineloop.training.runtime import check_device
 
@@ -92,6 +93,7 @@ class LearnConfig:
             world's renderings of the held-out prompts, where it can draw them.
         gate: the suite by which the final model is compared with the first one; null for none.
         seed: of everything drawn.
+        cluster: where clips are drawn and judged, by default in this process. Training and drift stay here.
     """
 
     generator: str = "dit"
@@ -118,6 +120,7 @@ class LearnConfig:
     real: Path | None = None
     gate: str | None = "gate"
     seed: int = 0
+    cluster: ClusterConfig = field(default_factory=ClusterConfig)
 
     def __post_init__(self) -> None:
         for name in ("num_videos", "held_out_videos", "rounds", "measure_every"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import signal
+from pathlib import Path
 
 import pytest
 
@@ -43,6 +44,16 @@ def test_errors_of_a_step_travel_as_values():
 
     error, _, _ = Host(failing, "model-1", Driver.here(())).ready()
     assert error is not None and error.code == "MODEL" and error.message.endswith(": no model")
+
+
+def test_relative_paths_begin_where_the_driver_works(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    driver = Driver.here(())
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert Host(lambda name: None, "model-1", driver).ready()[0] is None and Path.cwd() == tmp_path
+    gone = dataclasses.replace(driver, folder=str(tmp_path / "gone"))
+    assert Host(lambda name: None, "model-1", gone).ready()[0] is None and Path.cwd() == tmp_path
 
 
 def test_a_step_in_this_process_leaves_ctrl_c_alone():

@@ -17,6 +17,7 @@ import yaml
 from safetensors.torch import load_file
 
 from cineloop import config as configs
+from cineloop.cluster import journals
 from cineloop.errors import UsageError
 from tiny_pipelines import WORDS, save_ours, save_wan
 from v2t_eval.cli import main
@@ -203,6 +204,38 @@ def test_kill_9_in_each_phase_comes_to_the_same_end(ours, prompts, bright, tmp_p
     expected = weights(whole.model)
     assert all(torch.equal(expected[name], value) for name, value in weights(result["model"]).items())
     assert result["history"][-1]["figures"]["reward"]["value"] == whole.history[-1].figures["reward"].value
+
+
+CLUSTER = {"engine": "ray", "decode_workers": "1..2", "model_workers": "1..2"}
+
+
+def content(out: Path) -> dict[str, object]:
+    """What a learning leaves, but for seconds and for where the work was placed."""
+    found: dict[str, object] = {}
+    for path in sorted(path for path in out.rglob("*") if path.is_file() and ".cineloop" not in path.parts):
+        name = str(path.relative_to(out))
+        if path.suffix in (".mp4", ".safetensors") or path.name in ("rewards.jsonl", "measure.json", "prompts.jsonl"):
+            found[name] = path.read_bytes()
+        elif path.name == "manifest.jsonl":
+            found[name] = [{**json.loads(line), "seconds": None} for line in path.read_text().splitlines()]
+    return found
+
+
+def test_clips_drawn_and_judged_on_a_cluster_are_those_of_one_process(ours, prompts, bright, tmp_path, engines,
+                                                                      monkeypatch):  # fmt: skip
+    for name in ("plain", "there"):
+        (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path / "plain")
+    plain = run(recipe(ours, prompts, bright, rounds=1), Path("out"))
+    assert not engines
+    monkeypatch.chdir(tmp_path / "there")
+    config = recipe(ours, prompts, bright, rounds=1, cluster=CLUSTER)
+    there = run(config, Path("out"))
+    assert len(engines) == 6  # two measures and a round, each drawn and judged
+    assert content(tmp_path / "plain") == content(tmp_path / "there") and plain.history == there.history
+    assert not journals.journals(tmp_path / "there/out/.cineloop")
+    more = run(recipe(ours, prompts, bright, rounds=2), Path("out"))  # goes on here
+    assert len(more.rounds) == 2 and more.history[:2] == plain.history and len(engines) == 6
 
 
 def test_forty_rewards_by_hand_teach_an_adapter_of_wan(prompts, tmp_path, capsys):
