@@ -22,7 +22,6 @@ from cineloop.cluster.workers import open_workers
 from cineloop.config import to_dict
 from cineloop.errors import ItemError
 from cineloop.journal import Entry, Journal
-from cineloop.log import logger, plural
 from cineloop.plugin import source
 from cineloop.video.frames import Frames
 from cineloop.video.sample import SampleSpec
@@ -59,9 +58,7 @@ def measured_on(
         assert workers.decoders is not None
         reads = "survey" if _read_surveys(metrics) else "decode"
         yield from _Flow(workers.decoders, workers.models, reads, stop).finished(iter(jobs))
-    if workers.models.deaths and (twice := journals.count_twice(run, answer_key)):
-        logger.info("%s measured twice after a lost worker; the results are equal", plural(twice, "clip"))
-    journals.remove(state)
+    journals.end_run(run, answer_key, workers.models.deaths, "measured")
 
 
 def answer_key(entry: Entry) -> Any:

@@ -23,6 +23,7 @@ from typing import Any
 
 from cineloop.journal import Entry, Journal, encode_entry
 from cineloop.lock import FolderLock
+from cineloop.log import logger, plural
 from cineloop.store import Segments, Store
 
 _PREFIX = "ray-"
@@ -100,6 +101,20 @@ def count_twice(run: Path, answers: Names) -> int:
         with Journal(path, writable=False) as journal:
             counts.update(name for entry, _ in journal.replay() if (name := answers(entry)) is not None)
     return sum(count > 1 for count in counts.values())
+
+
+def end_run(run: Path, answers: Names, deaths: int, done: str) -> None:
+    """Remove the journals of a run that ended well, and of those before it.
+
+    Args:
+        run: its folder, see `new_run`.
+        answers: what an entry answers.
+        deaths: workers that died; if any, the number of clips that were answered more than once is logged.
+        done: what was done to these, such as "measured".
+    """
+    if deaths and (twice := count_twice(run, answers)):
+        logger.info("%s %s twice after a lost worker; one result of each is kept", plural(twice, "clip"), done)
+    remove(run.parent)
 
 
 def remove(state: Path) -> None:

@@ -17,7 +17,6 @@ from cineloop.cluster import journals
 from cineloop.cluster.workers import open_workers
 from cineloop.errors import ItemError, MissingDependencyError
 from cineloop.journal import Entry
-from cineloop.log import logger, plural
 from t2v.generate.folder import STATE, RunFolder
 from t2v.generate.making import Made, Maker, Steps
 from t2v.generate.prompts import Clip
@@ -57,9 +56,7 @@ def made_on(
                 for clip, made in zip(making.pop(future), future.result(), strict=True):
                     if made is not None:
                         yield clip, made
-    if workers.models.deaths and (twice := journals.count_twice(run, answer_key)):
-        logger.info("%s generated twice after a lost worker; one of each is kept", plural(twice, "clip"))
-    journals.remove(folder.path / STATE)
+    journals.end_run(run, answer_key, workers.models.deaths, "generated")
 
 
 def answer_key(entry: Entry) -> Any:

@@ -90,17 +90,9 @@ def test_what_was_measured_twice_is_counted(clips, engines, tmp_path, monkeypatc
 @pytest.mark.slow
 def test_what_a_dead_driver_left_is_taken_over(clips, engines, tmp_path, monkeypatch):
     state = tmp_path / "state"
-
-    class Dead(BaseException):
-        pass
-
-    def dying(self, reply, job):
-        raise Dead
-
-    with monkeypatch.context() as patched:
-        patched.setattr(cluster._Flow, "_put", dying)
-        with pytest.raises(Dead):
-            score(read_inputs(clips), [planted.Bright()], on_cluster(state))
+    with monkeypatch.context() as patched, pytest.raises(stand_in_engine.DeadDriver):
+        stand_in_engine.die_at(patched, cluster._Flow, "_put")
+        score(read_inputs(clips), [planted.Bright()], on_cluster(state))
     answered = {entry["id"] for entry in stand_in_engine.entries_of_workers(state) if entry["kind"] == "evidence"}
     assert answered
     measured = []

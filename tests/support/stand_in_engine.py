@@ -18,6 +18,19 @@ class Death(BaseException):
     """Raised by a step: the worker it runs on dies."""
 
 
+class DeadDriver(BaseException):
+    """Raised where a driver dies: nothing is cleared up."""
+
+
+def die_at(monkeypatch, owner: type, method: str) -> None:
+    """Let the driver die where it calls this method of a class."""
+
+    def dying(self, *args):
+        raise DeadDriver
+
+    monkeypatch.setattr(owner, method, dying)
+
+
 def lose_the_first_answer(monkeypatch, step: type, method: str) -> None:
     """Let the worker that answers first die once its answer is in its journal, so that nobody hears of it."""
     real, deaths = getattr(step, method), iter([True])

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from pyarrow import parquet
 
+import stand_in_engine
 from cineloop.cluster import journals
-from cineloop.journal import Journal
 from cineloop.video.worker import DecoderPool
 from planted_films import shot, write
 from v2t_eval import cluster
@@ -59,17 +59,11 @@ def test_what_was_measured_needs_no_cluster(films, engines, tmp_path):
 
 
 def test_what_a_killed_run_left_with_its_workers_is_taken_over(films, engines, tmp_path, monkeypatch):
-    class Killed(BaseException):
-        pass
-
-    def dying(self, job, reply):
-        raise Killed
-
-    with monkeypatch.context() as patched:
-        patched.setattr(cluster._Flow, "_put", dying)
-        with pytest.raises(Killed):
-            curated(films, tmp_path / "set", *ON_RAY)
-    known = {entry["id"] for path in journals.journals(tmp_path / "set" / ".cineloop") for entry in entries(path)}
+    with monkeypatch.context() as patched, pytest.raises(stand_in_engine.DeadDriver):
+        stand_in_engine.die_at(patched, cluster._Flow, "_put")
+        curated(films, tmp_path / "set", *ON_RAY)
+    entries = stand_in_engine.entries_of_workers(tmp_path / "set" / ".cineloop")
+    known = {entry["id"] for entry in entries if entry["kind"] == "evidence" and entry["data"]}
     assert known
     decoded, submit = [], DecoderPool.submit_survey
     monkeypatch.setattr(
@@ -79,8 +73,3 @@ def test_what_a_killed_run_left_with_its_workers_is_taken_over(films, engines, t
     again = {path.relative_to(films).as_posix() for path in decoded}
     assert "text.mp4" in again and not known & again
     assert left == curated(films, tmp_path / "one", "--workers", "1")
-
-
-def entries(path):
-    with Journal(path, writable=False) as journal:
-        return [entry for entry, _ in journal.replay() if entry["kind"] == "evidence" and entry["data"]]

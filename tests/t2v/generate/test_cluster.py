@@ -66,16 +66,9 @@ def test_what_was_generated_twice_is_counted(engines, tmp_path, monkeypatch, cap
 
 @pytest.mark.slow
 def test_what_a_dead_driver_left_is_taken_over(engines, tmp_path, monkeypatch):
-    class Dead(BaseException):
-        pass
-
-    def dying(self, clip, made):
-        raise Dead
-
-    with monkeypatch.context() as patched:
-        patched.setattr(Job, "_take", dying)
-        with pytest.raises(Dead):
-            go(tmp_path / "out")
+    with monkeypatch.context() as patched, pytest.raises(stand_in_engine.DeadDriver):
+        stand_in_engine.die_at(patched, Job, "_take")
+        go(tmp_path / "out")
     entries = stand_in_engine.entries_of_workers(tmp_path / "out/.cineloop")
     answered = {entry["row"]["id"] for entry in entries if entry["kind"] == "clip"}
     summary = go(tmp_path / "out", cluster=ClusterConfig())

@@ -159,10 +159,6 @@ def test_a_clip_that_kills_one_worker_is_captioned_and_told(clips, engines, tmp_
     assert summary.exit_code == 0 and summary.num_captioned == 5 == len(journalled(tmp_path / "out"))
 
 
-class Dead(BaseException):
-    """The driver dies: nothing is cleared up."""
-
-
 def die_after(monkeypatch, num_saved: int) -> None:
     save = caption.CaptionFolder.save
 
@@ -170,7 +166,7 @@ def die_after(monkeypatch, num_saved: int) -> None:
         # However many results come at once: on a loaded machine the first save may get them all.
         if num_saved:
             save(self, results[:num_saved], settings)
-        raise Dead
+        raise stand_in_engine.DeadDriver
 
     monkeypatch.setattr(caption.CaptionFolder, "save", dying)
 
@@ -181,7 +177,7 @@ def test_what_a_dead_driver_left_is_taken_over(clips, engines, tmp_path, monkeyp
     out = tmp_path / "out"
     with monkeypatch.context() as dying:
         die_after(dying, 0)
-        with pytest.raises(Dead):
+        with pytest.raises(stand_in_engine.DeadDriver):
             go(clips, out)
     state = out / ".v2t"
     answered = {entry["record"]["id"] for entry in stand_in_engine.entries_of_workers(state) if entry["kind"] == "clip"}
@@ -203,7 +199,7 @@ def test_a_caption_edited_between_two_runs_stays(clips, engines, tmp_path, monke
     out = tmp_path / "out"
     with monkeypatch.context() as dying:
         die_after(dying, 1)
-        with pytest.raises(Dead):
+        with pytest.raises(stand_in_engine.DeadDriver):
             go(clips, out)
     sidecar = next(out.rglob("*.txt"))
     sidecar.write_text("a person's words\n")
@@ -223,7 +219,7 @@ def test_a_clip_that_takes_three_runs_down_is_given_up(clips, engines, tmp_path,
         if number < 2:
             with monkeypatch.context() as dying:
                 die_after(dying, 0)
-                with pytest.raises(Dead):
+                with pytest.raises(stand_in_engine.DeadDriver):
                     go(clips, out, limit=1)
             for path in journals.journals(state):  # it had died before it answered
                 path.unlink()

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+import stand_in_engine
 from cineloop import store as stores
 from cineloop.cluster.settings import ClusterConfig
 from object_store import CAPTIONER, OPTIONS, caption, in_background, journalled, rows_of, wait_for
@@ -201,17 +202,10 @@ def test_workers_of_a_cluster_write_segments_of_their_own(clips, engines, s3, tm
 
 @pytest.mark.parametrize("engine", ["none", "ray"])
 def test_what_a_dead_driver_of_a_cluster_left_is_taken_over(clips, engines, s3, monkeypatch, engine):
-    class Dead(BaseException):
-        """The driver dies: nothing is cleared up."""
-
-    def dying(self, results, settings):
-        raise Dead
-
     url = f"{s3.url}/captions"
-    with monkeypatch.context() as patch:
-        patch.setattr(run.CaptionFolder, "save", dying)
-        with pytest.raises(Dead):
-            placed(clips, url, "ray")
+    with monkeypatch.context() as patched, pytest.raises(stand_in_engine.DeadDriver):
+        stand_in_engine.die_at(patched, run.CaptionFolder, "save")
+        placed(clips, url, "ray")
     answered = set(journalled(s3, "captions"))
     assert answered and [name for name in s3.objects() if "/ray-" in name]
     summary = placed(clips, url, engine)
