@@ -1,12 +1,14 @@
-"""Faults that a caption shows by its text alone: refusals, repetition, another script, almost no words.
+"""Captions: the text of a row, and faults that a text shows alone: refusals, repetition, another script, few words.
 
-In: a caption. Out: names of faults, and the share of repeated word triples.
+In: rows of captions, a caption. Out: a text, names of faults, shares of repeated word triples and of other letters.
 """
 
 from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Mapping
+from typing import Any
 
 _REFUSALS = re.compile(
     r"\b(i('m| am) (sorry|unable|not able)|i (can ?not|can't|do not|don't) (see|view|access|process|help|describe)|"
@@ -16,6 +18,15 @@ _REFUSALS = re.compile(
 )
 FEWEST_WORDS = 3
 MOST_REPEATED = 0.3
+
+
+def caption_of(row: Mapping[str, Any]) -> str:
+    """The caption of a row of a manifest (`captions`, of several the first) or a record of `v2t caption` (`caption`);
+    "" where it has none."""
+    found = row.get("captions") or row.get("caption")
+    while found and isinstance(found, dict | list):
+        found = next(iter(found.values() if isinstance(found, dict) else found))
+    return found if isinstance(found, str) else ""
 
 
 def repeated(text: str) -> float:

@@ -6,7 +6,6 @@ steps have examined, kept in the set's folder for as long as clips, settings and
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from cineloop.documents import read_json
-from cineloop.files import write_atomic
+from cineloop.files import text_key, write_atomic
 from cineloop.log import Progress, logger, printable
 from cineloop.video.sample import SampleSpec
 from v2t_eval.cache import EvidenceCache
@@ -37,7 +36,7 @@ class Pictures:
     stop: Callable[[], bool]
     show_progress: bool = False
 
-    def evidence(self, metric: BaseMetric, rows: Sequence[Row], sampling: SampleSpec) -> list[Evidence | None]:
+    def evidence(self, metric: BaseMetric, rows: Sequence[Row], sampling: SampleSpec) -> dict[str, Evidence]:
         """See `Work.evidence`.
 
         Raises:
@@ -59,11 +58,11 @@ class Pictures:
                     engine.keep(job)
                     _take(job, found)
                     bar.advance(1)
-        return [found.get(row["id"]) for row in rows]
+        return found
 
     def _measured(self, engine: Engine, jobs: Sequence[Job]) -> Iterator[Job]:
         workers = self.config.workers or usual_workers(len(jobs))
-        yield from measured(engine, self.config, workers if jobs else 1, iter(jobs), self.stop)
+        yield from measured(engine, self.config, workers, iter(jobs), self.stop)
         if self.stop():
             raise KeyboardInterrupt
 
@@ -88,23 +87,21 @@ def _take(job: Job, found: dict[str, Evidence]) -> None:
 
 def examine(plan: Plan, rows: Sequence[Row], work: Work, cache: Path | None) -> None:
     """Let every step examine the clips, or read what it gave for the same ones; sets `BaseStep.known` and `work`."""
-    clips = hashlib.sha256()
-    for row in rows:
-        clips.update(f"{row['id']} {row['source_sha']}\n".encode())
-    for row in work.held_out:
-        clips.update(f"held out {row['id']} {row['source_sha']}\n".encode())
+    lines = [f"{row['id']} {row['source_sha']}" for row in rows]
+    lines += [f"held out {row['id']} {row['source_sha']}" for row in work.held_out]
+    clips = text_key("\n".join(lines).encode())
     for step in plan.steps:
         step.work = work
         if type(step).examine is BaseStep.examine:
             continue
-        key = hashlib.sha256(f"{json.dumps(step.fingerprint(), sort_keys=True)} {clips.hexdigest()}".encode())
+        key = text_key(f"{json.dumps(step.fingerprint(), sort_keys=True)} {clips}".encode())
         path = None if cache is None else cache / EXAMINED / f"{step.name}.json"
-        kept = _kept(path, key.hexdigest())
+        kept = _kept(path, key)
         if kept is None:
             kept = step.examine(rows, work)
             if path is not None:
                 path.parent.mkdir(parents=True, exist_ok=True)
-                write_atomic(path, json.dumps({"key": key.hexdigest(), "known": kept}, allow_nan=False).encode())
+                write_atomic(path, json.dumps({"key": key, "known": kept}, allow_nan=False).encode())
         step.known = kept
 
 

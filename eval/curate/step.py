@@ -91,14 +91,14 @@ class Work:
 
     Attributes:
         folder: of the set, where a step may keep files of its own.
-        evidence: evidence of a metric for each row, from the cache or from the frames of its clip that are sampled so;
-            None where the clip cannot be read or measured.
+        evidence: evidence of a metric by id of row, from the cache or from the frames of its clip that are sampled so;
+            of a clip that cannot be read or measured there is none.
         file: the file of a row's film.
         held_out: rows of the clips of `--against`, which are not in the set.
     """
 
     folder: Path
-    evidence: Callable[[BaseMetric, Sequence[Row], SampleSpec], list[Evidence | None]]
+    evidence: Callable[[BaseMetric, Sequence[Row], SampleSpec], dict[str, Evidence]]
     file: Callable[[Row], Path]
     held_out: Sequence[Row] = ()
 

@@ -36,13 +36,14 @@ from cineloop.video.cut import VERSION, Cut, Piece
 from cineloop.video.faces import FaceBlur
 from cineloop.video.worker import DecoderPool
 from v2t.writers import Rows
+from v2t_eval.curate.captions import caption_of
 from v2t_eval.curate.step import Row, film_of
 from v2t_eval.curate.table import Film, read_films, read_table
 
 FORMATS = ("webdataset", "lance", "videofolder", "two_file", "parquet", "manifest")
 FILMS = "films.json"  # in the state: where the films of the table are
 _WRITTEN, _CUTS = "written.json", "cuts"
-_OWN = {name: f"v2t_eval.curate.writers.{name}" for name in ("lance", "parquet", "manifest")}
+_OWN = ("lance", "parquet", "manifest")  # the others are those of v2t
 
 
 @dataclass
@@ -253,11 +254,8 @@ class _Cutting:
 
     def _caption(self, row: Row, given: Row) -> str:
         """The film's caption: the first of its manifest, else the .txt beside it; "" where there is none."""
-        captions = given.get("captions") or given.get("caption") or ""
-        while captions and not isinstance(captions, str):
-            captions = next(iter(captions.values() if isinstance(captions, dict) else captions))
-        if captions:
-            return captions
+        if text := caption_of(given):
+            return text
         try:
             return " ".join(read_text((self.root / unescape_name(row["source"])).with_suffix(".txt")).split())
         except (OSError, ValueError):

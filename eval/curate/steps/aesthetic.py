@@ -39,10 +39,7 @@ class Step(BaseStep):
         if not self.settings.head:
             return {"aesthetic": {}}
         metric = load_metric("aesthetic_quality")(head=self.settings.head, model=self.settings.model)
-        found = work.evidence(metric, rows, FRAMES)
-        return {
-            "aesthetic": {row["id"]: each["value"] for row, each in zip(rows, found, strict=True) if each is not None}
-        }
+        return {"aesthetic": {id: each["value"] for id, each in work.evidence(metric, rows, FRAMES).items()}}
 
     def compare(self, rows: Sequence[Row]) -> Mapping[str, Sequence[float | None]]:
         if not self.settings.head:

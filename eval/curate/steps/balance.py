@@ -53,13 +53,13 @@ class Step(BaseStep):
     def examine(self, rows: Sequence[Row], work: Work) -> dict[str, Any]:
         """`clusters`: the number of each clip's cluster, by id."""
         found = work.evidence(VectorMetric(model=self.settings.model), rows, FRAMES)
-        known = [n for n, each in enumerate(found) if each is not None]
+        known = [row["id"] for row in rows if row["id"] in found]
         if not known:
             return {"clusters": {}}
-        vectors = unit(np.stack([found[n]["vector"] for n in known])).astype(np.float32)  # type: ignore[index]
+        vectors = unit(np.stack([found[id]["vector"] for id in known])).astype(np.float32)
         wanted = self.settings.clusters or round(len(known) ** 0.5)
         labels = clusters_of(vectors, max(1, min(wanted, len(known) // 10)), self.settings.seed)
-        return {"clusters": {rows[n]["id"]: label for n, label in zip(known, labels.tolist(), strict=True)}}
+        return {"clusters": dict(zip(known, labels.tolist(), strict=True))}
 
     def compare(self, rows: Sequence[Row]) -> Mapping[str, Sequence[float | None]]:
         clusters = [self.known["clusters"].get(row["id"]) for row in rows]

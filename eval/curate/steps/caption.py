@@ -6,7 +6,6 @@ alone shows (`caption_check.faults`) is asked again once, sampled by another see
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,9 +14,10 @@ from typing import Any
 
 from cineloop.documents import json_lines
 from cineloop.errors import UsageError
+from cineloop.files import text_key
 from cineloop.log import logger, plural, printable
 from cineloop.manifest import write_manifest
-from v2t_eval.curate.captions import faults
+from v2t_eval.curate.captions import caption_of, faults
 from v2t_eval.curate.step import BaseStep, Column, Row, Work, film_of
 
 _AGAIN = {"temperature": 0.7, "seed": 1}
@@ -99,7 +99,7 @@ class Step(BaseStep):
 
         asked = {key: getattr(self.settings, key) for key in ("model", "captioner", "style", "prompt", "options")}
         config = CaptionConfig(**asked, **again, format=("jsonl",), retry_failed=True)
-        key = hashlib.sha256(json.dumps({**asked, **again}, sort_keys=True, default=str).encode()).hexdigest()[:12]
+        key = text_key(json.dumps({**asked, **again}, sort_keys=True, default=str).encode())
         folder = self.work.folder / ".cineloop" / "captions" / key
         (folder / "films").mkdir(parents=True, exist_ok=True)
         listed = []
@@ -129,8 +129,6 @@ def read_captions(path: Path) -> dict[str, str]:
     for number, row in json_lines(path, code="MANIFEST"):
         if not isinstance(row.get("id"), str):
             raise UsageError(f"{printable(str(path))}, line {number}: expected an id, got {row.get('id')!r}")
-        several = row.get("captions") or [""]
-        text = row.get("caption") or (several if isinstance(several, str) else several[0])
-        if isinstance(text, str) and text.strip():
-            found.setdefault(row["id"], " ".join(text.split()))
+        if words := caption_of(row).split():
+            found.setdefault(row["id"], " ".join(words))
     return found

@@ -56,7 +56,5 @@ class Step(BaseStep):
         return found
 
     def _values(self, metric: BaseMetric, rows: Sequence[Row]) -> list[float | None]:
-        asked = [row for row in rows if row.get("caption")]
-        evidence = self.work.evidence(metric, asked, FRAMES)
-        values = {row["id"]: each.get("value") for row, each in zip(asked, evidence, strict=True) if each is not None}
-        return [values.get(row["id"]) for row in rows]
+        found = self.work.evidence(metric, [row for row in rows if row.get("caption")], FRAMES)
+        return [found.get(row["id"], {}).get("value") for row in rows]

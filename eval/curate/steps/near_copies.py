@@ -71,7 +71,7 @@ class VectorMetric(EvidenceMetric):
         for frame in pixels:
             grey = cv2.resize(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY), (32, 32), interpolation=cv2.INTER_AREA)
             low.append(cv2.dct(grey.astype(np.float32))[:_LOW, :_LOW].reshape(-1)[1:])
-        found: Evidence = {"hash": np.concatenate([*low, *[low[-1]] * (FRAMES.num_frames - len(low))])}
+        found: Evidence = {"hash": np.concatenate(_as_five(low))}
         if self._extractor is not None:
             both = {"vector": pixels, "mirrored": np.ascontiguousarray(pixels[:, :, ::-1])}
             for name, each in both.items():
@@ -89,7 +89,12 @@ class PictureMetric(EvidenceMetric):
         import cv2
 
         small = [cv2.resize(frame, SIZE[::-1], interpolation=cv2.INTER_AREA) for frame in sample.frames.pixels]
-        return {"pictures": np.stack([*small, *[small[-1]] * (FRAMES.num_frames - len(small))])}
+        return {"pictures": np.stack(_as_five(small))}
+
+
+def _as_five(each: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """One of each frame; the last one again where a clip has fewer."""
+    return [*each, *[each[-1]] * (FRAMES.num_frames - len(each))]
 
 
 class Step(BaseStep):
@@ -111,23 +116,25 @@ class Step(BaseStep):
         candidates = self._candidates(every, work)
         wanted = sorted({n for i, j, _ in candidates for n in (i, j)})
         found = work.evidence(PictureMetric(), [every[n] for n in wanted], FRAMES)
-        pictures = {n: evidence["pictures"] for n, evidence in zip(wanted, found, strict=True) if evidence is not None}
+        pictures = {id: each["pictures"] for id, each in found.items()}
         pairs = []
         for i, j, is_mirrored in candidates:
-            if i in pictures and j in pictures and same_pictures(pictures[i], pictures[j], is_mirrored):
-                pairs.append([every[i]["id"], every[j]["id"], is_mirrored])
+            one, two = every[i]["id"], every[j]["id"]
+            if one in pictures and two in pictures and same_pictures(pictures[one], pictures[two], is_mirrored):
+                pairs.append([one, two, is_mirrored])
         return {"pairs": pairs, "held_out": [row["id"] for row in work.held_out]}
 
     def _candidates(self, rows: Sequence[Row], work: Work) -> list[tuple[int, int, bool]]:
-        vectors = work.evidence(VectorMetric(model=self.settings.model), rows, FRAMES)
+        found = work.evidence(VectorMetric(model=self.settings.model), rows, FRAMES)
+        vectors = [found.get(row["id"]) for row in rows]
         flipped = np.where(np.arange(_LOW * _LOW)[1:] % _LOW % 2 == 1, -1, 1)  # signs of a mirrored picture
         signs = np.tile(flipped, FRAMES.num_frames)
         hashes = [each and each["hash"] for each in vectors]
-        found = _near(hashes, [None if each is None else each * signs for each in hashes], self.settings.least_hash)
+        near = _near(hashes, [None if each is None else each * signs for each in hashes], self.settings.least_hash)
         if self.settings.model:
             plain, mirrored = ([each and each[key] for each in vectors] for key in ("vector", "mirrored"))
-            found |= _near(plain, mirrored, self.settings.least_cosine)
-        return sorted(found)
+            near |= _near(plain, mirrored, self.settings.least_cosine)
+        return sorted(near)
 
     def compare(self, rows: Sequence[Row]) -> Mapping[str, Sequence[float | None]]:
         """Also sets `duplicate_of` to the clip that is kept, and `leak_of` to that of the held-out set."""

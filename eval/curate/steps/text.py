@@ -90,8 +90,8 @@ class Step(BaseStep):
 
     def examine(self, rows: Sequence[Row], work: Work) -> dict[str, Any]:
         """`text`, `overlay`: shares by id."""
-        found = list(zip(rows, work.evidence(TextMetric(), rows, FRAMES), strict=True))
-        return {name: {row["id"]: each[name] for row, each in found if each} for name in ("text", "overlay")}
+        found = work.evidence(TextMetric(), rows, FRAMES)
+        return {name: {id: each[name] for id, each in found.items()} for name in ("text", "overlay")}
 
     def compare(self, rows: Sequence[Row]) -> Mapping[str, Sequence[float | None]]:
         return {f"{name}_share": [self.known[name].get(row["id"]) for row in rows] for name in ("text", "overlay")}

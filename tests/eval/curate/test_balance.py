@@ -30,7 +30,8 @@ def rows(num, sources=1, **more):
 
 def examined(tmp_path, vectors, table, **settings):
     step = balance.Step(**settings)
-    evidence = [None if vector is None else {"vector": np.array(vector)} for vector in vectors]
+    evidence = {row["id"]: {"vector": np.array(vector)} for row, vector in zip(table, vectors, strict=True)
+                if vector is not None}  # fmt: skip
     step.known = step.examine(table, Work(folder=tmp_path, file=None, evidence=lambda *_: evidence))
     return step
 

@@ -128,7 +128,7 @@ def test_model_and_judge_are_asked_of_clips_with_captions_alone(tmp_path):
 
     def evidence(metric, rows, sampling):
         asked.append((metric.name, [row["id"] for row in rows]))
-        return [{"value": 0.25}]
+        return {"a": {"value": 0.25}}
 
     step = caption_check.Step(model="starter", judge="v2t")
     step.work = Work(folder=tmp_path, evidence=evidence, file=None)
@@ -138,6 +138,21 @@ def test_model_and_judge_are_asked_of_clips_with_captions_alone(tmp_path):
         found["caption_match"] == found["caption_true"] == [0.25, None] == [found["caption_repeats"][0] or 0.25, None]
     )
     assert caption_check.Step().compare([{"id": "a", "caption": "A red ball."}])["caption_match"] == [None]
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"caption": "A ball."},
+        {"captions": "A ball."},
+        {"captions": ["A ball.", "A red ball."]},
+        {"captions": {"short": ["A ball."], "long": ["A red ball rolls."]}},
+    ],
+)
+def test_captions_have_the_forms_of_a_manifest_and_of_a_record(tmp_path, row):
+    path = tmp_path / "c.jsonl"
+    path.write_text(json.dumps({"id": "a", **row}) + "\n" + '{"id": "b", "captions": {}}\n{"id": "c", "captions": 3}\n')
+    assert caption.read_captions(path) == {"a": "A ball."}
 
 
 def test_a_caption_without_an_id_is_refused(tmp_path):

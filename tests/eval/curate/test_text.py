@@ -86,7 +86,7 @@ def test_a_clip_that_cannot_be_read_has_no_value(tmp_path):
 
     def evidence(metric, rows, sampling):
         asked.append((metric.name, sampling))
-        return [{"text": 0.5, "overlay": 0.25}, None]
+        return {"a": {"text": 0.5, "overlay": 0.25}}
 
     rows = [{"id": "a"}, {"id": "b"}]
     step = Step()
