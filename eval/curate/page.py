@@ -61,8 +61,7 @@ def as_document(found: Curation, plan: Plan, files: Mapping[str, Path], command:
     sound = [n for n, row in enumerate(found.rows) if row["error"] is None]
     rows, drops = [found.rows[n] for n in sound], [found.verdicts.drops[n] for n in sound]
     names = list(plan.columns)
-    values = np.array([[row["scores"].get(name) for name in names] for row in rows], dtype=np.float64)  # null is NaN
-    values = values.reshape(len(rows), len(names))  # (n, c)
+    values = np.array([found.verdicts.values[name][sound] for name in names]).T.reshape(len(rows), len(names))  # (n, c)
     text = [
         "Move a limit: all of them are applied to every clip again, here in the page. A quantile is shown as the value "
         "it came to and moves as one. Dark bars are clips in the set, pale ones clips that a limit keeps out."

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from itertools import chain
 
 import numpy as np
 
@@ -51,11 +52,13 @@ class Taken:
 
 @dataclass(frozen=True, kw_only=True)
 class Verdicts:
-    """`drops` of each row: {step, rule, value, limit} of all rules against it; none keeps it."""
+    """`drops` of each row: {step, rule, value, limit} of all rules against it; none keeps it. `values`: float64 (n,) of
+    each column, NaN where a row has none."""
 
     drops: list[list[dict[str, object]]]
     limits: list[Applied]
     funnel: list[Taken]
+    values: dict[str, np.ndarray]
 
 
 def ask(plan: Plan, rows: Sequence[Row]) -> Verdicts:
@@ -68,34 +71,36 @@ def ask(plan: Plan, rows: Sequence[Row]) -> Verdicts:
         drops[n].append({"step": "probe", "rule": rows[n]["error"], "value": None, "limit": None})
     alive = sound.copy()
     limits, funnel = [], []
+    values = _values(rows, list(plan.columns))
     if not sound.all():
         funnel.append(_taken("probe", FAILED, "", None, ~sound, np.ones_like(sound), hours))
     for step in plan.steps:
         before = alive.copy()  # quantiles are of what the earlier steps left, whatever the order of the limits
         compared = _compare(step, rows, np.flatnonzero(alive).tolist())
+        values |= {column: compared[column] for column in values if column in compared}
         for column in step.columns:
             limit = plan.recipe.limits.get(column)
             if limit is None:
                 continue
-            values = np.array([_number(row["scores"].get(column)) for row in rows], dtype=np.float64)  # (n,)
-            known = ~np.isnan(values)
+            own = values[column]
+            known = ~np.isnan(own)
             for side, asked in limit.sides():
-                value = _value(asked, values[before & known])
+                value = _limit(asked, own[before & known])
                 applied = Applied(step=step.name, column=column, side=side, asked=_text(asked), value=value)
                 limits.append(applied)
                 if value is None:
                     continue
-                out = sound & known & ((values < value) if side == "least" else (values > value))
-                _drop(drops, out, applied, values)
+                out = sound & known & ((own < value) if side == "least" else (own > value))
+                _drop(drops, out, applied, own)
                 funnel.append(_taken(step.name, applied.rule, applied.asked, value, out, alive, hours))
                 alive &= ~out
             missing = (before if column in compared else sound) & ~known
             if missing.any():  # what cannot be measured keeps no limit
                 rule = Applied(step=step.name, column=column, side="unmeasured", asked="", value=None)
-                _drop(drops, missing, rule, values)
+                _drop(drops, missing, rule, own)
                 funnel.append(_taken(step.name, rule.rule, "", None, missing, alive, hours))
                 alive &= ~missing
-    return Verdicts(drops=drops, limits=limits, funnel=funnel)
+    return Verdicts(drops=drops, limits=limits, funnel=funnel, values=values)
 
 
 def as_tree(applied: Sequence[Applied | Taken]) -> list[dict[str, object]]:
@@ -103,27 +108,32 @@ def as_tree(applied: Sequence[Applied | Taken]) -> list[dict[str, object]]:
     return [asdict(each) for each in applied]
 
 
-def _compare(step: BaseStep, rows: Sequence[Row], alive: Sequence[int]) -> set[str]:
-    """Set the columns of `BaseStep.compare`; returns their names."""
+def _compare(step: BaseStep, rows: Sequence[Row], alive: Sequence[int]) -> dict[str, np.ndarray]:
+    """Set the columns of `BaseStep.compare`; returns their values float64 (n,)."""
     left = [rows[n] for n in alive]
-    found = step.compare(left)
-    for column, values in found.items():
+    compared = {}
+    for column, values in step.compare(left).items():
         for row in rows if len(left) < len(rows) else ():
             row["scores"][column] = None
         for row, value in zip(left, values, strict=True):
             row["scores"][column] = value
-    return set(found)
+        compared[column] = np.full(len(rows), math.nan)
+        compared[column][alive] = np.array(values, dtype=np.float64)  # None is NaN
+    return compared
 
 
-def _number(value: float | None) -> float:
-    return math.nan if value is None else value
+def _values(rows: Sequence[Row], columns: Sequence[str]) -> dict[str, np.ndarray]:
+    """See `Verdicts`."""
+    every = chain.from_iterable(map(row["scores"].get, columns) for row in rows)
+    table = np.array(list(every), dtype=np.float64).reshape(len(rows), len(columns))  # None is NaN
+    return dict(zip(columns, np.ascontiguousarray(table.T), strict=True))
 
 
 def _text(asked: float | str) -> str:
     return asked if isinstance(asked, str) else f"{asked:g}"
 
 
-def _value(asked: float | str, values: np.ndarray) -> float | None:
+def _limit(asked: float | str, values: np.ndarray) -> float | None:
     if not isinstance(asked, str):
         return float(asked)
     return float(np.quantile(values, float(asked[1:]))) if len(values) else None

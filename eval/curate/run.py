@@ -19,7 +19,7 @@ from cineloop.clip import check
 from cineloop.config import to_dict
 from cineloop.discovery import discover
 from cineloop.errors import ItemError, UsageError
-from cineloop.journal import Journal
+from cineloop.journal import Journal, paused_collector
 from cineloop.log import Progress, logger, printable
 from cineloop.manifest import read_manifest
 from cineloop.video.survey import Survey
@@ -30,7 +30,7 @@ from v2t_eval.curate.pictures import Pictures, examine
 from v2t_eval.curate.query import Verdicts, as_tree, ask
 from v2t_eval.curate.recipe import Plan
 from v2t_eval.curate.step import BaseStep, Piece, Row, Window, Work, film_of
-from v2t_eval.curate.table import JOURNAL, Film, append, read_films, uncollected, write_table
+from v2t_eval.curate.table import JOURNAL, Film, append, read_films, write_table
 from v2t_eval.measure import Engine, Error, Job, error_of
 from v2t_eval.sample import Clip, Sample
 from v2t_eval.score import ScoreConfig, measured, usual_workers
@@ -127,10 +127,10 @@ def curate(
 def _table(plan: Plan, rows: list[Row], work: Work, cache: Path | None) -> Verdicts:
     """Examine the clips, ask for the set and write it."""
     examine(plan, [row for row in rows if row["error"] is None], work, cache)
-    with uncollected():
+    with paused_collector():
         verdicts = ask(plan, rows)
         about = {"recipe": to_dict(plan.recipe), "limits": as_tree(verdicts.limits), "funnel": as_tree(verdicts.funnel)}
-        write_table(work.folder, rows, verdicts, list(plan.columns), about)
+        write_table(work.folder, rows, verdicts, about)
     return verdicts
 
 

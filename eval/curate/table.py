@@ -1,6 +1,6 @@
 """The table of clips: a journal of what was measured, and a Parquet file with the verdicts of one set of limits.
 
-In: films with their clips. Out: `clips.jsonl`, to which each finished film is appended with its clips (kill -9 loses at
+In: films with their clips. Out: `clips.jsonl`, to which each finished film is appended as one line (kill -9 loses at
 most the film in progress), and `clips.parquet`, written whole from it. Nothing is removed: a film measured anew is
 appended, and its last entry counts. The journal says nothing of limits; the Parquet file depends on the journal and the
 recipe alone, so the same films and recipe give the same bytes.
@@ -8,18 +8,19 @@ recipe alone, so the same films and recipe give the same bytes.
 
 from __future__ import annotations
 
-import gc
+import base64
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from cineloop.errors import MissingDependencyError, NothingMatchedError, UsageError
 from cineloop.files import write_atomic
-from cineloop.journal import Journal
+from cineloop.journal import Journal, paused_collector
 from cineloop.log import printable
 from v2t_eval.curate.query import Verdicts
 from v2t_eval.curate.step import Row
@@ -28,6 +29,8 @@ from v2t_eval.measure import Error
 JOURNAL, PARQUET = "clips.jsonl", "clips.parquet"
 SCHEMA = 1
 _METADATA = b"cineloop.curate"
+_KIND = "clips"  # of the journal's entries
+_OWN = ("id", "start_s", "end_s", "begins", "ends", "crop")  # of a clip; other fields are the same in a whole film
 _OF_FILM = ("id", "source", "source_sha", "codec", "begins", "ends", "license", "origin", "error")
 _TEXTS = (*_OF_FILM, "duplicate_of", "leak_of", "split", "caption")
 _NUMBERS = ("start_s", "end_s", "fps")
@@ -58,39 +61,43 @@ class Film:
         return (self.size, self.mtime_ns, self.print) == (size, mtime_ns, print)
 
 
-@contextmanager
-def uncollected() -> Iterator[None]:
-    """For a block that makes objects by the million: Python would search all of them again and again for circles, of
-    which there are none, for a third of its time."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
-
-
 def read_films(folder: Path) -> dict[str, Film]:
     """The films of the journal in a folder, by id; none without a journal."""
     films: dict[str, Film] = {}
-    rows: dict[str, list[Row]] = {}
-    with uncollected(), Journal(folder / JOURNAL, writable=False) as journal:
+    with paused_collector(), Journal(folder / JOURNAL, writable=False) as journal:
         for entry, _ in journal.replay():
-            kind = entry.pop("kind", "")
-            if kind == "clip":
-                rows.setdefault(entry["id"].rpartition("#t=")[0], []).append(entry)
-            elif kind == "film" and entry["clips"] == len(found := rows.pop(entry["id"], [])):
-                del entry["clips"]
-                films[entry["id"]] = Film(rows=found, **entry)
+            if entry.pop("kind", "") == _KIND:
+                rows = _rows(entry.pop("same"), entry.pop("own"), entry.pop("columns"), entry.pop("scores"))
+                films[entry["id"]] = Film(rows=rows, **entry)
     return films
 
 
 def append(journal: Journal, film: Film) -> None:
-    """Append a film: its clips, then its own entry, without which they do not count."""
-    own = {"id": film.id, "size": film.size, "mtime_ns": film.mtime_ns, "print": film.print, "error": film.error}
-    clips = [{"kind": "clip", **row} for row in film.rows]
-    journal.append([*clips, {"kind": "film", **own, "clips": len(clips)}])
+    """Append a film with its clips, all or none. Their numbers are packed: as text they would take most of the time in
+    which a set is asked for anew."""
+    rows, first = film.rows, film.rows[0] if film.rows else {}
+    entry = {"id": film.id, "size": film.size, "mtime_ns": film.mtime_ns, "print": film.print, "error": film.error}
+    columns = list(dict.fromkeys(name for row in rows for name in row["scores"]))
+    scores = np.array([[row["scores"].get(name) for name in columns] for row in rows], dtype="<f8")  # None is NaN
+    entry |= {
+        "same": {name: value for name, value in first.items() if name not in (*_OWN, "scores")},
+        "own": {name: [row[name] for row in rows] for name in _OWN},
+        "columns": columns,
+        "scores": base64.b64encode(scores.tobytes()).decode("ascii"),
+    }
+    journal.append([{"kind": _KIND, **entry}])
+
+
+def _rows(same: Row, own: dict[str, list[Any]], columns: list[str], scores: str) -> list[Row]:
+    """The clips that `append` wrote."""
+    table = np.frombuffer(base64.b64decode(scores), "<f8").reshape(len(own["id"]), len(columns))
+    numbers = table.astype(object)
+    numbers[np.isnan(table)] = None
+    names = [*same, *own, "scores"]
+    return [
+        dict(zip(names, (*same.values(), *line, dict(zip(columns, values, strict=True))), strict=True))
+        for line, values in zip(zip(*own.values(), strict=True), numbers.tolist(), strict=True)
+    ]
 
 
 def check() -> None:
@@ -101,7 +108,7 @@ def check() -> None:
         )
 
 
-def write_table(folder: Path, rows: Sequence[Row], verdicts: Verdicts, columns: Sequence[str], about: Any) -> None:
+def write_table(folder: Path, rows: Sequence[Row], verdicts: Verdicts, about: Any) -> None:
     """Write the Parquet file; `about` is kept in its metadata, see `read_table`."""
     import pyarrow as pa
     from pyarrow import parquet
@@ -110,9 +117,10 @@ def write_table(folder: Path, rows: Sequence[Row], verdicts: Verdicts, columns: 
     fields = [(name, pa.string()) for name in _TEXTS] + [(name, pa.float64()) for name in _NUMBERS]
     fields += [(name, pa.int32()) for name in _COUNTS]
     fields += [("crop", pa.list_(pa.int32())), ("warnings", pa.list_(pa.string()))]
-    fields += [("scores", pa.struct([(name, pa.float64()) for name in columns]))]
     read = pa.array(rows, pa.struct(fields))  # in native code: a loop over each column costs half of a question
     data = dict(zip((name for name, _ in fields), read.flatten(), strict=True))
+    scores = [pa.array(values, from_pandas=True) for values in verdicts.values.values()]  # NaN is null
+    data["scores"] = pa.StructArray.from_arrays(scores, names=list(verdicts.values))
     data["drops"] = pa.array(verdicts.drops, pa.list_(drop))
     data["kept"] = pa.array([not drops for drops in verdicts.drops], pa.bool_())
     text = json.dumps({"schema": SCHEMA, **about}, ensure_ascii=False, allow_nan=False, sort_keys=True)
