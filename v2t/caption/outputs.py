@@ -28,6 +28,7 @@ from v2t import writers
 from v2t.caption import shards
 from v2t.caption.ledger import BY_HAND, Known, Ledger, clip_entry, file_source
 from v2t.caption.sets import SetFiles
+from v2t.caption.sidecar_checks import SidecarChecks
 from v2t.writers import Record, strips
 
 STATE_FOLDER = shards.STATE_FOLDER
@@ -230,12 +231,15 @@ class CaptionFolder:
 
     def _update_sidecars(self) -> None:
         """Write missing or outdated sidecars, and import those that a person changed."""
+        checks = SidecarChecks(self.lock, self.ledger.journal)
         adopted, stale = [], []
         for clip_id, known in self.ledger.known.items():
             if known.status != "ok":
                 continue
             is_current = self.clip_writers.keys() <= known.files.keys()
-            for name, path in known.files.items():  # of most clips each file is read once, and is as it was written
+            for name, path in known.files.items():  # of most clips no file has changed since an earlier run
+                if checks.is_as_known(known, os.path.join(self.folder, unescape_name(path))):
+                    continue
                 data = self._content(path)
                 key = None if data is None else text_key(data)
                 if key is not None and key == known.latest.get(name):
@@ -269,6 +273,7 @@ class CaptionFolder:
         self.ledger.append(entries)
         for clip_id, path, content in writes:
             self._write_sidecar(self.ledger.known[clip_id], path, content)
+        checks.save()
 
     def _adopt(self, entries: list[Entry]) -> None:
         for entry in entries:
