@@ -15,7 +15,7 @@ from cineloop.parser import no_verb
 
 ABOUT = "Score captions and generated videos."
 VERBS = (
-    "score", "select", "learn", "curate", "roundtrip", "gate", "gate init", "gate update", "audit", "calibrate",
+    "score", "select", "mine", "learn", "curate", "roundtrip", "gate", "gate init", "gate update", "audit", "calibrate",
     "compare", "questions", "list", "suites", "ci",
 )  # fmt: skip
 

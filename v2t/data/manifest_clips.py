@@ -102,21 +102,30 @@ class ManifestSource:
             if self.on_bad == "stop":
                 raise ItemError(f"row {clip.row['id']!r}: {error.message}", code=error.code, hint=error.hint) from error
             logging.getLogger("cineloop").warning("row %r is skipped: %s", clip.row["id"], error)
-            return self._nothing()
+            return self._nothing(len(self.conversations(clip.row, number)))
         return self.encode(clip.row, frames, number)
 
     def encode(self, row: Row, frames: Frames, number: int) -> ClipSample:
-        """The frames of sample `number` in segments, and the row's conversation as tokens."""
+        """The frames of sample `number` in segments, and the row's conversations as tokens."""
         video = self.processor.video_processor
         size = (video.size["height"], video.size["width"])
         pixels, seconds = fit_frames(frames.pixels, size, video.fit), np.maximum(frames.relative_times_s, 0)
         segments, times, mask = cut_segments(pixels, seconds, video.segment_frames)
-        turns = turns_of(row, random.Random(f"manifest|{self.seed}|{number}"))
-        encoded = encode(self.processor.tokenizer, turns, [self.processor.clip_text(times[mask].tolist())])
+        clip_text = self.processor.clip_text(times[mask].tolist())
+        return ClipSample(
+            segments, times, mask, [self._encoded(row, turns, clip_text) for turns in self.conversations(row, number)]
+        )
+
+    def conversations(self, row: Row, number: int) -> list[list[Turn]]:
+        """What sample `number` says about the row's clip."""
+        return [turns_of(row, random.Random(f"manifest|{self.seed}|{number}"))]
+
+    def _encoded(self, row: Row, turns: list[Turn], clip_text: str) -> Encoded:
+        encoded = encode(self.processor.tokenizer, turns, [clip_text])
         check_labels(encoded, f"row {row['id']!r}", max_length=self.max_length)
         if len(encoded.ids) > self.max_length:
-            encoded = Encoded(encoded.ids[: self.max_length], encoded.labels[: self.max_length])
-        return ClipSample(segments, times, mask, [encoded])
+            return Encoded(encoded.ids[: self.max_length], encoded.labels[: self.max_length])
+        return encoded
 
     def place(self, number: int) -> int:
         """The row of sample `number`."""
@@ -142,13 +151,13 @@ class ManifestSource:
         size = (video.size["height"], video.size["width"]) if video.fit == "stretch" else None
         return _pool().decode(clip.path, spec, size)
 
-    def _nothing(self) -> ClipSample:
+    def _nothing(self, conversations: int) -> ClipSample:
         """In place of a clip that cannot be read: one black frame, nothing to learn from it."""
         video = self.processor.video_processor
         black = np.zeros((1, video.size["height"], video.size["width"], 3), np.uint8)
         segments, times, mask = cut_segments(black, np.zeros(1), video.segment_frames)
         ids = self.processor.tokenizer.encode(self.processor.clip_text([0.0]), add_special_tokens=False)
-        return ClipSample(segments, times, mask, [Encoded(ids, [IGNORE] * len(ids))])
+        return ClipSample(segments, times, mask, [Encoded(ids, [IGNORE] * len(ids))] * conversations)
 
 
 def permutation(seed: int, turn: int, length: int) -> np.ndarray:

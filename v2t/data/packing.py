@@ -37,7 +37,8 @@ def pack(batch: Batch, capacity: int) -> tuple[Batch, list[int]]:
     """Conversations of a batch of `clip_batch` in rows of about `capacity` tokens.
 
     Returns:
-        `input_ids`, `labels`, `position_ids` (P, L), and the conversations in the order they stand in.
+        `input_ids`, `labels`, `position_ids` and `owners` (P, L), the conversation each token is of (0 at padding); and
+        the conversations in the order they stand in.
     """
     lengths = batch["row_lengths"].tolist()
     rows = first_fit(lengths, capacity)
@@ -47,6 +48,7 @@ def pack(batch: Batch, capacity: int) -> tuple[Batch, list[int]]:
         "input_ids": first.expand(shape).clone(),  # a conversation's first token is no placeholder of a video
         "labels": batch["labels"].new_full(shape, IGNORE),
         "position_ids": batch["input_ids"].new_zeros(shape),
+        "owners": batch["input_ids"].new_zeros(shape),
     }
     for number, row in enumerate(rows):
         begin = 0
@@ -56,6 +58,7 @@ def pack(batch: Batch, capacity: int) -> tuple[Batch, list[int]]:
             # The last token of one conversation is not asked for the first of the next.
             packed["labels"][number, begin + 1 : end] = batch["labels"][position, 1 : end - begin]
             packed["position_ids"][number, begin:end] = torch.arange(end - begin)
+            packed["owners"][number, begin:end] = position
             begin = end
         packed["position_ids"][number, begin:] = torch.arange(shape[1] - begin)
     return packed, [position for row in rows for position in row]

@@ -9,7 +9,7 @@ Letters: S segments, Q query tokens, R rows, L text, D width, K classes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -21,7 +21,7 @@ from v2t.data.chat import IGNORE
 from v2t.data.collate import MULTIPLE, Batch, num_targets
 from v2t.data.packing import pack
 from v2t.data.pixels import normalise
-from v2t.train.answers import answer_loss
+from v2t.train.answers import answer_log_probs, answer_loss
 
 ROW_GROUPS = 3
 FactTargets = Mapping[str, tuple[int, int]]  # name → (query token, classes)
@@ -83,12 +83,32 @@ class CaptionTask(nn.Module):
 
     def answers(self, batch: Batch, query_tokens: torch.Tensor) -> tuple[torch.Tensor, tuple[torch.Tensor, int]]:
         """Loss sum over answer tokens; how many are guessed right, of how many."""
+        device = query_tokens.device
+        loss, right = torch.zeros((), device=device), torch.zeros((), dtype=torch.long, device=device)
+        count = 0
+        for hidden, labels, _ in self.passes(batch, query_tokens):
+            part, part_right, part_count = answer_loss(hidden, labels, self.model.lm_head)
+            loss, right, count = loss + part, right + part_right, count + part_count
+        return loss, (right, count)
+
+    def log_probs(self, batch: Batch, query_tokens: torch.Tensor) -> torch.Tensor:
+        """The log-probability (R,) of each conversation's answer tokens, their sum."""
+        sums = torch.zeros(len(batch["row_lengths"]), device=query_tokens.device)
+        for hidden, labels, owners in self.passes(batch, query_tokens):
+            values, places = answer_log_probs(hidden, labels, self.model.lm_head)
+            sums = sums.index_add(0, owners[:, 1:].flatten()[places], values)
+        return sums
+
+    def passes(
+        self, batch: Batch, query_tokens: torch.Tensor
+    ) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
+        """The LLM's passes over all conversations: hidden states (rows, L, D_llm), labels and the conversation that
+        each token is of (rows, L)."""
         visual = self.model.model.projector(query_tokens)  # (S, Q, D_llm)
         segments = batch["row_segments"].split(batch["row_counts"].tolist())
         if self.row_tokens:
-            return self._packed_answers(batch, visual, segments)
-        loss, right = visual.new_zeros((), dtype=torch.float32), torch.zeros((), dtype=torch.long, device=visual.device)
-        count = 0
+            yield self._packed(batch, visual, segments)
+            return
         # Rows of like length go together, so that little of the work is spent on padding; all of them in one pass where
         # weights are sharded, as all processes must pass equally often.
         for rows in batch["row_lengths"].argsort().chunk(1 if is_sharded(self) else ROW_GROUPS):
@@ -99,14 +119,13 @@ class CaptionTask(nn.Module):
                 visual_tokens=visual[torch.cat([segments[row] for row in rows.tolist()])],
                 use_cache=False,
             ).last_hidden_state  # (rows, length, D_llm)
-            part, part_right, part_count = answer_loss(hidden, batch["labels"][rows, :length], self.model.lm_head)
-            loss, right, count = loss + part, right + part_right, count + part_count
-        return loss, (right, count)
+            labels = batch["labels"][rows, :length]
+            yield hidden, labels, rows[:, None].expand(labels.shape)
 
-    def _packed_answers(
+    def _packed(
         self, batch: Batch, visual: torch.Tensor, segments: Sequence[torch.Tensor]
-    ) -> tuple[torch.Tensor, tuple[torch.Tensor, int]]:
-        """As `answers`, in one pass over packed rows."""
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """All conversations in one pass over packed rows."""
         flash = "flash" in self.model.model.language_model.config._attn_implementation
         # Flash attention tells conversations apart in a single row only, and has no work between them there.
         packed, order = pack(batch, int(batch["row_lengths"].sum()) if flash else self.row_tokens)
@@ -116,8 +135,7 @@ class CaptionTask(nn.Module):
             visual_tokens=visual[torch.cat([segments[row] for row in order])],
             use_cache=False,
         ).last_hidden_state  # (P, L, D_llm)
-        loss, right, count = answer_loss(hidden, packed["labels"], self.model.lm_head)
-        return loss, (right, count)
+        return hidden, packed["labels"], packed["owners"]
 
     def parts(self) -> dict[str, list[nn.Module]]:
         """The parts that config gives learning rates: those of the captioner, and the heads."""

@@ -128,7 +128,7 @@ def plan_pieces(config: Any) -> tuple[list[Piece], str]:
     frames = video.num_frames if manifests else config.clips.num_frames
     if manifests and video.sampler in ("segment", "fps"):
         frames = video.max_frames
-    conversations = 1 if manifests else len(config.clips.texts)
+    conversations = getattr(config, "conversations", 1) if manifests else len(config.clips.texts)
     segments = shape.num_segments(frames)
     visual = segments * shape.tokens_per_segment
     length = visual + 12 * segments + ANSWER_TOKENS * (4 if manifests else 1)

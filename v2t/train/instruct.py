@@ -9,7 +9,7 @@ freezes. Follows the second stage of LLaVA (arXiv:2304.08485) and QLoRA (arXiv:2
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -99,7 +99,7 @@ class InstructStage:
     """See the module's head."""
 
     name, unit = "instruct", "clips"
-    terms = {"answers": 1.0}
+    terms: dict[str, float] = {"answers": 1.0}
 
     def __init__(self, config: Config) -> None:
         self.config = config
@@ -117,13 +117,17 @@ class InstructStage:
         _check_normalisation(self._processor)
         if config.lora is not None:
             apply_lora(model, LoraSettings(**vars(config.lora)))
-        task = CaptionTask(model, row_tokens=config.max_length if config.packing else 0)
+        task = self.task_of(model, config.max_length if config.packing else 0)
         freeze(task.parts(), config.loop.optim)
         for weight in task.parameters():
             if weight.requires_grad:
                 weight.data = weight.data.float()
         self._check_first_batch()
         return task
+
+    def task_of(self, model: Any, row_tokens: int) -> CaptionTask:
+        """The captioner as a task."""
+        return CaptionTask(model, row_tokens=row_tokens)
 
     def parts(self, task: CaptionTask) -> dict[str, list[nn.Module]]:
         """Parts of the captioner."""
@@ -206,14 +210,17 @@ class InstructStage:
     def _split(self) -> tuple[list[Clip], list[Clip]]:
         """Rows to train on and rows held out: those of `eval_manifests`, or a twentieth of the rows."""
         config = self.config
-        clips: list[Clip] = [*read_shards(config.shards)] if config.shards else read_clips(config.manifests)
+        clips: list[Clip] = [*read_shards(config.shards)] if config.shards else self._read(config.manifests)
         if config.eval_manifests:
-            return clips, read_clips(config.eval_manifests)[: config.eval_clips]
+            return clips, self._read(config.eval_manifests)[: config.eval_clips]
         if len(clips) < 2:
             raise UsageError("one row cannot both train and be held out", hint="set eval_manifests")
         order = np.random.default_rng(config.eval_seed).permutation(len(clips))
         count = max(1, min(config.eval_clips, len(clips) // 20))
         return [clips[n] for n in sorted(order[count:])], [clips[n] for n in sorted(order[:count])]
+
+    def _read(self, manifests: Sequence[Path]) -> list[Clip]:
+        return read_clips(manifests)
 
     def _files(self, clips: list[Clip], seed: int) -> ManifestSource:
         kind = ShardSource if self.config.shards else ManifestSource

@@ -1,0 +1,108 @@
+"""The verb `v2t-eval mine`: clips that captioner, judge and dual encoder disagree on, and preference pairs."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cineloop.errors import UsageError
+from v2t_eval.commands.score import add_scoring, lock_output, old_files, score_options
+
+if TYPE_CHECKING:
+    from v2t_eval.mine.claims import Told
+
+SUMMARY = "List clips whose captions judge and dual encoder doubt; of several captions make preference pairs."
+EXAMPLES = (
+    "  v2t caption clips/ -o a/ && v2t-eval mine clips/ --captions a/captions.jsonl -o mined/\n"
+    "  v2t caption clips/ -o b/ --temperature 0.8 --seed 1\n"
+    "  v2t-eval mine clips/ --captions a/captions.jsonl b/captions.jsonl -o mined/   # mined/preferences.jsonl too\n"
+    "  v2t-eval mine world/ --captions a/captions.jsonl b/captions.jsonl --pairs-by facts --judge none \\\n"
+    "      --encoder none -o mined/\n"
+    "  v2t train full/preference --set manifests=[mined/preferences.jsonl] --set root=clips"
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("clips", type=Path, metavar="CLIPS", help="folder of videos, a run folder, or a manifest.jsonl")
+    add("--captions", type=Path, nargs="+", required=True, metavar="FILE", help="caption records, as `v2t caption` "
+        "writes them; the first file's are ranked, pairs are made of all")  # fmt: skip
+    add("-o", "--output", type=Path, required=True, metavar="DIR",
+        help="folder for mined.jsonl, preferences.jsonl (from two files on) and index.html")  # fmt: skip
+    add("--judge", default="v2t", metavar="NAME", help="v2t (the starter, default), v2t:MODEL, none")
+    add("--questions", default="grammar", metavar="SOURCE", help="of captions: grammar (default), openai:URL[#model]")
+    add("--encoder", default="starter", metavar="MODEL", help="dual encoder: starter (default), open_clip:..., none")
+    add("--truth", type=Path, metavar="FILE", help="manifest with facts, where that of CLIPS has none")
+    add("--pairs-by", choices=("judge", "facts"), default="judge", help="what chooses (default: judge)")
+    add("--prompt", metavar="TEXT", help="what the captions answer (default: the prompt of their style)")
+    add("--overwrite", action="store_true", help="replace what is in the folder of -o; evidence is kept")
+    add("--json", action="store_true", help="print figures as one JSON object on stdout")
+    add_scoring(add, "evidence cache, shared by runs (default: inside -o)")
+
+
+def run(args: argparse.Namespace) -> int:
+    from cineloop import log
+    from cineloop.errors import NothingMatchedError
+    from cineloop.files import write_atomic
+    from cineloop.manifest import dump_line, write_manifest
+    from v2t_eval.mine import pairs as making
+    from v2t_eval.mine import ranking, report
+    from v2t_eval.mine.claims import Sources, hear
+    from v2t_eval.report import page, terminal
+
+    log.setup(verbosity=-1 if args.quiet else args.verbose)
+    if (there := old_files(args.output, (report.FILE, report.PAIRS, report.PAGE))) and not args.overwrite:
+        raise UsageError(f"{there[0]} exists", code="EXISTS", hint="another folder, or --overwrite")
+    by_facts = args.pairs_by == "facts" or args.truth is not None
+    sources = Sources(judge=args.judge, questions=args.questions, encoder=args.encoder, facts=by_facts)
+    if args.pairs_by == "judge" and args.judge == "none" and len(args.captions) > 1:
+        raise UsageError("pairs need a judge", hint="--judge v2t:MODEL, or --pairs-by facts")
+    with ExitStack() as stack:
+        cache = lock_output(args, stack)
+        heard = hear(args.clips, args.captions, args.truth, sources, **score_options(args, stack, cache))
+        doubted = ranking.rank(heard.told)
+        kinds = ranking.kinds(doubted)
+        pairs = making.Preferences()
+        if len(args.captions) > 1:
+            pairs = making.preferences(heard.told, args.pairs_by, heard.judge, _prompts(args.prompt))
+        if not doubted and not pairs.rows:
+            raise NothingMatchedError(f"no clip could be ranked, and there is no pair: {pairs.counts}")
+        write_atomic(args.output / report.FILE, b"".join(dump_line(report.row_of(one)) for one in doubted))
+        if len(args.captions) > 1:
+            write_manifest(pairs.rows, args.output / report.PAIRS)
+        shown = report.document(heard, doubted, kinds, pairs, folder=args.output)
+        write_atomic(args.output / report.PAGE, page.render(shown, args.output, cache))
+    if args.json:
+        print(json.dumps(_tree(heard.counts, len(doubted), kinds, pairs), allow_nan=False))
+    else:
+        terminal.show(report.document(heard, doubted, kinds, pairs, folder=None))
+    return heard.exit_code
+
+
+def _prompts(given: str | None) -> Callable[[Told], str]:
+    """What a caption answers: the given text, or the prompt of the style in its record."""
+    from v2t import styles
+
+    known: dict[str, str] = {}
+
+    def prompt(one: Told) -> str:
+        style = str(one.sample.row.get("style") or "short")
+        if given is None and style not in known:
+            try:
+                known[style] = styles.load(style).prompt
+            except UsageError as error:
+                raise UsageError(f"the prompt of style {style!r} is unknown", hint="give it by --prompt") from error
+        return known[style] if given is None else given
+
+    return prompt
+
+
+def _tree(counts: Any, ranked: int, kinds: Any, pairs: Any) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    return {"schema": 1, "counts": dict(counts), "ranked": ranked, "kinds": [asdict(kind) for kind in kinds],
+            "pairs": len(pairs.rows), "preferences": pairs.counts}  # fmt: skip

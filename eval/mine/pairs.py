@@ -1,0 +1,96 @@
+"""Preference pairs: of several captions of one clip one that says more of what is true, and one that says less.
+
+In: captions with the judge's answers or the truth. Out: rows for stage `preference` of `v2t train`
+(`v2t.data.preferences`), and counts of clips without a pair. By the truth the chosen caption has fewer errors (facts
+stated wrongly, missed or made up). By the judge it has fewer denied claims and no fewer confirmed ones: what a judge
+cannot be asked is what a caption leaves out, so saying less must not be preferred. Of the pairs of a clip the one that
+differs most is taken; a caption that was not judged is in none.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby, permutations
+from typing import Any, Literal
+
+from v2t_eval.mine.claims import Told
+
+By = Literal["facts", "judge"]
+PAIR, TIE, SINGLE, UNJUDGED = "pairs", "ties", "one_caption", "unjudged"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preferences:
+    """Rows of `preferences.jsonl`, and clips by outcome: pairs, ties, one_caption (or the same in different files),
+    unjudged (fewer than two captions with a judgement)."""
+
+    rows: tuple[dict[str, Any], ...] = ()
+    counts: dict[str, int] = field(default_factory=dict)
+
+
+def preferences(told: Iterable[Told], by: By, judge: str, prompt: Callable[[Told], str]) -> Preferences:
+    """One pair of each clip that has one.
+
+    Args:
+        told: captions, those of one clip together.
+        by: facts or judge.
+        judge: its name, for the rows.
+        prompt: what a caption answers.
+    """
+    rows, counts = [], Counter[str]()
+    for _, group in groupby(told, key=lambda one: one.sample.cluster):
+        captions = list({one.caption.strip(): one for one in group}.values())
+        judged = [one for one in captions if (one.truth is not None if by == "facts" else not one.code)]
+        best = _best(judged, by)
+        outcome = SINGLE if len(captions) < 2 else UNJUDGED if len(judged) < 2 else TIE if best is None else PAIR
+        counts[outcome] += 1
+        if best is not None:
+            rows.append(_row(*best, by, judge, prompt(best[0])))
+    return Preferences(rows=tuple(rows), counts=dict(counts))
+
+
+def _best(judged: Sequence[Told], by: By) -> tuple[Told, Told] | None:
+    """The pair (chosen, rejected) that differs most, the first of equals; None where no caption is better."""
+    gaps = {(a, b): _gap(a, b, by) for a, b in permutations(range(len(judged)), 2)}
+    first = max(gaps, key=lambda pair: gaps[pair], default=None)
+    return None if first is None or gaps[first] <= 0 else (judged[first[0]], judged[first[1]])
+
+
+def _gap(chosen: Told, rejected: Told, by: By) -> int:
+    """By how many errors the first caption is better; 0 where it is not."""
+    if by == "facts" and chosen.truth is not None and rejected.truth is not None:
+        return max(0, rejected.truth.errors - chosen.truth.errors)
+    (denied, held), (others, others_held) = _verdicts(chosen), _verdicts(rejected)
+    return max(0, others - denied) if held >= others_held else 0
+
+
+def _verdicts(one: Told) -> tuple[int, int]:
+    """How many claims are denied, and how many are held true."""
+    denied = sum(claim.denied for claim in one.claims)
+    return denied, len(one.claims) - denied
+
+
+def _row(chosen: Told, rejected: Told, by: By, judge: str, prompt: str) -> dict[str, Any]:
+    sample = chosen.sample
+    part = {} if sample.clip is None else {"start_s": sample.clip.start_s, "end_s": sample.clip.end_s}
+    return {
+        "id": sample.cluster,
+        "path": sample.row["path"],
+        **{name: second for name, second in part.items() if second is not None},
+        "prompt": prompt,
+        "chosen": chosen.caption.strip(),
+        "rejected": rejected.caption.strip(),
+        "reason": f"{_reason(chosen, by)}; rejected: {_reason(rejected, by)}",
+        "judge": "facts" if by == "facts" else judge,
+    }
+
+
+def _reason(one: Told, by: By) -> str:
+    if by == "judge" or one.truth is None:
+        denied = [claim.question for claim in one.claims if claim.denied]
+        return f"{len(denied)} of {len(one.claims)} claims denied" + (f" ({', '.join(denied)})" if denied else "")
+    parts = [f"{count} {what} {kind}" for what in ("wrong", "missed") for kind, count in getattr(one.truth, what).items()]
+    parts += [f"{one.truth.made_up} made up"] if one.truth.made_up else []
+    return f"{one.truth.errors} errors" + (f" ({', '.join(parts)})" if parts else "")
