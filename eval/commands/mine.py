@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 SUMMARY = "List clips whose captions judge and dual encoder doubt; of several captions make preference pairs."
 EXAMPLES = (
     "  v2t caption clips/ -o a/ && v2t-eval mine clips/ --captions a/captions.jsonl -o mined/\n"
-    "  v2t caption clips/ -o b/ --temperature 0.8 --seed 1\n"
+    "  v2t caption clips/ -o b/ --set temperature=0.8 --seed 1\n"
     "  v2t-eval mine clips/ --captions a/captions.jsonl b/captions.jsonl -o mined/   # mined/preferences.jsonl too\n"
     "  v2t-eval mine world/ --captions a/captions.jsonl b/captions.jsonl --pairs-by facts --judge none \\\n"
     "      --encoder none -o mined/\n"

@@ -41,7 +41,10 @@ def preferences(told: Iterable[Told], by: By, judge: str, prompt: Callable[[Told
     """
     rows, counts = [], Counter[str]()
     for _, group in groupby(told, key=lambda one: one.sample.cluster):
-        captions = list({one.caption.strip(): one for one in group}.values())
+        captions: list[Told] = []
+        for one in group:
+            if all(one.caption.strip() != other.caption.strip() for other in captions):
+                captions.append(one)
         judged = [one for one in captions if (one.truth is not None if by == "facts" else not one.code)]
         best = _best(judged, by)
         outcome = SINGLE if len(captions) < 2 else UNJUDGED if len(judged) < 2 else TIE if best is None else PAIR
@@ -53,9 +56,8 @@ def preferences(told: Iterable[Told], by: By, judge: str, prompt: Callable[[Told
 
 def _best(judged: Sequence[Told], by: By) -> tuple[Told, Told] | None:
     """The pair (chosen, rejected) that differs most, the first of equals; None where no caption is better."""
-    gaps = {(a, b): _gap(a, b, by) for a, b in permutations(range(len(judged)), 2)}
-    first = max(gaps, key=lambda pair: gaps[pair], default=None)
-    return None if first is None or gaps[first] <= 0 else (judged[first[0]], judged[first[1]])
+    best = max(permutations(judged, 2), key=lambda pair: _gap(*pair, by), default=None)
+    return None if best is None or not _gap(*best, by) else (best[0], best[1])
 
 
 def _gap(chosen: Told, rejected: Told, by: By) -> int:
@@ -91,6 +93,8 @@ def _reason(one: Told, by: By) -> str:
     if by == "judge" or one.truth is None:
         denied = [claim.question for claim in one.claims if claim.denied]
         return f"{len(denied)} of {len(one.claims)} claims denied" + (f" ({', '.join(denied)})" if denied else "")
-    parts = [f"{count} {what} {kind}" for what in ("wrong", "missed") for kind, count in getattr(one.truth, what).items()]
+    parts = [
+        f"{count} {what} {kind}" for what in ("wrong", "missed") for kind, count in getattr(one.truth, what).items()
+    ]
     parts += [f"{one.truth.made_up} made up"] if one.truth.made_up else []
     return f"{one.truth.errors} errors" + (f" ({', '.join(parts)})" if parts else "")

@@ -69,13 +69,17 @@ def _kinds(found: Sequence[Kind]) -> Table:
         share = Interval(value=kind.denied / kind.claims, low=low, high=high, least=0.0)
         rows.append((kind.name, kind.claims, kind.denied, share, kind.doubt))
     columns = ("Kind of claim", "Claims", "Denied", "Share", "Mean doubt")
-    return Table(columns=columns, rows=tuple(rows), caption="Claims of captions that the judge denies, by kind of fact.")
+    return Table(
+        columns=columns, rows=tuple(rows), caption="Claims of captions that the judge denies, by kind of fact."
+    )
 
 
 def _worth(doubted: Sequence[Doubted]) -> Section:
     """Where the truth is known: how many captions are wrong among the first of the list, and among all."""
     known = [one.told.truth.errors > 0 for one in doubted if one.told.truth is not None]
-    counts = dict.fromkeys(count for count in (len(known) // 20, len(known) // 10, len(known) // 4, len(known)) if count)
+    counts = dict.fromkeys(
+        count for count in (len(known) // 20, len(known) // 10, len(known) // 4, len(known)) if count
+    )
     rows = []
     for count in counts:
         wrong = sum(known[:count])

@@ -81,9 +81,16 @@ def caption_figures(
 
 
 def write_captions(
-    model: Any, visual: torch.Tensor, clip_texts: Sequence[str], tokenizer: Any, style: str, max_new_tokens: int
+    model: Any,
+    visual: torch.Tensor,
+    clip_texts: Sequence[str],
+    tokenizer: Any,
+    style: str,
+    max_new_tokens: int,
+    *,
+    temperature: float = 0.0,
 ) -> list[str]:
-    """Greedy captions from visual tokens (S, Q, D_llm), one segment a clip."""
+    """Captions from visual tokens (S, Q, D_llm), one segment a clip; greedy, or above temperature 0 drawn."""
     prompts = []
     for clip_text in clip_texts:
         chat = pieces([Turn("user", PROMPTS[style], clips=1), Turn("assistant", "")], [clip_text])
@@ -95,7 +102,8 @@ def write_captions(
     pad = tokenizer.pad_token_id
     padded = torch.tensor([[pad] * (longest - len(p)) + p for p in prompts], device=visual.device)  # (S, L)
     mask = torch.tensor([[0] * (longest - len(p)) + [1] * len(p) for p in prompts], device=visual.device)
+    how = {"do_sample": True, "temperature": temperature, "top_k": 0} if temperature else {"do_sample": False}
     written = model.generate(
-        input_ids=padded, attention_mask=mask, visual_tokens=visual, max_new_tokens=max_new_tokens, do_sample=False
+        input_ids=padded, attention_mask=mask, visual_tokens=visual, max_new_tokens=max_new_tokens, **how
     )
     return [text.strip() for text in tokenizer.batch_decode(written[:, longest:], skip_special_tokens=True)]
