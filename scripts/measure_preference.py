@@ -1,13 +1,16 @@
 """Captions of the world before and after a training: facts said wrongly, made up or missed, in pairs by clip.
 
-In: folders of `v2t world`, captioners of which tower, resampler and projector are the same (only the language model
-learned), so that a clip is encoded once for all of them. `sample` writes caption records for `v2t-eval mine`, several
-captions of each clip, drawn in batches; `score` captions greedily and compares with the first model, clip by clip.
+In: a folder of `v2t world`, clips of one segment. `write` writes caption records, greedy ones or (with a temperature)
+several draws of each clip, in batches; `--tokens` keeps what tower, resampler and projector give, for captioners of
+which only the language model differs. `score` compares caption files with the facts, and with the first file clip by
+clip.
 
-    python scripts/measure_preference.py sample train/ -o sampled/ --num 3 --seed 1
-    v2t-eval mine train/ --captions sampled/*.jsonl --pairs-by facts --judge none --encoder none -o mined/
+    python scripts/measure_preference.py write train/ -o drawn/ --num 3 --temperature 1 --seed 1
+    v2t-eval mine train/ --captions drawn/*.jsonl --pairs-by facts --judge none --encoder none -o mined/
     v2t train starter/preference --set manifests=[mined/preferences.jsonl] --set root=train
-    python scripts/measure_preference.py score held-seen/ held-unseen/ --models starter runs/starter/preference/final
+    python scripts/measure_preference.py write held/ -o before/ --tokens held.safetensors
+    python scripts/measure_preference.py write held/ -o after/ --tokens held.safetensors --model MODEL
+    python scripts/measure_preference.py score held/ --captions before/1.jsonl after/1.jsonl
 """
 
 from __future__ import annotations
@@ -19,7 +22,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file, save_file
 
+from cineloop.documents import json_lines
+from cineloop.manifest import read_manifest
 from cineloop.world.language.comparison import compare
 from cineloop.world.language.read_text import parse
 from v2t.backends.local import STARTER
@@ -39,22 +45,22 @@ def folder_of(model: str) -> str:
 
 
 class Clips:
-    """The clips of a folder with their visual tokens (1, Q, D_llm) each, by one captioner."""
+    """The clips of a folder with their visual tokens (1, Q, D_llm) each, computed or kept in the file `kept`."""
 
-    def __init__(self, folder: Path, model: Any, processor: Any) -> None:
+    def __init__(self, folder: Path, model: Any, processor: Any, kept: Path | None) -> None:
         source = ManifestSource(read_clips([folder / "manifest.jsonl"]), processor, 0, 4096)
-        task, self.rows, tokens, self.texts = CaptionTask(model), [], [], []
-        for start in range(0, len(source.clips), BATCH):
-            count = min(BATCH, len(source.clips) - start)
-            batch = source(start, count)
-            if len(batch["times_s"]) != count:
-                raise SystemExit(f"{folder}: clips of one segment are expected")
-            with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
-                tokens.append(model.model.projector(task.query_tokens(batch)).float())  # (S, Q, D_llm)
-            for number, (times, mask) in enumerate(zip(batch["times_s"], batch["mask"], strict=True)):
-                self.texts.append(processor.clip_text(times[mask].tolist()))
-                self.rows.append(source.clips[source.place(start + number)].row)
-        self.tokens, self.tokenizer = torch.cat(tokens), processor.tokenizer
+        self.rows = [source.clips[source.place(number)].row for number in range(len(source.clips))]
+        self.tokenizer = processor.tokenizer
+        if kept is None or not kept.exists():
+            tokens, times, masks = (torch.cat(each) for each in zip(*_encoded(source, model), strict=True))
+            if kept is not None:
+                save_file({"tokens": tokens, "times_s": times, "mask": masks}, kept)
+        else:
+            tokens, times, masks = (load_file(kept)[name] for name in ("tokens", "times_s", "mask"))
+        if len(tokens) != len(self.rows):
+            raise SystemExit(f"{len(self.rows)} clips of one segment are expected, not {len(tokens)}")
+        self.tokens = tokens
+        self.texts = [processor.clip_text(t[m].tolist()) for t, m in zip(times, masks, strict=True)]
 
     def captions(self, model: Any, style: str, *, temperature: float = 0.0) -> Iterator[str]:
         """A caption of each clip, in order."""
@@ -72,10 +78,19 @@ def load(folder: str) -> tuple[Any, Any]:
     return model, CineloopProcessor.from_pretrained(folder)
 
 
-def sample(args: argparse.Namespace) -> None:
+def _encoded(source: ManifestSource, model: Any) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
+    task = CaptionTask(model)
+    for start in range(0, len(source.clips), BATCH):
+        batch = source(start, min(BATCH, len(source.clips) - start))
+        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+            tokens = model.model.projector(task.query_tokens(batch)).float()  # (S, Q, D_llm)
+        yield tokens, batch["times_s"], batch["mask"]
+
+
+def write(args: argparse.Namespace) -> None:
     """Write `NUMBER.jsonl`, a file for each draw."""
     model, processor = load(folder_of(args.model))
-    clips = Clips(args.clips[0], model, processor)
+    clips = Clips(args.clips, model, processor, args.tokens)
     args.out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(args.seed)
     for number in range(args.num):
@@ -101,26 +116,23 @@ def counts_of(text: str, facts: dict[str, Any], style: str) -> dict[str, float]:
 
 
 def score(args: argparse.Namespace) -> None:
-    """Print, for each folder and model, means per caption with 95 % intervals, and changes against the first model."""
-    base, processor = load(folder_of(args.models[0]))
-    report: dict[str, Any] = {"arguments": {**vars(args), "run": None}, "figures": {}}
-    sets = {folder: Clips(folder, base, processor) for folder in args.clips}
-    first: dict[Path, list[dict[str, float]]] = {}
-    for name in args.models:
-        model = load(folder_of(name))[0]
-        for folder, clips in sets.items():
-            texts = list(clips.captions(model, args.style))
-            rows = [counts_of(t, row["facts"], args.style) for t, row in zip(texts, clips.rows, strict=True)]
-            before = first.setdefault(folder, rows)
-            figures = {key: figure([row[key] for row in rows]) for key in COUNTED}
-            changes = {key: figure([a[key] - b[key] for a, b in zip(rows, before, strict=True)]) for key in COUNTED}
-            words = figure([float(len(text.split())) for text in texts])
-            report["figures"][f"{folder.name} {name}"] = {"n": len(rows), "words": words, **figures, "change": changes}
-            print(f"{folder.name}, {name}, n = {len(rows)}, {words[0]:.1f} words a caption")
-            for key in COUNTED:
-                print(f"  {key:<13} {shown(figures[key])}   change {shown(changes[key], '+.3f')}", flush=True)
+    """Print, for each file of captions, means per caption with 95 % intervals, and changes against the first file."""
+    facts = {row["id"]: row["facts"] for row in read_manifest(args.clips / "manifest.jsonl")}
+    report: dict[str, Any] = {}
+    first: list[dict[str, float]] = []
+    for path in args.captions:
+        texts = {row["id"]: row["caption"] for _, row in json_lines(path)}
+        rows = [counts_of(texts[id], true, args.style) for id, true in facts.items()]
+        first = first or rows
+        figures = {key: figure([row[key] for row in rows]) for key in COUNTED}
+        changes = {key: figure([a[key] - b[key] for a, b in zip(rows, first, strict=True)]) for key in COUNTED}
+        report[str(path)] = {"n": len(rows), "figures": figures, "changes": changes}
+        words = sum(len(text.split()) for text in texts.values()) / len(texts)
+        print(f"{path}, n = {len(rows)}, {words:.1f} words a caption")
+        for key in COUNTED:
+            print(f"  {key:<13} {shown(figures[key])}   change {shown(changes[key], '+.3f')}", flush=True)
     if args.out:
-        args.out.write_text(json.dumps(report, indent=1, default=str) + "\n", encoding="utf-8")
+        args.out.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
 
 
 def figure(values: Sequence[float]) -> tuple[float, float, float]:
@@ -135,19 +147,20 @@ def shown(each: tuple[float, float, float], form: str = ".3f") -> str:
 
 
 def main() -> None:
-    """Read the arguments, sample or score."""
+    """Read the arguments, write or score."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("verb", choices=("sample", "score"))
-    parser.add_argument("clips", type=Path, nargs="+", help="folders of `v2t world`, clips of one segment")
-    parser.add_argument("--model", default="starter", help="of sample")
-    parser.add_argument("--models", nargs="+", default=["starter"], help="of score, the first is compared with")
+    parser.add_argument("verb", choices=("write", "score"))
+    parser.add_argument("clips", type=Path, help="folder of `v2t world`, clips of one segment")
+    parser.add_argument("--model", default="starter")
+    parser.add_argument("--tokens", type=Path, help="file that keeps the clips' visual tokens")
+    parser.add_argument("--captions", type=Path, nargs="+", help="of score, the first is compared with")
     parser.add_argument("--style", default="short")
-    parser.add_argument("--num", type=int, default=3, help="captions a clip (sample)")
-    parser.add_argument("--temperature", type=float, default=1.0)
+    parser.add_argument("--num", type=int, default=1, help="captions a clip")
+    parser.add_argument("--temperature", type=float, default=0.0)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("-o", "--out", type=Path)
+    parser.add_argument("-o", "--out", type=Path, help="folder of captions, or file of scores")
     args = parser.parse_args()
-    {"sample": sample, "score": score}[args.verb](args)
+    {"write": write, "score": score}[args.verb](args)
 
 
 if __name__ == "__main__":

@@ -13,17 +13,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
+from safetensors import safe_open
+from safetensors.torch import save
 
 from cineloop.errors import UsageError
-from cineloop.files import text_key, unescape_name
+from cineloop.files import text_key, unescape_name, write_atomic
 from cineloop.log import printable
 from cineloop.manifest import Row, clip_path, read_manifest
 from v2t.data.chat import IGNORE, Turn
-from v2t.data.collate import Batch
+from v2t.data.collate import Batch, ClipSample
 from v2t.data.manifest_clips import DEFAULT_PROMPT, Clip, ManifestSource
 
 Reference = dict[str, tuple[float, float]]  # by `pair_key`: log-probabilities of the chosen and the rejected answer
 ANSWERS = ("chosen", "rejected")
+KEPT = ("tokens", "times_s", "mask")
 
 
 def read_pairs(files: Sequence[Path], root: Path | None = None) -> list[Clip]:
@@ -72,17 +75,32 @@ def pair_key(clip: Clip) -> str:
 
 @dataclass(frozen=True)
 class PairSource(ManifestSource):
-    """Pairs, reshuffled each pass; picklable. Without a `reference` batches have none."""
+    """Pairs, reshuffled each pass; picklable. Without a `reference` batches have none. With `tokens`, a file of
+    `save_tokens`, no clip is opened, and batches have `query_tokens` (S, Q, D) in place of pixels."""
 
     reference: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    tokens: Path | None = None
 
     def __call__(self, start: int, count: int) -> Batch:
         """Pairs `start` … `start + count - 1` of the endless shuffled stream."""
         batch = super().__call__(start, count)
+        if self.tokens is not None:
+            batch["query_tokens"] = batch.pop("pixels")
         if not self.reference:
             return batch
         known = [self.reference[self.key(number)] for number in range(start, start + count)]
         return batch | {"reference": torch.tensor(known)}
+
+    def sample(self, number: int) -> ClipSample:
+        """One pair with its clip; see `ManifestSource.sample`."""
+        if self.tokens is None:
+            return super().sample(number)
+        row = self.clips[self.place(number)].row
+        with safe_open(self.tokens, "np") as file:
+            tokens, times, mask = (file.get_tensor(f"{self.key(number)}.{name}") for name in KEPT)
+        clip_text = self.processor.clip_text(times[mask].tolist())
+        rows = [self._encoded(row, turns, clip_text) for turns in self.conversations(row, number)]
+        return ClipSample(tokens, times, mask, rows)
 
     def key(self, number: int) -> str:
         """See `pair_key`, of pair `number` of the stream."""
@@ -92,6 +110,12 @@ class PairSource(ManifestSource):
         """The same prompt with either answer."""
         asked = Turn("user", row.get("prompt") or DEFAULT_PROMPT, clips=1)
         return [[asked, Turn("assistant", row[name].strip())] for name in ANSWERS]
+
+
+def save_tokens(path: Path, kept: Mapping[str, Sequence[torch.Tensor]]) -> None:
+    """Write query tokens (s, Q, D), seconds and mask (s, F) of clips by `pair_key`, for `PairSource.tokens`."""
+    named = {f"{key}.{name}": value for key, each in kept.items() for name, value in zip(KEPT, each, strict=True)}
+    write_atomic(path, save({name: value.contiguous() for name, value in named.items()}))
 
 
 def whole_pairs(batch: Batch) -> torch.Tensor:

@@ -75,7 +75,9 @@ class CaptionTask(nn.Module):
         return {"terms": terms, "metrics": metrics}
 
     def query_tokens(self, batch: Batch) -> torch.Tensor:
-        """(S, Q, D) of the resampler, from pixels or from patch tokens kept of a frozen tower."""
+        """(S, Q, D) of the resampler, from pixels or patch tokens kept of a frozen tower; or those that were kept."""
+        if "query_tokens" in batch:
+            return batch["query_tokens"]
         if "patch_tokens" in batch:
             kept = batch["patch_tokens"].float()  # (S, F, N, D_vision)
             return self.model.get_query_tokens(None, batch["times_s"], batch["mask"], vision_hidden_states=kept)

@@ -31,12 +31,12 @@ from cineloop.training.loader import Source, stream
 from v2t.data.chat import IGNORE
 from v2t.data.collate import Batch
 from v2t.data.manifest_clips import Clip
-from v2t.data.preferences import ANSWERS, PairSource, Reference, pair_key, read_pairs, whole_pairs
+from v2t.data.preferences import ANSWERS, PairSource, Reference, pair_key, read_pairs, save_tokens, whole_pairs
 from v2t.train import instruct
 from v2t.train.caption_task import CaptionTask
 from v2t.train.captioner import plan_pieces as plan_pieces
 
-REFERENCE_FILE = "reference.json"
+REFERENCE_FILE, TOKENS_FILE = "reference.json", "tokens.safetensors"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,13 +45,18 @@ class Config(instruct.Config):
 
     `manifests` are `preferences.jsonl` files (a twentieth of the pairs is held out unless `eval_manifests` are named),
     `root` the folder that their paths are relative to, by default their own. `beta` is how much the log-probabilities
-    may move: small moves far. `chosen_weight` is that of the chosen answers' next-token loss, 0 for none. The rest is
-    as in `instruct`; `shards`, `clips` and `rounds` do not go with pairs.
+    may move: small moves far. `chosen_weight` is that of the chosen answers' next-token loss, 0 for none;
+    `pairs_weight` that of the pairs (0 teaches the chosen answers alone, for comparison). `keep_tokens` keeps the
+    clips' query tokens in the run folder (25 KB a clip at the starter's size), so that each is decoded and encoded
+    once, where tower and resampler are frozen and one process trains. The rest is as in `instruct`; `shards`, `clips`
+    and `rounds` do not go with pairs.
     """
 
     root: Path | None = None
     beta: float = 0.1
+    pairs_weight: float = 1.0
     chosen_weight: float = 0.0
+    keep_tokens: bool = False
 
     conversations: ClassVar[int] = len(ANSWERS)  # of a clip, for `--plan`
 
@@ -63,8 +68,12 @@ class Config(instruct.Config):
             raise ValueError("give manifests: files of preference pairs")
         if not 0 < self.beta < math.inf:
             raise ValueError(f"beta must be above 0, got {self.beta}")
-        if not 0 <= self.chosen_weight < math.inf:
-            raise ValueError(f"chosen_weight must be at least 0, got {self.chosen_weight}")
+        weights = (self.pairs_weight, self.chosen_weight)
+        if not all(0 <= weight < math.inf for weight in weights) or not any(weights):
+            raise ValueError(f"pairs_weight and chosen_weight must be at least 0, and one above it, got {weights}")
+        rates = self.loop.optim.lr
+        if self.keep_tokens and (rates.get("vision_tower", 1.0) or rates.get("resampler", 1.0)):
+            raise ValueError("keep_tokens keeps what tower and resampler give; freeze both: loop.optim.lr.resampler=0")
 
 
 def dpo_loss(log_probs: torch.Tensor, reference: torch.Tensor, beta: float) -> tuple[torch.Tensor, torch.Tensor]:
@@ -116,7 +125,8 @@ class PreferenceStage(instruct.InstructStage):
     def __init__(self, config: Config) -> None:
         super().__init__(config)
         self.pairs: Config = config
-        self.terms = {"pairs": 1.0} | ({"chosen": config.chosen_weight} if config.chosen_weight else {})
+        self.terms = {"pairs": config.pairs_weight}
+        self.terms |= {"chosen": config.chosen_weight} if config.chosen_weight else {}
         self._task: PreferenceTask | None = None
         self._reference: Reference = {}
 
@@ -130,10 +140,9 @@ class PreferenceStage(instruct.InstructStage):
     def source(self) -> Source:
         """Training pairs with their reference, which is computed here: the loop has put the model on its device, and
         has not loaded a checkpoint yet."""
-        train, held_out = self._split()
         if not self._reference:
-            self._reference = self._known_reference([*train, *held_out])
-        return self._files(train, self.config.data_seed)
+            self._reference = self._known_reference([clip for clips in self._split() for clip in clips])
+        return self._files(self._split()[0], self.config.data_seed)
 
     def counts(self, batch: Batch) -> dict[str, float]:
         """Pairs."""
@@ -159,14 +168,25 @@ class PreferenceStage(instruct.InstructStage):
 
     def _files(self, clips: list[Clip], seed: int) -> PairSource:
         config = self.config
-        return PairSource(clips, self._processor, seed, config.max_length, config.on_bad, self._reference)
+        tokens = self.config.out / TOKENS_FILE if self.pairs.keep_tokens else None
+        return PairSource(clips, self._processor, seed, config.max_length, config.on_bad, self._reference, tokens)
+
+    def _split(self) -> tuple[list[Clip], list[Clip]]:
+        """As of `instruct`; once the reference is known, without the pairs whose clip was skipped."""
+        train, held_out = super()._split()
+        if not self._reference:
+            return train, held_out
+        known = [[clip for clip in clips if pair_key(clip) in self._reference] for clips in (train, held_out)]
+        if not all(known):
+            raise UsageError("no clip of the training pairs, or of those held out, can be read", hint="see the log")
+        return known[0], known[1]
 
     def _known_reference(self, clips: list[Clip]) -> Reference:
         """From the run folder, where it is of these pairs, of this model; else computed and kept there."""
         path, key = self.config.out / REFERENCE_FILE, self._reference_key(clips)
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
             kept = read_json(path)
-            if kept["key"] == key:
+            if kept["key"] == key and (not self.pairs.keep_tokens or (path.parent / TOKENS_FILE).exists()):
                 return {name: (chosen, rejected) for name, (chosen, rejected) in kept["log_probs"].items()}
         found = self._compute_reference(clips)
         if _rank() == 0:
@@ -185,21 +205,33 @@ class PreferenceStage(instruct.InstructStage):
         return text_key(repr(about).encode("utf-8", "surrogatepass"))
 
     def _compute_reference(self, clips: list[Clip]) -> Reference:
-        """Each process computes its share."""
+        """Each process computes its share. A pair whose clip was skipped gets none."""
         if self._task is None:
             raise UsageError("the reference of preference pairs needs the model: build the stage first")
         config, task = self.config, self._task
         rank, world, size = _rank(), _world(), config.loop.micro_batch or 16
+        if self.pairs.keep_tokens and world > 1:
+            raise UsageError("keep_tokens goes with one process only", hint="keep_tokens: false")
         source = PairSource(clips, self._processor, config.data_seed, config.max_length, config.on_bad)
         wanted = [(start, min(size, len(clips) - start)) for start in range(rank * size, len(clips), world * size)]
         device, precision = runtime.resolve(config.runtime)
         found: Reference = {}
+        tokens: dict[str, tuple[torch.Tensor, ...]] = {}
         with _evaluating(task), torch.no_grad(), torch.autocast(device, torch.bfloat16, enabled=precision == "bf16"):
             where = next(task.parameters()).device
             for (start, count), batch in zip(wanted, stream(source, wanted, workers=config.loop.workers), strict=True):
-                values = task.pair_log_probs(runtime.to_device(batch, where)).tolist()
+                moved = runtime.to_device(batch, where)
+                query_tokens = task.query_tokens(moved)  # (S, Q, D)
+                values = task.log_probs(moved, query_tokens).view(-1, len(ANSWERS)).tolist()
                 names = [source.key(number) for number in range(start, start + count)]
-                found |= {name: (chosen, rejected) for name, (chosen, rejected) in zip(names, values, strict=True)}
+                known = whole_pairs(batch).tolist()
+                found |= {name: (a, b) for name, (a, b), there in zip(names, values, known, strict=True) if there}
+                if self.pairs.keep_tokens:
+                    counts = batch["row_counts"][:: len(ANSWERS)].tolist()
+                    each = (query_tokens.float().cpu(), batch["times_s"], batch["mask"])
+                    tokens |= zip(names, zip(*(part.split(counts) for part in each), strict=True), strict=True)
+        if self.pairs.keep_tokens:
+            save_tokens(config.out / TOKENS_FILE, tokens)
         if world == 1:
             return found
         shares: list[Any] = [None] * world

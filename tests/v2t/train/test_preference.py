@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from safetensors.torch import load_file
 
 from cineloop.errors import ItemError, UsageError
 from cineloop.manifest import write_manifest
@@ -206,12 +207,58 @@ def test_a_missing_clip_stops_or_is_left_out(tmp_path, pairs):
         stage.source()
     stage, task = built(tmp_path, pairs, manifests=[str(tmp_path / "p.jsonl")], on_bad="skip", eval_seed=3)
     source = stage.source()
-    batch = source(0, 6)
-    gone = [source.clips[source.place(number)].row["id"] == "gone" for number in range(6)]
-    assert any(gone) and stage.counts(batch) == {"pairs": 5.0}
+    assert len(source.clips) == 5 and all(clip.row["id"] != "gone" for clip in source.clips)
+    first = source.clips[source.place(0)].path
+    moved = first.rename(tmp_path / "away.mp4")  # it goes missing during training: nothing is learned from it
+    try:
+        batch = source(0, 5)
+    finally:
+        moved.rename(first)
+    assert stage.counts(batch) == {"pairs": 4.0}
     with torch.no_grad():
         found = task(batch)
-    assert int(found["metrics"]["pairs_right"][1]) == 5 and torch.isfinite(found["terms"]["pairs"])
+    assert int(found["metrics"]["pairs_right"][1]) == 4 and torch.isfinite(found["terms"]["pairs"])
+
+
+def test_kept_tokens_train_as_decoded_clips_do(tmp_path, pairs):
+    rates = {"vision_tower": 0.0, "resampler": 0.0}
+    path = recipe(tmp_path, pairs, loop=LOOP | {"optim": LOOP["optim"] | {"lr": rates}})
+    assert train.run(path) == 0
+    assert train.run(path, sets=["keep_tokens=true"], out=tmp_path / "kept") == 0
+    assert (tmp_path / "kept/tokens.safetensors").exists()
+    plain, kept = (load_file(tmp_path / run / "final/model.safetensors") for run in ("run", "kept"))
+    for name, value in plain.items():
+        torch.testing.assert_close(value, kept[name], rtol=1e-5, atol=1e-6, msg=name)
+    base = load_file(pairs / "model/model.safetensors")
+    assert any((value - base[name]).abs().max() > 1e-4 for name, value in kept.items())
+
+
+def test_kept_tokens_open_no_clip_again(tmp_path, pairs, monkeypatch):
+    rates = {"vision_tower": 0.0, "resampler": 0.0}
+    loop = LOOP | {"optim": LOOP["optim"] | {"lr": rates}}
+    stage, task = built(tmp_path, pairs, keep_tokens=True, loop=loop)
+    source = stage.source()
+    monkeypatch.setattr(PairSource, "decode", lambda *_: pytest.fail("a clip was opened"))
+    batch = source(0, 5)
+    assert "pixels" not in batch and torch.isfinite(task(batch)["terms"]["pairs"])
+    built(tmp_path, pairs, keep_tokens=True, loop=loop)[0].source()
+
+
+def test_the_chosen_alone_can_be_taught(tmp_path, pairs):
+    stage, task = built(tmp_path, pairs, pairs_weight=0.0, chosen_weight=1.0)
+    batch = stage.source()(0, 3)
+    found = task(batch)
+    assert stage.terms == {"pairs": 0.0, "chosen": 1.0} and stage.counts(batch) == {"pairs": 3.0, "chosen": 3.0}
+    labels = batch["labels"][::2]
+    plain = task.model(input_ids=batch["input_ids"][::2], visual_tokens=_of_rows(task, batch)).logits
+    wanted = sum(
+        torch.nn.functional.cross_entropy(plain[n, :-1], labels[n, 1:], ignore_index=-100) for n in range(len(labels))
+    )
+    torch.testing.assert_close(found["terms"]["chosen"], wanted, rtol=1e-4, atol=1e-4)
+
+
+def _of_rows(task, batch):
+    return task.model.model.projector(task.query_tokens(batch))
 
 
 def test_settings_that_do_not_go_with_pairs_are_refused(tmp_path, pairs):
@@ -219,6 +266,8 @@ def test_settings_that_do_not_go_with_pairs_are_refused(tmp_path, pairs):
         ({"beta": 0}, "beta must be above 0"),
         ({"manifests": []}, "give manifests"),
         ({"chosen_weight": -1}, "chosen_weight must be at least 0"),
+        ({"pairs_weight": 0}, "one above it"),
+        ({"keep_tokens": True}, "freeze both"),
         ({"manifests": [], "shards": ["x.tar"]}, "do not go with preference pairs"),
     ):
         with pytest.raises(UsageError, match=message):
