@@ -151,6 +151,21 @@ def generator_curves() -> str:
     return rows(["stage", "samples", *shown], body)
 
 
+def goodhart() -> str:
+    """What the best of n clips is worth to judges of more and more errors, and by the referee."""
+    found, body = load("goodhart"), []
+    for judge in found["judges"]:
+        error = judge["error"] if not judge["share"] else f"{judge['error']} {judge['share']:.0%}"
+        ends = judge["best_of"][0], judge["best_of"][-1]
+        shares = [" → ".join(f"{one[key]:.2f}" for one in ends) for key in ("reward", "facts", "obeyed")]
+        body.append([error, f"{judge['kappa']:.2f}", *shares])
+    last = found["judges"][0]["best_of"][-1]["n"]
+    head = ["judge", "its κ", f"reward, best of 1 → {last}", "facts right", "all asked"]
+    return f"{source('goodhart').removesuffix('; intervals of 95 %.')}; {found['prompts']} prompts.\n\n" + rows(
+        head, body
+    )
+
+
 def judge_summary() -> str:
     """Agreement of the judge with the truth, and with the referee on generated clips, there by kind of fact too."""
     titles = {
@@ -279,6 +294,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "roundtrip-summary": roundtrip_summary,
     "selection-summary": selection_summary,
     "gate-clips": gate_clips,
+    "goodhart": goodhart,
     "curate": curate,
     "training-captioner": lambda: training("captioner"),
     "training-generator": lambda: training("generator"),
