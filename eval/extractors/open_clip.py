@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cineloop.errors import MissingDependencyError, UsageError
-from v2t_eval.extractors.pixels import normalise, pil_square, tensor_square
+from v2t_eval.extractors.pixels import normalise, pil_square, resize_tensor, tensor_square
 from v2t_eval.features import BaseExtractor, versions
 from v2t_eval.models import file_sha256
 
@@ -47,7 +47,7 @@ class Extractor(BaseExtractor):
                 model_name, tag or None, device=self.device, precision="fp32", require_pretrained=True,
                 force_quick_gelu=self._lacks_quick_gelu(model_name, tag),
             )  # fmt: skip
-            self._model.eval()
+            self._model.eval().requires_grad_(False)
             self._tokenizer: Any = open_clip.get_tokenizer(model_name)
         except (ImportError, OSError, RuntimeError, ValueError, KeyError, TypeError) as error:
             raise MissingDependencyError(f"cannot load {self.name}: {error}", code="MODEL", hint=_HINT) from error
@@ -115,6 +115,18 @@ class Extractor(BaseExtractor):
 
     def _embed(self, pixels: np.ndarray) -> Tensor:
         return self._model.encode_image(self._to_input(pixels))  # (n, D)
+
+    def embed_tensor(self, pixels: Tensor) -> Tensor:
+        """(n, D), with gradient, of floats (n, H, W, 3) in [0, 1]: as `embed_frames`, but for the rounding to bytes."""
+        size = self._settings["size"]
+        side = (size, size) if isinstance(size, int) else tuple(size)
+        values = pixels.permute(0, 3, 1, 2)  # (n, 3, H, W)
+        if values.shape[2:] != side:
+            if self._settings["resize_mode"] != "squash" and values.shape[2] != values.shape[3]:
+                raise UsageError(f"{self.name} takes square frames with gradient, got {tuple(values.shape[2:])}")
+            values = resize_tensor(values, side, self._settings["interpolation"], antialias=True)
+        values = normalise(values, self._settings["mean"], self._settings["std"])  # (n, 3, h, w)
+        return self._model.encode_image(values)
 
     def _to_input(self, pixels: np.ndarray) -> Tensor:
         settings = self._settings

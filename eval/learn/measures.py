@@ -133,6 +133,10 @@ class Measurer:
 
 
 def _figure(asked: str, role: str, result: MetricResult) -> Measured:
+    if result.headline not in result.figures:
+        why = "; ".join(dict.fromkeys(failure["message"] for failure in result.failures[:3])) or "; ".join(result.notes)
+        hint = "another metric, or more held-out clips a prompt (held_out_videos)"
+        raise NothingMatchedError(f"{asked} ({role}) has no figure for the held-out clips: {why}", hint=hint)
     figure = result.figures[result.headline]
     sign = -1.0 if result.higher_is_better is False else 1.0
     values = {item["id"]: sign * float(item["value"]) for item in result.items if item.get("value") is not None}

@@ -294,13 +294,15 @@ class PipelineGenerator(ABC):
 
     def _drawn(self, clip: Frames, last: Mapping[str, Any], place: int) -> Drawn:
         """A clip of the batch with its latents."""
+        scheduler = self.pipeline.scheduler
         kept = {"latents": last["latents"][place].float().cpu()}
+        if getattr(scheduler, "sigmas", None) is not None:
+            kept["sigmas"] = scheduler.sigmas.float().cpu()
         if self.stochastic:
-            scheduler = self.pipeline.scheduler
             import torch
 
             kept["path"] = torch.stack([each[place] for each in scheduler.path])
-            kept |= {"sigmas": scheduler.sigmas.float().cpu(), "level": torch.tensor(self.stochastic)}
+            kept["level"] = torch.tensor(self.stochastic)
         return Drawn(**{each.name: getattr(clip, each.name) for each in fields(Frames)}, latents=kept)
 
     def _words(self, requests: Sequence[Request], settings: GenerateSettings) -> dict[str, Any]:

@@ -134,7 +134,7 @@ class RewardedSource:
         data: the clips. examples: of the objective, not empty.
         texts: of each prompt, its embedding.
         collate: prompts of a batch into one set of tensors.
-        reads_steps: as of the objective.
+        reads_steps, decodes: as of the objective.
     """
 
     data: Rewarded
@@ -143,6 +143,7 @@ class RewardedSource:
     collate: Callable[[Sequence[Tensors]], Tensors]
     seed: int
     reads_steps: bool
+    decodes: bool = False
 
     @property
     def identity(self) -> str:
@@ -159,8 +160,19 @@ class RewardedSource:
         if self.reads_steps:
             steps = [self._step(example, start + n) for n, example in enumerate(chosen)]
             return batch | {name: torch.stack([step[name] for step in steps]) for name in steps[0]}
-        clips = [torch.stack([load(self.data.latents[n])["latents"] for n in each.clips]) for each in chosen]
-        return batch | {"latents": torch.stack(clips)}
+        clips = [[load(self.data.latents[n]) for n in each.clips] for each in chosen]
+        batch["latents"] = torch.stack([torch.stack([clip["latents"] for clip in each]) for each in clips])
+        if self.decodes:
+            batch["prompts"] = [self.data.prompts[example.clips[0]] for example in chosen]
+            batch["sigma"] = torch.stack([self._last_level(example) for example in chosen])  # (n,)
+        return batch
+
+    def _last_level(self, example: Example) -> torch.Tensor:
+        """The noise level from which the sampler went to the clip."""
+        file = self.data.latents[example.clips[0]]
+        if len(sigmas := load(file).get("sigmas", ())) < 2:
+            raise UsageError(f"{file} does not hold the sampler's noise levels", hint="draw the clips again")
+        return sigmas[-2]
 
     def _example(self, number: int) -> Example:
         epoch, place = divmod(number, len(self.examples))

@@ -206,6 +206,19 @@ def test_kill_9_in_each_phase_comes_to_the_same_end(ours, prompts, bright, tmp_p
     assert result["history"][-1]["figures"]["reward"]["value"] == whole.history[-1].figures["reward"].value
 
 
+def test_the_gradient_of_a_hackable_reward_is_followed_and_stopped(ours, prompts, bright, dark, tmp_path):
+    """Brightness as the metric that is reported, the same as a function with a gradient, and a judge that sees it."""
+    (tmp_path / "gradient.py").write_text(
+        "class Reward:\n    def __init__(self, device): pass\n"
+        "    def __call__(self, pixels, prompts): return pixels.flatten(1).mean(1)\n"
+    )
+    given = {"objective": "draft", "settings": {}, "gradient": str(tmp_path / "gradient.py")}
+    found = run(recipe(ours, prompts, bright, judges=[dark], rounds=6, **given), tmp_path / "out")
+    rose = change(found.history[-1], found.history[0], "reward")
+    assert rose is not None and rose.low > 0
+    assert found.stopped is not None and found.stopped.measure == dark
+
+
 CLUSTER = {"engine": "ray", "decode_workers": "1..2", "model_workers": "1..2"}
 
 
@@ -281,6 +294,7 @@ def test_another_recipe_in_the_same_folder_is_refused(ours, prompts, bright, tmp
         ({"rewards": Path("x.jsonl"), "drawn": Path("y"), "rounds": 2}, "one round"),
         ({"reward": ()}, "no metric"),
         ({"rounds": 0}, "rounds"),
+        ({"objective": "draft"}, "with a gradient"),
     ],
 )
 def test_settings_that_do_not_fit_are_refused(changes, message):
