@@ -117,7 +117,7 @@ class Extractor(BaseExtractor):
         return self._model.encode_image(self._to_input(pixels))  # (n, D)
 
     def embed_tensor(self, pixels: Tensor) -> Tensor:
-        """(n, D), with gradient, of floats (n, H, W, 3) in [0, 1]: as `embed_frames`, but for the rounding to bytes."""
+        """See `BaseExtractor`."""
         size = self._settings["size"]
         side = (size, size) if isinstance(size, int) else tuple(size)
         values = pixels.permute(0, 3, 1, 2)  # (n, 3, H, W)

@@ -170,7 +170,8 @@ class RewardedSource:
     def _last_level(self, example: Example) -> torch.Tensor:
         """The noise level from which the sampler went to the clip."""
         file = self.data.latents[example.clips[0]]
-        if len(sigmas := load(file).get("sigmas", ())) < 2:
+        sigmas = load(file).get("sigmas")
+        if sigmas is None or len(sigmas) < 2:
             raise UsageError(f"{file} does not hold the sampler's noise levels", hint="draw the clips again")
         return sigmas[-2]
 
