@@ -12,12 +12,12 @@ from typing import Any
 from cineloop.log import plural
 from cineloop.manifest import clip_path, read_manifest
 from t2v.train.rewarded import MANIFEST
-from v2t_eval.learn.measures import Measure, change
+from v2t_eval.learn.measures import DRIFT, Measure, change
 from v2t_eval.learn.result import Learning
 from v2t_eval.learn.settings import LearnConfig
 from v2t_eval.report.document import Banner, Card, Cell, Document, Interval, Section, Table
 
-_CARDS = 24
+_CARDS, _FOLLOWED, _COLUMNS = 24, 6, 4
 
 
 def as_dict(found: Learning) -> dict[str, Any]:
@@ -55,9 +55,10 @@ def document(found: Learning, config: LearnConfig, out: Path) -> Document:
         banner=banner,
         sections=(
             Section(title="What changed on held-out prompts", text=_legend(config), tables=(_changes(start, last),)),
-            Section(title="Round by round", tables=tuple(_curve(found.history, name) for name in last.figures)),
+            Section(title="Round by round", tables=_curves(found.history)),
             Section(title="The referee's factors", tables=(_factors(found.history),) if last.factors else ()),
-            Section(title="Same prompt, same seed: now and at the start", cards=_cards(out, last.round)),
+            Section(title="Same prompt, same seed: now and at the start", cards=_cards(out, found.history)),
+            Section(title="The same, measure by measure", cards=_followed(out, found.history), folded=True),
             Section(title="Rounds", tables=(_rounds(found),), folded=True),
         ),
         data="learn.json",
@@ -84,31 +85,72 @@ def _changes(start: Measure, last: Measure) -> Table:
     return Table(columns=("Measure", "Role", "Start", "Now", "Change"), rows=tuple(rows))
 
 
-def _curve(history: tuple[Measure, ...], name: str) -> Table:
-    known = [(one.round, one.figures[name]) for one in history if name in one.figures]
-    least, most = min(figure.low for _, figure in known), max(figure.high for _, figure in known)
-    rows = tuple(
-        (number, Interval(value=f.value, low=f.low, high=f.high, least=least, most=most)) for number, f in known
-    )
-    return Table(columns=("After round", name), rows=rows)
+def _curves(history: tuple[Measure, ...]) -> tuple[Table, ...]:
+    """The measures, a row a round, a few side by side."""
+    figures = history[-1].figures
+    names = list(figures)
+    blocks = [names[first : first + _COLUMNS] for first in range(0, len(names), _COLUMNS)]
+    tables = []
+    for block in blocks:
+        columns = [_curve(history, name) for name in block]
+        rows = tuple((_after(one), *cells) for one, *cells in zip(history, *columns, strict=True))
+        heads = (name if name == figures[name].role else f"{name} ({figures[name].role})" for name in block)
+        tables.append(Table(columns=("After round", *heads), rows=rows))
+    return tuple(tables)
+
+
+def _curve(history: tuple[Measure, ...], name: str) -> list[Cell]:
+    known = [one.figures[name] for one in history if name in one.figures]
+    least, most = min(figure.low for figure in known), max(figure.high for figure in known)
+    cells: list[Cell] = []
+    for figure in (one.figures.get(name) for one in history):
+        if figure is None or figure.role == DRIFT:  # has no interval
+            cells.append(None if figure is None else figure.value)
+        else:
+            cells.append(Interval(value=figure.value, low=figure.low, high=figure.high, least=least, most=most))
+    return cells
 
 
 def _factors(history: tuple[Measure, ...]) -> Table:
     names = list(history[0].factors)
     return Table(
-        columns=("After round", *names), rows=tuple((one.round, *map(one.factors.get, names)) for one in history)
+        columns=("After round", *names), rows=tuple((_after(one), *map(one.factors.get, names)) for one in history)
     )
 
 
-def _cards(out: Path, number: int) -> tuple[Card, ...]:
-    first, last = (out / f"measure-{n:03d}" / "drawn" / MANIFEST for n in (0, number))
-    paths = {row["id"]: clip_path(first, row) for row in read_manifest(first)}
-    rows = [row for row in read_manifest(last) if row["id"] in paths]
+def _after(one: Measure) -> str:
+    return str(one.round) if one.round else "start"
+
+
+def _cards(out: Path, history: tuple[Measure, ...]) -> tuple[Card, ...]:
+    """The same prompts and seeds, now and at the start."""
+    (_, first), (label, last) = _clips(out, history[0]), _clips(out, history[-1])
     return tuple(
-        Card(title=row["prompt"], clip=clip_path(last, row), other=paths[row["id"]],
-             labels=(f"after round {number}", "start"))
-        for row in rows[:_CARDS]
-    )  # fmt: skip
+        Card(title=prompt, clip=path, other=first[id][1], labels=(label, "start"))
+        for id, (prompt, path) in list(last.items())[:_CARDS]
+        if id in first
+    )
+
+
+def _followed(out: Path, history: tuple[Measure, ...]) -> tuple[Card, ...]:
+    """A few of them at every measure, two measures a card, in their order; none where there are but two measures."""
+    if len(history) < 3:
+        return ()
+    drawn = [_clips(out, one) for one in history]
+    cards = []
+    for id in list(drawn[0][1])[:: max(1, len(drawn[0][1]) // _FOLLOWED)][:_FOLLOWED]:
+        there = [(label, *clips[id]) for label, clips in drawn if id in clips]
+        for (label, prompt, path), *more in (there[n : n + 2] for n in range(0, len(there), 2)):
+            other, after = (more[0][2], more[0][0]) if more else (None, "")
+            cards.append(Card(title=prompt, clip=path, other=other, labels=(label, after)))
+    return tuple(cards)
+
+
+def _clips(out: Path, one: Measure) -> tuple[str, dict[str, tuple[str, Path]]]:
+    """What its clips are called, and by id prompt and file."""
+    manifest = out / f"measure-{one.round:03d}" / "drawn" / MANIFEST
+    label = f"after round {one.round}" if one.round else "start"
+    return label, {row["id"]: (row["prompt"], clip_path(manifest, row)) for row in read_manifest(manifest)}
 
 
 def _rounds(found: Learning) -> Table:

@@ -24,6 +24,7 @@ from v2t_eval.cli import main
 from v2t_eval.gate.run import gate as judged_by
 from v2t_eval.inputs import read_inputs
 from v2t_eval.learn.measures import change
+from v2t_eval.learn.report import document
 from v2t_eval.learn.run import prompt_rows, run
 from v2t_eval.learn.settings import Guard, LearnConfig, PromptConfig
 from v2t_eval.score import ScoreConfig, score
@@ -120,7 +121,9 @@ def test_a_reward_rises_and_the_page_shows_it(ours, prompts, bright, tmp_path, c
     assert len(rows) == 32 and set(rows[0]) == {"id", "prompt", "seed", "reward", "parts", "judge", "status"}
     assert rows[0]["status"] == "ok" and rows[0]["reward"] == pytest.approx(rows[0]["parts"]["bright"])
     page = (tmp_path / "out/report.html").read_text()
-    assert "Round by round" in page and "diversity" in page and "a red ball rolls" in page
+    assert "Round by round" in page and "diversity (guard)" in page and "a red ball rolls" in page
+    clips = [card.labels for card in document(found, config, tmp_path / "out").sections[4].cards]
+    assert clips[:2] == [("start", "after round 1"), ("after round 2", "")] and len(clips) == 12
     result = json.loads((tmp_path / "out/learn.json").read_text())
     assert result["model"] == found.model and len(result["history"]) == 3
     assert any(
