@@ -18,7 +18,7 @@ from cineloop.cluster import journals
 from cineloop.cluster.node import Kept
 from cineloop.cluster.pool import InputLostError, Pool
 from cineloop.cluster.settings import ClusterConfig
-from cineloop.cluster.workers import open_workers
+from cineloop.cluster.workers import Session, open_workers
 from cineloop.config import to_dict
 from cineloop.errors import ItemError
 from cineloop.journal import Entry, Journal
@@ -44,9 +44,11 @@ def measured_on(
     limits: ClipLimits,
     jobs: Iterable[Job],
     stop: Callable[[], bool],
+    session: Session | None = None,
 ) -> Iterator[Job]:
     """The jobs, as the workers finish them; no new ones start after a stop. `state`: folder for the workers' journals,
     seen by every machine; jobs with frames are decoded on the cluster. Metrics read frames, or all of them surveys.
+    `session`: see `open_workers`.
 
     Raises:
         MissingDependencyError: no ray, no cluster, no decoder. UsageError: the workers do not see `state`.
@@ -54,7 +56,7 @@ def measured_on(
     run = journals.new_run(state)
     specs = [(source(type(metric)) or type(metric), to_dict(metric.settings)) for metric in metrics]
     model = ModelStep(specs, limits, models.chosen_device(), str(run.resolve()))
-    with open_workers(cluster, model, DecodeStep(limits), [run]) as workers:
+    with open_workers(cluster, model, DecodeStep(limits), [run], session) as workers:
         assert workers.decoders is not None
         reads = "survey" if _read_surveys(metrics) else "decode"
         yield from _Flow(workers.decoders, workers.models, reads, stop).finished(iter(jobs))

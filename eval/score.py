@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from cineloop.cluster.settings import ClusterConfig
+from cineloop.cluster.workers import Session
 from cineloop.errors import MissingDependencyError, NothingMatchedError, UsageError
 from cineloop.log import Progress, logger, printable
 from cineloop.threads import usable_cpus
@@ -52,6 +53,7 @@ class ScoreConfig:
         is_suite: skip metrics whose inputs no sample has, instead of raising.
         cluster: where to measure; by default on this machine.
         journals: folder for the journals of a cluster's workers, of this scoring alone; a cluster needs one.
+        session: of several scorings on one cluster; None starts and ends the cluster's engine for each.
         device: where models compute: auto, cpu, cuda or cuda:N; auto shares the GPUs out among workers.
     """
 
@@ -62,6 +64,7 @@ class ScoreConfig:
     device: str = "auto"
     cluster: ClusterConfig = field(default_factory=ClusterConfig)
     journals: Path | None = None
+    session: Session | None = None
 
     def __post_init__(self) -> None:
         if self.cluster.engine != "none" and self.journals is None:
@@ -233,7 +236,9 @@ def measured(
         return
     every = chain([first], jobs)
     if config.cluster.engine != "none" and config.journals is not None:
-        yield from measured_on(config.cluster, config.journals, engine.metrics, engine.limits, every, stop)
+        yield from measured_on(
+            config.cluster, config.journals, engine.metrics, engine.limits, every, stop, config.session
+        )
     elif workers == 1:
         yield from engine.run(every, stop)
     else:

@@ -215,7 +215,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--films", type=int, default=40, help="films to plant (default: 40)")
     parser.add_argument("--seed", type=int, default=2026)
-    parser.add_argument("--copies", type=int, default=60, help="of 200 clips, to plant as copies (default: 60)")
+    parser.add_argument("--copies", type=int, default=200, help="to plant beside as many clips (default: 200)")
     parser.add_argument("--real", type=Path, help="a folder of real films, whose clips are listed")
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--keep", type=Path, metavar="DIR", help="keep the films and the set there")
@@ -234,7 +234,7 @@ def main() -> None:
         report: dict[str, Any] = {"command": command(args), "films": args.films, "seed": args.seed, "fps": FPS}
         report |= figures(planted, rows)
         if args.copies:
-            report["copies"] = measure_copies(place, 200, args.copies, args.seed, args.workers)
+            report["copies"] = measure_copies(place, 2 * args.copies, args.copies, args.seed, args.workers)
         if args.real is not None:
             real = clips_of(args.real, place / "real", args.workers)
             report["real"] = {

@@ -232,6 +232,20 @@ def browser():
         browser.close()
 
 
+@pytest.fixture(scope="session")
+def nodes():
+    """A true cluster of ray, a head and two nodes of one CPU; tests of it are in the group `ray`."""
+    pytest.importorskip("ray", reason="ray is not installed")
+    import ray_nodes
+
+    try:
+        cluster = ray_nodes.Nodes(2, Path(ray_nodes.__file__).with_name("planted_decoder"))
+    except RuntimeError as error:
+        pytest.skip(str(error))
+    yield cluster
+    cluster.close()
+
+
 @pytest.fixture
 def engines(monkeypatch):
     """Runs with `--cluster ray` get engines of threads: the list of them."""

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from cineloop.cluster.pool import Ask, Pool, Step
 from cineloop.cluster.settings import ClusterConfig, Size, parse_size
@@ -23,8 +24,38 @@ class Workers:
     decoders: Pool | None
 
 
+class Session:
+    """One engine for the runs of a job, one after another: the first starts it, and it ends with the block."""
+
+    def __init__(self) -> None:
+        self._stack = ExitStack()
+        self._engine: Any = None
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._stack.__exit__(*exc)  # type: ignore[arg-type]
+
+    def engine(self, paths: Sequence[Path]) -> Any:
+        """The engine, whose new workers look for these paths."""
+        from cineloop.cluster.node import Driver
+        from cineloop.cluster.ray_engine import RayEngine
+
+        driver = Driver.here(paths)
+        self._engine = self._engine or self._stack.enter_context(RayEngine(driver))
+        self._engine.driver = driver
+        return self._engine
+
+
 @contextmanager
-def open_workers(config: ClusterConfig, model: Step, decoder: Step | None, paths: Sequence[Path]) -> Iterator[Workers]:
+def open_workers(
+    config: ClusterConfig,
+    model: Step,
+    decoder: Step | None,
+    paths: Sequence[Path],
+    session: Session | None = None,
+) -> Iterator[Workers]:
     """Open the pools of a run.
 
     Args:
@@ -32,16 +63,14 @@ def open_workers(config: ClusterConfig, model: Step, decoder: Step | None, paths
         model: makes the object of a model worker from the worker's name.
         decoder: of a decoding worker; None for a job that decodes nothing.
         paths: files and folders that every machine must see as this one does.
+        session: of several runs; None for an engine that ends with this one.
 
     Raises:
         MissingDependencyError: no ray, no cluster. UsageError: an address of no cluster. Later errors (a machine that
             lacks the model, a package or the paths) come from the futures of the pools.
     """
-    from cineloop.cluster.node import Driver
-    from cineloop.cluster.ray_engine import RayEngine
-
     with ExitStack() as stack:
-        engine = stack.enter_context(RayEngine(Driver.here(paths)))
+        engine = (session or stack.enter_context(Session())).engine(paths)
         gpus = config.gpus_per_worker
         if gpus is None:
             gpus = 1.0 if engine.num_gpus else 0.0

@@ -16,6 +16,7 @@ from typing import Any
 
 from cineloop.clip import Clip as FoundClip
 from cineloop.clip import check
+from cineloop.cluster.workers import Session
 from cineloop.config import to_dict
 from cineloop.discovery import discover
 from cineloop.errors import ItemError, UsageError
@@ -93,7 +94,30 @@ def curate(
         KeyboardInterrupt: `stop` returned true before all was measured.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    every = [*found, *against]
+    with Session() as session:
+        config = replace(config, session=session)
+        films = _films([*found, *against], plan, folder, config, stop, show_progress)
+        ordered = [films[clip.id] for clip in found]
+        rows = [row for film in ordered for row in film.rows or [_failed(film)]]
+        for row in rows if given else ():
+            stated = given.get(film_of(row) if row["error"] is None else row["id"], {})
+            row |= {"license": stated.get("license"), "origin": stated.get("source")}
+        files = {clip.id: clip.file for clip in [*found, *against]}
+        pictures = Pictures(files=files, config=config, stop=stop, show_progress=show_progress)
+        held_out = [row for clip in against for row in films[clip.id].rows]
+        work = Work(folder=folder, evidence=pictures.evidence, file=pictures.file, held_out=held_out)
+        return Curation(films=ordered, rows=rows, verdicts=_table(plan, rows, work, config.cache))
+
+
+def _films(
+    every: Sequence[FoundClip],
+    plan: Plan,
+    folder: Path,
+    config: ScoreConfig,
+    stop: Callable[[], bool],
+    show_progress: bool,
+) -> dict[str, Film]:
+    """The films by id, from the journal or measured. Raises as `curate` does."""
     films = known(every, plan, folder)
     left = [clip for clip in every if clip.id not in films]
     with (
@@ -112,16 +136,7 @@ def curate(
     if stop() and len(films) < len(every):
         logger.warning("stopped after %d of %d films; the same command continues from there", len(films), len(every))
         raise KeyboardInterrupt
-    ordered = [films[clip.id] for clip in found]
-    rows = [row for film in ordered for row in film.rows or [_failed(film)]]
-    for row in rows if given else ():
-        stated = given.get(film_of(row) if row["error"] is None else row["id"], {})
-        row |= {"license": stated.get("license"), "origin": stated.get("source")}
-    files = {clip.id: clip.file for clip in every}
-    pictures = Pictures(files=files, config=config, stop=stop, show_progress=show_progress)
-    held_out = [row for clip in against for row in films[clip.id].rows]
-    work = Work(folder=folder, evidence=pictures.evidence, file=pictures.file, held_out=held_out)
-    return Curation(films=ordered, rows=rows, verdicts=_table(plan, rows, work, config.cache))
+    return films
 
 
 def _table(plan: Plan, rows: list[Row], work: Work, cache: Path | None) -> Verdicts:

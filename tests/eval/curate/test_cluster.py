@@ -45,10 +45,10 @@ def test_one_worker_two_workers_and_a_cluster_give_the_same_bytes(films, engines
     assert not journals.journals(tmp_path / "ray" / ".cineloop")
 
 
-def test_clips_that_are_looked_at_again_are_sampled_on_a_cluster_too(films, engines, tmp_path):
-    steps = ("--set", "steps=[probe, split, shape, sharpness, black, text]")
+def test_all_steps_that_look_at_clips_again_share_one_cluster(films, engines, tmp_path):
+    steps = ("--set", "steps=[probe, split, shape, sharpness, black, text, near_copies]")
     one = curated(films, tmp_path / "one", "--workers", "1", *steps)
-    assert curated(films, tmp_path / "ray", *ON_RAY, *steps) == one and len(engines) == 2
+    assert curated(films, tmp_path / "ray", *ON_RAY, *steps) == one and len(engines) == 1
     rows = parquet.read_table(tmp_path / "ray" / PARQUET).to_pylist()
     assert any(row["scores"]["text_share"] is not None for row in rows)
 

@@ -18,7 +18,6 @@ import pytest
 
 import stand_in_engine
 from cineloop.video.encode import encode
-from ray_nodes import Nodes
 
 pytestmark = [
     pytest.mark.slow,
@@ -28,19 +27,7 @@ pytestmark = [
 NUM_CLIPS = 60
 WAIT_S = 900.0
 DECODE_S = 30.0
-PLANTED_DECODER = Path(stand_in_engine.__file__).with_name("planted_decoder")
 CAPTIONER = str(Path(stand_in_engine.__file__).with_name("placed_captioner.py"))
-
-
-@pytest.fixture(scope="session")
-def nodes():
-    pytest.importorskip("ray", reason="ray is not installed")
-    try:
-        cluster = Nodes(2, PLANTED_DECODER)
-    except RuntimeError as error:
-        pytest.skip(str(error))
-    yield cluster
-    cluster.close()
 
 
 @pytest.fixture(scope="module")
