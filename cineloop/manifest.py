@@ -78,8 +78,8 @@ def dump_line(row: Row) -> bytes:
 def check_row(row: Row, where: str) -> None:
     """Raise UsageError naming `where` when a row breaks the contract."""
 
-    def fail(message: str) -> None:
-        raise UsageError(f"{where}: {message}", code="MANIFEST")
+    def fail(message: str, hint: str = "") -> None:
+        raise UsageError(f"{where}: {message}", code="MANIFEST", hint=hint)
 
     for key in ("id", "path"):
         value = row.get(key)
@@ -87,7 +87,10 @@ def check_row(row: Row, where: str) -> None:
             fail(f"{key!r} must be a non-empty string, got {value!r}")
     pure = PurePosixPath(row["path"])
     if pure.is_absolute() or ".." in pure.parts or "\0" in row["path"]:
-        fail(f"path {row['path']!r} must be relative and stay inside the manifest's folder")
+        fail(
+            f"path {row['path']!r} must be relative and stay inside the manifest's folder",
+            "put the manifest into a folder above its clips and name them from there, or link their folder beside it",
+        )
     for key in ("start_s", "end_s"):
         value = row.get(key)
         if value is not None and (isinstance(value, bool) or not isinstance(value, int | float) or value < 0):
@@ -97,6 +100,13 @@ def check_row(row: Row, where: str) -> None:
     start_s, end_s = row.get("start_s"), row.get("end_s")
     if end_s is not None and end_s <= (start_s or 0.0):
         fail(f"end_s {end_s} must come after start_s {start_s or 0.0}")
+
+
+def form_of(place: Path) -> str:
+    """Which form of a training set that is no manifest a file or folder has: "WebDataset", "Lance", or ""."""
+    if place.suffix == ".tar" or (place.is_dir() and next(place.glob("*.tar"), None) is not None):
+        return "WebDataset"
+    return "Lance" if (place / "_versions").is_dir() else ""
 
 
 def clip_path(manifest: str | Path, row: Row) -> Path:

@@ -22,7 +22,7 @@ from cineloop.documents import json_lines, read_text
 from cineloop.errors import NothingMatchedError, UsageError
 from cineloop.files import escape_name
 from cineloop.log import logger, printable
-from cineloop.manifest import clip_path, read_manifest
+from cineloop.manifest import clip_path, form_of, read_manifest
 from cineloop.suffixes import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 
 LAYOUTS = ("two_file", "sidecar", "manifest", "metadata")
@@ -107,11 +107,14 @@ def _layout_of(place: Path, layout: str) -> str:
     if place.is_file():
         names = {".jsonl": "manifest", ".csv": "metadata", ".txt": "two_file"}
         if place.suffix not in names:
+            _refuse_form(place)
             raise UsageError(f"{place} is no layout", code="LAYOUT", hint="*.jsonl, *.csv, videos.txt or a folder")
         return "metadata" if place.suffix == ".jsonl" and _is_metadata(place) else names[place.suffix]
     if not place.is_dir():
         raise UsageError(f"{place} is not a regular file or folder", code="LAYOUT")
     there = [name for name, tables in _TABLES.items() if any((place / table).is_file() for table in tables)]
+    if not there:
+        _refuse_form(place)
     if layout == "sidecar" or not there:
         return "sidecar"
     if layout == "auto" and any(path.with_suffix(".txt").is_file() for path in _media(place)):
@@ -125,6 +128,15 @@ def _layout_of(place: Path, layout: str) -> str:
         code="LAYOUT",
         hint="say which with layout: NAME, or give the file itself",
     )
+
+
+def _refuse_form(place: Path) -> None:
+    if form := form_of(place):
+        raise UsageError(
+            f"{place} is a {form} set, which is not read here",
+            code="LAYOUT",
+            hint="write the clips as videofolder or manifest and name that: v2t-eval curate SET --write videofolder",
+        )
 
 
 def _table(place: Path, layout: str) -> Path:

@@ -213,6 +213,7 @@ def test_a_bad_manifest_row_is_named_by_its_line(tmp_path, line, says):
     with pytest.raises(UsageError, match="line 3") as caught:
         list(read_manifest(path))
     assert says in caught.value.message
+    assert ("link their folder" in caught.value.hint) == (says == "stay inside")
 
 
 def test_a_manifest_with_a_bad_row_is_not_written(tmp_path):

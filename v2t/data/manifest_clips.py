@@ -18,7 +18,7 @@ from typing import Any, Literal
 import numpy as np
 
 from cineloop.errors import ItemError, UsageError
-from cineloop.manifest import Row, clip_path, read_manifest
+from cineloop.manifest import Row, clip_path, form_of, read_manifest
 from cineloop.threads import usable_cpus
 from cineloop.video.frames import Frames
 from cineloop.video.sample import SampleSpec
@@ -28,6 +28,7 @@ from v2t.data.collate import Batch, ClipSample, clip_batch
 from v2t.model.clips import cut_segments, fit_frames
 
 DEFAULT_PROMPT = "Describe the video."
+WRITE = "write the clips as webdataset (shards) or manifest (manifests): v2t-eval curate SET --write webdataset"
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,10 @@ def read_clips(manifests: Sequence[Path]) -> list[Clip]:
     Raises:
         UsageError: a manifest is broken, or no row holds conversations or captions.
     """
+    for path in manifests:
+        if form := form_of(path):
+            hint = "name it under shards" if form == "WebDataset" else WRITE
+            raise UsageError(f"{path} is a {form} set and no manifest", code="MANIFEST", hint=hint)
     rows = [Clip(row, clip_path(path, row)) for path in manifests for row in read_manifest(path)]
     usable = [clip for clip in rows if clip.row.get("conversations") or clip.row.get("captions")]
     if not usable:

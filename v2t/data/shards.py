@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 import tarfile
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -24,11 +24,11 @@ from cineloop.documents import parse_json
 from cineloop.errors import ItemError, UsageError
 from cineloop.files import text_key
 from cineloop.log import printable
-from cineloop.manifest import Row
+from cineloop.manifest import Row, form_of
 from cineloop.suffixes import VIDEO_SUFFIXES
 from cineloop.video.frames import Frames
 from v2t.data.collate import Batch, ClipSample, clip_batch
-from v2t.data.manifest_clips import Clip, ManifestSource
+from v2t.data.manifest_clips import WRITE, Clip, ManifestSource
 
 MOST_BYTES = 2 << 30  # of a video in a shard
 
@@ -84,13 +84,16 @@ class ShardClip(Clip):
         return data
 
 
-def read_shards(paths: Iterable[Path]) -> list[ShardClip]:
+def read_shards(paths: Sequence[Path]) -> list[ShardClip]:
     """The samples of all shards (tar files, or folders of them) that have a video and words, in the order of the names.
 
     Raises:
         UsageError: a shard is missing, cut off, compressed, or holds links, devices or paths that leave it; or there is
             no sample at all.
     """
+    for path in paths:
+        if form_of(path) == "Lance":
+            raise UsageError(f"{printable(str(path))} is a Lance set and no shards", code="SHARD", hint=WRITE)
     shards = [shard for path in paths for shard in (sorted(path.glob("*.tar")) if path.is_dir() else [path])]
     clips = [clip for shard in dict.fromkeys(shards) for clip in _read(shard)]
     if not clips:

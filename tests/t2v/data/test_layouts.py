@@ -134,3 +134,16 @@ def test_nothing_there(tmp_path):
     (tmp_path / "x.mp4").write_bytes(b"x")
     with pytest.raises(UsageError, match="is no layout"):
         read_items([tmp_path / "x.mp4"])
+
+
+@pytest.mark.parametrize(("form", "file"), [("Lance", "_versions/1.manifest"), ("WebDataset", "000000.tar")])
+def test_forms_that_are_not_read_are_named_with_one_that_is(tmp_path, form, file):
+    (tmp_path / "set" / file).parent.mkdir(parents=True)
+    (tmp_path / "set" / file).write_bytes(b"x")
+    for place in (tmp_path / "set", tmp_path / "set" / file)[: 1 if form == "Lance" else 2]:
+        with pytest.raises(UsageError, match=f"is a {form} set, which is not read here.*--write videofolder"):
+            read_items([place])
+    (tmp_path / "set" / "a.mp4").write_bytes(b"x")
+    lines(tmp_path / "set" / "videos.txt", "a.mp4")
+    lines(tmp_path / "set" / "prompts.txt", "a ball")
+    assert len(read_items([tmp_path / "set"])) == 1  # beside a form that is read it does no harm

@@ -16,6 +16,7 @@ from cineloop.video.encode import encode as encode_video
 from tiny_captioner import tiny_captioner
 from v2t import train
 from v2t.data import shards
+from v2t.data.manifest_clips import read_clips
 from v2t.data.shards import ShardSource, read_shards
 
 
@@ -134,6 +135,15 @@ def test_cut_off_missing_and_empty_shards_are_named(tmp_path, video):
             read_shards([bad])
     with pytest.raises(UsageError, match="hold no sample"):
         read_shards([write(tmp_path / "empty.tar", {"a.txt": b"words"})])
+
+
+def test_a_lance_set_is_refused_with_a_form_that_is_read(tmp_path, source):
+    (tmp_path / "clips.lance" / "_versions").mkdir(parents=True)
+    for read in (read_shards, read_clips):
+        with pytest.raises(UsageError, match="clips.lance is a Lance set .*--write webdataset"):
+            read([tmp_path / "clips.lance"])
+    with pytest.raises(UsageError, match="is a WebDataset set and no manifest .name it under shards"):
+        read_clips([tmp_path])
 
 
 def test_a_changed_set_of_shards_has_another_identity(source, tmp_path, video):
