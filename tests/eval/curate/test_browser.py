@@ -127,6 +127,25 @@ def test_copies_stand_side_by_side(page):
     assert card.locator(".strips img").count() == 2 and "a copy of 0.mp4#t=" in card.inner_text()
 
 
+def test_the_page_of_a_written_set_counts_its_clips_and_shows_them(browser, folder):
+    films, written = str(folder / "films"), folder / "written"
+    shutil.copytree(folder / "set", written)
+    words = [word for each in SETS for word in ("--set", each)]
+    assert (
+        main(["curate", films, "-o", str(written), "--write", "videofolder", "--workers", "1", "--quiet", *words]) == 0
+    )
+    num_written = len(list((written / "videofolder" / "videos").iterdir()))
+    with opened(browser, (written / "report.html").as_uri(), near=folder.as_uri()) as page:
+        page.locator(".kept", has_text=f"{num_written} of ").wait_for()
+        image = page.locator("#part-1 img").first
+        image.scroll_into_view_if_needed()
+        page.wait_for_function("(image) => image.complete && image.naturalWidth > 0", arg=image.element_handle())
+        move(page, "sharpness at least", 0)
+        page.wait_for_function(
+            "(num) => !document.querySelector('.kept').textContent.startsWith(num)", arg=f"{num_written} "
+        )
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_nothing_is_wider_than_a_phone_and_text_can_be_read(page, scheme):
     page.emulate_media(color_scheme=scheme)
