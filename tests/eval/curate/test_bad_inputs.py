@@ -21,7 +21,7 @@ from v2t_eval.cli import main
 from v2t_eval.curate.table import JOURNAL, PARQUET
 
 pytestmark = pytest.mark.slow
-LIMITS = ("film_frames.least=2", "damaged.most=0", "black_share.most=0.5", "still_share.most=0.5")
+LIMITS = ("film_frames.least=2", "damaged.most=0", "hdr.most=0", "black_share.most=0.5", "still_share.most=0.5")
 FAILED = {
     "audio.mp4": "NO_VIDEO_STREAM",
     "empty.mp4": "EMPTY_FILE",
@@ -33,16 +33,17 @@ DROPPED = {
     "black.mp4": ["black_share.most", "still_share.most"],
     "frame.mp4": ["film_frames.least", "still_share.most"],
     "grey.mp4": ["still_share.most"],
+    "high range.mkv": ["hdr.most"],
     "picture.mp4": ["film_frames.least", "still_share.most"],
     "tail.mp4": ["damaged.most"],
 }
 KEPT = ("444 10 bits.mp4", "alpha.webm", "claims hours.mp4", "sound.mp4")
 
 
-def encode(path, codec: str, format: str, frames: np.ndarray) -> None:
+def encode(path, codec: str, format: str, frames: np.ndarray, **options: str) -> None:
     """Frames (T, H, W, 3 or 4) by any codec of FFmpeg."""
     with av.open(str(path), "w") as out:
-        stream = out.add_stream(codec, rate=24)
+        stream = out.add_stream(codec, rate=24, options=options)
         stream.height, stream.width, stream.pix_fmt = *frames.shape[1:3], format
         for array in frames:
             frame = av.VideoFrame.from_ndarray(array, format="rgb24" if array.shape[-1] == 3 else "rgba")
@@ -89,6 +90,7 @@ def pile(tmp_path_factory):
     write(place / "black.mp4", np.zeros_like(shot(1)))
     write(place / "grey.mp4", np.full_like(shot(1), 128))
     encode(place / "444 10 bits.mp4", "libx264", "yuv444p10le", shot(2))
+    encode(place / "high range.mkv", "libx264", "yuv420p10le", shot(6), color_trc="smpte2084", colorspace="bt2020nc")
     alpha = np.full((*shot(3).shape[:3], 1), 128, np.uint8)
     encode(place / "alpha.webm", "libvpx-vp9", "yuva420p", np.concatenate([shot(3), alpha], -1))
     whole = write(place / "tail.mp4", shot(8, 120)).read_bytes()
