@@ -6,7 +6,6 @@ import os
 import stat
 import subprocess
 import sys
-import warnings
 from fractions import Fraction
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from cineloop.video.canvas import Limits
 from cineloop.video.cut import Cut, write_cut
 from cineloop.video.open_file import LastFile
 from cineloop.video.worker import DecoderPool, SampleSpec
+from onnx_models import export
 from planted_films import FPS, shot, write
 
 RATE = 48000
@@ -262,20 +262,8 @@ class RedSquares(torch.nn.Module):
 
 @pytest.fixture(scope="module")
 def detector(tmp_path_factory) -> Path:
-    try:
-        from torch.onnx._internal.torchscript_exporter import onnx_proto_utils as protocol
-    except ImportError:
-        pytest.skip("this torch has no exporter that works without the package onnx")
-    path = tmp_path_factory.mktemp("detector") / "red.onnx"
     names = [f"{name}_{stride}" for name in ("cls", "obj", "bbox", "kps") for stride in (8, 16, 32)]
-    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        patch.setattr(protocol, "_add_onnxscript_fn", lambda data, _: data)  # would need the package onnx
-        torch.onnx.export(
-            RedSquares(), torch.zeros(1, 3, 96, 160), str(path), input_names=["input"], output_names=names,
-            dynamo=False, opset_version=11,
-        )  # fmt: skip
-    return path
+    return export(RedSquares(), torch.zeros(1, 3, 96, 160), tmp_path_factory.mktemp("detector") / "red.onnx", names)
 
 
 def test_faces_are_blurred_where_a_detector_finds_them_and_nothing_else(source, detector, tmp_path):

@@ -5,11 +5,14 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
+import torch
 from PIL import Image, ImageDraw, ImageFont
 from pyarrow import parquet
 
 from cineloop.discovery import discover
+from cineloop.errors import UsageError
 from cineloop.video.frames import Frames
+from onnx_models import export
 from planted_films import write
 from v2t_eval.curate.recipe import read_plan
 from v2t_eval.curate.run import curate
@@ -44,10 +47,12 @@ def with_line(frames, at=lambda t: (60, 150), text="forty two bright words"):
     return np.stack(found)
 
 
-def measured(frames):
+def measured(frames, **settings):
     times = np.arange(len(frames)) / 2.0
     clip = Clip.from_frames(Frames(pixels=frames, times_s=times, fps=2.0, duration_s=len(frames) / 2, decoder="test"))
-    return TextMetric().measure(Sample(id="x", clip=clip))
+    metric = TextMetric(**settings)
+    metric.prepare()
+    return metric.measure(Sample(id="x", clip=clip))
 
 
 def test_a_line_is_found_where_it_is():
@@ -79,6 +84,34 @@ def test_the_size_of_the_picture_does_not_matter():
     small = with_line(scene())
     large = np.stack([cv2.resize(frame, (1280, 720), interpolation=cv2.INTER_CUBIC) for frame in small])
     assert measured(large)["overlay"] == pytest.approx(measured(small)["overlay"], rel=0.15)
+
+
+class RedText(torch.nn.Module):
+    """A text detector as OpenCV reads a DB model: how much each pixel is of a line; it takes red for text."""
+
+    def forward(self, bgr: torch.Tensor) -> torch.Tensor:
+        return (bgr[:, 2:] - bgr[:, 1:2]).clamp(0, 1)
+
+
+def test_a_detector_of_ones_own_says_what_is_text(tmp_path):
+    detector = str(export(RedText(), torch.zeros(1, 3, 736, 736), tmp_path / "red.onnx", ["maps"]))
+    frames = np.full((12, *SIZE, 3), 120, np.uint8)
+    frames[:, 90:95, 80:240] = (250, 20, 20)  # stays; a DB model marks the middle of a line
+    for t, frame in enumerate(frames):
+        frame[10 * t : 10 * t + 4, 260:300] = (250, 20, 20)
+    found = measured(frames, detector=detector)
+    height, width = 5 / 180, 160 / 320
+    more = height * width / (height + width)  # on each side: twice the area over the girth
+    assert found["overlay"] == pytest.approx((height + 2 * more) * (width + 2 * more), rel=0.1)
+    assert found["text"] > found["overlay"] + 0.003
+    assert measured(with_line(scene()), detector=detector)["overlay"] == 0.0  # no line of letters counts
+
+
+def test_what_is_no_detector_is_refused(tmp_path):
+    (tmp_path / "no.onnx").write_bytes(b"nothing")
+    for name in ("no.onnx", "missing.onnx"):
+        with pytest.raises(UsageError, match="no text detector that OpenCV reads"):
+            TextMetric(detector=str(tmp_path / name)).prepare()
 
 
 def test_a_clip_that_cannot_be_read_has_no_value(tmp_path):
