@@ -89,7 +89,7 @@ def read_plan(path: Path | None, sets: Iterable[str] = (), *, is_against: bool =
 
     Raises:
         UsageError: the file cannot be read; an unknown key, step, setting or column, the nearest being named; a value
-            that a column cannot have.
+            that a column cannot have; steps without any column; a file of the user's own that is not there.
     """
     file = None if path is None else shipped.find(path, recipes(), "recipe for a curation")
     recipe = config.load(Recipe, file=file, sets=sets)
@@ -110,6 +110,10 @@ def read_plan(path: Path | None, sets: Iterable[str] = (), *, is_against: bool =
             raise UsageError(f"two steps of the recipe are called {kind.name!r}")
         loaded.append(kind(**recipe.settings.get(kind.name, {})))
     plan = Plan(recipe=recipe, steps=loaded)
+    if not plan.columns:
+        raise UsageError(
+            f"the steps {', '.join(names) or 'of the recipe'} give no column to measure clips by", hint="add probe"
+        )
     for name, limit in recipe.limits.items():
         _check(name, limit, plan.columns)
     return plan

@@ -158,6 +158,12 @@ class BaseStep:
         return {"name": self.name, "version": self.version, "settings": settings, "text": text}
 
 
+def check_file(setting: str, path: str) -> None:
+    """Raise ValueError where a setting names a file that is not there: before hours of work, and not after them."""
+    if path and not Path(path).is_file():
+        raise ValueError(f"{setting}: there is no file {path!r}")
+
+
 def film_of(row: Row) -> str:
     """The id of the film of a clip."""
     return str(row["id"]).rpartition("#t=")[0]

@@ -18,7 +18,7 @@ from cineloop.files import text_key
 from cineloop.log import logger, plural, printable
 from cineloop.manifest import write_manifest
 from v2t_eval.curate.captions import caption_of, faults
-from v2t_eval.curate.step import BaseStep, Column, Row, Work, film_of
+from v2t_eval.curate.step import BaseStep, Column, Row, Work, check_file, film_of
 
 _AGAIN = {"temperature": 0.7, "seed": 1}
 
@@ -39,6 +39,9 @@ class CaptionSettings:
     style: str = "short"
     prompt: str | None = None
     options: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        check_file("captions", self.captions)
 
 
 class Step(BaseStep):

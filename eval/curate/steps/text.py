@@ -19,7 +19,7 @@ from cineloop.errors import UsageError
 from cineloop.log import printable
 from cineloop.video.sample import SampleSpec
 from v2t_eval.curate.film import EvidenceMetric
-from v2t_eval.curate.step import BaseStep, Column, Row, Work
+from v2t_eval.curate.step import BaseStep, Column, Row, Work, check_file
 from v2t_eval.metric import Evidence
 from v2t_eval.sample import Sample
 
@@ -74,6 +74,9 @@ class TextSettings:
     """`detector`: an ONNX file of a DB text detector that OpenCV reads; "" looks for lines by their edges."""
 
     detector: str = ""
+
+    def __post_init__(self) -> None:
+        check_file("detector", self.detector)
 
 
 class TextMetric(EvidenceMetric):

@@ -50,6 +50,10 @@ def test_shipped_recipes_load_and_state_the_source_of_each_number():
         ("settings: {split: {longest: 5}}", "did you mean 'settings.split.longest_s'"),
         ("steps: [shape, shape]", "two steps of the recipe are called 'shape'"),
         ("stepps: [shape]", "did you mean 'steps'"),
+        ("steps: [split]", "the steps split give no column to measure clips by (add probe)"),
+        ("steps: []", "give no column"),
+        ("{steps: [probe, text], settings: {text: {detector: none.onnx}}}", "there is no file 'none.onnx'"),
+        ("{steps: [probe, caption], settings: {caption: {captions: c.jsonl}}}", "there is no file 'c.jsonl'"),
     ],
 )
 def test_a_recipe_that_cannot_be_is_refused_with_the_nearest_name(tmp_path, text, message):

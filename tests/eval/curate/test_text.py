@@ -109,9 +109,8 @@ def test_a_detector_of_ones_own_says_what_is_text(tmp_path):
 
 def test_what_is_no_detector_is_refused(tmp_path):
     (tmp_path / "no.onnx").write_bytes(b"nothing")
-    for name in ("no.onnx", "missing.onnx"):
-        with pytest.raises(UsageError, match="no text detector that OpenCV reads"):
-            TextMetric(detector=str(tmp_path / name)).prepare()
+    with pytest.raises(UsageError, match="no text detector that OpenCV reads"):
+        TextMetric(detector=str(tmp_path / "no.onnx")).prepare()
 
 
 def test_a_clip_that_cannot_be_read_has_no_value(tmp_path):
