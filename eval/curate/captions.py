@@ -1,4 +1,4 @@
-"""Captions: the text of a row, and faults that a text shows alone: refusals, repetition, another script, few words.
+"""Captions: the text of a row, and faults that a text shows alone: refusals, repetition, another script or language.
 
 In: rows of captions, a caption. Out: a text, names of faults, shares of repeated word triples and of other letters.
 """
@@ -16,6 +16,16 @@ _REFUSALS = re.compile(
     r"(there is|i see) no (video|image)s?\b|please (provide|upload))",
     re.IGNORECASE,
 )
+# Words of every sentence, which few other languages of the list have too.
+LANGUAGES = {
+    "de": "der die das und ist ein eine einen einem auf mit den dem nicht sich von im zu wird sind",
+    "en": "the and is are a an of with on it its his her their from to while then this that",
+    "es": "el los las y es un una del que con por para su está sobre mientras se en al",
+    "fr": "le les des et est un une du dans qui avec pour sur son sa il elle au ce se",
+    "it": "il lo gli e è un una di che con per su del della nel sono mentre si al",
+    "nl": "de het een en is van met op niet zijn er door naar wordt terwijl aan voor dat bij",
+    "pt": "o os as e é um uma do da que com por para seu sua está no na enquanto ao",
+}
 FEWEST_WORDS = 3
 MOST_REPEATED = 0.3
 
@@ -46,6 +56,13 @@ def other_script(text: str, script: str) -> float:
     letters = [char for char in text if char.isalpha()]
     own = sum(unicodedata.name(char, "").startswith(script.upper()) for char in letters)
     return 1 - own / len(letters) if letters else 0.0
+
+
+def other_language(text: str, language: str) -> float:
+    """1 where more words of the text are of another one of `LANGUAGES` than of this one, else 0."""
+    words = re.findall(r"\w+", text.lower())
+    counts = {name: sum(word in own.split() for word in words) for name, own in LANGUAGES.items()}
+    return float(max(counts.values()) > counts[language])
 
 
 def faults(text: str) -> list[str]:

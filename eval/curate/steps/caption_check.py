@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from cineloop.video.sample import SampleSpec
-from v2t_eval.curate.captions import is_refusal, other_script, repeated
+from v2t_eval.curate.captions import LANGUAGES, is_refusal, other_language, other_script, repeated
 from v2t_eval.curate.step import BaseStep, Column, Row
 from v2t_eval.metric import BaseMetric, load_metric
 
@@ -15,12 +15,17 @@ FRAMES = SampleSpec(num_frames=16)
 
 @dataclass(frozen=True, kw_only=True)
 class CheckSettings:
-    """`script`: of the letters, as Unicode names it. `model`: of the metric clipsim; `judge`: of vqascore; "" leaves
-    these columns empty."""
+    """`script`: of the letters, as Unicode names it. `language`: one of `captions.LANGUAGES`; "" for any. `model`: of
+    the metric clipsim; `judge`: of vqascore; "" leaves these columns empty."""
 
     script: str = "latin"
+    language: str = ""
     model: str = ""
     judge: str = ""
+
+    def __post_init__(self) -> None:
+        if self.language not in ("", *LANGUAGES):
+            raise ValueError(f"language must be one of {', '.join(LANGUAGES)} or empty, got {self.language!r}")
 
 
 class Step(BaseStep):
@@ -31,20 +36,22 @@ class Step(BaseStep):
         "caption_refusal": Column("1 where the model speaks of itself or of a missing video, else 0", 0, 1),
         "caption_repeats": Column("share of the word triples that came before", 0, 1),
         "caption_other_script": Column("share of the letters that are of another script than asked for", 0, 1),
+        "caption_other_language": Column("1 where more words are of another language than of the one asked for", 0, 1),
         "caption_match": Column("clipsim: mean cosine of frames and caption", -1, 1),
         "caption_true": Column("vqascore: how likely the judge says that the clip shows the caption", 0, 1),
     }
     detects = "refusals, loops, other scripts; with a model or a judge also captions of something else"
-    misses = "another language in the same script; what model and judge do not see"
+    misses = "languages beyond the seven of `captions.LANGUAGES`; what model and judge do not see"
     Settings = CheckSettings
 
     def compare(self, rows: Sequence[Row]) -> Mapping[str, Sequence[float | None]]:
         texts = [row.get("caption") for row in rows]
-        script = self.settings.script
+        script, language = self.settings.script, self.settings.language
         found: dict[str, Sequence[float | None]] = {
             "caption_refusal": [text and float(is_refusal(text)) for text in texts],
             "caption_repeats": [text and repeated(text) for text in texts],
             "caption_other_script": [text and other_script(text, script) for text in texts],
+            "caption_other_language": [other_language(text, language) if text and language else None for text in texts],
         }
         for column, name, settings in (
             ("caption_match", "clipsim", {"model": self.settings.model, "text": "caption"}),

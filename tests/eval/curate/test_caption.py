@@ -9,8 +9,9 @@ import pytest
 from pyarrow import parquet
 
 from cineloop.discovery import discover
+from cineloop.errors import UsageError
 from planted_films import FPS, SIZE, write
-from v2t_eval.curate.captions import faults, is_refusal, other_script, repeated
+from v2t_eval.curate.captions import LANGUAGES, faults, is_refusal, other_language, other_script, repeated
 from v2t_eval.curate.recipe import read_plan
 from v2t_eval.curate.run import curate
 from v2t_eval.curate.step import Work
@@ -121,6 +122,27 @@ def test_repetition_length_and_script():
         2 / 3
     )
     assert other_script("1 2 3", "latin") == 0.0
+
+
+SENTENCES = {
+    "de": "Ein roter Ball rollt über die Wiese und ein Hund läuft mit dem Kind.",
+    "en": "A red ball rolls over the meadow and a dog runs with the child.",
+    "es": "Una pelota roja rueda por el prado y un perro corre con el niño.",
+    "fr": "Une balle rouge roule dans le pré et un chien court avec la fille.",
+    "it": "Una palla rossa rotola sul prato e un cane corre con il bambino.",
+    "nl": "Een rode bal rolt over het gras en een hond rent met het kind.",
+    "pt": "Uma bola vermelha rola no gramado e um cão corre com o menino.",
+}
+
+
+@pytest.mark.parametrize("asked", LANGUAGES)
+def test_captions_in_another_language_of_the_same_script_are_known(asked):
+    assert {name: other_language(text, asked) for name, text in SENTENCES.items()} == {
+        name: float(name != asked) for name in LANGUAGES
+    }
+    assert other_language("Red ball. Green hill.", asked) == 0.0  # nothing tells
+    with pytest.raises(UsageError, match="language must be one of de, en"):
+        caption_check.Step(language="english")
 
 
 def test_model_and_judge_are_asked_of_clips_with_captions_alone(tmp_path):
