@@ -10,22 +10,27 @@ within one run, so that other load on the machine hits both sides alike:
   what is free, and this row measures the machine.
 - waits: the same with decoders that wait half a second a clip instead of decoding, which takes no core: shows whether
   the work is placed on both nodes, not how fast this machine is. Goal: 1.7.
+- cpu: where the CPU time of a clip goes on one such node, and the ratio of two nodes to one that two cores allow: with
+  one node its decoder is the bound, with two both cores are full. Goal: 1.7.
 - driver memory: growth of the driver's resident memory over simulated rows. Goal: flat, below 1 GB.
 - resume: a run that finds everything done, against listing the folder alone. Goal: at most 2.
 
-Example: `python scripts/bench_cluster.py rows resume`; ray is needed for `machine`, `nodes` and `waits` alone.
+Example: `python scripts/bench_cluster.py rows resume`; ray is needed for the first four alone.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import resource
+import shutil
 import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from functools import partial
@@ -40,8 +45,14 @@ WAITING_DECODER = ROOT / "tests/support/planted_decoder"
 Row = dict[str, object]
 
 
-def caption(clips: Path, out: Path, *more: str, env: dict[str, str] | None = None) -> float:
-    """Clips a second of a run, from its first record to its last."""
+def caption(
+    clips: Path,
+    out: Path,
+    *more: str,
+    env: dict[str, str] | None = None,
+    on_record: Callable[[int], None] = lambda pid: None,
+) -> float:
+    """Clips a second of a run, from its first record to its last; `on_record` gets the run's process."""
     program = "import sys; from v2t.cli import main; sys.exit(main(sys.argv[1:]))"
     command = [
         sys.executable,
@@ -62,6 +73,7 @@ def caption(clips: Path, out: Path, *more: str, env: dict[str, str] | None = Non
         for line in run.stdout:
             if json.loads(line)["type"] == "record":
                 times.append(time.perf_counter())
+                on_record(run.pid)
     if run.returncode or len(times) < 2:
         raise SystemExit(f"{' '.join(command)} ended with {run.returncode}")
     skip = len(times) // 4  # batches that the workers began together come together
@@ -73,10 +85,10 @@ def draw(folder: Path, num_clips: int, num_frames: int, side: int) -> Path:
     from cineloop.video.encode import encode
 
     folder.mkdir()
-    random = np.random.default_rng(0)
-    for number in range(num_clips):
-        pixels = random.integers(0, 256, (num_frames, side, side, 3), np.uint8)
-        encode(pixels, folder / f"{number:04}.mp4", fps=24)
+    pixels = np.random.default_rng(0).integers(0, 256, (num_frames, side, side, 3), np.uint8)
+    encode(pixels, folder / "0000.mp4", fps=24)
+    for number in range(1, num_clips):
+        shutil.copyfile(folder / "0000.mp4", folder / f"{number:04}.mp4")
     return folder
 
 
@@ -124,13 +136,74 @@ def waits(folder: Path, args: argparse.Namespace) -> Iterator[Row]:
     }
 
 
+def cpu(folder: Path, args: argparse.Namespace) -> Iterator[Row]:
+    """CPU of a clip on the cluster of one node of `nodes`, by process, from the fourth record to the last.
+
+    Other load stretches these times, but all of them alike: the row of the bound is a ratio.
+    """
+    from ray_nodes import Nodes
+
+    clips = draw(folder / "cpu", args.clips, 96, 480)
+    seen: list[dict[tuple[str, int], float]] = []
+    cluster = Nodes(1)
+    try:
+        size = ["--cluster", "ray", "--decode-workers", "1", "--model-workers", "1"]
+        caption(clips, folder / "cpu out", *_colours(folder), *size, env=cluster.env,
+                on_record=lambda pid: seen.append(_cpu_by_process(str(cluster.folder), pid)))  # fmt: skip
+    finally:
+        cluster.close()
+    spent: Counter[str] = Counter()
+    last = max(i for i, look in enumerate(seen) if any(what == "decoder" for what, _ in look))  # then they are ended
+    for (what, pid), seconds in seen[last].items():
+        spent[what] += seconds - seen[3].get((what, pid), 0.0)
+    each = {what: seconds / (last - 3) for what, seconds in sorted(spent.items())}
+    for what, seconds in each.items():
+        yield {"measure": f"CPU ms of a clip: {what}", "ratio": 1000 * seconds, "goal": "-"}
+    decoding = each["decoder"] + each["decoding worker"]
+    most = min(2.0, 2 * decoding / sum(each.values()))
+    yield {"measure": "clips/s, two nodes : one, at most on two cores", "ratio": most, "all": each, "goal": ">= 1.7"}
+
+
+def _cpu_by_process(folder: str, driver: int) -> dict[tuple[str, int], float]:
+    """CPU seconds so far of the driver and of the processes of a cluster in `folder`, by (what, process)."""
+    from ray_nodes import _commands
+
+    def fields(pid: int) -> list[str]:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+
+    workers = {pid: command for pid, command in _commands(folder)}
+    decoding = {}
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            parent = int(fields(int(path.parent.name))[1])
+            if parent in workers and b"cineloop.video.child" in path.read_bytes():
+                decoding[int(path.parent.name)] = parent
+    found = {}
+    for pid in {driver, *workers, *decoding}:
+        what = "ray"
+        if pid == driver:
+            what = "driver"
+        elif pid in decoding:
+            what = "decoder"
+        elif workers[pid].startswith("ray::RayHost"):
+            what = "decoding worker" if pid in decoding.values() else "model worker"
+        with contextlib.suppress(OSError):
+            found[what, pid] = sum(map(int, fields(pid)[11:13])) / os.sysconf("SC_CLK_TCK")
+    return found
+
+
+def _colours(folder: Path) -> list[str]:
+    """Options of the captioner that costs next to nothing."""
+    (folder / "marks").mkdir(exist_ok=True)
+    marks = f"options.marks={folder / 'marks'}"
+    return ["--captioner", str(CAPTIONER), "--model", "m", "--set", marks, "--batch-size", "1"]
+
+
 def one_and_two(clips: Path, folder: Path, args: argparse.Namespace, *first: Path) -> list[float]:
     """Clips a second of two nodes by those of one, in each round; `first` as of `Nodes`."""
     from ray_nodes import Nodes
 
-    marks = folder / f"marks of {clips.name}"
-    marks.mkdir()
-    options = ["--captioner", str(CAPTIONER), "--model", "m", "--set", f"options.marks={marks}", "--batch-size", "1"]
+    options = _colours(folder)
     ratios = []
     one, two = Nodes(1, *first), Nodes(2, *first)
     try:
@@ -236,7 +309,7 @@ def _resident_mb() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") >> 20
 
 
-MEASURES = {"machine": machine, "nodes": nodes, "waits": waits, "rows": rows, "resume": resume}
+MEASURES = {"machine": machine, "nodes": nodes, "waits": waits, "cpu": cpu, "rows": rows, "resume": resume}
 
 
 def main() -> None:

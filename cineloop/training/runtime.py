@@ -142,6 +142,7 @@ def start(config: RuntimeConfig) -> Accelerator:
     # Beside parts that a step leaves out, this keeps the order in which gradients add up: without it DDP arranges them
     # anew after the first step, so with more than two processes a resumed run would differ in the last bit.
     wrapper = DistributedDataParallelKwargs(find_unused_parameters=True)
+    _join_restarted("nccl" if device == "cuda" else "gloo")
     with sharding.without_accelerates():
         accelerator = Accelerator(
             cpu=device == "cpu",
@@ -150,6 +151,24 @@ def start(config: RuntimeConfig) -> Accelerator:
         )
     seed_everything(config.seed)
     return accelerator
+
+
+def _join_restarted(backend: str) -> None:
+    """Join the process group of a restart by torchrun, before Accelerate would.
+
+    torchrun's static rendezvous (what it uses unless told otherwise) gives every start the same store, and torch 2.14
+    looks there for the addresses of the other processes without saying of which start: it finds those of the dead ones
+    and waits for them. With the number of the start before each key the new processes find each other.
+    """
+    import torch.distributed as group
+
+    start = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    is_agents = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
+    if start == "0" or not is_agents or group.is_initialized():
+        return
+    rank, world = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    agent = group.TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False)
+    group.init_process_group(backend, store=group.PrefixStore(f"start-{start}", agent), rank=rank, world_size=world)
 
 
 def seed_everything(seed: int) -> None:

@@ -17,6 +17,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from sys import intern
 from typing import Any
 
 from cineloop.address import is_url, shown
@@ -25,6 +26,7 @@ from cineloop.files import content_key, escape_name
 from cineloop.journal import Entry, Journal, Place, paused_collector
 from v2t.writers import Record
 
+_NONE: dict[str, str] = {}  # for the clips without files: one for all, since a folder may hold millions; never changed
 BY_HAND = ""  # instead of a settings key: a person wrote or changed this caption
 
 
@@ -170,11 +172,11 @@ class Ledger:
             segments = record.get("segments")
             known = Known(
                 place,
-                record["status"],
-                entry["settings"],
-                entry["source"],
-                files,
-                entry["keys"],
+                intern(record["status"]),
+                intern(entry["settings"]),
+                {intern(key): value for key, value in entry["source"].items()},
+                files or _NONE,
+                entry["keys"] or _NONE,
                 earlier,
                 entry.get("at", 0.0),
                 has_failed_parts=bool(segments) and any("error" in segment for segment in segments),

@@ -4,6 +4,9 @@ to one process saves and stops all."""
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 import textwrap
 from pathlib import Path
 
@@ -11,7 +14,7 @@ import pytest
 
 from cineloop.training import checkpoint
 from started_python import TRAINING, Starter
-from started_ranks import SHARDED, modules_folder, run_ranks
+from started_ranks import SHARDED, free_port, modules_folder, run_ranks
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 SCRIPT = textwrap.dedent("""
@@ -77,6 +80,17 @@ def test_a_run_whose_process_is_killed_goes_on_from_the_newest_checkpoint(launch
     assert launch(tmp_path / "run", at, how, restarts=1) == [0, 0]
     assert rows(tmp_path / "run") == whole  # each step once, to the bit
     assert (tmp_path / "run/final/exported").exists()
+
+
+def test_torchrun_starts_the_killed_again(whole, tmp_path):
+    """By its static rendezvous, whose store still has the addresses of the first start's processes."""
+    (tmp_path / "program.py").write_text(SCRIPT)
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--max-restarts", "1"]
+    command += ["--master-port", str(free_port()), str(tmp_path / "program.py"), str(tmp_path / "run"), "5", "kill"]
+    env = {"ACCELERATE_USE_CPU": "true", "GLOO_SOCKET_IFNAME": "lo"}
+    env["PYTHONPATH"] = os.pathsep.join([*modules_folder(), *sys.path])
+    assert subprocess.run(command, env=os.environ | env, check=False, timeout=800).returncode == 0
+    assert rows(tmp_path / "run") == whole
 
 
 def test_a_killed_process_with_sharded_weights(launch, whole, tmp_path):

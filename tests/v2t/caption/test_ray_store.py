@@ -1,4 +1,4 @@
-"""A run on a true cluster of ray into a bucket: its workers write segments, its driver is killed, the next one goes on."""
+"""A run on a true cluster of ray into a bucket: workers write segments, and what a killed driver began is finished."""
 
 from __future__ import annotations
 
