@@ -11,7 +11,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -67,6 +68,33 @@ def write(folder: Path, groups: Mapping[str, Tensors], state: Mapping[str, Any])
         sync(path)
     os.replace(partial, folder)
     sync(folder.parent)
+
+
+class Writer:
+    """Does the writing of checkpoints, one after the other.
+
+    Args:
+        in_thread: while training goes on, of copies that nothing else changes; the memory for them is taken until the
+            file is written. A process that is killed meanwhile leaves the checkpoints before.
+    """
+
+    def __init__(self, *, in_thread: bool) -> None:
+        self._thread = ThreadPoolExecutor(1, "checkpoint") if in_thread else None
+        self._last: Future[None] | None = None
+
+    def submit(self, work: Callable[[], None]) -> None:
+        """Do it now, or in the thread once what came before is done. Raises what that raised."""
+        self.wait()
+        if self._thread is None:
+            work()
+        else:
+            self._last = self._thread.submit(work)
+
+    def wait(self) -> None:
+        """Return when all is written. Raises what the writing raised."""
+        last, self._last = self._last, None
+        if last is not None:
+            last.result()
 
 
 def read(folder: Path) -> tuple[dict[str, Tensors], dict[str, Any]]:

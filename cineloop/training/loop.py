@@ -21,6 +21,7 @@ import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -65,6 +66,7 @@ class Loop:
             )
         self.step, self.seconds, self.stopping = 0, 0.0, False
         self.best: float | None = None
+        self.writer = checkpoint.Writer(in_thread=config.save_in_thread)
         resume = self._prepare_folder(resolved, resume, overwrite)
         self._build()  # from the shared seed: every process begins with the same weights
         self.source = stage.source()
@@ -104,6 +106,7 @@ class Loop:
                 if stop and not last:
                     status = "interrupted" if asked else "budget"
                     break
+            self.writer.wait()
         if status != "interrupted":
             self._finish(log)
         elif self.main:
@@ -237,6 +240,7 @@ class Loop:
             )
 
     def _save(self) -> None:
+        self.writer.wait()  # so that memory holds one copy at a time
         plain, rng = runtime.rng_state()
         everyone = _gather_objects((plain, rng), self.world)
         groups = {
@@ -251,8 +255,13 @@ class Loop:
         if self.main and not folder.exists():
             state: dict[str, Any] = {"step": self.step, "samples": self.step * self.config.batch_size}
             state |= {"seconds": self.seconds, "data": getattr(self.source, "identity", None)}
-            checkpoint.write(folder, groups, state | {"best": self.best, "rng": [each for each, _ in everyone]})
-            checkpoint.prune(self.out, self.config.keep_last)
+            state |= {"best": self.best, "rng": [each for each, _ in everyone]}
+
+            def write() -> None:
+                checkpoint.write(folder, groups, state)
+                checkpoint.prune(self.out, self.config.keep_last)
+
+            self.writer.submit(write)
         self.accelerator.wait_for_everyone()
 
     def _resume(self) -> None:
@@ -305,7 +314,8 @@ class Loop:
                 weights = {"weights": checkpoint.gather(checkpoint.model_tensors(self.task), keep=self.main)}
                 if self.main and not checkpoint.best_folder(self.out, self.step).exists():
                     folder = checkpoint.best_folder(self.out, self.step)
-                    checkpoint.write(folder, weights, {"step": self.step, "figures": figures})
+                    state = {"step": self.step, "figures": figures}
+                    self.writer.submit(partial(checkpoint.write, folder, weights, state))
         self.task.train()
         for module in self.frozen:
             module.eval()
@@ -315,6 +325,7 @@ class Loop:
         """Export the best weights by the held-out score."""
         if not checkpoint.steps(self.out, "best"):
             self._evaluate(log)
+            self.writer.wait()
         self.accelerator.wait_for_everyone()
         best = checkpoint.steps(self.out, "best")[-1]
         if self.main:

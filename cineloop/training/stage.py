@@ -26,6 +26,7 @@ class LoopConfig:
     `batch_size` samples make one optimiser step, over all processes; `micro_batch` of them go through a process
     at once (0: its whole share). `keep_last` checkpoints stay, and the best by the held-out score. `max_seconds`
     ends the run early, saved. `eval_every` 0 evaluates at the end only. `save_every` 0 saves at the end only.
+    `save_in_thread` writes checkpoints from copies in memory while training goes on.
     """
 
     steps: int
@@ -33,6 +34,7 @@ class LoopConfig:
     micro_batch: int = 0
     eval_every: int = 0
     save_every: int = 500
+    save_in_thread: bool = False
     log_every: int = 20
     keep_last: int = 2
     max_seconds: float | None = None

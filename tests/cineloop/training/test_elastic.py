@@ -40,7 +40,7 @@ SCRIPT = textwrap.dedent("""
             sync(path)
         checkpoint.sync = sync_or_die
     loop = make(out, Struck(dropout=0.3), steps=8, save_every=3, log_every=1, micro_batch=2, optim={"ema": 0.9},
-                resume="resume" in sys.argv)
+                resume="resume" in sys.argv, save_in_thread="in thread" in sys.argv)
     outcome = loop.run()
     runtime.leave()
     sys.exit(7 if outcome.status == "interrupted" else 0)
@@ -80,6 +80,14 @@ def test_a_run_whose_process_is_killed_goes_on_from_the_newest_checkpoint(launch
     assert launch(tmp_path / "run", at, how, restarts=1) == [0, 0]
     assert rows(tmp_path / "run") == whole  # each step once, to the bit
     assert (tmp_path / "run/final/exported").exists()
+
+
+@pytest.mark.parametrize("at", [3, 6])
+def test_a_process_killed_while_its_thread_writes_leaves_the_checkpoint_before(launch, whole, tmp_path, at):
+    assert -9 in launch(tmp_path / "run", at, "save", "in thread")
+    assert checkpoint.steps(tmp_path / "run") == list(range(3, at, 3))
+    assert launch(tmp_path / "run", at, "save", "in thread", restarts=1) == [0, 0]
+    assert rows(tmp_path / "run") == whole
 
 
 def test_torchrun_starts_the_killed_again(whole, tmp_path):

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import textwrap
+import time
 from pathlib import Path
 
 import pytest
@@ -167,6 +168,38 @@ def test_killed_run_resumes_to_the_same_weights(tmp_path):
     make(tmp_path / "whole", Toy(dropout=0.3)).run()
     for name, value in weights(tmp_path / "whole", 6).items():
         assert torch.equal(value, weights(tmp_path / "cut", 6)[name]), name
+
+
+def test_what_a_thread_writes_is_the_step_that_was_saved(tmp_path, monkeypatch):
+    settings = {"steps": 9, "keep_last": 9, "optim": {"ema": 0.9}}
+    make(tmp_path / "plain", Toy(dropout=0.3), **settings).run()
+    loop, write = make(tmp_path / "thread", Toy(dropout=0.3), save_in_thread=True, **settings), checkpoint.write
+
+    def late(folder: Path, *content) -> None:
+        while folder.name == "step-00000003" and loop.step < 5:
+            time.sleep(0.001)
+        write(folder, *content)
+
+    monkeypatch.setattr(checkpoint, "write", late)
+    loop.run()
+    for step in (3, 6, 9):
+        (groups, state), (others, other) = (
+            checkpoint.read(checkpoint.step_folder(tmp_path / name, step)) for name in ("plain", "thread")
+        )
+        assert {**state, "seconds": 0} == {**other, "seconds": 0} and groups.keys() == others.keys() >= {"ema"}
+        for name, tensors in groups.items():
+            assert all(torch.equal(value, others[name][key]) for key, value in tensors.items())
+
+
+def test_a_checkpoint_that_a_thread_cannot_write_ends_the_run(tmp_path, monkeypatch):
+    def fails(*content) -> None:
+        raise OSError(28, "no space left on device")
+
+    monkeypatch.setattr(checkpoint, "write", fails)
+    loop = make(tmp_path / "run", save_in_thread=True)
+    with pytest.raises(OSError, match="no space left"):
+        loop.run()
+    assert loop.step == 6  # the next checkpoint
 
 
 def test_non_finite_loss_stops_and_names_the_step(tmp_path):
