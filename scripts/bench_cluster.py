@@ -12,7 +12,8 @@ within one run, so that other load on the machine hits both sides alike:
   the work is placed on both nodes, not how fast this machine is. Goal: 1.7.
 - cpu: where the CPU time of a clip goes on one such node, and the ratio of two nodes to one that two cores allow: with
   one node its decoder is the bound, with two both cores are full. Goal: 1.7.
-- driver memory: growth of the driver's resident memory over simulated rows. Goal: flat, below 1 GB.
+- rows: growth of the pool's resident memory over simulated rows. Goal: flat.
+- driver: what a whole run keeps of each row, and its peak; workers that answer at once. Goal: below 1 GB.
 - resume: a run that finds everything done, against listing the folder alone. Goal: at most 2.
 
 Example: `python scripts/bench_cluster.py rows resume`; ray is needed for the first four alone.
@@ -220,45 +221,93 @@ def one_and_two(clips: Path, folder: Path, args: argparse.Namespace, *first: Pat
     return ratios
 
 
+class AtOnce:
+    """An engine without processes, whose workers answer at once, what and as much as true ones would."""
+
+    num_cpus, num_gpus, num_nodes = 8, 8, 8
+
+    def __init__(self, driver: object = None) -> None:
+        from cineloop.video.frames import Frames
+
+        self.frames = Frames.from_pixels(np.zeros((16, 1, 1, 3), np.uint8), 2.0, decoder="decord")
+
+    def __enter__(self) -> AtOnce:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        return None
+
+    def start(self, step: object, name: str, ask: object) -> str:
+        return name
+
+    def ready(self, handle: object) -> Future:
+        return _done("here")
+
+    def call(self, handle: object, method: str, items: list, bulks: list) -> Future:
+        from cineloop.cluster.node import Kept
+        from v2t.backends import Output
+        from v2t.long.parts import answer_fields
+
+        if method == "decode":
+            return _done([Kept((self.frames.pixels.shape, self.frames.about()), b"")])
+        return _done([answer_fields(self.frames, Output(text="x" * 300, tokens=60), 0.1) for _ in items])
+
+    def kill(self, handle: object) -> None:
+        return None
+
+    def shortage(self, ask: object) -> str:
+        return ""
+
+
+def _done(value: object) -> Future:
+    future: Future = Future()
+    future.set_result(value)
+    return future
+
+
 def rows(folder: Path, args: argparse.Namespace) -> Iterator[Row]:
-    """The driver's memory over simulated rows: calls and answers of their true size, workers that answer at once."""
+    """The memory of the pool over simulated rows: calls and answers of their true size."""
     from cineloop.cluster.pool import Ask, Pool
     from cineloop.cluster.settings import Size
 
-    class Engine:
-        def start(self, step: object, name: str, ask: Ask) -> str:
-            return name
-
-        def ready(self, handle: object) -> Future:
-            future: Future = Future()
-            future.set_result("here")
-            return future
-
-        def call(self, handle: object, method: str, items: list, bulks: list) -> Future:
-            future: Future = Future()
-            future.set_result([{"caption": "x" * 300, "tokens": 60, "frame_times_s": [0.1] * 16} for _ in items])
-            return future
-
-        def kill(self, handle: object) -> None:
-            return None
-
-        def shortage(self, ask: Ask) -> str:
-            return ""
-
     at: list[int] = []
-    with Pool(Engine(), str, kind="model", size=Size(8, 8), ask=Ask(), limit_s=60) as pool:
+    with Pool(AtOnce(), str, kind="model", size=Size(8, 8), ask=Ask(), limit_s=60) as pool:
         for first in range(0, args.rows, 16):
             pool.submit("ask", [("an id of some length", "/a/path/of/a/clip.mp4", n) for n in range(16)]).result()
             if first % (args.rows // 10) < 16:
                 at.append(_resident_mb())
-    growth = at[-1] - at[1]
+    what = f"MB more of the pool from row {args.rows // 10:,} to {args.rows:,}"
+    yield {"measure": what, "ratio": at[-1] - at[1], "goal": "flat, about 0"}
+
+
+def driver(folder: Path, args: argparse.Namespace) -> Iterator[Row]:
+    """The memory of a whole run: it lists files, plans, takes the answers, journals them and writes captions.jsonl."""
+    from cineloop.cluster import ray_engine
+    from cineloop.cluster.settings import ClusterConfig
+    from v2t.caption import run
+    from v2t.caption.settings import CaptionConfig
+
+    clips = _files(folder / "driver", args.done)
+    true, ray_engine.RayEngine = ray_engine.RayEngine, AtOnce  # type: ignore[assignment,misc]
+    config = CaptionConfig(captioner=str(CAPTIONER), model="m", format=("jsonl",), cluster=ClusterConfig(engine="ray"))
+    at: list[int] = []
+    try:
+        run.run([str(clips)], folder / "driver out", config, emit=lambda row: at.append(_resident_mb()))
+    finally:
+        ray_engine.RayEngine = true  # type: ignore[misc]
+    each = (at[-1] - at[len(at) // 10]) * 2**20 / (0.9 * len(at))
+    yield {"measure": f"bytes a row that a driver keeps, {args.done:,} rows", "ratio": each, "goal": "-"}
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
-    yield {
-        "measure": f"MB more from row {args.rows // 10:,} to {args.rows:,}",
-        "ratio": growth,
-        "goal": "flat, about 0",
-    }
-    yield {"measure": "driver's peak, MB", "ratio": peak, "goal": "<= 1000"}
+    yield {"measure": f"a driver's peak, MB, {args.done:,} rows", "ratio": peak, "goal": "<= 1000"}
+
+
+def _files(folder: Path, count: int) -> Path:
+    """A folder of files that look like clips, a thousand in each subfolder."""
+    for number in range(count):
+        path = folder / f"{number // 1000:03}" / f"{number:06}.mp4"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x")
+    return folder
 
 
 def resume(folder: Path, args: argparse.Namespace) -> Iterator[Row]:
@@ -269,11 +318,7 @@ def resume(folder: Path, args: argparse.Namespace) -> Iterator[Row]:
     from v2t.caption.outputs import CaptionFolder
     from v2t.caption.settings import CaptionConfig
 
-    clips = folder / "resume"
-    for number in range(args.done):
-        path = clips / f"{number // 1000:03}" / f"{number:06}.mp4"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(b"x")
+    clips = _files(folder / "resume", args.done)
     for engine, formats in (("ray", ("jsonl",)), ("none", ("txt", "jsonl"))):
         out = folder / f"resumed {engine}"
         config = CaptionConfig(
@@ -309,7 +354,15 @@ def _resident_mb() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") >> 20
 
 
-MEASURES = {"machine": machine, "nodes": nodes, "waits": waits, "cpu": cpu, "rows": rows, "resume": resume}
+MEASURES = {
+    "machine": machine,
+    "nodes": nodes,
+    "waits": waits,
+    "cpu": cpu,
+    "rows": rows,
+    "driver": driver,
+    "resume": resume,
+}
 
 
 def main() -> None:

@@ -18,6 +18,7 @@ from cineloop.lock import FolderLock
 from v2t.caption.ledger import Known
 
 NAME = "checked.json"
+_WORTH = 1000  # files; reading fewer again takes milliseconds, and a run that finds nothing to do writes nothing
 _MARGIN_NS = 2_000_000_000  # the coarsest dates that file systems keep
 
 
@@ -58,7 +59,7 @@ class SidecarChecks:
 
     def save(self) -> None:
         """Note that this comparison is finished; every sidecar that it found wrong was written."""
-        if self._num_read:
+        if self._num_read >= _WORTH:
             row = {"place": self._place, "at_ns": self._now_ns - _MARGIN_NS}
             row["journal"] = os.path.getsize(self._journal.path)
             write_atomic(self._path, json.dumps(row).encode(), durable=False)

@@ -25,6 +25,7 @@ def folders(tmp_path, monkeypatch):
     """Clips and their captions, which a run has compared."""
     monkeypatch.setattr(job, "DecoderPool", Pool)
     monkeypatch.setattr(sidecar_checks, "_MARGIN_NS", 0)
+    monkeypatch.setattr(sidecar_checks, "_WORTH", 1)
     source, out = clips_in(tmp_path / "clips", a="dogs", b="cats", c="cows"), tmp_path / "out"
     go(source, out)
     a_tick_of_the_clock(tmp_path)
