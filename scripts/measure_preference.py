@@ -47,8 +47,8 @@ def folder_of(model: str) -> str:
 class Clips:
     """The clips of a folder with their visual tokens (1, Q, D_llm) each, computed or kept in the file `kept`."""
 
-    def __init__(self, folder: Path, model: Any, processor: Any, kept: Path | None) -> None:
-        source = ManifestSource(read_clips([folder / "manifest.jsonl"]), processor, 0, 4096)
+    def __init__(self, folder: Path, model: Any, processor: Any, kept: Path | None, limit: int | None) -> None:
+        source = ManifestSource(read_clips([folder / "manifest.jsonl"])[:limit], processor, 0, 4096)
         self.rows = [source.clips[source.place(number)].row for number in range(len(source.clips))]
         self.tokenizer = processor.tokenizer
         if kept is None or not kept.exists():
@@ -75,6 +75,8 @@ class Clips:
 def load(folder: str) -> tuple[Any, Any]:
     """A captioner in fp32, and its processor."""
     model = CineloopForConditionalGeneration.from_pretrained(folder, dtype=torch.float32).eval()
+    model.config.vision_chunk_frames = 16  # on a CPU the tower's activations should stay in its caches
+    model.model.vision_tower.set_attn_implementation("eager")
     return model, CineloopProcessor.from_pretrained(folder)
 
 
@@ -90,7 +92,7 @@ def _encoded(source: ManifestSource, model: Any) -> Iterator[tuple[torch.Tensor,
 def write(args: argparse.Namespace) -> None:
     """Write `NUMBER.jsonl`, a file for each draw."""
     model, processor = load(folder_of(args.model))
-    clips = Clips(args.clips, model, processor, args.tokens)
+    clips = Clips(args.clips, model, processor, args.tokens, args.limit)
     args.out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(args.seed)
     for number in range(args.num):
@@ -154,6 +156,7 @@ def main() -> None:
     parser.add_argument("--model", default="starter")
     parser.add_argument("--tokens", type=Path, help="file that keeps the clips' visual tokens")
     parser.add_argument("--captions", type=Path, nargs="+", help="of score, the first is compared with")
+    parser.add_argument("--limit", type=int, help="only the first clips")
     parser.add_argument("--style", default="short")
     parser.add_argument("--num", type=int, default=1, help="captions a clip")
     parser.add_argument("--temperature", type=float, default=0.0)

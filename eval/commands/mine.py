@@ -13,7 +13,7 @@ from cineloop.errors import UsageError
 from v2t_eval.commands.score import add_scoring, lock_output, old_files, score_options
 
 if TYPE_CHECKING:
-    from v2t_eval.mine.claims import Told
+    from v2t_eval.mine.claims import MinedCaption
 
 SUMMARY = "List clips whose captions judge and dual encoder doubt; of several captions make preference pairs."
 EXAMPLES = (
@@ -51,45 +51,45 @@ def run(args: argparse.Namespace) -> int:
     from cineloop.manifest import dump_line, write_manifest
     from v2t_eval.mine import pairs as making
     from v2t_eval.mine import ranking, report
-    from v2t_eval.mine.claims import Sources, hear
+    from v2t_eval.mine.claims import MineConfig, examine
     from v2t_eval.report import page, terminal
 
     log.setup(verbosity=-1 if args.quiet else args.verbose)
     if (there := old_files(args.output, (report.FILE, report.PAIRS, report.PAGE))) and not args.overwrite:
         raise UsageError(f"{there[0]} exists", code="EXISTS", hint="another folder, or --overwrite")
     by_facts = args.pairs_by == "facts" or args.truth is not None
-    sources = Sources(judge=args.judge, questions=args.questions, encoder=args.encoder, facts=by_facts)
+    sources = MineConfig(judge=args.judge, questions=args.questions, encoder=args.encoder, facts=by_facts)
     if args.pairs_by == "judge" and args.judge == "none" and len(args.captions) > 1:
         raise UsageError("pairs need a judge", hint="--judge v2t:MODEL, or --pairs-by facts")
     with ExitStack() as stack:
         cache = lock_output(args, stack)
-        heard = hear(args.clips, args.captions, args.truth, sources, **score_options(args, stack, cache))
-        doubted = ranking.rank(heard.told)
-        kinds = ranking.kinds(doubted)
+        mined = examine(args.clips, args.captions, args.truth, sources, **score_options(args, stack, cache))
+        ranked = ranking.rank(mined.captions)
+        kinds = ranking.kinds(ranked)
         pairs = making.Preferences()
         if len(args.captions) > 1:
-            pairs = making.preferences(heard.told, args.pairs_by, heard.judge, _prompts(args.prompt))
-        if not doubted and not pairs.rows:
+            pairs = making.preferences(mined.captions, args.pairs_by, mined.judge, _prompts(args.prompt))
+        if not ranked and not pairs.rows:
             raise NothingMatchedError(f"no clip could be ranked, and there is no pair: {pairs.counts}")
-        write_atomic(args.output / report.FILE, b"".join(dump_line(report.row_of(one)) for one in doubted))
+        write_atomic(args.output / report.FILE, b"".join(dump_line(report.row_of(one)) for one in ranked))
         if len(args.captions) > 1:
             write_manifest(pairs.rows, args.output / report.PAIRS)
-        shown = report.document(heard, doubted, kinds, pairs, folder=args.output)
+        shown = report.document(mined, ranked, kinds, pairs, folder=args.output)
         write_atomic(args.output / report.PAGE, page.render(shown, args.output, cache))
     if args.json:
-        print(json.dumps(_tree(heard.counts, len(doubted), kinds, pairs), allow_nan=False))
+        print(json.dumps(_tree(mined.counts, len(ranked), kinds, pairs), allow_nan=False))
     else:
-        terminal.show(report.document(heard, doubted, kinds, pairs, folder=None))
-    return heard.exit_code
+        terminal.show(report.document(mined, ranked, kinds, pairs, folder=None))
+    return mined.exit_code
 
 
-def _prompts(given: str | None) -> Callable[[Told], str]:
+def _prompts(given: str | None) -> Callable[[MinedCaption], str]:
     """What a caption answers: the given text, or the prompt of the style in its record."""
     from v2t import styles
 
     known: dict[str, str] = {}
 
-    def prompt(one: Told) -> str:
+    def prompt(one: MinedCaption) -> str:
         style = str(one.sample.row.get("style") or "short")
         if given is None and style not in known:
             try:

@@ -1,7 +1,7 @@
 """What captions claim, and what speaks against it: the judge's answers, the dual encoder's ranks, the truth.
 
-In: clips, one or more files of their captions, maybe the truth. Out: a `Told` for every caption of every clip. One
-scoring asks the judge about the claims of each caption (`question_score`, the caption in the place of a prompt) and
+In: clips, one or more files of their captions, maybe the truth. Out: a `MinedCaption` of every caption of every clip.
+One scoring asks the judge about the claims of each caption (`question_score`, the caption in the place of a prompt) and
 compares it with the facts (`facts`); a second one ranks the first file's captions (`retrieval`). A caption that cannot
 be judged has a code and no claims.
 """
@@ -27,7 +27,7 @@ UNREAD = ("refused", "unparsable", "prompt_refused")  # a claim that was asked a
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sources:
+class MineConfig:
     """What is asked.
 
     Attributes:
@@ -44,7 +44,7 @@ class Sources:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Claim:
+class CaptionClaim:
     """One claim of a caption as a question to the judge.
 
     Attributes:
@@ -60,7 +60,7 @@ class Claim:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Truth:
+class FactErrors:
     """How a caption compares with the facts: how many it states rightly, and by kind how many wrongly or not at all;
     `made_up` figures, events and relations."""
 
@@ -76,7 +76,7 @@ class Truth:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Told:
+class MinedCaption:
     """One caption of one clip.
 
     Attributes:
@@ -91,33 +91,33 @@ class Told:
 
     sample: Sample
     turn: int
-    claims: tuple[Claim, ...] = ()
+    claims: tuple[CaptionClaim, ...] = ()
     code: str = ""
     place: float | None = None
     choices: int = 0
-    truth: Truth | None = None
+    truth: FactErrors | None = None
 
     @property
-    def caption(self) -> str:
+    def text(self) -> str:
         """The words."""
         return str(self.sample.caption)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Heard:
+class MinedSet:
     """All captions in the order of clips and files; the judge's name; counts of inputs and of what failed; the exit
     code of the scorings; the folder that paths of clips are relative to."""
 
-    told: tuple[Told, ...]
+    captions: tuple[MinedCaption, ...]
     judge: str
     counts: Mapping[str, int]
     exit_code: int
     root: Path
 
 
-def hear(
-    clips: Path, captions: Sequence[Path], truth: Path | None, sources: Sources, config: ScoreConfig, **options: Any
-) -> Heard:
+def examine(
+    clips: Path, captions: Sequence[Path], truth: Path | None, asked: MineConfig, config: ScoreConfig, **options: Any
+) -> MinedSet:
     """Read the captions and ask about them; `options` are `stop` and `show_progress` of `v2t_eval.score.score`.
 
     Raises:
@@ -128,33 +128,36 @@ def hear(
     samples = _samples(read)
     if not samples:
         raise NothingMatchedError("no clip has a caption", hint="v2t caption CLIPS -o captions/ writes them")
-    asked = _metrics(sources, samples)
-    found: dict[str, _Found] = {}
+    wanted = _metrics(asked, samples)
+    found: dict[str, _Items] = {}
     exit_code, counts = 0, dict(read[0].counts)
     counts["captions_missing"] = sum(len(inputs.samples) for inputs in read) - len(samples)
-    for metrics, of in ((asked[:-1], list(samples)), (asked[-1:], [one for one, turn in samples.items() if not turn])):
+    first = [sample for sample, turn in samples.items() if not turn]
+    for metrics, of in ((wanted[:-1], list(samples)), (wanted[-1:], first)):
         if present := [metric for metric in metrics if metric is not None]:
             inputs = Inputs(samples=of, clips_root=read[0].clips_root)
             scores = score(inputs, present, config, **options)
             scores.require_all()
             exit_code = max(exit_code, scores.exit_code)
-            found |= {metric.name: _Found(scores.result(metric.title)) for metric in present}
-    judged = asked[0]
-    told = tuple(_told(sample, turn, found, judged) for sample, turn in samples.items())
+            found |= {metric.name: _Items(scores.result(metric.title)) for metric in present}
+    judged = wanted[0]
+    every = tuple(_mined(sample, turn, found, judged) for sample, turn in samples.items())
     name = found["question_score"].result.fingerprint["judge"] if judged is not None else NONE
-    return Heard(told=told, judge=name, counts=counts, exit_code=exit_code, root=read[0].clips_root or clips.parent)
+    return MinedSet(
+        captions=every, judge=name, counts=counts, exit_code=exit_code, root=read[0].clips_root or clips.parent
+    )
 
 
-def _metrics(sources: Sources, samples: Mapping[Sample, int]) -> tuple[BaseMetric | None, ...]:
+def _metrics(asked: MineConfig, samples: Mapping[Sample, int]) -> tuple[BaseMetric | None, ...]:
     """`question_score`, `facts` and `retrieval`, None for what is not asked."""
     judge = encoder = None
-    if sources.judge != NONE:
-        (judge,) = parse_metrics(f"question_score[judge={sources.judge},questions={sources.questions}]")
-    if sources.encoder != NONE:
-        (encoder,) = parse_metrics(f"retrieval[text=caption,model={sources.encoder}]")
-    if sources.facts and not any(sample.get("facts") is not None for sample in samples):
+    if asked.judge != NONE:
+        (judge,) = parse_metrics(f"question_score[judge={asked.judge},questions={asked.questions}]")
+    if asked.encoder != NONE:
+        (encoder,) = parse_metrics(f"retrieval[text=caption,model={asked.encoder}]")
+    if asked.facts and not any(sample.get("facts") is not None for sample in samples):
         raise UsageError("no clip has facts", hint="give --truth, a manifest with facts")
-    facts = parse_metrics("facts")[0] if sources.facts else None
+    facts = parse_metrics("facts")[0] if asked.facts else None
     if judge is None and encoder is None and facts is None:
         raise UsageError("nothing is asked", hint="a --judge, an --encoder, or --truth with facts")
     return judge, facts, encoder
@@ -177,8 +180,8 @@ def _samples(read: Sequence[Inputs]) -> dict[Sample, int]:
     return samples
 
 
-def _told(sample: Sample, turn: int, found: Mapping[str, _Found], judge: Any) -> Told:
-    told = Told(sample=sample, turn=turn)
+def _mined(sample: Sample, turn: int, found: Mapping[str, _Items], judge: Any) -> MinedCaption:
+    made = MinedCaption(sample=sample, turn=turn)
     if judge is not None:
         item, code = found["question_score"].of(sample)
         if item is not None and item.get("outside"):
@@ -186,18 +189,18 @@ def _told(sample: Sample, turn: int, found: Mapping[str, _Found], judge: Any) ->
         if item is not None:
             lost = [one["answer"] for one in item["questions"] if one["right"] is None and one["answer"] in UNREAD]
             code = lost[0].upper() if lost else ""
-        told = replace(told, claims=() if item is None else _claims(judge, sample, item), code=code)
+        made = replace(made, claims=() if item is None else _claims(judge, sample, item), code=code)
     if "facts" in found:
         item, _ = found["facts"].of(sample)
-        told = replace(told, truth=None if item is None else _truth(item))
+        made = replace(made, truth=None if item is None else _truth(item))
     if "retrieval" in found and not turn:
         item, _ = found["retrieval"].of(sample)
         choices = found["retrieval"].result.counts.get("texts", 0)
-        told = replace(told, place=None if item is None else item["video_to_text_rank"], choices=choices)
-    return told
+        made = replace(made, place=None if item is None else item["video_to_text_rank"], choices=choices)
+    return made
 
 
-class _Found:
+class _Items:
     """A metric's items and failures by id."""
 
     def __init__(self, result: MetricResult) -> None:
@@ -210,11 +213,11 @@ class _Found:
         return self._items.get(sample.id), self._codes.get(sample.id, NOTHING_ASKED)
 
 
-def _claims(judge: Any, sample: Sample, item: Mapping[str, Any]) -> tuple[Claim, ...]:
+def _claims(judge: Any, sample: Sample, item: Mapping[str, Any]) -> tuple[CaptionClaim, ...]:
     """The claims with an answer; questions are made again for their kinds, which evidence does not hold."""
     kinds = [question.about or OTHER for question in judge.question_set(sample).questions]
     return tuple(
-        Claim(
+        CaptionClaim(
             kind=kind,
             question=one["question"] if one["wanted"] == "yes" else f"{one['question']} {one['wanted']}",
             doubt=float(not one["right"]) if one["chance"] is None else 1.0 - one["chance"],
@@ -225,9 +228,9 @@ def _claims(judge: Any, sample: Sample, item: Mapping[str, Any]) -> tuple[Claim,
     )
 
 
-def _truth(item: Mapping[str, Any]) -> Truth:
+def _truth(item: Mapping[str, Any]) -> FactErrors:
     tallies: Mapping[str, Sequence[int]] = item["facts"]
-    return Truth(
+    return FactErrors(
         right=sum(right for right, _, _ in tallies.values()),
         wrong={kind: wrong for kind, (_, _, wrong) in tallies.items() if wrong},
         missed={kind: missed for kind, (_, missed, _) in tallies.items() if missed},

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from itertools import groupby, permutations
 from typing import Any, Literal
 
-from v2t_eval.mine.claims import Told
+from v2t_eval.mine.claims import MinedCaption
 
 By = Literal["facts", "judge"]
 PAIR, TIE, SINGLE, UNJUDGED = "pairs", "ties", "one_caption", "unjudged"
@@ -30,37 +30,39 @@ class Preferences:
     counts: dict[str, int] = field(default_factory=dict)
 
 
-def preferences(told: Iterable[Told], by: By, judge: str, prompt: Callable[[Told], str]) -> Preferences:
+def preferences(
+    captions: Iterable[MinedCaption], by: By, judge: str, prompt: Callable[[MinedCaption], str]
+) -> Preferences:
     """One pair of each clip that has one.
 
     Args:
-        told: captions, those of one clip together.
+        captions: captions, those of one clip together.
         by: facts or judge.
         judge: its name, for the rows.
         prompt: what a caption answers.
     """
     rows, counts = [], Counter[str]()
-    for _, group in groupby(told, key=lambda one: one.sample.cluster):
-        captions: list[Told] = []
+    for _, group in groupby(captions, key=lambda one: one.sample.cluster):
+        different: list[MinedCaption] = []
         for one in group:
-            if all(one.caption.strip() != other.caption.strip() for other in captions):
-                captions.append(one)
-        judged = [one for one in captions if (one.truth is not None if by == "facts" else not one.code)]
+            if all(one.text.strip() != other.text.strip() for other in different):
+                different.append(one)
+        judged = [one for one in different if (one.truth is not None if by == "facts" else not one.code)]
         best = _best(judged, by)
-        outcome = SINGLE if len(captions) < 2 else UNJUDGED if len(judged) < 2 else TIE if best is None else PAIR
+        outcome = SINGLE if len(different) < 2 else UNJUDGED if len(judged) < 2 else TIE if best is None else PAIR
         counts[outcome] += 1
         if best is not None:
             rows.append(_row(*best, by, judge, prompt(best[0])))
     return Preferences(rows=tuple(rows), counts=dict(counts))
 
 
-def _best(judged: Sequence[Told], by: By) -> tuple[Told, Told] | None:
+def _best(judged: Sequence[MinedCaption], by: By) -> tuple[MinedCaption, MinedCaption] | None:
     """The pair (chosen, rejected) that differs most, the first of equals; None where no caption is better."""
     best = max(permutations(judged, 2), key=lambda pair: _gap(*pair, by), default=None)
     return None if best is None or not _gap(*best, by) else (best[0], best[1])
 
 
-def _gap(chosen: Told, rejected: Told, by: By) -> int:
+def _gap(chosen: MinedCaption, rejected: MinedCaption, by: By) -> int:
     """By how many errors the first caption is better; 0 where it is not."""
     if by == "facts" and chosen.truth is not None and rejected.truth is not None:
         return max(0, rejected.truth.errors - chosen.truth.errors)
@@ -68,13 +70,13 @@ def _gap(chosen: Told, rejected: Told, by: By) -> int:
     return max(0, others - denied) if held >= others_held else 0
 
 
-def _verdicts(one: Told) -> tuple[int, int]:
+def _verdicts(one: MinedCaption) -> tuple[int, int]:
     """How many claims are denied, and how many are held true."""
     denied = sum(claim.denied for claim in one.claims)
     return denied, len(one.claims) - denied
 
 
-def _row(chosen: Told, rejected: Told, by: By, judge: str, prompt: str) -> dict[str, Any]:
+def _row(chosen: MinedCaption, rejected: MinedCaption, by: By, judge: str, prompt: str) -> dict[str, Any]:
     sample = chosen.sample
     part = {} if sample.clip is None else {"start_s": sample.clip.start_s, "end_s": sample.clip.end_s}
     return {
@@ -82,14 +84,14 @@ def _row(chosen: Told, rejected: Told, by: By, judge: str, prompt: str) -> dict[
         "path": sample.row["path"],
         **{name: second for name, second in part.items() if second is not None},
         "prompt": prompt,
-        "chosen": chosen.caption.strip(),
-        "rejected": rejected.caption.strip(),
+        "chosen": chosen.text.strip(),
+        "rejected": rejected.text.strip(),
         "reason": f"{_reason(chosen, by)}; rejected: {_reason(rejected, by)}",
         "judge": "facts" if by == "facts" else judge,
     }
 
 
-def _reason(one: Told, by: By) -> str:
+def _reason(one: MinedCaption, by: By) -> str:
     if by == "judge" or one.truth is None:
         denied = [claim.question for claim in one.claims if claim.denied]
         return f"{len(denied)} of {len(one.claims)} claims denied" + (f" ({', '.join(denied)})" if denied else "")

@@ -1,6 +1,6 @@
 """Disagreement over a clip: how much judge and dual encoder doubt its caption.
 
-In: captions of the first file with claims and ranks. Out: `Doubted` clips, the most doubted first. The judge's doubt is
+In: captions of the first file with claims and ranks. Out: `RankedClip`s, the most doubted first. The judge's doubt is
 its chance that the claim it doubts most is false; the encoder's is 1 - 1/rank of the caption among all captions of the
 set (0 where no other fits the clip better, .5 where one does). The disagreement is the mean of those that are there:
 high where both deny what the captioner says, in between where they contradict each other.
@@ -12,23 +12,23 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from v2t_eval.mine.claims import Claim, Told
+from v2t_eval.mine.claims import CaptionClaim, MinedCaption
 
 
 @dataclass(frozen=True, kw_only=True)
-class Doubted:
+class RankedClip:
     """A clip with its caption: the disagreement and its parts, 0 to 1, None where a witness has no say; the claim that
     the judge doubts most."""
 
-    told: Told
+    caption: MinedCaption
     disagreement: float
     judge: float | None
     encoder: float | None
-    worst: Claim | None
+    worst: CaptionClaim | None
 
 
 @dataclass(frozen=True, kw_only=True)
-class Kind:
+class ClaimKind:
     """The claims of one kind of fact: how many, how many the judge denies, and the mean doubt."""
 
     name: str
@@ -37,10 +37,10 @@ class Kind:
     doubt: float
 
 
-def rank(told: Iterable[Told]) -> list[Doubted]:
+def rank(captions: Iterable[MinedCaption]) -> list[RankedClip]:
     """Clips of the first file that judge or encoder has a say on, the most doubted first, then by id."""
     found = []
-    for one in told:
+    for one in captions:
         if one.turn:
             continue
         worst = max(one.claims, key=lambda claim: claim.doubt, default=None) if not one.code else None
@@ -49,19 +49,19 @@ def rank(told: Iterable[Told]) -> list[Doubted]:
         doubts = [each for each in (judge, encoder) if each is not None]
         if doubts:
             found.append(
-                Doubted(told=one, disagreement=fmean(doubts), judge=judge, encoder=encoder, worst=worst)
+                RankedClip(caption=one, disagreement=fmean(doubts), judge=judge, encoder=encoder, worst=worst)
             )  # fmt: skip
-    return sorted(found, key=lambda each: (-each.disagreement, each.told.sample.id))
+    return sorted(found, key=lambda each: (-each.disagreement, each.caption.sample.id))
 
 
-def kinds(doubted: Sequence[Doubted]) -> list[Kind]:
+def kinds(ranked: Sequence[RankedClip]) -> list[ClaimKind]:
     """The kinds of claims, the most denied first: what to label or draw next."""
-    by_name: dict[str, list[Claim]] = {}
-    for one in doubted:
-        for claim in one.told.claims if one.judge is not None else ():
+    by_name: dict[str, list[CaptionClaim]] = {}
+    for one in ranked:
+        for claim in one.caption.claims if one.judge is not None else ():
             by_name.setdefault(claim.kind, []).append(claim)
     found = [
-        Kind(
+        ClaimKind(
             name=name,
             claims=len(claims),
             denied=sum(claim.denied for claim in claims),

@@ -1,6 +1,6 @@
 """The page of a mining: the most doubted clips, kinds of claims, preference pairs, and by the truth what it was worth.
 
-In: doubted clips, preferences, counts. Out: a `Document`, and rows of `mined.jsonl`.
+In: ranked clips, preferences, counts. Out: a `Document`, and rows of `mined.jsonl`.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from typing import Any
 from cineloop.files import unescape_name
 from cineloop.intervals import wilson
 from cineloop.log import plural
-from v2t_eval.mine.claims import Heard
+from v2t_eval.mine.claims import MinedSet
 from v2t_eval.mine.pairs import Preferences
-from v2t_eval.mine.ranking import Doubted, Kind
+from v2t_eval.mine.ranking import ClaimKind, RankedClip
 from v2t_eval.report.document import Banner, Card, Cell, Document, Heat, Interval, Link, Section, Table
 
 FILE, PAIRS, PAGE = "mined.jsonl", "preferences.jsonl", "index.html"
@@ -23,46 +23,51 @@ _PAIRS = 12  # cards of pairs
 _LEVELS = (0.8, 0.6, 0.4, 0.2)  # of doubt, from the worst ground of a cell to the best
 
 
-def row_of(one: Doubted) -> dict[str, Any]:
+def row_of(one: RankedClip) -> dict[str, Any]:
     """The row of a clip in `mined.jsonl`."""
-    sample = one.told.sample
+    sample = one.caption.sample
     row: dict[str, Any] = {"id": sample.id, "path": sample.row.get("path")}
     if sample.clip is not None:
         row |= {k: v for k, v in (("start_s", sample.clip.start_s), ("end_s", sample.clip.end_s)) if v is not None}
-    row |= {"caption": one.told.caption, "disagreement": one.disagreement, "judge": one.judge, "encoder": one.encoder}
-    row |= {"rank": one.told.place, "doubted": None if one.worst is None else one.worst.question}
+    row |= {"caption": one.caption.text, "disagreement": one.disagreement, "judge": one.judge, "encoder": one.encoder}
+    row |= {"rank": one.caption.place, "doubted": None if one.worst is None else one.worst.question}
     row["claims"] = [
         {"kind": claim.kind, "question": claim.question, "doubt": claim.doubt, "denied": claim.denied}
-        for claim in one.told.claims
+        for claim in one.caption.claims
     ]
-    return row | ({} if one.told.truth is None else {"errors": one.told.truth.errors})
+    return row | ({} if one.caption.truth is None else {"errors": one.caption.truth.errors})
 
 
 def document(
-    heard: Heard, doubted: Sequence[Doubted], found: Sequence[Kind], pairs: Preferences, *, folder: Path | None
+    mined: MinedSet,
+    ranked: Sequence[RankedClip],
+    found: Sequence[ClaimKind],
+    pairs: Preferences,
+    *,
+    folder: Path | None,
 ) -> Document:
     """The page; without a `folder`, where it will lie, without clips."""
-    first = [one for one in heard.told if not one.turn]
+    first = [one for one in mined.captions if not one.turn]
     unjudged: dict[str, int] = {}
     for one in first:
         if one.code:
             unjudged[one.code] = unjudged.get(one.code, 0) + 1
-    facts = [("judge", heard.judge), *((name, str(count)) for name, count in heard.counts.items())]
+    facts = [("judge", mined.judge), *((name, str(count)) for name, count in mined.counts.items())]
     facts += [(f"not judged: {code}", str(count)) for code, count in unjudged.items()]
     facts += [(f"preferences: {name}", str(count)) for name, count in pairs.counts.items()]
-    head = f"{plural(len(doubted), 'clip')} ranked, {plural(len(pairs.rows), 'pair')}"
+    head = f"{plural(len(ranked), 'clip')} ranked, {plural(len(pairs.rows), 'pair')}"
     sections = (
         Section(title="What to label or draw next", tables=(_kinds(found),) if found else ()),
-        _worth(doubted),
-        Section(title="The most doubted clips", cards=_cards(heard, doubted) if folder else (),
-                tables=(_table(heard, doubted),) if doubted else ()),
-        Section(title="Preference pairs", cards=_pairs(heard.root, pairs) if folder else (), folded=True),
+        _worth(ranked),
+        Section(title="The most doubted clips", cards=_cards(mined, ranked) if folder else (),
+                tables=(_table(mined, ranked),) if ranked else ()),
+        Section(title="Preference pairs", cards=_pairs(mined.root, pairs) if folder else (), folded=True),
     )  # fmt: skip
     return Document(title="Mining", banner=Banner(word=head, sentence="", facts=tuple(facts)), sections=sections,
                     data=FILE)  # fmt: skip
 
 
-def _kinds(found: Sequence[Kind]) -> Table:
+def _kinds(found: Sequence[ClaimKind]) -> Table:
     rows = []
     for kind in found:
         low, high = wilson(kind.denied, kind.claims)
@@ -74,9 +79,9 @@ def _kinds(found: Sequence[Kind]) -> Table:
     )
 
 
-def _worth(doubted: Sequence[Doubted]) -> Section:
+def _worth(ranked: Sequence[RankedClip]) -> Section:
     """Where the truth is known: how many captions are wrong among the first of the list, and among all."""
-    known = [one.told.truth.errors > 0 for one in doubted if one.told.truth is not None]
+    known = [one.caption.truth.errors > 0 for one in ranked if one.caption.truth is not None]
     counts = dict.fromkeys(
         count for count in (len(known) // 20, len(known) // 10, len(known) // 4, len(known)) if count
     )
@@ -90,21 +95,21 @@ def _worth(doubted: Sequence[Doubted]) -> Section:
     return Section(title="What the order is worth", tables=(table,) if rows else ())
 
 
-def _table(heard: Heard, doubted: Sequence[Doubted]) -> Table:
+def _table(mined: MinedSet, ranked: Sequence[RankedClip]) -> Table:
     rows: list[tuple[Cell, ...]] = [
         (
-            Link(text=one.told.sample.id, path=_file(heard.root, one.told.sample.row)),
+            Link(text=one.caption.sample.id, path=_file(mined.root, one.caption.sample.row)),
             one.disagreement,
             _heat(one.judge),
             _heat(one.encoder),
-            one.told.place,
+            one.caption.place,
             "" if one.worst is None else f"{one.worst.kind}: {one.worst.question}",
-            one.told.caption,
+            one.caption.text,
         )
-        for one in doubted[:_TABLE]
+        for one in ranked[:_TABLE]
     ]
     columns = ("Clip", "Disagreement", "Judge", "Encoder", "Rank", "Most doubted", "Caption")
-    more = f" The other {len(doubted) - _TABLE:,} are in {FILE}." if len(doubted) > _TABLE else ""
+    more = f" The other {len(ranked) - _TABLE:,} are in {FILE}." if len(ranked) > _TABLE else ""
     return Table(columns=columns, rows=tuple(rows), caption=f"Doubt of judge and dual encoder, 0 to 1.{more}")
 
 
@@ -115,16 +120,18 @@ def _heat(doubt: float | None) -> Heat | None:
     return Heat(text=f"{doubt:.2f}", level=level)  # type: ignore[arg-type]
 
 
-def _cards(heard: Heard, doubted: Sequence[Doubted]) -> tuple[Card, ...]:
+def _cards(mined: MinedSet, ranked: Sequence[RankedClip]) -> tuple[Card, ...]:
     cards = []
-    for one in doubted[:_TABLE]:
-        denied = [claim.question for claim in one.told.claims if claim.denied]
-        lines = [f"Caption: {one.told.caption}"]
+    for one in ranked[:_TABLE]:
+        denied = [claim.question for claim in one.caption.claims if claim.denied]
+        lines = [f"Caption: {one.caption.text}"]
         lines += [f"Denied by the judge: {'; '.join(denied)}"] if denied else []
-        lines += [] if one.told.place is None else [f"Rank by the encoder: {one.told.place:g} of {one.told.choices}"]
+        if one.caption.place is not None:
+            lines.append(f"Rank by the encoder: {one.caption.place:g} of {one.caption.choices}")
+        sample = one.caption.sample
         cards.append(
-            Card(title=f"{one.told.sample.id}: {one.disagreement:.2f}", lines=tuple(lines),
-                 clip=_file(heard.root, one.told.sample.row), labels=("clip", ""), span=_span(one.told.sample.clip))
+            Card(title=f"{sample.id}: {one.disagreement:.2f}", lines=tuple(lines), clip=_file(mined.root, sample.row),
+                 labels=("clip", ""), span=_span(sample.clip))
         )  # fmt: skip
     return tuple(cards)
 

@@ -74,7 +74,7 @@ def pair_key(clip: Clip) -> str:
 
 
 @dataclass(frozen=True)
-class PairSource(ManifestSource):
+class PreferenceSource(ManifestSource):
     """Pairs, reshuffled each pass; picklable. Without a `reference` batches have none. With `tokens`, a file of
     `save_tokens`, no clip is opened, and batches have `query_tokens` (S, Q, D) in place of pixels."""
 
@@ -113,7 +113,7 @@ class PairSource(ManifestSource):
 
 
 def save_tokens(path: Path, kept: Mapping[str, Sequence[torch.Tensor]]) -> None:
-    """Write query tokens (s, Q, D), seconds and mask (s, F) of clips by `pair_key`, for `PairSource.tokens`."""
+    """Write query tokens (s, Q, D), seconds and mask (s, F) of clips by `pair_key`, for `PreferenceSource.tokens`."""
     named = {f"{key}.{name}": value for key, each in kept.items() for name, value in zip(KEPT, each, strict=True)}
     write_atomic(path, save({name: value.contiguous() for name, value in named.items()}))
 

@@ -31,7 +31,7 @@ from cineloop.training.loader import Source, stream
 from v2t.data.chat import IGNORE
 from v2t.data.collate import Batch
 from v2t.data.manifest_clips import Clip
-from v2t.data.preferences import ANSWERS, PairSource, Reference, pair_key, read_pairs, save_tokens, whole_pairs
+from v2t.data.preferences import ANSWERS, PreferenceSource, Reference, pair_key, read_pairs, save_tokens, whole_pairs
 from v2t.train import instruct
 from v2t.train.caption_task import CaptionTask
 from v2t.train.captioner import plan_pieces as plan_pieces
@@ -166,10 +166,10 @@ class PreferenceStage(instruct.InstructStage):
     def _read(self, files: Sequence[Path]) -> list[Clip]:
         return read_pairs(files, self.pairs.root)
 
-    def _files(self, clips: list[Clip], seed: int) -> PairSource:
+    def _files(self, clips: list[Clip], seed: int) -> PreferenceSource:
         config = self.config
         tokens = self.config.out / TOKENS_FILE if self.pairs.keep_tokens else None
-        return PairSource(clips, self._processor, seed, config.max_length, config.on_bad, self._reference, tokens)
+        return PreferenceSource(clips, self._processor, seed, config.max_length, config.on_bad, self._reference, tokens)
 
     def _split(self) -> tuple[list[Clip], list[Clip]]:
         """As of `instruct`; once the reference is known, without the pairs whose clip was skipped."""
@@ -212,7 +212,7 @@ class PreferenceStage(instruct.InstructStage):
         rank, world, size = _rank(), _world(), config.loop.micro_batch or 16
         if self.pairs.keep_tokens and world > 1:
             raise UsageError("keep_tokens goes with one process only", hint="keep_tokens: false")
-        source = PairSource(clips, self._processor, config.data_seed, config.max_length, config.on_bad)
+        source = PreferenceSource(clips, self._processor, config.data_seed, config.max_length, config.on_bad)
         wanted = [(start, min(size, len(clips) - start)) for start in range(rank * size, len(clips), world * size)]
         device, precision = runtime.resolve(config.runtime)
         found: Reference = {}

@@ -19,7 +19,7 @@ from cineloop.manifest import write_manifest
 from cineloop.video.encode import encode as encode_video
 from tiny_captioner import tiny_captioner
 from v2t import train
-from v2t.data.preferences import PairSource, pair_key, read_pairs
+from v2t.data.preferences import PreferenceSource, pair_key, read_pairs
 from v2t.model import CineloopForConditionalGeneration
 from v2t.model.weights import save_model
 from v2t.train.caption_task import CaptionTask
@@ -238,7 +238,7 @@ def test_kept_tokens_open_no_clip_again(tmp_path, pairs, monkeypatch):
     loop = LOOP | {"optim": LOOP["optim"] | {"lr": rates}}
     stage, task = built(tmp_path, pairs, keep_tokens=True, loop=loop)
     source = stage.source()
-    monkeypatch.setattr(PairSource, "decode", lambda *_: pytest.fail("a clip was opened"))
+    monkeypatch.setattr(PreferenceSource, "decode", lambda *_: pytest.fail("a clip was opened"))
     batch = source(0, 5)
     assert "pixels" not in batch and torch.isfinite(task(batch)["terms"]["pairs"])
     built(tmp_path, pairs, keep_tokens=True, loop=loop)[0].source()
@@ -261,6 +261,12 @@ def _of_rows(task, batch):
     return task.model.model.projector(task.query_tokens(batch))
 
 
+def test_the_plan_counts_two_answers_a_clip(tmp_path, pairs, capsys):
+    assert train.run(recipe(tmp_path, pairs), plan=True) == 0
+    assert "2 conversation(s)" in capsys.readouterr().out
+    assert not (tmp_path / "run").exists()
+
+
 def test_settings_that_do_not_go_with_pairs_are_refused(tmp_path, pairs):
     for field, message in (
         ({"beta": 0}, "beta must be above 0"),
@@ -277,7 +283,7 @@ def test_settings_that_do_not_go_with_pairs_are_refused(tmp_path, pairs):
 def test_one_pair_twice_in_two_files_has_one_reference(pairs):
     clips = read_pairs([pairs / "preferences.jsonl"] * 2, pairs / "clips")
     assert len(clips) == 12 and len({pair_key(clip) for clip in clips}) == 6
-    source = PairSource(clips, tiny_captioner()[1], 0, 256)
+    source = PreferenceSource(clips, tiny_captioner()[1], 0, 256)
     assert "reference" not in source(0, 1)
     known = {pair_key(clip): (-1.0, -2.0) for clip in clips}
     assert replace(source, reference=known)(0, 2)["reference"].tolist() == [[-1.0, -2.0]] * 2
