@@ -1,4 +1,4 @@
-"""Captions of the world before and after a training: facts said wrongly, made up or missed, in pairs by clip.
+"""Captions of the world before and after a training: facts stated wrongly, made up or missed, in pairs by clip.
 
 In: a folder of `v2t world`, clips of one segment. `write` writes caption records, greedy ones or (with a temperature)
 several draws of each clip, in batches; `--tokens` keeps what tower, resampler and projector give, for captioners of

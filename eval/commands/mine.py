@@ -38,7 +38,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--encoder", default="starter", metavar="MODEL", help="dual encoder: starter (default), open_clip:..., none")
     add("--truth", type=Path, metavar="FILE", help="manifest with facts, where that of CLIPS has none")
     add("--pairs-by", choices=("judge", "facts"), default="judge", help="what chooses (default: judge)")
-    add("--prompt", metavar="TEXT", help="what the captions answer (default: the prompt of their style)")
+    add(
+        "--prompt",
+        metavar="TEXT",
+        help="what the captions answer (default: the prompt of style short, detailed, timed or notes in their records)",
+    )
     add("--overwrite", action="store_true", help="replace what is in the folder of -o; evidence is kept")
     add("--json", action="store_true", help="print figures as one JSON object on stdout")
     add_scoring(add, "evidence cache, shared by runs (default: inside -o)")
@@ -85,18 +89,13 @@ def run(args: argparse.Namespace) -> int:
 
 def _prompts(given: str | None) -> Callable[[MinedCaption], str]:
     """What a caption answers: the given text, or the prompt of the style in its record."""
-    from v2t import styles
-
-    known: dict[str, str] = {}
+    from cineloop.world.language.words import PROMPTS
 
     def prompt(one: MinedCaption) -> str:
         style = str(one.sample.row.get("style") or "short")
-        if given is None and style not in known:
-            try:
-                known[style] = styles.load(style).prompt
-            except UsageError as error:
-                raise UsageError(f"the prompt of style {style!r} is unknown", hint="give it by --prompt") from error
-        return known[style] if given is None else given
+        if given is None and style not in PROMPTS:
+            raise UsageError(f"the prompt of style {style!r} is unknown", hint="give it by --prompt")
+        return PROMPTS[style] if given is None else given
 
     return prompt
 
