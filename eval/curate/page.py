@@ -21,6 +21,7 @@ import numpy as np
 
 from cineloop.clip import Clip
 from cineloop.files import write_atomic
+from cineloop.journal import paused_collector
 from cineloop.log import plural
 from v2t_eval.curate import report
 from v2t_eval.curate.recipe import Plan
@@ -56,6 +57,7 @@ def write(found: Curation, plan: Plan, films: Sequence[Clip], folder: Path, cach
     return folder / NAME
 
 
+@paused_collector()
 def as_document(found: Curation, plan: Plan, files: Mapping[str, Path], command: str) -> Document:
     """The page's document; `files` are the films by id."""
     sound = [n for n, row in enumerate(found.rows) if row["error"] is None]
@@ -178,8 +180,8 @@ def _spread(edges: np.ndarray, low: float, high: float, *, is_log: bool) -> np.n
 
 def encode(values: np.ndarray, edges: np.ndarray) -> np.ndarray:
     """uint8 (n,): 2i + 1 for a value that is the edge i, 2i between the edges i - 1 and i, `UNMEASURED` for NaN."""
-    first, after = (np.searchsorted(edges, values, side) for side in ("left", "right"))  # type: ignore[call-overload]
-    codes = (first + after).astype(np.int64)
+    first = np.searchsorted(edges, values)
+    codes = 2 * first + (edges[np.minimum(first, len(edges) - 1)] == values)
     codes[np.isnan(values)] = UNMEASURED
     return codes.astype(np.uint8)
 
@@ -193,9 +195,10 @@ def _samples(rows: Sequence[Row], table: np.ndarray, files: Mapping[str, Path]) 
     shares = 1 / (1 + np.exp(-np.linspace(-5, 5, max(8, _MOST_SAMPLES // max(table.shape[1], 1)))))
     chosen: set[int] = set()
     for values in table.T:
-        order = np.argsort(values, kind="stable")[: int((~np.isnan(values)).sum())]
-        if len(order) and values[order[0]] < values[order[-1]]:
-            chosen |= set(order[np.round(shares * (len(order) - 1)).astype(int)].tolist())
+        num = int((~np.isnan(values)).sum())  # NaN is sorted behind the others
+        ranks = np.round(shares * (num - 1)).astype(int)
+        if num and np.nanmin(values) < np.nanmax(values):
+            chosen |= set(np.argpartition(values, ranks)[ranks].tolist())
     return tuple(
         Sampled(
             id=rows[n]["id"],
@@ -220,8 +223,9 @@ def _pair(title: str, labels: tuple[str, str], rows: Sequence[Row], files: Mappi
 
 
 def _copies(rows: Sequence[Row], files: Mapping[str, Path]) -> Section:
-    by_id = {row["id"]: row for row in rows}
-    pairs = [(row, by_id[row["duplicate_of"]]) for row in rows if row.get("duplicate_of") in by_id]
+    copies = [row for row in rows if row.get("duplicate_of")]
+    by_id = {row["id"]: row for row in rows} if copies else {}
+    pairs = [(row, by_id[row["duplicate_of"]]) for row in copies if row["duplicate_of"] in by_id]
     cards = [
         _pair(row["id"], ("copy", "the clip it is a copy of"), (row, kept), files, f"a copy of {kept['id']}")
         for row, kept in pairs[:: max(1, len(pairs) // _MOST_PAIRS)][:_MOST_PAIRS]

@@ -13,6 +13,7 @@ from itertools import chain
 
 import numpy as np
 
+from cineloop.journal import paused_collector
 from v2t_eval.curate.recipe import Plan
 from v2t_eval.curate.step import BaseStep, Row
 
@@ -61,6 +62,7 @@ class Verdicts:
     values: dict[str, np.ndarray]
 
 
+@paused_collector()
 def ask(plan: Plan, rows: Sequence[Row]) -> Verdicts:
     """Compare all rows with all limits. Columns that depend on other clips (`BaseStep.compare`) are set for the clips
     that keep the limits of the steps before, and null for the others."""
@@ -110,6 +112,8 @@ def as_tree(applied: Sequence[Applied | Taken]) -> list[dict[str, object]]:
 
 def _compare(step: BaseStep, rows: Sequence[Row], alive: Sequence[int]) -> dict[str, np.ndarray]:
     """Set the columns of `BaseStep.compare`; returns their values float64 (n,)."""
+    if type(step).compare is BaseStep.compare:
+        return {}
     left = [rows[n] for n in alive]
     compared = {}
     for column, values in step.compare(left).items():
@@ -140,8 +144,8 @@ def _limit(asked: float | str, values: np.ndarray) -> float | None:
 
 
 def _drop(drops: list[list[dict[str, object]]], out: np.ndarray, applied: Applied, values: np.ndarray) -> None:
-    for n in np.flatnonzero(out):
-        value = None if math.isnan(values[n]) else float(values[n])
+    for n, own in zip(np.flatnonzero(out).tolist(), values[out].tolist(), strict=True):
+        value = None if math.isnan(own) else own
         drops[n].append({"step": applied.step, "rule": applied.rule, "value": value, "limit": applied.value})
 
 

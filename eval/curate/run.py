@@ -20,7 +20,7 @@ from cineloop.cluster.workers import Session
 from cineloop.config import to_dict
 from cineloop.discovery import discover
 from cineloop.errors import ItemError, UsageError
-from cineloop.journal import Journal, paused_collector
+from cineloop.journal import Journal
 from cineloop.log import Progress, logger, printable
 from cineloop.manifest import read_manifest
 from cineloop.video.survey import Survey
@@ -142,10 +142,9 @@ def _films(
 def _table(plan: Plan, rows: list[Row], work: Work, cache: Path | None) -> Verdicts:
     """Examine the clips, ask for the set and write it."""
     examine(plan, [row for row in rows if row["error"] is None], work, cache)
-    with paused_collector():
-        verdicts = ask(plan, rows)
-        about = {"recipe": to_dict(plan.recipe), "limits": as_tree(verdicts.limits), "funnel": as_tree(verdicts.funnel)}
-        write_table(work.folder, rows, verdicts, about)
+    verdicts = ask(plan, rows)
+    about = {"recipe": to_dict(plan.recipe), "limits": as_tree(verdicts.limits), "funnel": as_tree(verdicts.funnel)}
+    write_table(work.folder, rows, verdicts, about)
     return verdicts
 
 
