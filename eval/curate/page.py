@@ -181,7 +181,7 @@ def _spread(edges: np.ndarray, low: float, high: float, *, is_log: bool) -> np.n
 def encode(values: np.ndarray, edges: np.ndarray) -> np.ndarray:
     """uint8 (n,): 2i + 1 for a value that is the edge i, 2i between the edges i - 1 and i, `UNMEASURED` for NaN."""
     first = np.searchsorted(edges, values)
-    codes = 2 * first + (edges[np.minimum(first, len(edges) - 1)] == values)
+    codes: np.ndarray = 2 * first + (edges[np.minimum(first, len(edges) - 1)] == values)
     codes[np.isnan(values)] = UNMEASURED
     return codes.astype(np.uint8)
 
