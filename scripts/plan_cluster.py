@@ -32,7 +32,7 @@ class Rates:
     row_bytes: float = 776.0  # of a journal
     list_us: float = 12.3  # CPU of finding a file
     merge_us: float = 107.8  # CPU a row
-    merge_bytes: float = 1789.0  # memory a row
+    merge_bytes: float = 1262.0  # memory a row
     folder_rows: int = 1_000_000  # clips of one output folder
 
 

@@ -156,7 +156,7 @@ def start(config: RuntimeConfig) -> Accelerator:
 def _join_restarted(backend: str) -> None:
     """Join the process group of a restart by torchrun, before Accelerate would.
 
-    torchrun's static rendezvous (what it uses unless told otherwise) gives every start the same store, and torch 2.14
+    torchrun's static rendezvous (its default) gives every start the same store, and torch 2.14
     looks there for the addresses of the other processes without saying of which start: it finds those of the dead ones
     and waits for them. With the number of the start before each key the new processes find each other.
     """
