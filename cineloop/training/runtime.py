@@ -156,17 +156,17 @@ def start(config: RuntimeConfig) -> Accelerator:
 def _join_restarted(backend: str) -> None:
     """Join the process group of a restart by torchrun, before Accelerate would.
 
-    torchrun's static rendezvous (its default) gives every start the same store, and torch 2.14
-    looks there for the addresses of the other processes without saying of which start: it finds those of the dead ones
-    and waits for them. With the number of the start before each key the new processes find each other.
+    torchrun's static rendezvous (its default) gives every start the same store, and torch 2.14 looks there for the
+    addresses of the other processes without saying of which start: it finds those of the dead ones and waits for them.
+    With the number of the start before each key the new processes find each other.
     """
     import torch.distributed as group
 
-    start = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    start, world = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"), int(os.environ.get("WORLD_SIZE", "1"))
     is_agents = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
-    if start == "0" or not is_agents or group.is_initialized():
+    if start == "0" or world == 1 or not is_agents or group.is_initialized():
         return
-    rank, world = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    rank = int(os.environ["RANK"])
     agent = group.TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False)
     group.init_process_group(backend, store=group.PrefixStore(f"start-{start}", agent), rank=rank, world_size=world)
 
