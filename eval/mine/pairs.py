@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from itertools import groupby, permutations
+from itertools import groupby
 from typing import Any, Literal
 
 from v2t_eval.mine.claims import MinedCaption
@@ -58,8 +58,9 @@ def preferences(
 
 def _best(judged: Sequence[MinedCaption], by: By) -> tuple[MinedCaption, MinedCaption] | None:
     """The pair (chosen, rejected) that differs most, the first of equals; None where no caption is better."""
-    best = max(permutations(judged, 2), key=lambda pair: _gap(*pair, by), default=None)
-    return None if best is None or not _gap(*best, by) else (best[0], best[1])
+    pairs = [(a, b) for a in judged for b in judged if a is not b]
+    best = max(pairs, key=lambda pair: _gap(pair[0], pair[1], by), default=None)
+    return None if best is None or not _gap(best[0], best[1], by) else best
 
 
 def _gap(chosen: MinedCaption, rejected: MinedCaption, by: By) -> int:
