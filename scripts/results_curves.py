@@ -68,7 +68,7 @@ def picture() -> str:
     """The SVG."""
     facts = {"kind": "kind", "color": "colour", "joint": "all asked"}
     moves = {"joint": "all asked", "kind": "kind", "action": "action", "direction": "direction"}
-    said = {"caption_joint": "everything", "caption_action": "action", "caption_direction": "direction",
+    stated = {"caption_joint": "everything", "caption_action": "action", "caption_direction": "direction",
             "caption_order": "order"}  # fmt: skip
     heads = {"event0_action": "1st action", "event1_action": "2nd action", "event2_action": "3rd action",
              "event0_direction": "direction"}  # fmt: skip
@@ -81,7 +81,7 @@ def picture() -> str:
         ),
         ("First frames, share right", _curves("generator", "dit-images-wide", facts), 0, 1),
         ("Clips, share right", _curves("generator", "dit-wide", moves), 0, 1),
-        ("Captions, share right", _curves("captioner", "speak", said), 0.4, 1),
+        ("Captions, share right", _curves("captioner", "speak", stated), 0.4, 1),
         ("Captioner's fact heads", _curves("captioner", "speak", heads), 0.4, 1),
         ("Trial: place right on stills", load("trials")["place right"], 0, 1),
     ]
