@@ -6,6 +6,7 @@ In: the held-out figures that `scripts/ship.py` stored with each set of weights,
 
 from __future__ import annotations
 
+import argparse
 import html
 from collections.abc import Mapping, Sequence
 
@@ -94,3 +95,8 @@ def picture() -> str:
         f' aria-label="Held-out figures of the starters\' trainings by samples"><style>{STYLE}</style>'
         f'<rect width="{width}" height="{height}"/>\n' + "\n".join(elements) + "\n</svg>\n"
     )
+
+
+if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
+    print(picture())
