@@ -71,6 +71,12 @@ def chances(item: dict[str, Any], error: str, share: float) -> dict[str, float]:
     return found
 
 
+def with_items(scores: Scores, name: str, items: list[dict[str, Any]]) -> Scores:
+    """The scores with other items of one metric."""
+    results = (replace(one, items=items) if one.name == name else one for one in scores.results)
+    return replace(scores, results=tuple(results))
+
+
 def judged(scores: Scores, error: str, share: float) -> tuple[Scores, float, int]:
     """The scores with this judge's mean chance as value; kappa of its answers against the referee, and their number."""
     truth = {item["id"]: item["factors"] for item in scores.result(REFEREE).items}
@@ -84,9 +90,7 @@ def judged(scores: Scores, error: str, share: float) -> tuple[Scores, float, int
                 claims.append((chance >= 0.5, is_true))
     yes, true = np.array(claims, dtype=bool).T
     counts = (np.array([len(yes)]), np.array([yes.sum()]), np.array([true.sum()]), np.array([(yes & true).sum()]))
-    result = replace(scores.result(JUDGE), items=items)
-    others = tuple(one for one in scores.results if one.name != JUDGE)
-    return replace(scores, results=(result, *others)), float(kappa(*counts)[0]), len(yes)
+    return with_items(scores, JUDGE, items), float(kappa(*counts)[0]), len(yes)
 
 
 def by_fact(scores: Scores) -> Scores:
@@ -96,8 +100,7 @@ def by_fact(scores: Scores) -> Scores:
         {**item, "value": fmean(right for name, right in item["factors"].items() if name != "joint")}
         for item in result.items
     ]
-    others = tuple(one for one in scores.results if one.name != REFEREE)
-    return replace(scores, results=(*others, replace(result, items=items)))
+    return with_items(scores, REFEREE, items)
 
 
 def main() -> int:

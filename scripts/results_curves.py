@@ -39,8 +39,8 @@ def panel(title: str, lines: Mapping[str, Points], low: float, high: float, x: i
     most = max(n for points in lines.values() for n, _ in points)
     floor = y + TOP + rise
 
-    def place(n: float, value: float) -> str:
-        return f"{x + LEFT + inner * n / most:.1f},{floor - rise * (value - low) / (high - low):.1f}"
+    def place(n: float, value: float) -> tuple[str, str]:
+        return f"{x + LEFT + inner * n / most:.1f}", f"{floor - rise * (value - low) / (high - low):.1f}"
 
     elements = [f'<text class="title" x="{x + LEFT}" y="{y + 16}">{html.escape(title)}</text>']
     for value in (low, (low + high) / 2, high):
@@ -52,13 +52,11 @@ def panel(title: str, lines: Mapping[str, Points], low: float, high: float, x: i
         elements.append(f'<text x="{at:.1f}" y="{floor + 14}" text-anchor="{anchor}">{_short(n)}</text>')
     for number, (label, points) in enumerate(lines.items()):
         color = COLORS[number]
-        path = " ".join(place(n, value) for n, value in points)
+        places = [place(n, value) for n, value in points]
+        path = " ".join(f"{across},{down}" for across, down in places)
         elements.append(f'<polyline stroke="{color}" points="{path}"/>')
-        elements += [
-            f'<circle cx="{p.split(",")[0]}" cy="{p.split(",")[1]}" r="2" fill="{color}"/>' for p in path.split()
-        ]
-        column, row = number % 2, number // 2
-        left, top = x + LEFT + column * inner // 2, floor + 28 + 13 * row
+        elements += [f'<circle cx="{across}" cy="{down}" r="2" fill="{color}"/>' for across, down in places]
+        left, top = x + LEFT + number % 2 * inner // 2, floor + 28 + 13 * (number // 2)
         elements.append(
             f'<text x="{left}" y="{top}" style="fill:{color}">{html.escape(label)} {points[-1][1]:.3g}</text>'
         )

@@ -24,18 +24,10 @@ class Workers:
     decoders: Pool | None
 
 
-class Session:
+class Session(ExitStack):
     """One engine for the runs of a job, one after another: the first starts it, and it ends with the block."""
 
-    def __init__(self) -> None:
-        self._stack = ExitStack()
-        self._engine: Any = None
-
-    def __enter__(self) -> Session:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self._stack.__exit__(*exc)  # type: ignore[arg-type]
+    _engine: Any = None
 
     def engine(self, paths: Sequence[Path]) -> Any:
         """The engine, whose new workers look for these paths."""
@@ -43,7 +35,7 @@ class Session:
         from cineloop.cluster.ray_engine import RayEngine
 
         driver = Driver.here(paths)
-        self._engine = self._engine or self._stack.enter_context(RayEngine(driver))
+        self._engine = self._engine or self.enter_context(RayEngine(driver))
         self._engine.driver = driver
         return self._engine
 

@@ -18,13 +18,16 @@ _REFUSALS = re.compile(
 )
 # Words of every sentence, which few other languages of the list have too.
 LANGUAGES = {
-    "de": "der die das und ist ein eine einen einem auf mit den dem nicht sich von im zu wird sind",
-    "en": "the and is are a an of with on it its his her their from to while then this that",
-    "es": "el los las y es un una del que con por para su está sobre mientras se en al",
-    "fr": "le les des et est un une du dans qui avec pour sur son sa il elle au ce se",
-    "it": "il lo gli e è un una di che con per su del della nel sono mentre si al",
-    "nl": "de het een en is van met op niet zijn er door naar wordt terwijl aan voor dat bij",
-    "pt": "o os as e é um uma do da que com por para seu sua está no na enquanto ao",
+    name: frozenset(words.split())
+    for name, words in {
+        "de": "der die das und ist ein eine einen einem auf mit den dem nicht sich von im zu wird sind",
+        "en": "the and is are a an of with on it its his her their from to while then this that",
+        "es": "el los las y es un una del que con por para su está sobre mientras se en al",
+        "fr": "le les des et est un une du dans qui avec pour sur son sa il elle au ce se",
+        "it": "il lo gli e è un una di che con per su del della nel sono mentre si al",
+        "nl": "de het een en is van met op niet zijn er door naar wordt terwijl aan voor dat bij",
+        "pt": "o os as e é um uma do da que com por para seu sua está no na enquanto ao",
+    }.items()
 }
 FEWEST_WORDS = 3
 MOST_REPEATED = 0.3
@@ -61,7 +64,7 @@ def other_script(text: str, script: str) -> float:
 def other_language(text: str, language: str) -> float:
     """1 where more words of the text are of another one of `LANGUAGES` than of this one, else 0."""
     words = re.findall(r"\w+", text.lower())
-    counts = {name: sum(word in own.split() for word in words) for name, own in LANGUAGES.items()}
+    counts = {name: sum(word in own for word in words) for name, own in LANGUAGES.items()}
     return float(max(counts.values()) > counts[language])
 
 

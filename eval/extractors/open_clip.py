@@ -118,8 +118,7 @@ class Extractor(BaseExtractor):
 
     def embed_tensor(self, pixels: Tensor) -> Tensor:
         """See `BaseExtractor`."""
-        size = self._settings["size"]
-        side = (size, size) if isinstance(size, int) else tuple(size)
+        side = self._side()
         values = pixels.permute(0, 3, 1, 2)  # (n, 3, H, W)
         if values.shape[2:] != side:
             if self._settings["resize_mode"] != "squash" and values.shape[2] != values.shape[3]:
@@ -128,10 +127,13 @@ class Extractor(BaseExtractor):
         values = normalise(values, self._settings["mean"], self._settings["std"])  # (n, 3, h, w)
         return self._model.encode_image(values)
 
+    def _side(self) -> tuple[int, int]:
+        """Height and width that the model takes."""
+        size = self._settings["size"]
+        return (size, size) if isinstance(size, int) else tuple(size)
+
     def _to_input(self, pixels: np.ndarray) -> Tensor:
-        settings = self._settings
-        size = settings["size"]
-        side = (size, size) if isinstance(size, int) else tuple(size)
+        settings, side = self._settings, self._side()
         if self.preprocess == "vbench":
             values = tensor_square(pixels, min(side), self.device)
         elif settings["resize_mode"] in ("shortest", "squash"):

@@ -102,6 +102,13 @@ class MinedCaption:
         """The words."""
         return str(self.sample.caption)
 
+    @property
+    def address(self) -> dict[str, Any]:
+        """`path` of the clip, and `start_s` and `end_s` where it is a part of a file, as in a manifest."""
+        clip = self.sample.clip
+        part = {} if clip is None else {"start_s": clip.start_s, "end_s": clip.end_s}
+        return {"path": self.sample.row.get("path"), **{k: v for k, v in part.items() if v is not None}}
+
 
 @dataclass(frozen=True, kw_only=True)
 class MinedSet:

@@ -78,12 +78,9 @@ def _verdicts(one: MinedCaption) -> tuple[int, int]:
 
 
 def _row(chosen: MinedCaption, rejected: MinedCaption, by: By, judge: str, prompt: str) -> dict[str, Any]:
-    sample = chosen.sample
-    part = {} if sample.clip is None else {"start_s": sample.clip.start_s, "end_s": sample.clip.end_s}
     return {
-        "id": sample.cluster,
-        "path": sample.row["path"],
-        **{name: second for name, second in part.items() if second is not None},
+        "id": chosen.sample.cluster,
+        **chosen.address,
         "prompt": prompt,
         "chosen": chosen.text.strip(),
         "rejected": rejected.text.strip(),

@@ -5,6 +5,7 @@ In: ranked clips, preferences, counts. Out: a `Document`, and rows of `mined.jso
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,10 +26,7 @@ _LEVELS = (0.8, 0.6, 0.4, 0.2)  # of doubt, from the worst ground of a cell to t
 
 def row_of(one: RankedClip) -> dict[str, Any]:
     """The row of a clip in `mined.jsonl`."""
-    sample = one.caption.sample
-    row: dict[str, Any] = {"id": sample.id, "path": sample.row.get("path")}
-    if sample.clip is not None:
-        row |= {k: v for k, v in (("start_s", sample.clip.start_s), ("end_s", sample.clip.end_s)) if v is not None}
+    row = {"id": one.caption.sample.id, **one.caption.address}
     row |= {"caption": one.caption.text, "disagreement": one.disagreement, "judge": one.judge, "encoder": one.encoder}
     row |= {"rank": one.caption.place, "doubted": None if one.worst is None else one.worst.question}
     row["claims"] = [
@@ -48,10 +46,7 @@ def document(
 ) -> Document:
     """The page; without a `folder`, where it will lie, without clips."""
     first = [one for one in mined.captions if not one.turn]
-    unjudged: dict[str, int] = {}
-    for one in first:
-        if one.code:
-            unjudged[one.code] = unjudged.get(one.code, 0) + 1
+    unjudged = Counter(one.code for one in first if one.code)
     facts = [("judge", mined.judge), *((name, str(count)) for name, count in mined.counts.items())]
     facts += [(f"not judged: {code}", str(count)) for code, count in unjudged.items()]
     facts += [(f"preferences: {name}", str(count)) for name, count in pairs.counts.items()]

@@ -164,16 +164,9 @@ class RewardedSource:
         batch["latents"] = torch.stack([torch.stack([clip["latents"] for clip in each]) for each in clips])
         if self.decodes:
             batch["prompts"] = [self.data.prompts[example.clips[0]] for example in chosen]
-            batch["sigma"] = torch.stack([self._last_level(example) for example in chosen])  # (n,)
+            files = [self.data.latents[example.clips[0]] for example in chosen]
+            batch["sigma"] = torch.stack([_last_level(*one) for one in zip([c[0] for c in clips], files, strict=True)])
         return batch
-
-    def _last_level(self, example: Example) -> torch.Tensor:
-        """The noise level from which the sampler went to the clip."""
-        file = self.data.latents[example.clips[0]]
-        sigmas = load(file).get("sigmas")
-        if sigmas is None or len(sigmas) < 2:
-            raise UsageError(f"{file} does not hold the sampler's noise levels", hint="draw the clips again")
-        return sigmas[-2]
 
     def _example(self, number: int) -> Example:
         epoch, place = divmod(number, len(self.examples))
@@ -204,3 +197,11 @@ def load(path: Path) -> Tensors:
         return load_file(path)
     except (OSError, SafetensorError) as error:
         raise CineloopError(f"cannot read {path}: {error}", code="LATENTS", hint="draw the clips again") from error
+
+
+def _last_level(clip: Mapping[str, torch.Tensor], file: Path) -> torch.Tensor:
+    """The noise level from which the sampler went to the clip of a file of latents."""
+    sigmas = clip.get("sigmas")
+    if sigmas is None or len(sigmas) < 2:
+        raise UsageError(f"{file} does not hold the sampler's noise levels", hint="draw the clips again")
+    return sigmas[-2]
