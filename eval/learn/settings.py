@@ -143,4 +143,9 @@ class LearnConfig:
             raise UsageError(
                 f"{min(both)} is in the reward, so it cannot watch over it", hint="other metrics as judges and referee"
             )
+        if self.held_out_videos < 2 and any(guard.metric == "diversity" for guard in self.guards):
+            raise UsageError(
+                "the guard diversity compares the clips of a prompt, and held_out_videos is 1",
+                hint="set held_out_videos to 2 or more, or leave that guard out",
+            )
         check_device(self.device)

@@ -298,6 +298,7 @@ def test_another_recipe_in_the_same_folder_is_refused(ours, prompts, bright, tmp
         ({"reward": ()}, "no metric"),
         ({"rounds": 0}, "rounds"),
         ({"objective": "draft"}, "with a gradient"),
+        ({"held_out_videos": 1}, "compares the clips of a prompt"),
     ],
 )
 def test_settings_that_do_not_fit_are_refused(changes, message):
