@@ -166,6 +166,19 @@ def goodhart() -> str:
     )
 
 
+def learning() -> str:
+    """What learnings of equal steps did to the generator, against the start, paired by clip."""
+    found, body = load("learning"), []
+    for number, arm in enumerate(found["arms"]):
+        shown = [(arm["figures"]["judge"], ".2f"), (arm["figures"]["all asked"], ".2f")]
+        shown += [(arm["changes"]["all asked"], "+.2f")] if number else []
+        cells = [f"{one['value']:{form}} [{one['low']:{form}}, {one['high']:{form}}]" for one, form in shown]
+        cells += [] if number else ["–"]
+        body.append([arm["name"].replace("_", " "), *cells, f"{arm['whole']['kind']:.2f}", f"{arm['spread']:.2f}"])
+    head = ["learned from", "reward", "all asked", "its change", "kind", "spread, of the start's"]
+    return f"{source('learning')}\n\n" + rows(head, body)
+
+
 def judge_summary() -> str:
     """Agreement of the judge with the truth, and with the referee on generated clips, there by kind of fact too."""
     titles = {
@@ -295,6 +308,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "selection-summary": selection_summary,
     "gate-clips": gate_clips,
     "goodhart": goodhart,
+    "learning": learning,
     "curate": curate,
     "training-captioner": lambda: training("captioner"),
     "training-generator": lambda: training("generator"),
