@@ -17,7 +17,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 from urllib.parse import unquote_to_bytes
 
@@ -72,7 +72,7 @@ class Address:
     """A video as a client named it.
 
     Attributes:
-        kind: "data", "upload", "file" or "web".
+        kind: "data", "upload", "file" or "web". name: what messages call it; nothing in it can be a secret.
         start_s, end_s: the range of it that is meant, seconds; None for from the start, to the end.
         body: of "data" the URL without its fragment, of "upload" the id, else "".
         root, parts: of "file" the name of the root and the path below it, component by component.
@@ -89,23 +89,11 @@ class Address:
     host: str = ""
     port: int = 0
     target: str = ""
-
-    @property
-    def name(self) -> str:
-        """What messages call it; nothing in it can be a secret."""
-        if self.kind == "web":
-            return f"the video from {self.host}"
-        if self.kind == "upload":
-            return f"the upload {self.body}"
-        return "the file" if self.kind == "file" else "the video"
+    name: str = field(default="the video", compare=False)
 
 
 def parse(url: str) -> Address:
-    """The address that `url` is.
-
-    Raises:
-        Fault: 400 BAD_URL, it is invalid; 403 URL_FORBIDDEN, videos are never read from it.
-    """
+    """The address that `url` is. Raises Fault 400 BAD_URL, it is invalid; 403 URL_FORBIDDEN, it is never read."""
     if not isinstance(url, str) or not url:
         raise bad("expected the address of a video")
     body, mark, fragment = url.partition("#")
@@ -137,7 +125,7 @@ def _without_range(url: str, body: str) -> Address:
         found = _UPLOAD.fullmatch(body)
         if found is None:
             raise bad("expected upload:file- and 32 hexadecimal digits, as the server gave it")
-        return Address(kind="upload", body=found.group(1))
+        return Address(kind="upload", body=found.group(1), name=f"the upload {found.group(1)}")
     if kind == "file":
         return _file(body)
     if kind in ("http", "https"):
@@ -146,11 +134,8 @@ def _without_range(url: str, body: str) -> Address:
 
 
 def follow(address: Address, location: str, allowed: Iterable[AllowedHost]) -> Address:
-    """Where a redirect leads: checked as if the client had named it.
-
-    Raises:
-        Fault: 403 URL_FORBIDDEN. Only whole addresses and paths from the root are followed.
-    """
+    """Where a redirect leads, checked as if the client had named it: only whole addresses and paths from the root are
+    followed. Raises Fault 403 URL_FORBIDDEN."""
     if len(location) > LONGEST:
         raise forbidden("the video's server redirects to an address that is not followed")
     if _TARGET.fullmatch(location) and "#" not in location:
@@ -166,11 +151,7 @@ def follow(address: Address, location: str, allowed: Iterable[AllowedHost]) -> A
 
 
 def check_host(address: Address, allowed: Iterable[AllowedHost]) -> AllowedHost:
-    """The entry of the allow-list under which a web address may be fetched.
-
-    Raises:
-        Fault: 403 URL_FORBIDDEN.
-    """
+    """The entry of the allow-list under which a web address may be fetched. Raises Fault 403 URL_FORBIDDEN."""
     for entry in allowed:
         if (entry.scheme, entry.host, entry.port) == (address.scheme, address.host, address.port):
             return entry
@@ -198,7 +179,7 @@ def _file(body: str) -> Address:
         is_plain = part and not part.startswith(b".") and len(part) <= 255
         if not is_plain or b"/" in part or b"\\" in part or any(byte < 0x20 or byte == 0x7F for byte in part):
             raise refusal
-    return Address(kind="file", root=found.group(1), parts=parts)
+    return Address(kind="file", root=found.group(1), parts=parts, name="the file")
 
 
 def _web(body: str) -> Address:
@@ -211,17 +192,12 @@ def _web(body: str) -> Address:
     if port > 65535 or ".." in host:
         raise forbidden("expected https://host/path in ASCII characters, without a user name")
     target = found["target"] or "/"
-    return Address(
-        kind="web", scheme=scheme, host=host, port=port, target=target if target.startswith("/") else "/" + target
-    )
+    target = target if target.startswith("/") else "/" + target
+    return Address(kind="web", scheme=scheme, host=host, port=port, target=target, name=f"the video from {host}")
 
 
 def allowed_host(entry: str) -> AllowedHost:
-    """An entry as `ServeConfig` describes it.
-
-    Raises:
-        UsageError: it is invalid, or an address of a private network.
-    """
+    """An entry as `ServeConfig` describes it. Raises UsageError: it is invalid, or an address of a private network."""
     found = _ENTRY.fullmatch(entry.strip().lower())
     if found is None or ".." in entry or int(found[3] or 1) > 65535:
         raise UsageError(
@@ -251,16 +227,9 @@ def is_public(address: IPAddress) -> bool:
             return is_public(ipaddress.IPv4Address(address.packed[-4:]))
     if any(address in network for network in _CLOSED):
         return False
-    closed = (
-        address.is_private,
-        address.is_loopback,
-        address.is_link_local,
-        address.is_multicast,
-        address.is_reserved,
-        address.is_unspecified,
-        not address.is_global,
-    )
-    return not any(closed)
+    if address.is_private or address.is_loopback or address.is_link_local or address.is_unspecified:
+        return False
+    return address.is_global and not address.is_multicast and not address.is_reserved
 
 
 def _literal(host: str) -> IPAddress | None:

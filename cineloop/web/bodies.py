@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, MutableMapping
 from typing import Any, NoReturn, TypeVar
@@ -22,6 +23,7 @@ _IDLE_S, _START_S, _LEAST_RATE = 20.0, 30.0, 64 << 10  # between two pieces; to 
 # Each bracket, comma or colon can become an object of Python's that is many times as large as it.
 _MOST_MARKS = 500_000
 _MOST_DIGITS = 100  # of a whole number; reading one takes the square of its length
+_LONG_NUMBER = re.compile(rb"[0-9]{%d}" % _MOST_DIGITS)
 
 
 class ClientGone(Exception):
@@ -29,15 +31,7 @@ class ClientGone(Exception):
 
 
 async def pieces(receive: Receive, headers: Mapping[str, str], limit: int) -> AsyncIterator[bytes]:
-    """The pieces of a body.
-
-    Args:
-        receive, headers: of the request.
-        limit: bytes it may have.
-
-    Raises:
-        Fault: TOO_LARGE, BODY_TIMEOUT. ClientGone.
-    """
+    """The pieces of a body of at most `limit` bytes. Raises Fault TOO_LARGE, BODY_TIMEOUT; ClientGone."""
     length = headers.get("content-length", "")
     if length.isascii() and length.isdigit() and len(length) < 19 and int(length) > limit:
         raise _too_large(limit)
@@ -62,11 +56,8 @@ async def pieces(receive: Receive, headers: Mapping[str, str], limit: int) -> As
 
 
 async def read_json(receive: Receive, headers: Mapping[str, str], limit: int, lease: MemoryLease) -> Any:
-    """The JSON value in a body; `lease` then holds what it takes.
-
-    Raises:
-        Fault: also BAD_JSON, BAD_REQUEST for another media type. ClientGone.
-    """
+    """The JSON value in a body; `lease` then holds what it takes. Raises as `pieces` and `parse_json`, and Fault
+    BAD_REQUEST for another media type."""
     kind = headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json":  # also keeps out what a foreign page can send without asking
         raise Fault(415, "BAD_REQUEST", "expected the header Content-Type: application/json")
@@ -85,8 +76,9 @@ def parse_json(data: bytes) -> Any:
     """The JSON value in `data`, UTF-8. Raises Fault BAD_JSON for anything else, NaN and too deep ones included."""
     if sum(data.count(mark) for mark in (b"[", b"{", b",", b":")) > _MOST_MARKS:
         raise Fault(413, "TOO_LARGE", f"the JSON has more than {_MOST_MARKS} commas, colons and brackets")
+    whole = _whole if _LONG_NUMBER.search(data) else None  # it may be text
     try:
-        return json.loads(data.decode("utf-8"), parse_constant=_refuse, parse_int=_whole)
+        return json.loads(data.decode("utf-8"), parse_constant=_refuse, parse_int=whole)
     except UnicodeDecodeError as error:
         raise Fault(400, "BAD_JSON", f"the body is not UTF-8, at byte {error.start}") from None
     except json.JSONDecodeError as error:

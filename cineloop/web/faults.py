@@ -38,25 +38,13 @@ class Fault(Exception):
         """The error as OpenAI's clients read it."""
         kind = "server_error" if self.status >= 500 else "invalid_request_error"
         kind = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}.get(self.status, kind)
-        return {
-            "error": {
-                "message": self.message,
-                "type": kind,
-                "code": self.code,
-                "param": self.param,
-                "request_id": request_id,
-            }
-        }
+        named = {"message": self.message, "type": kind, "code": self.code, "param": self.param}
+        return {"error": {**named, "request_id": request_id}}
 
 
 def fault_of(error: CineloopError, *, param: str | None = None, name: str = "the video") -> Fault:
-    """An error as the client may see it: its code and words, every path of a file in it replaced by `name`.
-
-    Args:
-        error: what was raised while one request was worked on.
-        param: the field the request named the video in.
-        name: what the client calls the video; replaces the path.
-    """
+    """An error as the client may see it: its code and words, every path of a file in it replaced by `name`, what the
+    client calls the video. `param` is the field that names the video."""
     if isinstance(error, PolicyError):
         return Fault(403, error.code, error.message, param=param)
     if isinstance(error, UsageError):

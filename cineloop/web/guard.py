@@ -14,8 +14,9 @@ import math
 import re
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, MutableMapping
 from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -83,7 +84,10 @@ class GuardMiddleware:
             await self._app(scope, receive, send)
         if scope["type"] != "http":
             return
-        headers = _headers(scope["headers"])
+        headers: dict[str, str] = {}  # by lower-case name; a repeated one has an empty value
+        for name, value in scope["headers"]:
+            key = name.decode("latin-1").lower()
+            headers[key] = "" if key in headers else value.decode("latin-1")
         given = headers.get("x-request-id", "")
         request_id = given if re.fullmatch(r"[A-Za-z0-9_-]{1,64}", given) else f"req-{uuid.uuid4().hex}"
         REQUEST_ID.set(request_id)
@@ -155,12 +159,14 @@ def error_response(fault: Fault, request_id: str) -> tuple[bytes, dict[str, str]
     return body, headers
 
 
+@dataclass
 class _Response:
     """Adds the headers to a response, and keeps its status and whether it has begun."""
 
-    def __init__(self, send: Send, request_id: str) -> None:
-        self._send, self.request_id = send, request_id
-        self.status, self.is_begun = 500, False
+    forward: Send
+    request_id: str
+    status: int = 500
+    is_begun: bool = False
 
     async def send(self, message: MutableMapping[str, Any]) -> None:
         if message["type"] == "http.response.start":
@@ -170,7 +176,7 @@ class _Response:
             if not any(name == b"cache-control" for name, _ in kept):
                 own["cache-control"] = "no-store"
             message["headers"] = [*kept, *((name.encode(), value.encode()) for name, value in own.items())]
-        await self._send(message)
+        await self.forward(message)
 
     async def refuse(self, fault: Fault) -> None:
         if self.is_begun:  # too late: the connection is closed without its end
@@ -184,15 +190,6 @@ class _Response:
             }
         )
         await self.send({"type": "http.response.body", "body": body})
-
-
-def _headers(pairs: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
-    """Headers by lower-case name; a repeated one has an empty value."""
-    values: dict[str, str] = {}
-    for name, value in pairs:
-        key = name.decode("latin-1").lower()
-        values[key] = "" if key in values else value.decode("latin-1")
-    return values
 
 
 def _is_same(origin: str, host: str) -> bool:

@@ -26,11 +26,7 @@ _BUSY_RETRY_S = 5.0
 
 
 class ApiKeys:
-    """The clients' keys, as digests: each key is an owner.
-
-    Args:
-        keys: with none every request is accepted, its owner being "local".
-    """
+    """The clients' keys, as digests: each key is an owner. Without any every request is accepted, its owner "local"."""
 
     def __init__(self, keys: Sequence[str]) -> None:
         self._digests = [hashlib.sha256(key.encode("ascii")).digest() for key in dict.fromkeys(keys)]
@@ -46,11 +42,7 @@ class ApiKeys:
         return max(1, len(self._digests))
 
     def owner_of(self, authorization: str | None) -> str:
-        """The owner of a request with this header.
-
-        Raises:
-            Fault: UNAUTHORIZED, the key is missing or unknown.
-        """
+        """The owner of a request with this header. Raises Fault UNAUTHORIZED: the key is missing or unknown."""
         if not self._digests:
             return LOCAL
         scheme, _, key = (authorization or "").partition(" ")
@@ -77,11 +69,7 @@ class RateLimit:
         self._buckets: dict[str, tuple[float, float]] = {}  # owner → tokens left, when they were counted
 
     def take(self, owner: str) -> None:
-        """Count one request of `owner`.
-
-        Raises:
-            Fault: RATE_LIMITED, with the seconds until the next request is accepted.
-        """
+        """Count one request of `owner`. Raises Fault RATE_LIMITED, with the seconds until the next is accepted."""
         now = self._clock()
         left, when = self._buckets.get(owner, (self._size, now))
         left = min(self._size, left + max(0.0, now - when) * self._size / 60.0)
@@ -99,10 +87,7 @@ class RateLimit:
 class FairQueue:
     """Slots given fairly: the next goes to the owner with the fewest, among equals to the one that waited longest.
 
-    For one event loop.
-
-    Attributes:
-        taken: slots in use.
+    For one event loop; `taken` is the number in use.
 
     Args:
         num: slots. per_owner: slots of one owner; None for all.
@@ -134,11 +119,8 @@ class FairQueue:
             self.give(owner)
 
     async def take(self, owner: str) -> None:
-        """Wait for a slot; a caller that is cancelled meanwhile leaves the queue.
-
-        Raises:
-            Fault: BUSY, too many requests wait already, or this one waited too long.
-        """
+        """Wait for a slot; a caller that is cancelled meanwhile leaves the queue. Raises Fault BUSY: too many requests
+        wait already, or this one waited too long."""
         mine = self._queues.get(owner, ())
         has = self._taken.get(owner, 0)
         if not mine and self.taken < self._num and has < self._share:
@@ -156,7 +138,9 @@ class FairQueue:
             if turn.done() and not turn.cancelled():  # the slot came at the same moment
                 self.give(owner)
             else:
-                self._leave(owner, turn)
+                self._queues[owner].remove(turn)
+                if not self._queues[owner]:
+                    del self._queues[owner]
             if isinstance(error, TimeoutError):
                 raise busy(f"no slot became free within {self._timeout_s:.0f} s") from None
             raise
@@ -178,11 +162,6 @@ class FairQueue:
             self._taken[chosen] = self._taken.get(chosen, 0) + 1
             turn.set_result(None)
 
-    def _leave(self, owner: str, turn: asyncio.Future[None]) -> None:
-        self._queues[owner].remove(turn)
-        if not self._queues[owner]:
-            del self._queues[owner]
-
 
 class MemoryBudget:
     """Bytes that bodies of requests and frames may hold together. Safe from any thread.
@@ -198,11 +177,7 @@ class MemoryBudget:
 
     def hold(self, num_bytes: int, owner: str | None = None) -> None:
         """Count bytes that are about to be allocated, as those of `owner` where one is named; a negative number gives
-        bytes back.
-
-        Raises:
-            Fault: 503 BUSY.
-        """
+        bytes back. Raises Fault 503 BUSY."""
         with self._lock:
             mine = self._of.get(owner, 0) + num_bytes
             if num_bytes > 0 and (self.held + num_bytes > self.limit or (owner is not None and mine > self.share)):

@@ -22,11 +22,8 @@ _PLAIN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | getattr(os
 
 
 def open_below(address: Address, roots: Mapping[str, Path]) -> int:
-    """A descriptor of a regular file below a root; the caller closes it.
-
-    Raises:
-        Fault: 403 URL_FORBIDDEN for an unknown root, a link, anything but a regular file; 404 NOT_FOUND.
-    """
+    """A descriptor of a regular file below a root; the caller closes it. Raises Fault 403 URL_FORBIDDEN for an unknown
+    root, a link, anything but a regular file; 404 NOT_FOUND."""
     root = roots.get(address.root)
     if root is None:
         raise forbidden("unknown root in file://ROOT/path")
@@ -43,7 +40,15 @@ def open_below(address: Address, roots: Mapping[str, Path]) -> int:
         part = address.parts[-1]
         found = os.open(part, _PLAIN, dir_fd=folder)
     except OSError as error:
-        raise _refusal(error, folder, part) from error
+        try:
+            is_link = stat.S_ISLNK(os.stat(part, dir_fd=folder, follow_symlinks=False).st_mode)
+        except OSError:
+            is_link = False
+        if is_link:
+            raise forbidden("symbolic links are not followed") from error
+        if error.errno in (errno.ENXIO, errno.ENODEV):  # sockets and devices
+            raise forbidden("only regular files are read") from error
+        raise _missing() from error  # unreadable files too: for clients they do not exist
     finally:
         os.close(folder)
     try:
@@ -53,21 +58,6 @@ def open_below(address: Address, roots: Mapping[str, Path]) -> int:
         os.close(found)
         raise
     return found
-
-
-def _refusal(error: OSError, folder: int, part: bytes) -> Fault:
-    if _is_link(folder, part):
-        return forbidden("symbolic links are not followed")
-    if error.errno in (errno.ENXIO, errno.ENODEV):  # sockets and devices
-        return forbidden("only regular files are read")
-    return _missing()  # unreadable files too: for clients they do not exist
-
-
-def _is_link(folder: int, part: bytes) -> bool:
-    try:
-        return stat.S_ISLNK(os.stat(part, dir_fd=folder, follow_symlinks=False).st_mode)
-    except OSError:
-        return False
 
 
 def _missing() -> Fault:

@@ -74,7 +74,7 @@ class Batcher:
         """
         if self.captioner.concurrency > 1 and len(requests) > 1:
             with ThreadPoolExecutor(min(self.captioner.concurrency, len(requests))) as threads:
-                answers = list(threads.map(lambda one: self._answer_batch([one])[0], requests))
+                answers = list(threads.map(lambda one: self.answer_batch([one])[0], requests))
         else:
             # Batches have one shape and one decoding. Sampling and penalties depend on padding and position in the
             # batch, so such requests go alone unless the captioner declares `batches_draws`.
@@ -89,7 +89,7 @@ class Batcher:
             for group in groups.values():
                 size = batch_size or len(group)
                 for numbers in (group[first : first + size] for first in range(0, len(group), size)):
-                    found |= dict(zip(numbers, self._answer_batch([requests[i] for i in numbers]), strict=True))
+                    found |= dict(zip(numbers, self.answer_batch([requests[i] for i in numbers]), strict=True))
             answers = [found[number] for number in range(len(requests))]
         return self._retry_loops(requests, answers, batch_size) if retry_loops else answers
 
@@ -107,8 +107,12 @@ class Batcher:
             return
         raise self._count_failure(problem)
 
-    def _answer_batch(self, batch: Sequence[GenerateRequest]) -> list[Answer]:
-        """Answers to a batch; if it fails, to its halves, down to the failing request."""
+    def answer_batch(self, batch: Sequence[GenerateRequest]) -> list[Answer]:
+        """Answers to requests of one shape and one decoding; if it fails, to its halves, down to the failing one.
+
+        Raises:
+            MissingDependencyError: as `generate_many`.
+        """
         try:
             outputs = self.captioner.answer([request.messages for request in batch], batch[0].decoding)
             if len(outputs) != len(batch):
@@ -125,7 +129,7 @@ class Batcher:
         # Outside the except block: nothing refers to the model's error, its frames and the device memory they hold.
         if len(batch) > 1:
             middle = len(batch) // 2
-            return [*self._answer_batch(batch[:middle]), *self._answer_batch(batch[middle:])]
+            return [*self.answer_batch(batch[:middle]), *self.answer_batch(batch[middle:])]
         failure = self._count_failure(problem)
         if isinstance(failure, ItemError):
             return [failure]

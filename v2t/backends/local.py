@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from cineloop import model_folder
 from cineloop.documents import read_json
-from cineloop.errors import MissingDependencyError, Notice, UsageError
+from cineloop.errors import ItemError, MissingDependencyError, Notice, UsageError
 from cineloop.files import content_key, text_key
 from cineloop.training.runtime import find_device
 from cineloop.video.sample import SampleSpec
@@ -43,8 +43,6 @@ if TYPE_CHECKING:
 STARTER_NAME = "cineloop-starter"
 ABOUT_STARTER = "a small model that knows only the cartoon world of v2t world; for other footage name a --model"
 _DTYPES = ("auto", "float32", "bfloat16", "float16")
-
-
 T = TypeVar("T")
 
 
@@ -65,13 +63,18 @@ class Backend(VideoLM):
         device: "auto" (CUDA when it is there), "cpu", "cuda", "cuda:1" …
         dtype: "auto" (float32 on CPU, bfloat16 on CUDA), "float32", "bfloat16", "float16".
 
+    Attributes:
+        max_model_len: set by a server: tokens of prompt and answer together, no more than the model has positions; None
+            checks nothing. wanted: set by a server: checked before each token, False ends the answer.
+
     Raises:
         MissingDependencyError: the folder is absent or incomplete. UsageError: an unknown dtype.
     """
 
     folder: Path
     has_likelihoods = True
-    _settings = staticmethod(sampling_settings)  # of `generate`
+    max_model_len: int | None = None
+    wanted: Callable[[], bool] | None = None
 
     def __init__(self, model: str = "starter", *, device: str = "auto", dtype: str = "auto") -> None:
         if dtype not in _DTYPES:
@@ -131,9 +134,10 @@ class Backend(VideoLM):
         import torch
 
         inputs = self._inputs(conversations)
+        settings = self._settings(decoding, inputs)
         with torch.inference_mode():
             seen, warnings, _ = self._encode_videos(inputs, len(conversations))
-            generated = self._model.generate(**seen, **self._settings(decoding))
+            generated = self._model.generate(**seen, **settings)
         answers = generated[:, inputs["input_ids"].shape[1] :].tolist()  # (B, L_new)
         rows = zip(answers, inputs["attention_mask"].sum(1).tolist(), warnings, strict=True)
         return [self._output(*row) for row in rows]
@@ -143,12 +147,13 @@ class Backend(VideoLM):
         import torch
 
         inputs = self._inputs([conversation])
+        settings = self._settings(decoding, inputs)
         with torch.inference_mode():
             seen, (warning,), _ = self._encode_videos(inputs, 1)
 
         def write(streamer: Any) -> Tensor:
             with torch.inference_mode():
-                generated: Tensor = self._model.generate(**seen, **self._settings(decoding), streamer=streamer)
+                generated: Tensor = self._model.generate(**seen, **settings, streamer=streamer)
             return generated  # (1, L + L_new)
 
         generated = yield from pieces(write, self._processor.tokenizer)
@@ -220,6 +225,33 @@ class Backend(VideoLM):
         counts = [sum(-(-len(v) // length) for m in c for v in m.videos) for c in conversations]
         inputs = self._processor(text=texts, videos=videos or None, return_tensors="pt")
         return {**inputs.to(self._model.device), "num_segments": counts}
+
+    def _settings(self, decoding: Decoding, inputs: dict[str, Any]) -> dict[str, Any]:
+        """Of `generate`, within the positions and while it is wanted, where a server sets these. Raises ItemError
+        PROMPT_TOO_LONG."""
+        if self.max_model_len is not None:
+            positions = min(int(self._model.config.text_config.max_position_embeddings), self.max_model_len)
+            longest = int(inputs["attention_mask"].sum(1).max())
+            if longest >= positions:
+                message = f"the prompt has {longest} tokens; the model takes {positions} with the answer"
+                raise ItemError(message, code="PROMPT_TOO_LONG")
+            if longest + decoding.max_new_tokens > positions:
+                if len(inputs["attention_mask"]) > 1:  # the longest prompt must not cut the others: generate them alone
+                    raise ItemError("the batch has no room for its longest answer", code="PROMPT_TOO_LONG")
+                decoding = replace(decoding, max_new_tokens=positions - longest)
+        settings = sampling_settings(decoding)
+        if (wanted := self.wanted) is not None:
+            import torch
+
+            def is_unwanted(input_ids: Tensor, scores: Any, **more: Any) -> Tensor:
+                return torch.full((len(input_ids),), not wanted(), device=input_ids.device)  # (B,)
+
+            settings["stopping_criteria"] = [is_unwanted]
+        return settings
+
+    def count(self, text: str) -> int:
+        """Tokens of a text."""
+        return len(self._processor.tokenizer(text, add_special_tokens=False)["input_ids"])
 
     def _encode_videos(self, inputs: dict[str, Any], count: int) -> tuple[dict[str, Any], list[Notice | None], Any]:
         """Arguments of `generate` with the frames already encoded; a warning or None for each conversation; float32

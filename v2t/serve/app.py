@@ -1,4 +1,4 @@
-"""The gateway: its routes and its state.
+"""The gateway's routes.
 
 In: a config, what is served, the engine and the media. Out: an ASGI application; what is not listed here is 404. The
 rules for every request are in `cineloop.web.guard`.
@@ -8,28 +8,25 @@ from __future__ import annotations
 
 import asyncio
 import re
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from starlette.applications import Starlette
-from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from cineloop.errors import CineloopError
-from cineloop.web.bodies import MIB, Receive, read_json, unless_gone
+from cineloop.web.bodies import MIB, read_json, unless_gone
 from cineloop.web.faults import Fault, fault_of
-from cineloop.web.guard import GuardMiddleware, Send
-from cineloop.web.limits import ApiKeys, FairQueue, RateLimit
+from cineloop.web.guard import GuardMiddleware
 from v2t.backends.cards import frame_settings
 from v2t.backends.payload import encode
 from v2t.serve import chat, files
-from v2t.serve.answers import Answers, error_event
 from v2t.serve.engines import Engine
-from v2t.serve.metrics import MEDIA_TYPE, Metrics
+from v2t.serve.gateway import Completions, Gateway
+from v2t.serve.metrics import MEDIA_TYPE
 from v2t.serve.served import Served
 from v2t.serve.settings import ServeConfig
 
@@ -58,41 +55,6 @@ _ROUTES = (
 _PREVIEW_SIDE, _PREVIEW_QUALITY = 512, 85
 
 
-@dataclass(kw_only=True)
-class Gateway:
-    """State shared by the routes, one for the life of the server.
-
-    Attributes:
-        created: when it began, seconds since 1970.
-    """
-
-    config: ServeConfig
-    served: Served
-    engine: Engine
-    media: Media
-    created: int = 0
-    metrics: Metrics = field(default_factory=Metrics)
-
-    def __post_init__(self) -> None:
-        limits = self.config.limits
-        self.keys = ApiKeys(self.config.keys())
-        self.rate = RateLimit(limits.rate_per_minute)
-        self.queue = FairQueue(
-            limits.in_flight,
-            per_owner=limits.in_flight_per_owner if self.keys.num_owners > 1 else None,
-            max_waiting=limits.in_flight,
-            timeout_s=limits.answer_s,
-        )
-        self.memory = self.media.memory
-        self.answers = Answers(self.config, self.served, self.engine, self.media, self.queue, self.metrics)
-        self.page = _page(PAGE) if self.config.page else {}
-        watch = self.metrics.watch
-        watch("v2t_in_flight", "Requests in flight", lambda: self.queue.taken)
-        watch("v2t_waiting", "Requests in the queue", lambda: self.queue.waiting)
-        watch("v2t_uploads_bytes", "Bytes of all uploads", lambda: self.media.uploads.held_bytes)
-        watch("v2t_engine_up", "Whether the engine answers", lambda: self.engine.state == "ready")
-
-
 def create_app(config: ServeConfig, served: Served, engine: Engine, media: Media, *, created: int = 0) -> Starlette:
     """The application; `app.state.gateway` is its `Gateway`.
 
@@ -106,7 +68,7 @@ def create_app(config: ServeConfig, served: Served, engine: Engine, media: Media
         Route("/metrics", metrics, methods=["GET"]),
         Route("/v1/models", models, methods=["GET"]),
         Route("/v1/models/{id:path}", model, methods=["GET"]),
-        Route("/v1/chat/completions", _Completions(gateway), methods=["POST"]),
+        Route("/v1/chat/completions", Completions(gateway), methods=["POST"]),
         Route("/v1/frames", frames, methods=["POST"]),
         Route("/v1/files", files.upload, methods=["POST"]),
         Route("/v1/files", files.listing, methods=["GET"]),
@@ -118,7 +80,7 @@ def create_app(config: ServeConfig, served: Served, engine: Engine, media: Media
         routes += [Route("/", page, methods=["GET"]), Route("/page/{file}", page, methods=["GET"])]
     app = Starlette(routes=routes, exception_handlers={HTTPException: _no_route, CineloopError: _library_error})
     app.router.redirect_slashes = False
-    app.state.gateway = gateway
+    app.state.gateway, app.state.page = gateway, _page(PAGE) if config.page else {}
     app.add_middleware(
         GuardMiddleware,
         keys=gateway.keys,
@@ -205,9 +167,9 @@ async def frames(request: Request) -> Response:
 
         async def work() -> dict[str, Any]:
             async with gateway.queue.slot(owner):
-                seen = await gateway.answers.frames(video, owner, limits.frames)
+                seen = await gateway.frames(video, owner, limits.frames)
                 jpegs = await asyncio.to_thread(encode, seen.pixels, _PREVIEW_SIDE, _PREVIEW_QUALITY)
-            about = gateway.answers.describe(seen)
+            about = gateway.describe(seen)
             shown = [
                 {"time_s": time_s, "jpeg": f"data:image/jpeg;base64,{jpeg}"}
                 for time_s, jpeg in zip(about.pop("times_s"), jpegs, strict=True)
@@ -221,49 +183,10 @@ async def page(request: Request) -> Response:
     """GET / and /page/{file}."""
     name = request.path_params.get("file", _INDEX)
     try:
-        data, kind = request.app.state.gateway.page[name]
+        data, kind = request.app.state.page[name]
     except KeyError:
         raise HTTPException(404) from None
     return Response(data, headers={"content-type": kind, "cache-control": "no-cache"})
-
-
-class _Completions:
-    """POST /v1/chat/completions, an ASGI application: a client that disconnects cancels the work."""
-
-    def __init__(self, gateway: Gateway) -> None:
-        self._gateway = gateway
-
-    async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
-        gateway, owner = self._gateway, scope["state"]["owner"]
-        limits = gateway.config.limits
-        with gateway.memory.lease(owner) as lease:
-            body = await read_json(receive, Headers(scope=scope), limits.body_mb * MIB, lease)
-            parsed = chat.read(body, gateway.served, limits)
-            del body
-            if parsed.stream:
-                await self._in_pieces(parsed, owner, lease, receive, send)
-                return
-            answer = await unless_gone(receive, gateway.answers.whole(parsed, owner, lease))
-        await JSONResponse(answer)(scope, receive, send)  # type: ignore[arg-type]
-
-    async def _in_pieces(self, parsed: chat.ChatRequest, owner: str, lease: Any, receive: Receive, send: Send) -> None:
-        is_begun = False
-
-        async def emit(data: bytes) -> None:
-            nonlocal is_begun
-            if not is_begun:
-                headers = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"x-accel-buffering", b"no")]
-                await send({"type": "http.response.start", "status": 200, "headers": headers})
-                is_begun = True
-            await send({"type": "http.response.body", "body": data, "more_body": True})
-
-        try:
-            await unless_gone(receive, self._gateway.answers.stream(parsed, owner, lease, emit))
-        except Fault as fault:
-            if not is_begun:
-                raise
-            await emit(error_event(fault))
-        await send({"type": "http.response.body", "body": b""})
 
 
 async def _no_route(request: Request, error: Exception) -> Response:

@@ -21,6 +21,7 @@ _DEFAULT_TOKENS = 512  # of an answer, unless the client sets a limit
 _MOST_STOPS, _STOP_CHARS = 4, 256
 _INT64 = 1 << 63
 _LONGEST_URL = 4096  # characters of a URL that is not a data URL
+_SOURCES = ("data", "upload", "file", "https", "http")  # or "other"
 _FILE_ID = re.compile(r"file-[0-9a-f]{32}")
 _FIELDS = frozenset(
     "model messages stream stream_options max_tokens max_completion_tokens temperature top_p seed stop "
@@ -54,16 +55,11 @@ _NUMBERS = {
 
 @dataclass(frozen=True, kw_only=True)
 class VideoRef:
-    """A video of a request: its URL as received, and its field."""
+    """A video of a request: its URL as received, its field, and its kind of source, one of `_SOURCES`, for metrics."""
 
     url: str = field(repr=False)
     param: str
-
-    @property
-    def source(self) -> str:
-        """Its kind of source, one of a few words, for metrics."""
-        scheme = self.url[:16].partition(":")[0].lower()
-        return scheme if scheme in ("data", "upload", "file", "https", "http") else "other"
+    source: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,11 +91,6 @@ class ChatRequest:
     stream: bool = False
     include_usage: bool = False
 
-    @property
-    def videos(self) -> tuple[VideoRef, ...]:
-        """All videos, in the order they are shown."""
-        return tuple(video for message in self.messages for video in message.videos)
-
 
 def read(body: Any, served: Served, limits: ServeLimits) -> ChatRequest:
     """The request in `body`.
@@ -108,22 +99,27 @@ def read(body: Any, served: Served, limits: ServeLimits) -> ChatRequest:
         Fault: UNKNOWN_FIELD, BAD_REQUEST, UNKNOWN_MODEL, TOO_LARGE, each with the field at fault.
     """
     given = _known(body, _FIELDS, "", _NEUTRAL)
-    stream = _bool(given, "stream")
+    stream = given.get("stream", False)
+    if not isinstance(stream, bool):
+        raise _wrong("stream", "expected true or false", stream)
     options = _known(given.get("stream_options", {}), {"include_usage"}, "stream_options")
     if "stream_options" in given and not stream:
         raise _wrong("stream_options", "expected only with stream: true")
     if given.get("n", 1) != 1 or given.get("n") is True:
         raise _wrong("n", "expected 1: a request gets one answer", given["n"])
     model, messages = model_of(given.get("model"), served), _messages(given.get("messages"), limits)
-    max_tokens, sampling = _decoding(given, limits)
+    max_tokens, sampling, stops = _decoding(given, limits)
+    include_usage = options.get("include_usage", False)
+    if not isinstance(include_usage, bool):
+        raise _wrong("stream_options.include_usage", "expected true or false", include_usage)
     return ChatRequest(
         model=model,
         messages=messages,
         max_tokens=max_tokens,
         sampling=sampling,
-        stops=_stops(given.get("stop", [])),
+        stops=stops,
         stream=stream,
-        include_usage=_bool(options, "include_usage", "stream_options."),
+        include_usage=include_usage,
     )
 
 
@@ -203,7 +199,7 @@ def _file(holder: Any, where: str) -> VideoRef:
     name = given["file_id"]
     if not isinstance(name, str) or not _FILE_ID.fullmatch(name):
         raise _wrong(f"{where}.file_id", "expected the id of an uploaded file: file- and 32 hexadecimal digits", name)
-    return VideoRef(url=f"upload:{name}", param=f"{where}.file_id")
+    return VideoRef(url=f"upload:{name}", param=f"{where}.file_id", source="upload")
 
 
 def _video(url: Any, where: str) -> VideoRef:
@@ -212,7 +208,8 @@ def _video(url: Any, where: str) -> VideoRef:
     # A single non-BMP character makes Python store every one in four bytes, beyond the memory budget.
     if len(url) > _LONGEST_URL and not url.isascii():
         raise _wrong(where, "expected ASCII characters alone in a long URL")
-    return VideoRef(url=url, param=where)
+    scheme = url[:16].partition(":")[0].lower()
+    return VideoRef(url=url, param=where, source=scheme if scheme in _SOURCES else "other")
 
 
 def video_of(body: Any) -> tuple[Any, VideoRef]:
@@ -231,8 +228,8 @@ def _text(text: Any, where: str) -> str:
     return text
 
 
-def _decoding(given: Mapping[str, Any], limits: ServeLimits) -> tuple[int, dict[str, Any]]:
-    """The longest answer in tokens, and the given sampling fields."""
+def _decoding(given: Mapping[str, Any], limits: ServeLimits) -> tuple[int, dict[str, Any], tuple[str, ...]]:
+    """The longest answer in tokens, the given sampling fields, the strings that end the answer."""
     values = {name: given[name] for name in ("max_tokens", "max_completion_tokens") if name in given}
     for name, value in values.items():
         if type(value) is not int or not 1 <= value <= limits.max_tokens:
@@ -252,24 +249,14 @@ def _decoding(given: Mapping[str, Any], limits: ServeLimits) -> tuple[int, dict[
         if type(given["seed"]) is not int or not -_INT64 <= given["seed"] < _INT64:
             raise _wrong("seed", "expected an integer of 64 bits", given["seed"])
         found["seed"] = given["seed"]
-    return next(iter(values.values()), min(_DEFAULT_TOKENS, limits.max_tokens)), found
-
-
-def _stops(given: Any) -> tuple[str, ...]:
-    stops = [given] if isinstance(given, str) else given
+    stops = given.get("stop", [])
+    stops = [stops] if isinstance(stops, str) else stops
     if not isinstance(stops, list) or len(stops) > _MOST_STOPS:
         raise _wrong("stop", f"expected text or a list of at most {_MOST_STOPS} texts", stops)
     for i, stop in enumerate(stops):
         if not _text(stop, f"stop[{i}]") or len(stop) > _STOP_CHARS:
             raise _wrong(f"stop[{i}]", f"expected 1 to {_STOP_CHARS} characters")
-    return tuple(stops)
-
-
-def _bool(given: Mapping[str, Any], name: str, where: str = "") -> bool:
-    value = given.get(name, False)
-    if not isinstance(value, bool):
-        raise _wrong(where + name, "expected true or false", value)
-    return value
+    return next(iter(values.values()), min(_DEFAULT_TOKENS, limits.max_tokens)), found, tuple(stops)
 
 
 def _known(

@@ -27,7 +27,6 @@ from cineloop.video.sample import SampleSpec
 from cineloop.video.worker import DecoderPool
 from cineloop.web.faults import Fault, fault_of
 from cineloop.web.limits import FairQueue, MemoryBudget, busy
-from v2t.serve.data_urls import too_long
 from v2t.serve.settings import ServeLimits
 
 _CHILD_MB = 2048
@@ -165,6 +164,11 @@ class Decoders:
         await asyncio.to_thread(self.pool.close)
         if self._running:
             await asyncio.wait(self._running)
+
+
+def too_long(most_s: float) -> Fault:
+    """The fault of a video over the length limit."""
+    return fault_of(ItemError(f"the video is longer than {most_s:g} s, the limit", code="TOO_LONG"))
 
 
 def limited(spec: SampleSpec, max_frames: int, start_s: float | None, end_s: float | None) -> SampleSpec:

@@ -2,30 +2,46 @@
 
 In: the text of a URL and its owner. Out: `Frames` for the model that is served, or a `Fault`. Every video passes the
 same checks in this order: one parser and permission (`addresses`, `local_files`, the owner of an upload), size while it
-arrives and content by its first bytes (`incoming`), a killable decoder with limits (`decoding`).
+arrives and content by its first bytes (`incoming`), a killable decoder with limits (`decoding`). Of a video inside the
+request, a `data:` URL, the base64 is strict and its size is checked before it is decoded; frames that the client
+sampled are subject to the limits of files.
 """
 
 from __future__ import annotations
 
 import asyncio
+import binascii
+import math
 import os
+import re
+import tempfile
 from contextlib import ExitStack, suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import BinaryIO
 
+from cineloop.errors import ItemError, Notice
 from cineloop.video import packed
 from cineloop.video.frames import Frames
 from cineloop.web.addresses import Address, allowed_host, bad, check_host, parse
-from cineloop.web.faults import Fault
+from cineloop.web.faults import Fault, fault_of
 from cineloop.web.fetch import Fetcher
-from cineloop.web.incoming import HEAD_BYTES, check
+from cineloop.web.incoming import HEAD_BYTES, check, full, too_large
 from cineloop.web.limits import MemoryBudget
 from cineloop.web.local_files import open_below
 from cineloop.web.uploads import UploadStore
-from v2t.serve import data_urls
-from v2t.serve.decoding import Decoders, limited
+from v2t.serve.decoding import Decoders, limited, too_long
 from v2t.serve.served import Served
-from v2t.serve.settings import ServeConfig
+from v2t.serve.settings import ServeConfig, ServeLimits
 
 _SWEEP_S = 30.0
+_HEAD = re.compile(
+    r"data:(?P<type>(?:video|image)/[a-z0-9][a-z0-9.+\-]{0,60})(?:;[a-z0-9\-]{1,30}=[\w.,+\- \"]{0,80}){0,4};base64",
+    re.ASCII | re.IGNORECASE,
+)
+_LONGEST_HEAD = 512
+_DECODER = re.compile(r"[\w.\-]{1,32}", re.ASCII)
+_MOST_WARNINGS, _LONGEST_WARNING = 8, 200
 
 
 class Media:
@@ -75,15 +91,15 @@ class Media:
         try:
             address = parse(url)
             if max_frames < 1:
-                raise data_urls.too_many(0)
+                raise _too_many(0)
             with ExitStack() as held:
                 if address.kind == "data":
-                    media_type, start = data_urls.split(address.body)
+                    media_type, start = _split(address.body)
                     if media_type == packed.MEDIA_TYPE:
                         return await self._packed(address, start, max_frames)
                     # Not of the uploads' quota: the body is in memory, whose budget bounds these files too.
                     given = (address.body, start, self._file_bytes, self.uploads.folder)
-                    descriptor = held.enter_context(await asyncio.to_thread(data_urls.content_file, *given)).fileno()
+                    descriptor = held.enter_context(await asyncio.to_thread(_content_file, *given)).fileno()
                 elif address.kind == "upload":
                     descriptor = held.enter_context(self.uploads.use(owner, address.body)).fileno()
                 elif address.kind == "file":
@@ -101,7 +117,7 @@ class Media:
                     descriptor, spec, self._served.frame_size, owner=owner, name=address.name, held=held.pop_all()
                 )
             if len(frames) > max_frames:
-                raise data_urls.too_many(max_frames)
+                raise _too_many(max_frames)
         except Fault as fault:
             fault.param = fault.param or param
             raise
@@ -113,17 +129,14 @@ class Media:
         if address.start_s is not None or address.end_s is not None:
             raise bad("frames sampled by the client have a range already; omit #t=")
         most, kept = (len(address.body) - start) // 4 * 3, 0
+
+        def read() -> Frames:
+            data = _content(address.body, start, self._file_bytes)
+            return client_frames(data, self._served.frame_size, max_frames, self._config.limits)
+
         self.memory.hold(2 * most)  # the bytes, and the frames made of them
         try:
-            data = await asyncio.to_thread(data_urls.content, address.body, start, self._file_bytes)
-            frames = await asyncio.to_thread(
-                data_urls.frames,
-                data,
-                frame_size=self._served.frame_size,
-                max_pixels=self._config.limits.pixels,
-                max_frames=max_frames,
-                max_duration_s=self._config.limits.duration_s,
-            )
+            frames = await asyncio.to_thread(read)
             kept = frames.pixels.nbytes
         finally:
             self.memory.hold(kept - 2 * most)
@@ -147,3 +160,85 @@ class Media:
         await self.fetcher.close()
         await self.decoders.close()
         self.uploads.close()
+
+
+def _split(url: str) -> tuple[str, int]:
+    """(media type in lower case, start of the base64) of a data URL. Raises Fault 400 BAD_URL."""
+    comma = url.find(",", 0, _LONGEST_HEAD)
+    found = _HEAD.fullmatch(url, 0, comma) if comma >= 0 else None
+    if found is None:
+        raise bad("expected data:video/TYPE;base64,… or data:image/TYPE;base64,…")
+    media_type = found["type"].lower()
+    if media_type == "video/jpeg":
+        raise bad("lists of JPEG frames are not supported, as they have no times; send the video itself")
+    return media_type, comma + 1
+
+
+def _content(url: str, start: int, max_bytes: int) -> bytes:
+    """The bytes after `start`, strictly base64 (RFC 4648 section 4, padded, no line breaks). Raises Fault 413 TOO_LARGE
+    or 400 BAD_URL."""
+    if (len(url) - start) // 4 * 3 > max_bytes + 2:
+        raise too_large(max_bytes)
+    try:
+        data = binascii.a2b_base64(url[start:].encode("ascii"), strict_mode=True)
+    except (ValueError, UnicodeEncodeError) as error:  # binascii.Error is a ValueError
+        raise bad("invalid base64") from error
+    if len(data) > max_bytes:
+        raise too_large(max_bytes)
+    return data
+
+
+def _content_file(url: str, start: int, max_bytes: int, folder: Path) -> BinaryIO:
+    """A file with the bytes after `start`, a video or image, that nothing is left of once it is closed; `folder` is of
+    its disk. Raises Fault as `_content`, and 422 EMPTY_FILE or NOT_MEDIA, 507 DISK_FULL."""
+    data = _content(url, start, max_bytes)
+    check(data[:HEAD_BYTES], "the video")
+    try:
+        file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115, closed by the caller
+        file.write(data)
+        file.flush()
+    except OSError as error:
+        raise full("the server's disk is full") from error
+    return file
+
+
+def client_frames(data: bytes, frame_size: tuple[int, int] | None, max_frames: int, limits: ServeLimits) -> Frames:
+    """Frames that a client sampled (`cineloop.video.packed`, which checks their form), within the limits of files.
+
+    Args:
+        frame_size: (H, W) they must have, None for any within the limits.
+
+    Raises:
+        Fault: 422 NOT_MEDIA, 413 TOO_MANY_FRAMES, TOO_LARGE or TOO_LONG.
+    """
+    try:
+        made = packed.unpack(data)
+    except ItemError as error:
+        raise _damaged("not in the format of cineloop.video.packed") from error
+    height, width = made.size
+    if len(made) > max_frames:
+        raise _too_many(max_frames)
+    if frame_size is not None and (height, width) != frame_size:
+        raise _damaged(f"expected {frame_size[1]}x{frame_size[0]}; got {width}x{height}")
+    if height * width > limits.pixels:
+        raise fault_of(ItemError(f"the frames have more than {limits.pixels} pixels, the limit", code="TOO_LARGE"))
+    times_s, start_s = made.times_s, made.start_s
+    if not (math.isfinite(start_s) and start_s >= 0 and times_s[0] >= 0):
+        raise _damaged("expected times of at least 0 s")
+    if max(made.duration_s, start_s, float(times_s[-1])) > limits.duration_s:
+        raise too_long(limits.duration_s)
+    if not isinstance(made.decoder, str) or not _DECODER.fullmatch(made.decoder):
+        raise _damaged("invalid decoder name")
+    warnings = tuple(
+        Notice(*("".join(filter(str.isprintable, text))[:_LONGEST_WARNING] for text in (one.code, one.message)))
+        for one in made.warnings[:_MOST_WARNINGS]
+    )
+    return replace(made, warnings=warnings)
+
+
+def _too_many(most: int) -> Fault:
+    return Fault(413, "TOO_MANY_FRAMES", f"too many frames: the request has {most} left")
+
+
+def _damaged(why: str) -> Fault:
+    return fault_of(ItemError(f"invalid frames: {why}", code="NOT_MEDIA"))

@@ -66,36 +66,20 @@ def run(config: ServeConfig) -> int:
 
 @contextmanager
 def listening(config: ServeConfig) -> Iterator[socket.socket]:
-    """The socket clients connect to.
-
-    Raises:
-        MissingDependencyError: PORT, the address is in use or invalid.
-    """
+    """The socket clients connect to. Raises MissingDependencyError PORT: the address is in use or invalid."""
     try:
-        family, kind, _, _, address = socket.getaddrinfo(
-            config.host, config.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        port = socket.socket(family, kind)
+        found = socket.getaddrinfo(config.host, config.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, _, _, _, address = found[0]
+        port = socket.create_server(address, family=family, backlog=1024)
     except OSError as error:
-        raise _no_port(config, error) from error
+        why = (error.strerror or str(error)).partition(" (while")[0]  # without the address, which `socket` adds
+        raise MissingDependencyError(
+            f"cannot listen at {config.host} port {config.port}: {why}",
+            code="PORT",
+            hint="choose another --port; --port 0 takes a free one",
+        ) from error
     with port:
-        try:
-            port.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if family == socket.AF_INET6:
-                port.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            port.bind(address)
-            port.listen(1024)
-        except OSError as error:
-            raise _no_port(config, error) from error
         yield port
-
-
-def _no_port(config: ServeConfig, error: OSError) -> MissingDependencyError:
-    return MissingDependencyError(
-        f"cannot listen at {config.host} port {config.port}: {error.strerror or error}",
-        code="PORT",
-        hint="choose another --port; --port 0 takes a free one",
-    )
 
 
 def url_of(config: ServeConfig, port: socket.socket) -> str:
@@ -105,7 +89,7 @@ def url_of(config: ServeConfig, port: socket.socket) -> str:
 
 
 async def _serve(config: ServeConfig, served: Served, port: socket.socket) -> int:
-    """Serve until a signal; returns the exit code. Raises CineloopError when the engine does not start or fails."""
+    """See `run`."""
     from v2t.serve import engines
     from v2t.serve.app import create_app
     from v2t.serve.media import Media

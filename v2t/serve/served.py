@@ -54,19 +54,10 @@ class Served:
     about: str = ""
     abilities: Abilities = field(default_factory=Abilities)
 
-    def visual_tokens(self, num_frames: int) -> int | None:
-        """Visual tokens of `num_frames` frames, ceil(T / F) * Q; None where only the engine knows."""
-        if not self.segment_frames:
-            return None
-        return -(-num_frames // self.segment_frames) * self.tokens_per_segment
-
 
 def read(config: ServeConfig) -> Served:
-    """The served model of `config`.
-
-    Raises:
-        MissingDependencyError: no usable model in the folder. UsageError: an unsupported engine or adapters.
-    """
+    """The served model of `config`. Raises MissingDependencyError: no usable model in the folder; UsageError: an
+    unsupported engine or adapters."""
     adapters = {name: read_adapter(folder) for name, folder in config.adapters.items()}
     if adapters and config.engine == "local":
         raise UsageError("--engine local serves no adapters", hint="--engine vllm, or serve the merged captioner")
@@ -84,7 +75,14 @@ def read(config: ServeConfig) -> Served:
     captioner = Backend(config.model)
     settings = _read_json(captioner.folder / "processor_config.json")
     length = settings.get("video_processor", {}).get("segment_frames", 16)
-    _check_base(adapters, captioner.revision)
+    for name, adapter in adapters.items():
+        if adapter.base_revision not in (None, captioner.revision):
+            raise UsageError(
+                f"adapter {name} was trained on the captioner {adapter.base_revision}, "
+                f"this one is {captioner.revision}",
+                code="MISMATCH",
+                hint="serve it with the folder it was trained on (base_model_name_or_path in its config names it)",
+            )
     name = config.name or captioner.name
     if name in adapters:
         raise UsageError(f"the model and an adapter are both called {name!r}", hint="--name")
@@ -103,12 +101,8 @@ def read(config: ServeConfig) -> Served:
 
 
 def read_adapter(folder: Path) -> Adapter:
-    """The adapter in a folder.
-
-    Raises:
-        MissingDependencyError: no adapter there, or weights that are not safetensors.
-        UsageError: a kind of adapter that engines do not serve.
-    """
+    """The adapter in a folder. Raises MissingDependencyError: no adapter there, or weights that are not safetensors;
+    UsageError: a kind of adapter that engines do not serve."""
     try:
         config: dict[str, Any] = read_json(folder / "adapter_config.json")
         kind, rank = config["peft_type"], int(config["r"])
@@ -127,18 +121,3 @@ def read_adapter(folder: Path) -> Adapter:
         )
     revision = config.get("revision")
     return Adapter(folder=folder, rank=rank, base_revision=revision if isinstance(revision, str) else None)
-
-
-def _check_base(adapters: Mapping[str, Adapter], revision: str) -> None:
-    """Return when the adapters were trained on the captioner of this revision (`v2t.backends.local.revision_of`).
-
-    Raises:
-        UsageError: MISMATCH, one was trained on another.
-    """
-    for name, adapter in adapters.items():
-        if adapter.base_revision is not None and adapter.base_revision != revision:
-            raise UsageError(
-                f"adapter {name} was trained on the captioner {adapter.base_revision}, this one is {revision}",
-                code="MISMATCH",
-                hint="serve it with the folder it was trained on (base_model_name_or_path in its config names it)",
-            )

@@ -68,8 +68,8 @@ def test_layers_reach_the_limits(tmp_path):
 def test_the_starter_is_known_without_its_weights():
     known = served.read(ServeConfig())
     assert known.is_ours and known.frame_size == (64, 64) and known.name == "cineloop-starter"
-    assert [known.visual_tokens(n) for n in (1, 16, 17)] == [32, 32, 64]
-    assert served.read(ServeConfig(model="Qwen/Qwen3-VL-2B-Instruct")).visual_tokens(16) is None
+    assert (known.segment_frames, known.tokens_per_segment) == (16, 32)
+    assert served.read(ServeConfig(model="Qwen/Qwen3-VL-2B-Instruct")).segment_frames == 0
 
 
 def test_what_cannot_be_served_is_refused(tmp_path):

@@ -35,9 +35,7 @@ class EngineRequest:
     """A request to an engine.
 
     Attributes:
-        id: of the request, for the log.
-        chat: the client's request.
-        conversation: its messages, the videos decoded.
+        id: for the log. chat: the client's request. conversation: its messages, the videos decoded.
         cache_salt: isolates the prefix cache by owner; None shares it.
         lease: the memory of the request, which copies of the frames are added to.
     """
@@ -60,32 +58,20 @@ class Engine(Protocol):
     name: str
 
     @property
-    def state(self) -> State:
-        """See above."""
+    def state(self) -> State: ...
 
     async def start(self) -> None:
         """Begin to start; returns at once."""
 
     async def ready(self) -> None:
-        """Return when it answers.
-
-        Raises:
-            CineloopError: it cannot start.
-        """
+        """Return when it answers. Raises CineloopError: it cannot start."""
 
     async def failed(self) -> None:
-        """Never returns while the engine runs.
-
-        Raises:
-            CineloopError: it ended by itself, or had to be ended.
-        """
+        """Never returns while the engine runs. Raises CineloopError: it ended by itself, or had to be ended."""
 
     def generate(self, request: EngineRequest) -> AsyncGenerator[str | Output, None]:
         """The answer: with `stream` its pieces as they are generated, then the `Output`. Closing it stops the work.
-
-        Raises:
-            Fault: PROMPT_TOO_LONG, BAD_REQUEST, ENGINE, ENGINE_DOWN.
-        """
+        Raises Fault PROMPT_TOO_LONG, BAD_REQUEST, ENGINE, ENGINE_DOWN."""
 
     async def stop(self) -> None:
         """End it and all it holds. May be called more than once."""
@@ -113,17 +99,12 @@ def too_long() -> Fault:
 
 
 def refused(message: str) -> Fault:
-    """The engine refuses this request; with its message where it helps."""
-    return Fault(400, "BAD_REQUEST", f"the model refused the request: {redact(message) or 'no reason given'}")
-
-
-def redact(message: str) -> str:
-    """An engine's message without paths, addresses or data."""
+    """The engine refuses this request; with its message, without paths, addresses or data."""
     message = printable(message, 2000)
     message = re.sub(r"[A-Za-z0-9+/=_-]{64,}", "...", message)
     message = re.sub(r"\w+://\S+", "...", message)
     message = re.sub(r"(?<![\w/])/(?:[\w.@+-]+/?)+|[A-Za-z]:\\\\?\S+", "...", message)
-    return message[:300]
+    return Fault(400, "BAD_REQUEST", f"the model refused the request: {message[:300] or 'no reason given'}")
 
 
 def create(config: ServeConfig, served: Served) -> Engine:
@@ -148,11 +129,8 @@ def _module(config: ServeConfig, served: Served) -> ModuleType:
 
 
 def choose(config: ServeConfig, served: Served) -> str:
-    """The engine by its file's name; "auto" takes vLLM where it is installed.
-
-    Raises:
-        MissingDependencyError: vLLM is required and not installed.
-    """
+    """The engine by its file's name; "auto" takes vLLM where it is installed. Raises MissingDependencyError: vLLM is
+    required and not installed."""
     if config.engine == "local":
         return "local"
     if find_spec("vllm") is not None:

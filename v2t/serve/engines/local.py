@@ -10,28 +10,29 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import sys
 import threading
 import time
 from collections.abc import AsyncGenerator, Sequence
 from concurrent.futures import Future
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 from cineloop.errors import CineloopError, ItemError, MissingDependencyError, UsageError
 from cineloop.log import logger
 from cineloop.web.faults import Fault
 from v2t.backends import Decoding, GenerateRequest, Output
 from v2t.backends.batching import Batcher
+from v2t.backends.local import Backend
 from v2t.serve.engines import MODEL_THREAD, EngineRequest, State, down, failed, refused, too_long
 from v2t.serve.served import Served
-from v2t.serve.served_backend import ServedBackend, StopStrings
 from v2t.serve.settings import ServeConfig
 
 _MAX_BATCH, _MAX_FRAMES = 8, 1024
 _FAILURES_IN_A_ROW = 3
 _NO_MEMORY = "the model's device has not enough memory for this request"
 _LEAST_TEMPERATURE = 0.01  # logits divided by less may be infinite; sampling is greedy there in any case
-_STOP_S, _POLL_S, _WATCH_S = 5.0, 0.02, 1.0
+_STOP_S, _POLL_S = 5.0, 0.02
 
 Reply = str | Output
 
@@ -39,9 +40,9 @@ Reply = str | Output
 def create(config: ServeConfig, served: Served) -> LocalEngine:
     """See `v2t.serve.engines.create`."""
     command_line(config, served)
-    return LocalEngine(
-        ServedBackend(served.source, device=config.device, dtype=config.dtype, max_model_len=config.max_model_len)
-    )
+    captioner = Backend(served.source, device=config.device, dtype=config.dtype)
+    captioner.max_model_len = config.max_model_len or sys.maxsize
+    return LocalEngine(captioner)
 
 
 def command_line(config: ServeConfig, served: Served) -> tuple[str, ...]:
@@ -62,58 +63,54 @@ def command_line(config: ServeConfig, served: Served) -> tuple[str, ...]:
     return ()
 
 
+@dataclass(kw_only=True, eq=False)
 class _Job:
-    """A request in the queue, and the way back to its client."""
+    """A request in the queue, and the way back to its client.
 
-    def __init__(self, request: EngineRequest) -> None:
-        self.request, self.is_gone = request, False
-        given = {"temperature": 0.0, **request.chat.sampling}
-        if given["temperature"] < _LEAST_TEMPERATURE:
-            given |= {"temperature": 0.0, "seed": 0}
-        seed = given.pop("seed", None)  # without one every sample differs
-        given["seed"] = secrets.randbits(63) if seed is None else seed % (1 << 63)
-        self.decoding = Decoding(max_new_tokens=request.chat.max_tokens, **given)
-        self.shapes = [video.pixels.shape for message in request.conversation for video in message.videos]
-        self.num_frames = sum(shape[0] for shape in self.shapes)
-        self.replies: asyncio.Queue[Reply | Fault] = asyncio.Queue()
-        self._loop = asyncio.get_running_loop()
+    Attributes:
+        shapes: of its videos' pixels. is_gone: nobody waits for it any more.
+    """
+
+    request: EngineRequest
+    decoding: Decoding
+    shapes: list[tuple[int, ...]]
+    is_gone: bool = False
+    replies: asyncio.Queue[Reply | Fault] = field(default_factory=asyncio.Queue)
+    loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.get_running_loop)
 
     def reply(self, reply: Reply | Fault) -> None:
         """Pass a reply on, from the model's thread."""
         try:
-            self._loop.call_soon_threadsafe(self.replies.put_nowait, reply)
+            self.loop.call_soon_threadsafe(self.replies.put_nowait, reply)
         except RuntimeError:  # the loop is closed
             self.is_gone = True
 
     def is_batchable_with(self, other: _Job) -> bool:
-        """Whether both can share a batch without affecting the answers; sampling would."""
-        return self.shapes == other.shapes and self.decoding == other.decoding and self.decoding.temperature == 0
+        """Whether both can share a batch without affecting the answers; sampling and penalties would."""
+        is_plain = self.decoding.temperature == 0 and self.decoding.repetition_penalty == 1
+        return is_plain and self.shapes == other.shapes and self.decoding == other.decoding
 
 
 class LocalEngine:
-    """See `v2t.serve.engines.Engine`.
-
-    Args:
-        captioner: not loaded yet; used only by this engine's thread.
-    """
+    """See `v2t.serve.engines.Engine`; the captioner is not loaded yet, and used only by this engine's thread."""
 
     name = "local"
 
-    def __init__(self, captioner: ServedBackend) -> None:
+    def __init__(self, captioner: Backend) -> None:
         self._captioner, self._batcher = captioner, Batcher(captioner)
         self._failures = 0  # in a row
         self._waiting: list[_Job] = []
         self._now: list[_Job] = []
         self._changed = threading.Condition()
-        self._is_closed = self._streamed_last = False
+        self._streamed_last = False
         self._loaded: Future[None] = Future()
+        self._ended: Future[None] = Future()
         self._thread = threading.Thread(target=self._run, name=MODEL_THREAD, daemon=True)
         captioner.wanted = lambda: not self._now or not all(job.is_gone for job in self._now)
 
     @property
     def state(self) -> State:
-        """See `Engine`."""
-        if self._is_closed:
+        if self._ended.done():
             return "stopped"
         if not self._loaded.done():
             return "starting"
@@ -125,29 +122,31 @@ class LocalEngine:
         return self._thread.is_alive()
 
     async def start(self) -> None:
-        """See `Engine`."""
         self._thread.start()
 
     async def ready(self) -> None:
-        """See `Engine`."""
         begun = time.monotonic()
-        while not self._loaded.done():
-            await asyncio.sleep(_POLL_S)
-        self._loaded.result()
+        await asyncio.shield(asyncio.wrap_future(self._loaded))
         logger.info("engine local: ready after %.0f s", time.monotonic() - begun)
 
     async def failed(self) -> None:
-        """See `Engine`."""
-        while self.state != "stopped":
-            await asyncio.sleep(_WATCH_S)
+        await asyncio.shield(asyncio.wrap_future(self._ended))
         raise MissingDependencyError("the engine local has stopped", code="ENGINE")
 
     async def generate(self, request: EngineRequest) -> AsyncGenerator[Reply, None]:
-        """See `Engine`."""
-        if self.state in ("starting", "stopped"):
-            raise down(f"it is {self.state}")
-        job = _Job(request)
+        given = {"temperature": 0.0, **request.chat.sampling}
+        if given["temperature"] < _LEAST_TEMPERATURE:
+            given |= {"temperature": 0.0, "seed": 0}
+        seed = given.pop("seed", None)  # without one every sample differs
+        given["seed"] = secrets.randbits(63) if seed is None else seed % (1 << 63)
+        job = _Job(
+            request=request,
+            decoding=Decoding(max_new_tokens=request.chat.max_tokens, **given),
+            shapes=[video.pixels.shape for message in request.conversation for video in message.videos],
+        )
         with self._changed:
+            if self._ended.done():
+                raise down("it is stopped")
             self._waiting.append(job)
             self._changed.notify_all()
         try:
@@ -172,7 +171,8 @@ class LocalEngine:
     def close(self) -> None:
         """Cancel all requests, and take no more."""
         with self._changed:
-            self._is_closed = True
+            if not self._ended.done():
+                self._ended.set_result(None)
             for job in (*self._waiting, *self._now):
                 job.is_gone = True
                 job.reply(down("it is stopped"))
@@ -202,23 +202,20 @@ class LocalEngine:
         with self._changed:
             while True:
                 self._waiting = [job for job in self._waiting if not job.is_gone]
-                if self._is_closed:
+                if self._ended.done():
                     return False
                 if self._waiting:
                     break
                 self._changed.wait()
             others = [job for job in self._waiting if job.request.chat.stream != self._streamed_last]
             first = (others or self._waiting)[0]
-            chosen, frames = [first], first.num_frames
             self._streamed_last = first.request.chat.stream
-            for job in self._waiting:
-                frames_then = frames + job.num_frames
-                if job is first or job.request.chat.stream or not job.is_batchable_with(first):
-                    continue
-                if first.request.chat.stream or len(chosen) >= _MAX_BATCH or frames_then > _MAX_FRAMES:
-                    break
-                chosen.append(job)
-                frames = frames_then
+            chosen = [first]
+            if not self._streamed_last:
+                same = [job for job in self._waiting if not job.request.chat.stream and job.is_batchable_with(first)]
+                # All have the shapes of the first.
+                most = min(_MAX_BATCH, _MAX_FRAMES // max(1, sum(shape[0] for shape in first.shapes)))
+                chosen += [job for job in same if job is not first][: max(0, most - 1)]
             self._waiting = [job for job in self._waiting if job not in chosen]
             self._now = chosen
             return True
@@ -229,7 +226,7 @@ class LocalEngine:
             if jobs[0].request.chat.stream:
                 self._stream(jobs[0], requests[0])
                 return
-            replies: Sequence[Output | CineloopError] = self._batcher.generate_many(requests)
+            replies: Sequence[Output | CineloopError] = self._batcher.answer_batch(requests)
         except CineloopError as error:
             replies = [error] * len(jobs)
         for job, reply in zip(jobs, replies, strict=True):
@@ -281,3 +278,42 @@ def _fault_of(error: CineloopError) -> Fault:
     if error.code == "OUT_OF_MEMORY":
         return refused(_NO_MEMORY)
     return refused(error.message) if isinstance(error, ItemError) and error.code != "MODEL_ERROR" else failed()
+
+
+class StopStrings:
+    """An answer cut before its first complete stop string; a possible beginning of one is buffered.
+
+    The result does not depend on how the answer is split into pieces.
+
+    Attributes:
+        read: the answer so far, up to the end of the stop string. is_over: a stop string was found.
+    """
+
+    def __init__(self, stops: Sequence[str]) -> None:
+        self._stops, self._held = stops, ""
+        self.read, self.is_over = "", False
+
+    def feed(self, piece: str) -> str:
+        """What can be passed on after one more piece."""
+        if self.is_over:
+            return ""
+        text = self._held + piece
+        self.read += piece
+        found = [(text.find(stop) + len(stop), text.find(stop)) for stop in self._stops if stop in text]
+        if found:
+            end, begin = min(found)
+            self.is_over, self._held = True, ""
+            self.read = self.read[: len(self.read) - len(text) + end]
+            return text[:begin]
+        longest = max((len(stop) for stop in self._stops), default=1) - 1
+        for length in range(min(longest, len(text)), 0, -1):
+            if any(stop.startswith(text[-length:]) for stop in self._stops):
+                self._held = text[-length:]
+                return text[:-length]
+        self._held = ""
+        return text
+
+    def end(self) -> str:
+        """What is left at the end."""
+        held, self._held = self._held, ""
+        return held

@@ -72,7 +72,13 @@ def command(config: ServeConfig, served: Served, socket: Path) -> EngineCommand:
     argv += ["--model", source, "--served-model-name", served.name, "--uds", str(socket)]
     argv += ["--dtype", "float32" if on_cpu and config.dtype == "auto" else config.dtype]
     argv += ["--enforce-eager"] if on_cpu else []  # on a GPU its graphs give most of the speed
-    argv += _sizes(config, on_cpu) + _media(config, served) + _adapters(served)
+    sequences = min(config.limits.in_flight, _MOST_SEQUENCES_CPU) if on_cpu else config.limits.in_flight
+    argv += ["--max-num-seqs", str(sequences), "--max-num-queued-reqs", str(2 * config.limits.in_flight)]
+    if config.max_model_len is not None:
+        argv += ["--max-model-len", str(config.max_model_len)]
+    for flag, number in (("tensor", config.tensor_parallel), ("pipeline", config.pipeline_parallel)):
+        argv += [f"--{flag}-parallel-size", str(number)] if number > 1 else []
+    argv += _media(config, served) + _adapters(served)
     argv += ["--disable-fastapi-docs", "--disable-uvicorn-access-log", "--uvicorn-log-level", "warning"]
     argv += ["--no-enable-log-requests", "--no-enable-log-outputs", "--shutdown-timeout", "0"]
     return EngineCommand(
@@ -98,11 +104,8 @@ def is_built_for_cpu() -> bool:
 
 
 def check_arguments(arguments: Sequence[str]) -> None:
-    """Return if these arguments of the operator are allowed.
-
-    Raises:
-        PolicyError: one would bypass the gateway. UsageError: one that `v2t serve` sets itself.
-    """
+    """Return if these arguments of the operator are allowed. Raises PolicyError: one would bypass the gateway;
+    UsageError: one that `v2t serve` sets itself."""
     for argument in arguments:
         if not argument.startswith("-"):
             continue
@@ -111,16 +114,6 @@ def check_arguments(arguments: Sequence[str]) -> None:
             raise PolicyError(f"engine_args: --{name} would bypass the checks of the gateway")
         if name in _SET_HERE:
             raise UsageError(f"engine_args: --{name} is set by v2t serve itself")
-
-
-def _sizes(config: ServeConfig, on_cpu: bool) -> list[str]:
-    sequences = min(config.limits.in_flight, _MOST_SEQUENCES_CPU) if on_cpu else config.limits.in_flight
-    argv = ["--max-num-seqs", str(sequences), "--max-num-queued-reqs", str(2 * config.limits.in_flight)]
-    if config.max_model_len is not None:
-        argv += ["--max-model-len", str(config.max_model_len)]
-    for flag, number in (("tensor", config.tensor_parallel), ("pipeline", config.pipeline_parallel)):
-        argv += [f"--{flag}-parallel-size", str(number)] if number > 1 else []
-    return argv
 
 
 def _media(config: ServeConfig, served: Served) -> list[str]:
@@ -151,9 +144,18 @@ def _adapters(served: Served) -> list[str]:
 
 
 def _environment(config: ServeConfig, served: Served, socket: Path, on_cpu: bool) -> dict[str, str]:
-    env = {name: value for name, value in _inherited(config).items() if name not in _OFF}
-    env |= _hub_environment(served.source)
+    """This process's environment and vLLM's settings, without the clients' keys and other API keys: the engine handles
+    untrusted input. The hub is offline for a folder; a hub id is fetched with this user's token."""
+    left_out = {config.key_env, *_HUB_TOKENS, *_OFF}
+    env = {name: value for name, value in os.environ.items() if name not in left_out and not name.endswith("_API_KEY")}
+    root = str(Path(__file__).resolve().parents[3])
+    paths = [path for path in env.get("PYTHONPATH", "").split(os.pathsep) if path and path != root]
+    if Path(served.source).is_dir():
+        env |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
+    else:
+        env |= {name: os.environ[name] for name in _HUB_TOKENS if name in os.environ}
     env |= {
+        "PYTHONPATH": os.pathsep.join([*paths, root]),
         "VLLM_PLUGINS": "cineloop",  # an allow-list: no other package's plug-in is loaded
         "VLLM_NO_USAGE_STATS": "1",
         "DO_NOT_TRACK": "1",
@@ -172,20 +174,3 @@ def _environment(config: ServeConfig, served: Served, socket: Path, on_cpu: bool
     elif config.device.startswith("cuda:"):
         env["CUDA_VISIBLE_DEVICES"] = config.device.removeprefix("cuda:")
     return env
-
-
-def _inherited(config: ServeConfig) -> dict[str, str]:
-    """The environment of this process without the clients' keys and other API keys: the engine handles untrusted
-    input."""
-    secret = {config.key_env, *_HUB_TOKENS}
-    kept = {name: value for name, value in os.environ.items() if name not in secret and not name.endswith("_API_KEY")}
-    root = str(Path(__file__).resolve().parents[3])
-    paths = [path for path in kept.get("PYTHONPATH", "").split(os.pathsep) if path and path != root]
-    return {**kept, "PYTHONPATH": os.pathsep.join([*paths, root])}
-
-
-def _hub_environment(source: str) -> dict[str, str]:
-    """Offline for a folder; this user's token for a hub id."""
-    if Path(source).is_dir():
-        return {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
-    return {name: os.environ[name] for name in _HUB_TOKENS if name in os.environ}

@@ -75,7 +75,7 @@ def test_the_local_engine_runs_in_this_process_with_the_settings_that_were_asked
     engine = engines.create(config, OURS)
     assert (engine.name, engine.state) == ("local", "starting")
     captioner = engine._captioner
-    assert (captioner.device, captioner.dtype, captioner._most_positions) == ("cpu", "bfloat16", 512)
+    assert (captioner.device, captioner.dtype, captioner.max_model_len) == ("cpu", "bfloat16", 512)
     assert str(captioner.folder) == OURS.source and engines.command_line(config, OURS) == ()
 
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 from chat_requests import PROMPT, body, clip, events, gateway_with, post, told
 from v2t.backends import Decoding, user_turn
-from v2t.serve.served_backend import ServedBackend, StopStrings
+from v2t.backends.local import Backend
+from v2t.serve.engines.local import StopStrings
 
 
 @pytest.fixture(scope="module")
 def captioner():
-    made = ServedBackend("starter", device="cpu")
+    made = Backend("starter", device="cpu")
+    made.max_model_len = sys.maxsize
     made.load()
     return made
 
@@ -111,7 +115,7 @@ def test_an_answer_has_the_room_that_its_own_prompt_leaves(captioner, monkeypatc
         user_turn("What happens in the video, and what is it not, and where may it be?"),
     ]
     lengths = [captioner._inputs([conversation])["input_ids"].shape[1] for conversation in conversations]
-    monkeypatch.setattr(captioner, "_most_positions", max(lengths) + 3)
+    monkeypatch.setattr(captioner, "max_model_len", max(lengths) + 3)
     alone = [captioner.answer([conversation], Decoding(max_new_tokens=60))[0] for conversation in conversations]
     assert alone[1].tokens == 3 and (alone[1].finish, alone[0].finish) == ("length", "stop")
     with gateway_with(captioner) as app:
@@ -121,7 +125,7 @@ def test_an_answer_has_the_room_that_its_own_prompt_leaves(captioner, monkeypatc
             assert reply.json()["usage"]["completion_tokens"] == output.tokens
         (streamed,) = post(app, {**bodies[1], "stream": True})
         assert told(events(streamed)) == alone[1].text
-        monkeypatch.setattr(captioner, "_most_positions", lengths[1])
+        monkeypatch.setattr(captioner, "max_model_len", lengths[1])
         fits, refused = post(app, *bodies)
         assert fits.status_code == 200 and refused.json()["error"]["code"] == "PROMPT_TOO_LONG"
 
