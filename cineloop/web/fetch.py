@@ -59,11 +59,8 @@ class Fetcher:
         self._transport = transport
 
     async def fetch(self, address: Address, target: Target) -> int:
-        """Write the content at `address` to `target`; returns its bytes.
-
-        Raises:
-            Fault: URL_FORBIDDEN, TOO_LARGE, NOT_FOUND, FETCH_FAILED, and what `target` raises.
-        """
+        """Write the content at `address` to `target`; returns its bytes. Raises Fault: URL_FORBIDDEN, TOO_LARGE,
+        NOT_FOUND, FETCH_FAILED, and what `target` raises."""
         try:
             async with asyncio.timeout(self.timeout_s):
                 for _ in range(MOST_HOPS + 1):

@@ -16,7 +16,7 @@ import time
 import uuid
 from collections.abc import Awaitable, Callable, Collection, Mapping, MutableMapping
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -48,6 +48,7 @@ _CLOSING = (_TWO_LENGTHS, _VERSION)  # codes after which the connection is close
 _GONE = 499  # in the log and the counts, when the client closed the connection
 
 
+@dataclass(eq=False)
 class GuardMiddleware:
     """See above.
 
@@ -61,27 +62,23 @@ class GuardMiddleware:
         observe: given the route, status and seconds of each request.
     """
 
-    def __init__(
-        self,
-        app: App,
-        *,
-        keys: ApiKeys,
-        rate: RateLimit,
-        hosts: Collection[str],
-        any_address: bool,
-        route_of: Callable[[str], str],
-        open_routes: Collection[str],
-        unlimited: Collection[str],
-        observe: Callable[[str, int, float], None],
-    ) -> None:
-        self._app, self._keys, self._rate, self._observe = app, keys, rate, observe
-        self._route_of, self._open, self._unlimited = route_of, open_routes, unlimited
-        self._any_address = any_address
-        self._hosts = {name.lower().strip("[]").rstrip(".") for name in ("localhost", *hosts)}
+    app: App
+    _: KW_ONLY
+    keys: ApiKeys
+    rate: RateLimit
+    hosts: Collection[str]
+    any_address: bool
+    route_of: Callable[[str], str]
+    open_routes: Collection[str]
+    unlimited: Collection[str]
+    observe: Callable[[str, int, float], None]
+
+    def __post_init__(self) -> None:
+        self.hosts = {name.lower().strip("[]").rstrip(".") for name in ("localhost", *self.hosts)}
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
-            await self._app(scope, receive, send)
+            await self.app(scope, receive, send)
         if scope["type"] != "http":
             return
         headers: dict[str, str] = {}  # by lower-case name; a repeated one has an empty value
@@ -91,12 +88,12 @@ class GuardMiddleware:
         given = headers.get("x-request-id", "")
         request_id = given if re.fullmatch(r"[A-Za-z0-9_-]{1,64}", given) else f"req-{uuid.uuid4().hex}"
         REQUEST_ID.set(request_id)
-        route, begun = self._route_of(scope["path"]), time.monotonic()
+        route, begun = self.route_of(scope["path"]), time.monotonic()
         response = _Response(send, request_id)
         try:
             scope.setdefault("state", {})["request_id"] = request_id
             self._check(scope, headers, route)
-            await self._app(scope, receive, response.send)
+            await self.app(scope, receive, response.send)
         except Fault as fault:
             await response.refuse(fault)
         except ClientGone:
@@ -110,7 +107,7 @@ class GuardMiddleware:
         finally:
             seconds = time.monotonic() - begun
             method = scope["method"] if scope["method"] in _METHODS else "-"
-            self._observe(route, response.status, seconds)
+            self.observe(route, response.status, seconds)
             logger.info("%s %s %d %s %.3f s", method, route, response.status, request_id, seconds)
 
     def _check(self, scope: MutableMapping[str, Any], headers: Mapping[str, str], route: str) -> None:
@@ -118,7 +115,15 @@ class GuardMiddleware:
         if scope["http_version"] not in ("1.0", "1.1"):
             raise Fault(505, _VERSION, f"HTTP/1.1 is expected, got HTTP/{scope['http_version']}")
         host = headers.get("host", "")
-        if not self._is_known(host):
+        name = host.rpartition("]")[0][1:] if host.startswith("[") else host.partition(":")[0]
+        name = name.lower().rstrip(".")
+        try:
+            address = ipaddress.ip_address(name)
+        except ValueError:
+            is_known = name in self.hosts
+        else:
+            is_known = name in self.hosts or address.is_loopback or self.any_address
+        if not is_known or not _HOST.fullmatch(host):
             raise Fault(403, "HOST_FORBIDDEN", "unknown Host header; the setting hosts lists the accepted names")
         if "transfer-encoding" in headers and "content-length" in headers:
             raise Fault(400, _TWO_LENGTHS, "both Content-Length and Transfer-Encoding are given")
@@ -126,24 +131,11 @@ class GuardMiddleware:
             origin, site = headers.get("origin"), headers.get("sec-fetch-site", "none")
             if (origin is not None and not _is_same(origin, host)) or site not in ("none", "same-origin"):
                 raise Fault(403, "ORIGIN_FORBIDDEN", "requests from pages of other sites are refused")
-        if route in self._open:
+        if route in self.open_routes:
             return
-        scope["state"]["owner"] = owner = self._keys.owner_of(headers.get("authorization"))
-        if route not in self._unlimited:
-            self._rate.take(owner)
-
-    def _is_known(self, host: str) -> bool:
-        if not _HOST.fullmatch(host):
-            return False
-        name = host.rpartition("]")[0][1:] if host.startswith("[") else host.partition(":")[0]
-        name = name.lower().rstrip(".")
-        if name in self._hosts:
-            return True
-        try:
-            address = ipaddress.ip_address(name)
-        except ValueError:
-            return False
-        return address.is_loopback or self._any_address
+        scope["state"]["owner"] = owner = self.keys.owner_of(headers.get("authorization"))
+        if route not in self.unlimited:
+            self.rate.take(owner)
 
 
 def error_response(fault: Fault, request_id: str) -> tuple[bytes, dict[str, str]]:

@@ -55,11 +55,7 @@ class IncomingFile:
         self.descriptor = self._file.fileno()
 
     async def write(self, data: bytes) -> None:
-        """Take the next bytes.
-
-        Raises:
-            Fault: 413 TOO_LARGE, 507 DISK_FULL, 422 NOT_MEDIA.
-        """
+        """Take the next bytes. Raises Fault 413 TOO_LARGE, 507 DISK_FULL, 422 NOT_MEDIA."""
         self._charge(self.size, self.size + len(data))
         self.size += len(data)
         if not self._is_media:
@@ -75,7 +71,6 @@ class IncomingFile:
         await self._disk(self._file.flush)
 
     def close(self) -> None:
-        """Close the file."""
         with suppress(OSError):  # what was not written yet does not fit; the file is discarded in any case
             self._file.close()
 
@@ -102,35 +97,18 @@ def full(why: str) -> Fault:
 
 
 def check(head: bytes, name: str) -> None:
-    """Return if content is media.
-
-    Args:
-        head: the first `HEAD_BYTES` bytes, or all there are.
-        name: what the client calls it.
-
-    Raises:
-        Fault: 422 EMPTY_FILE or NOT_MEDIA.
-    """
+    """Return if content is media, by `head`, its first `HEAD_BYTES` bytes or all there are; `name` is what the client
+    calls it. Raises Fault 422 EMPTY_FILE or NOT_MEDIA."""
     if not head:
         raise fault_of(ItemError(f"{name} is empty", code="EMPTY_FILE"))
-    if not (_MAGIC.match(head) or _is_movie(head) or _is_transport_stream(head)):
-        known = "MP4, WebM, Matroska, AVI, Ogg, MPEG, FLV, GIF, PNG, JPEG or WebP"
-        raise fault_of(ItemError(f"{name} is not a video or image: expected {known}", code="NOT_MEDIA"))
-
-
-def _is_movie(head: bytes) -> bool:
-    """ISO media (mp4, mov): a first box of a known kind whose length can be true, which no text's can be."""
+    # ISO media (mp4, mov): a first box of a known kind whose length can be true, which no text's can be.
     size, kind = int.from_bytes(head[:4], "big"), head[4:8]
     if kind == b"ftyp":
-        return 16 <= size <= 4096 and size % 4 == 0 and len(head) >= 16
-    if kind not in _BOX_KINDS:
-        return False
-    return size == 1 or 8 <= size < 1 << 29 or (size == 0 and kind == b"mdat")
-
-
-def _is_transport_stream(head: bytes) -> bool:
-    for length, mark in _TS_PACKETS:
-        marks = head[mark::length]
-        if len(marks) >= 3 and marks.strip(b"G") == b"":
-            return True
-    return False
+        is_movie = 16 <= size <= 4096 and size % 4 == 0 and len(head) >= 16
+    else:
+        is_movie = kind in _BOX_KINDS and (size == 1 or 8 <= size < 1 << 29 or (size == 0 and kind == b"mdat"))
+    packets = (head[mark::length] for length, mark in _TS_PACKETS)
+    is_transport_stream = any(len(marks) >= 3 and not marks.strip(b"G") for marks in packets)
+    if not (_MAGIC.match(head) or is_movie or is_transport_stream):
+        known = "MP4, WebM, Matroska, AVI, Ogg, MPEG, FLV, GIF, PNG, JPEG or WebP"
+        raise fault_of(ItemError(f"{name} is not a video or image: expected {known}", code="NOT_MEDIA"))

@@ -111,56 +111,47 @@ class FairQueue:
 
     @asynccontextmanager
     async def slot(self, owner: str) -> AsyncIterator[None]:
-        """A slot of `owner` for as long as the context lasts. Raises as `take`."""
-        await self.take(owner)
+        """A slot of `owner` for as long as the context lasts; a caller that is cancelled meanwhile leaves the queue.
+        Raises Fault BUSY: too many requests wait already, or this one waited too long."""
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        mine = self._queues.get(owner, ())
+        is_free = not mine and self.taken < self._num and self._taken.get(owner, 0) < self._share
+        if self._max_waiting is not None and not is_free:
+            if self.waiting >= self._max_waiting or len(mine) >= self._share:
+                raise busy("the queue is full")
+        self._queues.setdefault(owner, deque()).append(turn)
+        if is_free:
+            self._grant(owner)
         try:
+            try:
+                async with asyncio.timeout(self._timeout_s):
+                    await turn
+            except TimeoutError:
+                raise busy(f"no slot became free within {self._timeout_s:.0f} s") from None
             yield
         finally:
-            self.give(owner)
-
-    async def take(self, owner: str) -> None:
-        """Wait for a slot; a caller that is cancelled meanwhile leaves the queue. Raises Fault BUSY: too many requests
-        wait already, or this one waited too long."""
-        mine = self._queues.get(owner, ())
-        has = self._taken.get(owner, 0)
-        if not mine and self.taken < self._num and has < self._share:
-            self.taken += 1
-            self._taken[owner] = has + 1
-            return
-        if self._max_waiting is not None and (self.waiting >= self._max_waiting or len(mine) >= self._share):
-            raise busy("the queue is full")
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._queues.setdefault(owner, deque()).append(turn)
-        try:
-            async with asyncio.timeout(self._timeout_s):
-                await turn
-        except BaseException as error:
-            if turn.done() and not turn.cancelled():  # the slot came at the same moment
-                self.give(owner)
+            if turn.done() and not turn.cancelled():  # also where the slot came as the caller was cancelled
+                self.taken -= 1
+                self._taken[owner] -= 1
+                if not self._taken[owner]:
+                    del self._taken[owner]
+                ready = [name for name in self._queues if self._taken.get(name, 0) < self._share]
+                if ready:
+                    self._grant(min(ready, key=lambda name: self._taken.get(name, 0)))  # the first of the least
             else:
                 self._queues[owner].remove(turn)
                 if not self._queues[owner]:
                     del self._queues[owner]
-            if isinstance(error, TimeoutError):
-                raise busy(f"no slot became free within {self._timeout_s:.0f} s") from None
-            raise
 
-    def give(self, owner: str) -> None:
-        """Give a slot back, to the next in the queue."""
-        self.taken -= 1
-        self._taken[owner] -= 1
-        if not self._taken[owner]:
-            del self._taken[owner]
-        ready = [name for name in self._queues if self._taken.get(name, 0) < self._share]
-        if ready:
-            chosen = min(ready, key=lambda name: self._taken.get(name, 0))  # the first of the least
-            queue = self._queues.pop(chosen)
-            turn = queue.popleft()
-            if queue:
-                self._queues[chosen] = queue  # at the end: the others come first
-            self.taken += 1
-            self._taken[chosen] = self._taken.get(chosen, 0) + 1
-            turn.set_result(None)
+    def _grant(self, owner: str) -> None:
+        """Give a slot to the first of an owner's queue, which moves behind those of others."""
+        queue = self._queues.pop(owner)
+        turn = queue.popleft()
+        if queue:
+            self._queues[owner] = queue
+        self.taken += 1
+        self._taken[owner] = self._taken.get(owner, 0) + 1
+        turn.set_result(None)
 
 
 class MemoryBudget:

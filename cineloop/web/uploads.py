@@ -119,11 +119,7 @@ class UploadStore:
         return sorted((u for u in self._known.values() if u.owner == owner), key=lambda u: (u.created_at, u.id))
 
     def get(self, owner: str, upload_id: str) -> Upload:
-        """An owner's upload.
-
-        Raises:
-            Fault: 404 NOT_FOUND, another's included.
-        """
+        """An owner's upload. Raises Fault: 404 NOT_FOUND, another's included."""
         self.sweep()
         found = self._known.get(upload_id)
         if found is None or found.owner != owner:
@@ -170,11 +166,8 @@ class UploadStore:
         self.close()
 
     def _charge(self, owner: str, old: int, new: int) -> None:
-        """Count a file that grew from `old` to `new` bytes, -1 for a file that does not exist.
-
-        Raises:
-            Fault: 413 TOO_LARGE for the file, 507 DISK_FULL for the quota of its owner or of all.
-        """
+        """Count a file that grew from `old` to `new` bytes, -1 for a file that does not exist. Raises Fault: 413
+        TOO_LARGE for the file, 507 DISK_FULL for the quota of its owner or of all."""
         if new > self.file_bytes:
             raise too_large(self.file_bytes)
         before, after = (0 if size < 0 else max(size, _LEAST_CHARGED) for size in (old, new))

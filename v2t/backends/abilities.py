@@ -42,11 +42,8 @@ class Abilities:
 
     @classmethod
     def from_dict(cls, value: Any) -> Abilities:
-        """The abilities in a JSON object; missing keys have their default; unknown keys are ignored.
-
-        Raises:
-            ValueError: not an object, or a value out of range.
-        """
+        """The abilities in a JSON object; missing keys have their default; unknown keys are ignored. Raises ValueError:
+        not an object, or a value out of range."""
         if not isinstance(value, dict):
             raise ValueError(f"abilities must be a JSON object, got {type(value).__name__}")
         given = {f.name: value[f.name] for f in fields(cls) if f.name in value}
@@ -63,11 +60,8 @@ OURS = Abilities(can_summarise=False)  # a model of `v2t.model` whose folder dec
 
 
 def read(folder: Path) -> Abilities:
-    """The abilities declared in a folder of this project's own model.
-
-    Raises:
-        MissingDependencyError: the file is damaged.
-    """
+    """The abilities declared in a folder of this project's own model. Raises MissingDependencyError: the file is
+    damaged."""
     try:
         return Abilities.from_dict(json.loads((folder / FILE_NAME).read_bytes()))
     except FileNotFoundError:

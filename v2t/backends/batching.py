@@ -49,11 +49,8 @@ class Batcher:
         self._lock = threading.Lock()
 
     def generate(self, request: GenerateRequest, *, retry_loops: bool = False) -> Output:
-        """The answer to one request; `retry_loops` as in `generate_many`.
-
-        Raises:
-            ItemError: the request failed. MissingDependencyError: every request fails, or the server is gone.
-        """
+        """The answer to one request; `retry_loops` as in `generate_many`. Raises ItemError: the request failed;
+        MissingDependencyError: every request fails, or the server is gone."""
         (answer,) = self.generate_many([request], retry_loops=retry_loops)
         if isinstance(answer, ItemError):
             raise answer
@@ -109,10 +106,7 @@ class Batcher:
 
     def answer_batch(self, batch: Sequence[GenerateRequest]) -> list[Answer]:
         """Answers to requests of one shape and one decoding; if it fails, to its halves, down to the failing one.
-
-        Raises:
-            MissingDependencyError: as `generate_many`.
-        """
+        Raises MissingDependencyError: as `generate_many`."""
         try:
             outputs = self.captioner.answer([request.messages for request in batch], batch[0].decoding)
             if len(outputs) != len(batch):

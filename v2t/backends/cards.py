@@ -16,10 +16,7 @@ from v2t.backends.endpoint import Endpoint
 
 def find(endpoint: Endpoint, asked_for: str) -> dict[str, Any]:
     """The entry of the model `asked_for`, or of the only one; empty where the server has no list and a name was given.
-
-    Raises:
-        MissingDependencyError: no server, or no such model. UsageError: several models and no name given.
-    """
+    Raises MissingDependencyError: no server, or no such model; UsageError: several models and no name given."""
     try:
         listed = endpoint.models().get("data")
     except MissingDependencyError as problem:
@@ -56,11 +53,8 @@ def find(endpoint: Endpoint, asked_for: str) -> dict[str, Any]:
 
 
 def wanted_frames(card: dict[str, Any]) -> tuple[SampleSpec, tuple[int, int] | None] | None:
-    """Frame sampling and (H, W) that the server declares for its model; None if it declares none.
-
-    Raises:
-        UsageError: CARD, the declaration is invalid.
-    """
+    """Frame sampling and (H, W) that the server declares for its model; None if it declares none. Raises UsageError:
+    CARD, the declaration is invalid."""
     about = card.get("cineloop")
     wanted = about.get("frames") if isinstance(about, dict) else None
     if not isinstance(wanted, dict):
@@ -75,11 +69,8 @@ def wanted_frames(card: dict[str, Any]) -> tuple[SampleSpec, tuple[int, int] | N
 
 
 def abilities(card: dict[str, Any]) -> Abilities:
-    """What the server declares of the model; the defaults where it declares nothing.
-
-    Raises:
-        ValueError: an invalid declaration.
-    """
+    """What the server declares of the model; the defaults where it declares nothing. Raises ValueError: an invalid
+    declaration."""
     about = card.get("cineloop")
     return Abilities.from_dict(about.get("abilities", {})) if isinstance(about, dict) else Abilities()
 

@@ -125,11 +125,7 @@ def save(domain: Domain, folder: Path) -> Path:
 
 
 def load(folder: Path) -> Domain:
-    """The domain in a model's folder.
-
-    Raises:
-        MissingDependencyError: the file is missing or damaged.
-    """
+    """The domain in a model's folder. Raises MissingDependencyError: the file is missing or damaged."""
     from safetensors import SafetensorError, safe_open
 
     try:

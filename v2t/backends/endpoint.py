@@ -15,6 +15,7 @@ import ssl
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from dataclasses import KW_ONLY, dataclass
 from functools import cached_property
 from typing import Any, TypeVar
 
@@ -42,6 +43,7 @@ class BadReply(Exception):
     """A reply that is not a usable answer; the request is sent again."""
 
 
+@dataclass(eq=False)
 class Endpoint:
     """One server. All methods may be called from many threads.
 
@@ -58,24 +60,21 @@ class Endpoint:
         UsageError: a number out of range.
     """
 
-    def __init__(
-        self,
-        url: str,
-        *,
-        key_env: str,
-        connect_s: float = 10.0,
-        read_s: float = 300.0,
-        total_s: float = 900.0,
-        retries: int = 6,
-        use_env_proxy: bool = False,
-    ) -> None:
-        for name, value in (("connect_s", connect_s), ("read_s", read_s), ("total_s", total_s)):
+    url: str
+    _: KW_ONLY
+    key_env: str
+    connect_s: float
+    read_s: float
+    total_s: float
+    retries: int
+    use_env_proxy: bool
+
+    def __post_init__(self) -> None:
+        for name in ("connect_s", "read_s", "total_s"):
+            value = getattr(self, name)
             is_number = isinstance(value, int | float) and not isinstance(value, bool)
             if not is_number or not 0 < value < math.inf:
                 raise UsageError(f"{name} must be a number greater than 0, got {value!r}")
-        self.url, self.key_env = url, key_env
-        self._connect_s, self._read_s, self._total_s, self._retries = connect_s, read_s, total_s, retries
-        self._use_env_proxy = use_env_proxy
 
     def models(self) -> dict[str, Any]:
         """The server's list of models; with fewer retries and a shorter timeout than a generation."""
@@ -100,7 +99,7 @@ class Endpoint:
                 raise BadReply("the answer to another request")
             return read(reply)
 
-        return self._with_retries(send, retries=self._retries if retries is None else min(retries, self._retries))
+        return self._with_retries(send, retries=self.retries if retries is None else min(retries, self.retries))
 
     def stream(self, body: dict[str, Any]) -> Iterator[dict[str, Any]]:
         """The events of a reply. Retried until it begins; closing the generator closes the connection."""
@@ -146,7 +145,7 @@ class Endpoint:
         import openai
 
         http = openai.DefaultHttpxClient(
-            trust_env=self._use_env_proxy,
+            trust_env=self.use_env_proxy,
             verify=ssl.create_default_context(),
             follow_redirects=False,
             event_hooks={"request": [self._set_headers]},
@@ -154,7 +153,7 @@ class Endpoint:
         return openai.OpenAI(
             api_key="set when a request is sent",
             base_url=self.url,
-            timeout=openai.Timeout(self._read_s, connect=self._connect_s),
+            timeout=openai.Timeout(self.read_s, connect=self.connect_s),
             http_client=http,
         )
 
@@ -178,8 +177,8 @@ class Endpoint:
         """The result of `send(client)`; retried after an unusable reply and while a rate limit lasts."""
         import openai
 
-        retries = self._retries if retries is None else retries
-        deadline = time.monotonic() + min(self._total_s, total_s or math.inf)
+        retries = self.retries if retries is None else retries
+        deadline = time.monotonic() + min(self.total_s, total_s or math.inf)
         client = self._client.with_options(max_retries=retries)
         while True:
             pause_s = 0.0

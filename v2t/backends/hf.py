@@ -92,11 +92,8 @@ class Backend(VideoLM):
         self._set_by_model: set[str] = set()  # settings that its `generate` passes to a submodel by itself
 
     def load(self) -> None:
-        """Load the weights onto the device.
-
-        Raises:
-            MissingDependencyError: weights that do not load, or a missing device.
-        """
+        """Load the weights onto the device. Raises MissingDependencyError: weights that do not load, or a missing
+        device."""
         import torch
         from transformers.utils import logging as transformers_logging
 
@@ -116,10 +113,7 @@ class Backend(VideoLM):
 
     def _probe_num_pictures(self) -> None:
         """Test once whether the model takes several pictures; one that takes a single picture gets the middle frame.
-
-        Raises:
-            MissingDependencyError: MODEL, it answers about no pictures at all.
-        """
+        Raises MissingDependencyError: MODEL, it answers about no pictures at all."""
         problem = None
         for self.prompter.fixed_frames in (None, 1):
             try:

@@ -134,11 +134,8 @@ class Prompter:
         return encoded
 
     def text(self, conversation: Conversation) -> str:
-        """The conversation as the chat template renders it, with one placeholder for each video or picture.
-
-        Raises:
-            ItemError: PROMPT_REFUSED, the chat template does not support such a conversation.
-        """
+        """The conversation as the chat template renders it, with one placeholder for each video or picture. Raises
+        ItemError: PROMPT_REFUSED, the chat template does not support such a conversation."""
         if self.form == "plain":
             return self._plain_text(conversation)
         turns = [{"role": message.role, "content": self._content(message)} for message in conversation]

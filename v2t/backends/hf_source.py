@@ -72,12 +72,8 @@ class Source:
         return {"local_files_only": True, "trust_remote_code": self.trust}
 
     def config(self) -> Any:
-        """The checkpoint's configuration.
-
-        Raises:
-            PolicyError: REMOTE_CODE, it is the checkpoint's own code, which was not allowed.
-            MissingDependencyError: this transformers does not know the type.
-        """
+        """The checkpoint's configuration. Raises PolicyError: REMOTE_CODE, it is the checkpoint's own code, which was
+        not allowed; MissingDependencyError: this transformers does not know the type."""
         from transformers import CONFIG_MAPPING, AutoConfig
         from transformers import __version__ as version
 
@@ -102,11 +98,8 @@ class Source:
             ) from error
 
     def processor(self) -> Any:
-        """The checkpoint's processor.
-
-        Raises:
-            MissingDependencyError: TORCHVISION or PACKAGE, it needs a missing package; MODEL, no processor.
-        """
+        """The checkpoint's processor. Raises MissingDependencyError: TORCHVISION or PACKAGE, it needs a missing
+        package; MODEL, no processor."""
         try:
             from transformers import AutoProcessor
 
@@ -122,11 +115,8 @@ class Source:
             raise MissingDependencyError(f"no processor for {self.model}: {_brief(error)}", code=code) from error
 
     def model_class(self, config: Any) -> Any:
-        """The class of the text generator: by transformers' mappings, else by the architecture the config names.
-
-        Raises:
-            UsageError: NOT_A_CAPTIONER, the checkpoint is not a model that writes text about pictures.
-        """
+        """The class of the text generator: by transformers' mappings, else by the architecture the config names. Raises
+        UsageError: NOT_A_CAPTIONER, the checkpoint is not a model that writes text about pictures."""
         import transformers
 
         remote = getattr(config, "auto_map", None) or {}

@@ -105,11 +105,8 @@ class Backend(VideoLM):
         self._domain: domain.Domain | None = None
 
     def load(self) -> None:
-        """Load processor and weights onto the device.
-
-        Raises:
-            MissingDependencyError: weights that do not load, or a missing device.
-        """
+        """Load processor and weights onto the device. Raises MissingDependencyError: weights that do not load, or a
+        missing device."""
         import torch
         from transformers.utils import logging as transformers_logging
 
@@ -241,12 +238,9 @@ class Backend(VideoLM):
                 decoding = replace(decoding, max_new_tokens=positions - longest)
         settings = sampling_settings(decoding)
         if (wanted := self.wanted) is not None:
-            import torch
-
-            def is_unwanted(input_ids: Tensor, scores: Any, **more: Any) -> Tensor:
-                return torch.full((len(input_ids),), not wanted(), device=input_ids.device)  # (B,)
-
-            settings["stopping_criteria"] = [is_unwanted]
+            settings["stopping_criteria"] = [
+                lambda ids, scores, **_: ids.new_full((len(ids),), not wanted()).bool()
+            ]  # (B,)
         return settings
 
     def count(self, text: str) -> int:
@@ -352,11 +346,8 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 def revision_of(folder: Path) -> str:
-    """Short hash over weights, configs and tokenizer: identifies the model that wrote a caption.
-
-    Raises:
-        MissingDependencyError: no weights in the folder.
-    """
+    """Short hash over weights, configs and tokenizer: identifies the model that wrote a caption. Raises
+    MissingDependencyError: no weights in the folder."""
     files = [f for f in sorted(folder.iterdir()) if f.suffix in (".safetensors", ".json", ".jinja")]
     files = [
         f for f in files if f.name not in (domain.FILE_NAME, abilities.FILE_NAME, "judge.json")

@@ -176,11 +176,8 @@ class Backend(VideoLM):
         return find(self._endpoint, self._asked_for)
 
     def load(self) -> None:
-        """Probe the form in which the server takes frames, unless `frames_as` is set.
-
-        Raises:
-            MissingDependencyError: no server, no model, or no valid key.
-        """
+        """Probe the form in which the server takes frames, unless `frames_as` is set. Raises MissingDependencyError: no
+        server, no model, or no valid key."""
         url = urlsplit(self._endpoint.url)
         if url.scheme == "http" and url.hostname not in _LOCAL_HOSTS and self._endpoint.has_key:
             logger.warning("the key for %s is sent unencrypted: use https where possible", url.hostname)

@@ -87,11 +87,8 @@ def content(message: Message, form: Form, max_side: int, quality: int) -> str | 
 
 
 def encode(pixels: np.ndarray, max_side: int, quality: int) -> list[str]:
-    """uint8 (T, H, W, 3) as T JPEGs in base64, scaled so that no side exceeds `max_side`.
-
-    Raises:
-        ItemError: ENCODE_ERROR, a size that JPEG cannot hold.
-    """
+    """uint8 (T, H, W, 3) as T JPEGs in base64, scaled so that no side exceeds `max_side`. Raises ItemError:
+    ENCODE_ERROR, a size that JPEG cannot hold."""
     import cv2
 
     height, width = pixels.shape[1:3]
@@ -153,11 +150,8 @@ def num_tokens(reply: dict[str, Any], of: Literal["prompt", "completion"] = "com
 
 
 def without_reasoning(pieces: Iterable[str]) -> Iterator[str]:
-    """The pieces of an answer without the <think>…</think> it may begin with; buffered no longer than needed.
-
-    Raises:
-        ItemError: BAD_CAPTION, the answer was cut within its reasoning.
-    """
+    """The pieces of an answer without the <think>…</think> it may begin with; buffered no longer than needed. Raises
+    ItemError: BAD_CAPTION, the answer was cut within its reasoning."""
     held, is_decided = "", False
     for piece in pieces:
         if is_decided:

@@ -78,12 +78,8 @@ class Backend(VideoLM):
         self._domain: domain.Domain | None = None
 
     def load(self) -> None:
-        """Start the engine in this process.
-
-        Raises:
-            MissingDependencyError: an unsupported version of vLLM, a device it is not built for, weights that do not
-                load.
-        """
+        """Start the engine in this process. Raises MissingDependencyError: an unsupported version of vLLM, a device it
+        is not built for, weights that do not load."""
         with self._environment():
             self._start()
         config = self._engine.llm_engine.model_config.try_get_generation_config()

@@ -11,6 +11,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -26,7 +27,6 @@ from v2t.backends.payload import encode
 from v2t.serve import chat, files
 from v2t.serve.engines import Engine
 from v2t.serve.gateway import Completions, Gateway
-from v2t.serve.metrics import MEDIA_TYPE
 from v2t.serve.served import Served
 from v2t.serve.settings import ServeConfig
 
@@ -38,12 +38,7 @@ _MEDIA_TYPES = {
     ".html": "text/html; charset=utf-8",
     ".js": "text/javascript; charset=utf-8",
     ".css": "text/css; charset=utf-8",
-    ".svg": "image/svg+xml",
-    ".png": "image/png",
-    ".ico": "image/x-icon",
-    ".webmanifest": "application/manifest+json",
 }
-_INDEX = "index.html"
 _OPEN_ROUTES = ("/health", "/live", "/", "/page/{file}")  # need no key
 _ROUTES = (
     (re.compile(r"/(|health|live|metrics|v1/models|v1/chat/completions|v1/frames|v1/files)"), None),
@@ -56,11 +51,7 @@ _PREVIEW_SIDE, _PREVIEW_QUALITY = 512, 85
 
 
 def create_app(config: ServeConfig, served: Served, engine: Engine, media: Media, *, created: int = 0) -> Starlette:
-    """The application; `app.state.gateway` is its `Gateway`.
-
-    Raises:
-        UsageError: a malformed API key.
-    """
+    """The application; `app.state.gateway` is its `Gateway`. Raises UsageError: a malformed API key."""
     gateway = Gateway(config=config, served=served, engine=engine, media=media, created=created)
     routes: list[BaseRoute] = [
         Route("/health", health, methods=["GET"]),
@@ -118,7 +109,7 @@ async def live(request: Request) -> Response:
 
 async def metrics(request: Request) -> Response:
     """GET /metrics."""
-    return Response(request.app.state.gateway.metrics.text(), media_type=MEDIA_TYPE)
+    return Response(request.app.state.gateway.metrics.text(), media_type=CONTENT_TYPE_PLAIN_0_0_4)
 
 
 async def models(request: Request) -> Response:
@@ -181,7 +172,7 @@ async def frames(request: Request) -> Response:
 
 async def page(request: Request) -> Response:
     """GET / and /page/{file}."""
-    name = request.path_params.get("file", _INDEX)
+    name = request.path_params.get("file", "index.html")
     try:
         data, kind = request.app.state.page[name]
     except KeyError:
@@ -191,8 +182,7 @@ async def page(request: Request) -> Response:
 
 async def _no_route(request: Request, error: Exception) -> Response:
     """An unknown route or method, in the form of all refusals."""
-    status = error.status_code if isinstance(error, HTTPException) else 500
-    if status == 405:
+    if isinstance(error, HTTPException) and error.status_code == 405:
         raise Fault(405, "METHOD_NOT_ALLOWED", "method not allowed on this route")
     raise Fault(404, "NOT_FOUND", "no such route")
 

@@ -93,11 +93,8 @@ class ChatRequest:
 
 
 def read(body: Any, served: Served, limits: ServeLimits) -> ChatRequest:
-    """The request in `body`.
-
-    Raises:
-        Fault: UNKNOWN_FIELD, BAD_REQUEST, UNKNOWN_MODEL, TOO_LARGE, each with the field at fault.
-    """
+    """The request in `body`. Raises Fault: UNKNOWN_FIELD, BAD_REQUEST, UNKNOWN_MODEL, TOO_LARGE, each with the field at
+    fault."""
     given = _known(body, _FIELDS, "", _NEUTRAL)
     stream = given.get("stream", False)
     if not isinstance(stream, bool):
@@ -166,25 +163,23 @@ def _message(message: Any, where: str, is_first: bool) -> ChatMessage:
         return ChatMessage(role=role, text=_text(content, where))
     if not isinstance(content, list):
         raise _wrong(where, "expected text or a list of parts", content)
-    parts = [_part(part, f"{where}[{i}]") for i, part in enumerate(content)]
-    videos = tuple(part for part in parts if isinstance(part, VideoRef))
+    texts, videos = [], []
+    for i, part in enumerate(content):
+        at, kind = f"{where}[{i}]", part.get("type") if isinstance(part, dict) else None
+        if kind == "text":
+            texts.append(_text(_known(part, {"type", "text"}, at).get("text"), f"{at}.text"))
+        elif kind in ("video_url", "image_url"):
+            holder = _known(_known(part, {"type", kind}, at).get(kind), {"url"}, f"{at}.{kind}")
+            videos.append(_video(holder.get("url"), f"{at}.{kind}.url"))
+        elif kind == "file":
+            videos.append(_file(_known(part, {"type", "file"}, at).get("file"), f"{at}.file"))
+        elif not isinstance(part, dict):
+            raise _wrong(at, "expected an object with a type", part)
+        else:
+            raise _wrong(f"{at}.type", "expected text, video_url, image_url or file", kind)
     if videos and role != "user":
         raise _wrong(videos[0].param, "only the user may send videos")
-    return ChatMessage(role=role, text="\n".join(part for part in parts if isinstance(part, str)), videos=videos)
-
-
-def _part(part: Any, where: str) -> str | VideoRef:
-    kind = part.get("type") if isinstance(part, dict) else None
-    if kind == "text":
-        return _text(_known(part, {"type", "text"}, where).get("text"), f"{where}.text")
-    if kind in ("video_url", "image_url"):
-        holder = _known(_known(part, {"type", kind}, where).get(kind), {"url"}, f"{where}.{kind}")
-        return _video(holder.get("url"), f"{where}.{kind}.url")
-    if kind == "file":
-        return _file(_known(part, {"type", "file"}, where).get("file"), f"{where}.file")
-    if not isinstance(part, dict):
-        raise _wrong(where, "expected an object with a type", part)
-    raise _wrong(f"{where}.type", "expected text, video_url, image_url or file", kind)
+    return ChatMessage(role=role, text="\n".join(texts), videos=tuple(videos))
 
 
 def _file(holder: Any, where: str) -> VideoRef:

@@ -13,10 +13,10 @@ import concurrent.futures
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from cineloop.errors import CineloopError, ItemError, MissingDependencyError, Notice
 from cineloop.files import TEMPORARY
@@ -92,7 +92,7 @@ class Decoders:
         *,
         owner: str,
         name: str,
-        held: ExitStack,
+        held: AsyncExitStack,
     ) -> Frames:
         """Frames of an open file.
 
@@ -106,22 +106,32 @@ class Decoders:
         Raises:
             Fault: the codes of `DecoderPool.decode`, BUSY.
         """
-        with held:
-            await self._queue.take(owner)
+        async with held:
+            await held.enter_async_context(self._queue.slot(owner))
             work = asyncio.ensure_future(self._work(descriptor, spec, size, owner, name, held.pop_all()))
         self._running.add(work)
         work.add_done_callback(self._running.discard)
         return await asyncio.shield(work)
 
     async def _work(
-        self, descriptor: int, spec: SampleSpec, size: tuple[int, int] | None, owner: str, name: str, held: ExitStack
+        self,
+        descriptor: int,
+        spec: SampleSpec,
+        size: tuple[int, int] | None,
+        owner: str,
+        name: str,
+        held: AsyncExitStack,
     ) -> Frames:
         # The largest size of the frames; for a sampler with a fixed number that number counts.
         most = spec.max_frames if spec.sampler in ("fps", "segment") else min(spec.num_frames, spec.max_frames)
         most *= (self.limits.pixels if size is None else size[0] * size[1]) * 3
         most, kept = min(most, int(_SHARE * (self._child_mb << 20))), 0
+        # A path by which a child opens exactly the file that is open here.
+        path = f"/proc/{os.getpid()}/fd/{descriptor}"
         try:
-            with held, _reachable(descriptor, self._scratch) as path:
+            async with held:
+                if not os.path.exists(path):  # not Linux
+                    path = held.enter_context(_copy(descriptor, self._scratch)).name
                 self.memory.hold(most)
                 try:
                     # asyncio.wrap_future would tie the future to itself, and its frames stay until the next collection.
@@ -142,8 +152,6 @@ class Decoders:
         except CineloopError as error:
             logger.info("%s of %s: %s: %s", name, owner, error.code, printable(error.message, 500))
             raise self._fault(error, name) from error
-        finally:
-            self._queue.give(owner)
 
     def _fault(self, error: CineloopError, name: str) -> Fault:
         """The client's fault: our message for the error's code."""
@@ -186,17 +194,11 @@ def child_environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name in _PASSED or name.startswith(_PASSED_BEGINNINGS)}
 
 
-@contextmanager
-def _reachable(descriptor: int, folder: Path) -> Iterator[str]:
-    """A path by which a child opens exactly the file that is open here."""
-    link = f"/proc/{os.getpid()}/fd/{descriptor}"
-    if os.path.exists(link):
-        yield link
-        return
-    # Not Linux: a private copy.
-    with tempfile.NamedTemporaryFile(dir=folder, prefix=TEMPORARY) as copy:
-        with open(os.dup(descriptor), "rb") as source:
-            source.seek(0)
-            shutil.copyfileobj(source, copy)
-        copy.flush()
-        yield copy.name
+def _copy(descriptor: int, folder: Path) -> Any:
+    """A private copy of an open file, removed when it is closed."""
+    copy = tempfile.NamedTemporaryFile(dir=folder, prefix=TEMPORARY)  # noqa: SIM115, closed by the caller
+    with open(os.dup(descriptor), "rb") as source:
+        source.seek(0)
+        shutil.copyfileobj(source, copy)
+    copy.flush()
+    return copy

@@ -26,7 +26,7 @@ from v2t.serve.engines import State
 _LONGEST_FOLDER = 60  # characters: file names in it have up to 40, and a socket's path at most 107
 _LOG_LINES, _TAIL_BYTES, _MAX_LOG_BYTES = 12, 8192, 16 << 20
 _START_POLL_S, _MAX_FAILED_CHECKS = 0.2, 3
-_WRITE_S, _CONNECT_S, _REAP_S = 60.0, 10.0, 10.0
+_CONNECT_S, _REAP_S = 5.0, 10.0
 # The shell becomes the program. In the same process group, a subshell waits at a pipe that breaks when this process
 # ends, SIGKILL included, and then ends the group. A parent-death signal would reach the program only, not its
 # own children. $0 is the private folder.
@@ -44,7 +44,7 @@ class EngineCommand:
         name: for messages.
         socket: the socket file it listens at, in a `private_folder` that is removed with the engine.
         starts_in_s: time limit of a start. stop_s: seconds it gets to end by itself.
-        in_flight: requests that may be in flight at once. answer_s: seconds between two pieces of an answer, at most.
+        in_flight: requests that may be in flight at once.
     """
 
     argv: tuple[str, ...]
@@ -54,7 +54,6 @@ class EngineCommand:
     starts_in_s: float
     stop_s: float = 5.0
     in_flight: int = 64
-    answer_s: float = 300.0
 
 
 class EngineProcess:
@@ -72,8 +71,9 @@ class EngineProcess:
     def __init__(self, command: EngineCommand, *, check_s: float = 5.0) -> None:
         self.command = command
         self.state: State = "starting"
-        self.client = _client(command.socket, num=2 * command.in_flight + 8, read_s=command.answer_s)
-        self._health = _client(command.socket, num=4, read_s=check_s)
+        # The gateway limits the time of an answer.
+        self.client = _client(command.socket, 2 * command.in_flight + 8, httpx.Timeout(None, connect=_CONNECT_S))
+        self._health = _client(command.socket, 4, httpx.Timeout(check_s))
         self._check_s = check_s
         self._folder = command.socket.parent
         self._log = self._folder / "engine.log"
@@ -86,11 +86,8 @@ class EngineProcess:
         return self._child.pid if self._child is not None else None
 
     async def start(self) -> None:
-        """Start it and its health checks.
-
-        Raises:
-            MissingDependencyError: there is no shell. RuntimeError: it was started before.
-        """
+        """Start it and its health checks. Raises MissingDependencyError: there is no shell; RuntimeError: it was
+        started before."""
         if self._watch is not None or self.state == "stopped":
             raise RuntimeError("an engine is started once")
         with open(self._log, "ab", buffering=0) as log:
@@ -108,11 +105,8 @@ class EngineProcess:
         self._watch = asyncio.create_task(self._until_broken(self._child), name="engine")
 
     async def ready(self) -> None:
-        """Return when it is ready.
-
-        Raises:
-            MissingDependencyError: it ended, or does not answer in time; with the last lines of its log.
-        """
+        """Return when it is ready. Raises MissingDependencyError: it ended, or does not answer in time; with the last
+        lines of its log."""
         while self.state == "starting":
             await asyncio.sleep(_START_POLL_S)
         if self.state != "ready":
@@ -236,12 +230,12 @@ def _describe(status: int) -> str:
     return f"was killed by signal {-status}"
 
 
-def _client(path: Path, *, num: int, read_s: float) -> httpx.AsyncClient:
+def _client(path: Path, num: int, timeout: httpx.Timeout) -> httpx.AsyncClient:
     # A connection for each request: one that is kept may be closed by the engine just as the next request is sent.
     limits = httpx.Limits(max_connections=num, max_keepalive_connections=0)
     return httpx.AsyncClient(
         base_url="http://engine",
         transport=httpx.AsyncHTTPTransport(uds=str(path), limits=limits),
-        timeout=httpx.Timeout(_CONNECT_S, read=read_s, write=_WRITE_S),
+        timeout=timeout,
         trust_env=False,
     )

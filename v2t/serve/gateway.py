@@ -61,6 +61,8 @@ class Gateway:
             timeout_s=limits.answer_s,
         )
         self.memory = self.media.memory
+        # Engines cache prefixes of prompts: by the time to the first token, one key could detect prompts of another.
+        self._isolates_caches = self.keys.num_owners > 1
         watch = self.metrics.watch
         watch("v2t_in_flight", "Requests in flight", lambda: self.queue.taken)
         watch("v2t_waiting", "Requests in the queue", lambda: self.queue.waiting)
@@ -101,10 +103,7 @@ class Gateway:
         self, request: ChatRequest, owner: str, lease: MemoryLease, emit: Callable[[Any], Awaitable[None]]
     ) -> dict[str, Any]:
         """The chat completion; with `stream` its chunks go to `emit` as they are generated, and the result is empty.
-
-        Raises:
-            Fault: before the first call of `emit` a refusal; after it, an interrupted answer.
-        """
+        Raises Fault: before the first call of `emit` a refusal; after it, an interrupted answer."""
         begun = time.monotonic()
         if self.engine.state not in ("ready", "failing"):
             raise down(f"it is {self.engine.state}")
@@ -123,9 +122,7 @@ class Gateway:
                     Message(role=each.role, text=each.text, videos=tuple(frames[video] for video in each.videos))
                     for each in request.messages
                 ),
-                # Engines cache prefixes of prompts: by the time to the first token, one key could detect prompts of
-                # another.
-                cache_salt=owner if self.keys.num_owners > 1 else None,
+                cache_salt=owner if self._isolates_caches else None,
                 lease=lease,
             )
             if self.config.log_prompts:

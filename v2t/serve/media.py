@@ -15,7 +15,7 @@ import math
 import os
 import re
 import tempfile
-from contextlib import ExitStack, suppress
+from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
@@ -92,9 +92,17 @@ class Media:
             address = parse(url)
             if max_frames < 1:
                 raise _too_many(0)
-            with ExitStack() as held:
+            async with AsyncExitStack() as held:
                 if address.kind == "data":
-                    media_type, start = _split(address.body)
+                    comma = address.body.find(",", 0, _LONGEST_HEAD)
+                    found = _HEAD.fullmatch(address.body, 0, comma) if comma >= 0 else None
+                    if found is None:
+                        raise bad("expected data:video/TYPE;base64,… or data:image/TYPE;base64,…")
+                    media_type, start = found["type"].lower(), comma + 1
+                    if media_type == "video/jpeg":
+                        raise bad(
+                            "lists of JPEG frames are not supported, as they have no times; send the video itself"
+                        )
                     if media_type == packed.MEDIA_TYPE:
                         return await self._packed(address, start, max_frames)
                     # Not of the uploads' quota: the body is in memory, whose budget bounds these files too.
@@ -160,18 +168,6 @@ class Media:
         await self.fetcher.close()
         await self.decoders.close()
         self.uploads.close()
-
-
-def _split(url: str) -> tuple[str, int]:
-    """(media type in lower case, start of the base64) of a data URL. Raises Fault 400 BAD_URL."""
-    comma = url.find(",", 0, _LONGEST_HEAD)
-    found = _HEAD.fullmatch(url, 0, comma) if comma >= 0 else None
-    if found is None:
-        raise bad("expected data:video/TYPE;base64,… or data:image/TYPE;base64,…")
-    media_type = found["type"].lower()
-    if media_type == "video/jpeg":
-        raise bad("lists of JPEG frames are not supported, as they have no times; send the video itself")
-    return media_type, comma + 1
 
 
 def _content(url: str, start: int, max_bytes: int) -> bytes:

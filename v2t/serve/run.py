@@ -37,12 +37,8 @@ _KEEP_ALIVE_S = 30.0
 
 
 def run(config: ServeConfig) -> int:
-    """Serve until a signal; returns the exit code.
-
-    Raises:
-        MissingDependencyError: no model, no package, the port is taken, or the engine does not start or fails.
-        UsageError: a setting that does not fit the model.
-    """
+    """Serve until a signal; returns the exit code. Raises MissingDependencyError: no model, no package, the port is
+    taken, or the engine does not start or fails; UsageError: a setting that does not fit the model."""
     try:
         import httpx  # noqa: F401
         import prometheus_client  # noqa: F401

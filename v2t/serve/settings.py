@@ -146,11 +146,8 @@ class ServeConfig:
             return self.host == "localhost"
 
     def keys(self) -> tuple[str, ...]:
-        """The clients' keys; read from the environment each time and never stored.
-
-        Raises:
-            UsageError: a key is too short, or has characters that no header can contain.
-        """
+        """The clients' keys; read from the environment each time and never stored. Raises UsageError: a key is too
+        short, or has characters that no header can contain."""
         keys = tuple(filter(None, re.split(r"[\s,]+", os.environ.get(self.key_env, ""))))
         for key in keys:
             if len(key) < _LEAST_KEY or not key.isascii() or not key.isprintable():

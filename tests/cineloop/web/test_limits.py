@@ -198,21 +198,22 @@ def test_memory_that_others_hold_is_waited_for_by_the_client():
 def test_slots_go_round_the_owners():
     async def run():
         queue, order = FairQueue(2), []
+        leave: dict[str, list[asyncio.Event]] = {"ada": [], "bob": [], "eve": []}
 
         async def work(owner):
-            await queue.take(owner)
-            order.append(owner)
+            async with queue.slot(owner):
+                order.append(owner)
+                leave[owner].append(asyncio.Event())
+                await leave[owner][-1].wait()
 
         tasks = [asyncio.create_task(work(owner)) for owner in ["ada"] * 5 + ["bob"] * 2 + ["eve"]]
         await settle()
         assert order == ["ada", "ada"]
-        for given in ("ada", "bob", "ada", "eve", "bob", "ada"):
-            queue.give(given)
+        for given in ("ada", "bob", "ada", "eve", "bob", "ada", "ada", "ada"):
+            leave[given].pop(0).set()
             await settle()
         assert order == ["ada", "ada", "bob", "eve", "ada", "bob", "ada", "ada"]
         await asyncio.gather(*tasks)
-        queue.give("ada")
-        queue.give("ada")
         assert (queue.taken, queue.waiting) == (0, 0)
 
     asyncio.run(run())
@@ -221,14 +222,16 @@ def test_slots_go_round_the_owners():
 def test_a_slot_given_to_whoever_left_in_the_same_moment_goes_on_to_the_next():
     async def run():
         queue = FairQueue(1)
-        await queue.take("ada")
-        left, stays = asyncio.create_task(queue.take("bob")), asyncio.create_task(queue.take("eve"))
+        holder = queue.slot("ada")
+        await holder.__aenter__()
+        left, stays = Worker(queue, "bob"), Worker(queue, "eve")
         await settle()
-        queue.give("ada")
-        left.cancel()
+        await holder.__aexit__(None, None, None)
+        left.task.cancel()
         await settle()
-        assert left.cancelled() and stays.done()
-        queue.give("eve")
+        assert left.task.cancelled() and stays.inside
+        stays.leave.set()
+        await settle()
         assert (queue.taken, queue.waiting) == (0, 0)
 
     asyncio.run(run())

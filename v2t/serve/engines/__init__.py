@@ -108,12 +108,8 @@ def refused(message: str) -> Fault:
 
 
 def create(config: ServeConfig, served: Served) -> Engine:
-    """The engine of `config`, not started yet.
-
-    Raises:
-        UsageError: no such engine, or an unsupported setting. PolicyError: arguments that would bypass the gateway.
-        MissingDependencyError: vLLM is not installed.
-    """
+    """The engine of `config`, not started yet. Raises UsageError: no such engine, or an unsupported setting;
+    PolicyError: arguments that would bypass the gateway; MissingDependencyError: vLLM is not installed."""
     engine: Engine = _module(config, served).create(config, served)
     return engine
 

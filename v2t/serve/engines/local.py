@@ -46,11 +46,7 @@ def create(config: ServeConfig, served: Served) -> LocalEngine:
 
 
 def command_line(config: ServeConfig, served: Served) -> tuple[str, ...]:
-    """Nothing: there is no process to start.
-
-    Raises:
-        UsageError: a setting that only vLLM supports.
-    """
+    """Nothing: there is no process to start. Raises UsageError: a setting that only vLLM supports."""
     for name, is_set in (
         ("engine_args", bool(config.engine_args)),
         ("tensor_parallel", config.tensor_parallel > 1),
@@ -212,10 +208,10 @@ class LocalEngine:
             self._streamed_last = first.request.chat.stream
             chosen = [first]
             if not self._streamed_last:
-                same = [job for job in self._waiting if not job.request.chat.stream and job.is_batchable_with(first)]
                 # All have the shapes of the first.
                 most = min(_MAX_BATCH, _MAX_FRAMES // max(1, sum(shape[0] for shape in first.shapes)))
-                chosen += [job for job in same if job is not first][: max(0, most - 1)]
+                others = [job for job in self._waiting if job is not first and not job.request.chat.stream]
+                chosen += [job for job in others if job.is_batchable_with(first)][: max(0, most - 1)]
             self._waiting = [job for job in self._waiting if job not in chosen]
             self._now = chosen
             return True

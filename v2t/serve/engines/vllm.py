@@ -58,11 +58,8 @@ def command_line(config: ServeConfig, served: Served) -> tuple[str, ...]:
 
 
 def command(config: ServeConfig, served: Served, socket: Path) -> EngineCommand:
-    """The server's process, listening at `socket`.
-
-    Raises:
-        UsageError: a setting that this vLLM does not support. PolicyError: arguments that would bypass the gateway.
-    """
+    """The server's process, listening at `socket`. Raises UsageError: a setting that this vLLM does not support;
+    PolicyError: arguments that would bypass the gateway."""
     check_arguments(config.engine_args)
     on_cpu = is_built_for_cpu()
     if config.device == "cpu" and not on_cpu:
@@ -88,7 +85,6 @@ def command(config: ServeConfig, served: Served, socket: Path) -> EngineCommand:
         name="vllm",
         socket=socket,
         in_flight=config.limits.in_flight,
-        answer_s=config.limits.answer_s,
         stop_s=_STOP_S,
     )
 

@@ -31,18 +31,6 @@ _MOST_WARNINGS, _WARNING_CHARS = 16, 300
 _MAX_LINE = 1 << 20
 
 
-class EngineError(Exception):
-    """An error that the server reports, or an invalid reply.
-
-    Args:
-        status: as of HTTP. message: not for clients.
-    """
-
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(message)
-        self.status, self.message = status, message
-
-
 class VllmEngine(EngineProcess):
     """See `v2t.serve.engines.Engine`.
 
@@ -58,30 +46,20 @@ class VllmEngine(EngineProcess):
         self._packs_frames = packs_frames
 
     async def generate(self, request: EngineRequest) -> AsyncGenerator[str | Output, None]:
-        """See `Engine`."""
         body = await self._body(request)
+        headers = {"content-type": "application/json", "x-request-id": request.id}
         try:
-            async with (
-                self.client.stream(
-                    "POST",
-                    _PATH,
-                    content=body,
-                    headers={"content-type": "application/json", "x-request-id": request.id},
-                    timeout=httpx.Timeout(None, connect=5.0),
-                ) as reply,
-            ):
+            async with self.client.stream("POST", _PATH, content=body, headers=headers) as reply:
                 if reply.status_code != 200:
                     raise _refusal(request, reply.status_code, await reply.aread())
-                if request.chat.stream:
-                    async with aclosing(_pieces(reply)) as pieces:
-                        async for piece in pieces:
-                            yield piece
-                else:
-                    yield _whole(await reply.aread())
-        except EngineError as error:
-            if error.status < 500:
-                raise _refusal(request, error.status, json.dumps({"message": error.message}).encode()) from None
-            logger.warning("%s: the engine failed: %s", request.id, printable(error.message, 500))
+                if not request.chat.stream:
+                    yield _whole(json.loads(await reply.aread()))
+                    return
+                async with aclosing(_pieces(request, reply)) as pieces:
+                    async for piece in pieces:
+                        yield piece
+        except (LookupError, TypeError, AttributeError, ValueError, RecursionError) as error:
+            logger.warning("%s: the engine's reply is invalid: %s", request.id, printable(str(error), 500))
             raise failed() from None
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout):
             raise down("it could not be reached") from None
@@ -123,91 +101,64 @@ def _json(request: EngineRequest, form: Form, videos: Sequence[Frames]) -> bytes
     return json.dumps(body).encode()
 
 
-def _whole(data: bytes) -> Output:
-    """The reply to a request that is not streamed. Raises EngineError for an invalid one."""
-    try:
-        value = json.loads(data)
-        choice = value["choices"][0]
-        text = choice["message"]["content"]
-        if not isinstance(text, str | None):
-            raise TypeError("content is not text")
-        prompt, tokens = _usage(value["usage"])
-    except (LookupError, TypeError, ValueError, RecursionError) as error:
-        raise EngineError(500, f"its reply is invalid: {error}") from None
-    return Output(
-        text=text or "",
-        tokens=tokens,
-        finish=_finish(choice.get("finish_reason")),
-        warnings=_warnings(value),
-        prompt_tokens=prompt,
-    )
+def _whole(value: dict[str, Any]) -> Output:
+    """The reply to a request that is not streamed."""
+    choice, usage = value["choices"][0], value["usage"]
+    return _output(_text(choice["message"]["content"]), choice.get("finish_reason"), usage, _warnings(value))
 
 
-async def _pieces(reply: httpx.Response) -> AsyncGenerator[str | Output, None]:
-    """The text of a stream, an empty piece where an event has none, and its output. Raises EngineError."""
+async def _pieces(request: EngineRequest, reply: httpx.Response) -> AsyncGenerator[str | Output, None]:
+    """The text of a stream, an empty piece where an event has none, and its output. Raises Fault for an error event."""
     parts: list[str] = []
-    finish, prompt, tokens = "stop", None, 0
+    finish, usage = "stop", {"prompt_tokens": None}
     warnings: tuple[Notice, ...] = ()
-    async for event in _events(reply):
-        try:
-            if event.get("usage") is not None:
-                prompt, tokens = _usage(event["usage"])
-            choice = (event.get("choices") or [{}])[0]
-            text = (choice.get("delta") or {}).get("content")
-            if not isinstance(text, str | None):
-                raise TypeError("content is not text")
-            if choice.get("finish_reason") is not None:
-                finish, warnings = _finish(choice["finish_reason"]), _warnings(event)
-        except (LookupError, TypeError, AttributeError, ValueError) as error:
-            raise EngineError(500, f"an invalid event: {error}") from None
-        parts.append(text or "")
-        yield text or ""
-    yield Output(text="".join(parts), tokens=tokens, finish=finish, warnings=warnings, prompt_tokens=prompt)
+    async for event in _events(request, reply):
+        usage = event.get("usage") or usage
+        choice = (event.get("choices") or [{}])[0]
+        if choice.get("finish_reason") is not None:
+            finish, warnings = choice["finish_reason"], _warnings(event)
+        parts.append(_text((choice.get("delta") or {}).get("content")))
+        yield parts[-1]
+    yield _output("".join(parts), finish, usage, warnings)
 
 
-async def _events(reply: httpx.Response) -> AsyncIterator[dict[str, Any]]:
+async def _events(request: EngineRequest, reply: httpx.Response) -> AsyncIterator[dict[str, Any]]:
     """The JSON of `data: {...}` lines up to `[DONE]`. Lines end at line feeds alone: an answer may hold any of the
-    other characters that Unicode counts as the end of a line.
-
-    Raises:
-        EngineError: an error event, or an invalid one; an end without `[DONE]`.
-    """
+    other characters that Unicode counts as the end of a line."""
     held = b""
     async for data in reply.aiter_bytes():
         *lines, held = (held + data).split(b"\n")
         if len(held) > _MAX_LINE:
-            raise EngineError(500, "an event of more than a MiB")
+            raise ValueError("an event of more than a MiB")
         for line in lines:
             if not line.startswith(b"data:"):
                 continue
             text = line[5:].strip()
             if text == b"[DONE]":
                 return
-            yield _event(text)
-    raise EngineError(502, "its answer ended without [DONE]")
+            event = json.loads(text)
+            if (error := event.get("error")) is not None:
+                status = error.get("code") if isinstance(error, dict) else None
+                raise _refusal(request, status if isinstance(status, int) and status < 500 else 500, text)
+            yield event
+    raise ValueError("it ended without [DONE]")
 
 
-def _event(text: bytes) -> dict[str, Any]:
-    try:
-        event = json.loads(text)
-    except (ValueError, RecursionError):
-        raise EngineError(500, "an event is not JSON") from None
-    if not isinstance(event, dict):
-        raise EngineError(500, "an event is not an object")
-    error = event.get("error")
-    if error is not None:
-        details = error if isinstance(error, dict) else {"message": str(error)}
-        status = details.get("code")
-        raise EngineError(status if isinstance(status, int) else 500, str(details.get("message", "")))
-    return event
+def _text(content: Any) -> str:
+    if not isinstance(content, str | None):
+        raise TypeError("content is not text")
+    return content or ""
 
 
-def _usage(usage: Any) -> tuple[int, int]:
-    return int(usage["prompt_tokens"]), int(usage.get("completion_tokens") or 0)
-
-
-def _finish(reason: Any) -> str:
-    return "length" if reason == "length" else "stop"
+def _output(text: str, finish: Any, usage: dict[str, Any], warnings: tuple[Notice, ...]) -> Output:
+    prompt = usage["prompt_tokens"]
+    return Output(
+        text=text,
+        tokens=int(usage.get("completion_tokens") or 0),
+        finish="length" if finish == "length" else "stop",
+        warnings=warnings,
+        prompt_tokens=None if prompt is None else int(prompt),
+    )
 
 
 def _warnings(value: dict[str, Any]) -> tuple[Notice, ...]:

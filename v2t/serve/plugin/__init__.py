@@ -18,11 +18,7 @@ WINDOW = ">=0.32,<0.33"
 
 
 def check_window(version: str) -> None:
-    """Return if the plug-in supports this vLLM.
-
-    Raises:
-        MissingDependencyError: it is not.
-    """
+    """Return if the plug-in supports this vLLM. Raises MissingDependencyError: it is not."""
     from packaging.specifiers import SpecifierSet
     from packaging.version import InvalidVersion, Version
 

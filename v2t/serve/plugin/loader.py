@@ -33,11 +33,8 @@ class CineloopVideoLoader(VideoLoader):
 
     @classmethod
     def load_bytes(cls, data: bytes, **kwargs: Any) -> tuple[np.ndarray, dict[str, Any]]:
-        """The frames or the bytes, and their metadata; `kwargs`, which clients may have sent, change nothing.
-
-        Raises:
-            ValueError: damaged frames; vLLM answers it as a bad request.
-        """
+        """The frames or the bytes, and their metadata; `kwargs`, which clients may have sent, change nothing. Raises
+        ValueError: damaged frames; vLLM answers it as a bad request."""
         if not is_packed(data):
             return np.frombuffer(data, dtype=np.uint8), {"video_backend": NAME}
         try:
@@ -55,11 +52,8 @@ def metadata_of(frames: Frames) -> dict[str, Any]:
 
 
 def read(data: bytes, processor: CineloopVideoProcessor) -> Frames:
-    """The frames in the bytes of a video file, as `processor` would sample it.
-
-    Raises:
-        ItemError: bytes that are not a video, or one beyond the decoder's limits.
-    """
+    """The frames in the bytes of a video file, as `processor` would sample it. Raises ItemError: bytes that are not a
+    video, or one beyond the decoder's limits."""
     size = (processor.size["height"], processor.size["width"])
     stretched = processor.do_resize and processor.fit == "stretch"
     with tempfile.NamedTemporaryFile(prefix="cineloop-") as file:  # readable by its owner alone

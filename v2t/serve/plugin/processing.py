@@ -42,11 +42,8 @@ class CineloopProcessingInfo(BaseProcessingInfo):
         return self.ctx.get_hf_config(CineloopConfig)
 
     def get_hf_processor(self, **kwargs: object) -> CineloopProcessor:
-        """Its processor, as saved.
-
-        Raises:
-            ValueError: settings of the processor were given; they are part of the checkpoint.
-        """
+        """Its processor, as saved. Raises ValueError: settings of the processor were given; they are part of the
+        checkpoint."""
         given = sorted({*kwargs, *(self.ctx.get_mm_config().mm_processor_kwargs or {})})
         if given:
             raise ValueError(f"this model takes no processor settings ({', '.join(given)}): its checkpoint has its own")
@@ -171,11 +168,7 @@ class CineloopMultiModalProcessor(BaseMultiModalProcessor[CineloopProcessingInfo
 
 
 def _segments(video: Any, metadata: Mapping[str, Any], processor: CineloopProcessor) -> dict[str, torch.Tensor]:
-    """Tensors of one video, by segments.
-
-    Raises:
-        ValueError: which vLLM answers as a bad request.
-    """
+    """Tensors of one video, by segments. Raises ValueError: which vLLM answers as a bad request."""
     pixels = np.asarray(video)
     try:
         clip: Any
