@@ -13,7 +13,8 @@ import ipaddress
 import socket
 import ssl
 from collections.abc import Awaitable, Callable
-from typing import Any, Protocol
+from dataclasses import KW_ONLY, dataclass, field
+from typing import Any
 
 import httpx
 
@@ -21,6 +22,7 @@ from cineloop.errors import ItemError
 from cineloop.log import logger
 from cineloop.web.addresses import Address, AllowedHost, check_host, follow, forbidden, is_public
 from cineloop.web.faults import Fault, fault_of
+from cineloop.web.incoming import IncomingFile
 
 MOST_HOPS = 3
 _REDIRECTS = {301, 302, 303, 307, 308}
@@ -29,13 +31,7 @@ _CONNECT_S = 10.0
 Resolve = Callable[[str, int], Awaitable[list[str]]]
 
 
-class Target(Protocol):
-    """Where the content goes; refuses what is too large or not media by raising."""
-
-    async def write(self, data: bytes) -> None:
-        """Take the next bytes."""
-
-
+@dataclass(eq=False)
 class Fetcher:
     """Fetches from allowed hosts; of one event loop.
 
@@ -45,20 +41,14 @@ class Fetcher:
         resolve: the addresses of a name. transport: sends a request; None makes one that trusts the system's CAs.
     """
 
-    def __init__(
-        self,
-        allowed: tuple[AllowedHost, ...],
-        *,
-        max_bytes: int,
-        timeout_s: float,
-        resolve: Resolve | None = None,
-        transport: httpx.AsyncBaseTransport | None = None,
-    ) -> None:
-        self.allowed, self.max_bytes, self.timeout_s = allowed, max_bytes, timeout_s
-        self._resolve = resolve or _look_up
-        self._transport = transport
+    allowed: tuple[AllowedHost, ...]
+    _: KW_ONLY
+    max_bytes: int
+    timeout_s: float
+    resolve: Resolve = field(default_factory=lambda: _look_up)
+    transport: httpx.AsyncBaseTransport | None = None
 
-    async def fetch(self, address: Address, target: Target) -> int:
+    async def fetch(self, address: Address, target: IncomingFile) -> int:
         """Write the content at `address` to `target`; returns its bytes. Raises Fault: URL_FORBIDDEN, TOO_LARGE,
         NOT_FOUND, FETCH_FAILED, and what `target` raises."""
         try:
@@ -80,21 +70,19 @@ class Fetcher:
 
     async def close(self) -> None:
         """Close all connections."""
-        if self._transport is not None:
-            await self._transport.aclose()
+        if self.transport is not None:
+            await self.transport.aclose()
 
     async def _get(self, address: Address) -> httpx.Response:
         """The response to a request for `address`, its body not read yet."""
         entry = check_host(address, self.allowed)
         found = [entry.loopback] if entry.loopback is not None else await self._public(address)
-        if self._transport is None:
+        if self.transport is None:
             # Made late: reading the CAs takes time. No connection is kept: the next one is checked anew.
-            self._transport = httpx.AsyncHTTPTransport(
-                trust_env=False, limits=httpx.Limits(max_keepalive_connections=0)
-            )
+            self.transport = httpx.AsyncHTTPTransport(trust_env=False, limits=httpx.Limits(max_keepalive_connections=0))
         for number, numeric in enumerate(found, 1):
             try:
-                return await self._transport.handle_async_request(_request(address, numeric))
+                return await self.transport.handle_async_request(_request(address, numeric))
             except (httpx.ConnectError, httpx.ConnectTimeout) as error:
                 if number == len(found) or _is_tls(error):  # else the next address may answer
                     raise
@@ -103,7 +91,7 @@ class Fetcher:
     async def _public(self, address: Address) -> list[str]:
         """The numeric addresses of a host, each of them public."""
         host = address.host.strip("[]")
-        found: list[str] = list(dict.fromkeys(await self._resolve(host, address.port)))
+        found: list[str] = list(dict.fromkeys(await self.resolve(host, address.port)))
         for numeric in found:
             try:
                 public = is_public(ipaddress.ip_address(numeric))
@@ -114,7 +102,7 @@ class Fetcher:
                 raise forbidden("that host resolves to a private network, from which nothing is fetched")
         return found
 
-    async def _content(self, address: Address, response: httpx.Response, target: Target) -> int:
+    async def _content(self, address: Address, response: httpx.Response, target: IncomingFile) -> int:
         if response.status_code in (404, 410):
             raise fault_of(ItemError(f"{address.name} was not found", code="NOT_FOUND"))
         if response.status_code != 200:

@@ -53,8 +53,6 @@ class GuardMiddleware:
     """See above.
 
     Args:
-        app: what is inside.
-        keys, rate: who may send requests, and how often.
         hosts: host names by which the server may be reached, beside localhost and loopback addresses.
         any_address: any IP address is accepted as Host: names can be rebound, addresses cannot.
         route_of: a path's route, as it is counted and logged: nothing of a client's choice.

@@ -29,19 +29,8 @@ _TS_PACKETS = ((188, 0), (192, 4), (204, 0))  # bytes of a packet, where its mar
 
 
 class IncomingFile:
-    """See above.
-
-    Attributes:
-        size: its bytes. path: where it is. descriptor: of the open file.
-
-    Args:
-        path: of the new file. name: what messages call it.
-        charge: counts a file that grew from so many bytes to so many, -1 for a file that does not exist; may raise
-            Fault. After `close` the caller counts its removal.
-
-    Raises:
-        Fault: 507 DISK_FULL, and what `charge` raises.
-    """
+    """See above. `charge` counts a file that grew from so many bytes to so many, -1 for one that does not exist; it may
+    raise Fault. After `close` the caller counts its removal. Raises Fault 507 DISK_FULL, and what `charge` raises."""
 
     def __init__(self, path: Path, charge: Callable[[int, int], None], name: str) -> None:
         self.size, self.path, self._is_media = 0, path, False

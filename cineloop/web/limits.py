@@ -57,12 +57,7 @@ class ApiKeys:
 
 
 class RateLimit:
-    """A token bucket for each owner: `per_minute` requests at once at most, refilled evenly.
-
-    Args:
-        per_minute: requests of one owner, >= 1.
-        clock: monotonic seconds.
-    """
+    """A token bucket for each owner: `per_minute` requests at once at most, refilled evenly; `clock` in seconds."""
 
     def __init__(self, per_minute: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._size, self._clock = float(per_minute), clock

@@ -29,13 +29,7 @@ _LONGEST_NAME = 120  # characters
 
 @dataclass(kw_only=True)
 class Upload:
-    """A file of a client.
-
-    Attributes:
-        id: "file-" and 32 hexadecimal digits. owner: whose it is. filename: its own name, printable.
-        bytes: its size. created_at: seconds since 1970. used_s: when it was last used, monotonic seconds.
-        readers: requests that read it now.
-    """
+    """A file of a client; `used_s` is when it was last used, monotonic seconds; `readers` requests read it now."""
 
     id: str
     owner: str
@@ -62,12 +56,8 @@ class Upload:
 class UploadStore:
     """The uploads of all owners; used from one event loop; a context manager.
 
-    Attributes:
-        folder: where the files are. held_bytes: what all uploads and arriving files count against the quota.
-
-    Args:
-        file_bytes: largest file. total_bytes: all together. owner_bytes: of one owner.
-        ttl_s: seconds an upload is kept after it was last used.
+    `held_bytes` is what all uploads and arriving files count against the quota. An upload is kept `ttl_s` seconds after
+    it was last used.
     """
 
     def __init__(self, *, file_bytes: int, total_bytes: int, owner_bytes: int, ttl_s: float) -> None:
@@ -80,14 +70,8 @@ class UploadStore:
 
     @contextmanager
     def incoming(self, owner: str, name: str) -> Iterator[IncomingFile]:
-        """A file that the owner's request receives; removed at the end unless `keep` made it an upload.
-
-        Args:
-            name: what messages call it.
-
-        Raises:
-            Fault: 507 DISK_FULL.
-        """
+        """A file that the owner's request receives, called `name` in messages; removed at the end unless `keep` made it
+        an upload. Raises Fault 507 DISK_FULL."""
         self.sweep()
         path = self.folder / f"file-{secrets.token_hex(16)}"
         file = IncomingFile(path, partial(self._charge, owner), name)

@@ -18,7 +18,7 @@ from cineloop.web.faults import Fault
 from cineloop.web.limits import MemoryBudget
 from cineloop.web.uploads import UploadStore
 from v2t.backends.abilities import Abilities
-from v2t.serve.engines.vllm_http import VllmEngine
+from v2t.serve.engines.vllm import VllmEngine
 from v2t.serve.served import Served
 from v2t.serve.settings import ServeConfig
 

@@ -167,8 +167,6 @@ class Output:
     """The response of a captioner to one request.
 
     Attributes:
-        text: the answer as the model wrote it.
-        tokens: number of generated tokens.
         finish: "stop" when the model ended the answer, "length" when it was cut at `max_new_tokens`.
         warnings: what a reader of the answer must know, such as OUT_OF_DOMAIN.
         prompt_tokens: tokens of the prompt; None where they are not reported.
@@ -179,13 +177,6 @@ class Output:
     finish: str = "stop"
     warnings: tuple[Notice, ...] = ()
     prompt_tokens: int | None = None
-
-    def usage(self) -> dict[str, int] | None:
-        """The `usage` object of OpenAI's API; None where the prompt's tokens are not known."""
-        if self.prompt_tokens is None:
-            return None
-        total = self.prompt_tokens + self.tokens
-        return {"prompt_tokens": self.prompt_tokens, "completion_tokens": self.tokens, "total_tokens": total}
 
 
 LikelihoodQuery = tuple[str, Sequence[str], bool]  # a question, its answers, whether each is the whole reply
@@ -264,6 +255,7 @@ class VideoLM(Protocol):
         return None
 
 
+SAMPLING = ("sampler", "num_frames", "fps", "segment_s", "max_frames")  # what a model declares of a `SampleSpec`
 OUT_OF_DOMAIN = "OUT_OF_DOMAIN"  # code of the warning that a clip is outside the model's domain
 
 
@@ -275,8 +267,7 @@ def open_backend(
     Args:
         model: "starter", a folder, a hub id, or "openai:URL[#model]".
         captioner: a file of this folder, or the path of another one; "auto" depends on the model.
-        device, dtype: "auto" or a name torch knows.
-        options: backend-specific options by name: keyword arguments of its class.
+        options: keyword arguments of its class.
 
     Raises:
         UsageError: no such captioner, or an option it does not know. MissingDependencyError: no such model.

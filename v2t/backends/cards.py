@@ -10,7 +10,7 @@ from typing import Any
 
 from cineloop.errors import ItemError, MissingDependencyError, UsageError
 from cineloop.video.sample import SampleSpec
-from v2t.backends.abilities import Abilities
+from v2t.backends import SAMPLING
 from v2t.backends.endpoint import Endpoint
 
 
@@ -59,23 +59,14 @@ def wanted_frames(card: dict[str, Any]) -> tuple[SampleSpec, tuple[int, int] | N
     wanted = about.get("frames") if isinstance(about, dict) else None
     if not isinstance(wanted, dict):
         return None
-    names = ("sampler", "num_frames", "fps", "segment_s", "max_frames")
     try:
         size = wanted.get("size")
-        spec = SampleSpec(**{name: wanted[name] for name in names if wanted.get(name) is not None})
+        spec = SampleSpec(**{name: wanted[name] for name in SAMPLING if wanted.get(name) is not None})
         return spec, None if size is None else (int(size[0]), int(size[1]))
     except (UsageError, TypeError, ValueError, LookupError) as problem:
         raise UsageError(f"it declares its frames in an unknown form: {problem}", code="CARD") from None
 
 
-def abilities(card: dict[str, Any]) -> Abilities:
-    """What the server declares of the model; the defaults where it declares nothing. Raises ValueError: an invalid
-    declaration."""
-    about = card.get("cineloop")
-    return Abilities.from_dict(about.get("abilities", {})) if isinstance(about, dict) else Abilities()
-
-
 def frame_settings(spec: SampleSpec, size: tuple[int, int] | None) -> dict[str, Any]:
     """The declaration that `wanted_frames` reads."""
-    names = ("sampler", "num_frames", "fps", "segment_s", "max_frames")
-    return {**{name: getattr(spec, name) for name in names}, "size": list(size) if size else None}
+    return {**{name: getattr(spec, name) for name in SAMPLING}, "size": list(size) if size else None}

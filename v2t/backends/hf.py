@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cineloop.errors import ItemError, MissingDependencyError, UsageError
@@ -128,8 +129,8 @@ class Backend(VideoLM):
             hint="another --model; or write a captioner, one file of v2t/backends",
         )
 
-    def answer(self, conversations: Sequence[Conversation], decoding: Decoding) -> list[Output]:
-        """See `VideoLM.answer`."""
+    def answer(self, conversations: Sequence[Conversation], decoding: Decoding, streamer: Any = None) -> list[Output]:
+        """See `VideoLM.answer`; `streamer` is for one conversation."""
         import torch
 
         inputs = self._inputs(conversations)
@@ -138,25 +139,16 @@ class Backend(VideoLM):
             # The longest prompt of a batch must not cut the other answers: each is generated alone.
             raise ItemError("the batch has no room for its longest answer", code="PROMPT_TOO_LONG")
         with torch.inference_mode():
-            generated = self._generate(inputs, settings)
+            generated = self._generate(inputs, settings if streamer is None else {**settings, "streamer": streamer})
         lengths = inputs["attention_mask"].sum(1).tolist()
         rows = zip(conversations, self._new_tokens(inputs, generated), lengths, strict=True)
         return [self._output(*row) for row in rows]
 
     def stream(self, conversation: Conversation, decoding: Decoding) -> Iterator[str | Output]:
         """See `VideoLM.stream`."""
-        import torch
-
-        inputs = self._inputs([conversation])
-        settings = self._settings(decoding, inputs)
-
-        def write(streamer: Any) -> Tensor:
-            with torch.inference_mode():
-                return self._generate(inputs, settings, streamer=streamer)
-
-        generated = yield from pieces(write, self.prompter.processor.tokenizer)
-        length = int(inputs["attention_mask"].sum())
-        yield self._output(conversation, self._new_tokens(inputs, generated)[0], length)
+        write = partial(self.answer, [conversation], decoding)
+        (output,) = yield from pieces(write, self.prompter.processor.tokenizer)
+        yield output
 
     def likelihoods(self, clip: Frames, question: str, answers: Sequence[str], *, whole: bool = False) -> list[float]:
         """See `VideoLM.likelihoods`. All answers of one token take one forward pass; longer ones take one per
@@ -199,13 +191,13 @@ class Backend(VideoLM):
             logits = self._model(**given, use_cache=False).logits[0, length - 1 :]  # (n + 1, vocabulary)
         return logits.float().log_softmax(-1).double().cpu()
 
-    def _generate(self, inputs: dict[str, Any], settings: dict[str, Any], **more: Any) -> Tensor:
+    def _generate(self, inputs: dict[str, Any], settings: dict[str, Any]) -> Tensor:
         """The output of `generate`. Some models pass settings such as `eos_token_id` to the `generate` of a submodel
         and fail if the caller gives them too (BLIP in transformers 5): those are left out."""
         while True:
             given = {name: value for name, value in settings.items() if name not in self._set_by_model}
             try:
-                generated: Tensor = self._model.generate(**inputs, **given, **more)
+                generated: Tensor = self._model.generate(**inputs, **given)
                 return generated
             except TypeError as error:
                 clash = re.search(r"multiple values for keyword argument '(\w+)'", str(error))

@@ -26,15 +26,7 @@ _AUTO = ("AutoModelForImageTextToText", "AutoModelForMultimodalLM")
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """A checkpoint.
-
-    Attributes:
-        model: folder or hub id, as the user gave it.
-        folder: of its files.
-        revision: the commit of a hub id; a hash over the content of a folder.
-        local: whether the user named a folder.
-        trust: whether code that comes with the checkpoint may be run.
-    """
+    """A checkpoint; `model` is as the user gave it, `local` a folder, `trust` that code of its own may be run."""
 
     model: str
     folder: Path
@@ -44,15 +36,9 @@ class Source:
 
     @classmethod
     def find(cls, model: str, revision: str | None, trust: bool, *, only_text: bool = False) -> Source:
-        """The checkpoint's small files; for a hub id from the cache, or else from the hub.
-
-        Args:
-            model, revision, trust: as in `Backend`.
-            only_text: a language model, which has no processor.
-
-        Raises:
-            MissingDependencyError: no such checkpoint, or it cannot be reached. UsageError: a folder with a revision.
-        """
+        """The checkpoint's small files; for a hub id from the cache, or else from the hub. `only_text`: a language
+        model, which has no processor. Raises MissingDependencyError: no such checkpoint, or it cannot be reached;
+        UsageError: a folder with a revision."""
         folder = Path(model)
         if folder.is_dir():
             if revision is not None:
@@ -139,15 +125,8 @@ class Source:
         )
 
     def weights(self, config: Any, **options: Any) -> Any:
-        """The model with its weights, ready to answer.
-
-        Args:
-            config: from `config`.
-            options: of `from_pretrained`: dtype, device_map, quantization_config.
-
-        Raises:
-            MissingDependencyError: MODEL, weights that are missing, truncated or of another model; UNSAFE_WEIGHTS.
-        """
+        """The model with its weights, ready to answer; `options` are of `from_pretrained`. Raises
+        MissingDependencyError MODEL: weights that are missing, truncated or of another model; UNSAFE_WEIGHTS."""
         if not self.local:
             _download(self.model, self.revision, _WEIGHTS, _has_weights)
         _refuse_pickles(self.folder)

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -22,6 +24,7 @@ from cineloop.training.runtime import find_device
 from cineloop.video.sample import SampleSpec
 from v2t import STARTER
 from v2t.backends import (
+    SAMPLING,
     Conversation,
     Decoding,
     LikelihoodQuery,
@@ -91,9 +94,8 @@ class Backend(VideoLM):
             )
         model_folder.check(self.folder)
         settings = _read_json(self.folder / "processor_config.json").get("video_processor", {})
-        names = ("sampler", "num_frames", "fps", "segment_s", "max_frames")
         with model_folder.loading(self.folder):
-            self.spec = SampleSpec(**{name: settings[name] for name in names if settings.get(name) is not None})
+            self.spec = SampleSpec(**{name: settings[name] for name in SAMPLING if settings.get(name) is not None})
             # Scaled in the decoder's process, to transfer less. Letterboxing is done by the processor.
             stretches = settings.get("fit", "stretch") == "stretch"
             self.frame_size = (settings["size"]["height"], settings["size"]["width"]) if stretches else None
@@ -126,36 +128,24 @@ class Backend(VideoLM):
         if (self.folder / domain.FILE_NAME).exists():
             self._domain = domain.load(self.folder)
 
-    def answer(self, conversations: Sequence[Conversation], decoding: Decoding) -> list[Output]:
-        """See `VideoLM.answer`."""
+    def answer(self, conversations: Sequence[Conversation], decoding: Decoding, streamer: Any = None) -> list[Output]:
+        """See `VideoLM.answer`; `streamer` is for one conversation."""
         import torch
 
         inputs = self._inputs(conversations)
         settings = self._settings(decoding, inputs)
         with torch.inference_mode():
             seen, warnings, _ = self._encode_videos(inputs, len(conversations))
-            generated = self._model.generate(**seen, **settings)
+            generated = self._model.generate(**seen, **settings, streamer=streamer)
         answers = generated[:, inputs["input_ids"].shape[1] :].tolist()  # (B, L_new)
         rows = zip(answers, inputs["attention_mask"].sum(1).tolist(), warnings, strict=True)
         return [self._output(*row) for row in rows]
 
     def stream(self, conversation: Conversation, decoding: Decoding) -> Iterator[str | Output]:
         """See `VideoLM.stream`."""
-        import torch
-
-        inputs = self._inputs([conversation])
-        settings = self._settings(decoding, inputs)
-        with torch.inference_mode():
-            seen, (warning,), _ = self._encode_videos(inputs, 1)
-
-        def write(streamer: Any) -> Tensor:
-            with torch.inference_mode():
-                generated: Tensor = self._model.generate(**seen, **settings, streamer=streamer)
-            return generated  # (1, L + L_new)
-
-        generated = yield from pieces(write, self._processor.tokenizer)
-        length = inputs["input_ids"].shape[1]
-        yield self._output(generated[0, length:].tolist(), length, warning)
+        write = partial(self.answer, [conversation], decoding)
+        (output,) = yield from pieces(write, self._processor.tokenizer)
+        yield output
 
     def encode_clip(self, frames: Frames) -> EncodedClip:
         """A clip as input of the language model, encoded once for all questions about it; for `likelihoods`."""
@@ -303,16 +293,13 @@ def pieces(write: Callable[[Any], T], tokenizer: Any) -> Generator[str, None, T]
             super().put(value)
 
     streamer = Streamer(tokenizer, skip_prompt=True, skip_special_tokens=True)
-    problems: list[BaseException] = []
-    written: list[T] = []
+    written: Future[T] = Future()
 
     def work() -> None:
         try:
-            written.append(write(streamer))
-        except _ReaderGone:
-            return
+            written.set_result(write(streamer))
         except BaseException as error:  # handed over to the reader's thread
-            problems.append(error)
+            written.set_exception(error)
             streamer.end()
 
     writer = threading.Thread(target=work, daemon=True)
@@ -322,9 +309,7 @@ def pieces(write: Callable[[Any], T], tokenizer: Any) -> Generator[str, None, T]
     finally:
         streamer.wanted = False
         writer.join()
-    if problems:
-        raise problems[0]
-    return written[0]
+    return written.result()
 
 
 class _ReaderGone(Exception):

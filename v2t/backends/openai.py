@@ -20,15 +20,17 @@ from itertools import chain
 from typing import Annotated, Any, TypeVar, cast
 from urllib.parse import urlsplit
 
+import numpy as np
+
 from cineloop.errors import ItemError, MissingDependencyError, Notice, UsageError
 from cineloop.files import text_key
 from cineloop.log import logger
 from cineloop.video.sample import SampleSpec
-from v2t.backends import COST, TEXT, Conversation, Decoding, Output, VideoLM, cards, payload
+from v2t.backends import COST, TEXT, Conversation, Decoding, Output, VideoLM, payload
 from v2t.backends.abilities import Abilities
 from v2t.backends.cards import find, wanted_frames
 from v2t.backends.endpoint import BadReply, Endpoint, Refusal
-from v2t.backends.payload import Form, StreamInfo, content, num_tokens, text_of, tiny_jpeg, video_metadata
+from v2t.backends.payload import Form, StreamInfo, content, encode, num_tokens, text_of, video_metadata
 
 _MOST_WARNINGS = 8
 T = TypeVar("T")
@@ -148,7 +150,8 @@ class Backend(VideoLM):
     def abilities(self) -> Abilities:  # type: ignore[override]
         """As a `v2t serve` declares; the defaults of large models for any other server."""
         try:
-            return cards.abilities(self._card)
+            about = self._card.get("cineloop")
+            return Abilities.from_dict(about.get("abilities", {})) if isinstance(about, dict) else Abilities()
         except MissingDependencyError:
             return Abilities()  # `load` raises it when there is work
         except ValueError as problem:
@@ -199,7 +202,8 @@ class Backend(VideoLM):
         answers has not read them, and would invent times and silently drop frames.
         """
         metadata = {"fps": 1.0, "frames_indices": [0, 1], "total_num_frames": 2, "num_frames": 1}
-        part = {"type": "video_url", "video_url": {"url": f"data:video/jpeg;base64,{tiny_jpeg()}"}}
+        (jpeg,) = encode(np.full((1, 56, 56, 3), 128, np.uint8), 56, 80)  # a small grey picture
+        part = {"type": "video_url", "video_url": {"url": f"data:video/jpeg;base64,{jpeg}"}}
         words = {"type": "text", "text": "?"}
         try:
             self._probe([part, words], media_io_kwargs={"video": metadata})

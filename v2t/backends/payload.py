@@ -105,11 +105,6 @@ def encode(pixels: np.ndarray, max_side: int, quality: int) -> list[str]:
     return jpegs
 
 
-def tiny_jpeg() -> str:
-    """A small grey picture in base64, for probing a server."""
-    return encode(np.full((1, 56, 56, 3), 128, np.uint8), 56, 80)[0]
-
-
 def text_of(content: Any) -> str:
     """The text of a message content: a string, a list of parts, or null."""
     if content is None:

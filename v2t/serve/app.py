@@ -50,9 +50,9 @@ _ROUTES = (
 _PREVIEW_SIDE, _PREVIEW_QUALITY = 512, 85
 
 
-def create_app(config: ServeConfig, served: Served, engine: Engine, media: Media, *, created: int = 0) -> Starlette:
+def create_app(config: ServeConfig, served: Served, engine: Engine, media: Media) -> Starlette:
     """The application; `app.state.gateway` is its `Gateway`. Raises UsageError: a malformed API key."""
-    gateway = Gateway(config=config, served=served, engine=engine, media=media, created=created)
+    gateway = Gateway(config=config, served=served, engine=engine, media=media)
     routes: list[BaseRoute] = [
         Route("/health", health, methods=["GET"]),
         Route("/live", live, methods=["GET"]),

@@ -73,15 +73,7 @@ class ChatMessage:
 
 @dataclass(frozen=True, kw_only=True)
 class ChatRequest:
-    """A validated chat request.
-
-    Attributes:
-        model: one of the served names.
-        messages: the conversation; the last is the user's.
-        max_tokens: longest answer. sampling: the given sampling fields.
-        stops: strings that end it.
-        stream: the answer is streamed. include_usage: with the number of tokens at the end.
-    """
+    """A validated chat request; `sampling` holds the given fields alone, `stops` the strings that end the answer."""
 
     model: str
     messages: tuple[ChatMessage, ...]

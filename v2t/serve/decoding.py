@@ -57,12 +57,8 @@ _MESSAGES = {
 
 
 class Decoders:
-    """The decoders of a server; used from one event loop.
-
-    Args:
-        limits: of clients. memory: the budget that frames count against.
-        scratch: a private folder, used only where descriptors cannot be handed to children.
-    """
+    """The decoders of a server, of one event loop; `scratch` is a private folder, used only where descriptors cannot be
+    handed to children."""
 
     def __init__(self, limits: ServeLimits, memory: MemoryBudget, scratch: Path) -> None:
         self.limits, self.memory, self._scratch = limits, memory, scratch
@@ -94,14 +90,8 @@ class Decoders:
         name: str,
         held: AsyncExitStack,
     ) -> Frames:
-        """Frames of an open file.
-
-        Cancelling while queued frees the slot; cancelling while decoding keeps it until the decoder finishes.
-
-        Args:
-            descriptor: the file. spec, size: see `DecoderPool.decode`.
-            owner: whose slot it takes. name: what messages call the video.
-            held: resources that must stay open until the decoder is done, such as the file; closed here.
+        """Frames of an open file. Cancelling while queued frees the slot; cancelling while decoding keeps it until the
+        decoder finishes, and until then what `held` holds, such as the file, stays open.
 
         Raises:
             Fault: the codes of `DecoderPool.decode`, BUSY.

@@ -37,15 +37,8 @@ exec "$@" 3<&-"""
 
 @dataclass(frozen=True, kw_only=True)
 class EngineCommand:
-    """A program that serves HTTP on a socket file.
-
-    Attributes:
-        argv: program and arguments. env: the whole environment; may hold secrets.
-        name: for messages.
-        socket: the socket file it listens at, in a `private_folder` that is removed with the engine.
-        starts_in_s: time limit of a start. stop_s: seconds it gets to end by itself.
-        in_flight: requests that may be in flight at once.
-    """
+    """A program that serves HTTP on a socket file, in a `private_folder` that is removed with the engine; its whole
+    environment may hold secrets. `starts_in_s` limits a start; it gets `stop_s` seconds to end by itself."""
 
     argv: tuple[str, ...]
     env: dict[str, str] = field(repr=False)

@@ -93,14 +93,8 @@ def _wrong(param: str | None, expected: str) -> Fault:
 
 
 class _Form:
-    """A multipart form with the fields file and purpose, parsed as it arrives.
-
-    Attributes:
-        filename: of the file, once its part has begun. purpose: the field's value. is_complete: the form has ended.
-
-    Raises:
-        Fault: the request has another content type.
-    """
+    """A multipart form with the fields file and purpose, parsed as it arrives; `filename` is known once the part of the
+    file has begun. Raises Fault: the request has another content type."""
 
     def __init__(self, content_type: str) -> None:
         kind, options = parse_options_header(content_type)

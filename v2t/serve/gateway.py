@@ -47,7 +47,7 @@ class Gateway:
     served: Served
     engine: Engine
     media: Media
-    created: int = 0
+    created: int = field(default_factory=lambda: int(time.time()))
     metrics: Metrics = field(default_factory=Metrics)
 
     def __post_init__(self) -> None:

@@ -47,15 +47,8 @@ _MOST_WARNINGS, _LONGEST_WARNING = 8, 200
 class Media:
     """Fetching and decoding of clients' videos; an async context manager, of one event loop.
 
-    Args:
-        config: permissions and limits. served: the model, which declares its frame sampling.
-
-    Attributes:
-        uploads: the clients' files. memory: bytes held by frames; bodies may be counted there too.
-        fetcher, decoders: see their classes.
-
-    Raises:
-        UsageError: an invalid entry of allow_hosts.
+    `memory` counts the bytes that frames hold; bodies may be counted there too. Raises UsageError: an invalid entry of
+    allow_hosts.
     """
 
     def __init__(self, config: ServeConfig, served: Served) -> None:
@@ -77,12 +70,7 @@ class Media:
         self._sweeper: asyncio.Task[None] | None = None
 
     async def frames(self, url: str, *, owner: str, param: str, max_frames: int) -> Frames:
-        """The frames of the video at `url` for the model.
-
-        Args:
-            url: a video as `cineloop.web.addresses` describes it.
-            owner: of the request. param: the field of the URL, for messages.
-            max_frames: frames that the request has left.
+        """The frames of the video at `url` for the model; `param` is the field of the URL, `max_frames` what is left.
 
         Raises:
             Fault: BAD_URL, URL_FORBIDDEN, NOT_FOUND, FETCH_FAILED, NOT_MEDIA, TOO_LARGE, TOO_LONG, TOO_MANY_FRAMES,
@@ -199,14 +187,9 @@ def _content_file(url: str, start: int, max_bytes: int, folder: Path) -> BinaryI
 
 
 def client_frames(data: bytes, frame_size: tuple[int, int] | None, max_frames: int, limits: ServeLimits) -> Frames:
-    """Frames that a client sampled (`cineloop.video.packed`, which checks their form), within the limits of files.
-
-    Args:
-        frame_size: (H, W) they must have, None for any within the limits.
-
-    Raises:
-        Fault: 422 NOT_MEDIA, 413 TOO_MANY_FRAMES, TOO_LARGE or TOO_LONG.
-    """
+    """Frames that a client sampled (`cineloop.video.packed`, which checks their form), within the limits of files;
+    `frame_size` is the (H, W) they must have, None for any. Raises Fault NOT_MEDIA, TOO_MANY_FRAMES, TOO_LARGE,
+    TOO_LONG."""
     try:
         made = packed.unpack(data)
     except ItemError as error:

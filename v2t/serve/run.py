@@ -15,7 +15,6 @@ import signal
 import socket
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import AsyncExitStack, contextmanager
 from typing import TYPE_CHECKING
@@ -95,7 +94,7 @@ async def _serve(config: ServeConfig, served: Served, port: socket.socket) -> in
         media = await stack.enter_async_context(Media(config, served))
         engine = engines.create(config, served)
         stack.push_async_callback(engine.stop)
-        server = server_of(config, create_app(config, served, engine, media, created=int(time.time())))
+        server = server_of(config, create_app(config, served, engine, media))
         serving = asyncio.create_task(server.serve(sockets=[port]))
 
         def stop(number: signal.Signals) -> None:

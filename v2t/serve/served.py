@@ -35,10 +35,8 @@ class Served:
     """What the gateway knows about the model.
 
     Attributes:
-        name: for clients. adapters: by name.
-        source: a folder, or a hub id.
-        is_ours: a model of `v2t.model`, which takes packed frames and knows their times.
-        spec: frame sampling. frame_size: (H, W) to decode to; None keeps their size.
+        source: a folder, or a hub id. is_ours: of `v2t.model`, which takes packed frames and knows their times.
+        frame_size: (H, W) to decode to; None keeps their size.
         segment_frames, tokens_per_segment: F and Q of our models, 0 of others.
         about: the domain it was trained on, in a few words; may be empty. abilities: what it declares of itself.
     """
