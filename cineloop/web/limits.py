@@ -150,7 +150,7 @@ class FairQueue:
 
 
 class MemoryBudget:
-    """Bytes that bodies of requests and frames may hold together. Safe from any thread.
+    """Bytes that bodies of requests and frames may hold together.
 
     Args:
         limit: bytes. num_owners: of several owners none gets more than half of them for bodies.
@@ -158,24 +158,8 @@ class MemoryBudget:
 
     def __init__(self, limit: int, *, num_owners: int = 1) -> None:
         self.limit, self.share, self.held = limit, limit if num_owners == 1 else limit // 2, 0
-        self._of: dict[str | None, int] = {}
-        self._lock = threading.RLock()  # the garbage collector may call hold() within hold()
-
-    def hold(self, num_bytes: int, owner: str | None = None) -> None:
-        """Count bytes that are about to be allocated, as those of `owner` where one is named; a negative number gives
-        bytes back. Raises Fault 503 BUSY."""
-        with self._lock:
-            mine = self._of.get(owner, 0) + num_bytes
-            if num_bytes > 0 and (self.held + num_bytes > self.limit or (owner is not None and mine > self.share)):
-                raise busy("requests in flight use all the memory they may have")
-            self.held += num_bytes
-            self._of[owner] = mine
-            if not mine:
-                del self._of[owner]
-
-    def release_with(self, array: Any) -> None:
-        """Give the bytes of an array back, which were counted, once nothing refers to it any more."""
-        weakref.finalize(array, self.hold, -array.nbytes).atexit = False
+        self.held_by: dict[str, int] = {}
+        self.lock = threading.RLock()  # the garbage collector may give bytes back while others are being counted
 
     @contextmanager
     def lease(self, owner: str) -> Iterator[MemoryLease]:
@@ -189,18 +173,33 @@ class MemoryBudget:
 
 @dataclass
 class MemoryLease:
-    """The bytes, `size`, that one request of an owner holds of a budget."""
+    """Bytes of a budget, `size`, of an owner where one is named. Safe from any thread."""
 
     budget: MemoryBudget
-    owner: str
+    owner: str | None = None
     size: int = 0
 
     def set(self, size: int) -> None:
-        """Hold `size` bytes from now on. Raises as `MemoryBudget.hold`, and Fault TOO_LARGE for what never fits."""
-        if size > self.budget.share:
+        """Hold `size` bytes from now on, before they are allocated. Raises Fault 503 BUSY, and 413 TOO_LARGE for what
+        never fits an owner's share."""
+        budget = self.budget
+        if self.owner is not None and size > budget.share:
             raise Fault(413, "TOO_LARGE", "the request needs more memory than the server gives to one")
-        self.budget.hold(size - self.size, self.owner)
-        self.size = size
+        with budget.lock:
+            more = size - self.size
+            mine = 0 if self.owner is None else budget.held_by.get(self.owner, 0) + more
+            if more > 0 and (budget.held + more > budget.limit or mine > budget.share):
+                raise busy("requests in flight use all the memory they may have")
+            budget.held += more
+            self.size = size
+            if self.owner is not None:
+                budget.held_by[self.owner] = mine
+                if not mine:
+                    del budget.held_by[self.owner]
+
+    def end_with(self, array: Any) -> None:
+        """Give the bytes back once nothing refers to an array any more."""
+        weakref.finalize(array, self.set, 0).atexit = False
 
 
 def busy(why: str) -> Fault:

@@ -30,7 +30,7 @@ from v2t.backends import COST, TEXT, Conversation, Decoding, Output, VideoLM, pa
 from v2t.backends.abilities import Abilities
 from v2t.backends.cards import find, wanted_frames
 from v2t.backends.endpoint import BadReply, Endpoint, Refusal
-from v2t.backends.payload import Form, StreamInfo, content, encode, num_tokens, text_of, video_metadata
+from v2t.backends.payload import MAX_SIDE, QUALITY, Form, StreamInfo, chat_fields, encode, num_tokens, text_of
 
 _MOST_WARNINGS = 8
 T = TypeVar("T")
@@ -79,8 +79,8 @@ class Backend(VideoLM):
         device: str = "auto",
         dtype: str = "auto",
         frames_as: Annotated[str, TEXT] = "auto",
-        max_side: Annotated[int, TEXT] = 768,
-        quality: Annotated[int, TEXT] = 90,
+        max_side: Annotated[int, TEXT] = MAX_SIDE,
+        quality: Annotated[int, TEXT] = QUALITY,
         concurrency: Annotated[int, COST] = 16,
         connect_s: Annotated[float, COST] = 10.0,
         read_s: Annotated[float, COST] = 300.0,
@@ -282,14 +282,9 @@ class Backend(VideoLM):
     def _request(self, conversation: Conversation, decoding: Decoding) -> dict[str, Any]:
         if self._form is None:
             raise RuntimeError("load() the captioner first")
-        videos = [frames for message in conversation for frames in message.videos]
-        # vLLM supports one set of times for all videos of a request.
-        form: Form = "images" if self._form == "video" and len(videos) != 1 else self._form
         request: dict[str, Any] = {
             "model": self.name,
-            "messages": [
-                {"role": m.role, "content": content(m, form, self._max_side, self._quality)} for m in conversation
-            ],
+            **chat_fields(conversation, self._form, self._max_side, self._quality),
             "max_tokens": decoding.max_new_tokens,
             "temperature": decoding.temperature,
             "seed": decoding.seed,
@@ -300,8 +295,6 @@ class Backend(VideoLM):
                 request["top_k"] = -1
         neutral = {"repetition_penalty": 1.0, "presence_penalty": 0.0, "frequency_penalty": 0.0}
         request |= {name: getattr(decoding, name) for name in neutral if getattr(decoding, name) != neutral[name]}
-        if form == "video" and videos:
-            request["media_io_kwargs"] = {"video": video_metadata(videos[0])}
         return request
 
     def _output(self, reply: dict[str, Any]) -> Output:

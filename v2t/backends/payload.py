@@ -22,9 +22,10 @@ from v2t.backends.endpoint import BadReply
 
 if TYPE_CHECKING:
     from cineloop.video.frames import Frames
-    from v2t.backends import Message
+    from v2t.backends import Conversation, Message
 
 _THINK, _THOUGHT = "<think>", "</think>"
+MAX_SIDE, QUALITY = 768, 90  # of JPEGs
 _MS = 1000.0  # a rate at which frame numbers are milliseconds
 
 
@@ -84,6 +85,18 @@ def content(message: Message, form: Form, max_side: int, quality: int) -> str | 
             parts.append({"type": "text", "text": f"{time_s:.2f} s:"})
             parts.append({"type": "image_url", "image_url": {"url": f"data:image/jpeg;base64,{jpeg}"}})
     return [*parts, {"type": "text", "text": message.text}]
+
+
+def chat_fields(
+    conversation: Conversation, form: Form, max_side: int = MAX_SIDE, quality: int = QUALITY
+) -> dict[str, Any]:
+    """The fields of a chat request that hold a conversation; vLLM supports one set of times for all videos of a
+    request, so several become images."""
+    videos = [frames for message in conversation for frames in message.videos]
+    form = "images" if form == "video" and len(videos) != 1 else form
+    messages = [{"role": each.role, "content": content(each, form, max_side, quality)} for each in conversation]
+    times = {"media_io_kwargs": {"video": video_metadata(videos[0])}} if form == "video" else {}
+    return {"messages": messages, **times}
 
 
 def encode(pixels: np.ndarray, max_side: int, quality: int) -> list[str]:

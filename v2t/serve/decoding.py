@@ -26,7 +26,7 @@ from cineloop.video.frames import Frames
 from cineloop.video.sample import SampleSpec
 from cineloop.video.worker import DecoderPool
 from cineloop.web.faults import Fault, fault_of
-from cineloop.web.limits import FairQueue, MemoryBudget, busy
+from cineloop.web.limits import FairQueue, MemoryBudget, MemoryLease, busy
 from v2t.serve.settings import ServeLimits
 
 _CHILD_MB = 2048
@@ -122,7 +122,8 @@ class Decoders:
             async with held:
                 if not os.path.exists(path):  # not Linux
                     path = held.enter_context(_copy(descriptor, self._scratch)).name
-                self.memory.hold(most)
+                memory = MemoryLease(self.memory)
+                memory.set(most)
                 try:
                     # asyncio.wrap_future would tie the future to itself, and its frames stay until the next collection.
                     loop, ended = asyncio.get_running_loop(), asyncio.Event()
@@ -132,8 +133,8 @@ class Decoders:
                     frames = future.result()
                     kept = frames.pixels.nbytes
                 finally:
-                    self.memory.hold(kept - most)
-                self.memory.release_with(frames.pixels)
+                    memory.set(kept)
+                memory.end_with(frames.pixels)
                 texts = (one.message.replace(repr(path), name).replace(path, name) for one in frames.warnings)
                 pairs = zip(frames.warnings, texts, strict=True)
                 return replace(frames, warnings=tuple(Notice(one.code, printable(text, 300)) for one, text in pairs))

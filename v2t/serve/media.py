@@ -27,7 +27,7 @@ from cineloop.web.addresses import Address, allowed_host, bad, check_host, parse
 from cineloop.web.faults import Fault, fault_of
 from cineloop.web.fetch import Fetcher
 from cineloop.web.incoming import HEAD_BYTES, check, full, too_large
-from cineloop.web.limits import MemoryBudget
+from cineloop.web.limits import MemoryBudget, MemoryLease
 from cineloop.web.local_files import open_below
 from cineloop.web.uploads import UploadStore
 from v2t.serve.decoding import Decoders, limited, too_long
@@ -130,13 +130,14 @@ class Media:
             data = _content(address.body, start, self._file_bytes)
             return client_frames(data, self._served.frame_size, max_frames, self._config.limits)
 
-        self.memory.hold(2 * most)  # the bytes, and the frames made of them
+        memory = MemoryLease(self.memory)
+        memory.set(2 * most)  # the bytes, and the frames made of them
         try:
             frames = await asyncio.to_thread(read)
             kept = frames.pixels.nbytes
         finally:
-            self.memory.hold(kept - 2 * most)
-        self.memory.release_with(frames.pixels)
+            memory.set(kept)
+        memory.end_with(frames.pixels)
         return frames
 
     async def _sweep(self) -> None:

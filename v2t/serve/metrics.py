@@ -6,6 +6,7 @@ In: observations of the gateway's parts. Out: the text of `GET /metrics`.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
@@ -18,21 +19,15 @@ class Metrics:
 
     def __init__(self) -> None:
         self._registry = registry = CollectorRegistry()
-
-        def histogram(name: str, about: str, labels: tuple[str, ...], buckets: tuple[float, ...]) -> Histogram:
-            return Histogram(name, about, labels, buckets=buckets, registry=registry)
-
-        def counter(name: str, about: str, labels: tuple[str, ...] = ()) -> Counter:
-            return Counter(name, about, labels, registry=registry)
-
+        counter, histogram = partial(Counter, registry=registry), partial(Histogram, registry=registry)
         self.requests = counter("v2t_requests_total", "Requests answered", ("route", "code"))
         about = "From a request's head to the end of its answer"
-        self.request_seconds = histogram("v2t_request_seconds", about, ("route",), _ANSWER_S)
+        self.request_seconds = histogram("v2t_request_seconds", about, ("route",), buckets=_ANSWER_S)
         about = "From a streamed question to its first text"
-        self.first_piece_seconds = histogram("v2t_time_to_first_piece_seconds", about, (), _ANSWER_S)
+        self.first_piece_seconds = histogram("v2t_time_to_first_piece_seconds", about, buckets=_ANSWER_S)
         self.videos = counter("v2t_videos_total", "Videos decoded", ("source", "outcome"))
         about = "Fetching and decoding one video, waiting included"
-        self.decode_seconds = histogram("v2t_decode_seconds", about, (), _DECODE_S)
+        self.decode_seconds = histogram("v2t_decode_seconds", about, buckets=_DECODE_S)
         self.frames = counter("v2t_frames_total", "Frames shown to the model")
         self.answer_tokens = counter("v2t_answer_tokens_total", "Tokens of answers")
 

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from cineloop.web.faults import Fault
-from cineloop.web.limits import LOCAL, ApiKeys, FairQueue, MemoryBudget, RateLimit
+from cineloop.web.limits import LOCAL, ApiKeys, FairQueue, MemoryBudget, MemoryLease, RateLimit
 
 KEY, OTHER = "a" * 20, "b" * 20
 
@@ -239,10 +239,13 @@ def test_a_slot_given_to_whoever_left_in_the_same_moment_goes_on_to_the_next():
 
 def test_memory_counts():
     memory = MemoryBudget(100)
-    memory.hold(60)
+    one, other = MemoryLease(memory), MemoryLease(memory)
+    one.set(60)
     with pytest.raises(Fault) as caught:
-        memory.hold(41)
+        other.set(41)
     assert (caught.value.code, caught.value.status) == ("BUSY", 503) and caught.value.retry_after_s
-    memory.hold(40)
-    memory.hold(-100)
+    other.set(40)
+    assert memory.held == 100
+    one.set(0)
+    other.set(0)
     assert memory.held == 0

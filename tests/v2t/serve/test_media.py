@@ -17,6 +17,7 @@ from cineloop.video.encode import encode
 from cineloop.video.frames import Frames
 from cineloop.video.packed import pack
 from cineloop.video.worker import DecoderPool, Limits
+from cineloop.web.limits import MemoryLease
 from cineloop.world.scenes.render import render
 from cineloop.world.scenes.sampler import sample_scene
 from media_server import FOREIGN, LIMITS, OURS, Server, data_url, sampled
@@ -227,12 +228,13 @@ def test_memory_of_frames_is_given_back_when_they_are_gone(server):
     del part
     gc.collect()
     assert server.media.memory.held == 0
-    server.media.memory.hold(server.media.memory.limit)
+    others = MemoryLease(server.media.memory)
+    others.set(server.media.memory.limit)
     try:
         assert server.fault("file://films/0.mp4") == "503 BUSY"
         assert server.fault(packed_url(sampled())) == "503 BUSY"
     finally:
-        server.media.memory.hold(-server.media.memory.limit)
+        others.set(0)
     assert len(server.frames("file://films/0.mp4")) == 8
 
 

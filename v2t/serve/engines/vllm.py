@@ -26,10 +26,9 @@ import httpx
 
 from cineloop.errors import Notice, PolicyError, UsageError
 from cineloop.log import logger, printable
-from cineloop.video.frames import Frames
 from cineloop.web.faults import Fault
 from v2t.backends import Output
-from v2t.backends.payload import Form, content, video_metadata, warnings_of
+from v2t.backends.payload import Form, chat_fields, warnings_of
 from v2t.serve.engine_process import EngineCommand, EngineProcess, private_folder
 from v2t.serve.engines import EngineRequest, down, failed, interrupted_fault, refused, too_long
 from v2t.serve.served import Served
@@ -48,7 +47,6 @@ _SET_HERE = "config model served-model-name uds host port api-key lora-modules h
 _HUB_TOKENS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
 _OFF = ("VLLM_SERVER_DEV_MODE", "VLLM_ALLOW_RUNTIME_LORA_UPDATING", "VLLM_DEBUG_LOG_API_SERVER_RESPONSE")
 _PATH = "/v1/chat/completions"
-_MAX_SIDE, _QUALITY = 768, 90  # of JPEGs for models that are not ours, as v2t.backends.openai
 _TOO_LONG = re.compile(r"context length|max_model_len|maximum.{0,20}length|prompt.{0,40}too long|longer than", re.I)
 _MOST_WARNINGS, _WARNING_CHARS = 16, 300
 _MAX_LINE = 1 << 20
@@ -219,34 +217,25 @@ class VllmEngine(EngineProcess):
 
     async def _body(self, request: EngineRequest) -> bytes:
         """The request's JSON; its copy of all frames in base64 counts against its memory."""
-        videos = [frames for message in request.conversation for frames in message.videos]
         lease = request.lease
         if lease is not None and self._packs_frames:  # for others the size of the pictures is not known in advance
+            videos = [frames for message in request.conversation for frames in message.videos]
             lease.set(lease.size + sum(frames.pixels.nbytes for frames in videos) * 4 // 3)
-        form: Form = "packed" if self._packs_frames else "video" if len(videos) == 1 else "images"
-        body = await asyncio.to_thread(_json, request, form, videos)
+        body = await asyncio.to_thread(_json, request, "packed" if self._packs_frames else "video")
         if lease is not None:
             lease.set(max(lease.size, len(body)))
         return body
 
 
-def _json(request: EngineRequest, form: Form, videos: Sequence[Frames]) -> bytes:
-    body: dict[str, Any] = {
-        "model": request.chat.model,
-        "messages": [
-            {"role": message.role, "content": content(message, form, _MAX_SIDE, _QUALITY)}
-            for message in request.conversation
-        ],
-        "max_tokens": request.chat.max_tokens,
-        **request.chat.sampling,
-    }
-    if request.chat.stops:
-        body["stop"] = list(request.chat.stops)
+def _json(request: EngineRequest, form: Form) -> bytes:
+    chat = request.chat
+    body = {"model": chat.model, **chat_fields(request.conversation, form), "max_tokens": chat.max_tokens}
+    body |= chat.sampling
+    if chat.stops:
+        body["stop"] = list(chat.stops)
     if request.cache_salt is not None:
         body["cache_salt"] = request.cache_salt
-    if form == "video":
-        body["media_io_kwargs"] = {"video": video_metadata(videos[0])}
-    if request.chat.stream:
+    if chat.stream:
         body |= {"stream": True, "stream_options": {"include_usage": True}}
     return json.dumps(body).encode()
 
