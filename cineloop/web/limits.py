@@ -30,16 +30,7 @@ class ApiKeys:
 
     def __init__(self, keys: Sequence[str]) -> None:
         self._digests = [hashlib.sha256(key.encode("ascii")).digest() for key in dict.fromkeys(keys)]
-
-    @property
-    def is_open(self) -> bool:
-        """Whether no key is needed."""
-        return not self._digests
-
-    @property
-    def num_owners(self) -> int:
-        """How many owners there can be, >= 1."""
-        return max(1, len(self._digests))
+        self.is_open, self.num_owners = not self._digests, max(1, len(self._digests))
 
     def owner_of(self, authorization: str | None) -> str:
         """The owner of a request with this header. Raises Fault UNAUTHORIZED: the key is missing or unknown."""

@@ -96,7 +96,20 @@ def read(body: Any, served: Served, limits: ServeLimits) -> ChatRequest:
         raise _wrong("stream_options", "expected only with stream: true")
     if given.get("n", 1) != 1 or given.get("n") is True:
         raise _wrong("n", "expected 1: a request gets one answer", given["n"])
-    model, messages = model_of(given.get("model"), served), _messages(given.get("messages"), limits)
+    model, listed = model_of(given.get("model"), served), given.get("messages")
+    if not isinstance(listed, list) or not listed:
+        raise _wrong("messages", "expected a list of at least one message", listed)
+    if len(listed) > limits.messages:
+        raise _too_many("messages", f"{len(listed)} messages; at most {limits.messages}")
+    messages = tuple(_message(message, f"messages[{i}]", i == 0) for i, message in enumerate(listed))
+    if messages[-1].role != "user":
+        raise _wrong(f"messages[{len(messages) - 1}].role", "the last message must be the user's")
+    if not messages[-1].text.strip() and not messages[-1].videos:
+        raise _wrong(f"messages[{len(messages) - 1}].content", "expected text or a video")
+    if (chars := sum(len(message.text) for message in messages)) > limits.text_chars:
+        raise _too_many("messages", f"{chars} characters of text; at most {limits.text_chars}")
+    if (videos := sum(len(message.videos) for message in messages)) > limits.videos:
+        raise _too_many("messages", f"{videos} videos and pictures; at most {limits.videos}")
     max_tokens, sampling, stops = _decoding(given, limits)
     include_usage = options.get("include_usage", False)
     if not isinstance(include_usage, bool):
@@ -122,23 +135,6 @@ def model_of(name: Any, served: Served) -> str:
         known = ", ".join((served.name, *served.adapters))
         raise Fault(404, "UNKNOWN_MODEL", f"unknown model; this server has: {known}", param="model")
     return name
-
-
-def _messages(given: Any, limits: ServeLimits) -> tuple[ChatMessage, ...]:
-    if not isinstance(given, list) or not given:
-        raise _wrong("messages", "expected a list of at least one message", given)
-    if len(given) > limits.messages:
-        raise _too_many("messages", f"{len(given)} messages; at most {limits.messages}")
-    messages = tuple(_message(message, f"messages[{i}]", i == 0) for i, message in enumerate(given))
-    if messages[-1].role != "user":
-        raise _wrong(f"messages[{len(messages) - 1}].role", "the last message must be the user's")
-    if not messages[-1].text.strip() and not messages[-1].videos:
-        raise _wrong(f"messages[{len(messages) - 1}].content", "expected text or a video")
-    if (chars := sum(len(message.text) for message in messages)) > limits.text_chars:
-        raise _too_many("messages", f"{chars} characters of text; at most {limits.text_chars}")
-    if (videos := sum(len(message.videos) for message in messages)) > limits.videos:
-        raise _too_many("messages", f"{videos} videos and pictures; at most {limits.videos}")
-    return messages
 
 
 def _message(message: Any, where: str, is_first: bool) -> ChatMessage:
