@@ -37,7 +37,7 @@ from v2t.caption.summary import Summary, rate
 from v2t.data.notes import Note
 from v2t.long.parts import LongClip, Part, Piece, answer_fields, error_fields
 from v2t.long.summary import join, sum_up
-from v2t.writers import EVERY, Record, strips
+from v2t.writers import EVERY, Record, html
 
 if TYPE_CHECKING:
     from cineloop.video.frames import Frames
@@ -100,7 +100,7 @@ class Asker:
                 continue
             if self._keeps_strips:
                 part = None if len(clip.parts) == 1 else clip.parts[number].start_s
-                strips.save(self.folder, frames.pixels, clip.clip.id, part)
+                html.save_strip(self.folder, frames.pixels, clip.clip.id, part)
             outside = [warning for warning in answer.warnings if warning.code == OUT_OF_DOMAIN]
             if outside and self.config.on_outside == "fail":
                 error = ItemError(outside[0].message, code=OUT_OF_DOMAIN, hint=_NAME_A_MODEL)

@@ -25,7 +25,7 @@ from cineloop.store import StoredFolder, is_store
 from v2t.caption import shards, stored
 from v2t.caption.ledger import BY_HAND, Known, Ledger, clip_entry
 from v2t.caption.outputs import CaptionFolder
-from v2t.writers import strips
+from v2t.writers import html
 
 _ENTRIES_AT_ONCE = 1000
 _FORMATS = ("txt", "jsonl")
@@ -131,7 +131,7 @@ def join_folders(
     if not dry_run:
         for folder in others:
             _join(folder, [], _formats_of([folder]), allow_mixed, dry_run=False, store=None)
-            strips.copy(folder, output)
+            html.copy_strips(folder, output)
     merged = _join(output, others, formats, allow_mixed, dry_run, store)
     _find_missing(merged, [*others, output])
     return merged

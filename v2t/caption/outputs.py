@@ -29,7 +29,7 @@ from v2t.caption import shards
 from v2t.caption.ledger import BY_HAND, Known, Ledger, clip_entry, file_source
 from v2t.caption.sets import SetFiles
 from v2t.caption.sidecar_checks import SidecarChecks
-from v2t.writers import Record, strips
+from v2t.writers import Record, html
 
 STATE_FOLDER = shards.STATE_FOLDER
 _NOBODY = ""  # owner of sidecar names that several clips of a run would share
@@ -97,7 +97,7 @@ class CaptionFolder:
                 if not self.shard:
                     sidecars = (path for known in self.ledger.known.values() for path in known.files.values())
                     folders = {self._path(name) for name in set(map(os.path.dirname, sidecars))}
-                    for place in {self.state_folder, self.folder, self.folder / strips.FOLDER, *folders}:
+                    for place in {self.state_folder, self.folder, self.folder / html.STRIPS, *folders}:
                         sweep(place)
                     self.sets.open()
                 self._update_sidecars()

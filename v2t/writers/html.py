@@ -1,9 +1,10 @@
 """`index.html`: one page to look through a run, each clip's frames next to its caption, failures and warnings first.
 
-The page holds all it shows: strips of exactly the frames that the model saw (`v2t.writers.strips`), texts, a filter. It
-uses no network and may be sent to other people; a click on a strip opens the video file on this machine. All text is
-escaped, control characters included, and a content security policy allows no script but its own filter. A browser shows
-some thousand clips: beyond `MAX_CARDS` those without warnings are left to the other formats, and the page states it.
+The page holds all it shows: strips of exactly the frames that the model saw, texts, a filter. A strip is one JPEG of a
+clip or a part of one, kept in `.v2t/strips` under a hash of the clip's id, so that shards and resumed runs find it. The
+page uses no network and may be sent to other people; a click on a strip opens the video file on this machine. All text
+is escaped, control characters included, and a content security policy allows no script but its own filter. A browser
+shows some thousand clips: beyond `MAX_CARDS` those without warnings are left to other formats, and the page says so.
 """
 
 from __future__ import annotations
@@ -12,20 +13,28 @@ import base64
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Iterator
+from contextlib import suppress
 from html import escape
+from itertools import islice
 from pathlib import Path
 from urllib.parse import quote
 
+import numpy as np
+
 from cineloop.errors import ItemError, Notice
+from cineloop.files import text_key, write_atomic
 from cineloop.log import printable
-from v2t.writers import Record, Rows, strips
+from v2t.writers import Record, Rows
 
 NAME = "index.html"
 LINKS_FILES = True
 MAX_CARDS = 2000
 _MAX_PARTS = 24  # of one clip, shown with their frames
-_KINDS = ("failed", "warned", "plain")
+STRIPS = ".v2t/strips"
+NUM_FRAMES = 6
+_HEIGHT, _MAX_WIDTH = 80, 160  # of one frame of a strip, in pixels
+_GAP = 3
+_QUALITY = 60
 
 _STYLE = """
 :root{color-scheme:light dark;--line:#ddd;--soft:#666;--card:#fff;--page:#f6f6f4;--bad:#b3261e;--warn:#8a5300}
@@ -74,17 +83,21 @@ script-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'">
 
 
 def write(rows: Rows, target: Path, place: Path) -> None:
-    """The page of all records."""
+    """The page of all records: failures first, then those with warnings, each kind in the order of ids."""
     counts, models, codes = Counter[str](), Counter[str](), Counter[str]()
+    chosen: dict[str, list[Record]] = {"failed": [], "warned": [], "plain": []}
     for record in rows.records():
-        counts[_kind(record)] += 1
+        kind = "failed" if record["status"] != "ok" else "warned" if record.get("warnings") else "plain"
+        counts[kind] += 1
         models[f"{record.get('model') or 'unknown'} ({record.get('style') or 'own prompt'})"] += 1
         codes.update(Notice.read(warning).code for warning in record.get("warnings") or ())
-    num = sum(counts.values())
+        if len(chosen[kind]) < MAX_CARDS:
+            chosen[kind].append(record)
+    cards = ((record, kind) for kind, records in chosen.items() for record in records)
     with open(target, "w", encoding="utf-8", newline="\n") as file:
-        file.write(_head(num, counts, models, codes))
-        for card in _cards(rows, place):
-            file.write(card)
+        file.write(_head(counts.total(), counts, models, codes))
+        for record, kind in islice(cards, MAX_CARDS):
+            file.write(_card(record, kind, rows, place))
         file.write("</main>\n")
         file.write(f"<script>{_SCRIPT}</script></body></html>\n")
 
@@ -111,22 +124,16 @@ def _head(num: int, counts: Counter[str], models: Counter[str], codes: Counter[s
     return _HEAD.format(title=_text(title), style=_STYLE, about=about, buttons=buttons, digest=digest)
 
 
-def _cards(rows: Rows, place: Path) -> Iterator[str]:
-    """Cards, failures first, then those with warnings, each kind in the order of ids."""
-    left = MAX_CARDS
-    for kind in _KINDS:
-        for record in rows.records():
-            if left and _kind(record) == kind:
-                left -= 1
-                yield _card(record, kind, rows, place)
-
-
 def _card(record: Record, kind: str, rows: Rows, place: Path) -> str:
-    parts = [f'<article class="{kind}">']
-    image = _image(strips.path_of(place.parent, record["id"]), f"frames of {record['id']}")
-    if image:
-        parts.append(_link(image, record, rows, place))
-    parts.append(f"<h2>{_link(_text(record['id']), record, rows, place)}</h2>")
+    output, parts = place.parent, [f'<article class="{kind}">']
+    link = end = ""
+    with suppress(ItemError):  # missing, changed, remote, or a part of a file
+        path = os.path.relpath(os.path.abspath(rows.find_video(record)), os.path.abspath(output))
+        link = f'<a href="{escape(quote(os.fsencode(path)))}" target="_blank" rel="noopener">'
+        end = "</a>"
+    if image := _image(strip_path(output, record["id"]), f"frames of {record['id']}"):
+        parts.append(f"{link}{image}{end}")
+    parts.append(f"<h2>{link}{_text(record['id'])}{end}</h2>")
     if kind == "failed":
         error = record.get("error") or {}
         hint = f"<br><small>{_text(error['hint'])}</small>" if error.get("hint") else ""
@@ -135,33 +142,27 @@ def _card(record: Record, kind: str, rows: Rows, place: Path) -> str:
         parts.append(f'<p class="caption" dir="auto">{_lines(record["caption"])}</p>')
     parts += [f'<p class="warn">{_text(Notice.read(warning))}</p>' for warning in record.get("warnings") or ()]
     if record.get("segments"):
-        parts.append(_segments(record, place))
-    parts.append(f"<small>{_text(', '.join(_about(record)))}</small></article>\n")
+        parts.append(_segments(record, output))
+    about = [
+        "edited by hand" if record.get("edited") else "",
+        f"{record['duration_s']:.1f} s" if record.get("duration_s") else "",
+        f"{len(record['frame_times_s'])} frames" if record.get("frame_times_s") else "",
+        f"{record['tokens']} tokens" if record.get("tokens") else "",
+        str(record.get("decoder") or ""),
+    ]
+    parts.append(f"<small>{_text(', '.join(filter(None, about)))}</small></article>\n")
     return "\n".join(parts)
 
 
-def _segments(record: Record, place: Path) -> str:
+def _segments(record: Record, output: Path) -> str:
     items = []
     for number, segment in enumerate(record["segments"]):
         time = f"{segment['start_s']:.1f} to {segment['end_s']:.1f} s"
         image = ""
         if number < _MAX_PARTS:
-            image = _image(strips.path_of(place.parent, record["id"], segment["start_s"]), f"frames of {time}")
+            image = _image(strip_path(output, record["id"], segment["start_s"]), f"frames of {time}")
         items.append(f'<li>{image}<small>{time}</small> <span dir="auto">{_lines(segment["caption"])}</span></li>')
     return f"<ol>{''.join(items)}</ol>"
-
-
-def _about(record: Record) -> Iterator[str]:
-    if record.get("edited"):
-        yield "edited by hand"
-    if record.get("duration_s"):
-        yield f"{record['duration_s']:.1f} s"
-    if record.get("frame_times_s"):
-        yield f"{len(record['frame_times_s'])} frames"
-    if record.get("tokens"):
-        yield f"{record['tokens']} tokens"
-    if record.get("decoder"):
-        yield str(record["decoder"])
 
 
 def _image(path: Path, words: str) -> str:
@@ -170,33 +171,16 @@ def _image(path: Path, words: str) -> str:
         data = path.read_bytes()
     except OSError:
         return ""
-    height, width = _size(data)
+    height, width, at = 1, 1, 2  # by the frame header of the JPEG; 1 x 1 when it is damaged
+    while at + 9 < len(data) and data[at] == 0xFF:
+        if 0xC0 <= data[at + 1] <= 0xC2:
+            height, width = int.from_bytes(data[at + 5 : at + 7]), int.from_bytes(data[at + 7 : at + 9])
+            break
+        at += 2 + int.from_bytes(data[at + 2 : at + 4])
     return (
         f'<img loading="lazy" decoding="async" width="{width}" height="{height}" alt="{_text(words)}" '
         f'src="data:image/jpeg;base64,{base64.b64encode(data).decode()}">'
     )
-
-
-def _size(data: bytes) -> tuple[int, int]:
-    """(height, width) of a JPEG, by its frame header; (1, 1) when it is damaged."""
-    at = 2
-    while at + 9 < len(data) and data[at] == 0xFF:
-        if 0xC0 <= data[at + 1] <= 0xC2:
-            return int.from_bytes(data[at + 5 : at + 7]), int.from_bytes(data[at + 7 : at + 9])
-        at += 2 + int.from_bytes(data[at + 2 : at + 4])
-    return 1, 1
-
-
-def _link(inner: str, record: Record, rows: Rows, place: Path) -> str:
-    try:
-        path = os.path.relpath(os.path.abspath(rows.find_video(record)), os.path.abspath(place.parent))
-    except ItemError:  # missing, changed, remote, or a part of a file
-        return inner
-    return f'<a href="{escape(quote(os.fsencode(path)))}" target="_blank" rel="noopener">{inner}</a>'
-
-
-def _kind(record: Record) -> str:
-    return "failed" if record["status"] != "ok" else "warned" if record.get("warnings") else "plain"
 
 
 def _text(text: object) -> str:
@@ -205,3 +189,40 @@ def _text(text: object) -> str:
 
 def _lines(text: str) -> str:
     return "\n".join(map(_text, text.split("\n")))
+
+
+# ---- strips
+
+
+def strip_path(output: Path, clip_id: str, start_s: float | None = None) -> Path:
+    """Where the strip of a clip is kept, or that of its part which begins at `start_s`."""
+    key = clip_id if start_s is None else f"{clip_id}\0{start_s:.4f}"
+    return output / STRIPS / f"{text_key(key.encode('utf-8', 'surrogatepass'))}.jpg"
+
+
+def save_strip(output: Path, pixels: np.ndarray, clip_id: str, start_s: float | None = None) -> None:
+    """Keep a JPEG of up to `NUM_FRAMES` of the frames uint8 (T, H, W, 3), first and last among them.
+
+    Raises:
+        MissingDependencyError: DISK_FULL.
+    """
+    import cv2
+
+    num, height, width = pixels.shape[:3]
+    chosen = sorted({round(i * (num - 1) / (NUM_FRAMES - 1)) for i in range(NUM_FRAMES)})
+    size = (max(1, min(_MAX_WIDTH, round(_HEIGHT * width / height))), _HEIGHT)
+    strip = np.full((_HEIGHT, len(chosen) * (size[0] + _GAP) - _GAP, 3), 255, np.uint8)  # (80, (w + gap) * n - gap, 3)
+    for place, i in enumerate(chosen):
+        left = place * (size[0] + _GAP)
+        strip[:, left : left + size[0]] = cv2.resize(
+            np.ascontiguousarray(pixels[i]), size, interpolation=cv2.INTER_AREA
+        )
+    data = cv2.imencode(".jpg", strip[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])[1].tobytes()
+    write_atomic(strip_path(output, clip_id, start_s), data, durable=False)
+
+
+def copy_strips(folder: Path, output: Path) -> None:
+    """Take over the strips of another output folder; what `output` has stays."""
+    for path in sorted((folder / STRIPS).glob("*.jpg")):
+        if not (output / STRIPS / path.name).exists():
+            write_atomic(output / STRIPS / path.name, path.read_bytes(), durable=False)
