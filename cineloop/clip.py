@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from cineloop.address import is_url
 from cineloop.errors import ItemError
 
 
@@ -22,7 +21,7 @@ class Clip:
 
     `file` is the operating system's name; `id` and `path` are its escaped, portable spelling. `size` in bytes and
     `mtime_ns` tell a changed file from the one that was captioned; where `file` is an address both come from its
-    service (size -1 when unknown). `start_s`/`end_s` cut a part out of the file.
+    service (size -1 when unknown), and `is_remote` is set. `start_s`/`end_s` cut a part out of the file.
     """
 
     id: str
@@ -33,13 +32,14 @@ class Clip:
     start_s: float | None = None
     end_s: float | None = None
     problem: ItemError | None = None
+    is_remote: bool = False
 
 
 def check(clip: Clip) -> None:
     """Raise the ItemError of a clip that cannot be read, or is no longer the file that was found; return otherwise."""
     if clip.problem is not None:
         raise clip.problem
-    if is_url(clip.file):
+    if clip.is_remote:
         if clip.size == 0:
             raise _no_bytes()
         return  # the rest is found out when it is fetched

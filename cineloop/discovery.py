@@ -85,7 +85,9 @@ def discover(
     clips += remote_clips.from_loose(away)
     if root is not None:
         clips = [_rebase(clip, root) if clip.id == clip.path else clip for clip in clips]
-    clips = _unique(clip for clip in clips if _wanted(clip.path, include, exclude))
+    if include or exclude:
+        clips = [clip for clip in clips if _is_wanted(clip.path, include, exclude)]
+    clips = _unique(clips)
     if not clips:
         filters = ", --include and --exclude" if include or exclude else ""
         hint = f"look at the paths{filters}; known endings: {' '.join(sorted(VIDEO_SUFFIXES))}"
@@ -115,8 +117,8 @@ def choose(clips: list[Clip], *, limit: int | None, sample: int | None, seed: in
     return clips if limit is None else clips[:limit]
 
 
-def _from_folder(folder: str) -> Iterator[Clip]:
-    stack, suspects, found = [("", folder)], [], []
+def _from_folder(folder: str) -> list[Clip]:
+    stack, suspects, clips = [("", folder)], [], list[Clip]()
     num_links = 0
     while stack:
         prefix, place = stack.pop()
@@ -126,7 +128,7 @@ def _from_folder(folder: str) -> Iterator[Clip]:
             if any(entry.name == SKIP_FILE for entry in ordered):
                 continue
         except OSError as error:
-            yield _clip(prefix.rstrip("/") or ".", place, problem_of(error))
+            clips.append(_clip(prefix.rstrip("/") or ".", place, problem_of(error)))
             continue
         for entry in ordered:
             name = prefix + entry.name
@@ -140,13 +142,13 @@ def _from_folder(folder: str) -> Iterator[Clip]:
             elif entry.is_symlink() and os.path.isdir(entry.path):
                 num_links += 1
             elif is_video:
-                found.append(name)
-                yield _clip(name, entry.path)
+                clips.append(_clip(name, entry.path))
     for name, place in suspects:
-        if not any(other.startswith(name + "/") for other in found):
-            yield _clip(name, place, not_a_file())
+        if not any(clip.problem is None and clip.file.startswith(place + "/") for clip in clips):
+            clips.append(_clip(name, place, not_a_file()))
     if num_links:
         logger.info("%s: %d symlinked folders inside it were not followed", printable(folder), num_links)
+    return clips
 
 
 def _from_manifest(path: str, allow_remote: Sequence[str]) -> Iterator[Clip]:
@@ -202,7 +204,7 @@ def _clip(relative: str, file: str, problem: ItemError | None = None) -> Clip:
 
 def _look_at(clip: Clip) -> Clip:
     """The clip with its file's size and date, or the problem of its file."""
-    if clip.problem is not None or is_url(clip.file):
+    if clip.problem is not None or clip.is_remote:
         return clip
     try:
         status = os.stat(clip.file)
@@ -213,7 +215,7 @@ def _look_at(clip: Clip) -> Clip:
 
 
 def _rebase(clip: Clip, root: str) -> Clip:
-    if is_url(clip.file):
+    if clip.is_remote:
         return remote_clips.rebase(clip, root) if is_url(root) else clip
     relative = escape_name(os.path.relpath(os.path.abspath(clip.file), os.path.abspath(root)))
     if relative.split("/")[0] == "..":
@@ -225,7 +227,7 @@ def _has_video_suffix(name: str) -> bool:
     return os.path.splitext(name)[1].lower() in VIDEO_SUFFIXES
 
 
-def _wanted(path: str, include: Sequence[str], exclude: Sequence[str]) -> bool:
+def _is_wanted(path: str, include: Sequence[str], exclude: Sequence[str]) -> bool:
     def fits(pattern: str) -> bool:
         return fnmatch.fnmatchcase(path if "/" in pattern else path.rsplit("/", 1)[-1], pattern)
 

@@ -95,7 +95,8 @@ class Journal:
         self.mirror = mirror
         self.writable = writable
         self.num_damaged = 0
-        self._file: BinaryIO | None = None
+        self._file: BinaryIO = io.BytesIO()
+        self._file.close()  # until it is entered
 
     def __enter__(self) -> Journal:
         is_new = not self.path.exists()
@@ -109,13 +110,11 @@ class Journal:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+        self._file.close()
 
     def replay(self) -> Iterator[tuple[Entry, Place]]:
         """Every sound entry in order, with the place to read it again from. Damaged lines are counted and logged."""
-        file = self._opened()
+        file = self._file
         file.seek(0)
         offset = 0
         for number, line in enumerate(file, 1):
@@ -134,9 +133,8 @@ class Journal:
 
     def read(self, place: Place) -> Entry:
         """The entry at a place that `replay` or `append` gave."""
-        file = self._opened()
-        file.seek(place[0])
-        return decode_entry(file.read(place[1]))
+        self._file.seek(place[0])
+        return decode_entry(self._file.read(place[1]))
 
     def append(self, entries: Iterable[Entry]) -> list[Place]:
         """Write entries at the end, all or none, and wait for the disk; returns their places.
@@ -144,7 +142,7 @@ class Journal:
         Raises:
             MissingDependencyError: code DISK_FULL, or that of the mirror; the journal is as it was before.
         """
-        file = self._opened()
+        file = self._file
         lines = [encode_entry(entry) for entry in entries]
         data = b"".join(lines)
         if self.mirror is not None and data:
@@ -167,16 +165,15 @@ class Journal:
 
     def _undo(self, size: int) -> None:
         # The buffer of a failed write must not reach the file later: reopen, then cut what did reach it.
-        raw = self._opened()
         try:
-            raw.close()
+            self._file.close()
         except OSError:
             logger.debug("closing the journal after a failed write failed too")
         self._file = open(self.path, "a+b")
         self._file.truncate(size)
 
     def _cut_torn_tail(self) -> None:
-        file = self._opened()
+        file = self._file
         size = file.seek(0, os.SEEK_END)
         keep = size
         while keep > 0:
@@ -192,8 +189,3 @@ class Journal:
             file.truncate(keep)
             if self.durable:
                 os.fsync(file.fileno())
-
-    def _opened(self) -> BinaryIO:
-        if self._file is None:
-            raise RuntimeError("the journal is not open; use it as a context manager")
-        return self._file

@@ -102,7 +102,7 @@ def _of_row(row: dict[str, Any], file: RemoteFile) -> Clip:
 
 def _clip(file: RemoteFile, name: str) -> Clip:
     name = _safe(name)
-    return Clip(name, name, file.url, file.size, file.stamp)
+    return Clip(name, name, file.url, file.size, file.stamp, is_remote=True)
 
 
 def _safe(name: str) -> str:

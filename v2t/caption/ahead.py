@@ -144,8 +144,10 @@ class Ahead:
                 yield Batch(failed=(piece, long.give_up))
             else:
                 clip = long.clip  # the start or end of its only part may be that of the file, None
-                start_s, end_s = (clip.start_s, clip.end_s) if len(long.parts) == 1 else long.parts[number]
-                spec = replace(self.spec, start_s=start_s, end_s=end_s)
+                window = (clip.start_s, clip.end_s) if len(long.parts) == 1 else long.parts[number]
+                spec = self.spec
+                if window != (None, None):
+                    spec = replace(spec, start_s=window[0], end_s=window[1])
                 self._pending[self.pool.submit(long.clip.file, spec, self.size)] = piece
 
     def _plan(self, clip: Clip) -> tuple[list[Part], list[float] | None]:

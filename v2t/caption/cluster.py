@@ -19,7 +19,6 @@ from typing import Any
 
 import numpy as np
 
-from cineloop.address import is_url
 from cineloop.clip import Clip
 from cineloop.cluster import journals
 from cineloop.cluster.node import Kept
@@ -36,7 +35,7 @@ from v2t.backends import Output, open_backend
 from v2t.caption import record
 from v2t.caption.fetching import Fetching
 from v2t.caption.job import Asker, Items
-from v2t.caption.ledger import clip_entry, file_source
+from v2t.caption.ledger import clip_entry, source_of
 from v2t.caption.merge import join_folders
 from v2t.caption.outputs import STATE_FOLDER, CaptionFolder
 from v2t.caption.record import Question
@@ -174,7 +173,7 @@ def cluster_of(
     """
     run, store = journals.new_run(folder.state_folder), folder.store
     seen = [] if store else [run]
-    seen += [Path(clip.file) for clip in todo[:1] if clip.problem is None and not is_url(clip.file)]
+    seen += [Path(clip.file) for clip in todo[:1] if clip.problem is None and not clip.is_remote]
     shared = store.address(run) if store else run.resolve()
     model = ModelStep(config, question, os.path.abspath(folder.folder), shared)
     with open_workers(config.cluster, model, DecodeStep(config), seen) as cluster:
@@ -303,11 +302,10 @@ class _Model:
             return entry
         try:
             segments = record.segments_of(long, question)
-            caption = Output(text=long.done[0]["caption"] or "", tokens=0)
-            row = record.caption_record(long, segments, caption, 0.0, question)
+            row = record.caption_record(long, segments, question)
         except ItemError as problem:
             row = record.failed_record(long.clip, problem, question)
-        return clip_entry(row, question.settings_key, file_source(long.clip), {}, {})
+        return clip_entry(row, question.settings_key, source_of(long.clip), {}, {})
 
 
 def _or_error(work: Callable[[], Any]) -> list[Any]:

@@ -17,7 +17,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from cineloop.address import is_url
 from cineloop.clip import Clip
 from cineloop.errors import CineloopError, ItemError, Notice
 from cineloop.interrupt import Stopping
@@ -46,7 +45,7 @@ if TYPE_CHECKING:
 _SETS_EVERY_S = 15.0
 _SEGMENT_EVERY_S = 5.0
 _POLL_S = 0.5
-Segments = list[dict[str, Any]]
+_TICK_S = 0.5
 Items = list[tuple[Piece, "Frames"]]
 _NAME_A_MODEL = "name a --model for such clips; --on-outside warn --retry-failed writes the captions anyway"
 
@@ -138,6 +137,7 @@ class Job:
     _sets_at: float = field(default_factory=time.monotonic)
     _sets_every_s: float = _SETS_EVERY_S
     _saved_at: float = field(default_factory=time.monotonic)
+    _ticked_at: float = field(default_factory=time.monotonic)
 
     def work(self, todo: list[Clip], show_progress: bool) -> None:
         """Caption the clips, until done or stopped.
@@ -150,7 +150,7 @@ class Job:
             if pool is None:
                 workers = config.workers or max(1, usable_cpus() // 2)
                 pool = stack.enter_context(DecoderPool(workers, config.limits, decoders=config.decoders))
-                if any(is_url(clip.file) for clip in todo):
+                if any(clip.is_remote for clip in todo):
                     pool = stack.enter_context(Fetching(pool, workers + 2, int(config.remote_max_gb * 1e9)))
             self._progress = stack.enter_context(Progress(len(todo), "captioning", enabled=show_progress))
             if self.asker.concurrency > 1:
@@ -176,6 +176,7 @@ class Job:
                 if not self._in_flight:
                     break
                 self._collect_answers(wait_for_one=True)
+            self._tick()  # every clip is counted
             self.summary.times["decode"] = self.summary.times.get("decode", 0.0) + ahead.wait_s
 
     # ---- generation
@@ -254,41 +255,32 @@ class Job:
             if len(clip.done) == len(clip.parts):
                 self._whole.append(clip)
 
-    def _finish(self, clip: LongClip, summed: tuple[Output, float] | None = None) -> None:
-        """Make the record of a clip whose parts are all done.
-
-        Args:
-            clip: the clip.
-            summed: the model's summary and its seconds; None where it is still to be generated, or not wanted.
-        """
+    def _finish(self, clip: LongClip, summed: Entry | None = None) -> None:
+        """Make the record of a clip whose parts are all done; `summed` holds the fields of the model's summary, None
+        where it is still to be generated, or not wanted."""
         question = self.question
         try:
             segments = record.segments_of(clip, question)
-            captioned = [segment for segment in segments if segment["caption"]]
-            if len(clip.parts) == 1:
-                text = clip.done[0]["caption"]
-            elif question.segments is not None:
-                text = "\n".join(f"{s['start_s']:.1f}-{s['end_s']:.1f}s: {s['caption']}" for s in captioned)
-            else:
-                text = join([segment["caption"] for segment in captioned])
-                if summed is None and question.sums_up and len(captioned) > 1:
+            if summed is None and len(clip.parts) > 1 and question.sums_up and question.segments is None:
+                captioned = [segment for segment in segments if segment["caption"]]
+                if len(captioned) > 1:
                     if self._is_ending:  # a later run sums up the journalled parts
                         return
                     with stopwatch(self.summary.times, "load"):
                         self._loading.result()
                     if self._threads is not None:
-                        self._in_flight[self._threads.submit(self._summarise, captioned, text)] = clip
+                        self._in_flight[self._threads.submit(self._summarise, captioned)] = clip
                         return
                     with stopwatch(self.summary.times, "model"):
-                        summed = self._summarise(captioned, text)
-            row = record.caption_record(clip, segments, *(summed or (Output(text=text, tokens=0), 0.0)), question)
+                        summed = self._summarise(captioned)
+            row = record.caption_record(clip, segments, question, summed)
         except ItemError as problem:
             row = record.failed_record(clip.clip, problem, question)
         self._rows.append((clip.clip, row))
         self.summary.add(row)
 
-    def _summarise(self, captioned: Segments, joined: str) -> tuple[Output, float]:
-        """(the model's summary, or `joined` if that fails; its seconds); may run in a thread."""
+    def _summarise(self, captioned: list[dict[str, Any]]) -> Entry:
+        """Fields of the model's summary of the parts, or of their joined captions if it fails; may run in a thread."""
         notes = [Note(start_s=s["start_s"], end_s=s["end_s"], text=s["caption"]) for s in captioned]
         start = time.perf_counter()
         try:
@@ -297,8 +289,8 @@ class Job:
                 raise ItemError("the answer is empty", code="BAD_CAPTION")
         except ItemError as problem:
             why = Notice("SUMMARY_FAILED", f"the parts' captions were joined: {problem.code}: {problem.message}")
-            output = Output(text=joined, tokens=0, warnings=(why,))
-        return output, time.perf_counter() - start
+            output = Output(text=join([segment["caption"] for segment in captioned]), tokens=0, warnings=(why,))
+        return answer_fields(None, output, time.perf_counter() - start)
 
     # ---- saving
 
@@ -308,7 +300,6 @@ class Job:
             entries, self._entries = self._entries, []
             with stopwatch(self.summary.times, "write"):
                 self.folder.ledger.append(entries)
-                self.folder.lock.beat()
         whole, self._whole = self._whole, []
         for clip in whole:
             self._finish(clip)
@@ -322,18 +313,26 @@ class Job:
             with stopwatch(self.summary.times, "write"):
                 for clip_id in self.folder.save(rows, self.question.settings_key):
                     logger.warning("%s: a file of that name was written meanwhile; it is kept", printable(clip_id))
-                # The run-wide files from time to time, seldom enough to cost nothing in a folder of a million.
-                if time.monotonic() - self._sets_at > self._sets_every_s:
-                    start = time.monotonic()
-                    self.folder.sets.write_sets(during=True)
-                    self._sets_at = time.monotonic()
-                    self._sets_every_s = max(_SETS_EVERY_S, 20 * (self._sets_at - start))
             for _, row in rows:
                 self.emit(row)
-        if self._steps:  # after the results that it counts
-            seconds = time.perf_counter() - self.summary.started - self.summary.times.get("load", 0.0)
-            note = rate(self.summary.num_captioned, seconds, "video")
-            if self.question.parts.kind != "whole":
-                note = f"{plural(self.summary.num_parts, 'part')}, {rate(self.summary.num_parts, seconds, 'part')}"
-            self._progress.advance(self._steps, note if self._loading.done() else "loading the model")
-            self._steps = 0
+        if time.monotonic() - self._ticked_at > _TICK_S:
+            self._tick()
+
+    def _tick(self) -> None:
+        """What need not be done for every clip: the heartbeat of the lock, the run-wide files, the progress."""
+        self._ticked_at = time.monotonic()
+        self.folder.lock.beat()
+        # Seldom enough to cost nothing in a folder of a million.
+        if self._ticked_at - self._sets_at > self._sets_every_s:
+            with stopwatch(self.summary.times, "write"):
+                self.folder.sets.write_sets(during=True)
+            self._sets_at = time.monotonic()
+            self._sets_every_s = max(_SETS_EVERY_S, 20 * (self._sets_at - self._ticked_at))
+        if not self._steps:
+            return
+        seconds = time.perf_counter() - self.summary.started - self.summary.times.get("load", 0.0)
+        note = rate(self.summary.num_captioned, seconds, "video")
+        if self.question.parts.kind != "whole":
+            note = f"{plural(self.summary.num_parts, 'part')}, {rate(self.summary.num_parts, seconds, 'part')}"
+        self._progress.advance(self._steps, note if self._loading.done() else "loading the model")
+        self._steps = 0

@@ -14,15 +14,17 @@ import os
 import socket
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from sys import intern
 from typing import Any
 
-from cineloop.address import is_url, shown
+from cineloop.address import shown
 from cineloop.clip import Clip
-from cineloop.files import content_key, escape_name
+from cineloop.errors import ItemError
+from cineloop.files import content_key, escape_name, unescape_name
 from cineloop.journal import Entry, Journal, Place, paused_collector
 from v2t.writers import Record
 
@@ -44,6 +46,7 @@ class Known:
     at: float = 0.0  # when the record was made, in seconds since 1970 by the clock of its maker
     journal: Journal | None = None  # of the record; None for the ledger's own
     has_failed_parts: bool = False
+    is_complete: bool = False  # the caption covers all of the clip's parts
 
     @property
     def keys(self) -> frozenset[str]:
@@ -54,11 +57,6 @@ class Known:
     def by_hand(self) -> bool:
         """The caption was written or changed by a person."""
         return self.settings == BY_HAND
-
-    @property
-    def is_complete(self) -> bool:
-        """The caption covers all of the clip's parts."""
-        return self.status == "ok" and not self.has_failed_parts
 
     @property
     def rank(self) -> tuple[bool, bool, float]:
@@ -86,6 +84,7 @@ class Ledger:
         self.settings: dict[str, dict[str, Any]] = {}  # settings key -> the settings
         self.owners: dict[str, str] = {}  # sidecar path -> id of the clip it belongs to
         self.merged: dict[str, int] = {}  # journal -> bytes of it that were taken over
+        self.clips: list[Clip] = []  # of the run
         self._later: list[Entry] = []
         self.begun: Counter[str] = Counter()  # clip id -> runs on a cluster that died while it was in hand
         with paused_collector():
@@ -105,6 +104,38 @@ class Ledger:
         """The newest record of a clip."""
         known = self.known[clip_id]
         return (known.journal or self.journal).read(known.place)["record"]
+
+    def records(self, beat: Callable[[], None]) -> Iterator[Record]:
+        """The newest record of every clip in the order of ids; `beat` is called from time to time."""
+        for number, clip_id in enumerate(sorted(self.known)):
+            if number % 256 == 0:
+                beat()
+            known = self.known[clip_id]
+            yield (known.journal or self.journal).read(known.place)["record"]
+
+    @cached_property
+    def _files(self) -> dict[str, str]:
+        """Clip id → its video, of the clips of this run."""
+        return {clip.id: clip.file for clip in self.clips}
+
+    def find_video(self, record: Record) -> Path:
+        """The file that a caption was made from, as it was then (see `v2t.writers.Rows.find_video`)."""
+        source = self.known[record["id"]].source
+        file = self._files.get(record["id"]) or unescape_name(source.get("file") or "")
+        if record.get("start_s") is not None or record.get("end_s") is not None:
+            raise ItemError("a part of a file is not a file", code="PART_OF_FILE", hint="cut it out of its file first")
+        if not file or "://" in file:
+            raise ItemError("its video is not on this machine", code="NOT_FOUND", hint="run again with its folder")
+        try:
+            status = os.stat(file)
+            is_same = not source.get("content") or status.st_size == source["size"]
+            if is_same and source.get("content") and status.st_mtime_ns != source["mtime_ns"]:
+                is_same = content_key(Path(file)) == source["content"]
+        except OSError as error:
+            raise ItemError(f"its video cannot be read: {error.strerror}", code="NOT_FOUND") from error
+        if not is_same:
+            raise ItemError("its video has changed since it was captioned", code="CHANGED", hint="caption it again")
+        return Path(file)
 
     def name_settings(self, key: str, values: dict[str, Any]) -> None:
         """Record the settings behind a key, so that a later run can list what differs."""
@@ -169,7 +200,7 @@ class Ledger:
             if old is not None:
                 earlier |= old.keys
                 files = old.files | files  # those of an earlier run's formats still exist
-            segments = record.get("segments")
+            has_failed_parts = any("error" in segment for segment in record.get("segments") or ())
             known = Known(
                 place,
                 intern(record["status"]),
@@ -179,7 +210,8 @@ class Ledger:
                 entry["keys"] or _NONE,
                 earlier,
                 entry.get("at", 0.0),
-                has_failed_parts=bool(segments) and any("error" in segment for segment in segments),
+                has_failed_parts=has_failed_parts,
+                is_complete=record["status"] == "ok" and not has_failed_parts,
             )
             self.known[clip_id] = known
             if known.is_complete:
@@ -242,12 +274,6 @@ def cuts_entry(clip: Clip, source: dict[str, Any], cuts_s: list[float]) -> Entry
     return {"kind": "cuts", "id": clip.id, "source": source, **window, "cuts_s": cuts_s}
 
 
-def file_source(clip: Clip) -> dict[str, Any]:
-    """`source_of` with the name of the file, which formats that hold videos need later."""
-    file = shown(clip.file) if is_url(clip.file) else os.path.abspath(clip.file)
-    return {**source_of(clip), "file": escape_name(file)}
-
-
 def run_entry(*, listed: int, clips: int) -> Entry:
     """The entry of a run that begins: `listed` clips in all, `clips` of them in its share."""
     host = socket.gethostname()
@@ -255,11 +281,13 @@ def run_entry(*, listed: int, clips: int) -> Entry:
 
 
 def source_of(clip: Clip) -> dict[str, Any]:
-    """Size, date and content key of a clip's file; content is null when it cannot be read."""
+    """Size, date and content key of a clip's file, and its name, which formats that hold videos need later; content is
+    null when it cannot be read."""
     content = None
     if clip.problem is None:
         try:
             content = content_key(Path(clip.file))
         except OSError:
             pass  # any later state of the file counts as changed
-    return {"size": clip.size, "mtime_ns": clip.mtime_ns, "content": content}
+    file = shown(clip.file) if clip.is_remote else os.path.abspath(clip.file)
+    return {"size": clip.size, "mtime_ns": clip.mtime_ns, "content": content, "file": escape_name(file)}

@@ -26,7 +26,7 @@ from cineloop.log import logger, printable
 from cineloop.store import StoredFolder
 from v2t import writers
 from v2t.caption import shards
-from v2t.caption.ledger import BY_HAND, Known, Ledger, clip_entry, file_source
+from v2t.caption.ledger import BY_HAND, Ledger, clip_entry, source_of
 from v2t.caption.sets import SetFiles
 from v2t.caption.sidecar_checks import SidecarChecks
 from v2t.writers import Record, html
@@ -96,7 +96,7 @@ class CaptionFolder:
                 self.sets.beat = self.lock.beat
                 if not self.shard:
                     sidecars = (path for known in self.ledger.known.values() for path in known.files.values())
-                    folders = {self._path(name) for name in set(map(os.path.dirname, sidecars))}
+                    folders = {Path(self._path(name)) for name in set(map(os.path.dirname, sidecars))}
                     for place in {self.state_folder, self.folder, self.folder / html.STRIPS, *folders}:
                         sweep(place)
                     self.sets.open()
@@ -130,8 +130,17 @@ class CaptionFolder:
     def state(self, clip: Clip, settings: str) -> str:
         """One of new, done, failed, changed (the video differs), settings (made with others), by_hand."""
         known = self.ledger.known.get(clip.id)
-        if (known is not None and known.by_hand) or self._foreign_sidecar(clip, known):
+        if known is not None and known.by_hand:
             return "by_hand"
+        if known is None or known.status != "ok":  # edits of known captions are found by `_update_sidecars`
+            for name, (path, _) in self._sidecars(clip).items():
+                data = _read(self._path(path)) if name in self._readers else None
+                if data is None or (known and text_key(data) in known.keys):
+                    continue
+                if self.writable:  # a caption that is not ours
+                    record = {"id": clip.id, "path": clip.path, "status": "ok"}
+                    self._adopt([self._by_hand(record, name, data, {}, {name: path})])
+                return "by_hand"
         if known is None:
             return "new"
         if not self.ledger.is_same_video(clip):
@@ -149,81 +158,54 @@ class CaptionFolder:
             MissingDependencyError: DISK_FULL; everything saved before is intact, this batch may be repeated.
             PolicyError: a sidecar would land outside the folder.
         """
-        self.lock.beat()
-        entries, pending = [], []
+        entries, writes = [], []
         for clip, record in results:
-            files, contents = {}, {}
-            if record["status"] == "ok":
-                for name, writer in {**self._present_earlier(clip.id), **self.clip_writers}.items():
-                    files[name] = self._sidecar(clip, name)
-                    contents[name] = writer.render(record)
+            sidecars = self._sidecars(clip) if record["status"] == "ok" else {}
+            contents = {name: writer.render(record) for name, (_, writer) in sidecars.items()}
+            files = {name: path for name, (path, _) in sidecars.items()}
             keys = {name: text_key(data) for name, data in contents.items()}
-            entries.append(clip_entry(record, settings, file_source(clip), files, keys))
-            pending.append((clip.id, files, contents))
+            entries.append(clip_entry(record, settings, source_of(clip), files, keys))
+            writes += [(clip.id, files[name], data) for name, data in contents.items()]
         self.ledger.append(entries)
-        kept = []
-        for clip_id, files, contents in pending:
-            for name, data in contents.items():
-                if not self._write_sidecar(self.ledger.known[clip_id], files[name], data):
-                    kept.append(clip_id)
-        return kept
+        return [clip_id for clip_id, *sidecar in writes if not self._write_sidecar(clip_id, *sidecar)]
 
     # ---- sidecars and edits
 
-    def _path(self, relative: str) -> Path:
-        return self.folder / unescape_name(relative)
+    def _path(self, relative: str) -> str:
+        return os.path.join(self.folder, unescape_name(relative))
 
-    def _content(self, relative: str) -> bytes | None:
-        """As `_read`; without a `Path`, which costs as much as the reading."""
-        return _read(os.path.join(self.folder, unescape_name(relative)))
-
-    def _present_earlier(self, clip_id: str) -> dict[str, ModuleType]:
-        """Writers of the sidecars that a clip has in formats of earlier runs, so that these do not become outdated."""
-        known = self.ledger.known.get(clip_id)
-        files = known.files if known else {}
-        present = (name for name in self._earlier_writers.keys() & files.keys() if self._path(files[name]).exists())
-        return {name: self._earlier_writers[name] for name in sorted(present)}
-
-    def sidecar_paths(self, clips: Iterable[Clip]) -> None:
+    def sidecar_paths(self, clips: list[Clip]) -> None:
         """Assign the sidecar names of a run: `a.mp4` and `a.mkv` in one folder become `a.mp4.txt` and `a.mkv.txt`."""
-        clips = list(clips)
         self.sets.register_videos(clips)
         if not self.clip_writers:
             return
-        stems = [_stem(clip) for clip in clips]
-        sharing = Counter(stems)
-        for clip, stem in zip(clips, stems, strict=True):
-            for name, writer in self.clip_writers.items():
-                if sharing[stem] > 1:
-                    self.ledger.owners.setdefault(stem + writer.SUFFIX, _NOBODY)
-                self._sidecar(clip, name)
+        sharing = Counter(map(_stem, clips))
+        for stem in (stem for stem, count in sharing.items() if count > 1):
+            for writer in self.clip_writers.values():
+                self.ledger.owners.setdefault(stem + writer.SUFFIX, _NOBODY)
+        for clip in clips:
+            self._sidecars(clip)
 
-    def _sidecar(self, clip: Clip, name: str) -> str:
-        """Path of a clip's sidecar; with the whole name of its file where the stem belongs to another clip."""
+    def _sidecars(self, clip: Clip, *, assign: bool = True) -> dict[str, tuple[str, ModuleType]]:
+        """Format → path and writer of a clip's sidecars: those of this run, and those of an earlier run's formats that
+        are still there, so that they do not become outdated. A path has the whole name of the clip's file where the
+        stem belongs to another clip. `assign` False leaves out formats that the clip has no file of yet."""
         known, owners = self.ledger.known.get(clip.id), self.ledger.owners
-        if known is not None and name in known.files:
-            return known.files[name]
-        suffix = self.clip_writers[name].SUFFIX
-        path = _stem(clip) + suffix
-        if owners.setdefault(path, clip.id) != clip.id:
-            path = clip.path + suffix
-            owners.setdefault(path, clip.id)
-        return path
-
-    def _foreign_sidecar(self, clip: Clip, known: Known | None) -> bool:
-        """Import an existing caption that is not ours; False if there is none."""
-        if known is not None and known.status == "ok":
-            return False  # its edits are found by `_update_sidecars`
-        for name in self.clip_writers.keys() & self._readers.keys():
-            path = self._sidecar(clip, name)
-            data = self._content(path)
-            if data is None or (known and text_key(data) in known.keys):
+        files = known.files if known else {}
+        earlier = sorted(self._earlier_writers.keys() & files.keys())
+        found = {name: (files[name], self._earlier_writers[name]) for name in earlier}
+        found = {name: sidecar for name, sidecar in found.items() if os.path.exists(self._path(sidecar[0]))}
+        for name, writer in self.clip_writers.items():
+            if name not in files and not assign:
                 continue
-            if self.writable:
-                record = {"id": clip.id, "path": clip.path, "status": "ok"}
-                self._adopt([self._by_hand(record, name, data, {}, {name: path})])
-            return True
-        return False
+            path = files.get(name)
+            if path is None:
+                path = _stem(clip) + writer.SUFFIX
+                if owners.setdefault(path, clip.id) != clip.id:
+                    path = clip.path + writer.SUFFIX
+                    owners.setdefault(path, clip.id)
+            found[name] = path, writer
+        return found
 
     def _by_hand(self, record: Record, name: str, data: bytes, source: dict[str, Any], files: dict[str, str]) -> Entry:
         record = {**record, "caption": self._readers[name].read(data), "edited": True}
@@ -238,9 +220,9 @@ class CaptionFolder:
                 continue
             is_current = self.clip_writers.keys() <= known.files.keys()
             for name, path in known.files.items():  # of most clips no file has changed since an earlier run
-                if checks.is_as_known(known, os.path.join(self.folder, unescape_name(path))):
+                if checks.is_as_known(known, self._path(path)):
                     continue
-                data = self._content(path)
+                data = _read(self._path(path))
                 key = None if data is None else text_key(data)
                 if key is not None and key == known.latest.get(name):
                     continue
@@ -252,27 +234,21 @@ class CaptionFolder:
         self._adopt(adopted)
         entries, writes = [], []
         for clip_id in stale:
-            known = self.ledger.known[clip_id]
-            files, keys, record = dict(known.files), dict(known.latest), None
-            for name, writer in {**self._present_earlier(clip_id), **self.clip_writers}.items():
-                if name not in files:
-                    if self.shard:
-                        continue
-                    record = record or self.ledger.record(clip_id)
-                    clip = Clip(clip_id, record["path"], "", start_s=record.get("start_s"), end_s=record.get("end_s"))
-                    files[name] = self._sidecar(clip, name)
-                data = self._content(files[name])
-                if data is not None and text_key(data) == known.latest.get(name):
+            known, record = self.ledger.known[clip_id], self.ledger.record(clip_id)
+            clip = Clip(clip_id, record["path"], "", start_s=record.get("start_s"), end_s=record.get("end_s"))
+            files, keys = dict(known.files), dict(known.latest)
+            for name, (path, writer) in self._sidecars(clip, assign=not self.shard).items():
+                data = _read(self._path(path)) if name in known.files else None
+                if data and text_key(data) == known.latest.get(name):
                     continue
-                record = record or self.ledger.record(clip_id)
                 content = writer.render(record)
-                keys[name] = text_key(content)
-                writes.append((clip_id, files[name], content))
-            if record and (keys, files) != (known.latest, known.files):
+                files[name], keys[name] = path, text_key(content)
+                writes.append((clip_id, path, content))
+            if (keys, files) != (known.latest, known.files):
                 entries.append(clip_entry(record, known.settings, known.source, files, keys))
         self.ledger.append(entries)
-        for clip_id, path, content in writes:
-            self._write_sidecar(self.ledger.known[clip_id], path, content)
+        for each in writes:
+            self._write_sidecar(*each)
         checks.save()
 
     def _adopt(self, entries: list[Entry]) -> None:
@@ -280,8 +256,8 @@ class CaptionFolder:
             logger.info("%s: its caption was written by hand; kept", printable(entry["record"]["id"]))
         self.ledger.append(entries)
 
-    def _write_sidecar(self, known: Known, relative: str, data: bytes) -> bool:
-        path = self._path(relative)
+    def _write_sidecar(self, clip_id: str, relative: str, data: bytes) -> bool:
+        path = Path(self._path(relative))
         if path.parent not in self._safe:
             if not path.parent.resolve().is_relative_to(self.folder.resolve()):
                 raise PolicyError(
@@ -290,11 +266,10 @@ class CaptionFolder:
                 )
             self._safe.add(path.parent)
         present = _read(path)
-        if present == data:
-            return True
-        if present is not None and text_key(present) not in known.keys:
+        if present is not None and present != data and text_key(present) not in self.ledger.known[clip_id].keys:
             return False
-        write_atomic(path, data, durable=False)  # it can be restored from the flushed journal
+        if present != data:
+            write_atomic(path, data, durable=False)  # it can be restored from the flushed journal
         return True
 
 

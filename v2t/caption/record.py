@@ -18,9 +18,9 @@ from cineloop.errors import ItemError, Notice
 from cineloop.files import text_key
 from cineloop.journal import Entry
 from cineloop.log import printable
-from v2t.backends import Output
 from v2t.caption.wording import Wording, strip_preamble
-from v2t.long.parts import LongClip, PartSpec, empty_caption, fields_of, utf8, warnings_of
+from v2t.long.parts import LongClip, PartSpec, empty_caption, fields_of
+from v2t.long.summary import join
 
 if TYPE_CHECKING:
     from cineloop.video.sample import SampleSpec
@@ -76,6 +76,11 @@ class Question:
         }
 
     @cached_property
+    def prompt_sha(self) -> str:
+        """Short hash of the prompt."""
+        return text_key(self.prompt.encode("utf-8", "surrogatepass"))
+
+    @cached_property
     def settings_key(self) -> str:
         """Short hash of `settings`."""
         return text_key(repr(sorted(self.settings.items())).encode("utf-8", "surrogatepass"))
@@ -115,45 +120,44 @@ def segments_of(done: LongClip, question: Question) -> list[dict[str, Any]]:
 
 
 def caption_record(
-    done: LongClip,
-    segments: Sequence[dict[str, Any]],
-    output: Output,
-    seconds: float,
-    question: Question,
+    done: LongClip, segments: Sequence[dict[str, Any]], question: Question, summed: Entry | None = None
 ) -> dict[str, Any]:
     """The record of a clip whose parts are all done; some may have failed.
 
     Args:
         done: the clip.
         segments: see `segments_of`.
-        output: the caption of the whole, with the tokens and warnings of summing up.
-        seconds: of the model, for summing up.
         question: of the run.
+        summed: `answer_fields` of the model's summary of the parts; None takes their captions as they are.
 
     Raises:
         ItemError: BAD_CAPTION, the caption is empty; TEMPLATE, the template fails on this clip.
     """
-    text = utf8(output.text).strip()
+    entries = [entry for _, entry in sorted(done.done.items())]
+    captioned = [segment for segment in segments if segment["caption"]]
+    if summed is not None:
+        text = summed["caption"]
+    elif len(entries) == 1:
+        text = entries[0]["caption"]
+    elif question.segments is not None:
+        text = "\n".join(f"{s['start_s']:.1f}-{s['end_s']:.1f}s: {s['caption']}" for s in captioned)
+    else:
+        text = join([segment["caption"] for segment in captioned])
+    text = text.strip()
     if not text:
         raise empty_caption()
-    entries = [entry for _, entry in sorted(done.done.items())]
-    failed_ones = [entry for entry in entries if entry["error"] is not None]
-    times_s = entries[0]["frame_times_s"]
-    warnings = entries[0]["warnings"]
+    warnings, times_s = entries[0]["warnings"], entries[0]["frame_times_s"]
     if len(entries) > 1:
         times_s = sorted({second for entry in entries for second in entry["frame_times_s"]})
         warnings = _merge_warnings(entries)
-    if failed_ones:
+    if failed_ones := [entry for entry in entries if entry["error"] is not None]:
         first = failed_ones[0]
-        warnings = [
-            *warnings,
-            Notice(
-                "PART_FAILED",
-                f"{len(failed_ones)} of {len(entries)} parts, the first at {first['start_s']:.1f} s: "
-                f"{first['error']['code']}: {printable(first['error']['message'], 200)}",
-            ).record(),
-        ]
-    warnings = [*warnings, *warnings_of(output)]
+        message = (
+            f"{len(failed_ones)} of {len(entries)} parts, the first at {first['start_s']:.1f} s: "
+            f"{first['error']['code']}: {printable(first['error']['message'], 200)}"
+        )
+        warnings = [*warnings, Notice("PART_FAILED", message).record()]
+    made = [*entries, *([summed] if summed else [])]
     row = _row(
         done.clip,
         question,
@@ -164,12 +168,13 @@ def caption_record(
         decoder=next((entry["decoder"] for entry in entries if entry["decoder"]), None),
         frame_times_s=times_s,
         duration_s=round(entries[-1]["end_s"] - entries[0]["start_s"], 4),
-        tokens=output.tokens + sum(entry["tokens"] for entry in entries),
-        seconds=round(seconds + sum(entry["seconds"] for entry in entries), 4),
+        tokens=sum(entry["tokens"] for entry in made),
+        seconds=round(sum(entry["seconds"] for entry in made), 4),
     )
     # The caption as written, and a warning if it is too long for its encoder.
     caption = question.wording.apply(text, row)
-    warnings += map(fields_of, (*question.warnings, *question.wording.warnings(caption)))
+    notices = (*question.warnings, *question.wording.warnings(caption))
+    warnings = [*warnings, *(summed["warnings"] if summed else ()), *map(fields_of, notices)]
     return {**row, "caption": caption, "warnings": warnings}
 
 
@@ -191,7 +196,7 @@ def _row(clip: Clip, question: Question, **found: Any) -> dict[str, Any]:
         "model": question.model,
         "revision": question.revision,
         "style": question.style,
-        "prompt_sha": text_key(question.prompt.encode("utf-8", "surrogatepass")),
+        "prompt_sha": question.prompt_sha,
         **({"fields": None} if "fields" in found else {}),
         "decoder": None,
         "frame_times_s": [],

@@ -21,7 +21,6 @@ from typing import Any
 
 from cineloop import config as layers
 from cineloop import plugin
-from cineloop.address import is_url
 from cineloop.clip import Clip
 from cineloop.cluster import journals
 from cineloop.discovery import choose, discover
@@ -130,7 +129,7 @@ def _for_workers(todo: Sequence[Clip], config: CaptionConfig) -> list[Clip]:
     """The clips; on a cluster with absolute paths, since its workers have working folders of their own."""
     if config.cluster.engine == "none":
         return list(todo)
-    return [clip if is_url(clip.file) else replace(clip, file=os.path.abspath(clip.file)) for clip in todo]
+    return [clip if clip.is_remote else replace(clip, file=os.path.abspath(clip.file)) for clip in todo]
 
 
 def read_records(output: Path | str) -> list[Record]:

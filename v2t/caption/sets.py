@@ -14,8 +14,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator
-from functools import cached_property
+from collections.abc import Callable
 from operator import attrgetter
 from pathlib import Path
 from types import ModuleType
@@ -23,11 +22,11 @@ from typing import Any
 
 from cineloop.clip import Clip
 from cineloop.documents import read_json
-from cineloop.errors import ItemError, MissingDependencyError, UsageError
-from cineloop.files import content_key, open_file, raise_if_full, sync, unescape_name, write_atomic
+from cineloop.errors import MissingDependencyError, UsageError
+from cineloop.files import open_file, raise_if_full, sync, write_atomic
 from cineloop.log import logger, printable
 from v2t.caption.ledger import Ledger
-from v2t.writers import Record, Rows, load_known
+from v2t.writers import Rows, load_known
 
 _TEXTS = {".txt", ".json", ".jsonl"}
 
@@ -51,7 +50,6 @@ class SetFiles:
         self._earlier_writers: dict[str, ModuleType] = {}  # of formats that only earlier runs were asked for
         self._memory: dict[str, dict[str, Any]] = {}
         self._seen: dict[str, str] = {}  # format -> size and date of its place when its content was last known
-        self._clips: list[Clip] = []  # of this run
 
     def open(self) -> None:
         """Clean up after a crash."""
@@ -70,7 +68,7 @@ class SetFiles:
         Raises:
             UsageError: code OWN_COPY, one of them is a copy that one of our formats made here.
         """
-        self._clips = clips
+        self.ledger.clips = clips
         copying = [writer for writer in self.writers.values() if getattr(writer, "COPIES_VIDEOS", False)]
         places = [os.path.abspath(self.folder / writer.NAME) + os.sep for writer in copying]
         for clip in clips if places else ():
@@ -113,7 +111,7 @@ class SetFiles:
                     continue
                 if self._is_ours(name, writer) and self._memory[name]["made_from"] == made_from:
                     continue
-                rows = Rows(self._records, self._video)
+                rows = Rows(lambda: self.ledger.records(self.beat), self.ledger.find_video)
                 self._write_set(name, writer, rows, made_from)
             except OSError as error:
                 raise_if_full(error, place)
@@ -172,39 +170,6 @@ class SetFiles:
     def _remember(self, name: str, keys: list[str], made_from: str) -> None:
         self._memory[name] = {"keys": keys, "made_from": made_from}
         write_atomic(self._state / "sets.json", json.dumps(self._memory).encode("ascii"))
-
-    # ---- sources of a set
-
-    def _records(self) -> Iterator[Record]:
-        for number, clip_id in enumerate(sorted(self.ledger.known)):
-            if number % 256 == 0:
-                self.beat()
-            yield self.ledger.record(clip_id)
-
-    @cached_property
-    def _files(self) -> dict[str, str]:
-        """Clip id → its video, of the clips of this run; only formats that copy videos ask."""
-        return {clip.id: clip.file for clip in self._clips}
-
-    def _video(self, record: Record) -> Path:
-        """The file that a caption was made from, as it was then (see `Rows.find_video`)."""
-        known = self.ledger.known[record["id"]]
-        file = self._files.get(record["id"]) or unescape_name(known.source.get("file") or "")
-        if record.get("start_s") is not None or record.get("end_s") is not None:
-            raise ItemError("a part of a file is not a file", code="PART_OF_FILE", hint="cut it out of its file first")
-        if not file or "://" in file:
-            raise ItemError("its video is not on this machine", code="NOT_FOUND", hint="run again with its folder")
-        path = Path(file)
-        try:
-            status, source = path.stat(), known.source
-            is_same = not source.get("content") or status.st_size == source["size"]
-            if is_same and source.get("content") and status.st_mtime_ns != source["mtime_ns"]:
-                is_same = content_key(path) == source["content"]
-        except OSError as error:
-            raise ItemError(f"its video cannot be read: {error.strerror}", code="NOT_FOUND") from error
-        if not is_same:
-            raise ItemError("its video has changed since it was captioned", code="CHANGED", hint="caption it again")
-        return path
 
 
 def _rename_edited(place: Path) -> None:

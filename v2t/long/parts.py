@@ -215,14 +215,15 @@ class LongClip:
 Piece = tuple[LongClip, int]  # the unit of decoding and generation: a clip and the number of one of its parts
 
 
-def answer_fields(frames: Frames, output: Output, seconds: float) -> Entry:
-    """Fields of a part's entry from its frames and the captioner's answer."""
+def answer_fields(frames: Frames | None, output: Output, seconds: float) -> Entry:
+    """Fields of a part's entry from its frames and the captioner's answer; of a summary of parts, without frames."""
+    cut = [Notice("CUT", f"the caption was cut after {output.tokens} tokens")] if output.finish == "length" else []
     return {
         "caption": utf8(output.text).strip(),
         "tokens": output.tokens,
-        "warnings": [*map(fields_of, frames.warnings), *warnings_of(output)],
-        "frame_times_s": [round(float(t), 4) for t in frames.times_s],
-        "decoder": frames.decoder,
+        "warnings": [fields_of(each) for each in (*(frames.warnings if frames else ()), *output.warnings, *cut)],
+        "frame_times_s": [round(float(t), 4) for t in frames.times_s] if frames else [],
+        "decoder": frames.decoder if frames else None,
         "seconds": round(seconds, 4),
         "error": None,
     }
@@ -247,9 +248,3 @@ def empty_caption() -> ItemError:
 def fields_of(problem: ItemError | Notice) -> dict[str, str]:
     """An error or a warning as a dict of a record."""
     return {key: utf8(str(value)) for key, value in problem.record().items()}
-
-
-def warnings_of(output: Output) -> list[dict[str, str]]:
-    """The warnings of an answer; one more where it reached its limit."""
-    cut = [Notice("CUT", f"the caption was cut after {output.tokens} tokens")] if output.finish == "length" else []
-    return [fields_of(warning) for warning in (*output.warnings, *cut)]
