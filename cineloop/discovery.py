@@ -85,16 +85,14 @@ def discover(
     clips += remote_clips.from_loose(away)
     if root is not None:
         clips = [_rebase(clip, root) if clip.id == clip.path else clip for clip in clips]
-    if include or exclude:
-        clips = [clip for clip in clips if _is_wanted(clip.path, include, exclude)]
-    clips = _unique(clips)
+    has_filters = bool(include or exclude)
+    clips = _unique(clip for clip in clips if not has_filters or _is_wanted(clip.path, include, exclude))
     if not clips:
-        filters = ", --include and --exclude" if include or exclude else ""
+        named = ", ".join(printable(p) for p in [*paths, *lists]) or "nothing"
+        filters = ", --include and --exclude" if has_filters else ""
         hint = f"look at the paths{filters}; known endings: {' '.join(sorted(VIDEO_SUFFIXES))}"
-        raise NothingMatchedError(
-            f"no video found in {', '.join(printable(p) for p in [*paths, *lists]) or 'nothing'}",
-            hint=next(filter(None, map(_pictures, paths)), hint),
-        )
+        hint = next(filter(None, map(_pictures, paths)), hint)
+        raise NothingMatchedError(f"no video found in {named}", hint=hint)
     return [_look_at(clip) if holds(clip.id) else clip for clip in clips]
 
 

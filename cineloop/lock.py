@@ -87,13 +87,18 @@ class FolderLock:
             raise self._refusal(owner)
         if owner:
             logger.info("the earlier run (process %s) ended without tidying up; going on from there", owner.get("pid"))
-        self._write_owner()
+        os.ftruncate(self._handle, 0)
+        os.pwrite(self._handle, json.dumps(me()).encode(), 0)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *exc: object) -> None:
         # The file stays, since other runs may wait for it; where it goes with its folder, `_is_in_place` tells them.
         os.ftruncate(self._handle, 0)
-        if kind is not None and self._new is not None and not any(map(_has_content, self._new.rglob("*"))):
+        if (
+            kind is not None
+            and self._new is not None
+            and not any(not path.is_dir() and path.lstat().st_size > 0 for path in self._new.rglob("*"))
+        ):
             shutil.rmtree(self._new, ignore_errors=True)
         os.close(self._handle)
         self._handle = -1
@@ -149,11 +154,13 @@ class FolderLock:
         return False
 
     def _owner(self) -> dict[str, Any]:
-        return _parse_owner(os.pread(self._handle, 4096, 0))
-
-    def _write_owner(self) -> None:
-        os.ftruncate(self._handle, 0)
-        os.pwrite(self._handle, json.dumps(me()).encode(), 0)
+        """The owner that the file holds; {} when it is empty."""
+        text = os.pread(self._handle, 4096, 0)
+        try:
+            owner = parse_json(text) if text else {}
+        except ValueError:
+            owner = None  # a crash while the owner was being written
+        return owner if isinstance(owner, dict) else {"pid": "unknown"}
 
     def _refusal(self, owner: dict[str, Any]) -> UsageError:
         folder = self.path.parent
@@ -169,10 +176,6 @@ def describe(owner: dict[str, Any]) -> str:
     """An owner in words."""
     who = f"process {owner.get('pid', 'unknown')} on {owner.get('host', 'an unknown machine')}"
     return f"{who}, started {owner.get('started', '?')}"
-
-
-def _has_content(path: Path) -> bool:
-    return not path.is_dir() and path.lstat().st_size > 0
 
 
 def _file_system_time(folder: Path) -> float:
@@ -198,15 +201,6 @@ def me() -> dict[str, Any]:
     }
 
 
-def _parse_owner(text: bytes) -> dict[str, Any]:
-    """The owner that a file holds; {} when it is empty."""
-    try:
-        owner = parse_json(text) if text else {}
-    except ValueError:
-        owner = None  # a crash while the owner was being written
-    return owner if isinstance(owner, dict) else {"pid": "unknown"}
-
-
 @functools.cache
 def _machine() -> str:
     """Identity of this machine and its process table: containers may share a host's name."""
@@ -226,12 +220,11 @@ def _is_here(owner: dict[str, Any]) -> bool:
 def _is_dead(owner: dict[str, Any]) -> bool:
     """Whether the owner was a process of this machine that is gone; False when that is unknown."""
     pid = owner.get("pid")
-    if not isinstance(pid, int) or not _is_here(owner):
-        return False
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:
-        return False
+    if isinstance(pid, int) and _is_here(owner):
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return True
+        except PermissionError:
+            pass
     return False

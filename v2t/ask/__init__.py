@@ -3,7 +3,7 @@
 Start here:
 - `answer.ask(video, question, AskConfig())` and `answer.when(video, statement, AskConfig())`: one call each; the top of
   `answer` describes how a question is answered. `chat` is the conversation in the terminal.
-- `viewer` keeps a captioner and a decoder ready, `prepare` combines a question with its frames or notes, `when` finds
-  spans, `result` is what comes out. Words about time in questions: `moments`.
+- `viewer` keeps a captioner and a decoder ready, `when` finds spans, `result` is what comes out. Words about time in
+  questions: `moments`.
 - Films, their windows and the notes on them are `v2t.long`; `v2t.data.notes` is their form in prompts.
 """

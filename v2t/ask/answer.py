@@ -12,17 +12,137 @@ In: a video, a question, an `AskConfig`. Out: an `Answer` with the seconds it na
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from cineloop.errors import Notice
-from v2t.ask.prepare import Prepared, Turns, prepare
+from cineloop.errors import Notice, UsageError
+from v2t.ask import moments
 from v2t.ask.result import Answer, Found, one_per_code
 from v2t.ask.settings import AskConfig
 from v2t.ask.viewer import Advance, Viewer
 from v2t.ask.when import find_when, is_about_when
-from v2t.backends import VideoLM
+from v2t.backends import Conversation, Message, VideoLM
+from v2t.data.notes import Note, notes_prompt
 from v2t.long.film import Film, Window
+from v2t.long.recall import recall
 from v2t.long.spans import read_spans, shift_times
+
+_NEAR_S = 1.0  # notes this near to a moment are about it
+Turns = Sequence[tuple[str, str]]  # earlier (prompt, answer) pairs as the model sees them
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """A question with everything needed to generate its answer.
+
+    Attributes:
+        question: as the user wrote it.
+        prompt: the question with its moment in seconds of the part; without notes.
+        conversation: earlier turns, then this one, with frames or notes.
+        look: "whole", "window" or "notes".
+        part: the stretch of the film from whose start the answer's times count.
+        windows: parts whose frames are included.
+        notes: included notes.
+        warnings: of the decoder and of the notes.
+    """
+
+    question: str
+    prompt: str
+    conversation: Conversation
+    look: str
+    part: Window
+    windows: tuple[Window, ...] = ()
+    notes: tuple[Note, ...] = ()
+    warnings: tuple[Notice, ...] = ()
+
+
+def prepare(viewer: Viewer, film: Film, question: str, view: Window | None = None, history: Turns = ()) -> Prepared:
+    """The question with the frames or notes it is answered from; see the docstring of `v2t.ask.answer`.
+
+    Args:
+        view: (start, end) seconds the question is about, where it names no moment; None for the whole film.
+        history: turns of this conversation so far, about the same view.
+
+    Raises:
+        UsageError: no question, or a moment the film does not have. ItemError: the video cannot be read.
+    """
+    if not question.strip():
+        raise UsageError("the question is empty", hint='for example: v2t ask video.mp4 "What happens?"')
+    if view is not None:
+        moments.check_within(*view, film.duration_s)
+    whole, look = (0.0, film.duration_s), viewer.config.look
+    moment = moments.find(question)
+    if moment is not None:
+        moments.check_within(moment.start_s, moment.end_s, film.duration_s, question[slice(*moment.words)].strip())
+    if look == "whole":
+        return by_frames(film, question, question, whole, history)
+    if moment is None:
+        extent = view or whole
+        if look == "auto" and extent[1] - extent[0] <= film.window_s:
+            return by_frames(film, question, question, extent, history)
+        return by_notes(viewer, film, question, question, extent, history)
+    start, end = moment.start_s, min(moment.end_s, film.duration_s)
+    if look == "notes" or end - start > film.window_s:
+        around = _NEAR_S if moment.is_point else 0.0
+        prompt = question if moment.is_point else moments.within(question, moment, start)
+        return by_notes(viewer, film, question, prompt, (start - around, end + around), history)
+    window = (start, end)
+    if moment.is_point:
+        window = whole if film.duration_s <= film.window_s else film.window_at(start)
+    return by_frames(film, question, moments.within(question, moment, window[0]), window, ())
+
+
+def by_frames(film: Film, question: str, prompt: str, window: Window, history: Turns) -> Prepared:
+    """The question with the frames of a part, which precede the conversation's first text."""
+    frames = film.decode(window)
+    messages = _messages(history, prompt)
+    messages[0] = replace(messages[0], videos=(frames,))
+    return Prepared(
+        question=question,
+        prompt=prompt,
+        conversation=messages,
+        look="whole" if window == (0.0, film.duration_s) else "window",
+        part=window,
+        windows=(window,),
+        warnings=frames.warnings,
+    )
+
+
+def by_notes(viewer: Viewer, film: Film, question: str, prompt: str, extent: Window, history: Turns) -> Prepared:
+    """The question with the notes it is about; if there are none, with an overview of the film."""
+    most = viewer.config.notes_tokens
+    notebook, _, placed = viewer.take_notes(film, extent)
+    found = recall(placed, prompt, most)
+    if not found.notes and history:  # "And what color is it?" is about what was asked before
+        found = recall(placed, f"{history[-1][0]}, {prompt}", most)
+    notes = [one.note for one in found.notes] or notebook.overview(placed, most)
+    warnings = list(notebook.warnings)
+    if found.num_matching > len(notes):
+        left = found.num_matching - len(notes)
+        warnings.append(
+            Notice(
+                "NOTES_LEFT_OUT",
+                f"{left} of the {found.num_matching} notes that fit the question are too many for notes_tokens={most}",
+            )
+        )
+    if not placed:
+        warnings.append(Notice("NO_NOTES", "the captioner noted nothing in this part of the video"))
+    return Prepared(
+        question=question,
+        prompt=prompt,
+        conversation=_messages(history, notes_prompt(notes, prompt)),
+        look="notes",
+        part=(0.0, film.duration_s),
+        notes=tuple(notes),
+        warnings=tuple(warnings),
+    )
+
+
+def _messages(history: Turns, text: str) -> list[Message]:
+    messages = []
+    for prompt, reply in history:
+        messages += [Message(role="user", text=prompt), Message(role="assistant", text=reply)]
+    return [*messages, Message(role="user", text=text)]
 
 
 def ask(

@@ -17,9 +17,8 @@ from cineloop.clock import format_clock, parse_clock
 from cineloop.errors import CineloopError, ItemError, Notice, UsageError
 from cineloop.files import write_atomic
 from cineloop.log import logger, printable
-from v2t.ask.answer import answer, finish
+from v2t.ask.answer import Prepared, answer, finish, prepare
 from v2t.ask.moments import check_within
-from v2t.ask.prepare import Prepared, prepare
 from v2t.ask.result import Answer
 from v2t.ask.viewer import Viewer
 from v2t.ask.when import is_about_when
@@ -44,7 +43,6 @@ class Chat:
     """A conversation; `line` takes what the user typed.
 
     Args:
-        viewer: of the captioner, already entered.
         write: where answers go, piece by piece.
         notify: where notices go, line by line.
     """
@@ -99,7 +97,6 @@ class Chat:
         return True
 
     def open(self, path: str) -> None:
-        """Look at a video."""
         self.film, self.view = self.viewer.film(path), None
         self._history.clear()
         self._warned.clear()

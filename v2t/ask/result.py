@@ -40,14 +40,11 @@ class Answer:
     """An answer and its evidence.
 
     Attributes:
-        question: as it was asked.
         answer: its times are seconds of the file, with the clock time beyond the first minute.
         raw: the answer as the model wrote it.
         look: "whole", "window", "notes" or "when".
         model: name@revision.
-        spans: the times it names.
         windows: parts whose frames were used for this question.
-        notes: the notes it was answered from.
         warnings: what a reader of the answer must know, one of each code.
     """
 
@@ -62,7 +59,6 @@ class Answer:
     warnings: tuple[Notice, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """The answer as JSON-able data."""
         spans = [
             {"start_s": round(s.start_s, 3), "end_s": round(s.end_s, 3), "text": format_span(s.span)}
             | ({"score": round(s.score, 3), "note": s.note, "seen": s.is_seen} if self.look == "when" else {})

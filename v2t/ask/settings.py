@@ -7,14 +7,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from cineloop.errors import UsageError
 from cineloop.video.decode import DECODERS
 from cineloop.video.worker import Limits
-
-if TYPE_CHECKING:
-    from v2t.backends import VideoLM
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,8 +75,3 @@ class AskConfig:
                 raise UsageError(f"{name} must be at least {least}, got {value}")
         if self.look not in ("auto", "whole", "notes"):
             raise UsageError(f"look must be auto, whole or notes, got {self.look!r}")
-
-
-def window_s(config: AskConfig, captioner: VideoLM) -> float:
-    """Seconds of one window: of the settings, else as the model declares (`v2t.backends.abilities`)."""
-    return float(config.window_s or captioner.abilities.window_s)

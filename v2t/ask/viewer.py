@@ -14,7 +14,7 @@ from pathlib import Path
 from cineloop.errors import NothingMatchedError
 from cineloop.log import printable
 from cineloop.video.worker import DecoderPool
-from v2t.ask.settings import AskConfig, window_s
+from v2t.ask.settings import AskConfig
 from v2t.backends import Conversation, Decoding, GenerateRequest, VideoLM, open_backend
 from v2t.backends.batching import Batcher
 from v2t.caption.run import notes_on
@@ -29,7 +29,6 @@ class Viewer:
     """A captioner and a decoder pool for one session; a context manager.
 
     Args:
-        config: the settings.
         captioner: one to use instead of the one that `config.model` names.
         advance: called with the progress of note taking.
     """
@@ -73,7 +72,8 @@ class Viewer:
         spec = self._captioner.spec
         if self.config.frames is not None:
             spec = replace(spec, num_frames=self.config.frames)
-        film = Film(path, self._pool, spec, self._captioner.frame_size, window_s(self.config, self._captioner))
+        window_s = self.config.window_s or self._captioner.abilities.window_s
+        film = Film(path, self._pool, spec, self._captioner.frame_size, float(window_s))
         self._load()
         return film
 
@@ -102,7 +102,6 @@ class Viewer:
 
     @property
     def model(self) -> str:
-        """name@revision"""
         return f"{self.captioner.name}@{self.captioner.revision}"
 
     @property

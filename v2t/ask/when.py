@@ -52,8 +52,6 @@ def find_when(
     """The spans in which a statement is true.
 
     Args:
-        viewer: of the captioner.
-        film: of `viewer.film`.
         statement: "the dog jumps", or with `is_question` "When does the dog jump?".
         view: (start, end) seconds to search; None for the whole film.
 

@@ -7,12 +7,13 @@ next; how far ahead is bounded by count and by bytes, so memory grows neither wi
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from cineloop.clip import Clip, check
 from cineloop.errors import ItemError
@@ -21,31 +22,16 @@ from v2t.long.parts import LongClip, Part, PartSpec, Piece, plan_parts
 
 if TYPE_CHECKING:
     from cineloop.video.frames import Frames
-    from cineloop.video.info import VideoInfo
     from cineloop.video.sample import SampleSpec
+    from cineloop.video.worker import DecoderPool
+    from v2t.caption.cluster import PlacedDecoders
+    from v2t.caption.fetching import Fetching
+
+    Pool: TypeAlias = DecoderPool | Fetching | PlacedDecoders
 
 MAX_AHEAD_BYTES = 1 << 30
 _RECENT = 64  # pieces whose size predicts that of the next ones
 _POLL_S = 0.5  # how soon a Ctrl-C is noticed while a slow file decodes
-
-
-class Pool(Protocol):
-    """The part of `cineloop.video.worker.DecoderPool` that is used here; thread-safe.
-
-    Attributes:
-        num_workers: files decoded at once.
-    """
-
-    num_workers: int
-
-    def submit(self, path: str, spec: SampleSpec, size: tuple[int, int] | None) -> Future[Frames]:
-        """Begin to decode."""
-
-    def probe(self, path: str) -> VideoInfo:
-        """Metadata of the file."""
-
-    def cuts(self, path: str, start_s: float | None, end_s: float | None) -> list[float]:
-        """Seconds of its scene cuts."""
 
 
 @dataclass
@@ -65,12 +51,9 @@ class Ahead:
     """The iterator. `wait_s` is the time its reader spent waiting for frames.
 
     Args:
-        pool: where to decode.
         spec: frame sampling; a clip's own window overrides the spec's.
-        size: (H, W) to scale to in the child, or None.
         batch_size: pieces in a full batch, >= 1.
         stop: checked between steps; once asked, no work is started and the iterator ends.
-        parts: how clips are divided.
         begin: returns a `LongClip` with its finished parts; called with its parts and, where they were detected now,
             its cuts.
         known_cuts: the cuts of a clip from an earlier run, or None; called from threads.
@@ -86,7 +69,7 @@ class Ahead:
     known_cuts: Callable[[Clip], list[float] | None]
     wait_s: float = 0.0
     _ready: deque[Piece] = field(default_factory=deque)
-    _plans: dict[Future[tuple[list[Part], list[float] | None]], Clip] = field(default_factory=dict)
+    _plans: dict[Future[tuple[list[Part], list[float] | None]], LongClip] = field(default_factory=dict)
     _pending: dict[Future[Frames], Piece] = field(default_factory=dict)
     _groups: dict[tuple[int, ...], list[tuple[Piece, Frames]]] = field(default_factory=dict)
     _sizes: deque[int] = field(default_factory=lambda: deque([1], maxlen=_RECENT))  # bytes of recently decoded pieces
@@ -127,15 +110,18 @@ class Ahead:
             ):
                 clip = next(source, None)
                 if clip is not None:
+                    # In one part, however long its file is.
+                    end_s = math.inf if clip.end_s is None else clip.end_s
+                    long = LongClip(clip, [Part(clip.start_s or 0.0, end_s)])
                     try:
                         check(clip)
                     except ItemError as error:
-                        yield Batch(failed=((LongClip.whole(clip), 0), error))
+                        yield Batch(failed=((long, 0), error))
                         continue
                     if self.parts.kind == "whole":
-                        self._ready.append((LongClip.whole(clip), 0))
+                        self._ready.append((long, 0))
                     else:
-                        self._plans[planner.submit(self._plan, clip)] = clip
+                        self._plans[planner.submit(self._plan, clip)] = long
                     continue
             if not self._ready:
                 return
@@ -164,13 +150,13 @@ class Ahead:
 
     def _collect_plans(self) -> Iterator[Batch]:
         for future in [future for future in self._plans if future.done()]:
-            clip = self._plans.pop(future)
+            long = self._plans.pop(future)
             try:
                 parts, cuts_s = future.result()
             except ItemError as error:
-                yield Batch(failed=((LongClip.whole(clip), 0), error))
+                yield Batch(failed=((long, 0), error))
                 continue
-            long = self.begin(clip, parts, cuts_s)
+            long = self.begin(long.clip, parts, cuts_s)
             pieces = [(long, number) for number in range(len(parts)) if number not in long.done]
             self._ready.extend(pieces)
             if not pieces:

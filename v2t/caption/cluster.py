@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -60,13 +61,12 @@ class PlacedFrames(Frames):
 
 
 class PlacedDecoders:
-    """Decoding workers, as a `v2t.caption.ahead.Pool`."""
+    """Decoding workers, with the methods of a `DecoderPool` that a job uses."""
 
     def __init__(self, pool: Pool) -> None:
         self.pool, self.num_workers = pool, pool.size.most
 
     def submit(self, path: str, spec: SampleSpec, size: tuple[int, int] | None) -> Future[Frames]:
-        """See `Pool`."""
         request = (path, spec, size)
 
         def made(kept: Kept) -> Frames:
@@ -77,16 +77,14 @@ class PlacedDecoders:
         return self._future("decode", request, made)
 
     def probe(self, path: str) -> VideoInfo:
-        """See `Pool`."""
-        info: VideoInfo = self._future("probe", (path,), lambda found: found).result()
-        return info
+        return self._future("probe", (path,)).result()
 
     def cuts(self, path: str, start_s: float | None, end_s: float | None) -> list[float]:
-        """See `Pool`."""
-        found: list[float] = self._future("cuts", (path, start_s, end_s), lambda found: found).result()
-        return found
+        return self._future("cuts", (path, start_s, end_s)).result()
 
-    def _future(self, method: str, item: tuple[Any, ...], made: Callable[[Any], Any]) -> Future[Any]:
+    def _future(
+        self, method: str, item: tuple[Any, ...], made: Callable[[Any], Any] = lambda found: found
+    ) -> Future[Any]:
         future: Future[Any] = Future()
 
         def on_done(done: Future[list[Any]]) -> None:
@@ -105,8 +103,8 @@ class PlacedDecoders:
 
 
 class PlacedAsker:
-    """Model workers, as `v2t.caption.job.Asking`. Clips in `alone` get a call of their own: one of them may be what
-    took an earlier run down."""
+    """Model workers, with the methods of `v2t.caption.job.Asker`. Clips in `alone` get a call of their own: one of them
+    may be what took an earlier run down."""
 
     def __init__(self, models: Pool, decoders: PlacedDecoders, batch_size: int, alone: set[str]) -> None:
         self.models, self.decoders, self.batch_size, self.alone = models, decoders, batch_size, alone
@@ -116,7 +114,6 @@ class PlacedAsker:
         """Nothing: the workers load while the first clips decode."""
 
     def ask(self, items: Items) -> list[Entry]:
-        """See `Asking`."""
         batches = [[item] for item in items if item[0][0].clip.id in self.alone]
         rest = [item for item in items if item[0][0].clip.id not in self.alone]
         batches += [rest] if rest else []
@@ -131,7 +128,6 @@ class PlacedAsker:
         return [found[id(item)] for item in items]
 
     def ask_text(self, prompt: str, max_new_tokens: int) -> Output:
-        """See `Asking`."""
         (answer,) = self.models.submit("ask_text", [(prompt, max_new_tokens)]).result()
         if isinstance(answer, ItemError):
             raise answer
@@ -175,8 +171,8 @@ def cluster_of(
     seen = [] if store else [run]
     seen += [Path(clip.file) for clip in todo[:1] if clip.problem is None and not clip.is_remote]
     shared = store.address(run) if store else run.resolve()
-    model = ModelStep(config, question, os.path.abspath(folder.folder), shared)
-    with open_workers(config.cluster, model, DecodeStep(config), seen) as cluster:
+    model = partial(_Model, config, question, Path(os.path.abspath(folder.folder)), shared)
+    with open_workers(config.cluster, model, partial(_Decoder, config), seen) as cluster:
         assert cluster.decoders is not None
         decoders = PlacedDecoders(cluster.decoders)
         yield PlacedAsker(cluster.models, decoders, config.batch_size, set(folder.ledger.begun)), decoders
@@ -222,18 +218,10 @@ def answer_key(entry: Entry) -> Any:
 # ---- on the workers
 
 
-@dataclass(frozen=True)
-class DecodeStep:
-    """Makes a decoding worker: one killable child process, as in a run on one machine."""
-
-    config: CaptionConfig
-
-    def __call__(self, name: str) -> _Decoder:
-        return _Decoder(self.config)
-
-
 class _Decoder:
-    def __init__(self, config: CaptionConfig) -> None:
+    """A decoding worker: one killable child process, as in a run on one machine."""
+
+    def __init__(self, config: CaptionConfig, name: str) -> None:
         pool = DecoderPool(1, config.limits, decoders=config.decoders, threads=1)
         self.pool = Fetching(pool, _FETCHES, int(config.remote_max_gb * 1e9)).__enter__()
 
@@ -251,35 +239,23 @@ class _Decoder:
         return _or_error(lambda: self.pool.cuts(*items[0]))
 
 
-@dataclass(frozen=True)
-class ModelStep:
-    """Makes a model worker: a captioner and a journal.
+class _Model:
+    """A model worker: a captioner and a journal.
 
     Raises:
         MissingDependencyError: the model does not load here, or is another one than the driver's.
     """
 
-    config: CaptionConfig
-    question: Question
-    output: str
-    run: Path | str
-
-    def __call__(self, name: str) -> _Model:
-        config = self.config
+    def __init__(self, config: CaptionConfig, question: Question, output: Path, run: Path | str, name: str) -> None:
         captioner = open_backend(
             config.model, captioner=config.captioner, device=config.device, dtype=config.dtype, options=config.options
         )
-        if (captioner.name, captioner.revision) != (self.question.model, self.question.revision):
-            here, there = f"{captioner.name}@{captioner.revision}", f"{self.question.model}@{self.question.revision}"
+        here, there = f"{captioner.name}@{captioner.revision}", f"{question.model}@{question.revision}"
+        if here != there:
             raise MissingDependencyError(f"the model here is {here}, the driver's is {there}", code="CLUSTER_VERSIONS")
-        asker = Asker(captioner, self.question, config, Path(self.output))
-        asker.load()
-        return _Model(asker, self.run, name)
-
-
-class _Model:
-    def __init__(self, asker: Asker, run: Path | str, name: str) -> None:
-        self.asker, self.journal = asker, journals.WorkerJournal(run, name)
+        self.asker = Asker(captioner, question, config, output)
+        self.asker.load()
+        self.journal = journals.WorkerJournal(run, name)
 
     def ask(self, items: Sequence[tuple[LongClip, int, dict[str, Any]]], bulks: Sequence[Any]) -> list[Entry]:
         pieces: Items = [

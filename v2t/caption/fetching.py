@@ -37,9 +37,6 @@ class Fetching:
 
     Args:
         pool: decodes; its methods take a path first and return a future, or a value.
-        threads: files that are fetched or decoded at once, >= 1.
-        max_bytes: a larger file is refused.
-        folder: parent of the temporary folder; None for the system's.
     """
 
     def __init__(self, pool: Any, threads: int, max_bytes: int, folder: Path | None = None) -> None:
@@ -53,15 +50,12 @@ class Fetching:
         self._stack = contextlib.ExitStack()
 
     def submit(self, path: str, *rest: Any) -> Future[Any]:
-        """As `DecoderPool.submit`."""
         return self._after_fetch(lambda local: self._pool.submit(local, *rest).result(), path)
 
     def cuts(self, path: str, *rest: Any) -> Any:
-        """As `DecoderPool.cuts`; blocks."""
         return self._after_fetch(lambda local: self._pool.cuts(local, *rest), path).result()
 
     def probe(self, path: str) -> Any:
-        """As `DecoderPool.probe`; blocks."""
         return self._after_fetch(self._pool.probe, path).result()
 
     def __enter__(self) -> Fetching:

@@ -15,7 +15,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from cineloop.clip import Clip
 from cineloop.errors import CineloopError, ItemError, Notice
@@ -27,7 +27,7 @@ from cineloop.video.worker import DecoderPool
 from v2t.backends import OUT_OF_DOMAIN, Decoding, GenerateRequest, Output, VideoLM, user_turn
 from v2t.backends.batching import Batcher
 from v2t.caption import record
-from v2t.caption.ahead import Ahead, Batch, Pool
+from v2t.caption.ahead import Ahead, Batch
 from v2t.caption.fetching import Fetching
 from v2t.caption.ledger import cuts_entry, source_of
 from v2t.caption.outputs import CaptionFolder
@@ -40,39 +40,21 @@ from v2t.writers import EVERY, Record, html
 
 if TYPE_CHECKING:
     from cineloop.video.frames import Frames
+    from v2t.caption.ahead import Pool
+    from v2t.caption.cluster import PlacedAsker
     from v2t.caption.settings import CaptionConfig
 
 _SETS_EVERY_S = 15.0
 _SEGMENT_EVERY_S = 5.0
 _POLL_S = 0.5
-_TICK_S = 0.5
+_TICK_S, _BEAT_S = 1.0, 10.0
 Items = list[tuple[Piece, "Frames"]]
 _NAME_A_MODEL = "name a --model for such clips; --on-outside warn --retry-failed writes the captions anyway"
 
 
-class Asking(Protocol):
-    """The part of `Asker` that a job uses; `ask` and `ask_text` may be called from `concurrency` threads.
-
-    Attributes:
-        concurrency: calls at once, >= 1.
-        batch_size: pieces of a call.
-    """
-
-    concurrency: int
-    batch_size: int
-
-    def load(self) -> None:
-        """Make ready to be asked."""
-
-    def ask(self, items: Items) -> list[Entry]:
-        """Fields of each piece's entry."""
-
-    def ask_text(self, prompt: str, max_new_tokens: int) -> Output:
-        """The answer to a prompt without video. Raises ItemError if it fails."""
-
-
 class Asker:
-    """A captioner of this process; `folder` is where strips of frames are kept."""
+    """A captioner of this process, called from `concurrency` threads with `batch_size` pieces; `folder` is where strips
+    of frames are kept."""
 
     def __init__(self, captioner: VideoLM, question: Question, config: CaptionConfig, folder: Path) -> None:
         self.question, self.config, self.folder = question, config, folder
@@ -87,7 +69,7 @@ class Asker:
         self._keeps_strips = "html" in config.format or EVERY in config.format
 
     def ask(self, items: Items) -> list[Entry]:
-        """See `Asking`."""
+        """Fields of each piece's entry."""
         start = time.perf_counter()
         prompt, decoding = self.question.prompt, self._decoding
         requests = [GenerateRequest(messages=user_turn(prompt, frames), decoding=decoding) for _, frames in items]
@@ -109,7 +91,7 @@ class Asker:
         return fields
 
     def ask_text(self, prompt: str, max_new_tokens: int) -> Output:
-        """See `Asking`."""
+        """The answer to a prompt without video. Raises ItemError if it fails."""
         decoding = replace(self._decoding, max_new_tokens=max_new_tokens)
         request = GenerateRequest(messages=user_turn(prompt), decoding=decoding)
         return self._batcher.generate(request, retry_loops=True)
@@ -120,7 +102,7 @@ class Job:
     """Everything between the plan and the summary; used once."""
 
     folder: CaptionFolder
-    asker: Asking
+    asker: Asker | PlacedAsker
     question: Question
     config: CaptionConfig
     summary: Summary
@@ -138,6 +120,7 @@ class Job:
     _sets_every_s: float = _SETS_EVERY_S
     _saved_at: float = field(default_factory=time.monotonic)
     _ticked_at: float = field(default_factory=time.monotonic)
+    _beat_at: float = field(default_factory=time.monotonic)
 
     def work(self, todo: list[Clip], show_progress: bool) -> None:
         """Caption the clips, until done or stopped.
@@ -146,7 +129,8 @@ class Job:
             MissingDependencyError: the model does not load or fails on every clip, or the disk is full.
         """
         with ExitStack() as stack:
-            pool, config = self.decoders, self.config
+            config = self.config
+            pool: Pool | None = self.decoders
             if pool is None:
                 workers = config.workers or max(1, usable_cpus() // 2)
                 pool = stack.enter_context(DecoderPool(workers, config.limits, decoders=config.decoders))
@@ -321,7 +305,9 @@ class Job:
     def _tick(self) -> None:
         """What need not be done for every clip: the heartbeat of the lock, the run-wide files, the progress."""
         self._ticked_at = time.monotonic()
-        self.folder.lock.beat()
+        if self._ticked_at - self._beat_at > _BEAT_S:
+            self._beat_at = self._ticked_at
+            self.folder.lock.beat()
         # Seldom enough to cost nothing in a folder of a million.
         if self._ticked_at - self._sets_at > self._sets_every_s:
             with stopwatch(self.summary.times, "write"):

@@ -68,7 +68,6 @@ class Ledger:
     """The state that results from a journal. Only small facts are in memory; records are read on demand.
 
     Args:
-        journal: the one to append to.
         whole: for the journal of a shard, the ledger of the whole folder.
         holds: which clips to know from `whole`; of the others only the names of their sidecars are kept.
     """
@@ -101,7 +100,6 @@ class Ledger:
                 self._learn(entry, place)
 
     def record(self, clip_id: str) -> Record:
-        """The newest record of a clip."""
         known = self.known[clip_id]
         return (known.journal or self.journal).read(known.place)["record"]
 
@@ -234,7 +232,6 @@ class Ledger:
 
 
 def _is_same(clip: Clip, old: dict[str, Any]) -> bool:
-    """Whether a clip's file is still the one that `old` was noted of."""
     if (clip.size, clip.mtime_ns) == (old.get("size"), old.get("mtime_ns")):
         return True
     if clip.size != old.get("size") or not old.get("content") or clip.problem is not None:
@@ -256,9 +253,7 @@ def clip_entry(
     """The entry of one record.
 
     Args:
-        record: the caption record.
         settings: key of the settings it was made with, or BY_HAND.
-        source: see `source_of`.
         files: format -> path of its sidecar, relative to the folder.
         keys: format -> key of that sidecar's expected content.
         at: when it was made, in seconds since 1970; None for now.

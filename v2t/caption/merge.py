@@ -8,6 +8,7 @@ nothing.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -23,7 +24,7 @@ from cineloop.lock import FolderLock
 from cineloop.log import logger, printable
 from cineloop.store import StoredFolder, is_store
 from v2t.caption import shards, stored
-from v2t.caption.ledger import BY_HAND, Known, Ledger, clip_entry
+from v2t.caption.ledger import Known, Ledger, clip_entry
 from v2t.caption.outputs import CaptionFolder
 from v2t.writers import html
 
@@ -53,13 +54,11 @@ class Merged:
         return EXIT_FAILED_ITEMS if self.missing or self.failed else EXIT_OK
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON-able values."""
         counts = {name: getattr(self, name) for name in ("taken", "clips", "ok", "failed", "by_hand", "shards")}
         rest = {"missing": self.missing, "notes": self.notes, "dry_run": self.dry_run, "exit_code": self.exit_code}
         return {"output": printable(str(self.output)), **counts, **rest}
 
     def lines(self) -> list[str]:
-        """For a person."""
         would = "would be " if self.dry_run else ""
         lines = [
             f"{printable(str(self.output))}: {self.clips} clips, {self.ok} captioned ({self.by_hand} by hand), "
@@ -126,7 +125,7 @@ def join_folders(
     for folder in folders:
         if not (folder / shards.STATE_FOLDER).is_dir():
             raise NothingMatchedError(f"{printable(str(folder))} is not the output folder of a captioning run")
-    others = [folder for folder in folders if not _is_same(folder, output)]
+    others = [folder for folder in folders if folder.resolve() != output.resolve()]
     formats = tuple(formats) or _formats_of([*folders, output])
     if not dry_run:
         for folder in others:
@@ -166,7 +165,9 @@ def _take_over(folder: Path, merged: Merged, others: list[Path], allow_mixed: bo
             shards.refuse_running(folder)
         whole = Ledger(stack.enter_context(Journal(path, writable=not dry_run, mirror=mirror)))
         fresh = shards.unmerged(folder, whole.merged)
-        paths = [path for other in others for path in _journals_of(other, dry_run)]
+        paths = [other / shards.STATE_FOLDER / shards.JOURNAL for other in others]
+        if dry_run:  # its shards were not joined
+            paths += [path for other in others for path in shards.journals(other)]
         allow_open_files(len(fresh) + len(paths))
         # Opened to write, a journal loses the torn line of a killed run, so that its size is that of what was read.
         here = [Ledger(stack.enter_context(Journal(path, writable=not dry_run))) for path in fresh]
@@ -233,10 +234,7 @@ def _entries(
 
 
 def _refuse_mixed(winners: Winners, settings: Mapping[str, dict[str, Any]]) -> None:
-    counts: dict[str, int] = {}
-    for _, known in winners.values():
-        if known.status == "ok" and known.settings != BY_HAND:
-            counts[known.settings] = counts.get(known.settings, 0) + 1
+    counts = Counter(known.settings for _, known in winners.values() if known.status == "ok" and not known.by_hand)
     if len(counts) > 1:
         (first, *rest) = sorted(counts, key=lambda key: (-counts[key], key))
         changes = [
@@ -284,11 +282,6 @@ def _count(merged: Merged, known: Collection[Known]) -> None:
     merged.by_hand = sum(each.by_hand for each in known)
 
 
-def _journals_of(folder: Path, dry_run: bool) -> list[Path]:
-    """The journal of a merged folder; on a dry run, which does not merge, also those of its shards."""
-    return [folder / shards.STATE_FOLDER / shards.JOURNAL, *(shards.journals(folder) if dry_run else [])]
-
-
 def _formats_of(folders: Sequence[Path]) -> tuple[str, ...]:
     """The formats of the runs in these folders."""
     formats: dict[str, None] = {}
@@ -302,7 +295,3 @@ def _formats_of(folders: Sequence[Path]) -> tuple[str, ...]:
                 names = ()
             formats |= dict.fromkeys(str(name) for name in names)
     return tuple(formats) or _FORMATS
-
-
-def _is_same(folder: Path, other: Path) -> bool:
-    return folder.resolve() == other.resolve()

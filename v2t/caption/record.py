@@ -125,9 +125,6 @@ def caption_record(
     """The record of a clip whose parts are all done; some may have failed.
 
     Args:
-        done: the clip.
-        segments: see `segments_of`.
-        question: of the run.
         summed: `answer_fields` of the model's summary of the parts; None takes their captions as they are.
 
     Raises:
@@ -152,11 +149,12 @@ def caption_record(
         warnings = _merge_warnings(entries)
     if failed_ones := [entry for entry in entries if entry["error"] is not None]:
         first = failed_ones[0]
-        message = (
+        warning = Notice(
+            "PART_FAILED",
             f"{len(failed_ones)} of {len(entries)} parts, the first at {first['start_s']:.1f} s: "
-            f"{first['error']['code']}: {printable(first['error']['message'], 200)}"
+            f"{first['error']['code']}: {printable(first['error']['message'], 200)}",
         )
-        warnings = [*warnings, Notice("PART_FAILED", message).record()]
+        warnings = [*warnings, warning.record()]
     made = [*entries, *([summed] if summed else [])]
     row = _row(
         done.clip,

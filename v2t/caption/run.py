@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from cineloop import config as layers
@@ -32,8 +32,8 @@ from cineloop.store import StoredFolder, is_store
 from cineloop.training.runtime import find_device, run_metadata
 from v2t import styles
 from v2t.backends import COST, VideoLM, effects, open_backend
-from v2t.caption.cluster import cluster_of, fold, without_suspects
-from v2t.caption.job import Asker, Asking, Job
+from v2t.caption.cluster import PlacedAsker, cluster_of, fold, without_suspects
+from v2t.caption.job import Asker, Job
 from v2t.caption.ledger import run_entry
 from v2t.caption.outputs import CaptionFolder
 from v2t.caption.record import Question
@@ -61,27 +61,21 @@ def run(
         paths: folders, files, globs, lists, manifests (see `cineloop.discovery.discover`).
         output: folder for captions and journal, or the address of one on a store; None stores nothing, records only
             go to `emit`.
-        config: the settings.
         captioner: an instance to use instead of the one that `config.model` names.
         emit: called with each record once it is saved (with plan rows on a dry run).
-        show_progress: draw progress on stderr.
 
     Raises:
         UsageError, NothingMatchedError, PolicyError: nothing was done.
         MissingDependencyError: no model, no disk space, STORE; what was captioned before is saved.
     """
     started = time.perf_counter()
-    config = _with_formats(config, output)
-    clips = discover(
-        paths,
-        lists=config.lists,
-        root=config.root,
-        include=config.include,
-        exclude=config.exclude,
-        allow_remote=config.allow_remote,
-        holds=holder(config.shard) if config.shard else lambda clip_id: True,
-    )
-    clips = choose(clips, limit=config.limit, sample=config.sample, seed=config.seed)
+    if is_store(output):
+        config = replace(config, format=formats_for(config.format, default=CaptionConfig.format))
+    elif output is None:
+        if config.shard is not None:
+            raise UsageError("--shard needs a folder that the shards share", hint="give it by -o")
+        config = replace(config, format=())
+    clips = _find_clips(paths, config)
     if config.cluster.engine != "none":
         if captioner is not None or output is None:
             raise UsageError("a run on a cluster needs an output folder and a captioner by name", hint="give -o")
@@ -96,40 +90,28 @@ def run(
     )
     with ExitStack() as stack:
         stop = stack.enter_context(Stopping())  # before the store, which is written to the last when its block ends
-        folder, store = stack.enter_context(_opened(output, config))
+        store = None
+        if is_store(output):
+            way = reading(str(output)) if config.dry_run else writing(str(output), config.format, config.shard)
+            store = stack.enter_context(way)
+        folder = store.folder if store else Path(output or stack.enter_context(TemporaryDirectory(prefix="v2t-")))
         _caption(folder, store, config, clips, captioner, question, summary, emit, stop, show_progress)
         summary.interrupted = stop.asked
     summary.seconds = time.perf_counter() - started
     return summary
 
 
-def _with_formats(config: CaptionConfig, output: Path | str | None) -> CaptionConfig:
-    """The settings with the formats that are written to this output."""
-    if is_store(output):
-        return replace(config, format=formats_for(config.format, default=CaptionConfig.format))
-    if output is None and config.shard is not None:
-        raise UsageError("--shard needs a folder that the shards share", hint="give it by -o")
-    return config if output is not None else replace(config, format=())
-
-
-@contextmanager
-def _opened(output: Path | str | None, config: CaptionConfig) -> Iterator[tuple[Path, StoredFolder | None]]:
-    """The folder to work in, and whose copy it is."""
-    if is_store(output):
-        with reading(str(output)) if config.dry_run else writing(str(output), config.format, config.shard) as store:
-            yield store.folder, store
-    elif output is None:
-        with tempfile.TemporaryDirectory(prefix="v2t-") as folder:
-            yield Path(folder), None
-    else:
-        yield Path(output), None
-
-
-def _for_workers(todo: Sequence[Clip], config: CaptionConfig) -> list[Clip]:
-    """The clips; on a cluster with absolute paths, since its workers have working folders of their own."""
-    if config.cluster.engine == "none":
-        return list(todo)
-    return [clip if clip.is_remote else replace(clip, file=os.path.abspath(clip.file)) for clip in todo]
+def _find_clips(paths: Sequence[str], config: CaptionConfig) -> list[Clip]:
+    clips = discover(
+        paths,
+        lists=config.lists,
+        root=config.root,
+        include=config.include,
+        exclude=config.exclude,
+        allow_remote=config.allow_remote,
+        holds=holder(config.shard) if config.shard else lambda clip_id: True,
+    )
+    return choose(clips, limit=config.limit, sample=config.sample, seed=config.seed)
 
 
 def read_records(output: Path | str) -> list[Record]:
@@ -199,28 +181,24 @@ def _caption(
         summary.found = len(mine)
         counts = Counter(plan.values())
         summary.done_before, summary.kept, summary.failed_before = counts["done"], counts["kept"], counts["failed"]
-        todo = [clip for clip in mine if plan[clip.id] in ("caption", "retry", "again")]
-        todo = _for_workers(without_suspects(todo, folder), config)
+        todo = without_suspects([clip for clip in mine if plan[clip.id] in ("caption", "retry", "again")], folder)
+        if config.cluster.engine != "none":  # its workers have working folders of their own
+            todo = [clip if clip.is_remote else replace(clip, file=os.path.abspath(clip.file)) for clip in todo]
         if config.dry_run:
             for clip_id, action in plan.items():
                 emit({"id": clip_id, "action": action})
             summary.planned = len(todo)
             return
         if todo:
-            folder.ledger.name_settings(question.settings_key, question.settings)
+            _write_metadata(folder, question, config)
             folder.ledger.append([run_entry(listed=len(clips), clips=len(mine))])
-            # Metadata needed to repeat the run.
-            about = {**run_metadata("decord"), "settings": question.settings, "seed": config.seed}
-            values = layers.dump(config).encode("utf-8", "surrogateescape")
-            write_atomic(folder.state_folder / "config.yaml", values, durable=False)
-            write_atomic(folder.state_folder / "run.json", json.dumps(about, indent=2).encode() + b"\n", durable=False)
             if store:
                 store.push()
-            known = f" ({captioner.about})" if captioner.about else ""
-            logger.info("captioning %d of %d clips with %s%s", len(todo), len(mine), captioner.name, known)
+            about = captioner.about and f" ({captioner.about})"
+            logger.info("captioning %d of %d clips with %s%s", len(todo), len(mine), captioner.name, about)
             try:
                 with ExitStack() as stack:
-                    asker: Asking = Asker(captioner, question, config, output)
+                    asker: Asker | PlacedAsker = Asker(captioner, question, config, output)
                     decoders = None
                     if config.cluster.engine != "none":
                         asker, decoders = stack.enter_context(cluster_of(folder, question, config, todo, summary))
@@ -232,15 +210,20 @@ def _caption(
         with stopwatch(summary.times, "write"):
             folder.sets.write_sets()
         if shard and not stop.asked:
-            _finish(shard, store)
+            shard.finish()
+            if store:
+                refresh(store, shard.state)
+            if are_done(output, shard.of):
+                logger.info("all %d shards are done; v2t merge %s joins them", shard.of, printable(str(output)))
 
 
-def _finish(shard: Shard, store: StoredFolder | None) -> None:
-    shard.finish()
-    if store:
-        refresh(store, shard.state)
-    if are_done(shard.output, shard.of):
-        logger.info("all %d shards are done; v2t merge %s joins them", shard.of, printable(str(shard.output)))
+def _write_metadata(folder: CaptionFolder, question: Question, config: CaptionConfig) -> None:
+    """What is needed to repeat the run."""
+    folder.ledger.name_settings(question.settings_key, question.settings)
+    about = {**run_metadata("decord"), "settings": question.settings, "seed": config.seed}
+    values = layers.dump(config).encode("utf-8", "surrogateescape")
+    write_atomic(folder.state_folder / "config.yaml", values, durable=False)
+    write_atomic(folder.state_folder / "run.json", json.dumps(about, indent=2).encode() + b"\n", durable=False)
 
 
 def ask(captioner: VideoLM, config: CaptionConfig) -> Question:

@@ -32,14 +32,7 @@ _TEXTS = {".txt", ".json", ".jsonl"}
 
 
 class SetFiles:
-    """The run-wide formats of one open output folder.
-
-    Args:
-        folder: the output folder.
-        state: its `.v2t`.
-        writers: format -> writer module with `NAME` and `write`.
-        ledger: of its clips.
-    """
+    """The run-wide formats of one open output folder."""
 
     def __init__(self, folder: Path, state: Path, writers: dict[str, ModuleType], ledger: Ledger) -> None:
         self.folder = folder

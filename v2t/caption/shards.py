@@ -62,7 +62,6 @@ class Shard:
     """One shard of an output folder.
 
     Args:
-        output: the common folder.
         share: such as "2/4"; see `parse`.
         listing: all clips, of all shards, sorted by id.
 

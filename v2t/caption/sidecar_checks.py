@@ -23,12 +23,7 @@ _MARGIN_NS = 2_000_000_000  # the coarsest dates that file systems keep
 
 
 class SidecarChecks:
-    """The comparison that begins now, and what earlier ones spare it.
-
-    Args:
-        lock: held, in the state folder.
-        journal: the records that sidecars are compared with.
-    """
+    """The comparison that begins now, and what earlier ones spare it."""
 
     def __init__(self, lock: FolderLock, journal: Journal) -> None:
         lock.beat()

@@ -46,7 +46,6 @@ class ShardStatus:
 
     @property
     def left(self) -> int:
-        """Clips without a record."""
         return max(0, self.clips - self.done - self.failed)
 
     @property
@@ -114,12 +113,10 @@ class Status:
         return nodes
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON-able values."""
         names = ("output", "clips", "done", "failed", "in_hand", "lost", "waiting", "per_s", "left_s", "retry", "nodes")
         return {**{name: getattr(self, name) for name in names}, "shards": [asdict(shard) for shard in self.shards]}
 
     def line(self) -> str:
-        """For a person."""
         counts = {name: getattr(self, name) for name in ("done", "failed", "in_hand", "lost", "waiting")}
         parts = [f"{count:,} {name.replace('_', ' ')}" for name, count in counts.items()]
         parts += [f"{self.per_s:.1f} clips/s"] if self.per_s else []
@@ -139,7 +136,10 @@ def status_of(output: Path | str) -> Status:
             return replace(status_of(copy.folder), output=copy.url)
     output = Path(output)
     state = output / shards.STATE_FOLDER
-    ledgers = {path.parent: _read(path) for path in sorted(state.rglob(shards.JOURNAL))}
+    ledgers: dict[Path, _Counted] = {}
+    for path in sorted(state.rglob(shards.JOURNAL)):
+        with Journal(path, writable=False) as journal:  # closed again: there may be thousands
+            ledgers[path.parent] = _Counted(journal)
     if not ledgers:
         raise NothingMatchedError(f"{printable(str(output))} is not the output folder of a captioning run")
     good = {clip_id: known.status == "ok" for clip_id, (_, known) in winners_of(ledgers.values()).items()}
@@ -208,11 +208,6 @@ class _Counted(Ledger):
             self.open.discard(entry["id"])
         elif entry["kind"] == "begun":
             self.open.update(entry["ids"])
-
-
-def _read(path: Path) -> _Counted:
-    with Journal(path, writable=False) as journal:  # closed again: there may be thousands
-        return _Counted(journal)
 
 
 def _fill(row: ShardStatus, place: Path, ledger: _Counted | None) -> None:

@@ -61,8 +61,6 @@ def writing(url: str, formats: Sequence[str], shard: str | None = None) -> Itera
     """A copy of the output folder at an address, to work in; what is made in it is on the store when the block ends.
 
     Args:
-        url: the address.
-        formats: of the run.
         shard: such as "2/4": what belongs to the others is not copied.
 
     Raises:
@@ -88,9 +86,9 @@ def writing(url: str, formats: Sequence[str], shard: str | None = None) -> Itera
         except CineloopError as error:
             if error.code != "STORE":
                 with suppress(CineloopError):
-                    _finish(stored, sets)
+                    _push(stored, sets)
             raise
-        _finish(stored, sets)
+        _push(stored, sets)
 
 
 def refresh(stored: StoredFolder, own: Path) -> None:
@@ -117,7 +115,7 @@ def _has_ended(journal: Path) -> bool:
         return file.read() == line
 
 
-def _finish(stored: StoredFolder, sets: Sequence[str]) -> None:
+def _push(stored: StoredFolder, sets: Sequence[str]) -> None:
     stored.push(lambda name: name in sets or ".by-hand" in name)
     stored.end()
 

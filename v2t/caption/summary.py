@@ -54,7 +54,6 @@ class Summary:
         return EXIT_FAILED_ITEMS if self.failures or self.failed_before else EXIT_OK
 
     def add(self, row: dict[str, Any]) -> None:
-        """Count one finished record."""
         if row["status"] != "ok" and row["error"]["code"] == OUT_OF_DOMAIN:
             self._outside_failed.append(row["id"])
         elif any(warning["code"] == OUT_OF_DOMAIN for warning in row["warnings"]):
@@ -95,10 +94,6 @@ class Summary:
             "failures": self.failures,
             "exit_code": self.exit_code,
         }
-
-    def lines(self) -> list[str]:
-        """The summary for a person: errors, speed, counts, next steps."""
-        return [line for _, line in self.report()]
 
     def report(self) -> list[tuple[int, str]]:
         """The lines of the summary with their levels of `logging`: errors and warnings are of level WARNING."""

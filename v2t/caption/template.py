@@ -45,10 +45,6 @@ def check(template: str) -> None:
 def render(template: str, values: Mapping[str, Any]) -> str:
     """The text of a template that `check` accepted.
 
-    Args:
-        template: the template.
-        values: a value for each of `VARIABLES`.
-
     Raises:
         ItemError: code TEMPLATE, it fails on these values or writes more than `MAX_CHARS`.
     """

@@ -2,7 +2,7 @@
 
 In: an answer. Out: the caption, in this order: the model's preamble is taken off, the template is filled, the prefix
 and the trigger word are put in front and the suffix behind, each exactly as given, with nothing between. Also:
-whether the target's text encoder reads all of it (`count_tokens`): exact with its tokenizer, else an estimate that
+whether the target's text encoder reads all of it: exact with its tokenizer, else an estimate that
 says so.
 """
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import posixpath
 import re
+from bisect import bisect_right
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -68,7 +69,6 @@ class Wording:
         """The caption to write.
 
         Args:
-            text: the model's answer.
             record: values of the template in addition to `caption` (see `clip_values`).
 
         Raises:
@@ -82,12 +82,24 @@ class Wording:
         return f"{self.trigger}{self.prefix}{text}{self.suffix}"
 
     def warnings(self, caption: str) -> list[Notice]:
-        """LONG_FOR_ENCODER when the target will not read all of a caption that `apply` made."""
+        """LONG_FOR_ENCODER when the target will not read all of a caption that `apply` made.
+
+        Raises:
+            MissingDependencyError: NO_TOKENIZER, there is none of that name.
+        """
         if not self.encoder and self.max_tokens is None:
             return []
-        counted = count_tokens(caption, self.encoder, tokenizer=self.tokenizer, limit=self.max_tokens)
-        warning = counted.warning(self.encoder or "the encoder")
-        return [] if warning is None else [warning]
+        limit = limit_of(self.encoder, self.max_tokens)
+        count = _counter(self.tokenizer) if self.tokenizer else _estimate
+        total = count(caption)
+        if total <= limit:
+            return []
+        words = list(re.finditer(r"\S+", caption))
+        num_read = bisect_right(words, limit, key=lambda word: count(caption[: word.end()]))
+        cut = caption[words[num_read].start() :] if num_read < len(words) else ""
+        about, encoder = "" if self.tokenizer else "an estimated ", self.encoder or "the encoder"
+        cut = printable(cut, 120)
+        return [Notice("LONG_FOR_ENCODER", f"{about}{total} tokens, {encoder} reads {limit}; it will not read: {cut}")]
 
 
 def clip_values(record: Mapping[str, Any]) -> dict[str, Any]:
@@ -155,61 +167,6 @@ def strip_preamble(text: str) -> str:
         if rest == before:
             break
     return rest if rest.strip() else whole
-
-
-@dataclass(frozen=True, kw_only=True)
-class TokenCount:
-    """The length of a text for one encoder.
-
-    Attributes:
-        count: tokens, special ones included.
-        limit: how many the encoder reads.
-        cut: the words it will not read, "" when it reads all.
-        is_estimate: no tokenizer was given.
-    """
-
-    count: int
-    limit: int
-    cut: str
-    is_estimate: bool
-
-    def warning(self, encoder: str) -> Notice | None:
-        """LONG_FOR_ENCODER, or None when all is read."""
-        if self.count <= self.limit:
-            return None
-        about = "an estimated " if self.is_estimate else ""
-        cut = printable(self.cut, 120)
-        return Notice(
-            "LONG_FOR_ENCODER", f"{about}{self.count} tokens, {encoder} reads {self.limit}; it will not read: {cut}"
-        )
-
-
-def count_tokens(text: str, encoder: str, *, tokenizer: str = "", limit: int | None = None) -> TokenCount:
-    """Count a caption's tokens for a target encoder.
-
-    Args:
-        text: the caption as it is written.
-        encoder: a name in `LIMITS`, or any name when `limit` is given.
-        tokenizer: a folder or hub id with the encoder's tokenizer; "" estimates.
-        limit: tokens the encoder reads, special ones included, instead of the named encoder's.
-
-    Raises:
-        UsageError: no such encoder and no limit. MissingDependencyError: no such tokenizer.
-    """
-    limit = limit_of(encoder, limit)
-    count = _counter(tokenizer) if tokenizer else _estimate
-    total, cut = count(text), ""
-    if total > limit:
-        words = list(re.finditer(r"\S+", text))
-        low, high = 0, len(words)  # the most words from the front that fit
-        while low < high:
-            middle = (low + high + 1) // 2
-            if count(text[: words[middle - 1].end()]) <= limit:
-                low = middle
-            else:
-                high = middle - 1
-        cut = text[words[low].start() :] if low < len(words) else ""
-    return TokenCount(count=total, limit=limit, cut=cut, is_estimate=not tokenizer)
 
 
 def limit_of(encoder: str, limit: int | None = None) -> int:

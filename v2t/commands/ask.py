@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from v2t.commands import add_layers
+from v2t.commands import add_layers, load_settings
 
 SUMMARY = "Ask about a video of any length: an answer, or with --when the times at which something happens."
 EXAMPLES = (
@@ -17,8 +17,6 @@ EXAMPLES = (
     '  v2t ask film.mp4 "How many times does a dog jump?"\n'
     '  v2t ask film.mp4 --when "a dog jumps"     (exit 4 when it never does)'
 )
-
-FLAGS = "model captioner look window_s top notes frames max_new_tokens device dtype".split()
 
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
@@ -43,7 +41,6 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """What the verb takes."""
     parser.add_argument("video", metavar="VIDEO", help="a video file")
     parser.add_argument("question", nargs="?", metavar="QUESTION", help="a question; it may name a moment (at 34:22)")
     parser.add_argument("--when", metavar="STATEMENT", help="find when this happens, instead of asking a question")
@@ -53,8 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the verb; returns the exit code."""
-    from cineloop import config, log
+    from cineloop import log
     from cineloop.errors import EXIT_NOTHING_MATCHED, EXIT_OK, UsageError
     from v2t.ask.answer import ask, when
     from v2t.ask.settings import AskConfig
@@ -62,9 +58,7 @@ def run(args: argparse.Namespace) -> int:
     logger = log.setup(verbosity=-1 if args.quiet else args.verbose)
     if (args.question is None) == (args.when is None):
         raise UsageError("expected a question, or --when STATEMENT", hint='v2t ask video.mp4 "What happens?"')
-    settings = config.load(
-        AskConfig, file=args.config, sets=args.set, flags={name: getattr(args, name) for name in FLAGS}
-    )
+    settings = load_settings(args, AskConfig)
 
     with NoteProgress(enabled=not args.quiet) as progress:
         if args.when is not None:

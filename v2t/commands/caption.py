@@ -10,7 +10,7 @@ from typing import Any
 from cineloop.cluster.settings import FLAGS as CLUSTER
 from cineloop.cluster.settings import add_flags
 from cineloop.errors import UsageError
-from v2t.commands import add_layers, comma_list, folder_or_address
+from v2t.commands import add_layers, comma_list, folder_or_address, load_settings
 
 SUMMARY = "Caption videos: a folder in, captions at mirrored paths and captions.jsonl out."
 EXAMPLES = (
@@ -26,11 +26,6 @@ EXAMPLES = (
     "  v2t caption s3://bucket/clips -o s3://bucket/captions"
 )
 
-FLAGS = (
-    "model captioner style prompt max_new_tokens parts summary sampler frames fps format batch_size device dtype "
-    "workers decoders root lists include exclude limit sample seed overwrite overwrite_edited retry_failed dry_run "
-    "shard allow_remote on_outside"
-).split()
 NESTED = {
     **{name: f"options.{name}" for name in ("revision", "quantize", "trust_remote_code", "concurrency")},
     **CLUSTER,
@@ -39,7 +34,6 @@ NESTED = {
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """What the verb takes."""
     add = parser.add_argument
     add(
         "paths",
@@ -114,14 +108,11 @@ def _add_choice(group: argparse._ArgumentGroup) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the verb; returns the exit code."""
-    from cineloop import config, log
+    from cineloop import log
     from v2t.caption import run as caption
 
     logger = log.setup(verbosity=-1 if args.quiet else args.verbose)
-    flags = {name: getattr(args, name) for name in FLAGS}
-    flags |= {key: getattr(args, name) for name, key in NESTED.items()}
-    settings = config.load(caption.CaptionConfig, file=args.config, sets=args.set, flags=flags)
+    settings = load_settings(args, caption.CaptionConfig, NESTED)
     if not args.paths and not settings.lists:
         raise UsageError("expected the clips to caption", hint="v2t caption FOLDER, or --list FILE")
 

@@ -6,6 +6,7 @@ import argparse
 import sys
 from collections.abc import Iterator
 
+from v2t.commands import load_settings
 from v2t.commands.ask import NoteProgress, add_model_arguments
 
 SUMMARY = "Chat about a video in the terminal: several turns, /at 34:22 to look at a moment, /help for the rest."
@@ -13,26 +14,20 @@ EXAMPLES = (
     "  v2t chat clip.mp4\n  v2t chat film.mp4 --model openai:http://127.0.0.1:8000/v1\n  v2t chat < questions.txt"
 )
 
-FLAGS = "model captioner look window_s notes frames max_new_tokens device dtype".split()
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """What the verb takes."""
     parser.add_argument("video", nargs="?", metavar="VIDEO", help="a video file; /video opens one later")
     add_model_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the verb; returns the exit code."""
-    from cineloop import config, log
+    from cineloop import log
     from v2t.ask.chat import Chat
     from v2t.ask.settings import AskConfig
     from v2t.ask.viewer import Viewer
 
     logger = log.setup(verbosity=-1 if args.quiet else args.verbose)
-    settings = config.load(
-        AskConfig, file=args.config, sets=args.set, flags={name: getattr(args, name) for name in FLAGS}
-    )
+    settings = load_settings(args, AskConfig)
 
     def write(text: str) -> None:
         sys.stdout.write(text)

@@ -14,7 +14,6 @@ EXAMPLES = (
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """What the verb takes."""
     from cineloop.cluster.manifests import JobSize, engines
 
     add, plain = parser.add_argument, JobSize()
@@ -27,7 +26,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the verb; returns the exit code."""
     from cineloop.cluster.manifests import JobSize, fill
 
     size = JobSize(nodes=args.nodes, shards=args.shards, cpus=args.cpus, gpus=args.gpus)

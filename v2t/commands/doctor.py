@@ -11,14 +11,12 @@ EXAMPLES = "  v2t doctor\n  v2t doctor --json"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """What the verb takes."""
     from v2t import doctor
 
     doctor.add_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the verb; returns the exit code."""
     from v2t import doctor
 
     return doctor.run(args)

@@ -17,7 +17,6 @@ EXAMPLES = (
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """What the verb takes."""
     add = parser.add_argument
     add("folders", nargs="+", type=folder_or_address, metavar="DIR", help="output of v2t caption; also s3://BUCKET/DIR")
     add(
@@ -34,7 +33,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the verb; returns the exit code."""
     from cineloop import log
     from v2t.caption.merge import merge
 

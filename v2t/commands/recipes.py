@@ -11,12 +11,10 @@ EXAMPLES = "  v2t recipes\n  v2t recipes starter/tower > tower.yaml\n  v2t train
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """What the verb takes."""
     shipped.add_arguments(parser, "recipe")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the verb; returns the exit code."""
     from cineloop.training.recipe import recipes
 
     return shipped.run(args, recipes("v2t.train"), "recipe of v2t")

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from v2t.commands import add_layers
+from v2t.commands import add_layers, load_settings
 
 SUMMARY = "Serve a video model: an OpenAI-compatible API and a chat page, on one port."
 EXAMPLES = (
@@ -20,11 +20,10 @@ EXAMPLES = (
     "  v2t serve --dry-run --json"
 )
 
-FLAGS = "model engine host port name key_env max_model_len device dtype".split()
+NESTED = {"root": "roots", "lora": "adapters", "allow_host": "allow_hosts"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """What the verb takes."""
     add = parser.add_argument
     add("model", nargs="?", metavar="MODEL", help="starter (default), a folder, or a hub id that vLLM knows")
     add("--engine", help="auto (default: vLLM where it is installed), vllm, or local: this project's own captioner")
@@ -45,15 +44,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the verb; returns the exit code."""
-    from cineloop import config, log
+    from cineloop import log
     from v2t.serve.settings import ServeConfig
 
     log.setup(verbosity=-1 if args.quiet else args.verbose)
-    flags: dict[str, Any] = {name: getattr(args, name) for name in (*FLAGS, "page")}
-    flags |= {"roots": _pairs("--root", args.root), "adapters": _pairs("--lora", args.lora)}
-    flags["allow_hosts"] = args.allow_host
-    settings = config.load(ServeConfig, file=args.config, sets=args.set, flags=flags)
+    args.root, args.lora = _pairs("--root", args.root), _pairs("--lora", args.lora)
+    settings = load_settings(args, ServeConfig, NESTED)
     if args.dry_run:
         return _show(settings, args.json)
     from v2t.serve.run import run as serve

@@ -13,5 +13,4 @@ add_arguments = add_training_arguments
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the verb; returns the exit code."""
     return run_training("v2t", args)

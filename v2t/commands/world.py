@@ -28,7 +28,6 @@ def _seconds(text: str) -> tuple[float, float]:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """What the verb takes."""
     add = parser.add_argument
     add("-o", "--output", type=Path, required=True, metavar="DIR", help="folder for the clips and manifest.jsonl")
     add("--num", type=int, default=10, metavar="N", help="number of clips (default: 10)")
@@ -43,7 +42,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the verb; returns the exit code."""
     from cineloop import log
     from cineloop.world.scenes.corpus import write_world
 

@@ -73,7 +73,6 @@ def pieces(turns: Iterable[Turn], clip_texts: Sequence[str] = ()) -> list[tuple[
     """The chat as (text, is target) pieces; joined they are what the processor's chat template writes.
 
     Args:
-        turns: the conversation.
         clip_texts: what stands for each clip, in order: a timestamp and placeholders for every segment.
 
     Raises:

@@ -84,3 +84,8 @@ def clip_batch(samples: Sequence[ClipSample], pad_id: int, max_length: int | Non
 def num_targets(batch: dict[str, Any]) -> int:
     """Positions of a batch that carry a loss once labels are shifted by one."""
     return int((batch["labels"][:, 1:] != IGNORE).sum()) if "labels" in batch else 0
+
+
+def normalise(pixels: torch.Tensor) -> torch.Tensor:
+    """uint8 (…, H, W, 3) in [0, 255] → float32 (…, 3, H, W) in [-1, 1], the normalisation of SigLIP."""
+    return pixels.movedim(-1, -3).float().div(127.5).sub(1.0)  # (…, 3, H, W)

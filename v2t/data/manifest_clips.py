@@ -133,7 +133,6 @@ class ManifestSource:
         return encoded
 
     def place(self, number: int) -> int:
-        """The row of sample `number`."""
         turn, place = divmod(number, len(self.clips))
         if turn not in self._orders:  # numbers ascend: one order at a time is enough
             self._orders.clear()

@@ -24,8 +24,7 @@ from torch import nn
 
 from cineloop.files import write_atomic
 from cineloop.training.loader import Source
-from v2t.data.collate import Batch, ClipSample, clip_batch
-from v2t.data.pixels import normalise
+from v2t.data.collate import Batch, ClipSample, clip_batch, normalise
 from v2t.data.world import ClipSource
 from v2t.model.resampler import average_to, square_grid
 
@@ -74,7 +73,6 @@ class PatchTokenSource:
         return block * self.block + slot, paraphrase
 
     def encode(self, index: int) -> PatchTokens:
-        """Tokens of clip `index`, computed."""
         # One clip at a time, so that its tokens do not depend on the batch; on a CPU a batch of clips is no faster.
         segments, times, mask = self.clips.cut(index)
         pixels = torch.from_numpy(segments)  # (s, F, H, W, 3)

@@ -33,7 +33,6 @@ def read_pairs(files: Sequence[Path], root: Path | None = None) -> list[Clip]:
     """The pairs of all files.
 
     Args:
-        files: `preferences.jsonl` files.
         root: what paths of clips are relative to; None: the file's folder.
 
     Raises:
@@ -92,7 +91,6 @@ class PreferenceSource(ManifestSource):
         return batch | {"reference": torch.tensor(known)}
 
     def sample(self, number: int) -> ClipSample:
-        """One pair with its clip; see `ManifestSource.sample`."""
         if self.tokens is None:
             return super().sample(number)
         row = self.clips[self.place(number)].row
@@ -103,7 +101,6 @@ class PreferenceSource(ManifestSource):
         return ClipSample(tokens, times, mask, rows)
 
     def key(self, number: int) -> str:
-        """See `pair_key`, of pair `number` of the stream."""
         return pair_key(self.clips[self.place(number)])
 
     def conversations(self, row: Row, number: int) -> list[list[Turn]]:

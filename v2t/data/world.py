@@ -97,7 +97,6 @@ class ClipSource:
     with_facts: bool = True
 
     def __call__(self, start: int, count: int) -> Batch:
-        """A batch as `clip_batch` gives it."""
         samples = [self.sample(index) for index in range(start, start + count)]
         return clip_batch(samples, self.pad_id)
 
@@ -107,7 +106,6 @@ class ClipSource:
         return 0 if self.tokenizer is None else self.tokenizer.pad_token_id
 
     def sample(self, index: int) -> ClipSample:
-        """One clip."""
         segments, times, mask = self.cut(index)
         return ClipSample(segments, times, mask, self.rows(index, times, mask), self.facts(index))
 
@@ -136,7 +134,6 @@ class ClipSource:
         return rows
 
     def scene(self, index: int) -> Scene:
-        """The scene of clip `index`."""
         if self.is_solo(index):
             every = random.Random(f"motion|{self.seed}|{index}").random() < self.config.every_motion_share
             return sample_solo(self.split, self.seed, index, every_motion=every)

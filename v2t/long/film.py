@@ -27,8 +27,6 @@ class Film:
     """A video file.
 
     Args:
-        path: the file.
-        pool: of decoders.
         spec: frame sampling within a part.
         size: (H, W) to scale frames to, or None.
         window_s: seconds the captioner sees at once.

@@ -51,13 +51,11 @@ class Notebook:
     """The notes on one film.
 
     Args:
-        film: the video.
         captioner: takes the notes, loaded when there are any to take.
         path: the file; None for one in the user's cache folder.
         given: notes of a captioning run to use instead of taking new ones.
         style: file of `v2t/styles` whose prompt asks for notes.
         frames: frames of a window, as set by the user; None for the captioner's default.
-        temperature, seed: of sampling.
         batch_size: windows the model sees at once.
 
     Raises:
@@ -108,7 +106,6 @@ class Notebook:
         """Notes on some windows of the film in order of time; missing ones are taken now.
 
         Args:
-            windows: which parts, of `film.windows()`.
             advance: called with (windows done, windows to do) after each batch.
         """
         if self.given is not None and windows:
@@ -273,7 +270,6 @@ def join_notes(placed: Sequence[Placed], windows: Sequence[Window], cuts_s: Sequ
 
     Args:
         placed: notes, `scene` being the number of the window they come from.
-        windows: those windows, each beginning where the one before ends.
         cuts_s: where scenes end; no event continues over a cut.
     """
     out: list[Placed] = []

@@ -180,18 +180,11 @@ class LongClip:
     give_up: ItemError | None = None
     _deaths: int = 0
 
-    @classmethod
-    def whole(cls, clip: Clip) -> LongClip:
-        """The clip in one part, however long its file is."""
-        return cls(clip, [Part(clip.start_s or 0.0, math.inf if clip.end_s is None else clip.end_s)])
-
     def add(self, number: int, fields: Entry, frames: Frames | None = None) -> Entry:
         """Record the outcome of a part; returns its entry.
 
         Args:
-            number: which part.
             fields: `answer_fields` or `error_fields`; an empty answer becomes the error BAD_CAPTION.
-            frames: what the model saw.
         """
         if fields["error"] is None and not fields["caption"]:
             fields = error_fields(empty_caption())
@@ -217,13 +210,15 @@ Piece = tuple[LongClip, int]  # the unit of decoding and generation: a clip and 
 
 def answer_fields(frames: Frames | None, output: Output, seconds: float) -> Entry:
     """Fields of a part's entry from its frames and the captioner's answer; of a summary of parts, without frames."""
-    cut = [Notice("CUT", f"the caption was cut after {output.tokens} tokens")] if output.finish == "length" else []
+    warnings = [*(() if frames is None else frames.warnings), *output.warnings]
+    if output.finish == "length":
+        warnings.append(Notice("CUT", f"the caption was cut after {output.tokens} tokens"))
     return {
         "caption": utf8(output.text).strip(),
         "tokens": output.tokens,
-        "warnings": [fields_of(each) for each in (*(frames.warnings if frames else ()), *output.warnings, *cut)],
-        "frame_times_s": [round(float(t), 4) for t in frames.times_s] if frames else [],
-        "decoder": frames.decoder if frames else None,
+        "warnings": list(map(fields_of, warnings)),
+        "frame_times_s": [] if frames is None else [round(float(t), 4) for t in frames.times_s],
+        "decoder": None if frames is None else frames.decoder,
         "seconds": round(seconds, 4),
         "error": None,
     }

@@ -84,7 +84,6 @@ def recall(notes: Sequence[Placed], question: str, max_tokens: int) -> Recalled:
     """The notes a question is about, as many as `max_tokens` hold; none when nothing matches.
 
     Args:
-        notes: all notes, in order of time.
         question: any words; their order matters only for before and after.
         max_tokens: bound on the notes' length, by `num_tokens`.
     """

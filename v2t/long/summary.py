@@ -40,7 +40,6 @@ def sum_up(notes: Sequence[Note], prompt: str, max_new_tokens: int, ask: Ask) ->
     Args:
         notes: what its parts show, in order, at least one.
         prompt: of this run; it defines the form of the caption.
-        max_new_tokens: longest answer.
         ask: calls the captioner without a video, `(prompt, max_new_tokens) -> answer`.
 
     Returns:
@@ -69,8 +68,6 @@ def reduce_notes(
     """Reduce notes until they are few enough: each group of notes becomes one, then groups of those.
 
     Args:
-        notes: in order of time.
-        is_enough: whether notes may stay as they are.
         split: `(level, notes) -> groups` of notes that follow each other; levels count from 1.
         summarise: `(level, groups) -> texts`, a summary of each group of several notes; a group of one stays as it is.
     """

@@ -10,6 +10,7 @@ Two phases by recipe: `speaks: false` trains resampler and heads alone, without 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +18,15 @@ import torch
 from torch import nn
 
 from cineloop.errors import UsageError
-from cineloop.training.loader import Source, stream
+from cineloop.training.loader import Source
 from cineloop.training.recipe import StageConfig
-from v2t.data.collate import Batch
+from v2t.data.chat import IGNORE
+from v2t.data.collate import Batch, num_targets
 from v2t.data.patch_tokens import check_rounds, precomputed
 from v2t.data.world import ClipsConfig, ClipSource
 from v2t.train import held_out
-from v2t.train.caption_task import CaptionTask, FactHeads, caption_counts
-from v2t.train.captioner import check_parts, load_captioner
+from v2t.train.caption_task import CaptionTask, FactHeads
+from v2t.train.captioner import check_parts, load_captioner, world_clips
 from v2t.train.captioner import plan_pieces as plan_pieces
 
 HEADS_FILE = "heads.safetensors"
@@ -80,7 +82,6 @@ class AlignStage:
         self.terms |= {"facts": config.heads_weight} if config.heads_weight else {}
         self._processor: Any = None
         self._model: Any = None
-        self._held_out: list[Batch] = []
 
     def build(self) -> nn.Module:
         """The captioner, joined or loaded, with heads."""
@@ -92,7 +93,6 @@ class AlignStage:
         return CaptionTask(self._model, heads, speaks=self.config.speaks)
 
     def parts(self, task: CaptionTask) -> dict[str, list[nn.Module]]:
-        """Parts of the captioner, and `heads`."""
         parts = task.parts()
         if not self.config.speaks:
             for name in ("projector", "language_model"):
@@ -101,23 +101,23 @@ class AlignStage:
         return parts
 
     def source(self) -> Source:
-        """Training clips."""
         clips = self._clips("train", self.config.data_seed, self.config.clips)
         samples = self.config.loop.steps * self.config.loop.batch_size
         return precomputed(clips, self._model, self.config.block, self.config.rounds, self.config.cache, samples)
 
     def counts(self, batch: Batch) -> dict[str, float]:
         """Answer tokens and known facts."""
-        return caption_counts(batch)
+        facts = sum(int((value != IGNORE).sum()) for name, value in batch.items() if name.startswith("fact_"))
+        return {"answers": float(num_targets(batch)), "facts": float(facts)}
 
     def evaluate(self, task: CaptionTask, device: torch.device) -> dict[str, float]:
         """Heads, answer tokens, and facts in written captions. `score`: caption facts if written, else the heads."""
         figures: dict[str, float] = {}
         if task.heads is not None:
-            figures |= held_out.head_figures(task, self._batches(), device)
+            figures |= held_out.head_figures(task, self._batches, device)
             score = figures["heads"]
         if self.config.speaks:
-            figures |= held_out.token_figures(task, self._batches(), device)
+            figures |= held_out.token_figures(task, self._batches, device)
             score = figures["tokens_right"]
             if self.config.eval_captions:
                 figures |= self._captions(task, device)
@@ -137,40 +137,26 @@ class AlignStage:
             )
 
     def _clips(self, split: str, seed: int, clips: ClipsConfig) -> ClipSource:
-        processor = self._processor
-        return ClipSource(
-            config=clips,
-            split=split,
-            seed=seed,
-            segment_frames=processor.video_processor.segment_frames,
-            tokens_per_segment=processor.tokens_per_segment,
-            tokenizer=processor.tokenizer if self.config.speaks else None,
-            with_facts=bool(self.config.heads_weight),
-        )
+        has_facts = bool(self.config.heads_weight)
+        return world_clips(self._processor, clips, split, seed, speaks=self.config.speaks, with_facts=has_facts)
 
     def _eval_source(self) -> ClipSource:
         plain = ClipsConfig(**{**vars(self.config.clips), "fewer_share": 0.0, "augment": False})
         return self._clips(self.config.eval_split, self.config.eval_seed, plain)
 
+    @cached_property
     def _batches(self) -> list[Batch]:
-        """Held-out clips, drawn once."""
-        if not self._held_out:
-            wanted = [
-                (start, min(32, self.config.eval_clips - start)) for start in range(0, self.config.eval_clips, 32)
-            ]
-            config = self.config
-            source = precomputed(
-                self._eval_source(), self._model, config.eval_clips, 1, config.cache, config.eval_clips
-            )
-            self._held_out = list(stream(source, wanted, workers=config.loop.workers))
-        return self._held_out
+        """Held-out clips."""
+        config, count = self.config, self.config.eval_clips
+        source = precomputed(self._eval_source(), self._model, count, 1, config.cache, count)
+        return held_out.draw(source, count, 32, config.loop.workers)
 
     def _captions(self, task: CaptionTask, device: torch.device) -> dict[str, float]:
         source = self._eval_source()
         count = min(self.config.eval_captions, self.config.eval_clips)
         batches, texts, facts = [], [], []
         for start in range(0, count, 32):
-            batch = self._batches()[start // 32]
+            batch = self._batches[start // 32]
             if len(batch["times_s"]) != min(32, self.config.eval_clips - start):
                 raise UsageError("eval_captions needs clips of one segment", hint="set eval_captions: 0")
             batches.append(batch)
@@ -194,14 +180,11 @@ def _load_heads(config: Config, resampler: Any) -> FactHeads:
             hint="more query tokens, or heads_weight: 0",
         )
     heads = FactHeads(TARGETS, resampler.hidden_size)
-    saved = None if config.model is None else Path(config.model) / HEADS_FILE
-    if saved is not None and saved.exists():
+    if config.model is not None and (saved := Path(config.model) / HEADS_FILE).exists():
         from safetensors.torch import load_file
 
         heads.load_state_dict(load_file(saved))
     return heads
 
 
-def build_stage(config: Config) -> AlignStage:
-    """The stage of this file."""
-    return AlignStage(config)
+build_stage = AlignStage

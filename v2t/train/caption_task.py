@@ -18,12 +18,13 @@ from torch import nn
 
 from cineloop.training.sharding import is_sharded
 from v2t.data.chat import IGNORE
-from v2t.data.collate import MULTIPLE, Batch, num_targets
+from v2t.data.collate import MULTIPLE, Batch, normalise
 from v2t.data.packing import pack
-from v2t.data.pixels import normalise
-from v2t.train.answers import answer_log_probs, answer_loss
 
 ROW_GROUPS = 3
+# Logits at labelled positions are filled up to a multiple of it: kernels are prepared per shape, and a new shape at
+# every step costs time and memory.
+_FILL = 128
 FactTargets = Mapping[str, tuple[int, int]]  # name → (query token, classes)
 
 
@@ -44,7 +45,6 @@ class CaptionTask(nn.Module):
     """A captioner with its losses.
 
     Args:
-        model: a `CineloopForConditionalGeneration`.
         heads: fact heads on the resampler's query tokens, or None.
         speaks: False leaves the LLM out (a cheap first phase for resampler and heads).
         row_tokens: conversations are packed into rows of so many tokens; 0 gives each a row of its own.
@@ -151,11 +151,28 @@ class CaptionTask(nn.Module):
         return parts if self.heads is None else parts | {"heads": [self.heads]}
 
 
-def count_facts(batch: Batch) -> int:
-    """Facts of a batch that are known."""
-    return sum(int((value != IGNORE).sum()) for name, value in batch.items() if name.startswith("fact_"))
+# ---- next-token loss on the tokens that are asked for, and on no other
 
 
-def caption_counts(batch: Batch) -> dict[str, float]:
-    """Targets of both terms."""
-    return {"answers": float(num_targets(batch)), "facts": float(count_facts(batch))}
+def answer_loss(hidden: torch.Tensor, labels: torch.Tensor, head: Any) -> tuple[torch.Tensor, torch.Tensor, int]:
+    """(loss sum, tokens right, tokens) from hidden states (R, L, D) and labels (R, L), shifted here."""
+    logits, truth, where = _logits(hidden, labels, head)
+    loss = F.cross_entropy(logits, truth, ignore_index=IGNORE, reduction="sum")
+    return loss, (logits.argmax(-1) == truth).sum(), len(where)
+
+
+def answer_log_probs(hidden: torch.Tensor, labels: torch.Tensor, head: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    """Of each labelled token its log-probability (tokens,), and its place (tokens,) among the R * (L - 1) targets."""
+    logits, truth, where = _logits(hidden, labels, head)
+    return -F.cross_entropy(logits[: len(where)], truth[: len(where)], reduction="none"), where
+
+
+def _logits(hidden: torch.Tensor, labels: torch.Tensor, head: Any) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Logits (filled tokens, vocabulary), labels (filled tokens,), IGNORE where filled up, and places (tokens,)."""
+    targets = labels[:, 1:]  # (R, L-1)
+    where = (targets != IGNORE).flatten().nonzero().squeeze(1)  # (tokens,)
+    count = len(where)
+    filled = F.pad(where, (0, -count % _FILL))  # position 0 fills up; its label is IGNORE below
+    truth = F.pad(targets.flatten()[where], (0, -count % _FILL), value=IGNORE)
+    chosen = hidden[:, :-1].flatten(0, 1)[filled]  # (filled tokens, D)
+    return head(chosen).float(), truth, where

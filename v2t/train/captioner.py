@@ -15,6 +15,7 @@ import torch
 from cineloop.errors import MissingDependencyError, UsageError
 from cineloop.training.plan import Piece, causal_mask
 from cineloop.training.runtime import checkpoint_blocks
+from v2t.data.world import ClipsConfig, ClipSource
 from v2t.model.vision import patch_grid
 
 ANSWER_TOKENS = 60  # of one conversation about a clip, beside its visual tokens; an estimate
@@ -57,6 +58,21 @@ def load_captioner(config: Any, dtype: torch.dtype, quantize: str | None = None)
         # On a CPU the fused kernel's backward pass costs a fifth of a small captioner's training.
         model.model.language_model.set_attn_implementation("eager")
     return model, processor
+
+
+def world_clips(
+    processor: Any, clips: ClipsConfig, split: str, seed: int, *, speaks: bool = True, with_facts: bool = False
+) -> ClipSource:
+    """Clips of the world as a captioner with this processor sees them; `speaks` False: without conversations."""
+    return ClipSource(
+        config=clips,
+        split=split,
+        seed=seed,
+        segment_frames=processor.video_processor.segment_frames,
+        tokens_per_segment=processor.tokens_per_segment,
+        tokenizer=processor.tokenizer if speaks else None,
+        with_facts=with_facts,
+    )
 
 
 def _take_llm(model: Any, llm: str) -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +24,14 @@ from torch import nn
 from torch.distributed.nn.functional import all_gather
 
 from cineloop.errors import MissingDependencyError, UsageError
-from cineloop.training.loader import stream
 from cineloop.training.recipe import StageConfig
 from cineloop.training.runtime import to_device
 from cineloop.world.scenes.augment import augmented
 from cineloop.world.scenes.sampler import sample_scene
 from cineloop.world.scenes.solo import sample_solo
+from v2t.data.collate import normalise
 from v2t.data.near_miss import KINDS, pair
-from v2t.data.pixels import normalise
+from v2t.train import held_out
 
 Batch = dict[str, torch.Tensor]
 
@@ -119,7 +120,6 @@ class DualTask(nn.Module):
         return F.normalize(each.mean(1), dim=-1)
 
     def embed_texts(self, ids: torch.Tensor) -> torch.Tensor:
-        """(n, E) normalised."""
         return F.normalize(self.clip.encode_text(ids).float(), dim=-1)
 
     def forward(self, batch: Batch) -> dict[str, Any]:
@@ -150,17 +150,12 @@ class ContrastiveStage:
     def __init__(self, config: Config) -> None:
         self.config = config
         self.terms = {"contrast": 1.0}
-        self._tokenizer: Any = None
-        self._held_out: list[Batch] = []
 
-    @property
+    @cached_property
     def tokenizer(self) -> Any:
-        """The tokenizer named by the recipe."""
-        if self._tokenizer is None:
-            from transformers import AutoTokenizer
+        from transformers import AutoTokenizer
 
-            self._tokenizer = AutoTokenizer.from_pretrained(self.config.tokenizer)
-        return self._tokenizer
+        return AutoTokenizer.from_pretrained(self.config.tokenizer)
 
     def build(self) -> nn.Module:
         """The open_clip model, its image half from `tower` where one is named."""
@@ -208,18 +203,16 @@ class ContrastiveStage:
         return {"visual": [clip.visual], "text": modules}
 
     def source(self) -> PairSource:
-        """Training pairs."""
         return self._pairs("train", self.config.data_seed)
 
     def counts(self, batch: Batch) -> dict[str, float]:
-        """Clips."""
         return {"contrast": float(len(batch["texts"]))}
 
     def evaluate(self, task: DualTask, device: torch.device) -> dict[str, float]:
         """How often the true caption beats the one wrong in a fact, by fact; recall at 1 of the caption among all held
         out. `score`: the mean over facts."""
         clips, texts, right = [], [], {name: [0.0, 0.0] for name in self.config.negatives}
-        for batch in self._batches():
+        for batch in self._batches:
             batch = to_device(batch, device)
             seen = task.embed_clips(batch["pixels"])
             true, wrong = task.embed_texts(batch["texts"]), task.embed_texts(batch["wrong"])
@@ -249,25 +242,18 @@ class ContrastiveStage:
         (folder / "open_clip_config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
         self.tokenizer.save_pretrained(folder)
 
-    @property
-    def _length(self) -> int:
-        return int(self.config.text_cfg["context_length"])
-
     def _pairs(self, split: str, seed: int) -> PairSource:
         config = self.config
-        size = config.vision_cfg["image_size"]
+        size, length = config.vision_cfg["image_size"], int(config.text_cfg["context_length"])
         return PairSource(
             split, seed, config.num_frames, size, config.style, config.solo_share, config.negatives, self.tokenizer,
-            self._length,
+            length,
         )  # fmt: skip
 
+    @cached_property
     def _batches(self) -> list[Batch]:
-        if not self._held_out:
-            count = self.config.eval_clips
-            wanted = [(start, min(32, count - start)) for start in range(0, count, 32)]
-            pairs = self._pairs("seen", self.config.eval_seed)
-            self._held_out = list(stream(pairs, wanted, workers=self.config.loop.workers))
-        return self._held_out
+        config = self.config
+        return held_out.draw(self._pairs("seen", config.eval_seed), config.eval_clips, 32, config.loop.workers)
 
 
 def copy_siglip(folder: str, visual: Any) -> None:
@@ -307,6 +293,4 @@ def copy_siglip(folder: str, visual: Any) -> None:
         visual.ln_post.load_state_dict(inner.post_layernorm.state_dict())
 
 
-def build_stage(config: Config) -> ContrastiveStage:
-    """The stage of this file."""
-    return ContrastiveStage(config)
+build_stage = ContrastiveStage

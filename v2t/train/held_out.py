@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from cineloop.training.loader import Source, stream
 from cineloop.training.runtime import to_device
 from cineloop.world.language.comparison import compare
 from cineloop.world.language.read_text import parse
@@ -18,6 +19,12 @@ from cineloop.world.language.words import PROMPTS
 from v2t.data.chat import IGNORE, Turn, pieces
 from v2t.data.collate import Batch
 from v2t.train.caption_task import CaptionTask
+
+
+def draw(source: Source, count: int, size: int, workers: int) -> list[Batch]:
+    """The first `count` samples of a source, in batches of `size`."""
+    wanted = [(start, min(size, count - start)) for start in range(0, count, size)]
+    return list(stream(source, wanted, workers=workers))
 
 
 def head_figures(task: CaptionTask, batches: Iterable[Batch], device: torch.device) -> dict[str, float]:
@@ -61,7 +68,6 @@ def caption_figures(
     """Shares of facts right in captions written for one-segment clips, and the captions.
 
     Args:
-        batches: clips, in order.
         clip_texts, facts: what stands for each clip in the prompt, and its truth.
     """
     texts: list[str] = []

@@ -9,8 +9,9 @@ freezes. Follows the second stage of LLaVA (arXiv:2304.08485) and QLoRA (arXiv:2
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,17 +21,17 @@ from torch import nn
 
 from cineloop.errors import UsageError
 from cineloop.log import logger
-from cineloop.training.loader import Source, stream
+from cineloop.training.loader import Source
 from cineloop.training.optim import freeze
 from cineloop.training.recipe import StageConfig
 from v2t.data.collate import Batch, num_targets
 from v2t.data.manifest_clips import Clip, ManifestSource, read_clips
 from v2t.data.patch_tokens import check_rounds, precomputed
 from v2t.data.shards import ShardSource, read_shards
-from v2t.data.world import ClipsConfig, ClipSource
+from v2t.data.world import ClipsConfig
 from v2t.train import held_out
 from v2t.train.caption_task import CaptionTask
-from v2t.train.captioner import check_parts, load_captioner
+from v2t.train.captioner import check_parts, load_captioner, world_clips
 from v2t.train.captioner import plan_pieces as plan_pieces
 
 
@@ -105,7 +106,6 @@ class InstructStage:
         self.config = config
         self._model: Any = None
         self._processor: Any = None
-        self._held_out: list[Batch] = []
 
     def build(self) -> nn.Module:
         """The captioner, its adapters in place, trained weights in fp32."""
@@ -126,27 +126,23 @@ class InstructStage:
         return task
 
     def task_of(self, model: Any, row_tokens: int) -> CaptionTask:
-        """The captioner as a task."""
         return CaptionTask(model, row_tokens=row_tokens)
 
     def parts(self, task: CaptionTask) -> dict[str, list[nn.Module]]:
-        """Parts of the captioner."""
         return task.parts()
 
     def source(self) -> Source:
-        """Training conversations."""
         if self.config.manifests or self.config.shards:
             return self._files(self._split()[0], self.config.data_seed)
-        clips = self._world("train", self.config.data_seed)
+        clips = world_clips(self._processor, self.config.clips, "train", self.config.data_seed)
         return precomputed(clips, self._model, self.config.block, self.config.rounds)
 
     def counts(self, batch: Batch) -> dict[str, float]:
-        """Answer tokens."""
         return {"answers": float(num_targets(batch))}
 
     def evaluate(self, task: CaptionTask, device: torch.device) -> dict[str, float]:
         """Loss and share right over the answer tokens of held-out conversations. `score`: tokens right."""
-        figures = held_out.token_figures(task, self._batches(), device)
+        figures = held_out.token_figures(task, self._batches, device)
         return {"score": figures["tokens_right"], **figures}
 
     def export(self, task: CaptionTask, folder: Path) -> None:
@@ -179,7 +175,11 @@ class InstructStage:
         from v2t.model.weights import save_adapter
 
         base = self.config.model
-        others = [name for name, modules in task.parts().items() if name != "language_model" and _learns(modules)]
+        others = [
+            name
+            for name, modules in task.parts().items()
+            if name != "language_model" and any(w.requires_grad for module in modules for w in module.parameters())
+        ]
         if base is None or self.config.llm is not None or not Path(base).is_dir():
             why = "there is no folder of a captioner that it could be put on"
         elif others:
@@ -194,18 +194,6 @@ class InstructStage:
         batch = self.source()(0, max(1, self.config.loop.micro_batch or 1))
         if num_targets(batch) == 0:
             raise UsageError("the first samples hold no token of an answer to learn from", hint="look at the data")
-
-    def _world(self, split: str, seed: int) -> ClipSource:
-        processor = self._processor
-        return ClipSource(
-            config=self.config.clips,
-            split=split,
-            seed=seed,
-            segment_frames=processor.video_processor.segment_frames,
-            tokens_per_segment=processor.tokens_per_segment,
-            tokenizer=processor.tokenizer,
-            with_facts=False,
-        )
 
     def _split(self) -> tuple[list[Clip], list[Clip]]:
         """Rows to train on and rows held out: those of `eval_manifests`, or a twentieth of the rows."""
@@ -226,22 +214,17 @@ class InstructStage:
         kind = ShardSource if self.config.shards else ManifestSource
         return kind(clips, self._processor, seed, self.config.max_length, self.config.on_bad)
 
+    @cached_property
     def _batches(self) -> list[Batch]:
-        """Held-out conversations, drawn once."""
-        if not self._held_out:
-            config, size = self.config, self.config.loop.micro_batch or 16
-            source: Source = self._world("seen", config.eval_seed)
-            count = config.eval_clips
-            if config.manifests or config.shards:
-                clips = self._split()[1]
-                source, count = self._files(clips, config.eval_seed), len(clips)
-            wanted = [(start, min(size, count - start)) for start in range(0, count, size)]
-            self._held_out = list(stream(source, wanted, workers=config.loop.workers))
-        return self._held_out
-
-
-def _learns(modules: Iterable[nn.Module]) -> bool:
-    return any(weight.requires_grad for module in modules for weight in module.parameters())
+        """Held-out conversations."""
+        config, count = self.config, self.config.eval_clips
+        if config.manifests or config.shards:
+            clips = self._split()[1]
+            source: Source = self._files(clips, config.eval_seed)
+            count = len(clips)
+        else:
+            source = world_clips(self._processor, config.clips, "seen", config.eval_seed)
+        return held_out.draw(source, count, config.loop.micro_batch or 16, config.loop.workers)
 
 
 def _check_normalisation(processor: Any) -> None:
@@ -254,6 +237,4 @@ def _check_normalisation(processor: Any) -> None:
         )
 
 
-def build_stage(config: Config) -> InstructStage:
-    """The stage of this file."""
-    return InstructStage(config)
+build_stage = InstructStage

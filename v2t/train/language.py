@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from cineloop.training.loader import stream
 from cineloop.training.plan import Piece, causal_mask
 from cineloop.training.recipe import StageConfig
 from cineloop.training.runtime import to_device
@@ -25,7 +25,8 @@ from cineloop.world.language.words import PROMPTS, caption
 from cineloop.world.scenes.sampler import sample_scene
 from v2t.data.chat import END, IGNORE, START, Encoded, Turn, encode
 from v2t.data.film import film_turns
-from v2t.train.answers import answer_loss
+from v2t.train import held_out
+from v2t.train.caption_task import answer_loss
 
 VIDEO, END_OF_TEXT = "<video>", "<|endoftext|>"
 
@@ -182,25 +183,22 @@ class LanguageStage:
 
     def __init__(self, config: Config) -> None:
         self.config = config
-        self._tokenizer: Any = None
         self._held_out: dict[float, list[dict[str, torch.Tensor]]] = {}
 
-    @property
+    @cached_property
     def tokenizer(self) -> Any:
         """The tokenizer: named, kept in the run folder, or trained now."""
-        if self._tokenizer is None:
-            from transformers import AutoTokenizer
+        from transformers import AutoTokenizer
 
-            kept = self.config.out / "tokenizer"
-            named = self.config.tokenizer or self.config.init
-            if named is not None:
-                self._tokenizer = AutoTokenizer.from_pretrained(named)
-            elif (kept / "tokenizer.json").exists() and (self.config.out / "checkpoints").exists():
-                self._tokenizer = AutoTokenizer.from_pretrained(kept)
-            else:
-                self._tokenizer = train_tokenizer(self.config)
-                self._tokenizer.save_pretrained(kept)
-        return self._tokenizer
+        kept = self.config.out / "tokenizer"
+        named = self.config.tokenizer or self.config.init
+        if named is None and (kept / "tokenizer.json").exists() and (self.config.out / "checkpoints").exists():
+            named = kept
+        if named is not None:
+            return AutoTokenizer.from_pretrained(named)
+        tokenizer = train_tokenizer(self.config)
+        tokenizer.save_pretrained(kept)
+        return tokenizer
 
     def build(self) -> nn.Module:
         """The LLM, with fresh weights or a captioner's."""
@@ -221,15 +219,12 @@ class LanguageStage:
         return LanguageTask(AutoModelForCausalLM.from_config(config))
 
     def parts(self, task: LanguageTask) -> dict[str, list[nn.Module]]:
-        """`llm`."""
         return {"llm": [task.llm]}
 
     def source(self) -> TextSource:
-        """Training text."""
         return self._source("train", self.config.data_seed, self.config.facts_share)
 
     def counts(self, batch: dict[str, torch.Tensor]) -> dict[str, float]:
-        """Answer tokens."""
         return {"answers": float((batch["labels"][:, 1:] != IGNORE).sum())}
 
     def evaluate(self, task: LanguageTask, device: torch.device) -> dict[str, float]:
@@ -257,8 +252,8 @@ class LanguageStage:
     def _sequences(self, facts_share: float) -> list[dict[str, torch.Tensor]]:
         if facts_share not in self._held_out:
             source = self._source("seen", self.config.eval_seed, facts_share)
-            wanted = [(start, 8) for start in range(0, self.config.eval_sequences, 8)]
-            self._held_out[facts_share] = list(stream(source, wanted, workers=self.config.loop.workers))
+            count = -(-self.config.eval_sequences // 8) * 8
+            self._held_out[facts_share] = held_out.draw(source, count, 8, self.config.loop.workers)
         return self._held_out[facts_share]
 
 
@@ -293,6 +288,4 @@ def plan_pieces(config: Config) -> tuple[list[Piece], str]:
     return [piece], f"sequences of {config.sequence_length} tokens"
 
 
-def build_stage(config: Config) -> LanguageStage:
-    """The stage of this file."""
-    return LanguageStage(config)
+build_stage = LanguageStage

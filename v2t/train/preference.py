@@ -81,7 +81,6 @@ def dpo_loss(log_probs: torch.Tensor, reference: torch.Tensor, beta: float) -> t
 
     Args:
         log_probs, reference: (n, 2) log-probabilities of the chosen and the rejected answer.
-        beta: above 0.
     """
     moved = log_probs - reference  # (n, 2)
     margin = beta * (moved[:, 0] - moved[:, 1])  # (n,)
@@ -92,8 +91,6 @@ class PreferenceTask(CaptionTask):
     """A captioner with the loss of pairs.
 
     Args:
-        model, row_tokens: as of `CaptionTask`.
-        beta: see `Config`.
         says_chosen: whether the chosen answers' next-token loss is a term too.
     """
 
@@ -131,7 +128,6 @@ class PreferenceStage(instruct.InstructStage):
         self._reference: Reference = {}
 
     def task_of(self, model: Any, row_tokens: int) -> CaptionTask:
-        """The captioner as a task."""
         self._task = PreferenceTask(
             model, beta=self.pairs.beta, says_chosen=self.pairs.chosen_weight > 0, row_tokens=row_tokens
         )
@@ -145,14 +141,13 @@ class PreferenceStage(instruct.InstructStage):
         return self._files(self._split()[0], self.config.data_seed)
 
     def counts(self, batch: Batch) -> dict[str, float]:
-        """Pairs."""
         count = float(whole_pairs(batch).sum())
         return dict.fromkeys(self.terms, count)
 
     def evaluate(self, task: CaptionTask, device: torch.device) -> dict[str, float]:
         """Loss, margin and share of held-out pairs whose chosen answer gained more. `score`: less the loss."""
         loss, margin, right, count = 0.0, 0.0, 0.0, 0.0
-        for batch in self._batches():
+        for batch in self._batches:
             found = task(runtime.to_device(batch, device))
             pairs_right, num = found["metrics"]["pairs_right"]
             loss, right, count = loss + float(found["terms"]["pairs"]), right + float(pairs_right), count + float(num)
@@ -260,6 +255,4 @@ def _world() -> int:
     return torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1
 
 
-def build_stage(config: Config) -> PreferenceStage:
-    """The stage of this file."""
-    return PreferenceStage(config)
+build_stage = PreferenceStage

@@ -9,6 +9,7 @@ Letters: n frames, P patches of a frame, D width of the tower, K classes.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,12 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from cineloop.training.loader import stream
 from cineloop.training.plan import Piece
 from cineloop.training.recipe import StageConfig
 from cineloop.training.runtime import to_device
 from cineloop.world.scenes.dense import IGNORE, TARGETS, frame_batch
-from v2t.data.pixels import normalise
+from v2t.data.collate import normalise
+from v2t.train import held_out
 
 
 def siglip_config(fields: dict[str, Any]) -> Any:
@@ -126,7 +127,6 @@ class TowerStage:
         self.terms = {name: config.weights.get(name, 1.0) for name in TARGETS}
         size = siglip_config(config.vision).image_size
         self.size = (size, size) if isinstance(size, int) else tuple(size)
-        self._held_out: list[dict[str, torch.Tensor]] = []
 
     def build(self) -> nn.Module:
         """The tower, fresh or from `init`, with heads."""
@@ -139,11 +139,9 @@ class TowerStage:
         return DenseTask(tower, self.config.background_weight)
 
     def parts(self, task: DenseTask) -> dict[str, list[nn.Module]]:
-        """`tower` and `heads`."""
         return {"tower": [task.tower], "heads": [task.heads]}
 
     def source(self) -> FrameSource:
-        """Training frames."""
         return FrameSource("train", self.config.data_seed, self.size)
 
     def counts(self, batch: dict[str, torch.Tensor]) -> dict[str, float]:
@@ -159,7 +157,7 @@ class TowerStage:
         """Accuracy per target on held-out frames; offset as mean error in frame heights. `score`: mean accuracy."""
         right = dict.fromkeys(TARGETS, 0.0)
         count = dict.fromkeys(TARGETS, 0.0)
-        for batch in self._frames():
+        for batch in self._frames:
             batch = to_device(batch, device)
             for name, guess in task.predict(batch["pixels"]).items():
                 truth = batch[name]
@@ -180,18 +178,12 @@ class TowerStage:
         return {"score": sum(accuracies) / len(accuracies), **figures}
 
     def export(self, task: DenseTask, folder: Path) -> None:
-        """The tower alone."""
         task.tower.save_pretrained(folder)
 
+    @cached_property
     def _frames(self) -> list[dict[str, torch.Tensor]]:
-        """Held-out frames, drawn once."""
-        if not self._held_out:
-            source = FrameSource("seen", self.config.eval_seed, self.size)
-            wanted = [
-                (start, min(256, self.config.eval_frames - start)) for start in range(0, self.config.eval_frames, 256)
-            ]
-            self._held_out = list(stream(source, wanted, workers=self.config.loop.workers))
-        return self._held_out
+        source = FrameSource("seen", self.config.eval_seed, self.size)
+        return held_out.draw(source, self.config.eval_frames, 256, self.config.loop.workers)
 
 
 def plan_pieces(config: Config) -> tuple[list[Piece], str]:
@@ -207,6 +199,4 @@ def plan_pieces(config: Config) -> tuple[list[Piece], str]:
     ], f"frames of {side}×{side}, {tokens} patches"
 
 
-def build_stage(config: Config) -> TowerStage:
-    """The stage of this file."""
-    return TowerStage(config)
+build_stage = TowerStage

@@ -74,7 +74,6 @@ class Rows:
     left_out: dict[str, ItemError] = field(default_factory=dict)
 
     def with_captions(self) -> Iterator[Record]:
-        """The records that hold a caption."""
         return (record for record in self.records() if record["status"] == "ok")
 
     def with_videos(self) -> Iterator[tuple[Record, Path]]:
@@ -88,5 +87,4 @@ class Rows:
             yield record, video
 
     def leave_out(self, record: Record, error: ItemError) -> None:
-        """Leave out a clip that the format cannot hold."""
         self.left_out[record["id"]] = error

@@ -16,11 +16,15 @@ import json
 from pathlib import Path
 from typing import Any
 
+from cineloop.errors import Notice
 from cineloop.spreadsheet import quoted
-from v2t.writers import Rows
-from v2t.writers.columns import COLUMNS, flat_row
+from v2t.writers import Record, Rows
 
 NAME = "captions.csv"
+COLUMNS = (
+    "id path status caption segments start_s end_s duration_s style model revision prompt_sha decoder tokens seconds "
+    "warnings error_code error_message edited"
+).split()
 
 
 def write(rows: Rows, target: Path, place: Path) -> None:
@@ -44,3 +48,17 @@ def _cell(value: Any) -> Any:
 
 def _json(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, allow_nan=False)
+
+
+def flat_row(record: Record) -> dict[str, Any]:
+    """The row of a record, exactly `COLUMNS`, as in `parquet` too; what a record lacks is None."""
+    row = {name: record.get(name) for name in COLUMNS}
+    error = record.get("error") or {}
+    row["segments"] = [
+        {"start_s": float(part["start_s"]), "end_s": float(part["end_s"]), "caption": str(part["caption"])}
+        for part in record.get("segments") or []
+    ]
+    row["warnings"] = [Notice.read(warning).record() for warning in record.get("warnings") or []]
+    row["edited"] = bool(record.get("edited", False))
+    row["error_code"], row["error_message"] = error.get("code"), error.get("message")
+    return row

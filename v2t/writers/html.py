@@ -139,7 +139,8 @@ def _card(record: Record, kind: str, rows: Rows, place: Path) -> str:
         hint = f"<br><small>{_text(error['hint'])}</small>" if error.get("hint") else ""
         parts.append(f'<p class="bad">{_text(error.get("code"))}: {_text(error.get("message"))}{hint}</p>')
     else:
-        parts.append(f'<p class="caption" dir="auto">{_lines(record["caption"])}</p>')
+        caption = _text(*record["caption"].split("\n"))
+        parts.append(f'<p class="caption" dir="auto">{caption}</p>')
     parts += [f'<p class="warn">{_text(Notice.read(warning))}</p>' for warning in record.get("warnings") or ()]
     if record.get("segments"):
         parts.append(_segments(record, output))
@@ -161,7 +162,8 @@ def _segments(record: Record, output: Path) -> str:
         image = ""
         if number < _MAX_PARTS:
             image = _image(strip_path(output, record["id"], segment["start_s"]), f"frames of {time}")
-        items.append(f'<li>{image}<small>{time}</small> <span dir="auto">{_lines(segment["caption"])}</span></li>')
+        caption = _text(*segment["caption"].split("\n"))
+        items.append(f'<li>{image}<small>{time}</small> <span dir="auto">{caption}</span></li>')
     return f"<ol>{''.join(items)}</ol>"
 
 
@@ -183,12 +185,8 @@ def _image(path: Path, words: str) -> str:
     )
 
 
-def _text(text: object) -> str:
-    return escape(printable(str(text)))
-
-
-def _lines(text: str) -> str:
-    return "\n".join(map(_text, text.split("\n")))
+def _text(*lines: object) -> str:
+    return "\n".join(escape(printable(str(line))) for line in lines)
 
 
 # ---- strips

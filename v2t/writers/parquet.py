@@ -10,7 +10,7 @@ from pathlib import Path
 
 from cineloop.errors import MissingDependencyError
 from v2t.writers import Rows
-from v2t.writers.columns import COLUMNS, flat_row
+from v2t.writers.csv import COLUMNS, flat_row
 
 try:
     import pyarrow

@@ -2,19 +2,18 @@
 
 SubRip knows no escapes, and readers guess where a cue begins: so "-->" becomes "→", and a cue's text is one line (line
 breaks become spaces). Everything else is kept, and a player may take `<i>` or `{\\an8}` in a caption for a
-layout. See `v2t.writers.cues` for control characters. A changed file is left alone but not read back.
+layout. See `v2t.writers.vtt` for control characters. A changed file is left alone but not read back.
 """
 
 from __future__ import annotations
 
-from typing import Any
-
-from v2t.writers.cues import clock, cues
+from v2t.writers import Record
+from v2t.writers.vtt import clock, cues
 
 SUFFIX = ".srt"
 
 
-def render(record: dict[str, Any]) -> bytes:
+def render(record: Record) -> bytes:
     """The subtitle file of an `ok` record."""
     blocks = []
     for number, (start_s, end_s, text) in enumerate(cues(record), 1):

@@ -5,12 +5,12 @@ The sidecar that trainers of video models read (musubi-tuner, kohya, diffusion-p
 
 from __future__ import annotations
 
-from typing import Any
+from v2t.writers import Record
 
 SUFFIX = ".txt"
 
 
-def render(record: dict[str, Any]) -> bytes:
+def render(record: Record) -> bytes:
     """The caption of an `ok` record as the content of its sidecar; a prefix's or suffix's spaces are kept."""
     caption: str = record["caption"]
     return caption.encode("utf-8") + b"\n"

@@ -16,7 +16,8 @@ from pathlib import Path
 from cineloop.discovery import SKIP_FILE
 from cineloop.errors import ItemError
 from cineloop.manifest import dump_line
-from v2t.writers import Rows, media
+from v2t.writers import Rows
+from v2t.writers.videofolder import SKIP_TEXT, suffix
 
 NAME = "webdataset"
 OWN = r"\d{6,}\.tar|" + SKIP_FILE.replace(".", r"\.")
@@ -28,7 +29,7 @@ SHARD_CLIPS = 10_000
 def write(rows: Rows, target: Path, place: Path) -> None:
     """All shards."""
     target.mkdir()
-    (target / SKIP_FILE).write_bytes(media.SKIP_TEXT)
+    (target / SKIP_FILE).write_bytes(SKIP_TEXT)
     number = shard = in_shard = 0
     with ExitStack() as stack:
         tar: tarfile.TarFile | None = None
@@ -44,8 +45,8 @@ def write(rows: Rows, target: Path, place: Path) -> None:
                     stack.close()
                     tar = stack.enter_context(tarfile.open(target / f"{shard:06}.tar", "w"))
                     shard, in_shard = shard + 1, 0
-                key = media.stem(number)
-                tar.addfile(_member(key + media.suffix(video), size), source)
+                key = f"{number:06}"
+                tar.addfile(_member(key + suffix(video), size), source)
                 for ending, data in ((".json", dump_line(record)), (".txt", record["caption"].encode("utf-8"))):
                     tar.addfile(_member(key + ending, len(data)), io.BytesIO(data))
             number, in_shard = number + 1, in_shard + 1

@@ -13,7 +13,7 @@ from cineloop.video.worker import DecoderPool
 from cineloop.world.scenes.render import render
 from cineloop.world.scenes.sampler import sample_scene
 from v2t.ask.answer import ask, when
-from v2t.ask.settings import AskConfig, window_s
+from v2t.ask.settings import AskConfig
 from v2t.backends import Decoding, open_backend, user_turn
 from v2t.cli import main
 from v2t.data.notes import Note, notes_prompt
@@ -43,7 +43,7 @@ def by_hand(starter, question: str, *videos) -> str:
 def test_a_moment_is_put_to_the_starter_as_a_clip_of_its_own(starter, film):
     found = ask(film, "What happens at 0:06?", AskConfig(), captioner=starter)
     (start, end), *others = found.windows
-    assert not others and start <= 6.0 <= end and end - start <= window_s(AskConfig(), starter) == 8.0
+    assert not others and start <= 6.0 <= end and end - start <= starter.abilities.window_s == 8.0
     with DecoderPool() as pool:
         frames = pool.decode(film, replace(starter.spec, start_s=start, end_s=end), starter.frame_size)
     assert found.raw == by_hand(starter, f"What happens at {6.0 - start:.1f} seconds?", frames) != ""

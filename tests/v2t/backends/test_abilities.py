@@ -8,7 +8,6 @@ import shutil
 import pytest
 
 from cineloop.errors import MissingDependencyError, UsageError
-from v2t.ask.settings import AskConfig, window_s
 from v2t.backends import abilities, open_backend
 from v2t.backends.abilities import Abilities
 from v2t.backends.local import STARTER, revision_of
@@ -35,7 +34,7 @@ def test_the_starter_declares_the_same_however_it_is_run(tmp_path, monkeypatch):
         open_backend(url),
     ):
         assert captioner.abilities == SMALL
-        assert window_s(AskConfig(), captioner) == 8.0 and window_s(AskConfig(window_s=20.0), captioner) == 20.0
+        assert captioner.abilities.window_s == 8.0
         for summary, sums_up in (("auto", False), ("join", False), ("model", True)):
             config = CaptionConfig(model="whatever it is called", parts="scene", summary=summary)
             assert ask(captioner, config).sums_up is sums_up
@@ -43,7 +42,7 @@ def test_the_starter_declares_the_same_however_it_is_run(tmp_path, monkeypatch):
 
 def test_a_server_that_declares_nothing_is_taken_for_a_large_model(monkeypatch, caplog):
     captioner = open_backend(serves(monkeypatch, {"id": "large"}))
-    assert captioner.abilities == Abilities() and window_s(AskConfig(), captioner) == 60.0
+    assert captioner.abilities == Abilities() and captioner.abilities.window_s == 60.0
     assert ask(captioner, CaptionConfig(parts="scene")).sums_up
     odd = open_backend(serves(monkeypatch, {"id": "odd", "cineloop": {"abilities": {"window_s": -1}}}))
     assert odd.abilities == Abilities() and "window_s" in caplog.text
@@ -54,7 +53,7 @@ def test_a_full_size_model_of_ours_has_the_window_its_folder_declares(tmp_path):
     before = revision_of(copy)
     (copy / abilities.FILE_NAME).write_text(json.dumps({"window_s": 120, "can_summarise": True, "newer": 1}))
     captioner = open_backend(str(copy))
-    assert captioner.abilities == Abilities(window_s=120) and window_s(AskConfig(), captioner) == 120.0
+    assert captioner.abilities == Abilities(window_s=120)
     assert revision_of(copy) == before  # it changes no caption
     (copy / abilities.FILE_NAME).unlink()
     assert open_backend(str(copy)).abilities == abilities.OURS

@@ -150,7 +150,7 @@ def test_each_bad_file_has_its_code_and_the_rest_is_captioned(folder, tmp_path):
         assert (out / name).with_suffix(".txt").exists()
     assert len(rows) == len(os.listdir(folder)) - 1  # all but the symlinked folder, which is not followed
     assert summary.exit_code == 3 and len(summary.failures) == len(EXPECTED)
-    assert all(text.isprintable() for text in summary.lines())
+    assert all(text.isprintable() for _, text in summary.report())
     again = caption.run([str(folder)], out, CaptionConfig(), captioner=Captioner())
     assert (again.done_before, again.failed_before, again.num_captioned) == (len(captions) + 1, len(EXPECTED), 0)
 

@@ -86,7 +86,7 @@ def test_a_failed_clip_is_a_row_and_the_run_goes_on(tmp_path):
     }
     assert all(row["caption"] is None and row["error"]["hint"] for row in rows_of(out).values() if row["error"])
     assert not (out / "b.txt").exists() and (out / "e.txt").exists()
-    assert any("--retry-failed" in line for line in summary.lines())
+    assert any("--retry-failed" in line for _, line in summary.report())
 
 
 def test_failures_are_remembered_until_retried_or_changed(tmp_path):
@@ -159,7 +159,7 @@ def test_a_dry_run_writes_nothing_and_says_what_would_be_done(tmp_path):
     source, out = clips_in(tmp_path / "clips", a="dogs", b="BROKEN", c="bees"), tmp_path / "out"
     summary, captioner, rows = go(source, out, dry_run=True)
     assert not out.exists() and captioner.loads == 0
-    assert [row["action"] for row in rows] == ["caption"] * 3 and "3 would be captioned" in summary.lines()[0]
+    assert [row["action"] for row in rows] == ["caption"] * 3 and "3 would be captioned" in summary.report()[0][1]
     go(source, out)
     (out / "a.txt").write_text("mine\n")
     (out / "c.txt").unlink()

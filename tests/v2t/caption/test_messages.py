@@ -92,15 +92,15 @@ def test_a_clip_outside_the_models_world_has_no_caption_unless_asked_for(tmp_pat
     row = rows_of(out)["odd0.mp4"]
     assert (row["status"], row["caption"], row["error"]["code"]) == ("failed", None, "OUT_OF_DOMAIN")
     assert "unlike cartoons" in row["error"]["message"] and "--on-outside warn" in row["error"]["hint"]
-    first, *_, counts, hint = summary.lines()
+    first, *_, counts, hint = (line for _, line in summary.report())
     assert counts == "8 clips: 1 captioned, 7 failed" and hint.startswith("--retry-failed")
     assert first.startswith("7 clips are outside the domain of fake@r1 and have no caption: odd0.mp4, ")
-    assert "and 2 more" in first and sum("odd0.mp4" in line for line in summary.lines()) == 1
+    assert "and 2 more" in first and sum("odd0.mp4" in line for _, line in summary.report()) == 1
     summary, _, _ = go(source, out, Warned(), on_outside="warn", retry_failed=True)
     row = rows_of(out)["odd0.mp4"]
     assert summary.exit_code == 0 and (row["status"], row["caption"]) == ("ok", "A clip of ODD.")
     assert (out / "odd0.txt").exists() and row["warnings"][0]["code"] == "OUT_OF_DOMAIN"
-    assert summary.lines()[0].startswith(
+    assert summary.report()[0][1].startswith(
         "7 clips are outside the domain of fake@r1 and got captions not to be trusted: odd0"
     )
     with pytest.raises(UsageError, match="on_outside"):

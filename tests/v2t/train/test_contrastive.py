@@ -15,8 +15,8 @@ from started_python import TRAINING, Starter
 from started_ranks import modules_folder, run_ranks
 from tiny_captioner import save_tiny_parts
 from v2t import train
+from v2t.data.collate import normalise
 from v2t.data.near_miss import KINDS, change_one, pair
-from v2t.data.pixels import normalise
 
 open_clip = pytest.importorskip("open_clip", reason="the contrastive stage needs open_clip (cineloop[eval])")
 

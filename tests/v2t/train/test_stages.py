@@ -285,7 +285,7 @@ def test_loader_workers_share_the_cpus_out_for_decoding(monkeypatch):
 
 
 def test_answer_loss_is_the_plain_one():
-    from v2t.train.answers import answer_loss
+    from v2t.train.caption_task import answer_loss
 
     torch.manual_seed(0)
     hidden, head = torch.randn(2, 6, 8), torch.nn.Linear(8, 11)

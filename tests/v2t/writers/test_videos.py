@@ -14,7 +14,7 @@ import pytest
 from cineloop.discovery import discover
 from clip_files import clips_in
 from v2t.caption.outputs import CaptionFolder
-from v2t.writers import media
+from v2t.writers import videofolder
 from v2t.writers import webdataset as shards
 
 
@@ -95,7 +95,7 @@ def test_names_that_mislead_readers_do_no_harm(tmp_path):
 
 
 def test_an_unknown_ending_is_called_mp4():
-    assert [media.suffix(Path(name)) for name in ("a.MKV", "a", "a.json", "a.b c", "a.webm")] == [
+    assert [videofolder.suffix(Path(name)) for name in ("a.MKV", "a", "a.json", "a.b c", "a.webm")] == [
         ".mkv", ".mp4", ".mp4", ".mp4", ".webm",
     ]  # fmt: skip
 

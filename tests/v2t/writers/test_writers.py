@@ -20,7 +20,7 @@ from cineloop.errors import ItemError, MissingDependencyError, UsageError
 from clip_files import clips_in
 from v2t import writers
 from v2t.caption.outputs import CaptionFolder
-from v2t.writers import cues, two_file
+from v2t.writers import two_file, vtt
 
 HOSTILE = {
     "newline": "A dog runs.\nIt jumps.",
@@ -306,7 +306,7 @@ def test_subtitles_have_a_cue_for_each_segment_in_order():
     part = {"caption": "A dog.", "start_s": 3600.0, "end_s": 3723.4567}
     assert loaded["srt"].render(part) == b"1\n01:00:00,000 --> 01:02:03,457\nA dog.\n"
     assert loaded["vtt"].render({"caption": "A dog."}) == b"WEBVTT\n\n00:00:00.000 --> 99:59:59.000\nA dog.\n"
-    assert cues.clock(59.9996, ".") == "00:01:00.000" and cues.clock(400_000, ".") == "111:06:40.000"
+    assert vtt.clock(59.9996, ".") == "00:01:00.000" and vtt.clock(400_000, ".") == "111:06:40.000"
 
 
 def test_a_missing_package_is_named_before_any_work(monkeypatch):
