@@ -61,7 +61,6 @@ class AlignmentMetric(BaseMetric):
         _ = self.extractor
 
     def describe(self) -> dict[str, str]:
-        """The model's fingerprint, and the prefix of texts."""
         return self.extractor.fingerprint() | {"prefix": repr(self.prefix)}
 
     def text_and_kind(self, sample: Sample) -> tuple[str, str]:
@@ -89,7 +88,6 @@ class AlignmentMetric(BaseMetric):
         return {"kind": kind, "truncated": self.extractor.truncated([self.prefix + text])[0]}
 
     def summarise(self, rows: Sequence[Measured], references: Sequence[Measured]) -> Summary:
-        """The mean over clips."""
         return Summary(
             headline=self.name,
             figures={self.name: self.mean(rows)},
@@ -99,7 +97,6 @@ class AlignmentMetric(BaseMetric):
         )
 
     def counts(self, rows: Sequence[Measured]) -> dict[str, int]:
-        """Truncated texts, captions and prompts."""
         kinds = [row.evidence["kind"] for row in rows]
         return {
             "truncated": sum(bool(row.evidence["truncated"]) for row in rows),
@@ -108,7 +105,6 @@ class AlignmentMetric(BaseMetric):
         }
 
     def notes(self, rows: Sequence[Measured]) -> tuple[str, ...]:
-        """The model by name and hash, and caveats about it and the texts."""
         extractor, counts = self.extractor, self.counts(rows)
         known = extractor.fingerprint()
         quick = f", QuickGELU {known['quick_gelu']}" if "quick_gelu" in known else ""

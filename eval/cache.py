@@ -184,7 +184,6 @@ class EvidenceCache:
         return digest
 
     def save(self) -> None:
-        """Write everything to disk."""
         self._write("INSERT OR REPLACE INTO evidence VALUES (?, ?)", list(self._waiting.items()))
         self._waiting.clear()
         self._saved_at = time.monotonic()

@@ -91,7 +91,6 @@ class _Flow:
         self.lost: dict[int, int] = {}  # by id of the job, how often its frames were lost
 
     def finished(self, jobs: Iterator[Job]) -> Iterator[Job]:
-        """The jobs, measured."""
         more = True
         while more or self.decoding or self.measuring:
             more = more and not self.stop()

@@ -88,7 +88,6 @@ class LanguageJudge:
         self._writer = writer
 
     def describe(self) -> dict[str, str]:
-        """The model's name and revision."""
         return {"judge": self._writer.name, "judge_revision": self._writer.revision}
 
     def events(self, text: str) -> list[str]:

@@ -170,7 +170,6 @@ class Engine:
             job.errors[n] = error.record()
 
     def _name_content(self, clip: Clip) -> None:
-        """Fill in `clip.content`."""
         if clip.content:
             return
         if clip.path is None:
@@ -186,7 +185,6 @@ class Engine:
         return _hash(f"{_ABOUT} {self._decoders} {clip.content}")
 
     def keep(self, job: Job) -> None:
-        """Cache the new evidence."""
         self.cache.keep(self.new_entries(job))
 
     def new_entries(self, job: Job) -> dict[str, Evidence]:
@@ -238,7 +236,6 @@ class Engine:
         return self._submit(clip)
 
     def _submit(self, clip: Clip) -> Future[Frames] | None:
-        """Submit the clip for decoding of the frames that were asked for."""
         if clip.path is None:
             return None
         return self._children().submit(clip.path, spec_of(clip))

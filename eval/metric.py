@@ -232,7 +232,6 @@ class BaseMetric(ABC):
     # torchmetrics' three verbs
 
     def reset(self) -> None:
-        """Forget every sample."""
         self._rows: dict[str, Measured] = {}
         self._references: dict[str, Measured] = {}
         self._failures: list[dict[str, str]] = []
@@ -315,11 +314,26 @@ class BaseMetric(ABC):
     def mean(self, rows: Sequence[Measured], key: str = "value") -> Figure:
         """The plain mean of a value of the evidence; its interval resamples clusters and stays within the range, see
         `v2t_eval.stats.unless_flat`."""
-        values = [float(row.evidence[key]) for row in rows]
-        clusters = [row.cluster for row in rows]
-        value = sum(values) / len(values)
-        low, high = unless_flat(mean_interval(values, clusters), value, len(set(clusters)), self.value_range)
-        return Figure(value=value, low=min(low, value), high=max(high, value), n=len(values))
+        return mean_of(rows, [row.evidence[key] for row in rows], self.value_range)
+
+
+class EvidenceMetric(BaseMetric):
+    """Evidence alone, of the frames of a clip; it has no figure of a set."""
+
+    needs: ClassVar[tuple[str, ...]] = ("frames",)
+
+    def summarise(self, rows: Sequence[Measured], references: Sequence[Measured]) -> Summary:
+        return Summary(headline=self.name, figures={})
+
+
+def mean_of(
+    rows: Sequence[Measured], values: Sequence[float] | np.ndarray, value_range: tuple[float, float] = (0.0, 1.0)
+) -> Figure:
+    """The plain mean of a value of each row, see `BaseMetric.mean`."""
+    values, clusters = [float(value) for value in values], [row.cluster for row in rows]
+    value = sum(values) / len(values)
+    low, high = unless_flat(mean_interval(values, clusters), value, len(set(clusters)), value_range)
+    return Figure(value=value, low=min(low, value), high=max(high, value), n=len(values))
 
 
 def share_of(
@@ -348,9 +362,9 @@ def figure_of_sums(
     return Figure(value=value, low=float(min(low, value)), high=float(max(high, value)), n=len(rows))
 
 
-def items_of(rows: Sequence[Measured], key: str = "value") -> list[dict[str, Any]]:
+def items_of(rows: Sequence[Measured]) -> list[dict[str, Any]]:
     """Items of a metric whose evidence for a sample is its score."""
-    return [{"id": row.id, "value": float(row.evidence[key])} for row in rows]
+    return [{"id": row.id, "value": float(row.evidence["value"])} for row in rows]
 
 
 def _check_finite(title: str, items: Sequence[dict[str, Any]]) -> None:

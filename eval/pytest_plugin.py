@@ -42,7 +42,6 @@ class _Session:
     pictures: Path | None = None
 
     def evaluator(self) -> ClipEvaluator:
-        """The evaluator of clips."""
         if self.opened is None:
             from v2t_eval.testing import ClipEvaluator
 
@@ -55,7 +54,6 @@ class _Session:
         return None if kept is None else Path(kept.mkdir("cineloop"))
 
     def option(self, name: str, default: Any = None) -> Any:
-        """An option of the command line."""
         return default if self.config is None else self.config.getoption(name)
 
     def find(self, path: str | Path) -> Path:
@@ -77,7 +75,6 @@ class _Session:
         return self.pictures / f"{name}.webp"
 
     def close(self) -> None:
-        """Release all resources."""
         if self.opened is not None:
             self.opened.close()
             self.opened = None

@@ -106,12 +106,10 @@ class Scores:
 
     @property
     def by_id(self) -> dict[str, Scored]:
-        """The clips by id."""
         return {clip.id: clip for clip in self.clips}
 
     @property
     def by_name(self) -> dict[str, MetricResult]:
-        """The results by the metric's title."""
         return {result.name: result for result in self.results}
 
     @property

@@ -64,7 +64,6 @@ class Selection:
 
     @property
     def kept(self) -> tuple[Candidate, ...]:
-        """The chosen clips."""
         return tuple(one for one in self.candidates if one.kept)
 
     @property

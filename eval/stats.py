@@ -279,6 +279,13 @@ def _grouped(values: Sequence[float], clusters: Sequence[Hashable] | None) -> li
     return list(groups.values())
 
 
+def f1(recall: float | None, precision: float | None) -> float:
+    """2 r p / (r + p); 0 where one is not positive or not known."""
+    if recall is None or precision is None or recall <= 0 or precision <= 0:
+        return 0.0
+    return 2 * recall * precision / (recall + precision)
+
+
 def holm(ps: Sequence[float]) -> list[float]:
     """p-values adjusted by Holm (1979), in the order given: one below alpha is a false alarm with a chance of at most
     alpha over all of them together, however they depend on each other.
@@ -286,8 +293,10 @@ def holm(ps: Sequence[float]) -> list[float]:
     Raises:
         ValueError: a p that is not within 0 and 1.
     """
+    if not all(0 <= p <= 1 for p in ps):
+        raise ValueError(f"every p must be within 0 and 1, got {list(ps)}")
     adjusted, least = [0.0] * len(ps), 0.0
-    for rank, place in enumerate(_ranked(ps)):
+    for rank, place in enumerate(sorted(range(len(ps)), key=lambda place: ps[place])):
         least = max(least, min(1.0, (len(ps) - rank) * ps[place]))
         adjusted[place] = least
     return adjusted
@@ -300,14 +309,6 @@ def benjamini_hochberg(ps: Sequence[float]) -> list[float]:
     Raises:
         ValueError: a p that is not within 0 and 1.
     """
-    adjusted, least = [0.0] * len(ps), 1.0
-    for rank, place in reversed(list(enumerate(_ranked(ps), start=1))):
-        least = min(least, len(ps) / rank * ps[place])
-        adjusted[place] = least
-    return adjusted
+    from scipy.stats import false_discovery_control
 
-
-def _ranked(ps: Sequence[float]) -> list[int]:
-    if not all(0 <= p <= 1 for p in ps):
-        raise ValueError(f"every p must be within 0 and 1, got {list(ps)}")
-    return sorted(range(len(ps)), key=lambda place: ps[place])
+    return [float(p) for p in false_discovery_control(ps)] if ps else []

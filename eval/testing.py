@@ -20,7 +20,7 @@ from v2t_eval.cache import EvidenceCache
 from v2t_eval.judge.judge import Judge
 from v2t_eval.judge.prompt import of_world
 from v2t_eval.measure import ClipLimits, Engine, Error, Job
-from v2t_eval.metric import BaseMetric, Evidence, Measured, Summary
+from v2t_eval.metric import BaseMetric, Evidence, EvidenceMetric, Measured
 from v2t_eval.metrics import question_score
 from v2t_eval.report import thumbnails
 from v2t_eval.sample import Clip, Sample
@@ -47,7 +47,6 @@ class Bound:
 
     @property
     def holds(self) -> bool:
-        """Whether there is a value within the bounds."""
         if self.value is None:
             return False
         low = self.at_least is None or self.value >= self.at_least
@@ -55,7 +54,6 @@ class Bound:
 
     @property
     def description(self) -> str:
-        """The value and its bounds as text."""
         bounds = [f"at least {self.at_least:g}"] if self.at_least is not None else []
         bounds += [f"at most {self.at_most:g}"] if self.at_most is not None else []
         value = f"has no value ({self.why})" if self.value is None else f"is {self.value:.4g}"
@@ -90,7 +88,6 @@ class Verdict:
 
     @property
     def message(self) -> str:
-        """The verdict as text of several lines."""
         word = {
             "pass": "passes",
             "fail": "does not pass",
@@ -141,9 +138,9 @@ def _share(chance: float) -> str:
 class ClipEvaluator:
     """Evaluates the clips of one session. `cache`: folder for evidence."""
 
-    def __init__(self, cache: Path | None = None, limits: ClipLimits | None = None) -> None:
+    def __init__(self, cache: Path | None = None) -> None:
         self._folder = cache
-        self._engine = Engine([], limits or ClipLimits(), EvidenceCache(cache).__enter__())
+        self._engine = Engine([], ClipLimits(), EvidenceCache(cache).__enter__())
         self._numbers: dict[str, int] = {}  # of the engine's metrics
         self._prepared: set[int] = set()
 
@@ -198,14 +195,12 @@ class ClipEvaluator:
         return None if picture is None else picture.data
 
     def _number(self, key: str, make: Callable[[], BaseMetric]) -> int:
-        """The metric's number in the engine."""
         if key not in self._numbers:
             self._engine.metrics.append(make())
             self._numbers[key] = len(self._engine.metrics) - 1
         return self._numbers[key]
 
     def _job(self, sample: Sample, n: int) -> Job:
-        """The clip under metric `n`."""
         if not isinstance(self._engine.metrics[n], JudgedMetric):  # judges have fingerprints before loading
             self._prepare(n)
         job = self._engine.open(sample, [n])
@@ -219,7 +214,6 @@ class ClipEvaluator:
         return job
 
     def _evidence(self, sample: Sample, n: int) -> Evidence:
-        """The evidence of metric `n`, computed or cached."""
         job = self._job(sample, n)
         if n in job.errors:
             raise _raised(job.errors[n])
@@ -336,19 +330,13 @@ class Answers(question_score.Metric):
         return {"answers": rows, "judge": judge.fingerprint()["judge"], "outside": judge.is_outside(sample)}
 
 
-class Stillness(BaseMetric):
+class Stillness(EvidenceMetric):
     """Whether every frame is the first one, up to what a codec does to it."""
 
     name = "stillness"
-    needs = ("frames",)
 
     def measure(self, sample: Sample) -> Evidence:
-        """`frozen`, `num_frames`."""
         return {"frozen": is_frozen(sample), "num_frames": len(sample.frames)}
-
-    def summarise(self, rows: Sequence[Measured], references: Sequence[Measured]) -> Summary:
-        """Only the number of frozen clips: a test reads one clip's evidence."""
-        return Summary(headline=self.name, figures={}, counts={"frozen": sum(r.evidence["frozen"] for r in rows)})
 
 
 def _chance_of(text: str | None, chances: dict[str, float]) -> float | None:

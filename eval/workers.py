@@ -160,7 +160,6 @@ class _Pool:
         yield job
 
     def close(self) -> None:
-        """End all processes."""
         for worker in self.workers:
             worker.end()
 

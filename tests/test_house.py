@@ -28,7 +28,7 @@ FOLDERS = ("cineloop", "v2t", "t2v", "eval")  # of the packages: eval/ is import
 MAX_FILE_LINES, MAX_FUNCTION_LINES = 400, 60
 MB = 1_000_000
 # The one class of a plug-in, and the two functions of a verb: the module's head describes them.
-OF_HEAD = {"Metric", "Extractor", "Detector", "add_arguments", "run"}
+OF_HEAD = {"Metric", "Extractor", "Detector", "Step", "add_arguments", "run"}
 FORBIDDEN_NAMES = {"util", "utils", "helper", "helpers", "misc", "common"}
 # Each heavy package may be imported from its home alone (a module, or a package and all below it).
 HOMES = {

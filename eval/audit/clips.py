@@ -61,7 +61,6 @@ class Drawn:
         return f"drawn:{split}{self.world}-{self.seed}-{self.index}{'-melted' if self.is_degraded else ''}"
 
     def scene(self) -> Scene:
-        """The scene it shows."""
         if self.world == "story":
             return sample_scene(self.split, self.seed, self.index)
         scene = sample_solo(self.split, self.seed, self.index, every_motion=self.world != "solo")
@@ -109,7 +108,6 @@ class Filmed:
 
     @property
     def content(self) -> str:
-        """Key of its pixels."""
         return f"file:{self.sha256} {self.start_s}-{self.end_s}"
 
     def corrupted(self, fault: str, severity: int) -> Frames:

@@ -13,17 +13,16 @@ from v2t_eval.judge.answer import Answer
 from v2t_eval.judge.judge import Judge
 from v2t_eval.judge.question import Question
 from v2t_eval.measure import Engine, Job, one_thread
-from v2t_eval.metric import BaseMetric, Evidence, Measured, Summary
+from v2t_eval.metric import Evidence, EvidenceMetric
 from v2t_eval.sample import Sample
 
 _FIELDS = ("status", "chance", "text", "code")  # of an answer
 
 
-class _Answers(BaseMetric):
+class _Answers(EvidenceMetric):
     """Defines the evidence: a judge's answer to the `question` of a row; another `repeat` of the row asks again."""
 
     name = "judge_answer"
-    needs = ("frames",)
     uses = ("question", "repeat")
 
     def __init__(self, judge: Judge) -> None:
@@ -36,9 +35,6 @@ class _Answers(BaseMetric):
     def measure(self, sample: Sample) -> Evidence:
         (answer,) = self.judge.answer(sample, [Question(**sample.row["question"])])
         return _evidence(answer)
-
-    def summarise(self, rows: Sequence[Measured], references: Sequence[Measured]) -> Summary:
-        return Summary(headline=self.name, figures={}, items=[{"id": row.id, **row.evidence} for row in rows])
 
 
 class CachedJudge:

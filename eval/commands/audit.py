@@ -79,10 +79,7 @@ def run(args: argparse.Namespace) -> int:
                       show_progress=not args.quiet)  # fmt: skip
         found = replace(found, clips={"command": command(args), **found.clips})
         _write(found, args.output)
-    if args.json:
-        print(json.dumps(found.as_dict(), ensure_ascii=False, allow_nan=False))
-    else:
-        terminal.show(document(found))
+    terminal.show(document(found), found.as_dict() if args.json else None)
     for name in NAMES:
         log.logger.info("%s", log.printable(str(args.output / name)))
     return exit_code(found)

@@ -8,7 +8,7 @@ import shlex
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from cineloop.cluster.settings import add_flags
 from cineloop.errors import EXIT_FAILED_ITEMS, EXIT_OK, UsageError
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from types import ModuleType
 
     from v2t_eval.curate.write import Outcome
-    from v2t_eval.report.document import Document
 
 SUMMARY = "Cut films into clips, measure them, and ask for a training set by limits; nothing is deleted."
 EXAMPLES = (
@@ -76,13 +75,14 @@ def run(args: argparse.Namespace) -> int:
     from v2t_eval.curate import page, report, table, write
     from v2t_eval.curate.recipe import read_plan
     from v2t_eval.curate.run import curate, held_out, known, read_given
+    from v2t_eval.report import terminal
     from v2t_eval.score import ScoreConfig
 
     log.setup(verbosity=-1 if args.quiet else args.verbose)
     table.check()
     if args.explain is not None:
         document, tree = report.explain(args.output or Path(args.films), args.explain)
-        _show(document, tree if args.json else None)
+        terminal.show(document, tree if args.json else None)
         return EXIT_OK
     if args.workers is not None and args.workers < 1:
         raise UsageError(f"--workers must be at least 1, got {args.workers}")
@@ -97,7 +97,7 @@ def run(args: argparse.Namespace) -> int:
         films = known(found, plan, args.output) if args.output else {}
         steps = {step.name: list(step.columns) for step in plan.steps}
         tree = {"films": len(found), "known": len(films), "steps": steps}
-        _show(report.planned(plan, found, len(films)), tree if args.json else None)
+        terminal.show(report.planned(plan, found, len(films)), tree if args.json else None)
         return EXIT_OK
     if args.output is None:
         raise UsageError("a curation needs an output folder", hint="give it by -o")
@@ -110,7 +110,7 @@ def run(args: argparse.Namespace) -> int:
             found, plan, args.output, config, against=against, given=given, stop=stop, show_progress=not args.quiet
         )
         write.remember_films(args.output / STATE, Path(args.films))
-        _show(report.funnel(done), report.as_json(done) if args.json else None)
+        terminal.show(report.funnel(done), report.as_json(done) if args.json else None)
         for path in (args.output / table.PARQUET, page.write(done, plan, found, args.output, cache, _command(args))):
             log.logger.info("%s", log.printable(str(path)))
         left_out = _write(args, writers, stop).failed if writers else {}
@@ -160,12 +160,3 @@ def _check_output(output: Path | None, films: Path) -> None:
         raise UsageError(f"-o takes a folder, and {output.name!r} is a file")
     if films.is_dir() and output.resolve() == films.resolve() and not (output / STATE).is_dir():
         raise UsageError("-o is the folder of the films", hint="name another folder")
-
-
-def _show(document: Document, tree: dict[str, Any] | None) -> None:
-    from v2t_eval.report import terminal
-
-    if tree is None:
-        terminal.show(document)
-    else:
-        print(json.dumps(tree, ensure_ascii=False, allow_nan=False))

@@ -72,8 +72,5 @@ def run(args: argparse.Namespace) -> int:
             print(json.dumps(rows, ensure_ascii=False))
         return 0
     found = roundtrip.run(config, args.output, show_progress=not args.quiet)
-    if args.json:
-        print(json.dumps(found.as_dict(clips=False), ensure_ascii=False, allow_nan=False))
-    else:
-        terminal.show(document(found, args.output))
+    terminal.show(document(found, args.output), found.as_dict(clips=False) if args.json else None)
     return found.exit_code

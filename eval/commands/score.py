@@ -133,10 +133,7 @@ def run(args: argparse.Namespace) -> int:
         if args.output:
             write_atomic(args.output / STATE / SETTINGS, json.dumps(settings, indent=1).encode())
         written = write(scores, args.output, inputs.clips_root, cache) if args.output else []
-    if args.json:
-        print(json.dumps(scores.as_dict(items=False), ensure_ascii=False, allow_nan=False))
-    else:
-        terminal.show(document(scores))
+    terminal.show(document(scores), scores.as_dict(items=False) if args.json else None)
     for path in written:
         log.logger.info("%s", log.printable(str(path)))
     return scores.exit_code

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import shutil
 from contextlib import ExitStack
 from pathlib import Path
@@ -71,10 +70,7 @@ def run(args: argparse.Namespace) -> int:
         )
         if args.output:
             _write(found, inputs, args.output, cache)
-    if args.json:
-        print(json.dumps(_tree(found), ensure_ascii=False, allow_nan=False))
-    else:
-        terminal.show(_document(found, None))
+    terminal.show(_document(found, None), _tree(found) if args.json else None)
     for prompt in found.prompts_without:
         log.logger.warning("no clip has a value of %s: %s", found.by, log.printable(prompt))
     unscored = any(one.value is None for one in found.candidates)

@@ -73,7 +73,6 @@ class Pictures:
         return Sample(id=row["id"], clip=clip, caption=row.get("caption"), prompt=row.get("caption"))
 
     def file(self, row: Row) -> Path:
-        """The file of the clip's film."""
         return Path(self.files[film_of(row)])
 
 

@@ -127,7 +127,6 @@ def _compare(step: BaseStep, rows: Sequence[Row], alive: Sequence[int]) -> dict[
 
 
 def _values(rows: Sequence[Row], columns: Sequence[str]) -> dict[str, np.ndarray]:
-    """See `Verdicts`."""
     every = chain.from_iterable(map(row["scores"].get, columns) for row in rows)
     table = np.array(list(every), dtype=np.float64).reshape(len(rows), len(columns))  # None is NaN
     return dict(zip(columns, np.ascontiguousarray(table.T), strict=True))

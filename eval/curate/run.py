@@ -58,7 +58,6 @@ class Curation:
 
     @property
     def kept(self) -> list[Row]:
-        """The clips in the set."""
         return [row for row, drops in zip(self.rows, self.verdicts.drops, strict=True) if not drops]
 
     @property

@@ -58,7 +58,6 @@ class Window:
 
     @property
     def duration_s(self) -> float:
-        """Length in seconds."""
         return self.end_s - self.start_s
 
     @cached_property

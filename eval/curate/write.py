@@ -55,7 +55,6 @@ class Outcome:
     failed: dict[str, ItemError] = field(default_factory=dict)
 
     def as_tree(self) -> dict[str, Any]:
-        """As JSON values."""
         failed = [{"id": id, **error.record()} for id, error in self.failed.items()]
         return {"schema": 1, "clips": self.num_clips, "places": list(map(str, self.places)), "failed": failed}
 
@@ -352,7 +351,6 @@ class _Placing:
         outcome.places.append(place)
 
     def _link(self, rows: Rows, target: Path, place: Path) -> None:
-        """The clips under their own names, as hard links."""
         target.mkdir()
         (target / SKIP_FILE).write_bytes(b"Cut by v2t-eval curate out of films.\n")
         for record in rows.records():

@@ -32,7 +32,6 @@ class FeatureMetric(DistributionMetric):
     requires = "nothing for starter-tower; else the weights of the extractor that is named"
 
     def open(self) -> BaseExtractor:
-        """The extractor `feature`."""
         return open_extractor(self.settings.feature)
 
     def vectors(self, sample: Sample, extractor: BaseExtractor) -> np.ndarray:

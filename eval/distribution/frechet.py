@@ -49,7 +49,6 @@ class Gaussian:
 
     @property
     def trace(self) -> float:
-        """Trace of the covariance."""
         if self.covariance is not None:
             return float(np.trace(self.covariance))
         return float(np.sum(self.narrow() ** 2))

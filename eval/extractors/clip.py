@@ -86,7 +86,6 @@ class Extractor(BaseExtractor):
         return [len(self._tokenizer(text).input_ids) > self._context for text in texts]
 
     def describe(self) -> dict[str, str]:
-        """See `BaseExtractor.fingerprint`; also `quick_gelu`."""
         names = ("size", "crop_size", "do_center_crop", "resample", "image_mean", "image_std")
         settings = {name: self._settings[name] for name in names if name in self._settings}
         quick = {"quick_gelu": str(self.activation == "quick_gelu").lower(), "context_length": str(self._context)}

@@ -117,7 +117,6 @@ class Extractor(BaseExtractor):
         return self._model.encode_image(self._to_input(pixels))  # (n, D)
 
     def embed_tensor(self, pixels: Tensor) -> Tensor:
-        """See `BaseExtractor`."""
         side = self._side()
         values = pixels.permute(0, 3, 1, 2)  # (n, 3, H, W)
         if values.shape[2:] != side:
@@ -128,7 +127,6 @@ class Extractor(BaseExtractor):
         return self._model.encode_image(values)
 
     def _side(self) -> tuple[int, int]:
-        """Height and width that the model takes."""
         size = self._settings["size"]
         return (size, size) if isinstance(size, int) else tuple(size)
 
@@ -170,7 +168,6 @@ class Extractor(BaseExtractor):
         return len(self._tokenizer.tokenizer(clean(text)).input_ids)
 
     def describe(self) -> dict[str, str]:
-        """See `BaseExtractor.fingerprint`; also `quick_gelu`."""
         return {
             "model": self.name,
             "weights": file_sha256(self._weights),

@@ -50,7 +50,6 @@ class Extractor(BaseExtractor):
     has_text = True
 
     def load(self) -> None:
-        """The encoder, its tokenizer, and the steps after it."""
         import transformers
 
         self.folder = hub.model_folder(self.where, "sentence")
@@ -160,7 +159,6 @@ class Extractor(BaseExtractor):
         return [limit is not None and len(self._encode(text)["input_ids"]) > limit for text in texts]
 
     def describe(self) -> dict[str, str]:
-        """See `BaseExtractor.fingerprint`; also the steps."""
         stated = [f"{name} {'+'.join(about)}" if name == "pooling" else name for name, about in self._steps]
         dense = [file_sha256(path) for path in sorted(self.folder.glob("*_Dense/model.safetensors"))]
         about = hub.about(self.name, self.folder, self._model, f"longest {self._longest}, lower case {self._lower}")

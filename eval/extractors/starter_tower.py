@@ -24,7 +24,6 @@ class Extractor(BaseExtractor):
     preprocesses = ("captioner",)
 
     def load(self) -> None:
-        """Tower and processor of `v2t/starter`."""
         from safetensors import SafetensorError
         from transformers.utils import logging as transformers_logging
 

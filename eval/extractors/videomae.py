@@ -28,7 +28,6 @@ class Extractor(BaseExtractor):
     preprocesses = ("processor", "cd-fvd")
 
     def load(self) -> None:
-        """The model, as a classifier where it is one."""
         self.folder = hub.model_folder(self.where, "videomae")
         config = hub.config_of(self.folder)
         if config.get("model_type") != "videomae":
@@ -61,7 +60,6 @@ class Extractor(BaseExtractor):
         return normalise(values, settings.get("image_mean", IMAGENET_MEAN), settings.get("image_std", IMAGENET_STD))
 
     def describe(self) -> dict[str, str]:
-        """See `BaseExtractor.fingerprint`; also `frames` and `pooling`."""
         stated = self.preprocess + (f" {self._settings}" if self.preprocess == "processor" else "")
         pooling = "mean of tokens" if not self._classifies or self._model.fc_norm is not None else "first token"
         return hub.about(self.name, self.folder, self._model, stated) | {

@@ -30,7 +30,6 @@ class Extractor(BaseExtractor):
     preprocesses = ("processor", "squash")
 
     def load(self) -> None:
-        """The model, as a classifier where it is one."""
         self.folder = hub.model_folder(self.where, "vjepa")
         config = hub.config_of(self.folder)
         if config.get("model_type") != "vjepa2":
@@ -56,7 +55,6 @@ class Extractor(BaseExtractor):
         return normalise(values, IMAGENET_MEAN, IMAGENET_STD)
 
     def describe(self) -> dict[str, str]:
-        """See `BaseExtractor.fingerprint`; also `frames` and `pooling`."""
         return hub.about(self.name, self.folder, self._model, f"{self.preprocess} {self._model.config.crop_size}") | {
             "frames": f"{self._model.config.frames_per_clip} evenly, first to last",
             "pooling": "attentive pooler" if self._classifies else "mean of tokens",

@@ -56,7 +56,6 @@ class MetricComparison:
 
     @property
     def higher_is_better(self) -> bool | None:
-        """As the metric declares it."""
         known = self.mine or self.its
         return True if known is None else known.higher_is_better
 

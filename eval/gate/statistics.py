@@ -23,7 +23,7 @@ import numpy as np
 
 from cineloop.intervals import normal_quantile
 from v2t_eval.metric import Figure
-from v2t_eval.stats import student
+from v2t_eval.stats import numbered, student, summed
 
 SEED = 6  # of every draw: the same scores give the same verdict
 NUM_DRAWS = 10_000
@@ -143,11 +143,7 @@ def unpaired_change(
 
 def sums_of(values: Sequence[float], clusters: Sequence[Hashable]) -> np.ndarray:
     """Sum and number of the values of each cluster, float (G, 2), clusters in the order they first appear."""
-    where = {cluster: number for number, cluster in enumerate(dict.fromkeys(clusters))}
-    sums = np.zeros((len(where), 2))
-    for cluster, value in zip(clusters, values, strict=True):
-        sums[where[cluster]] += value, 1
-    return sums
+    return summed(np.stack([values, np.ones(len(values))], axis=1), *numbered(clusters))
 
 
 def lower_bounds(sums: np.ndarray, fall: float | np.ndarray, alpha: float) -> np.ndarray:

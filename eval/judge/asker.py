@@ -34,22 +34,10 @@ _LOCK = threading.RLock()
 
 
 class Asker:
-    """Asks a captioner questions.
+    """Asks a captioner questions. It is loaded when there is something to ask."""
 
-    Args:
-        captioner: loaded when there is something to ask.
-        votes: how often a question is asked at most, in other wordings and orders; None for all wordings where the
-            captioner returns likelihoods, and for three votes where it replies in words.
-        reply_tokens: longest reply in words, thoughts included; None for the captioner's default.
-    """
-
-    def __init__(self, captioner: VideoLM, *, votes: int | None = None, reply_tokens: int | None = None) -> None:
-        if votes is not None and votes < 1:
-            raise UsageError(f"votes must be 1 or more, got {votes}")
-        if reply_tokens is not None and reply_tokens < 1:
-            raise UsageError(f"reply_tokens must be 1 or more, got {reply_tokens}")
-        self.captioner, self.votes = captioner, votes
-        self.reply_tokens = reply_tokens or captioner.reply_tokens
+    def __init__(self, captioner: VideoLM) -> None:
+        self.captioner = captioner
         self.name, self.has_likelihoods = captioner.name, captioner.has_likelihoods
         self._batcher = Batcher(captioner)
         self._loaded = False
@@ -74,9 +62,9 @@ class Asker:
         """What determines the votes: model, revision, form of answers, frames."""
         if self.has_likelihoods:
             how = f"likelihood of {'/'.join(YES)} against {'/'.join(NO)}, or of all choices, "
-            how += f"over {'all' if self.votes is None else self.votes} wordings"
+            how += "over all wordings"
         else:
-            how = f"votes in {self.votes or VOTES} wordings and orders of {self.reply_tokens} tokens at most: {FORMS}"
+            how = f"votes in {VOTES} wordings and orders of {self.captioner.reply_tokens} tokens at most: {FORMS}"
         frames, dtype = str(self.captioner.spec), self.captioner.dtype
         return {"judge": self.identity, "answers": how, "frames": frames, "dtype": dtype}
 
@@ -91,17 +79,15 @@ class Asker:
         voted = iter(self._by_vote(sample, [q for q, is_so in zip(questions, by_weight, strict=True) if not is_so]))
         return [next(weighed if is_so else voted) for is_so in by_weight]
 
-    def log_likelihoods(
-        self, sample: Sample, question: str, answers: Sequence[str], *, whole: bool = False
-    ) -> list[float]:
-        """For each answer the log-probability that a reply begins with it, or is it and no more (`whole`).
+    def log_likelihoods(self, sample: Sample, question: str, answers: Sequence[str]) -> list[float]:
+        """For each answer the log-probability that a reply begins with it.
 
         Raises:
             UsageError: the captioner returns no likelihoods.
         """
         if not self.has_likelihoods:
             raise UsageError(f"{self.name} does not return the likelihood of an answer")
-        found = self._weigh(self._watched(sample), [(question, tuple(answers), whole)])[0]
+        found = self._weigh(self._watched(sample), [(question, tuple(answers), False)])[0]
         if isinstance(found, ItemError):
             raise found
         return found
@@ -151,7 +137,7 @@ class Asker:
         asks, owners = [], []
         for number, question in enumerate(questions):
             answers = question.choices or (*YES, *NO)
-            for text in question.texts[: self.votes]:
+            for text in question.texts:
                 asks.append((text, answers, bool(question.choices) and not question.begins))
                 owners.append(number)
         heard = [Heard() for _ in questions]
@@ -182,10 +168,10 @@ class Asker:
     def _by_vote(self, sample: Sample, questions: list[Question]) -> list[Heard]:
         if not questions:
             return []
-        cast = [(number, ballot) for number, q in enumerate(questions) for ballot in ballots(q, self.votes or VOTES)]
+        cast = [(number, ballot) for number, q in enumerate(questions) for ballot in ballots(q, VOTES)]
         view = self.view(sample)
         self.load()
-        decoding = Decoding(max_new_tokens=self.reply_tokens)
+        decoding = Decoding(max_new_tokens=self.captioner.reply_tokens)
         requests = [GenerateRequest(messages=user_turn(ballot.text, view), decoding=decoding) for _, ballot in cast]
         replies = self._batcher.generate_many(requests, batch_size=1)
         heard = [Heard() for _ in questions]

@@ -186,9 +186,7 @@ def log_odds(probability: float) -> float:
     return math.log(kept / (1 - kept))
 
 
-def fit(
-    kinds: Sequence[str], raws: Sequence[float], truths: Sequence[bool], *, judge: str, clips: int = 0, note: str = ""
-) -> Calibration:
+def fit(kinds: Sequence[str], raws: Sequence[float], truths: Sequence[bool], *, judge: str) -> Calibration:
     """A map for every kind, and one for all of a form.
 
     Args:
@@ -212,7 +210,7 @@ def fit(
         for kind in sorted(set(each[of].tolist()) - {form}):
             of = each == kind
             maps[kind] = _fitted(x[of], y[of], maps[form], _NARROW)
-    return Calibration(judge=judge, maps=maps, clips=clips, note=note)
+    return Calibration(judge=judge, maps=maps)
 
 
 def _fitted(x: np.ndarray, y: np.ndarray, around: Platt, spread: tuple[float, float]) -> Platt:

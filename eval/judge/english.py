@@ -1,9 +1,10 @@
-"""Vocabulary of the prompt grammar: names of visible things, and verbs.
+"""Vocabulary of the prompt grammar: names of visible things, verbs, colours, places, numbers, and words that are not
+names of things.
 
 In: nothing. Out: sets of words for `v2t_eval.judge.free_text`. Words outside these lists are not asked about, so a
 missing name loses a question and never makes a wrong one; times of day, moods and film terms are left out on purpose.
 Written for this project; kinds of actor of the cartoon world and the usual objects of detection and prompt collections
-are among them.
+are among them, and the places of the cartoon world and of prompt collections.
 """
 
 from __future__ import annotations
@@ -107,13 +108,28 @@ _VERBS = """
     type unfold unwrap vanish visit wade wag wait wake walk wander warm wash watch water wave wear weave weep whisk
     whisper whistle win wink wobble work wrap wrestle write yawn zoom
 """
+# Kinetics classes, and so prompts of VBench, that are not gerunds: "a person is push up".
+_ACTIVITIES = """
+    archery, capoeira, cartwheel, clean and jerk, front raises, high jump, high kick, javelin throw, long jump,
+    lunge, parkour, pole vault, pull ups, push up, push ups, rock scissors paper, shot put, side kick, sit ups,
+    situp, squat, squats, tai chi, triple jump, yoga, zumba
+"""
+# Phrases read as one word, so that no name is taken from them.
+_PHRASES = """
+    depth of field, lens flare, hand in hand, side by side, golden hour, point of view, bird's eye, hand in paw,
+    face to face, back and forth, from left to right, from right to left
+"""
 
 
 def _words(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-COMPOUNDS = frozenset(tuple(name.split()) for name in _COMPOUNDS.replace("\n", " ").split(","))
+def _phrases(text: str) -> list[str]:
+    return [" ".join(phrase.split()) for phrase in text.split(",")]
+
+
+COMPOUNDS = frozenset(tuple(name.split()) for name in _COMPOUNDS.split(","))
 MASS = _words(_MASS)
 PLURAL_ONLY = _words("goggles jeans scissors skis stairs sunglasses binoculars glasses pants shorts headphones")
 NOUNS = (
@@ -128,54 +144,69 @@ NOUNS = (
 VERBS = _words(_VERBS)
 # Words after which the rest of a clause is negated.
 NEGATIONS = _words("no not without never none neither nor cannot barely hardly don't doesn't isn't aren't can't won't")
-# Kinetics classes, and so prompts of VBench, that are not gerunds: "a person is push up".
-ACTIVITIES = frozenset(
-    {
-        "archery",
-        "capoeira",
-        "cartwheel",
-        "clean and jerk",
-        "front raises",
-        "high jump",
-        "high kick",
-        "javelin throw",
-        "long jump",
-        "lunge",
-        "parkour",
-        "pole vault",
-        "pull ups",
-        "push up",
-        "push ups",
-        "rock scissors paper",
-        "shot put",
-        "side kick",
-        "sit ups",
-        "situp",
-        "squat",
-        "squats",
-        "tai chi",
-        "triple jump",
-        "yoga",
-        "zumba",
-    }
-)
+ACTIVITIES = frozenset(_phrases(_ACTIVITIES))
 GROUPS = _words(
     "group flock herd pack swarm bunch crowd pair number handful dozens hundreds thousands school family row"
 )
 INVARIANT = _words("fish sheep deer bison moose samurai salmon shrimp squid elk geisha ninja")  # singular and plural
-# Phrases read as one word, so that no name is taken from them.
-PHRASES = (
-    "depth of field",
-    "lens flare",
-    "hand in hand",
-    "side by side",
-    "golden hour",
-    "point of view",
-    "bird's eye",
-    "hand in paw",
-    "face to face",
-    "back and forth",
-    "from left to right",
-    "from right to left",
-)
+PHRASES = tuple(_phrases(_PHRASES))
 MANY = _words("several many some few various multiple numerous countless these those all")
+COLORS = (
+    "red", "orange", "yellow", "green", "blue", "purple", "pink", "brown", "black", "white", "gray", "silver", "gold",
+    "beige",
+)  # fmt: skip
+NUMBERS = {"a": 1, "an": 1, "the": 1, "another": 1}
+NUMBERS |= {word: n for n, word in enumerate("one two three four five six seven eight nine ten".split(), 1)}
+PLACES = frozenset(
+    _phrases("""
+    airport, alley, amusement park, aquarium, arch, arena, art gallery, attic, backyard, bakery, ballroom, bank, bar,
+    barn, basement, bathroom, bay, beach, bedroom, boat deck, botanical garden, bridge, building, cafeteria, campsite,
+    campus, canyon, carrousel, castle, cave, cellar, cemetery, church, city, classroom, cliff, coast, construction site,
+    corridor, country, courtyard, crosswalk, desert, downtown, driveway, factory, farm, field, food court, football
+    field, forest, forest road, fountain, garage, garden, gas station, glacier, golf course, gym, harbor, highway, hill,
+    hospital, hotel, house, iceberg, indoor gymnasium, indoor library, indoor movie theater, indoor museum, industrial
+    area, island, jail cell, jungle, kitchen, lake, library, lighthouse, living room, mansion, market, marsh, meadow,
+    mountain, mountains, movie theater, museum, nursery, ocean, office, palace, park, parking lot, pharmacy, phone
+    booth, playground, pond, pool, raceway, restaurant, river, road, room, school, science museum, sea, shore, shower,
+    ski slope, sky, skyscraper, snow, space, stadium, staircase, station, street, studio, subway, supermarket, swamp,
+    swimming pool, temple, tower, town, train railway, train station platform, underwater coral reef, valley, village,
+    volcano, waterfall, windmill, woods, yard, zoo
+""")
+)
+# Attributes: how a thing looks, not what it is.
+PLAIN = frozenset(
+    _phrases("""
+    aerial, ancient, beautiful, big, bright, busy, crowded, cute, dark, elderly, empty, fluffy, giant, grassy, happy,
+    huge, large, light, little, lone, long, medium, medium-sized, modern, new, old, open, quiet, sad, sandy, shiny,
+    short, single, small, snowy, sunny, tall, tiny, wide, wild, young
+""")
+)
+# Nouns about the picture, not its content.
+NO_THINGS = frozenset(
+    _phrases("""
+    background, bottom, camera, clip, close-up, distance, frame, front, left, middle, motion, photo, picture, right,
+    scene, shot, side, style, tableau, top, video, view, way
+""")
+)
+# Nouns that end in -ing.
+THINGS_ON_ING = frozenset(
+    _phrases("""
+    building, ceiling, clothing, earring, evening, icing, king, lightning, living, morning, painting, pudding, railing,
+    ring, spring, string, swing, thing, wedding, wing
+""")
+)
+# Never part of a name: a noun phrase ends before them. The marks `,.;:` end it too.
+STOPS = frozenset(
+    _phrases("""
+    above, across, after, against, along, amid, among, before, beyond, during, like, off, past, toward, towards, upon,
+    within, without, and, are, around, as, at, behind, below, beside, between, by, for, from, has, have, her, his, in,
+    inside, into, is, its, near, next, of, on, onto, or, over, that, their, then, through, to, under, was, were, which,
+    while, who, with
+""")
+)
+IRREGULAR = {
+    "people": "person", "men": "man", "women": "woman", "children": "child", "mice": "mouse", "geese": "goose",
+    "feet": "foot", "teeth": "tooth", "knives": "knife", "wolves": "wolf", "leaves": "leaf", "sheep": "sheep",
+    "buses": "bus", "skis": "skis", "scissors": "scissors", "glasses": "glasses", "bus": "bus",
+    "grass": "grass", "glass": "glass", "dress": "dress", "tennis": "tennis", "canvas": "canvas",
+}  # fmt: skip

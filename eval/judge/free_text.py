@@ -13,6 +13,7 @@ import re
 from dataclasses import dataclass, field, replace
 
 from v2t_eval.judge import english
+from v2t_eval.judge.english import NO_THINGS, NUMBERS, PLACES, PLAIN, STOPS
 from v2t_eval.judge.noun_phrases import (
     ADVERBS,
     BE,
@@ -28,7 +29,6 @@ from v2t_eval.judge.noun_phrases import (
     is_unknown,
     noun_phrase,
 )
-from v2t_eval.judge.plain_words import NO_THINGS, NUMBERS, PLACES, PLAIN, STOPS
 
 _RELATIONS = (  # wording, relation, whether the operands are swapped
     (r"(?:on|to|at) the left(?: side)? of|left of", "left of", False),

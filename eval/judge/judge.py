@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Hashable, Sequence
-from pathlib import Path
 
 from cineloop.errors import UsageError
 from cineloop.files import text_key
@@ -28,7 +27,7 @@ from v2t_eval.judge.question import Question
 from v2t_eval.judge.replies import normalise
 from v2t_eval.sample import Sample
 
-_OPEN: dict[tuple[str, Path | None, str], Judge] = {}
+_OPEN: dict[tuple[str, str], Judge] = {}
 _LOCK = threading.RLock()
 
 
@@ -37,15 +36,8 @@ class Judge(Asker):
     fits them.
     """
 
-    def __init__(
-        self,
-        captioner: VideoLM,
-        *,
-        calibration: Calibration | None = None,
-        votes: int | None = None,
-        reply_tokens: int | None = None,
-    ) -> None:
-        super().__init__(captioner, votes=votes, reply_tokens=reply_tokens)
+    def __init__(self, captioner: VideoLM, *, calibration: Calibration | None = None) -> None:
+        super().__init__(captioner)
         if calibration is not None and not calibration.fits(self.identity):
             raise UsageError(
                 f"this calibration was fitted for {calibration.judge}, the judge is {self.identity}",
@@ -126,24 +118,19 @@ class Judge(Asker):
         return found
 
 
-def open_judge(name: str, *, calibration: Path | None = None, device: str = "auto") -> Judge:
+def open_judge(name: str, *, device: str = "auto") -> Judge:
     """The judge called `v2t` (the starter) or `v2t:MODEL`, any model of `v2t --model`; the same object each time.
-    `calibration`: a file of `v2t-eval calibrate`, instead of the one next to the model's weights.
 
     Raises:
-        UsageError: another name, or a calibration of another model. MissingDependencyError: no such model.
+        UsageError: another name. MissingDependencyError: no such model.
     """
     family, _, model = name.partition(":")
     if family != "v2t":
         raise UsageError(f"expected a judge `v2t` or `v2t:MODEL`, got {name!r}")
     with _LOCK:
-        key = (name, calibration, device)
-        if key not in _OPEN:
-            _OPEN[key] = Judge(
-                open_backend(model or "starter", device=device),
-                calibration=calibrations.load(calibration) if calibration else None,
-            )
-        return _OPEN[key]
+        if (name, device) not in _OPEN:
+            _OPEN[name, device] = Judge(open_backend(model or "starter", device=device))
+        return _OPEN[name, device]
 
 
 def release() -> None:

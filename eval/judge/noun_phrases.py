@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 
 from v2t_eval.judge import english
-from v2t_eval.judge.plain_words import COLORS, IRREGULAR, NO_THINGS, NUMBERS, PLACES, PLAIN, STOPS, THINGS_ON_ING
+from v2t_eval.judge.english import COLORS, IRREGULAR, NO_THINGS, NUMBERS, PLACES, PLAIN, STOPS, THINGS_ON_ING
 
 MARKS = frozenset(",.;:")
 DETERMINERS = frozenset("a an the this that these those another each every".split())

@@ -22,8 +22,8 @@ from cineloop.world.language.plain_questions import PLAIN, Plain, motion_of, val
 from cineloop.world.language.stated import Stated
 from cineloop.world.language.words import PROMPTS
 from v2t_eval.judge import english
+from v2t_eval.judge.english import IRREGULAR
 from v2t_eval.judge.free_text import Asked, Thing
-from v2t_eval.judge.plain_words import IRREGULAR
 from v2t_eval.judge.prompt import of_prompt, of_world
 from v2t_eval.judge.question import Question
 

@@ -54,12 +54,10 @@ class Measure:
 
     @classmethod
     def read(cls, path: Path) -> Measure:
-        """A measure that was written."""
         tree = read_json(path)
         return cls(**{**tree, "figures": {name: Measured(**one) for name, one in tree["figures"].items()}})
 
     def write(self, path: Path) -> None:
-        """As JSON."""
         write_atomic(path, (json.dumps(asdict(self), allow_nan=False, indent=1) + "\n").encode())
 
 

@@ -106,5 +106,4 @@ class Metric(Dimension):
         return Part(sum=math.fsum(score / 10 for score in scores), count=stop - start, more={})
 
     def notes(self, rows: Sequence[Measured]) -> tuple[str, ...]:
-        """Also what the extractor warns of."""
         return (*super().notes(rows), *(self._extractor.warnings if hasattr(self, "_extractor") else ()))

@@ -35,11 +35,9 @@ class Metric(TextDimension):
         self.reduction = "set" if self.compat else "mean"  # type: ignore[misc]  # compat weighs clips by their frames
 
     def text_of(self, sample: Sample) -> str:
-        """The style phrase."""
         return asked.style(sample)
 
     def terms(self, sample: Sample, text: str, start: int, stop: int) -> list[float]:
-        """A cosine for each frame."""
         extractor = self.extractor
         found: list[float] = cosine(
             frame_features(sample, extractor)[start:stop], text_features(extractor, text)

@@ -72,7 +72,6 @@ class Metric(BaseMetric):
             self.reader.load()
 
     def describe(self) -> dict[str, str]:
-        """The source of questions, and the reader."""
         reader = {} if self.reader is None else {"reader": f"{self.reader.name}@{self.reader.revision}", "asks": _ASK}
         return open_source(self.settings.questions).fingerprint() | reader
 

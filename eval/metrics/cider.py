@@ -15,8 +15,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from v2t_eval.metric import Evidence, Measured, Summary, items_of
-from v2t_eval.text.captions import CaptionMetric, Tokens
+from v2t_eval.metric import Measured, Summary, mean_of
+from v2t_eval.text.captions import CaptionMetric, Tokens, tokens_of
 from v2t_eval.text.ngrams import (
     MAX_N,
     Counted,
@@ -55,21 +55,16 @@ class Metric(CaptionMetric):
         corpus = f"sha256:{file_hash(self.settings.corpus)}" if self.settings.corpus else "the scored set"
         return super().fingerprint() | {"settings": "{}", "corpus": corpus}
 
-    def count(self, tokens: Tokens) -> Evidence:
-        return {"caption": tokens.caption, "references": list(tokens.references)}
-
     def summarise(self, rows: Sequence[Measured], references: Sequence[Measured]) -> Summary:
         complete, tokenized = self.complete_rows(rows)
         if not hasattr(self, "_corpus"):
             self.prepare()
-        values = cider([Tokens(own["caption"], tuple(own["references"])) for own in complete], self._corpus)
-        rows = [
-            Measured(id=row.id, cluster=row.cluster, evidence={"value": float(value)})
-            for row, value in zip(rows, values, strict=True)
-        ]
-        figures = {"cider": self.mean(rows)}
+        values = cider([tokens_of(own) for own in complete], self._corpus).tolist()
         return Summary(
-            headline="cider", figures=figures, items=items_of(rows), **tokenized.as_arguments(*self._notes(len(rows)))
+            headline="cider",
+            figures={"cider": mean_of(rows, values, self.value_range)},
+            items=[{"id": row.id, "value": value} for row, value in zip(rows, values, strict=True)],
+            **tokenized.as_arguments(*self._notes(len(rows))),
         )
 
     def _notes(self, num_clips: int) -> list[str]:

@@ -33,7 +33,6 @@ class Metric(alignment.AlignmentMetric):
 
     @property
     def prefix(self) -> str:  # type: ignore[override]
-        """What stands before every text."""
         prefix: str = self.settings.prefix
         return prefix
 

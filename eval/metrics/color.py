@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from v2t_eval.judge.plain_words import COLORS
+from v2t_eval.judge.english import COLORS
 from v2t_eval.judge.wording import exists, is_colored
 from v2t_eval.metric import Evidence, Measured
 from v2t_eval.sample import Sample

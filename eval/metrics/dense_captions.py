@@ -23,13 +23,13 @@ from typing import Any, Literal
 import numpy as np
 
 from cineloop.errors import ItemError
-from v2t_eval.metric import BaseMetric, Evidence, Figure, Measured, Summary, figure_of_sums
+from v2t_eval.metric import BaseMetric, Evidence, Figure, Measured, Summary, figure_of_sums, mean_of
 from v2t_eval.metrics.cider import cider
 from v2t_eval.metrics.spans import is_valid, tiou
 from v2t_eval.sample import Sample
 from v2t_eval.text.captions import Tokens
 from v2t_eval.text.java import jar_hash, java_missing, need_java
-from v2t_eval.text.ngrams import MAX_N, Frequencies, ngrams
+from v2t_eval.text.ngrams import MAX_N, Frequencies, ngrams, token_f1
 from v2t_eval.text.ptb import read
 
 THRESHOLDS = (0.3, 0.5, 0.7, 0.9)
@@ -48,14 +48,6 @@ def best_in_order(values: np.ndarray) -> float:
         both = before[:-1] + row  # this row with each column
         before = np.concatenate([[0.0], np.maximum.accumulate(np.maximum(before[1:], both))])
     return float(before[-1])
-
-
-def token_f1(one: str, other: str) -> float:
-    """F1 of two bags of tokens, in [0, 1]; where one is empty, whether both are."""
-    given, true = Counter(one.split()), Counter(other.split())
-    if not given or not true:
-        return float(given == true)
-    return 2 * (given & true).total() / (given.total() + true.total())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,7 +88,6 @@ class Metric(BaseMetric):
             need_java(_METEOR)
 
     def describe(self) -> dict[str, str]:
-        """The similarity, and the hash of METEOR's program."""
         jar = {"meteor": jar_hash(need_java(_METEOR))} if self.similarity == "meteor" else {}
         return {"similarity": self.similarity} | jar
 
@@ -144,8 +135,8 @@ class Metric(BaseMetric):
         for name, by_threshold in at.items():
             over = np.mean(list(by_threshold.values()), axis=0)  # (n,)
             most = 10.0 if name == "CIDEr" else 1.0
-            figures[f"{name} over tIoU"] = self._mean(rows, over, most)
-            figures |= {f"{name} tIoU>={least}": self._mean(rows, by_threshold[least], most) for least in THRESHOLDS}
+            figures[f"{name} over tIoU"] = _mean(rows, over, most)
+            figures |= {f"{name} tIoU>={least}": _mean(rows, by_threshold[least], most) for least in THRESHOLDS}
         missing = sum(not clip.stated for clip in clips)
         outside = sum(row.evidence["num_outside"] for row in rows)
         notes = [f"words are compared by {_NAMES[self.similarity]}", "CIDEr is on its own scale, from 0 to 10"]
@@ -167,15 +158,6 @@ class Metric(BaseMetric):
             notes=tuple(notes),
         )
 
-    def _mean(self, rows: Sequence[Measured], values: Any, most: float) -> Figure:
-        """Mean of values from 0 to `most`."""
-        shares = [
-            Measured(id=row.id, cluster=row.cluster, evidence={"value": value / most})
-            for row, value in zip(rows, values, strict=True)
-        ]
-        found = self.mean(shares)
-        return Figure(value=found.value * most, low=found.low * most, high=found.high * most, n=found.n)
-
 
 class _Clip:
     """One clip's evidence as arrays."""
@@ -194,7 +176,6 @@ class _Clip:
         return found
 
     def all_pairs(self, swapped: bool) -> Iterable[Pair]:
-        """Every pair that has to be scored."""
         for caption, row in zip(self.stated, self.ious, strict=True):
             yield caption, NONSENSE
             for number in np.flatnonzero(row > 0):
@@ -241,9 +222,7 @@ def _scorer(similarity: str, pairs: list[Pair]) -> _TokenF1 | _Meteor:
 
 
 def _cider(pairs: Sequence[Pair], corpus: Frequencies | None) -> float:
-    if not pairs:
-        return 0.0
-    return float(cider([Tokens(caption, (other,)) for caption, other in pairs], corpus).mean())
+    return float(cider([Tokens(caption, (other,)) for caption, other in pairs], corpus).mean()) if pairs else 0.0
 
 
 def _corpus(clips: Sequence[Sequence[str]]) -> Frequencies:
@@ -253,6 +232,12 @@ def _corpus(clips: Sequence[Sequence[str]]) -> Frequencies:
     for words in texts:
         counts.update({gram for n in range(1, MAX_N + 1) for gram in ngrams(words, n)})
     return Frequencies(dict(counts), len(texts), len(texts), 0)
+
+
+def _mean(rows: Sequence[Measured], values: Any, most: float) -> Figure:
+    """Mean of values from 0 to `most`."""
+    found = mean_of(rows, [value / most for value in values])
+    return Figure(value=found.value * most, low=found.low * most, high=found.high * most, n=found.n)
 
 
 def _ratio(rows: Sequence[Measured], sums: np.ndarray, weights: tuple[float, float]) -> Figure:

@@ -19,9 +19,10 @@ from math import exp, lgamma
 import numpy as np
 
 from cineloop.intervals import wilson
-from v2t_eval.metric import BaseMetric, Evidence, Figure, Measured, Summary
+from v2t_eval.metric import BaseMetric, Evidence, Figure, Measured, Summary, mean_of, share_of
 from v2t_eval.sample import Sample
-from v2t_eval.stats import jackknife_interval, weighted_shares
+from v2t_eval.stats import jackknife_interval
+from v2t_eval.text.ngrams import ngrams
 
 ORDERS = (1, 2, 3)
 REPEATED = 4  # the n of the two measures of repetition
@@ -31,11 +32,6 @@ _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
 def words(text: str) -> list[str]:
     """The words of a text, in lower case."""
     return _WORD.findall(text.lower())
-
-
-def ngrams(tokens: Sequence[str], order: int) -> list[tuple[str, ...]]:
-    """All runs of `order` words, in order."""
-    return list(zip(*(tokens[start:] for start in range(order)), strict=False))
 
 
 def distinct(frequencies: Counter[int]) -> float:
@@ -106,7 +102,7 @@ class Metric(BaseMetric):
         clusters = [row.cluster for row in rows]
         figures, notes = {}, []
         for order in ORDERS:
-            grams = [ngrams(text, order) for text in texts]
+            grams = [list(ngrams(text, order)) for text in texts]
             counts = Counter(gram for text in grams for gram in text)
             if not counts:
                 continue
@@ -117,18 +113,13 @@ class Metric(BaseMetric):
                 figures[f"distinct-{order} among {self.settings.drawn}"] = _figure(
                     counts, grams, clusters, self.settings.drawn
                 )
-        long = [ngrams(text, REPEATED) for text in texts]
+        long = [list(ngrams(text, REPEATED)) for text in texts]
         shared = _shared(long)
-        value, (low, high) = weighted_shares(shared[:, None], np.ones((len(rows), 1)), (1,), clusters)
-        figures["share a 4-gram with another"] = Figure(value=value, low=low, high=high, n=len(rows))
+        figures["share a 4-gram with another"] = share_of(rows, shared)
         within = [1 - len(set(text)) / len(text) if text else 0.0 for text in long]
-        repeats = [
-            Measured(id=row.id, cluster=row.cluster, evidence={"value": share})
-            for row, share, text in zip(rows, within, long, strict=True)
-            if text
-        ]
+        repeats = [(row, share) for row, share, text in zip(rows, within, long, strict=True) if text]
         if repeats:
-            figures["seq-rep-4"] = self.mean(repeats)
+            figures["seq-rep-4"] = mean_of(*zip(*repeats, strict=True))
         items = [
             {"id": row.id, "value": None, "words": len(text), "seq-rep-4": share, "shares a 4-gram": bool(both)}
             for row, text, share, both in zip(rows, texts, within, shared, strict=True)

@@ -44,7 +44,6 @@ class Metric(BaseMetric):
         _ = self.extractor
 
     def describe(self) -> dict[str, str]:
-        """The model's fingerprint."""
         return self.extractor.fingerprint()
 
     def measure(self, sample: Sample) -> Evidence:
@@ -53,7 +52,6 @@ class Metric(BaseMetric):
         return {"features": [round(float(x), 7) for x in unit(clip_features(sample, self.extractor))]}
 
     def summarise(self, rows: Sequence[Measured], references: Sequence[Measured]) -> Summary:
-        """The mean over prompts with several clips."""
         by_prompt: dict[str, list[list[float]]] = {}
         for row in rows:
             by_prompt.setdefault(row.cluster, []).append(row.evidence["features"])

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import fsum, log
 from statistics import fmean
 from typing import Any
@@ -26,8 +26,9 @@ from cineloop.errors import MissingDependencyError
 from v2t_eval import alignment
 from v2t_eval.alignment import cosine, exact_mean
 from v2t_eval.features import frame_features, mean_features, text_features, unit
-from v2t_eval.metric import Evidence, Figure, Measured, Summary
+from v2t_eval.metric import Evidence, Measured, Summary
 from v2t_eval.sample import Sample
+from v2t_eval.stats import f1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,12 +86,9 @@ class Metric(alignment.AlignmentMetric):
         for row in rows:
             item = _scores(row.evidence, weights)
             items.append({"id": row.id, **item})
-            scored.append(Measured(id=row.id, cluster=row.cluster, evidence=item))
-        with_references = [row for row in scored if "emscore_ref" in row.evidence]
-        figures: dict[str, Figure] = {self.name: self.mean(scored)}
-        for key in ("coarse", "fine"):
-            figures[key] = self.mean(scored, key)
-        if with_references:
+            scored.append(replace(row, evidence=item))
+        figures = {self.name: self.mean(scored)} | {key: self.mean(scored, key) for key in ("coarse", "fine")}
+        if with_references := [row for row in scored if "emscore_ref" in row.evidence]:
             figures["emscore_ref"] = self.mean(with_references, "emscore_ref")
         source = "references" if reference_tokens else "captions of this set"
         idf = f"IDF over {len(corpus)} {source}" if self.settings.idf else "no IDF"
@@ -139,11 +137,6 @@ def _scores(evidence: Evidence, weights: Weights) -> dict[str, float]:
         against = (max(one["coarse"] for one in compared) + max(fines)) / 2
         scores |= {"against_references": against, "emscore_ref": fmean((value, against))}
     return scores
-
-
-def f1(precision: float, recall: float) -> float:
-    """Harmonic mean; 0 where either is not positive."""
-    return 2 * precision * recall / (precision + recall) if precision > 0 and recall > 0 else 0.0
 
 
 def _cosines(tokens: np.ndarray, others: np.ndarray) -> np.ndarray:

@@ -21,6 +21,7 @@ from cineloop.errors import ItemError
 from v2t_eval.events import EventJudge, open_judge
 from v2t_eval.metric import BaseMetric, Evidence, Figure, Measured, Summary, figure_of_sums
 from v2t_eval.sample import Sample
+from v2t_eval.stats import f1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,13 +121,6 @@ class Metric(BaseMetric):
         if not judged:
             return 1.0 if self.settings.mode == "compat" else None
         return sum(verdict == "entailment" for _, verdict in judged) / len(judged)
-
-
-def f1(recall: float | None, precision: float | None) -> float:
-    """2 r p / (r + p); 0 where both are 0 or one is not known."""
-    if not recall or not precision:
-        return 0.0
-    return 2 * recall * precision / (recall + precision)
 
 
 def _figure(rows: Sequence[Measured], sums: np.ndarray, kind: int) -> Figure:

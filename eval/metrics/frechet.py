@@ -38,5 +38,4 @@ class Metric(FeatureMetric):
     Settings: ClassVar[type[Any]] = FrechetSettings
 
     def estimators(self) -> dict[str, Estimator]:
-        """The distance, and the unbiased kernel distance of the same features."""
         return {"frechet": FrechetEstimator(self.settings.divisor), "kernel": KernelEstimator()}

@@ -19,7 +19,7 @@ from typing import Any, Literal
 import numpy as np
 
 from cineloop.errors import ItemError
-from v2t_eval.metric import BaseMetric, Evidence, Measured, Summary, share_of
+from v2t_eval.metric import BaseMetric, Evidence, Measured, Summary, mean_of, share_of
 from v2t_eval.sample import Sample
 
 
@@ -97,20 +97,18 @@ class Metric(BaseMetric):
 
     def summarise(self, rows: Sequence[Measured], references: Sequence[Measured]) -> Summary:
         """Means over the questions; the headline is mAP. A person who was left out weighs nothing."""
-        made = []
-        for row in rows:
-            judged = [value for value in row.evidence["ap"] if value is not None]
-            made.append(Measured(id=row.id, cluster=row.cluster, evidence={"value": sum(judged) / len(judged)}))
+        judged = [[value for value in row.evidence["ap"] if value is not None] for row in rows]
+        precisions = [sum(values) / len(values) for values in judged]
         hits = [row.evidence["hit"] for row in rows]
         return Summary(
             headline="mAP",
             figures={
-                "mAP": self.mean(made),
+                "mAP": mean_of(rows, precisions),
                 "HIT@1": share_of(rows, hits, detail={"right": int(sum(hits))}),
             },
             items=[
-                {"id": row.id, "value": one.evidence["value"], "hit": row.evidence["hit"]}
-                for row, one in zip(rows, made, strict=True)
+                {"id": row.id, "value": precision, "hit": row.evidence["hit"]}
+                for row, precision in zip(rows, precisions, strict=True)
             ],
             counts={
                 "scores and parts differ in number": sum(

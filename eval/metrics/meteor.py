@@ -19,8 +19,8 @@ import numpy as np
 
 from cineloop.errors import MissingDependencyError
 from v2t_eval import models
-from v2t_eval.metric import Evidence, Measured, Summary, figure_of_sums
-from v2t_eval.text.captions import CaptionMetric, Tokens
+from v2t_eval.metric import Measured, Summary, figure_of_sums
+from v2t_eval.text.captions import CaptionMetric, Tokens, tokens_of
 from v2t_eval.text.java import jar_hash, need_java, run_java, work_folder
 
 _JAR = "meteor/meteor-1.5.jar"
@@ -41,12 +41,9 @@ class Metric(CaptionMetric):
     def describe(self) -> dict[str, str]:
         return {"meteor": f"{Path(_JAR).name} sha256:{jar_hash(need_java(_JAR))}"}
 
-    def count(self, tokens: Tokens) -> Evidence:
-        return {"caption": tokens.caption, "references": list(tokens.references)}
-
     def summarise(self, rows: Sequence[Measured], references: Sequence[Measured]) -> Summary:
         complete, tokenized = self.complete_rows(rows)
-        found = statistics([Tokens(own["caption"], tuple(own["references"])) for own in complete])  # (n, 23)
+        found = statistics([tokens_of(own) for own in complete])  # (n, 23)
         items = [{"id": row.id, "value": float(own)} for row, own in zip(rows, meteor(found), strict=True)]
         figures = {"meteor": figure_of_sums(rows, found, meteor)}
         return Summary(headline="meteor", figures=figures, items=items, **tokenized.as_arguments())

@@ -40,7 +40,6 @@ class Metric(Dimension):
         open_interpolator(self.settings.interpolator)
 
     def describe(self) -> dict[str, str]:
-        """The interpolator, and what becomes of its fractions where they are cut off."""
         cut = {"interpolated levels": "cut off, as VBench's"} if self.compat else {}
         return open_interpolator(self.settings.interpolator).fingerprint() | cut
 

@@ -66,7 +66,6 @@ class Metric(BaseMetric):
         }
 
     def summarise(self, rows: Sequence[Measured], references: Sequence[Measured]) -> Summary:
-        """Shares by factor, `joint` first."""
         figures = {"joint": self.mean(rows)}
         for factor in FACTORS:
             of = [row for row in rows if factor in row.evidence["factors"]]

@@ -18,9 +18,9 @@ import numpy as np
 
 from v2t_eval import alignment
 from v2t_eval.features import frame_features, mean_features, text_features, unit
-from v2t_eval.metric import Evidence, Figure, Measured, Summary
+from v2t_eval.metric import Evidence, Figure, Measured, Summary, mean_of
 from v2t_eval.sample import Sample
-from v2t_eval.stats import bootstrap, mean_interval, unless_flat
+from v2t_eval.stats import bootstrap
 
 AT = (1, 5, 10)
 WAYS = ("text_to_video", "video_to_text")
@@ -47,13 +47,12 @@ class Metric(alignment.AlignmentMetric):
             return Summary(headline=headline, figures={}, counts=self.counts(rows), notes=(why,), scored=0)
         clips, words = (np.stack([row.evidence[key] for row in rows]).astype(np.float64) for key in ("clip", "words"))
         found = ranks(clips, words, texts)
-        clusters = [row.cluster for row in rows]
         figures: dict[str, Figure] = {}
         for way, (places, choices) in zip(WAYS, found, strict=True):
             for at in AT:
                 if choices.min() > at:
-                    figures[f"{way}_r{at}"] = _share(places <= at, clusters)
-            middle = bootstrap(places.tolist(), clusters=clusters, statistic=median)
+                    figures[f"{way}_r{at}"] = mean_of(rows, places <= at)
+            middle = bootstrap(places.tolist(), clusters=[row.cluster for row in rows], statistic=median)
             figures[f"{way}_median_rank"] = Figure(
                 value=float(median(places.tolist())), low=middle.low, high=middle.high, n=len(rows)
             )
@@ -93,10 +92,3 @@ def _place(similar: np.ndarray, right: int, others: np.ndarray) -> float:
     """Place of entry `right` among `others`, 1 for the first; ties to six places count half."""
     gap = np.round(similar - similar[right], 6)[others]
     return 1 + float((gap > 0).sum()) + 0.5 * float((gap == 0).sum())
-
-
-def _share(hits: np.ndarray, clusters: Sequence[str]) -> Figure:
-    values = hits.astype(float).tolist()
-    value = sum(values) / len(values)
-    low, high = unless_flat(mean_interval(values, clusters), value, len(set(clusters)))
-    return Figure(value=value, low=min(low, value), high=max(high, value), n=len(values))

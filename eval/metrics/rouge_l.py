@@ -9,6 +9,7 @@ rouge_score's or torchmetrics' ROUGE-L, which weigh P and R equally and have oth
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from v2t_eval.metric import Evidence, Measured, Summary, items_of
 from v2t_eval.text.captions import CaptionMetric, Tokens
@@ -34,6 +35,6 @@ class Metric(CaptionMetric):
 
     def summarise(self, rows: Sequence[Measured], references: Sequence[Measured]) -> Summary:
         complete, tokenized = self.complete_rows(rows)
-        rows = [Measured(id=row.id, cluster=row.cluster, evidence=own) for row, own in zip(rows, complete, strict=True)]
+        rows = [replace(row, evidence=own) for row, own in zip(rows, complete, strict=True)]
         figures = {"rouge_l": self.mean(rows)}
         return Summary(headline="rouge_l", figures=figures, items=items_of(rows), **tokenized.as_arguments())

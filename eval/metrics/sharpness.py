@@ -24,7 +24,6 @@ class Metric(BaseMetric):
     misses = "order and time (shuffled and reversed clips score the same to the bit), colour; noise passes for detail"
 
     def measure(self, sample: Sample) -> Evidence:
-        """Mean variance, and that of the least sharp frame."""
         values = [laplacian_variance(frame) for frame in grey_frames(sample)]
         return {"value": fsum(values) / len(values), "least": min(values)}
 

@@ -12,7 +12,7 @@ none is left out. Letters: P spans named, M true spans.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isfinite
 from typing import Any
 
@@ -123,11 +123,7 @@ class Metric(BaseMetric):
             headline="mIoU",
             figures=figures,
             items=[
-                {
-                    "id": row.id,
-                    "value": one.evidence["iou"],
-                    **{key: row.evidence[key] for key in ("predicted", "true")},
-                }
+                {"id": row.id, "value": one.evidence["iou"]} | {key: row.evidence[key] for key in ("predicted", "true")}
                 for row, one in zip(rows, made, strict=True)
             ],
             counts={"missing": missing, "invalid": sum(row.evidence["num_invalid"] > 0 for row in rows)},
@@ -139,17 +135,8 @@ def _of_question(row: Measured) -> Measured:
     ious = np.asarray(row.evidence["ious"], dtype=np.float64).reshape(-1, len(row.evidence["true"]))  # (P, M)
     best = ious.max(1).tolist()  # (P,)
     precisions = {least: average_precision(ious[:AP_SPANS], least) for least in AP_THRESHOLDS}
-    return Measured(
-        id=row.id,
-        cluster=row.cluster,
-        evidence={
-            "iou": best[0] if best else 0.0,
-            "best": best,
-            "ap": sum(precisions.values()) / len(precisions),
-            "ap 0.5": precisions[0.5],
-            "ap 0.75": precisions[0.75],
-        },
-    )
+    found = {"iou": best[0] if best else 0.0, "best": best, "ap": sum(precisions.values()) / len(precisions)}
+    return replace(row, evidence=found | {"ap 0.5": precisions[0.5], "ap 0.75": precisions[0.75]})
 
 
 def _spans(sample: Sample, name: str) -> list[Span]:

@@ -17,8 +17,8 @@ from typing import Any
 
 from cineloop.documents import read_json
 from cineloop.errors import MissingDependencyError
-from v2t_eval.metric import Evidence, Measured, Summary
-from v2t_eval.text.captions import CaptionMetric, Tokens
+from v2t_eval.metric import Measured, Summary, mean_of
+from v2t_eval.text.captions import CaptionMetric, Tokens, tokens_of
 from v2t_eval.text.java import jar_hash, need_java, run_java, work_folder
 
 _JAR = "spice/spice-1.0.jar"
@@ -44,27 +44,19 @@ class Metric(CaptionMetric):
             "models": f"{_MODELS[1]} sha256:{jar_hash(jar.parent / 'lib' / _MODELS[1])}",
         }
 
-    def count(self, tokens: Tokens) -> Evidence:
-        return {"caption": tokens.caption, "references": list(tokens.references)}
-
     def summarise(self, rows: Sequence[Measured], references: Sequence[Measured]) -> Summary:
         complete, tokenized = self.complete_rows(rows)
-        found = scores([Tokens(own["caption"], tuple(own["references"])) for own in complete])
-        kept = [
-            Measured(id=row.id, cluster=row.cluster, evidence={"value": own["All"], "parts": own})
-            for row, own in zip(rows, found, strict=True)
-            if math.isfinite(own.get("All", math.nan))
-        ]
+        found = scores([tokens_of(own) for own in complete])
+        kept = [(row, own) for row, own in zip(rows, found, strict=True) if math.isfinite(own.get("All", math.nan))]
         notes = [f"{len(rows) - len(kept)} clips have no SPICE and are left out."] if len(kept) < len(rows) else []
-        figures = {"spice": self.mean(kept)} if kept else {}
-        items: list[dict[str, Any]] = [{"id": row.id, "value": row.evidence["value"]} | _parts(row) for row in kept]
+        figures = {"spice": mean_of([row for row, _ in kept], [own["All"] for _, own in kept])} if kept else {}
+        items: list[dict[str, Any]] = [{"id": row.id, "value": own["All"]} | _parts(own) for row, own in kept]
         return Summary(
             headline="spice", figures=figures, items=items, scored=len(kept), **tokenized.as_arguments(*notes)
         )
 
 
-def _parts(row: Measured) -> dict[str, float]:
-    own = row.evidence["parts"]
+def _parts(own: dict[str, float]) -> dict[str, float]:
     return {part.lower(): own[part] for part in _PARTS if math.isfinite(own.get(part, math.nan))}
 
 

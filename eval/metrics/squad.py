@@ -8,24 +8,20 @@ of them out of min(number who agree / 3, 1). Its words are compared in SQuAD's s
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 
 from cineloop.errors import ItemError
 from v2t_eval.judge.replies import normalise
 from v2t_eval.metric import BaseMetric, Evidence, Measured, Summary, share_of
 from v2t_eval.sample import Sample
+from v2t_eval.text.ngrams import token_f1
 
 MIN_PEOPLE = 4  # with fewer, no answer could reach a VQA accuracy of 1
 
 
 def f1(answer: str, right: str) -> float:
     """F1 of two bags of words, in [0, 1]; where one is empty, whether both are."""
-    given, true = normalise(answer).split(), normalise(right).split()
-    if not given or not true:
-        return float(given == true)
-    shared = sum((Counter(given) & Counter(true)).values())
-    return 2 * shared / (len(given) + len(true))
+    return token_f1(normalise(answer), normalise(right))
 
 
 def vqa_accuracy(answer: str, people: Sequence[str]) -> float:

@@ -28,7 +28,6 @@ class Metric(Dimension):
     )
 
     def part(self, sample: Sample, start: int, stop: int) -> Part:
-        """The mean over pairs."""
         times = sample.frames.times_s[start:stop]
         pairs = pairs_apart(times, self.pair_fps())
         if not pairs:

@@ -91,7 +91,6 @@ class Metric(Dimension):
         return replace(summary, scored=summary.scored + left_out)
 
     def notes(self, rows: Sequence[Measured]) -> tuple[str, ...]:
-        """Also which filter was used."""
         notes = super().notes(rows)
         if not self.settings.static_filter:
             return (*notes, "no static filter: motion counts as flicker (static_filter=true)")

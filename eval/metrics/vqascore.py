@@ -80,7 +80,6 @@ class Metric(JudgedMetric):
 
     @property
     def wording(self) -> str:
-        """Figure or world."""
         asked = self.settings.wording
         if self.compat:
             return "figure"

@@ -99,7 +99,6 @@ class MinedCaption:
 
     @property
     def text(self) -> str:
-        """The words."""
         return str(self.sample.caption)
 
     @property

@@ -37,7 +37,6 @@ class Row:
 
     @property
     def name(self) -> str:
-        """The metric's name with its settings."""
         return self.result.name
 
     @property

@@ -8,10 +8,11 @@ since logs of CI runs are read for those.
 from __future__ import annotations
 
 import io
+import json
 import re
 import sys
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from v2t_eval.report.cells import cell_text, inert
 from v2t_eval.report.document import Cell, Document, Section, Table, Tone
@@ -32,9 +33,12 @@ _STYLES: dict[Tone, str] = {
 }  # fmt: skip
 
 
-def show(document: Document) -> None:
-    """Print on stdout, with colours where that is a terminal."""
-    print(render(document, color=sys.stdout.isatty()))
+def show(document: Document, tree: dict[str, Any] | None = None) -> None:
+    """Print on stdout, with colours where that is a terminal; where a `tree` is given, that as JSON instead."""
+    if tree is None:
+        print(render(document, color=sys.stdout.isatty()))
+    else:
+        print(json.dumps(tree, ensure_ascii=False, allow_nan=False))
 
 
 def render(document: Document, *, color: bool = False) -> str:

@@ -194,5 +194,4 @@ class Side:
 
     @property
     def captioned(self) -> list[Trip]:
-        """Trips with a caption."""
         return [trip for trip in self.trips if trip.caption is not None]

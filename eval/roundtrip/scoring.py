@@ -20,7 +20,6 @@ from v2t_eval.judge.judge import Judge
 from v2t_eval.judge.prompt import of_world
 from v2t_eval.measure import ClipLimits
 from v2t_eval.metric import BaseMetric, load_metric
-from v2t_eval.metrics.event_f1 import f1
 from v2t_eval.roundtrip.calibration import Pair
 from v2t_eval.roundtrip.found import Side, Trip
 from v2t_eval.roundtrip.settings import RoundtripConfig
@@ -29,6 +28,7 @@ from v2t_eval.score import ScoreConfig, score
 from v2t_eval.scores import Skipped
 from v2t_eval.semantics.prompt_questions import is_plain, questions
 from v2t_eval.semantics.sources import GRAMMAR
+from v2t_eval.stats import f1
 from v2t_eval.text.prompt_facts import match_facts
 
 # Family: its metric, the key of an item's value, description.

@@ -192,7 +192,6 @@ class SemanticDimension(VBenchMetric):
         return tuple(notes)
 
     def describe(self) -> dict[str, str]:
-        """Detector or judge, with weights and preprocessing."""
         if self.is_judged:
             return (self.judge or open_judge(self.settings.detector, device=models.chosen_device())).fingerprint()
         self.prepare()
@@ -218,14 +217,12 @@ class JudgedMetric(BaseMetric):
 
     @property
     def source(self) -> Source:
-        """The source of questions of prompts."""
         if self._source is None:
             self._source = open_source(self.settings.questions)
         return self._source
 
     @property
     def by_grammar(self) -> bool:
-        """Whether the grammar makes the questions of prompts."""
         return bool(self.settings.questions == GRAMMAR)
 
     def ready(self) -> Judge:
@@ -237,7 +234,6 @@ class JudgedMetric(BaseMetric):
         return self.judge
 
     def describe(self) -> dict[str, str]:
-        """The judge, and the source of questions."""
         judge = self.judge or open_judge(self.settings.judge, device=models.chosen_device())
         return judge.fingerprint() if self.by_grammar else judge.fingerprint() | self.source.fingerprint()
 

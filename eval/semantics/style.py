@@ -111,7 +111,6 @@ class TextDimension(VBenchMetric):
         )
 
     def notes(self, rows: Sequence[Measured]) -> tuple[str, ...]:
-        """The model by name and hash, texts that were cut off, clips that need the long form."""
         extractor = self.extractor
         known = extractor.fingerprint()
         notes = [

@@ -8,7 +8,6 @@ our rules with a note and another fingerprint. So evidence is the same on every 
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -44,15 +43,15 @@ class TokenReport(NamedTuple):
 
 
 class CaptionMetric(BaseMetric):
-    """A metric of tokens; a subclass gives `count` and works on what `complete_rows` returns."""
+    """A metric of tokens; a subclass works on what `complete_rows` returns."""
 
     level = "text"
     needs = ("caption", "references")
     detects = "words and their order, as a caption shares them with its references"
 
-    @abstractmethod
     def count(self, tokens: Tokens) -> Evidence:
-        """The evidence of one sample from its tokens."""
+        """The evidence of one sample from its tokens: by default the tokens themselves, see `tokens_of`."""
+        return {"caption": tokens.caption, "references": list(tokens.references)}
 
     def measure(self, sample: Sample) -> Evidence:
         """`count` of the tokens; the bare texts where the tokens are not surely those of Java."""
@@ -78,6 +77,11 @@ class CaptionMetric(BaseMetric):
             complete.append(evidence)
         num_texts = sum(evidence["texts"] for evidence in complete)
         return complete, _token_report(num_texts, num_outside, by_java)
+
+
+def tokens_of(evidence: Evidence) -> Tokens:
+    """The tokens that `CaptionMetric.count` kept."""
+    return Tokens(evidence["caption"], tuple(evidence["references"]))
 
 
 def _ask_java(texts: list[str]) -> list[str]:

@@ -33,6 +33,14 @@ def ngrams(words: Sequence[str], n: int) -> Iterable[tuple[str, ...]]:
     return zip(*[words[start:] for start in range(n)], strict=False)
 
 
+def token_f1(one: str, other: str) -> float:
+    """F1 of two bags of words parted by spaces, in [0, 1]; where one is empty, whether both are."""
+    given, true = Counter(one.split()), Counter(other.split())
+    if not given or not true:
+        return float(given == true)
+    return 2 * (given & true).total() / (given.total() + true.total())
+
+
 def clipped_matches(candidate: Sequence[str], references: Sequence[Sequence[str]]) -> list[int]:
     """For n = 1..4, how many n-grams of the candidate the references hold, each counted at most as often as in that
     reference where it is most frequent."""

@@ -17,6 +17,7 @@ from cineloop.world.language.phrases import phrases
 from cineloop.world.language.read_text import parse
 from cineloop.world.language.stated import Stated, StatedEvent
 from v2t_eval.judge.prompt import of_world
+from v2t_eval.stats import f1
 
 KINDS: tuple[str, ...] = (
     "place", "camera", "style", "kind", "color", "size", "count", "action", "direction", "speed", "to_color", "target",
@@ -60,9 +61,7 @@ class FactMatch:
 
     @property
     def f1(self) -> float:
-        """2 r p / (r + p); 0 where nothing is right."""
-        recall, precision = self.recall, self.precision
-        return 2 * recall * precision / (recall + precision) if recall and precision else 0.0
+        return f1(self.recall, self.precision)
 
 
 @dataclass(frozen=True)

@@ -63,7 +63,6 @@ class Consistency(Dimension):
         return describe_backbone(self.extractor)
 
     def part(self, sample: Sample, start: int, stop: int) -> Part:
-        """One term for each pair of frames."""
         features = frame_features(sample, self.extractor)[start:stop]  # (T, D)
         times = sample.frames.times_s[start:stop]
         pairs = pairs_apart(times, self.pair_fps())

@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from cineloop.errors import ItemError
+from v2t_eval.paired import luma
 from v2t_eval.sample import Sample
 
 SIDE, SIGMA = 11, 1.5
@@ -42,12 +43,7 @@ def ssim(first: np.ndarray, second: np.ndarray) -> float:
 
 def grey_frames(sample: Sample) -> np.ndarray:
     """uint8 (T, H, W) of the sample's clip, luma of Rec. 601, computed once for all metrics."""
-    import cv2
-
-    def make() -> np.ndarray:
-        return np.stack([cv2.cvtColor(np.ascontiguousarray(f), cv2.COLOR_RGB2GRAY) for f in sample.frames.pixels])
-
-    return sample.shared("grey frames", make)
+    return sample.shared("grey frames", lambda: luma(sample.frames.pixels))
 
 
 def difference(first: np.ndarray, second: np.ndarray) -> int:

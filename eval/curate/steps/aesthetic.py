@@ -26,8 +26,6 @@ class AestheticSettings:
 
 
 class Step(BaseStep):
-    """See the module's head."""
-
     name = "aesthetic"
     columns = {"aesthetic": Column("mean rating of five frames, in tenths of LAION's scale: 0.5 is fair", -10, 10)}
     detects = "blur, dull and broken pictures, as people on the web rated them"
@@ -35,7 +33,6 @@ class Step(BaseStep):
     Settings = AestheticSettings
 
     def examine(self, rows: Sequence[Row], work: Work) -> dict[str, Any]:
-        """`aesthetic`: the rating by id."""
         if not self.settings.head:
             return {"aesthetic": {}}
         metric = load_metric("aesthetic_quality")(head=self.settings.head, model=self.settings.model)

@@ -38,8 +38,6 @@ class BalanceSettings:
 
 
 class Step(BaseStep):
-    """See the module's head."""
-
     name = "balance"
     columns = {
         "cluster": Column("number of the cluster of like clips"),

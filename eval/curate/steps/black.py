@@ -18,8 +18,6 @@ class BlackSettings:
 
 
 class Step(BaseStep):
-    """See the module's head."""
-
     name = "black"
     columns = {"black_share": Column("share of the frames that are black", 0, 1)}
     detects = "black parts, fades left inside"

@@ -45,8 +45,6 @@ class CaptionSettings:
 
 
 class Step(BaseStep):
-    """See the module's head."""
-
     name = "caption"
     columns = {
         "caption_words": Column("words of the caption, 0 without one"),

@@ -29,7 +29,7 @@ class CheckSettings:
 
 
 class Step(BaseStep):
-    """See the module's head. A clip without a caption has no value."""
+    """A clip without a caption has no value."""
 
     name = "caption_check"
     columns = {

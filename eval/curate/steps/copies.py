@@ -8,8 +8,6 @@ from v2t_eval.curate.step import BaseStep, Column, Row
 
 
 class Step(BaseStep):
-    """See the module's head."""
-
     name = "copies"
     columns = {"copy": Column("1 where an earlier clip has the same bytes and the same seconds, else 0", 0, 1)}
     detects = "files with equal bytes"

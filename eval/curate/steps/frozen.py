@@ -19,8 +19,6 @@ class FrozenSettings:
 
 
 class Step(BaseStep):
-    """See the module's head."""
-
     name = "frozen"
     columns = {
         "still_share": Column("share of the time in which the picture stands still", 0, 1),

@@ -20,8 +20,6 @@ class LetterboxSettings:
 
 
 class Step(BaseStep):
-    """See the module's head."""
-
     name = "letterbox"
     columns = {"bars": Column("share of the frame that is dark bars", 0, 1)}
     detects = "dark bars at top and bottom, left and right, throughout the clip"

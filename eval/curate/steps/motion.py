@@ -9,8 +9,6 @@ from v2t_eval.curate.step import BaseStep, Column, Window
 
 
 class Step(BaseStep):
-    """See the module's head and `cineloop.video.flow`."""
-
     name = "motion"
     columns = {
         "camera_motion": Column("mean speed of the camera over the picture, heights a second"),

@@ -15,12 +15,11 @@ from typing import Any
 import numpy as np
 
 from cineloop.video.sample import SampleSpec
-from v2t_eval.curate.film import EvidenceMetric
 from v2t_eval.curate.near import groups, near_pairs
 from v2t_eval.curate.overlay import SIZE, same_pictures
 from v2t_eval.curate.step import BaseStep, Column, Row, Work
 from v2t_eval.features import open_extractor, unit
-from v2t_eval.metric import Evidence
+from v2t_eval.metric import Evidence, EvidenceMetric
 from v2t_eval.sample import Sample
 
 FRAMES = SampleSpec(num_frames=5)
@@ -57,14 +56,12 @@ class VectorMetric(EvidenceMetric):
     Settings = VectorSettings
 
     def prepare(self) -> None:
-        """Load the model."""
         self._extractor = open_extractor(self.settings.model) if self.settings.model else None
 
     def describe(self) -> dict[str, str]:
         return self._extractor.fingerprint() if self._extractor else {}
 
     def measure(self, sample: Sample) -> Evidence:
-        """See the class."""
         import cv2
 
         pixels, low = sample.frames.pixels, []
@@ -85,7 +82,6 @@ class PictureMetric(EvidenceMetric):
     name = "copy_pictures"
 
     def measure(self, sample: Sample) -> Evidence:
-        """See the class."""
         import cv2
 
         small = [cv2.resize(frame, SIZE[::-1], interpolation=cv2.INTER_AREA) for frame in sample.frames.pixels]
@@ -98,7 +94,7 @@ def _as_five(each: Sequence[np.ndarray]) -> list[np.ndarray]:
 
 
 class Step(BaseStep):
-    """See the module's head. A mirrored copy is one of its own kind: captions that say left or right differ."""
+    """A mirrored copy is one of its own kind: captions that say left or right differ."""
 
     name = "near_copies"
     columns = {

@@ -29,8 +29,6 @@ class PartitionSettings:
 
 
 class Step(BaseStep):
-    """See the module's head."""
-
     name = "partition"
     detects = "leaks from training to validation through one film, and through copies that earlier steps found"
     misses = "films of one place or person under several sources: name a `source` in the manifest"

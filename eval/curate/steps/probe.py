@@ -13,8 +13,6 @@ _HDR = "HDR_NOT_TONEMAPPED"
 
 
 class Step(BaseStep):
-    """See the module's head."""
-
     name = "probe"
     columns = {
         "film_frames": Column("frames of the film"),

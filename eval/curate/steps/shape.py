@@ -9,8 +9,6 @@ from v2t_eval.curate.step import BaseStep, Column, Window
 
 
 class Step(BaseStep):
-    """See the module's head."""
-
     name = "shape"
     columns = {
         "duration_s": Column("seconds"),

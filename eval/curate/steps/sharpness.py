@@ -9,8 +9,6 @@ from v2t_eval.curate.step import BaseStep, Column, Window
 
 
 class Step(BaseStep):
-    """See the module's head."""
-
     name = "sharpness"
     columns = {
         "sharpness": Column("mean variance of the Laplacian, of two frames a second"),

@@ -52,8 +52,6 @@ class SplitSettings:
 
 
 class Step(BaseStep):
-    """See the module's head."""
-
     name = "split"
     detects = "cuts, fades, dissolves"
     misses = "wipes, morphs, cuts within 0.6 s of one another, dissolves between pictures of like light and shade"

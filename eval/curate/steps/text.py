@@ -18,9 +18,8 @@ import numpy as np
 from cineloop.errors import UsageError
 from cineloop.log import printable
 from cineloop.video.sample import SampleSpec
-from v2t_eval.curate.film import EvidenceMetric
 from v2t_eval.curate.step import BaseStep, Column, Row, Work, check_file
-from v2t_eval.metric import Evidence
+from v2t_eval.metric import Evidence, EvidenceMetric
 from v2t_eval.sample import Sample
 
 FRAMES = SampleSpec(num_frames=12)
@@ -101,7 +100,6 @@ class TextMetric(EvidenceMetric):
             ) from error
 
     def measure(self, sample: Sample) -> Evidence:
-        """See the class."""
         if self.settings.detector:
             masks = np.stack([self._inside(frame) for frame in sample.frames.pixels])  # (T, 736, 736)
             staying = np.sort(masks, axis=0)[int(_AWAY * len(masks))] & (len(masks) > 1)
@@ -129,8 +127,6 @@ def _area(boxes: np.ndarray) -> float:
 
 
 class Step(BaseStep):
-    """See the module's head."""
-
     name = "text"
     columns = {
         "text_share": Column("mean share of the picture in boxes that look like lines of text", 0, 1),

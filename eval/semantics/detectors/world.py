@@ -119,7 +119,6 @@ def reading(sample: Sample) -> ReadBack:
 
 
 def _read(sample: Sample) -> ReadBack:
-    """As `reading`."""
     read = reading(sample)
     if read.place is None:
         raise ItemError(

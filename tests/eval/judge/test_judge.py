@@ -11,6 +11,7 @@ from cineloop.errors import ItemError, UsageError
 from cineloop.video.frames import Frames
 from cineloop.video.sample import SampleSpec
 from v2t.backends import Output, VideoLM
+from v2t_eval.judge import asker
 from v2t_eval.judge.asker import NO, YES, ballots
 from v2t_eval.judge.calibration import Calibration, Platt
 from v2t_eval.judge.judge import Judge
@@ -106,16 +107,13 @@ def test_probability_of_yes_from_votes_over_wordings():
         Judge(captioner).log_likelihoods(sample(), "?", ("yes",))
 
 
-def test_votes_are_a_setting_and_part_of_the_fingerprint():
+def test_the_number_of_votes_is_part_of_the_fingerprint(monkeypatch):
     captioner = Says("yes")
-    Judge(captioner, votes=5).answer(sample(), [Question(id="q", question="A?", wordings=("B?",))])
+    before = Judge(captioner).fingerprint()
+    monkeypatch.setattr(asker, "VOTES", 5)
+    Judge(captioner).answer(sample(), [Question(id="q", question="A?", wordings=("B?",))])
     assert len(captioner.heard) == len(set(captioner.heard)) == 5
-    assert Judge(captioner, votes=5).fingerprint() != Judge(captioner).fingerprint()
-    weighs = Weighs(yes=0.5, Yes=0, no=0.5, No=0)
-    Judge(weighs, votes=1).answer(sample(), [Question(id="q", question="A?", wordings=("B?",))])
-    assert weighs.asked == ["A?"]
-    with pytest.raises(UsageError, match="votes .* got 0"):
-        Judge(captioner, votes=0)
+    assert Judge(captioner).fingerprint() != before
 
 
 def test_wordings_are_meant_and_their_spread_is_kept():
@@ -141,7 +139,7 @@ def test_a_choice_is_told_by_its_share_or_picked_by_a_reply():
         assert (none.code, none.status, none.lost, none.asked, none.right) == (code, status, 2, 2, None)
 
 
-def test_a_habit_of_naming_the_first_choice_is_averaged_away():
+def test_a_habit_of_naming_the_first_choice_is_averaged_away(monkeypatch):
     class First(Says):
         def answer(self, conversations, decoding):
             return [Output(text="(A)", tokens=1) for _ in conversations]
@@ -150,9 +148,11 @@ def test_a_habit_of_naming_the_first_choice_is_averaged_away():
     orders = [ballot.choices for ballot in ballots(four, 12)]
     assert len(orders) == len(set(orders)) == 12 and all(order[::-1] in orders for order in orders)
     assert len(set(ballots(Question(id="w", question="A?", wordings=("B?",), answer="a", choices=("a", "b")), 9))) == 4
-    (answer,) = Judge(First(), votes=12).answer(sample(), [four])
+    monkeypatch.setattr(asker, "VOTES", 12)
+    (answer,) = Judge(First()).answer(sample(), [four])
     assert answer.raw < 0.6 and answer.chances["a bus"] > 0, "each stands first now and then"
-    (even,) = Judge(First(), votes=2).answer(sample(), [WHICH])
+    monkeypatch.setattr(asker, "VOTES", 2)
+    (even,) = Judge(First()).answer(sample(), [WHICH])
     assert even.chances == {"left": 0.5, "right": 0.5} and even.spread == 0.5
 
 
@@ -237,13 +237,9 @@ def test_the_length_of_a_reply_is_the_models():
     captioner = Reasons("yes")
     Judge(captioner).answer(sample(), [DOG])
     assert captioner.most == 900 and "900 tokens" in Judge(captioner).fingerprint()["answers"]
-    Judge(captioner, reply_tokens=50).answer(sample(), [DOG])
-    assert captioner.most == 50
-    with pytest.raises(UsageError, match="reply_tokens .* got 0"):
-        Judge(captioner, reply_tokens=0)
 
 
-def test_a_refused_question_costs_one_request_whatever_goes_with_it():
+def test_a_refused_question_costs_one_request_whatever_goes_with_it(monkeypatch):
     class Serves(Says):
         concurrency = 16
 
@@ -257,7 +253,8 @@ def test_a_refused_question_costs_one_request_whatever_goes_with_it():
 
     captioner = Serves()
     asked = [Question(id=str(n), question=f"Is number {n} {'bad' if n == 5 else 'good'}?") for n in range(16)]
-    found = Judge(captioner, votes=1).answer(sample(), asked)
+    monkeypatch.setattr(asker, "VOTES", 1)
+    found = Judge(captioner).answer(sample(), asked)
     assert [answer.status for answer in found].count("answered") == 15 and found[5].status == "refused"
     assert len(captioner.heard) == 16, "each request is sent once"
 

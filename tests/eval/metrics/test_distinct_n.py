@@ -8,8 +8,9 @@ from itertools import combinations
 
 import pytest
 
-from v2t_eval.metrics.distinct_n import Metric, distinct, ngrams, rarefied_share, words
+from v2t_eval.metrics.distinct_n import Metric, distinct, rarefied_share, words
 from v2t_eval.sample import Sample
+from v2t_eval.text.ngrams import ngrams
 
 
 def score(*captions: str, clusters: list[str] | None = None, **settings):
@@ -30,7 +31,7 @@ def test_words_and_ngrams() -> None:
         "coloured",
         "red",
     ]
-    assert ngrams(["a", "b", "c"], 2) == [("a", "b"), ("b", "c")] and ngrams(["a"], 2) == []
+    assert list(ngrams(["a", "b", "c"], 2)) == [("a", "b"), ("b", "c")] and not list(ngrams(["a"], 2))
 
 
 def test_closed_forms() -> None:
