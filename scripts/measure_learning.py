@@ -53,6 +53,11 @@ def mean(values: dict[str, float], clusters: dict[str, str]) -> dict[str, Any]:
     return {"value": fmean(values.values()), "low": low, "high": high, "n": len(values)}
 
 
+def interval(one: dict[str, Any], form: str) -> str:
+    """A figure with its interval."""
+    return f"{one['value']:{form}} [{one['low']:{form}}, {one['high']:{form}}]"
+
+
 def main() -> int:
     """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -76,8 +81,8 @@ def main() -> int:
         rows.append({"name": name, "figures": figures, "changes": changes, "spread": spread, "whole": whole})
         print(f"{name}: spread {spread:.2f} of the start")
         for key, one in figures.items():
-            print(f"  {key:<10} {one['value']:.3f} [{one['low']:.3f}, {one['high']:.3f}]  change {changes[key]['value']:+.3f}"
-                  f" [{changes[key]['low']:+.3f}, {changes[key]['high']:+.3f}]", flush=True)  # fmt: skip
+            now, moved = interval(one, ".3f"), interval(changes[key], "+.3f")
+            print(f"  {key:<10} {now}  change {moved}", flush=True)
     write_atomic(args.output, json.dumps({"arms": rows}, indent=1).encode() + b"\n")
     return 0
 
