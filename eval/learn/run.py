@@ -113,7 +113,7 @@ class Learner:
             drawn = folder / "drawn"
             with _timed(seconds, "draw"):
                 self._draw(drawn, self._prompts(self.config.prompts, self.config.seed + number, folder), policy,
-                           self.config.num_videos, self.config.seed + 1000 * number)  # fmt: skip
+                           self.config.num_videos, self.config.seed + 1000 * number, self.config.clips)  # fmt: skip
         with _timed(seconds, "judge"):
             rewards, statuses = self._judge(drawn)
         with _timed(seconds, "learn"):
@@ -143,12 +143,14 @@ class Learner:
             write_atomic(path, b"".join(map(dump_line, prompt_rows(source, seed, self.config.seed))))
         return path
 
-    def _draw(self, out: Path, prompts: Path, policy: _Policy, num_videos: int, seed: int) -> None:
+    def _draw(
+        self, out: Path, prompts: Path, policy: _Policy, num_videos: int, seed: int, clips: dict[str, Any]
+    ) -> None:
         config = configs.from_dict(GenerateConfig, {
-            **self.config.clips, "generator": self.config.generator, "model": policy.model, "seed": seed,
+            **clips, "generator": self.config.generator, "model": policy.model, "seed": seed,
             "num_videos": num_videos, "device": self.config.device, "dtype": self.config.dtype,
             "lora": [] if policy.adapter is None else [str(policy.adapter)],
-            "options": {"latents": True} | self.config.clips.get("options", {}),
+            "options": {"latents": True} | clips.get("options", {}),
             "cluster": configs.to_dict(self.config.cluster),
         })  # fmt: skip
         summary = generate([], [str(prompts)], out, config)
@@ -184,7 +186,8 @@ class Learner:
             return Measure.read(folder / FILE)
         prompts = self._prompts(self.config.held_out, self.config.seed + _HELD_OUT, self.out / "held-out")
         drawn = self._drawn(number)
-        self._draw(drawn, prompts, policy, self.config.held_out_videos, self.config.seed + _HELD_OUT)
+        clips = self.config.clips | self.config.held_out_clips
+        self._draw(drawn, prompts, policy, self.config.held_out_videos, self.config.seed + _HELD_OUT, clips)
         moved = None if number == 0 else self._drift(drawn, policy)
         real = self._real(prompts) if self.measurer.distances else None
         found = self.measurer.measure(drawn, number, self.scoring, real=real, drift=moved, stop=self.stop)

@@ -82,6 +82,8 @@ class LearnConfig:
         prompts: to draw for in every round; `num_videos` clips of each. `held_out`: the prompts of the measures, never
             drawn for; their clips have the same seeds at every measure.
         clips: settings of the clips (`steps`, `guidance`, `num_frames` ...), `dtype` and `device` where they are drawn.
+            `held_out_clips`: settings over those for the held-out clips, such as {guidance: 1} where a generator learns
+            to do without the guidance that its clips are drawn with.
         reward: what is rewarded. `rewards`: a file of rewards made by hand instead, with `drawn`, the run folder of its
             clips (made with `--set options.latents=true`): one round, without a judge.
         objective, settings: see `t2v.train.objectives`. `gradient`: of objective draft, the differentiable reward: a
@@ -105,6 +107,7 @@ class LearnConfig:
     num_videos: int = 8
     held_out_videos: int = 2
     clips: dict[str, Any] = field(default_factory=lambda: {"steps": 16})
+    held_out_clips: dict[str, Any] = field(default_factory=dict)
     dtype: str = "auto"
     device: str = "auto"
     reward: tuple[RewardPart, ...] = (RewardPart(metric="question_score", key="chance"),)

@@ -104,8 +104,12 @@ def test_a_reward_rises_and_the_page_shows_it(ours, prompts, bright, tmp_path, c
     suite = {"metrics": [bright], "gate": {"primary": [{"metric": "bright", "margin": 0.01}]}}
     (tmp_path / "suite.yaml").write_text(yaml.safe_dump(suite))
     gate = str(tmp_path / "suite.yaml")
-    config = recipe(ours, prompts, bright, guards=[{"metric": "diversity", "least": 0.01}], gate=gate)
+    config = recipe(
+        ours, prompts, bright, guards=[{"metric": "diversity", "least": 0.01}], gate=gate, held_out_clips={"steps": 3}
+    )
     found = run(config, tmp_path / "out")
+    drawn = [read_inputs(tmp_path / "out" / name / "drawn") for name in ("round-001", "measure-000")]
+    assert [inputs.samples[0].row["settings"]["steps"] for inputs in drawn] == [2, 3]
     rules = read_suite(Path(gate))
     before, after = (
         score(read_inputs(tmp_path / f"out/measure-{n:03d}/drawn"), rules.metrics, ScoreConfig()) for n in (0, 2)
