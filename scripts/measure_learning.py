@@ -1,10 +1,11 @@
 """What learnings did to a generator, beside each other: clips of the same held-out prompts and seeds, paired.
 
-    v2t-eval learn recipe.yaml -o learnt/
-    python scripts/measure_learning.py start=learnt/measure-000/drawn learnt=learnt/measure-010/drawn -o learning.json
+    t2v generate --prompts held_out.jsonl --num-videos 2 --model MODEL --steps 8 --guidance 1 -o made
+    v2t-eval score made --metrics question_score,clipsim,obedience,diversity -o made-scores
+    python scripts/measure_learning.py start=start-scores learnt=made-scores -o learning.json
 
-In: run folders of `t2v generate` with the same prompts and seeds, the first one of the generator as it was. Out: for
-each the judge's mean chance of the wanted answers, clipsim, all that was asked and the share of facts by the referee
+In: folders of `v2t-eval score`, of clips of the same prompts and seeds, the first one of the generator as it was. Out:
+for each the judge's mean chance of the wanted answers, clipsim, what the referee finds right, all of it and by fact
 (95 % intervals over prompts), the paired change of each against the first, and the spread of a prompt's clips relative
 to the first.
 """
@@ -21,18 +22,15 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from cineloop.files import write_atomic  # noqa: E402
-from v2t_eval.inputs import read_inputs  # noqa: E402
-from v2t_eval.score import ScoreConfig, score  # noqa: E402
+from v2t_eval.scores import read_scores  # noqa: E402
 from v2t_eval.stats import mean_interval  # noqa: E402
-from v2t_eval.suite import parse_metrics  # noqa: E402
 
-METRICS = "question_score,clipsim,obedience,diversity"
 Values = dict[str, dict[str, float]]  # by name of the figure, by clip
 
 
-def measured(folder: Path, cache: Path | None) -> tuple[Values, dict[str, str], dict[str, float]]:
+def measured(folder: Path) -> tuple[Values, dict[str, str], dict[str, float]]:
     """Values of each clip, the prompt of each clip, and figures of the whole set."""
-    scores = score(read_inputs(folder), parse_metrics(METRICS), ScoreConfig(workers=1, cache=cache))
+    scores = read_scores(folder / "scores.json")
     scores.require_all()
     judged, seen = scores.result("question_score").items, scores.result("obedience").items
     chances = {item["id"]: [q["chance"] for q in item["questions"] if q["chance"] is not None] for item in judged}
@@ -61,15 +59,14 @@ def interval(one: dict[str, Any], form: str) -> str:
 def main() -> int:
     """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("arms", nargs="+", metavar="NAME=FOLDER", help="run folders of t2v generate; the start first")
-    parser.add_argument("--cache", type=Path, help="evidence of an earlier scoring")
+    parser.add_argument("arms", nargs="+", metavar="NAME=FOLDER", help="folders of v2t-eval score; the start first")
     parser.add_argument("-o", "--output", type=Path, required=True, help="JSON file")
     args = parser.parse_args()
     rows: list[dict[str, Any]] = []
     first: Values = {}
     for arm in args.arms:
         name, _, folder = arm.partition("=")
-        values, clusters, whole = measured(Path(folder), args.cache)
+        values, clusters, whole = measured(Path(folder))
         first = first or values
         if values["all asked"].keys() != first["all asked"].keys():
             raise SystemExit(f"{name} is not of the prompts and seeds of {args.arms[0]}")
