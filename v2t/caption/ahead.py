@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol
 
 from cineloop.clip import Clip, check
 from cineloop.errors import ItemError
@@ -22,16 +22,31 @@ from v2t.long.parts import LongClip, Part, PartSpec, Piece, plan_parts
 
 if TYPE_CHECKING:
     from cineloop.video.frames import Frames
+    from cineloop.video.info import VideoInfo
     from cineloop.video.sample import SampleSpec
-    from cineloop.video.worker import DecoderPool
-    from v2t.caption.cluster import PlacedDecoders
-    from v2t.caption.fetching import Fetching
-
-    Pool: TypeAlias = DecoderPool | Fetching | PlacedDecoders
 
 MAX_AHEAD_BYTES = 1 << 30
 _RECENT = 64  # pieces whose size predicts that of the next ones
 _POLL_S = 0.5  # how soon a Ctrl-C is noticed while a slow file decodes
+
+
+class Pool(Protocol):
+    """The part of `cineloop.video.worker.DecoderPool` that is used here; thread-safe.
+
+    Attributes:
+        num_workers: files decoded at once.
+    """
+
+    num_workers: int
+
+    def submit(self, path: str, spec: SampleSpec, size: tuple[int, int] | None) -> Future[Frames]:
+        """Begin to decode."""
+
+    def probe(self, path: str) -> VideoInfo:
+        """Metadata of the file."""
+
+    def cuts(self, path: str, start_s: float | None, end_s: float | None) -> list[float]:
+        """Seconds of its scene cuts."""
 
 
 @dataclass

@@ -15,7 +15,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from cineloop.clip import Clip
 from cineloop.errors import CineloopError, ItemError, Notice
@@ -27,7 +27,7 @@ from cineloop.video.worker import DecoderPool
 from v2t.backends import OUT_OF_DOMAIN, Decoding, GenerateRequest, Output, VideoLM, user_turn
 from v2t.backends.batching import Batcher
 from v2t.caption import record
-from v2t.caption.ahead import Ahead, Batch
+from v2t.caption.ahead import Ahead, Batch, Pool
 from v2t.caption.fetching import Fetching
 from v2t.caption.ledger import cuts_entry, source_of
 from v2t.caption.outputs import CaptionFolder
@@ -40,8 +40,6 @@ from v2t.writers import EVERY, Record, html
 
 if TYPE_CHECKING:
     from cineloop.video.frames import Frames
-    from v2t.caption.ahead import Pool
-    from v2t.caption.cluster import PlacedAsker
     from v2t.caption.settings import CaptionConfig
 
 _SETS_EVERY_S = 15.0
@@ -50,6 +48,27 @@ _POLL_S = 0.5
 _TICK_S, _BEAT_S = 1.0, 10.0
 Items = list[tuple[Piece, "Frames"]]
 _NAME_A_MODEL = "name a --model for such clips; --on-outside warn --retry-failed writes the captions anyway"
+
+
+class Asking(Protocol):
+    """The part of `Asker` that a job uses; `ask` and `ask_text` may be called from `concurrency` threads.
+
+    Attributes:
+        concurrency: calls at once, >= 1.
+        batch_size: pieces of a call.
+    """
+
+    concurrency: int
+    batch_size: int
+
+    def load(self) -> None:
+        """Make ready to be asked."""
+
+    def ask(self, items: Items) -> list[Entry]:
+        """Fields of each piece's entry."""
+
+    def ask_text(self, prompt: str, max_new_tokens: int) -> Output:
+        """The answer to a prompt without video. Raises ItemError if it fails."""
 
 
 class Asker:
@@ -102,7 +121,7 @@ class Job:
     """Everything between the plan and the summary; used once."""
 
     folder: CaptionFolder
-    asker: Asker | PlacedAsker
+    asker: Asking
     question: Question
     config: CaptionConfig
     summary: Summary
