@@ -95,8 +95,7 @@ class Journal:
         self.mirror = mirror
         self.writable = writable
         self.num_damaged = 0
-        self._file: BinaryIO = io.BytesIO()
-        self._file.close()  # until it is entered
+        self._file: BinaryIO | None = None
 
     def __enter__(self) -> Journal:
         is_new = not self.path.exists()
@@ -110,11 +109,13 @@ class Journal:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        self._file.close()
+        if self._file is not None:
+            self._file.close()
+            self._file = None
 
     def replay(self) -> Iterator[tuple[Entry, Place]]:
         """Every sound entry in order, with the place to read it again from. Damaged lines are counted and logged."""
-        file = self._file
+        file = self._opened()
         file.seek(0)
         offset = 0
         for number, line in enumerate(file, 1):
@@ -133,8 +134,9 @@ class Journal:
 
     def read(self, place: Place) -> Entry:
         """The entry at a place that `replay` or `append` gave."""
-        self._file.seek(place[0])
-        return decode_entry(self._file.read(place[1]))
+        file = self._opened()
+        file.seek(place[0])
+        return decode_entry(file.read(place[1]))
 
     def append(self, entries: Iterable[Entry]) -> list[Place]:
         """Write entries at the end, all or none, and wait for the disk; returns their places.
@@ -142,7 +144,7 @@ class Journal:
         Raises:
             MissingDependencyError: code DISK_FULL, or that of the mirror; the journal is as it was before.
         """
-        file = self._file
+        file = self._opened()
         lines = [encode_entry(entry) for entry in entries]
         data = b"".join(lines)
         if self.mirror is not None and data:
@@ -165,15 +167,16 @@ class Journal:
 
     def _undo(self, size: int) -> None:
         # The buffer of a failed write must not reach the file later: reopen, then cut what did reach it.
+        raw = self._opened()
         try:
-            self._file.close()
+            raw.close()
         except OSError:
             logger.debug("closing the journal after a failed write failed too")
         self._file = open(self.path, "a+b")
         self._file.truncate(size)
 
     def _cut_torn_tail(self) -> None:
-        file = self._file
+        file = self._opened()
         size = file.seek(0, os.SEEK_END)
         keep = size
         while keep > 0:
@@ -189,3 +192,8 @@ class Journal:
             file.truncate(keep)
             if self.durable:
                 os.fsync(file.fileno())
+
+    def _opened(self) -> BinaryIO:
+        if self._file is None:
+            raise RuntimeError("the journal is not open; use it as a context manager")
+        return self._file

@@ -28,9 +28,14 @@ def load(name: str) -> dict[str, Any]:
     return found
 
 
+def spread(figure: dict[str, Any], form: str = ".2f", key: str = "value") -> str:
+    """A figure with its interval."""
+    return f"{figure[key]:{form}} [{figure['low']:{form}}, {figure['high']:{form}}]"
+
+
 def share(figure: dict[str, Any], digits: int = 3) -> str:
     """A share with its interval and n."""
-    return f"{figure['value']:.{digits}f} [{figure['low']:.{digits}f}, {figure['high']:.{digits}f}] n={figure['n']}"
+    return f"{spread(figure, f'.{digits}f')} n={figure['n']}"
 
 
 def short(value: float, low: float, high: float) -> str:
@@ -170,10 +175,8 @@ def learning() -> str:
     """What learnings of equal steps did to the generator, against the start, paired by clip."""
     found, body = load("learning"), []
     for number, arm in enumerate(found["arms"]):
-        shown = [(arm["figures"]["judge"], ".2f"), (arm["figures"]["all asked"], ".2f")]
-        shown += [(arm["changes"]["all asked"], "+.2f")] if number else []
-        cells = [f"{one['value']:{form}} [{one['low']:{form}}, {one['high']:{form}}]" for one, form in shown]
-        cells += [] if number else ["–"]
+        now, moved = arm["figures"], arm["changes"]["all asked"]
+        cells = [spread(now["judge"]), spread(now["all asked"]), spread(moved, "+.2f") if number else "–"]
         body.append([arm["name"].replace("_", " "), *cells, f"{arm['whole']['kind']:.2f}", f"{arm['spread']:.2f}"])
     head = ["learned from", "reward", "all asked", "its change", "kind", "spread, of the start's"]
     return f"{source('learning')}\n\n" + rows(head, body)
@@ -251,12 +254,7 @@ def change(metric: dict[str, Any]) -> str:
     """The change of a metric with its bounds."""
     if metric["change"] is None:
         return "–"
-    return f"{metric['change']:+.3f} [{metric['low']:+.3f}, {metric['high']:+.3f}]"
-
-
-def spread(figure: dict[str, Any]) -> str:
-    """A value with its interval, two digits."""
-    return f"{figure['value']:.2f} [{figure['low']:.2f}, {figure['high']:.2f}]"
+    return spread(metric, "+.3f", "change")
 
 
 def curate() -> str:
@@ -266,7 +264,7 @@ def curate() -> str:
         limit = one.get("limit")
         title = name if limit is None else f"{name} (`{limit[0]}` {'>' if limit[1] == 'most' else '<'} {limit[2]:g})"
         sound = f" of {one['false'] + one['right']}" if one["right"] else ""
-        cells = [share(one[what]).rpartition(" n=")[0] for what in ("precision", "recall", "f1")]
+        cells = [spread(one[what], ".3f") for what in ("precision", "recall", "f1")]
         body.append([title, str(one["planted"]), f"{one['false']}{sound}", *cells])
     inside = {
         kind: [found["changes"][kind][key] / 1000 for key in ("ms", "ms_inside")] for kind in ("fade", "dissolve")

@@ -72,8 +72,7 @@ class Asking(Protocol):
 
 
 class Asker:
-    """A captioner of this process, called from `concurrency` threads with `batch_size` pieces; `folder` is where strips
-    of frames are kept."""
+    """A captioner of this process; `folder` is where strips of frames are kept."""
 
     def __init__(self, captioner: VideoLM, question: Question, config: CaptionConfig, folder: Path) -> None:
         self.question, self.config, self.folder = question, config, folder

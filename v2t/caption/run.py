@@ -32,8 +32,8 @@ from cineloop.store import StoredFolder, is_store
 from cineloop.training.runtime import find_device, run_metadata
 from v2t import styles
 from v2t.backends import COST, VideoLM, effects, open_backend
-from v2t.caption.cluster import PlacedAsker, cluster_of, fold, without_suspects
-from v2t.caption.job import Asker, Job
+from v2t.caption.cluster import cluster_of, fold, without_suspects
+from v2t.caption.job import Asker, Asking, Job
 from v2t.caption.ledger import run_entry
 from v2t.caption.outputs import CaptionFolder
 from v2t.caption.record import Question
@@ -198,7 +198,7 @@ def _caption(
             logger.info("captioning %d of %d clips with %s%s", len(todo), len(mine), captioner.name, about)
             try:
                 with ExitStack() as stack:
-                    asker: Asker | PlacedAsker = Asker(captioner, question, config, output)
+                    asker: Asking = Asker(captioner, question, config, output)
                     decoders = None
                     if config.cluster.engine != "none":
                         asker, decoders = stack.enter_context(cluster_of(folder, question, config, todo, summary))
