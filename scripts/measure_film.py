@@ -6,7 +6,7 @@ answers (how many times, which first, before or after) the share right from note
 film (the baseline that keeps no notes), and from the true notes (what the reading of notes alone would reach); Wilson
 intervals of 95 %. Then the time the notes took and the peak memory of this process.
 
-    python scripts/measure_film.py --minutes 60 --moments 50 --whole 20 -o film.json
+    python scripts/measure_film.py --minutes 60 --moments 100 --whole 100 -o film.json
 """
 
 from __future__ import annotations
@@ -110,8 +110,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="starter")
     parser.add_argument("--minutes", type=float, default=60)
-    parser.add_argument("--moments", type=int, default=50)
-    parser.add_argument("--whole", type=int, default=20)
+    parser.add_argument("--moments", type=int, default=100)
+    parser.add_argument("--whole", type=int, default=100)
     parser.add_argument("--seed", type=int, default=2026)
     parser.add_argument("--film", type=Path, help="folder of a film drawn before (mp4 and manifest.jsonl)")
     parser.add_argument("-o", "--out", type=Path)

@@ -37,7 +37,7 @@ DOCUMENTS = ("README.md", "docs/results.md", "docs/curating.md", "v2t/starter/RE
 MEASURES: dict[str, tuple[tuple[str, ...], str]] = {
     "captioner": ((CAPTIONER,), "scripts/measure_starter.py --num 1000 --controls 150 --questions 1"),
     "captioner-time": ((CAPTIONER,), "scripts/measure_starter.py --num 400 --controls 0 --about-time --splits seen"),
-    "film": ((CAPTIONER,), "scripts/measure_film.py --minutes 60 --moments 50 --whole 20"),
+    "film": ((CAPTIONER,), "scripts/measure_film.py --minutes 60 --moments 100 --whole 100"),
     "generator": ((GENERATOR,), "scripts/measure_generator.py --steps 16 --prompts 256 --seeds 2 --diversity 4"),
     "ceiling": ((GENERATOR,), "scripts/measure_generator.py --reconstructions --prompts 256 --seeds 1 --splits seen"),
     "vae": ((GENERATOR,), "scripts/measure_vae.py --num 256 --pca 256"),

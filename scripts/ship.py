@@ -36,9 +36,9 @@ GENERATOR_LIMIT_MB = 28.0
 CAPTIONER_STAGES = (
     *("tower", "language", "align-heads", "align", "instruct"),
     *("align-time", "heads-more", "language-film", "align-all", "judge", "judge-film", "judge-motions", "judge-mixed"),
-    "speak",
+    *("speak", "reinforce"),
 )
-GENERATOR_STAGES = "vae-wide,text,dit-images-wide,dit-wide"
+GENERATOR_STAGES = "vae-wide,text,dit-images-wide,dit-wide,dit-more,guided"
 DUAL_WEIGHTS = "open_clip_model.safetensors"
 DUAL_FILES = ("open_clip_config.json", "tokenizer.json", "tokenizer_config.json")
 # Trained on clips of about eight seconds, and on the prompts of these styles and questions.

@@ -89,8 +89,12 @@ class AlignStage:
         heads = None
         if self.config.heads_weight:
             heads = _load_heads(self.config, self._model.config.resampler_config)
+        return self.task_of(self._model, heads)
+
+    def task_of(self, model: Any, heads: FactHeads | None) -> CaptionTask:
+        """The model with its losses."""
         # The LLM's generation settings are kept; what no gradient reaches in a silent phase is frozen by the recipe.
-        return CaptionTask(self._model, heads, speaks=self.config.speaks)
+        return CaptionTask(model, heads, speaks=self.config.speaks)
 
     def parts(self, task: CaptionTask) -> dict[str, list[nn.Module]]:
         parts = task.parts()

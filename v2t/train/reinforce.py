@@ -5,7 +5,7 @@ drawn; the reward of one is the share of facts it states rightly less what it st
 `whole_bonus` where everything is right. The advantage of a caption is its reward less the mean reward of the clip's
 others (arXiv:2402.14740, arXiv:1612.00563), the loss -advantage * log-probability. Next-token training teaches all
 wordings of the truth alike; this teaches what greedy decoding needs: that the likeliest caption is a true one. The
-conversations of `clips.texts` stay a second loss, so that answers to questions are not forgotten.
+losses of `align`, on conversations of `clips.texts` and by fact heads, stay, so that nothing else is forgotten.
 Letters: n clips, k captions of each, S segments, Q query tokens, D width.
 """
 
@@ -31,7 +31,7 @@ from v2t.data.chat import Turn, encode
 from v2t.data.collate import Batch, text_batch
 from v2t.data.world import ClipSource
 from v2t.train import align
-from v2t.train.caption_task import CaptionTask
+from v2t.train.caption_task import CaptionTask, FactHeads
 from v2t.train.captioner import plan_pieces as plan_pieces
 from v2t.train.held_out import write_captions
 
@@ -103,17 +103,16 @@ class RewardSource:
 class ReinforceTask(CaptionTask):
     """A captioner that draws captions, has them compared with the facts, and learns from both losses."""
 
-    def __init__(self, model: Any, processor: Any, config: Config) -> None:
-        super().__init__(model)
+    def __init__(self, model: Any, heads: FactHeads | None, processor: Any, config: Config) -> None:
+        super().__init__(model, heads)
         self.processor, self.config = processor, config
 
     def forward(self, batch: Batch) -> dict[str, Any]:
-        """Loss sums "reward", over captions, and "answers"; mean reward, captions right in everything."""
+        """Loss sums of stage `align`, and "reward" over captions; mean reward, captions right in everything."""
         query_tokens = self.query_tokens(batch)  # (S, Q, D), S = n
+        found = super().forward(batch | {"query_tokens": query_tokens})
         loss, metrics = self.captions(batch, query_tokens)
-        terms = {"reward": loss}
-        terms["answers"], metrics["tokens_right"] = self.answers(batch, query_tokens)
-        return {"terms": terms, "metrics": metrics}
+        return {"terms": found["terms"] | {"reward": loss}, "metrics": found["metrics"] | metrics}
 
     def captions(self, batch: dict[str, Any], query_tokens: torch.Tensor) -> tuple[torch.Tensor, dict[str, Any]]:
         """Draw captions, and the loss that makes better ones than the clip's others likelier."""
@@ -154,12 +153,12 @@ class ReinforceTask(CaptionTask):
             for clip in chosen
             for number in range(config.samples)
         ]
-        said = text_batch(rows, tokenizer.pad_token_id)
-        said["row_segments"] = torch.tensor(chosen).repeat_interleave(config.samples)
-        said["row_counts"] = torch.ones(len(rows), dtype=torch.long)
-        said = {name: value.to(query_tokens.device) for name, value in said.items()}
+        written = text_batch(rows, tokenizer.pad_token_id)
+        written["row_segments"] = torch.tensor(chosen).repeat_interleave(config.samples)
+        written["row_counts"] = torch.ones(len(rows), dtype=torch.long)
+        written = {name: value.to(query_tokens.device) for name, value in written.items()}
         weights = each[chosen].flatten().to(query_tokens.device)
-        return -(weights * self.log_probs(said, query_tokens)).sum(), metrics
+        return -(weights * self.log_probs(written, query_tokens)).sum(), metrics
 
 
 class ReinforceStage(align.AlignStage):
@@ -170,13 +169,15 @@ class ReinforceStage(align.AlignStage):
     def __init__(self, config: Config) -> None:
         super().__init__(config)
         self.drawing: Config = config
-        self.terms = {"reward": config.reward_weight, "answers": config.answers_weight}
+        self.terms |= {"reward": config.reward_weight}
 
     def build(self) -> nn.Module:
         if is_wanted():
             raise UsageError("stage reinforce draws captions, which needs whole weights", hint="one process, or ddp")
-        super().build()
-        return ReinforceTask(self._model, self._processor, self.drawing)
+        return super().build()
+
+    def task_of(self, model: Any, heads: FactHeads | None) -> CaptionTask:
+        return ReinforceTask(model, heads, self._processor, self.drawing)
 
     def source(self) -> Source:
         clips = self._clips("train", self.config.data_seed, self.config.clips)
