@@ -38,7 +38,7 @@ CAPTIONER_STAGES = (
     *("align-time", "heads-more", "language-film", "align-all", "judge", "judge-film", "judge-motions", "judge-mixed"),
     *("speak", "reinforce"),
 )
-GENERATOR_STAGES = "vae-wide,text,dit-images-wide,dit-wide,dit-more,guided"
+GENERATOR_STAGES = "vae-wide,text,dit-images-wide,dit-wide"
 DUAL_WEIGHTS = "open_clip_model.safetensors"
 DUAL_FILES = ("open_clip_config.json", "tokenizer.json", "tokenizer_config.json")
 # Trained on clips of about eight seconds, and on the prompts of these styles and questions.

@@ -31,15 +31,9 @@ def to_video(frames: np.ndarray) -> torch.Tensor:
 
 
 def solo_scene(split: str, seed: int, index: int) -> Scene:
-    """Scene `index` of a stream of solo scenes (`sample_solo`), before one of the `BACKDROPS` drawings of its place.
-
-    Who does not go left faces right: no prompt can ask for the other way, and a small generator that has not decided
-    draws a bird with two heads.
-    """
+    """Scene `index` of a stream of solo scenes (`sample_solo`), before one of the `BACKDROPS` drawings of its place."""
     scene = sample_solo(split, seed, index)
-    facing = -1 if scene.events[0].direction == "left" else 1
-    actor = replace(scene.actors[0], facing=facing)
-    return replace(scene, seed=scene.seed * BACKDROPS // _SEEDS, actors=(actor,))
+    return replace(scene, seed=scene.seed * BACKDROPS // _SEEDS)
 
 
 def solo_clips(
