@@ -23,9 +23,12 @@ STYLE = (
 Points = Sequence[tuple[float, float]]
 
 
-def _curves(model: str, stage: str, names: Mapping[str, str]) -> dict[str, Points]:
-    """Named figures of one stage by their label: (samples, value)."""
-    found = load(f"training-{model}")["curves"][stage]
+def _curves(model: str, stages: str, names: Mapping[str, str]) -> dict[str, Points]:
+    """Named figures of stages one after the other ("speak,reinforce") by their label: (samples, value)."""
+    found: list[tuple[float, dict[str, float]]] = []
+    for stage in stages.split(","):
+        before = found[-1][0] if found else 0
+        found += [(before + n, scores) for n, scores in load(f"training-{model}")["curves"][stage]]
     return {label: [(n, scores[name]) for n, scores in found if name in scores] for name, label in names.items()}
 
 
@@ -80,7 +83,7 @@ def picture() -> str:
         ),
         ("First frames, share right", _curves("generator", "dit-images-wide", facts), 0, 1),
         ("Clips, share right", _curves("generator", "dit-wide", moves), 0, 1),
-        ("Captions, share right", _curves("captioner", "speak", stated), 0.4, 1),
+        ("Captions, share right", _curves("captioner", "speak,reinforce", stated), 0.4, 1),
         ("Captioner's fact heads", _curves("captioner", "speak", heads), 0.4, 1),
         ("Trial: place right on stills", load("trials")["place right"], 0, 1),
     ]

@@ -1,6 +1,7 @@
 """Put a trained model into the package as a starter: weights in half precision, with the captioner's domain.
 
-    python scripts/ship.py captioner runs/starter/align-all/final
+    python scripts/ship.py captioner runs/starter/reinforce/final
+    python scripts/ship.py captioner runs/a/final runs/b/final --keep-domain      (the mean of their weights)
     python scripts/ship.py dual runs/starter/contrastive/final --scores runs/dual/dual.md
     python scripts/ship.py generator runs/t2v/dit-wide/final
 
@@ -112,16 +113,19 @@ def fit_domain(num_fit: int, num_held_out: int) -> domain.Domain:
 
 
 def ship_captioner(args: argparse.Namespace) -> None:
-    """Copy the captioner in bfloat16 and fit its domain."""
+    """Copy the captioner in bfloat16, the mean of several ones, and fit its domain."""
     from v2t.model import CineloopForConditionalGeneration, CineloopProcessor
 
     kept = domain.load(STARTER) if args.keep_domain else None
     for old in STARTER.glob("*"):
         if old.is_file() and old.name != "README.md":  # the dual encoder's folder stays
             old.unlink()
-    model = CineloopForConditionalGeneration.from_pretrained(args.source, dtype=torch.bfloat16)
+    load = CineloopForConditionalGeneration.from_pretrained
+    weights = [load(each, dtype=torch.float32).state_dict() for each in args.source]
+    model = load(args.source[0], dtype=torch.bfloat16)
+    model.load_state_dict({name: torch.stack([each[name] for each in weights]).mean(0) for name in weights[0]})
     model.save_pretrained(STARTER)
-    CineloopProcessor.from_pretrained(args.source).save_pretrained(STARTER)
+    CineloopProcessor.from_pretrained(args.source[0]).save_pretrained(STARTER)
     write_atomic(STARTER / abilities.FILE_NAME, json.dumps(ABILITIES.to_dict(), indent=2).encode() + b"\n")
     if kept is not None:
         domain.save(kept, STARTER)
@@ -188,7 +192,8 @@ def main() -> None:
     ):
         kind = kinds.add_parser(name, help=(ship.__doc__ or "").split(";")[0])
         kind.set_defaults(ship=ship)
-        kind.add_argument("source", type=Path, help="folder of the trained model")
+        several = "+" if name == "captioner" else None
+        kind.add_argument("source", type=Path, nargs=several, help="folder of the trained model")
         kind.add_argument("--runs", type=Path, default=Path(runs), help="folder of the training runs")
         if name == "captioner":
             kind.add_argument("--keep-domain", action="store_true", help="the vision tower is the one that is shipped")

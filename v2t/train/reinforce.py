@@ -63,6 +63,8 @@ class Config(align.Config):
             raise ValueError(f"styles must give chances above 0 to some of {', '.join(STYLES)}, got {self.styles}")
         if not self.speaks or self.reward_weight <= 0:
             raise ValueError("captions are drawn: speaks must be true and reward_weight above 0")
+        if self.rounds > 1 or self.cache is not None:
+            raise ValueError("rounds and cache do not go with drawn captions: every clip is shown once")
 
 
 def reward(text: str, facts: Mapping[str, Any], style: str, whole_bonus: float) -> float:
@@ -134,7 +136,7 @@ class ReinforceTask(CaptionTask):
             )
         facts = [true for true in batch["truth"] for _ in range(config.samples)]
         earned = [reward(text, true, style, config.whole_bonus) for text, true in zip(drawn, facts, strict=True)]
-        rewards = torch.tensor(earned).view(-1, config.samples)  # (n, k)
+        rewards = torch.tensor(earned, device=query_tokens.device).view(-1, config.samples)  # (n, k)
         each = advantages(rewards)
         metrics = {
             "reward": (rewards.sum(), rewards.numel()),
@@ -157,8 +159,7 @@ class ReinforceTask(CaptionTask):
         written["row_segments"] = torch.tensor(chosen).repeat_interleave(config.samples)
         written["row_counts"] = torch.ones(len(rows), dtype=torch.long)
         written = {name: value.to(query_tokens.device) for name, value in written.items()}
-        weights = each[chosen].flatten().to(query_tokens.device)
-        return -(weights * self.log_probs(written, query_tokens)).sum(), metrics
+        return -(each[chosen].flatten() * self.log_probs(written, query_tokens)).sum(), metrics
 
 
 class ReinforceStage(align.AlignStage):

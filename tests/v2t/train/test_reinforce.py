@@ -141,6 +141,7 @@ def test_a_run_leaves_a_captioner_and_resumes_to_the_bit(tmp_path, model):
         ({"temperature": 0.0}, "temperature must be above 0"),
         ({"styles": {"poem": 1.0}}, "styles must give chances above 0 to some of short"),
         ({"speaks": False, "heads_weight": 1.0}, "speaks must be true"),
+        ({"rounds": 2}, "rounds and cache do not go"),
     ],
 )
 def test_a_recipe_that_cannot_work_is_refused(tmp_path, model, fields, message):
