@@ -32,7 +32,7 @@ from v2t.backends.local import STARTER
 from v2t.data.manifest_clips import ManifestSource, read_clips
 from v2t.model import CineloopForConditionalGeneration, CineloopProcessor
 from v2t.train.caption_task import CaptionTask
-from v2t.train.held_out import write_captions
+from v2t.train.held_out import texts_of_clips, write_captions
 from v2t_eval.stats import mean_interval
 
 BATCH = 16
@@ -60,7 +60,7 @@ class Clips:
         if len(tokens) != len(self.rows):
             raise SystemExit(f"{len(self.rows)} clips of one segment are expected, not {len(tokens)}")
         self.tokens = tokens
-        self.texts = [processor.clip_text(t[m].tolist()) for t, m in zip(times, masks, strict=True)]
+        self.texts = texts_of_clips(processor, times, masks)
 
     def captions(self, model: Any, style: str, *, temperature: float = 0.0) -> Iterator[str]:
         """A caption of each clip, in order."""
@@ -109,11 +109,8 @@ def write(args: argparse.Namespace) -> None:
 def counts_of(text: str, facts: dict[str, Any], style: str) -> dict[str, float]:
     """What a caption says wrongly, makes up, misses."""
     found = compare(parse(text), facts, style)
-    wrong, missed, right = (
-        sum(getattr(tally, name) for tally in found.tallies.values()) for name in ("wrong", "missed", "right")
-    )
-    made_up = found.made_up
-    values = (wrong, made_up, wrong + made_up, missed, right, found.joint)
+    total, made_up = found.total, found.made_up
+    values = (total.wrong, made_up, total.wrong + made_up, total.missed, total.right, found.joint)
     return {name: float(value) for name, value in zip(COUNTED, values, strict=True)}
 
 

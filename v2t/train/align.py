@@ -164,10 +164,8 @@ class AlignStage:
             if len(batch["times_s"]) != min(32, self.config.eval_clips - start):
                 raise UsageError("eval_captions needs clips of one segment", hint="set eval_captions: 0")
             batches.append(batch)
-            for row in range(len(batch["times_s"])):
-                shown = batch["times_s"][row][batch["mask"][row]].tolist()
-                texts.append(self._processor.clip_text(shown))
-                facts.append(source.scene(start + row).facts())
+            texts += held_out.texts_of_clips(self._processor, batch["times_s"], batch["mask"])
+            facts += [source.scene(start + row).facts() for row in range(len(batch["times_s"]))]
         figures, written = held_out.caption_figures(task, batches, texts, facts, self._processor.tokenizer, device)
         self.config.out.joinpath("captions.txt").write_text("\n".join(written) + "\n", encoding="utf-8")
         return figures

@@ -79,11 +79,16 @@ def caption_figures(
     for text, true in zip(texts, facts, strict=True):
         found = compare(parse(text), true, style)
         counts = {name: (tally.right, tally.num) for name, tally in found.tallies.items()}
-        every = tuple(map(sum, zip(*counts.values(), strict=True)))
-        for name, (right, of) in {**counts, "facts": every, "joint": (int(found.joint), 1)}.items():
+        total = found.total
+        for name, (right, of) in {**counts, "facts": (total.right, total.num), "joint": (int(found.joint), 1)}.items():
             row = totals.setdefault(name, [0, 0])
             row[0], row[1] = row[0] + right, row[1] + of
     return {f"caption_{name}": right / max(1, of) for name, (right, of) in totals.items()}, texts
+
+
+def texts_of_clips(processor: Any, times_s: torch.Tensor, mask: torch.Tensor) -> list[str]:
+    """What stands for each one-segment clip in a prompt, from seconds and mask (S, F)."""
+    return [processor.clip_text(times[known].tolist()) for times, known in zip(times_s, mask, strict=True)]
 
 
 def write_captions(

@@ -22,6 +22,7 @@ from torch import nn
 
 from cineloop.errors import UsageError
 from cineloop.training.loader import Source
+from cineloop.training.runtime import to_device
 from cineloop.training.sharding import is_wanted
 from cineloop.world.language.comparison import compare
 from cineloop.world.language.read_text import parse
@@ -33,7 +34,7 @@ from v2t.data.world import ClipSource
 from v2t.train import align
 from v2t.train.caption_task import CaptionTask, FactHeads
 from v2t.train.captioner import plan_pieces as plan_pieces
-from v2t.train.held_out import write_captions
+from v2t.train.held_out import texts_of_clips, write_captions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,10 +71,8 @@ class Config(align.Config):
 def reward(text: str, facts: Mapping[str, Any], style: str, whole_bonus: float) -> float:
     """What a caption earns: from about -1 to 1 + `whole_bonus`, which a caption right in everything has."""
     found = compare(parse(text), facts, style)
-    right, wrong, num = (
-        sum(getattr(tally, name) for tally in found.tallies.values()) for name in ("right", "wrong", "num")
-    )
-    return (right - wrong - found.made_up) / max(1, num) + whole_bonus * found.joint
+    total = found.total
+    return (total.right - total.wrong - found.made_up) / max(1, total.num) + whole_bonus * found.joint
 
 
 def advantages(rewards: torch.Tensor) -> torch.Tensor:
@@ -119,10 +118,7 @@ class ReinforceTask(CaptionTask):
     def captions(self, batch: dict[str, Any], query_tokens: torch.Tensor) -> tuple[torch.Tensor, dict[str, Any]]:
         """Draw captions, and the loss that makes better ones than the clip's others likelier."""
         config, style, tokenizer = self.config, batch["style"], self.processor.tokenizer
-        shown = [
-            self.processor.clip_text(times[mask].tolist())
-            for times, mask in zip(batch["times_s"], batch["mask"], strict=True)
-        ]
+        shown = texts_of_clips(self.processor, batch["times_s"], batch["mask"])
         with torch.no_grad():
             visual = self.model.model.projector(query_tokens).repeat_interleave(config.samples, 0)
             drawn = write_captions(
@@ -158,8 +154,8 @@ class ReinforceTask(CaptionTask):
         written = text_batch(rows, tokenizer.pad_token_id)
         written["row_segments"] = torch.tensor(chosen).repeat_interleave(config.samples)
         written["row_counts"] = torch.ones(len(rows), dtype=torch.long)
-        written = {name: value.to(query_tokens.device) for name, value in written.items()}
-        return -(each[chosen].flatten() * self.log_probs(written, query_tokens)).sum(), metrics
+        log_probs = self.log_probs(to_device(written, query_tokens.device), query_tokens)
+        return -(each[chosen].flatten() * log_probs).sum(), metrics
 
 
 class ReinforceStage(align.AlignStage):

@@ -45,6 +45,12 @@ class Comparison:
     made_up: int = 0
     joint: bool = True
 
+    @property
+    def total(self) -> Tally:
+        """All kinds together."""
+        every = self.tallies.values()
+        return Tally(sum(t.right for t in every), sum(t.missed for t in every), sum(t.wrong for t in every))
+
     def add(self, kind: str, true: object, stated: object, *, must: bool, same: bool | None = None) -> None:
         """Count one fact; what need not be stated counts only where it is. `same` overrides equality."""
         if stated is None:
