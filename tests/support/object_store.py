@@ -49,6 +49,7 @@ class Bucket:
     def __init__(self, name: str, app: Any) -> None:
         self.name, self.url = name, f"s3://{name}"
         self.requests: list[tuple[str, str]] = []
+        self.written: list[str] = []  # keys of the PUT requests that the store carried out
         self.fault: Callable[[str, str], str] = lambda method, key: ""
         self.is_closing = Event()
         self._app, self._lock = app, Lock()
@@ -70,7 +71,13 @@ class Bucket:
             environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
             environ["werkzeug.socket"].sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
             self.is_closing.wait()
-        answer = [] if fault in ("drop", "hang") else self._app(environ, start_response)
+
+        def start(status: str, *rest: Any) -> Any:
+            if method == "PUT" and status.startswith("200"):
+                self.written.append(key)
+            return start_response(status, *rest)
+
+        answer = [] if fault in ("drop", "hang") else self._app(environ, start)
         if fault in ("drop", "lost", "hang"):
             environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
         return answer

@@ -85,5 +85,5 @@ def test_the_driver_is_killed_and_the_next_one_goes_on(coloured_clips, nodes, s3
     objects = s3.objects()
     assert captions(rows_of(objects["captions/captions.jsonl"])) == captions(plain)
     assert Counter(journalled(s3, "captions")).most_common(1)[0][1] == 1 and not writers(s3)
-    puts = Counter(key for method, key in s3.requests if method == "PUT" and "/journal/" in key)
-    assert max(puts.values()) == 1  # created, never written over
+    # Created, never written over. Requests are not counted: the driver may have been killed within one.
+    assert max(Counter(key for key in s3.written if "/journal/" in key).values()) == 1
