@@ -40,6 +40,7 @@ class AlignmentMetric(BaseMetric):
     uses: ClassVar[tuple[str, ...]] = ("caption", "prompt")
     requires = "a dual encoder: the starter's, or any of open_clip or transformers (model=open_clip:ViT-B-32/openai)"
     Settings = Settings
+    kinds: ClassVar[tuple[str, ...]] = ("frame",)  # of models that it can look through
     prefix = ""
 
     @property
@@ -50,9 +51,9 @@ class AlignmentMetric(BaseMetric):
             MissingDependencyError: it is not available, or does not take both frames and texts.
         """
         extractor = open_extractor(self.settings.model, preprocess=self.settings.preprocess)
-        if not extractor.has_text or extractor.kind != "frame":
+        if not extractor.has_text or extractor.kind not in self.kinds:
             raise MissingDependencyError(
-                f"{self.name} needs a model for frames and texts, {extractor.name} is not one",
+                f"{self.name} needs a model for {' or '.join(self.kinds)}s and texts, {extractor.name} is not one",
                 hint="such as model=starter or model=open_clip:ViT-B-32/openai",
             )
         return extractor
@@ -109,7 +110,7 @@ class AlignmentMetric(BaseMetric):
         known = extractor.fingerprint()
         quick = f", QuickGELU {known['quick_gelu']}" if "quick_gelu" in known else ""
         notes = [f"model {extractor.name}, weights {known['weights'][:12]}, {known['dtype']}{quick}"]
-        if extractor.name == "starter":
+        if extractor.name.startswith("starter"):
             notes.append("the starter knows only the cartoon world: its numbers are not those of CLIP ViT-B/32")
         if counts["truncated"]:
             notes.append(f"{counts['truncated']} of {len(rows)} texts were too long for the model and were truncated")

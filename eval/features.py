@@ -6,6 +6,7 @@ In: a model's name and samples. Out: float32 vectors as the model gives them, no
     starter                      the shipped dual encoder (frames and texts)
     starter-tower                the vision tower of the shipped captioner (frames)
     open_clip:MODEL/PRETRAINED   open_clip:local-dir:FOLDER   open_clip:hf-hub:ID   (frames and texts)
+    open_clip_video:FOLDER       a dual encoder of stage contrastive_video (clips and texts)
     clip:ID_OR_FOLDER            CLIP or SigLIP of transformers (frames and texts)
     dino:ID_OR_FOLDER            DINO or DINOv2 of transformers, class token (frames)
     videomae:ID_OR_FOLDER        vjepa:ID_OR_FOLDER           of transformers (clips)
@@ -40,7 +41,7 @@ from v2t_eval.sample import Sample
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["BaseExtractor", "clip_features", "frame_features", "mean_features", "open_extractor",
+__all__ = ["BaseExtractor", "clip_embedding", "clip_features", "frame_features", "mean_features", "open_extractor",
            "text_features", "unit", "versions"]  # fmt: skip
 FRAMES_AT_ONCE = 16  # the activations of more exceed a CPU's caches
 
@@ -235,6 +236,14 @@ def clip_features(sample: Sample, extractor: BaseExtractor, num_frames: int | No
         return extractor.embed_clip(frames)
 
     return sample.shared(key, make)
+
+
+def clip_embedding(sample: Sample, extractor: BaseExtractor) -> np.ndarray:
+    """float64 (D,) of length 1, to compare with texts: of a model for frames the mean of their normalised features
+    (CLIP4Clip's mean pooling, arXiv:2104.08860), of a model for clips what it gives."""
+    if extractor.kind == "frame":
+        return unit(mean_features(unit(frame_features(sample, extractor))))
+    return unit(clip_features(sample, extractor))
 
 
 def text_features(extractor: BaseExtractor, text: str) -> np.ndarray:

@@ -1,11 +1,11 @@
 """Retrieval: does a text find its clip among all clips of the set, and a clip its text?
 
-In: clips with captions or prompts. Out: R@1, R@5, R@10 and the median rank, both ways. A clip is the mean of its
-normalised frame features (CLIP4Clip's mean pooling, arXiv:2104.08860). Clips of one text are never each other's
-negatives: a text is compared with its own clip and the clips of other texts, a clip against its own text and the other
-texts, each text once. A tie (to six places) counts half a place, so a model that distinguishes nothing lands in
-the middle. R@K is left out where there are not more than K to choose from. Intervals resample clips (by cluster)
-against a gallery that stays.
+In: clips with captions or prompts. Out: R@1, R@5, R@10 and the median rank, both ways. A model for single frames sees a
+clip as the mean of its normalised frame features (CLIP4Clip's mean pooling, arXiv:2104.08860). Clips of one text are
+never each other's negatives: a text is compared with its own clip and the clips of other texts, a clip against its own
+text and the other texts, each text once. A tie (to six places) counts half a place, so a model that distinguishes
+nothing lands in the middle. R@K is left out where there are not more than K to choose from. Intervals resample clips
+(by cluster) against a gallery that stays.
 Letters: n clips, m distinct texts.
 """
 
@@ -17,7 +17,7 @@ from statistics import median
 import numpy as np
 
 from v2t_eval import alignment
-from v2t_eval.features import frame_features, mean_features, text_features, unit
+from v2t_eval.features import clip_embedding, text_features, unit
 from v2t_eval.metric import Evidence, Figure, Measured, Summary, mean_of
 from v2t_eval.sample import Sample
 from v2t_eval.stats import bootstrap
@@ -29,13 +29,15 @@ WAYS = ("text_to_video", "video_to_text")
 class Metric(alignment.AlignmentMetric):
     name = "retrieval"
     level = "set"
-    detects = "whether what the frames show distinguishes the clips of a set by their texts"
-    misses = "order of frames and motion; harder in a larger set: compare only sets of one size"
+    detects = "whether what the clips show distinguishes them by their texts"
+    misses = "order of frames and motion, with a model for single frames; compare only sets of one size"
+    requires = alignment.AlignmentMetric.requires + "; also one for clips (model=open_clip_video:FOLDER)"
+    kinds = ("frame", "clip")
 
     def measure(self, sample: Sample) -> Evidence:
         text, kind = self.text_and_kind(sample)
         extractor = self.extractor
-        clip = unit(mean_features(unit(frame_features(sample, extractor)))).astype(np.float32)  # (D,)
+        clip = clip_embedding(sample, extractor).astype(np.float32)  # (D,)
         words = unit(text_features(extractor, self.prefix + text)).astype(np.float32)  # (D,)
         return {"clip": clip, "words": words, "text": text, **self.about_text(text, kind)}
 

@@ -117,7 +117,7 @@ class TextDimension(VBenchMetric):
             f"model {extractor.name}, weights {known['weights'][:12]} (the reference has {self.reference})",
             "not a VBench leaderboard number: other backbone or preprocessing",
         ]
-        if extractor.name == "starter":
+        if extractor.name.startswith("starter"):
             notes.append("the starter knows only the cartoon world")
         if cut := sum(bool(row.evidence["truncated"]) for row in rows):
             notes.append(f"{cut} of {len(rows)} texts were too long for the model and lost their end")

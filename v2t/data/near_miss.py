@@ -14,7 +14,10 @@ from typing import Any
 from cineloop.world import vocabulary as words
 from cineloop.world.language.words import caption
 
-KINDS = ("color", "kind", "count", "place", "direction")
+KINDS = ("color", "kind", "count", "place", "direction", "action", "order")
+# Who does these depends on what came before or comes after, so they stay where they are.
+_BOUND = (*words.AFTER_TRAVEL, *words.INTERACTIONS, "appear", "vanish")
+_DONE = ("actor", "action", "direction", "speed", "target", "to_color")  # of an event, all but its times
 OPPOSITE = {"left": "right", "right": "left", "up": "down", "down": "up"}
 Facts = dict[str, Any]
 
@@ -37,12 +40,42 @@ def change_one(facts: Facts, kind: str, rng: random.Random) -> Facts | None:
         event = events[int(rng.random() * len(events))]
         event["direction"] = OPPOSITE[event["direction"]]
         return changed
+    if kind == "action":
+        return changed if _other_action(changed, rng) else None
+    if kind == "order":
+        return changed if _swap(changed, rng) else None
     if kind not in KINDS:
         raise ValueError(f"kind must be one of {', '.join(KINDS)}, not {kind!r}")
     actor = changed["actors"][int(rng.random() * len(changed["actors"]))]
     choices: dict[str, Sequence[Any]] = {"color": list(words.COLORS), "kind": list(words.KINDS), "count": (1, 2, 3, 4)}
     actor[kind] = _other(rng, choices[kind], actor[kind])
     return changed
+
+
+def _other_action(facts: Facts, rng: random.Random) -> bool:
+    """Let the figure of one event do something else that its kind can do on the spot."""
+    events = [event for event in facts["events"] if event["action"] not in (*_BOUND, "stand", "recolor")]
+    if not events:
+        return False
+    event = events[int(rng.random() * len(events))]
+    own = words.actions_of(facts["actors"][event["actor"]]["kind"])
+    choices = [action for action in own if action in words.IN_PLACE or action == "fall"]
+    event |= {"action": _other(rng, choices, event["action"]), "direction": None, "speed": None}
+    return True
+
+
+def _swap(facts: Facts, rng: random.Random) -> bool:
+    """Let two events of a shot that follow each other happen the other way round."""
+    events = facts["events"]
+    pairs = [(first, then) for first, then in zip(events, events[1:], strict=False)
+            if first["shot"] == then["shot"] and first["end_s"] <= then["start_s"]
+            and not {first["action"], then["action"]}.intersection(_BOUND)]  # fmt: skip
+    if not pairs:
+        return False
+    first, then = pairs[int(rng.random() * len(pairs))]
+    for name in _DONE:
+        first[name], then[name] = then[name], first[name]
+    return True
 
 
 def pair(facts: Facts, style: str, stream: str, kinds: Sequence[str]) -> tuple[str, str, int]:

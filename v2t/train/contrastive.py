@@ -29,6 +29,7 @@ from cineloop.training.runtime import to_device
 from cineloop.world.scenes.augment import augmented
 from cineloop.world.scenes.sampler import sample_scene
 from cineloop.world.scenes.solo import sample_solo
+from cineloop.world.scenes.targets import fact_targets
 from v2t.data.collate import normalise
 from v2t.data.near_miss import KINDS, pair
 from v2t.train import held_out
@@ -37,20 +38,13 @@ Batch = dict[str, torch.Tensor]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(StageConfig):
-    """The dual encoder and its lessons.
+class LessonConfig(StageConfig):
+    """The lessons of a dual encoder.
 
-    `embed_dim`, `vision_cfg` and `text_cfg` are those of open_clip's JSON. `tokenizer` is a folder of a tokenizer with
-    a padding token, `tower` a `SiglipVisionModel` of the same shape to start from. `negatives` names the facts that
-    wrong captions change. `solo_share` of the clips show one figure that does one thing, under a prompt, as the
-    bundled generator is asked.
+    `negatives` names the facts that wrong captions change; one that is named twice changes twice as often. `solo_share`
+    of the clips show one figure that does one thing, under a prompt, as the bundled generator is asked.
     """
 
-    tokenizer: str
-    vision_cfg: dict[str, Any]
-    text_cfg: dict[str, Any]
-    embed_dim: int = 256
-    tower: str | None = None
     num_frames: int = 4
     style: str = "short"
     solo_share: float = 0.0
@@ -68,9 +62,25 @@ class Config(StageConfig):
             raise ValueError(f"solo_share must be within 0 and 1, not {self.solo_share}")
 
 
+@dataclass(frozen=True, kw_only=True)
+class Config(LessonConfig):
+    """The dual encoder and its lessons.
+
+    `embed_dim`, `vision_cfg` and `text_cfg` are those of open_clip's JSON. `tokenizer` is a folder of a tokenizer with
+    a padding token, `tower` a `SiglipVisionModel` of the same shape to start from.
+    """
+
+    tokenizer: str
+    vision_cfg: dict[str, Any]
+    text_cfg: dict[str, Any]
+    embed_dim: int = 256
+    tower: str | None = None
+
+
 @dataclass(frozen=True)
 class PairSource:
-    """Clips with a true and a nearly true caption; a pure function of the sample numbers."""
+    """Clips with a true and a nearly true caption; a pure function of the sample numbers. `whole`: of a clip a frame
+    from each of as many equal parts, instead of frames anywhere; and its facts as class numbers."""
 
     split: str
     seed: int
@@ -81,23 +91,28 @@ class PairSource:
     negatives: tuple[str, ...]
     tokenizer: Any
     length: int
+    whole: bool = False
 
     def __call__(self, start: int, count: int) -> Batch:
-        """`pixels` uint8 (n, T, H, W, 3), `texts` and `wrong` (n, C), `changed` (n,): index in `negatives`, or -1."""
-        frames, texts = [], []
+        """`pixels` uint8 (n, T, H, W, 3), `texts` and `wrong` (n, C), `changed` (n,): index in `negatives`, or -1;
+        of whole clips also `fact_NAME` (n,), see `cineloop.world.scenes.targets`."""
+        frames, texts, facts = [], [], []
         for index in range(start, start + count):
             rng = np.random.default_rng([self.seed, index, 3])
             solo = self.solo_share > rng.random()
             scene = (sample_solo if solo else sample_scene)(self.split, self.seed, index)
-            times = np.sort(rng.random(self.num_frames)) * scene.duration_s
-            frames.append(augmented(scene, (self.size, self.size), times, rng))
+            times = rng.random(self.num_frames)
+            times = (np.arange(self.num_frames) + times) / self.num_frames if self.whole else np.sort(times)
+            frames.append(augmented(scene, (self.size, self.size), times * scene.duration_s, rng))
             style = "prompt" if solo else self.style
             texts.append(pair(scene.facts(), style, f"{self.split}|{self.seed}|{index}", self.negatives))
+            facts.append(fact_targets(scene) if self.whole else {})
         return {
             "pixels": torch.from_numpy(np.stack(frames)),
             "texts": self._ids([true for true, _, _ in texts]),
             "wrong": self._ids([wrong for _, wrong, _ in texts]),
             "changed": torch.tensor([changed for _, _, changed in texts]),
+            **{f"fact_{name}": torch.tensor([one[name] for one in facts]) for name in facts[0]},
         }
 
     def _ids(self, texts: list[str]) -> torch.Tensor:
@@ -113,6 +128,11 @@ class DualTask(nn.Module):
         super().__init__()
         self.clip: Any = clip
 
+    @property
+    def scale(self) -> Any:
+        """What holds `logit_scale` and `logit_bias`."""
+        return self.clip
+
     def embed_clips(self, pixels: torch.Tensor) -> torch.Tensor:
         """(n, E) mean of the frames' normalised embeddings, normalised."""
         pooled = self.clip.visual(normalise(pixels.flatten(0, 1)))  # (n*T, E)
@@ -124,13 +144,18 @@ class DualTask(nn.Module):
 
     def forward(self, batch: Batch) -> dict[str, Any]:
         """Loss sums, and how often the true caption beats the nearly true one."""
-        clips = self.embed_clips(batch["pixels"])
         texts = torch.cat([batch["texts"], batch["wrong"]])  # (2n, C)
-        embedded, first = self.embed_texts(texts), 0  # (2n, E)
+        return self.contrast(batch, texts, self.embed_clips(batch["pixels"]), self.embed_texts(texts))
+
+    def contrast(
+        self, batch: Batch, texts: torch.Tensor, clips: torch.Tensor, embedded: torch.Tensor
+    ) -> dict[str, Any]:
+        """As `forward`, of clips (n, E) and texts (2n, C) that are embedded (2n, E)."""
+        first = 0
         if torch.distributed.is_initialized() and self.training:  # P processes see n clips each
             embedded = torch.cat(all_gather(embedded))  # (P*2n, E), gradients go back to where they belong
             first, texts = torch.distributed.get_rank() * len(texts), torch.cat(all_gather(texts))  # (P*2n, C)
-        logits = self.clip.logit_scale.exp() * clips @ embedded.T + self.clip.logit_bias  # (n, P*2n)
+        logits = self.scale.logit_scale.exp() * clips @ embedded.T + self.scale.logit_bias  # (n, P*2n)
         # Two clips may have the same caption: what says the same is never a negative.
         same = (batch["texts"][:, None] == texts[None]).all(-1)  # (n, P*2n)
         signs = torch.where(same, 1.0, -1.0)
@@ -147,7 +172,7 @@ class ContrastiveStage:
 
     name, unit = "contrastive", "clips"
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Any) -> None:
         self.config = config
         self.terms = {"contrast": 1.0}
 
@@ -211,13 +236,14 @@ class ContrastiveStage:
     def evaluate(self, task: DualTask, device: torch.device) -> dict[str, float]:
         """How often the true caption beats the one wrong in a fact, by fact; recall at 1 of the caption among all held
         out. `score`: the mean over facts."""
-        clips, texts, right = [], [], {name: [0.0, 0.0] for name in self.config.negatives}
+        asked_of, clips, texts = self.config.negatives, [], []
+        right = {name: [0.0, 0.0] for name in asked_of}
         for batch in self._batches:
             batch = to_device(batch, device)
             seen = task.embed_clips(batch["pixels"])
             true, wrong = task.embed_texts(batch["texts"]), task.embed_texts(batch["wrong"])
             better = (seen * true).sum(-1) > (seen * wrong).sum(-1)
-            for number, name in enumerate(self.config.negatives):
+            for number, name in enumerate(asked_of):
                 asked = batch["changed"] == number
                 right[name][0] += float((better & asked).sum())
                 right[name][1] += float(asked.sum())

@@ -34,9 +34,8 @@ def test_a_near_miss_differs_in_one_fact_and_in_its_words():
             if changed is not None:
                 flat = [str(facts), str(changed)]
                 assert flat[0] != flat[1]
-                assert {k for k in facts if facts[k] != changed[k]} == {
-                    {"place": "shots", "direction": "events"}.get(kind, "actors")
-                }
+                part = {"place": "shots"} | dict.fromkeys(("direction", "action", "order"), "events")
+                assert {k for k in facts if facts[k] != changed[k]} == {part.get(kind, "actors")}
         true, wrong, number = pair(facts, "short", f"s{index}", ("color", "place"))
         if number >= 0:
             seen.add(number)
@@ -45,6 +44,28 @@ def test_a_near_miss_differs_in_one_fact_and_in_its_words():
             same_color = [a.color for a in said.actors] == [a.color for a in missed.actors]
             assert (same_place, same_color) == ((True, False) if number == 0 else (False, True)), (true, wrong)
     assert seen == {0, 1}
+
+
+def test_a_wrong_action_is_told_of_one_event_and_a_wrong_order_of_two():
+    told = {"action": 0, "order": 0}
+    for index in range(120):
+        facts = sample_scene("train", 6, index).facts()
+        for kind in told:
+            true, wrong, number = pair(facts, "timed", f"s{index}", (kind,))  # a style that tells every event
+            if number < 0:
+                assert true == wrong
+                continue
+            told[kind] += 1
+            said, missed = (
+                [(read.actors[event.actor].kind, event.action) for event in read.events]
+                for read in map(parse, (true, wrong))
+            )
+            different = [i for i, (one, other) in enumerate(zip(said, missed, strict=True)) if one != other]
+            if kind == "action":
+                assert len(different) == 1, (true, wrong)
+            else:  # two figures of one kind may do the same, in two colours
+                assert sorted(said) == sorted(missed) and len(different) in (0, 2), (true, wrong)
+    assert told["action"] > 60 and told["order"] > 15
 
 
 @pytest.fixture(scope="module")
