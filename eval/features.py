@@ -4,6 +4,7 @@ In: a model's name and samples. Out: float32 vectors as the model gives them, no
 `FAMILY:WHERE`; the family is a file of `eval/extractors`:
 
     starter                      the shipped dual encoder (frames and texts)
+    starter-video                the same with order and motion (clips and texts)
     starter-tower                the vision tower of the shipped captioner (frames)
     open_clip:MODEL/PRETRAINED   open_clip:local-dir:FOLDER   open_clip:hf-hub:ID   (frames and texts)
     open_clip_video:FOLDER       a dual encoder of stage contrastive_video (clips and texts)

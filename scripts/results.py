@@ -28,16 +28,23 @@ from typing import Any
 sys.path[:0] = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).resolve().parent)]
 
 from results_curves import PICTURE, picture  # noqa: E402
-from results_tables import BLOCKS, CAPTIONER, FIGURES, GENERATOR, ROOT, VALUES, load  # noqa: E402
+from results_tables import BLOCKS, CAPTIONER, DUAL, FIGURES, GENERATOR, ROOT, VALUES, load  # noqa: E402
 
 from cineloop.files import content_key, text_key, write_atomic  # noqa: E402
+from v2t.model.video_text import WEIGHTS as VIDEO_TEXT  # noqa: E402
 
-DOCUMENTS = ("README.md", "docs/results.md", "docs/curating.md", "v2t/starter/README.md", "t2v/starter/README.md")
+DOCUMENTS = (
+    "README.md",
+    "docs/results.md",
+    "docs/curating.md",
+    *(f"{each}/README.md" for each in (CAPTIONER, DUAL, GENERATOR)),
+)
 # Name → the folders of weights it depends on, and the command; its output goes to docs/figures/NAME.json by -o.
 MEASURES: dict[str, tuple[tuple[str, ...], str]] = {
     "captioner": ((CAPTIONER,), "scripts/measure_starter.py --num 1000 --controls 150 --questions 1"),
     "captioner-time": ((CAPTIONER,), "scripts/measure_starter.py --num 400 --controls 0 --about-time --splits seen"),
     "film": ((CAPTIONER,), "scripts/measure_film.py --minutes 60 --moments 100 --whole 100"),
+    "dual": ((DUAL,), "scripts/measure_dual.py --num 300"),
     "generator": ((GENERATOR,), "scripts/measure_generator.py --steps 16 --prompts 256 --seeds 2 --diversity 4"),
     "ceiling": ((GENERATOR,), "scripts/measure_generator.py --reconstructions --prompts 256 --seeds 1 --splits seen"),
     "vae": ((GENERATOR,), "scripts/measure_vae.py --num 256 --pca 256"),
@@ -55,8 +62,11 @@ VALUE = re.compile(r"(<!--=([\w.-]+)-->).*?(<!--/-->)", re.DOTALL)
 
 # --- measuring
 def weights_key(folders: Sequence[str]) -> str:
-    """A hash of the weights in these folders, as 12 hexadecimal digits."""
+    """A hash of the weights in these folders, as 12 hexadecimal digits; the dual encoder of clips counts only where it
+    is measured itself, for nothing else here looks through it."""
     files = sorted(path for folder in folders for path in (ROOT / folder).rglob("*.safetensors"))
+    if DUAL not in folders:
+        files = [path for path in files if path.name != VIDEO_TEXT]
     return text_key("".join(f"{path.relative_to(ROOT)}={content_key(path)};" for path in files).encode())[:12]
 
 

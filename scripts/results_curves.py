@@ -74,6 +74,7 @@ def picture() -> str:
             "caption_order": "order"}  # fmt: skip
     heads = {"event0_action": "1st action", "event1_action": "2nd action", "event2_action": "3rd action",
              "event0_direction": "direction"}  # fmt: skip
+    near = {"near_direction": "direction", "near_action": "action", "near_order": "order", "near_kind": "kind"}
     panels = [
         (
             "Autoencoder, dB",
@@ -85,6 +86,7 @@ def picture() -> str:
         ("Clips, share right", _curves("generator", "dit-wide", moves), 0, 1),
         ("Captions, share right", _curves("captioner", "speak,reinforce", stated), 0.4, 1),
         ("Captioner's fact heads", _curves("captioner", "speak", heads), 0.4, 1),
+        ("Dual encoder: true above wrong", _curves("dual", "contrastive-video", near), 0.4, 1),
         ("Trial: place right on stills", load("trials")["place right"], 0, 1),
     ]
     elements = []

@@ -15,7 +15,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 FIGURES = ROOT / "docs" / "figures"
-CAPTIONER, GENERATOR = "v2t/starter", "t2v/starter"
+CAPTIONER, DUAL, GENERATOR = "v2t/starter", "v2t/starter/dual", "t2v/starter"
 FACTORS = ("place", "color", "kind", "size", "action", "direction", "speed", "to_color", "joint")
 FACTS = ("actor", "color", "count", "place", "action", "direction", "order", "joint")
 CONTROLS = ("blank", "one frame", "shuffled", "other clip")
@@ -257,6 +257,22 @@ def change(metric: dict[str, Any]) -> str:
     return spread(metric, "+.3f", "change")
 
 
+def dual(sets: Sequence[str], digits: int) -> str:
+    """Both dual encoders on the same clips."""
+    figures, named = load("dual")["models"], {"starter": "frames", "starter-video": "clips"}
+    asked = {kind: f"{kind}" for kind in ("color", "kind", "count", "place", "direction", "action", "order")}
+    asked |= {"backwards": "the clip above itself backwards", "nearest": "own caption the nearest of all"}
+    columns = [(name, each) for each in sets for name in named]
+    body = [
+        [text, *("–" if (one := figures[name][each][key]) is None else share(one, digits) for name, each in columns)]
+        for key, text in asked.items()
+    ]
+    body.append(
+        ["AUROC, own caption against others", *(f"{figures[name][each]['auroc']:.3f}" for name, each in columns)]
+    )
+    return rows(["", *(f"{named[name]}, {each}" for name, each in columns)], body) + "\n\n" + source("dual")
+
+
 def curate() -> str:
     """How often the filters of a curation are right on planted faults."""
     found, body = load("curate"), []
@@ -307,7 +323,10 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "gate-clips": gate_clips,
     "goodhart": goodhart,
     "learning": learning,
+    "dual-summary": lambda: dual(("seen", "unseen"), 2),
+    "dual-card": lambda: dual(("seen", "unseen", "solo seen", "solo unseen"), 3),
     "curate": curate,
+    "training-dual": lambda: training("dual"),
     "training-captioner": lambda: training("captioner"),
     "training-generator": lambda: training("generator"),
 }

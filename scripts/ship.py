@@ -2,12 +2,12 @@
 
     python scripts/ship.py captioner runs/starter/reinforce/final
     python scripts/ship.py captioner runs/a/final runs/b/final --keep-domain      (the mean of their weights)
-    python scripts/ship.py dual runs/starter/contrastive/final --scores runs/dual/dual.md
+    python scripts/ship.py dual runs/starter/contrastive/final                    (then .../contrastive-video/final)
     python scripts/ship.py generator runs/t2v/dit-wide/final
 
 In: the model's folder; the folders of the training stages (`--runs`) for their steps and seconds. Out: `v2t/starter`
 with the calibrated domain, `v2t/starter/dual`, or `t2v/starter`, and docs/figures/training-*.json. The cards of
-captioner and generator get their figures by `scripts/results.py`.
+the models get their figures by `scripts/results.py`.
 """
 
 from __future__ import annotations
@@ -31,6 +31,8 @@ from t2v import STARTER as GENERATOR
 from v2t.backends import abilities, domain
 from v2t.backends.abilities import Abilities
 from v2t.backends.local import STARTER, Backend
+from v2t.model.video_text import WEIGHTS as VIDEO_WEIGHTS
+from v2t.model.video_text import VideoTextModel
 
 FIGURES = Path(__file__).resolve().parent.parent / "docs" / "figures"
 GENERATOR_LIMIT_MB = 28.0
@@ -41,25 +43,11 @@ CAPTIONER_STAGES = (
 )
 GENERATOR_STAGES = "vae-wide,text,dit-images-wide,dit-wide"
 DUAL_WEIGHTS = "open_clip_model.safetensors"
+DUAL_STAGES = ("contrastive", "contrastive-video")
 DUAL_FILES = ("open_clip_config.json", "tokenizer.json", "tokenizer_config.json")
 # Trained on clips of about eight seconds, and on the prompts of these styles and questions.
 ABILITIES = Abilities(window_s=8.0, can_summarise=False, styles=("short", "detailed", "timed", "notes"))
 DESCRIPTION = "the cartoon world this small model was trained on"
-
-DUAL_CARD = """# The starter's dual encoder
-
-Trained by this project from nothing (its image half from the starter's tower), on its own cartoon world: {params:.1f} M
-parameters, {megabytes:.1f} MB in float16, an open_clip model (`open_clip.create_model("local-dir:v2t/starter/dual")`).
-It says how well a sentence fits a frame; a clip is the mean of its frames, so it knows what is there and where, and
-nothing of motion: a reversed clip scores the same. Outside the cartoon world its scores mean nothing.
-
-Recipe: `configs/starter/contrastive.yaml`. One combination of actor, colour and action in eight is never trained on
-(unseen). `solo`: the clips and prompts of the bundled generator's part of the world.
-
-{training}
-
-{scores}
-"""
 
 
 def store_training(model: str, runs: Path, stages: Sequence[str]) -> list[list[str]]:
@@ -135,24 +123,22 @@ def ship_captioner(args: argparse.Namespace) -> None:
 
 
 def ship_dual(args: argparse.Namespace) -> None:
-    """Copy the dual encoder in float16 and write its card."""
+    """Copy the dual encoder in float16: of stage `contrastive`, or of `contrastive_video`, whose halves must be those
+    that are shipped. SystemExit: they are others."""
     from safetensors.torch import load_file, save_file
 
     target = STARTER / "dual"
-    target.mkdir(exist_ok=True)
-    weights = {name: value.to(torch.float16) for name, value in load_file(args.source / DUAL_WEIGHTS).items()}
-    save_file(weights, target / DUAL_WEIGHTS)
-    for name in DUAL_FILES:
-        shutil.copyfile(args.source / name, target / name)
-    stage = args.source.parent
-    (row,) = store_training("dual", stage.parent, [stage.name])
-    card = DUAL_CARD.format(
-        params=sum(value.numel() for value in weights.values()) / 1e6,
-        megabytes=(target / DUAL_WEIGHTS).stat().st_size / 1e6,
-        training=f"{row[1]} steps of {row[2]} clips, {row[3]} minutes on {row[4]}.",
-        scores=args.scores.read_text("utf-8").strip(),
-    )
-    write_atomic(target / "README.md", card.encode())
+    if (args.source / VIDEO_WEIGHTS).exists():
+        if (args.source / DUAL_WEIGHTS).read_bytes() != (target / DUAL_WEIGHTS).read_bytes():
+            raise SystemExit(f"{args.source} was trained on another dual encoder than {target}")
+        VideoTextModel.load(args.source).save(target, torch.float16)
+        (target / VIDEO_WEIGHTS).chmod(0o644)
+    else:
+        weights = {name: value.to(torch.float16) for name, value in load_file(args.source / DUAL_WEIGHTS).items()}
+        save_file(weights, target / DUAL_WEIGHTS)
+        for name in DUAL_FILES:
+            shutil.copyfile(args.source / name, target / name)
+    store_training("dual", args.runs, DUAL_STAGES)
 
 
 def ship_generator(args: argparse.Namespace) -> None:
@@ -199,9 +185,7 @@ def main() -> None:
             kind.add_argument("--keep-domain", action="store_true", help="the vision tower is the one that is shipped")
             kind.add_argument("--fit", type=int, default=3000, help="clips the domain is fitted on")
             kind.add_argument("--held-out", type=int, default=1000, help="clips its limit is set on")
-        elif name == "dual":
-            kind.add_argument("--scores", type=Path, required=True, help="Markdown of scripts/measure_dual.py")
-        else:
+        elif name == "generator":
             kind.add_argument("--stages", default=GENERATOR_STAGES, help=f"runs it came from ({GENERATOR_STAGES})")
     args = parser.parse_args()
     args.ship(args)

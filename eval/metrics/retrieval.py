@@ -12,6 +12,7 @@ Letters: n clips, m distinct texts.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from statistics import median
 
 import numpy as np
@@ -26,13 +27,21 @@ AT = (1, 5, 10)
 WAYS = ("text_to_video", "video_to_text")
 
 
+@dataclass(frozen=True, kw_only=True)
+class Settings(alignment.Settings):
+    """See `v2t_eval.alignment.Settings`."""
+
+    model: str = "starter-video"
+
+
 class Metric(alignment.AlignmentMetric):
     name = "retrieval"
     level = "set"
     detects = "whether what the clips show distinguishes them by their texts"
     misses = "order of frames and motion, with a model for single frames; compare only sets of one size"
-    requires = alignment.AlignmentMetric.requires + "; also one for clips (model=open_clip_video:FOLDER)"
+    requires = alignment.AlignmentMetric.requires + "; also one for clips (starter-video)"
     kinds = ("frame", "clip")
+    Settings = Settings
 
     def measure(self, sample: Sample) -> Evidence:
         text, kind = self.text_and_kind(sample)

@@ -2,8 +2,8 @@
 
 In: samples. Out: `TextDimension`, the mean over clips of a cosine of frames and text. The reference takes CLIP ViT-B/32
 for the look of frames and ViCLIP for whole clips; here it is any dual encoder of `v2t_eval.features`, always named. A
-model for single frames sees a clip as the mean of its 8 unit frame features (mean pooling of CLIP4Clip,
-arXiv:2104.08860). Letters: T frames, D width of the features.
+model for single frames sees a clip as the mean of 8 unit frame features (mean pooling of CLIP4Clip, arXiv:2104.08860),
+one for clips takes the frames that it was made for. Letters: T frames, D width of the features.
 """
 
 from __future__ import annotations
@@ -75,15 +75,13 @@ class TextDimension(VBenchMetric):
     def terms(self, sample: Sample, text: str, start: int, stop: int) -> list[float]:
         """Cosines of a piece, frames `start` .. `stop` - 1; one where the piece is seen as a whole."""
         extractor = self.extractor
-        picked = [start + i for i in middle_indices(NUM_FRAMES, stop - start)]
-        if extractor.kind == "clip":
+        if extractor.kind == "clip":  # it takes of the piece the frames that it was made for
             frames = sample.frames
-            # A short clip's last frame is picked several times; frames with true times are shown once.
-            once = sorted(set(picked))
-            view = replace(frames, pixels=frames.pixels[once], times_s=frames.times_s[once])
-            key = ("middle clip", extractor.name, extractor.preprocess, start, stop)
+            view = replace(frames, pixels=frames.pixels[start:stop], times_s=frames.times_s[start:stop])
+            key = ("piece", extractor.name, extractor.preprocess, start, stop)
             feature = sample.shared(key, lambda: extractor.embed_clip(view))
         else:
+            picked = [start + i for i in middle_indices(NUM_FRAMES, stop - start)]
             feature = mean_features(unit(frame_features(sample, extractor)[picked]))  # (D,)
         return [float(cosine(feature, text_features(extractor, text)))]
 

@@ -1,7 +1,8 @@
 """Captions that are wrong in exactly one fact: the negatives that teach an encoder to look.
 
 In: the facts of a scene. Out: the same facts with one of them changed. Worded from the same random stream, the two
-captions differ in the words of that fact alone.
+captions differ in the words of that fact alone; where events change places or a figure does something else, the rest
+may be in other words of the same meaning.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,22 @@ PatchTokens = tuple[
 ]  # patch tokens float16 (s, F, N, D), seconds (s, F), mask (s, F)
 
 
+def place(number: int, block: int, rounds: int) -> tuple[int, int]:
+    """(clip, how often it was shown before) of sample `number`, where each block of clips comes `rounds` times."""
+    first, within = divmod(number, block * rounds)
+    shown, slot = divmod(within, block)
+    return first * block + slot, shown
+
+
+def keep_blocks(kept: dict[int, Any], wanted: Sequence[int], block: int, make: Callable[[int], Any]) -> None:
+    """Have in `kept` what `make` gives for the wanted clips; what it holds of clips of other blocks is let go."""
+    blocks = {index // block for index in wanted}  # two or more where the batch straddles blocks
+    for old in [index for index in kept if index // block not in blocks]:
+        del kept[old]
+    for index in set(wanted) - kept.keys():
+        kept[index] = make(index)
+
+
 @dataclass(frozen=True)
 class PatchTokenSource:
     """See the module's head. `side` is the grid the resampler pools a frame's patches to (0: all are kept), `cache` a
@@ -53,11 +70,7 @@ class PatchTokenSource:
     def __call__(self, start: int, count: int) -> Batch:
         """Samples `start` … `start + count - 1`; the same clip comes back `block` samples later, worded anew."""
         wanted = [self.place(number) for number in range(start, start + count)]
-        blocks = {index // self.block for index, _ in wanted}  # two or more where the batch straddles blocks
-        for old in [index for index in self._kept if index // self.block not in blocks]:
-            del self._kept[old]
-        for index in {index for index, _ in wanted} - self._kept.keys():
-            self._kept[index] = self.encode(index) if self.cache is None else _read(self.cache, index)
+        keep_blocks(self._kept, [index for index, _ in wanted], self.block, self._tokens)
         samples = []
         for index, paraphrase in wanted:
             tokens, times, mask = self._kept[index]
@@ -68,9 +81,10 @@ class PatchTokenSource:
 
     def place(self, number: int) -> tuple[int, int]:
         """(clip, how often it was shown before) of sample `number`."""
-        block, within = divmod(number, self.block * self.rounds)
-        paraphrase, slot = divmod(within, self.block)
-        return block * self.block + slot, paraphrase
+        return place(number, self.block, self.rounds)
+
+    def _tokens(self, index: int) -> PatchTokens:
+        return self.encode(index) if self.cache is None else _read(self.cache, index)
 
     def encode(self, index: int) -> PatchTokens:
         # One clip at a time, so that its tokens do not depend on the batch; on a CPU a batch of clips is no faster.

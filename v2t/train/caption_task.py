@@ -40,6 +40,16 @@ class FactHeads(nn.Module):
         """Logits (S, K) per fact from query tokens (S, Q, D)."""
         return {name: head(query_tokens[:, self.queries[name]]).float() for name, head in self.heads.items()}
 
+    def loss(self, query_tokens: torch.Tensor, batch: Batch) -> tuple[torch.Tensor, tuple[torch.Tensor, torch.Tensor]]:
+        """The sum of cross-entropies of the facts that are known, and how many are right of how many."""
+        loss, right, count = (torch.zeros((), device=query_tokens.device) for _ in range(3))
+        for name, logits in self(query_tokens).items():
+            truth = batch[f"fact_{name}"]
+            loss = loss + F.cross_entropy(logits, truth, ignore_index=IGNORE, reduction="sum")
+            right = right + (logits.argmax(-1) == truth).sum()
+            count = count + (truth != IGNORE).sum()
+        return loss, (right, count)
+
 
 class CaptionTask(nn.Module):
     """A captioner with its losses.
@@ -61,13 +71,7 @@ class CaptionTask(nn.Module):
         terms: dict[str, torch.Tensor] = {}
         metrics: dict[str, Any] = {}
         if self.heads is not None:
-            loss, right, count = (torch.zeros((), device=query_tokens.device) for _ in range(3))
-            for name, logits in self.heads(query_tokens).items():
-                truth = batch[f"fact_{name}"]
-                loss = loss + F.cross_entropy(logits, truth, ignore_index=IGNORE, reduction="sum")
-                right = right + (logits.argmax(-1) == truth).sum()
-                count = count + (truth != IGNORE).sum()
-            terms["facts"], metrics["facts_right"] = loss, (right, count)
+            terms["facts"], metrics["facts_right"] = self.heads.loss(query_tokens, batch)
         if self.speaks:
             terms["answers"], metrics["tokens_right"] = self.answers(batch, query_tokens)
         if "replaced" in batch:  # bad samples of shards, for each sample

@@ -12,6 +12,7 @@ Letters: n clips, T frames, C context length, E embedding width.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -24,12 +25,13 @@ from torch import nn
 from torch.distributed.nn.functional import all_gather
 
 from cineloop.errors import MissingDependencyError, UsageError
+from cineloop.training.loader import Source
 from cineloop.training.recipe import StageConfig
 from cineloop.training.runtime import to_device
 from cineloop.world.scenes.augment import augmented
 from cineloop.world.scenes.sampler import sample_scene
+from cineloop.world.scenes.scene import Scene
 from cineloop.world.scenes.solo import sample_solo
-from cineloop.world.scenes.targets import fact_targets
 from v2t.data.collate import normalise
 from v2t.data.near_miss import KINDS, pair
 from v2t.train import held_out
@@ -79,8 +81,7 @@ class Config(LessonConfig):
 
 @dataclass(frozen=True)
 class PairSource:
-    """Clips with a true and a nearly true caption; a pure function of the sample numbers. `whole`: of a clip a frame
-    from each of as many equal parts, instead of frames anywhere; and its facts as class numbers."""
+    """Clips with a true and a nearly true caption; a pure function of the sample numbers."""
 
     split: str
     seed: int
@@ -91,28 +92,35 @@ class PairSource:
     negatives: tuple[str, ...]
     tokenizer: Any
     length: int
-    whole: bool = False
 
     def __call__(self, start: int, count: int) -> Batch:
-        """`pixels` uint8 (n, T, H, W, 3), `texts` and `wrong` (n, C), `changed` (n,): index in `negatives`, or -1;
-        of whole clips also `fact_NAME` (n,), see `cineloop.world.scenes.targets`."""
-        frames, texts, facts = [], [], []
+        """`pixels` uint8 (n, T, H, W, 3), `texts` and `wrong` (n, C), `changed` (n,): index in `negatives`, or -1."""
+        frames, texts = [], []
         for index in range(start, start + count):
-            rng = np.random.default_rng([self.seed, index, 3])
-            solo = self.solo_share > rng.random()
-            scene = (sample_solo if solo else sample_scene)(self.split, self.seed, index)
-            times = rng.random(self.num_frames)
-            times = (np.arange(self.num_frames) + times) / self.num_frames if self.whole else np.sort(times)
-            frames.append(augmented(scene, (self.size, self.size), times * scene.duration_s, rng))
-            style = "prompt" if solo else self.style
-            texts.append(pair(scene.facts(), style, f"{self.split}|{self.seed}|{index}", self.negatives))
-            facts.append(fact_targets(scene) if self.whole else {})
+            scene, style, rng = self.scene(index)
+            times = np.sort(rng.random(self.num_frames)) * scene.duration_s
+            frames.append(augmented(scene, (self.size, self.size), times, rng))
+            texts.append(self.pair(scene, style, index))
+        return {"pixels": torch.from_numpy(np.stack(frames)), **self.words(texts)}
+
+    def scene(self, index: int) -> tuple[Scene, str, np.random.Generator]:
+        """The scene of a clip, the style of its captions, and the random numbers of its frames."""
+        rng = np.random.default_rng([self.seed, index, 3])
+        solo = self.solo_share > rng.random()
+        scene = (sample_solo if solo else sample_scene)(self.split, self.seed, index)
+        return scene, "prompt" if solo else self.style, rng
+
+    def pair(self, scene: Scene, style: str, index: int, wording: int = 0) -> tuple[str, str, int]:
+        """See `near_miss.pair`; other words and another wrong fact for each `wording`."""
+        stream = f"{self.split}|{self.seed}|{index}" + (f"|{wording}" if wording else "")
+        return pair(scene.facts(), style, stream, self.negatives)
+
+    def words(self, texts: Sequence[tuple[str, str, int]]) -> Batch:
+        """`texts`, `wrong` and `changed` of a batch."""
         return {
-            "pixels": torch.from_numpy(np.stack(frames)),
             "texts": self._ids([true for true, _, _ in texts]),
             "wrong": self._ids([wrong for _, wrong, _ in texts]),
             "changed": torch.tensor([changed for _, _, changed in texts]),
-            **{f"fact_{name}": torch.tensor([one[name] for one in facts]) for name in facts[0]},
         }
 
     def _ids(self, texts: list[str]) -> torch.Tensor:
@@ -133,8 +141,9 @@ class DualTask(nn.Module):
         """What holds `logit_scale` and `logit_bias`."""
         return self.clip
 
-    def embed_clips(self, pixels: torch.Tensor) -> torch.Tensor:
+    def embed_clips(self, batch: Batch) -> torch.Tensor:
         """(n, E) mean of the frames' normalised embeddings, normalised."""
+        pixels = batch["pixels"]
         pooled = self.clip.visual(normalise(pixels.flatten(0, 1)))  # (n*T, E)
         each = F.normalize(pooled.float(), dim=-1).unflatten(0, pixels.shape[:2])  # (n, T, E)
         return F.normalize(each.mean(1), dim=-1)
@@ -145,7 +154,7 @@ class DualTask(nn.Module):
     def forward(self, batch: Batch) -> dict[str, Any]:
         """Loss sums, and how often the true caption beats the nearly true one."""
         texts = torch.cat([batch["texts"], batch["wrong"]])  # (2n, C)
-        return self.contrast(batch, texts, self.embed_clips(batch["pixels"]), self.embed_texts(texts))
+        return self.contrast(batch, texts, self.embed_clips(batch), self.embed_texts(texts))
 
     def contrast(
         self, batch: Batch, texts: torch.Tensor, clips: torch.Tensor, embedded: torch.Tensor
@@ -227,7 +236,7 @@ class ContrastiveStage:
             modules.append(nn.ParameterDict({"projection": clip.text_projection}))
         return {"visual": [clip.visual], "text": modules}
 
-    def source(self) -> PairSource:
+    def source(self) -> Source:
         return self._pairs("train", self.config.data_seed)
 
     def counts(self, batch: Batch) -> dict[str, float]:
@@ -240,7 +249,7 @@ class ContrastiveStage:
         right = {name: [0.0, 0.0] for name in asked_of}
         for batch in self._batches:
             batch = to_device(batch, device)
-            seen = task.embed_clips(batch["pixels"])
+            seen = task.embed_clips(batch)
             true, wrong = task.embed_texts(batch["texts"]), task.embed_texts(batch["wrong"])
             better = (seen * true).sum(-1) > (seen * wrong).sum(-1)
             for number, name in enumerate(asked_of):

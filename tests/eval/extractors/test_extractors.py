@@ -144,6 +144,29 @@ def test_starters_dual_encoder_is_used_in_float32_and_absent_says_how_to_train_i
     assert ours.fingerprint()["model"] == "starter"
 
 
+def test_starters_dual_encoder_of_clips_tells_ways_and_backwards_which_that_of_frames_cannot():
+    from cineloop.world.scenes.render import render
+    from cineloop.world.scenes.solo import FPS, sample_solo
+    from v2t.data.near_miss import pair
+    from v2t_eval.features import mean_features, unit
+
+    clips, frames = open_extractor("starter-video", device="cpu"), open_extractor("starter", device="cpu")
+    ways, forwards, num, index = 0, 0, 0, 0
+    while num < 24:  # clips of a figure that goes somewhere
+        scene, index = sample_solo("seen", 4711, index), index + 1
+        true, wrong, kind = pair(scene.facts(), "prompt", f"w{index}", ("direction",))
+        if kind < 0:
+            continue
+        pixels, num = np.stack(list(render(scene, (64, 64), fps=FPS))), num + 1
+        there, back = (unit(clips.embed_clip(Frames.from_pixels(p, fps=FPS))) for p in (pixels, pixels[::-1].copy()))
+        words = unit(clips.embed_texts([true, wrong]))
+        ways += there @ words[0] > there @ words[1]
+        forwards += there @ words[0] > back @ words[0]
+        one, other = (mean_features(unit(frames.embed_frames(p))) for p in (pixels, pixels[::-1]))
+        assert np.array_equal(one, other)
+    assert ways >= 20 and forwards >= 20, (ways, forwards)
+
+
 @pytest.mark.parametrize("name", ["open_clip:ViT-B-32", "open_clip:", "open_clip:/openai"])
 def test_open_clip_wants_model_and_tag(name):
     with pytest.raises(UsageError, match="MODEL/PRETRAINED"):

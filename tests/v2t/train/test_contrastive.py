@@ -113,7 +113,7 @@ def test_open_clip_loads_the_export_and_gives_the_same_embeddings(trained):
     clip = torch.from_numpy(np.random.default_rng(1).integers(0, 255, (1, 1, 32, 32, 3), np.uint8))
     with torch.no_grad():
         torch.testing.assert_close(task.embed_texts(ids), model.encode_text(ids, normalize=True))
-        ours, theirs = task.embed_clips(clip), model.encode_image(normalise(clip[:, 0]), normalize=True)
+        ours, theirs = task.embed_clips({"pixels": clip}), model.encode_image(normalise(clip[:, 0]), normalize=True)
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
     from PIL import Image
 

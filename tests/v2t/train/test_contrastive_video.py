@@ -15,6 +15,8 @@ from cineloop.video.frames import Frames
 from same_checkpoints import assert_same_checkpoints
 from tiny_captioner import save_tiny_parts
 from v2t import train
+from v2t.data.collate import normalise
+from v2t.model.video_text import see_frames
 from v2t_eval.features import mean_features, open_extractor, unit
 
 pytest.importorskip("open_clip", reason="the stage needs open_clip (cineloop[eval])")
@@ -67,14 +69,37 @@ def clips(num=3, frames=4):
     return np.random.default_rng(0).integers(0, 255, (num, frames, 32, 32, 3), np.uint8)
 
 
+def embedded(stage, task, pixels, times_s):
+    """As the task embeds clips (n, T, H, W, 3) shown at `times_s` (n, T)."""
+    frames = normalise(torch.from_numpy(pixels))  # (n, T, 3, H, W), the base's mean and deviation are .5
+    seen = [see_frames(stage.clip.visual, one, stage.config.grid) for one in frames]
+    each, patches = (torch.stack(one) for one in zip(*seen, strict=True))
+    with torch.no_grad():
+        return task.embed_clips({"each": each, "patches": patches, "times_s": torch.tensor(times_s).float()})
+
+
 def test_it_starts_as_the_mean_over_frames(recipe, base):
     stage, task = task_of(recipe)
     plain, pixels, texts = open_extractor(f"open_clip:local-dir:{base}", device="cpu"), clips(), ["a red cat runs."]
-    with torch.no_grad():
-        found, words = task.embed_clips(torch.from_numpy(pixels)), task.embed_texts(stage.source()._ids(texts))
+    found = embedded(stage, task, pixels, np.tile(np.arange(4) / 8, (3, 1)))
     expected = np.stack([unit(mean_features(unit(plain.embed_frames(clip)))) for clip in pixels])
     np.testing.assert_allclose(found, expected, atol=1e-5)
+    with torch.no_grad():
+        words = task.embed_texts(stage.source().pairs._ids(texts))
     np.testing.assert_allclose(words, unit(plain.embed_texts(texts)), atol=1e-5)
+
+
+def test_clips_of_a_block_come_back_with_other_words(recipe):
+    module, config = train.read_recipe(recipe, sets=["rounds=2", "block=3"])
+    stage = module.build_stage(config)
+    batch = stage.source()(0, 6)
+    for name in ("each", "patches", "times_s", "fact_place", "fact_event0_action"):
+        assert torch.equal(batch[name][:3], batch[name][3:]), name
+    assert not torch.equal(batch["texts"][:3], batch["texts"][3:])
+    one_by_one = [stage.source()(number, 1) for number in range(6)]
+    for name, values in batch.items():
+        assert torch.equal(values, torch.cat([one[name] for one in one_by_one])), name
+    assert (batch["times_s"].diff(dim=1) > 0).all()
 
 
 def test_what_is_learnt_is_beside_the_model_for_frames_which_stays(trained, base):
@@ -92,15 +117,28 @@ def test_scores_load_what_was_trained(recipe, trained):
     task.model.load_state_dict(load_file(trained / "video_text.safetensors"))
     extractor = open_extractor(f"open_clip_video:{trained}", device="cpu")
     texts = ["A red cat runs.", "Two dogs jump, then a bird flies to the left."]
+    ours = embedded(stage, task, clips(), np.tile(np.arange(4) / 8, (3, 1)))
     with torch.no_grad():
-        ours, words = task.embed_clips(torch.from_numpy(clips())), task.embed_texts(stage.source()._ids(texts))
+        words = task.embed_texts(stage.source().pairs._ids(texts))
     found = np.stack([extractor.embed_clip(Frames.from_pixels(clip, fps=8)) for clip in clips()])
     np.testing.assert_allclose(found, ours, atol=1e-5)
     np.testing.assert_allclose(extractor.embed_texts(texts), words, atol=1e-5)
     many = np.repeat(clips()[0], 3, axis=0)  # 12 frames: the middle of each third is one of the four
     np.testing.assert_allclose(extractor.embed_clip(Frames.from_pixels(many, fps=24)), ours[0], atol=1e-5)
-    few = extractor.embed_clip(Frames.from_pixels(clips()[0][:1], fps=8))
-    assert few.shape == found[0].shape and np.isfinite(few).all()
+    for num in (1, 3):
+        few = extractor.embed_clip(Frames.from_pixels(clips()[0][:num], fps=8))
+        assert few.shape == found[0].shape and np.isfinite(few).all() and np.abs(few - found[0]).max() > 1e-4
+
+
+def test_frames_that_fill_up_a_short_clip_are_not_seen(recipe, trained):
+    extractor = open_extractor(f"open_clip_video:{trained}", device="cpu")
+    each, patches, times = (torch.randn(1, 4, *shape) for shape in ((24,), (4, 64), ()))
+    real = torch.tensor([[True, True, False, False]])
+    with torch.no_grad():
+        first = extractor._video.embed_clips(each, patches, times, real)[0]
+        for one in (each, patches, times):
+            one[:, 2:] = 7.0
+        torch.testing.assert_close(extractor._video.embed_clips(each, patches, times, real)[0], first)
 
 
 def test_order_of_frames_is_seen(trained):
@@ -112,15 +150,14 @@ def test_order_of_frames_is_seen(trained):
 
 def test_padding_of_a_text_is_not_seen(recipe):
     stage, task = task_of(recipe)
-    torch.nn.init.normal_(task.model.text_out[1].weight)
-    ids = stage.source()._ids(["a red cat runs."])
+    ids = stage.source().pairs._ids(["a red cat runs."])
     masks: list[torch.Tensor] = []
     task.model.text[0].register_forward_hook(
         lambda block, args, kwargs, out: masks.append(kwargs["mask"]), with_kwargs=True
     )
     task.embed_texts(ids)
-    real, queries = (ids != stage.tokenizer.pad_token_id).sum(), task.model.config.queries
-    assert masks[0].sum() == real + queries < masks[0].numel()
+    real, carriers = (ids != stage.tokenizer.pad_token_id).sum(), task.model.config.carriers
+    assert masks[0].sum() == real + carriers < masks[0].numel()
 
 
 def test_learning_goes_on_from_a_checkpoint_to_the_bit(recipe, trained, tmp_path):
@@ -142,6 +179,7 @@ def test_a_near_miss_that_is_named_twice_is_drawn_twice_as_often(recipe):
     [
         ({"base": "nowhere"}, MissingDependencyError, "there is no nowhere/open_clip_config.json"),
         ({"heads": 3}, (UsageError, ValueError), "heads 3 do not divide width 16"),
+        ({"rounds": 0}, UsageError, "rounds and block must be at least 1"),
         ({"negatives": ["mood"]}, UsageError, "negatives must be some of"),
     ],
 )
