@@ -86,7 +86,7 @@ def picture() -> str:
         ("Clips, share right", _curves("generator", "dit-wide", moves), 0, 1),
         ("Captions, share right", _curves("captioner", "speak,reinforce", stated), 0.4, 1),
         ("Captioner's fact heads", _curves("captioner", "speak", heads), 0.4, 1),
-        ("Dual encoder: true above wrong", _curves("dual", "contrastive-video", near), 0.4, 1),
+        ("Dual encoder: true above wrong", _curves("dual", "contrastive-video", near), 0.2, 1),
         ("Trial: place right on stills", load("trials")["place right"], 0, 1),
     ]
     elements = []
