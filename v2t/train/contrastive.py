@@ -245,14 +245,13 @@ class ContrastiveStage:
     def evaluate(self, task: DualTask, device: torch.device) -> dict[str, float]:
         """How often the true caption beats the one wrong in a fact, by fact; recall at 1 of the caption among all held
         out. `score`: the mean over facts."""
-        asked_of, clips, texts = self.config.negatives, [], []
-        right = {name: [0.0, 0.0] for name in asked_of}
+        clips, texts, right = [], [], {name: [0.0, 0.0] for name in self.config.negatives}
         for batch in self._batches:
             batch = to_device(batch, device)
             seen = task.embed_clips(batch)
             true, wrong = task.embed_texts(batch["texts"]), task.embed_texts(batch["wrong"])
             better = (seen * true).sum(-1) > (seen * wrong).sum(-1)
-            for number, name in enumerate(asked_of):
+            for number, name in enumerate(self.config.negatives):
                 asked = batch["changed"] == number
                 right[name][0] += float((better & asked).sum())
                 right[name][1] += float(asked.sum())
