@@ -37,7 +37,7 @@ HOMES = {
     "peft": ("v2t.model.weights", "t2v.train.lora"),
     "bitsandbytes": ("v2t.model.weights",),
     "diffusers": ("t2v",),
-    "open_clip": ("v2t_eval.extractors", "v2t.train.contrastive", "v2t.train.contrastive_video"),
+    "open_clip": ("v2t_eval.extractors", "v2t.train.contrastive"),
     "pycocoevalcap": ("v2t_eval.text", "v2t_eval.metrics"),
 }
 # What unpickles runs what it is given; none of it belongs in a project that loads other people's weights.

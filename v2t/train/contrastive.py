@@ -193,15 +193,11 @@ class ContrastiveStage:
 
     def build(self) -> nn.Module:
         """The open_clip model, its image half from `tower` where one is named."""
-        try:
-            from open_clip.model import CLIP, CLIPTextCfg, CLIPVisionCfg
-        except ImportError as error:
-            raise MissingDependencyError(f"needs open_clip: {error}", hint="pip install 'cineloop[eval]'") from error
-        model = self.model_config()
-        clip = CLIP(
+        library, model = open_clip().model, self.model_config()
+        clip = library.CLIP(
             model["embed_dim"],
-            CLIPVisionCfg(**model["vision_cfg"]),
-            CLIPTextCfg(**{k: v for k, v in model["text_cfg"].items() if k != "hf_tokenizer_name"}),
+            library.CLIPVisionCfg(**model["vision_cfg"]),
+            library.CLIPTextCfg(**{k: v for k, v in model["text_cfg"].items() if k != "hf_tokenizer_name"}),
             init_logit_scale=model["init_logit_scale"],
             init_logit_bias=model["init_logit_bias"],
         )
@@ -288,6 +284,19 @@ class ContrastiveStage:
     def _batches(self) -> list[Batch]:
         config = self.config
         return held_out.draw(self._pairs("seen", config.eval_seed), config.eval_clips, 32, config.loop.workers)
+
+
+def open_clip() -> Any:
+    """The package.
+
+    Raises:
+        MissingDependencyError: it is not installed.
+    """
+    try:
+        import open_clip
+    except ImportError as error:
+        raise MissingDependencyError(f"needs open_clip: {error}", hint="pip install 'cineloop[eval]'") from error
+    return open_clip
 
 
 def copy_siglip(folder: str, visual: Any) -> None:

@@ -30,7 +30,7 @@ from v2t.data.patch_tokens import keep_blocks, place
 from v2t.model.video_text import VideoTextConfig, VideoTextModel, see_frames
 from v2t.train import held_out
 from v2t.train.caption_task import FactHeads
-from v2t.train.contrastive import Batch, ContrastiveStage, DualTask, LessonConfig, PairSource
+from v2t.train.contrastive import Batch, ContrastiveStage, DualTask, LessonConfig, PairSource, open_clip
 
 # What short captions and prompts say; size, speed, camera, style and times they leave out.
 STATED = tuple(name for name in TARGETS if name.endswith(("place", "cut", "kind", "color", "count", "action",
@@ -186,12 +186,8 @@ class VideoStage(ContrastiveStage):
         Raises:
             MissingDependencyError: open_clip is not installed.
         """
-        try:
-            import open_clip
-        except ImportError as error:
-            raise MissingDependencyError(f"needs open_clip: {error}", hint="pip install 'cineloop[eval]'") from error
         name = f"local-dir:{self.config.base}"
-        return open_clip.create_model(name, precision="fp32", require_pretrained=True).eval().requires_grad_(False)
+        return open_clip().create_model(name, precision="fp32", require_pretrained=True).eval().requires_grad_(False)
 
     def build(self) -> nn.Module:
         """The open_clip model as it is, and two new transformers."""
