@@ -3,7 +3,7 @@
     python scripts/ship.py captioner runs/starter/reinforce/final
     python scripts/ship.py captioner runs/a/final runs/b/final --keep-domain      (the mean of their weights)
     python scripts/ship.py dual runs/starter/contrastive/final                    (then .../contrastive-video/final)
-    python scripts/ship.py generator runs/t2v/dit-wide/final
+    python scripts/ship.py generator runs/t2v/dit-more/final                      (or the mean of several)
 
 In: the model's folder; the folders of the training stages (`--runs`) for their steps and seconds. Out: `v2t/starter`
 with the calibrated domain, `v2t/starter/dual`, or `t2v/starter`, and docs/figures/training-*.json. The cards of
@@ -41,7 +41,7 @@ CAPTIONER_STAGES = (
     *("align-time", "heads-more", "language-film", "align-all", "judge", "judge-film", "judge-motions", "judge-mixed"),
     *("speak", "reinforce"),
 )
-GENERATOR_STAGES = "vae-wide,text,dit-images-wide,dit-wide"
+GENERATOR_STAGES = "vae-wide,text,dit-images-wide,dit-wide,dit-more"
 DUAL_WEIGHTS = "open_clip_model.safetensors"
 DUAL_STAGES = ("contrastive", "contrastive-video")
 DUAL_FILES = ("open_clip_config.json", "tokenizer.json", "tokenizer_config.json")
@@ -100,6 +100,12 @@ def fit_domain(num_fit: int, num_held_out: int) -> domain.Domain:
     return fitted
 
 
+def set_mean(model: torch.nn.Module, models: Sequence[torch.nn.Module]) -> None:
+    """Give `model` the mean of the weights of several of its kind."""
+    weights = [each.state_dict() for each in models]
+    model.load_state_dict({name: torch.stack([each[name] for each in weights]).mean(0) for name in weights[0]})
+
+
 def ship_captioner(args: argparse.Namespace) -> None:
     """Copy the captioner in bfloat16, the mean of several ones, and fit its domain."""
     from v2t.model import CineloopForConditionalGeneration, CineloopProcessor
@@ -109,9 +115,8 @@ def ship_captioner(args: argparse.Namespace) -> None:
         if old.is_file() and old.name != "README.md":  # the dual encoder's folder stays
             old.unlink()
     load = CineloopForConditionalGeneration.from_pretrained
-    weights = [load(each, dtype=torch.float32).state_dict() for each in args.source]
     model = load(args.source[0], dtype=torch.bfloat16)
-    model.load_state_dict({name: torch.stack([each[name] for each in weights]).mean(0) for name in weights[0]})
+    set_mean(model, [load(each, dtype=torch.float32) for each in args.source])
     model.save_pretrained(STARTER)
     CineloopProcessor.from_pretrained(args.source[0]).save_pretrained(STARTER)
     write_atomic(STARTER / abilities.FILE_NAME, json.dumps(ABILITIES.to_dict(), indent=2).encode() + b"\n")
@@ -142,10 +147,15 @@ def ship_dual(args: argparse.Namespace) -> None:
 
 
 def ship_generator(args: argparse.Namespace) -> None:
-    """Copy the pipeline in bfloat16. SystemExit: larger than the package may carry."""
+    """Copy the pipeline in bfloat16, the mean of several ones on one autoencoder. SystemExit: larger than the package
+    may carry."""
     from t2v.pipeline import CineloopPipeline
 
-    pipeline = CineloopPipeline.from_pretrained(args.source, local_files_only=True)
+    load = CineloopPipeline.from_pretrained
+    pipelines = [load(each, dtype=torch.float32, local_files_only=True) for each in args.source]
+    pipeline = load(args.source[0], dtype=torch.float32, local_files_only=True)
+    for part in ("transformer", "text_encoder"):
+        set_mean(getattr(pipeline, part), [getattr(each, part) for each in pipelines])
     parts = (pipeline.vae, pipeline.transformer, pipeline.text_encoder)
     tensors = [tensor for part in parts for tensor in (*part.parameters(), *part.buffers())]
     for tensor in tensors:  # by hand: `.to(dtype)` spares what a model keeps in fp32 while it computes
@@ -178,7 +188,7 @@ def main() -> None:
     ):
         kind = kinds.add_parser(name, help=(ship.__doc__ or "").split(";")[0])
         kind.set_defaults(ship=ship)
-        several = "+" if name == "captioner" else None
+        several = None if name == "dual" else "+"
         kind.add_argument("source", type=Path, nargs=several, help="folder of the trained model")
         kind.add_argument("--runs", type=Path, default=Path(runs), help="folder of the training runs")
         if name == "captioner":

@@ -10,7 +10,9 @@ Letters: n clips, T frames, c latent channels, t h w latent size, L tokens, F fa
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+import itertools
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,17 +22,18 @@ from safetensors.torch import load_file, save
 
 from cineloop.files import write_atomic
 from cineloop.world.draw import Draw
-from cineloop.world.scenes.render import label_masks
+from cineloop.world.scenes.render import label_masks, render
 from cineloop.world.scenes.scene import Scene
-from cineloop.world.scenes.solo import FPS
+from cineloop.world.scenes.solo import FPS, NUM_FRAMES
 from cineloop.world.vocabulary import COLORS, KINDS
 from t2v.data.facts import labels
-from t2v.data.world import prompt_of, solo_clips, solo_scene, to_video
+from t2v.data.world import TIMES_S, prompt_of, solo_scene, to_video
 
 SHARD = 512  # clips of one file
 CELL = 2  # pixels a side of the cells of `occupancy`; a latent place is 8 pixels a side
 KIND_NUMBERS = {kind: number for number, kind in enumerate(KINDS)}
 _PER_PASS = 32
+_BESIDE = 1 << 40  # from a scene to the one that stands in for it
 Tensors = dict[str, torch.Tensor]
 
 
@@ -72,6 +75,7 @@ class LatentSource:
         num_frames: 4k + 1; 1 takes first frames only, made as they are needed (they cost next to nothing).
         num_clips: clips of an epoch; 0 never repeats.
         cache: folder for latents, or None.
+        kind_weights: how often clips of a kind of figure are drawn, where not as often as the others (1).
     """
 
     vae: Any
@@ -83,6 +87,7 @@ class LatentSource:
     num_clips: int
     cache: Path | None
     text_dropout: float = 0.0
+    kind_weights: Mapping[str, float] = field(default_factory=dict)
     _shards: dict[int, Tensors] = field(default_factory=dict)
 
     def __call__(self, start: int, count: int) -> Tensors:
@@ -107,8 +112,19 @@ class LatentSource:
         }
 
     def scene(self, index: int) -> Scene:
-        """Scene `index` of the stream."""
-        return solo_scene(self.split, self.seed, index)
+        """Scene `index` of the stream: one that its kind's weight rejects gives way to the next of a stream beside."""
+        most = max([1.0, *self.kind_weights.values()])
+        for attempt in itertools.count():
+            scene = solo_scene(self.split, self.seed, index + attempt * _BESIDE)
+            chance = self.kind_weights.get(scene.actors[0].kind, 1.0) / most
+            if Draw(f"kind|{self.seed}|{index}|{attempt}").uniform(0, 1) < chance:
+                break
+        return scene
+
+    def frames(self, indices: Iterable[int]) -> tuple[np.ndarray, list[Scene]]:
+        """Frames uint8 (n, T, H, W, 3) of some scenes, and the scenes."""
+        scenes = [self.scene(index) for index in indices]
+        return np.stack([render(each, self.size, times_s=TIMES_S[: self.num_frames]) for each in scenes]), scenes
 
     def _text(self, scene: Scene, index: int, epoch: int) -> str:
         if self.text_dropout and Draw(f"drop|{self.seed}|{epoch}|{index}").uniform(0, 1) < self.text_dropout:
@@ -131,7 +147,7 @@ def encode(source: LatentSource, start: int, count: int) -> Tensors:
     latents, occupied = [], []
     for first in range(start, start + count, _PER_PASS):
         num = min(_PER_PASS, start + count - first)
-        frames, scenes = solo_clips(source.split, source.seed, first, num, source.size, source.num_frames)
+        frames, scenes = source.frames(range(first, first + num))
         latents.append(source.vae.encode_normalized(to_video(frames)).float())
         occupied += [occupancy(scene, source.num_frames, source.size) for scene in scenes]
     share, color = (torch.from_numpy(np.stack(each)) for each in zip(*occupied, strict=True))
@@ -140,8 +156,10 @@ def encode(source: LatentSource, start: int, count: int) -> Tensors:
 
 def cache_key(source: LatentSource) -> str:
     """What the cached values depend on, as 16 hexadecimal digits."""
-    frames, _ = solo_clips(source.split, source.seed, 0, 8, source.size)
+    frames, _ = replace(source, num_frames=NUM_FRAMES).frames(range(8))
     stream = f"{source.split}|{source.seed}|{source.size}|{source.num_frames}"
+    if source.kind_weights:
+        stream += f"|{sorted(source.kind_weights.items())}"
     settings = f"{weights_key(source.vae)}|{stream}|{CELL}|float16"
     return hashlib.sha256(settings.encode() + frames.tobytes()).hexdigest()[:16]
 

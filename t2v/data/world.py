@@ -31,9 +31,15 @@ def to_video(frames: np.ndarray) -> torch.Tensor:
 
 
 def solo_scene(split: str, seed: int, index: int) -> Scene:
-    """Scene `index` of a stream of solo scenes (`sample_solo`), before one of the `BACKDROPS` drawings of its place."""
+    """Scene `index` of a stream of solo scenes (`sample_solo`), before one of the `BACKDROPS` drawings of its place.
+
+    Who does not go left faces right: no prompt can ask for the other way, and a small generator that has not decided
+    draws a bird with two heads.
+    """
     scene = sample_solo(split, seed, index)
-    return replace(scene, seed=scene.seed * BACKDROPS // _SEEDS)
+    facing = -1 if scene.events[0].direction == "left" else 1
+    actor = replace(scene.actors[0], facing=facing)
+    return replace(scene, seed=scene.seed * BACKDROPS // _SEEDS, actors=(actor,))
 
 
 def solo_clips(

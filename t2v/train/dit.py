@@ -24,6 +24,7 @@ from cineloop.errors import UsageError
 from cineloop.training.plan import Piece, read_part
 from cineloop.training.recipe import StageConfig
 from cineloop.training.runtime import to_device
+from cineloop.world.vocabulary import KINDS
 from t2v import flow
 from t2v.data import latents as data
 from t2v.model.dit import CineloopTransformer3DModel
@@ -46,7 +47,8 @@ class Config(StageConfig):
 
     `vae` is a trained autoencoder. `transformer` and `text` hold constructor arguments; widths of the interfaces follow
     from each other. `init` continues from a pipeline folder. `num_frames` 1 trains on first frames. `num_clips` is the
-    size of an epoch (0: clips never come twice), `cache` the folder its latents are kept in. `figure_weight` is what
+    size of an epoch (0: clips never come twice), `cache` the folder its latents are kept in. `kind_weights` draws clips
+    of some kinds of figure more or less often than the others, whose weight is 1. `figure_weight` is what
     the error counts where the figure is, once the noise lets one see where (σ below `SEEN_SIGMA`). `state_weight`
     scales the auxiliary head on block `state_block`, `facts_weight` that on the text encoder, which `text_encoder`, a
     folder of stage `text`, may provide. Every evaluation takes the loss on a frozen grid over
@@ -63,6 +65,7 @@ class Config(StageConfig):
     num_frames: int = 17
     num_clips: int = 0
     cache: Path | None = None
+    kind_weights: dict[str, float] = field(default_factory=dict)
     flow: flow.FlowConfig = field(default_factory=flow.FlowConfig)
     text_dropout: float = 0.1
     figure_weight: float = 1.0
@@ -80,6 +83,10 @@ class Config(StageConfig):
             raise ValueError(f"num_frames must be 4k + 1, got {self.num_frames}")
         if self.cache is not None and not self.num_clips:
             raise ValueError("a cache needs num_clips, the size of an epoch")
+        if unknown := sorted(self.kind_weights.keys() - KINDS.keys()):
+            raise ValueError(f"kind_weights: no kind of figure is called {unknown[0]}; there are {', '.join(KINDS)}")
+        if not all(0 < weight < math.inf for weight in self.kind_weights.values()):
+            raise ValueError(f"kind_weights must be above 0, got {self.kind_weights}")
         if not 0 <= self.text_dropout < 1:
             raise ValueError(f"text_dropout must be in [0, 1), got {self.text_dropout}")
         if self.eval_prompts and min(self.size) < LEAST_SIDE:
@@ -213,6 +220,7 @@ class DitStage:
             num_clips=num_clips,
             cache=None,
             text_dropout=dropout,
+            kind_weights=self.config.kind_weights if split == "train" else {},
         )
 
     def counts(self, batch: dict[str, torch.Tensor]) -> dict[str, float]:

@@ -1,0 +1,50 @@
+"""Scenes that the generator is taught: which way figures face, and kinds drawn more often."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from t2v.data.latents import LatentSource, cache_key
+from t2v.data.world import solo_scene
+from t2v.model.vae import AutoencoderKLCineloop
+from t2v.train.dit import Config
+
+
+def source(**fields):
+    vae = AutoencoderKLCineloop(
+        latent_channels=4, widths=(8, 16, 16), depth=1, latents_mean=[0.0] * 4, latents_std=[1.0] * 4
+    )
+    return LatentSource(vae, None, "train", 3, (32, 32), 1, 0, None, **fields)
+
+
+def test_only_who_goes_left_faces_left():
+    scenes = [solo_scene("seen", 2, index) for index in range(200)]
+    ways = Counter((scene.events[0].direction, scene.actors[0].facing) for scene in scenes)
+    assert {way for way, facing in ways if facing < 0} == {"left"}
+    assert {facing for way, facing in ways if way == "left"} == {-1}
+    assert {None, "up", "down", "right"} <= {way for way, facing in ways if facing > 0}
+
+
+def test_without_weights_the_stream_is_that_of_solo_scenes():
+    assert [source().scene(n) for n in range(20)] == [solo_scene("train", 3, n) for n in range(20)]
+
+
+def test_weights_draw_kinds_so_many_times_as_often():
+    weighted = source(kind_weights={"fish": 4.0, "boat": 0.5})
+    kinds = Counter(weighted.scene(n).actors[0].kind for n in range(1200))
+    others = sum(kinds.values()) - kinds["fish"] - kinds["boat"]  # 20 kinds
+    share = others / 20  # about 49 in 1,200 draws of weights 4, 0.5 and 20 times 1
+    assert kinds["fish"] / share == pytest.approx(4.0, rel=0.35)
+    assert kinds["boat"] / share == pytest.approx(0.5, rel=0.6)
+    assert weighted.scene(7) == weighted.scene(7)
+    assert cache_key(weighted) != cache_key(source())
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"), [({"whale": 2.0}, "called whale; there are"), ({"fish": 0.0}, "above 0")]
+)
+def test_weights_that_mean_nothing_are_refused(tmp_path, weights, message):
+    with pytest.raises(ValueError, match=message):
+        Config(stage="dit", out=tmp_path, loop=None, vae=tmp_path, kind_weights=weights)
