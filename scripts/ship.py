@@ -153,7 +153,7 @@ def ship_generator(args: argparse.Namespace) -> None:
 
     load = CineloopPipeline.from_pretrained
     pipelines = [load(each, dtype=torch.float32, local_files_only=True) for each in args.source]
-    pipeline = load(args.source[0], dtype=torch.float32, local_files_only=True)
+    pipeline = pipelines[0]
     for part in ("transformer", "text_encoder"):
         set_mean(getattr(pipeline, part), [getattr(each, part) for each in pipelines])
     parts = (pipeline.vae, pipeline.transformer, pipeline.text_encoder)

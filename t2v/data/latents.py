@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +22,12 @@ from safetensors.torch import load_file, save
 
 from cineloop.files import write_atomic
 from cineloop.world.draw import Draw
-from cineloop.world.scenes.render import label_masks, render
+from cineloop.world.scenes.render import label_masks
 from cineloop.world.scenes.scene import Scene
-from cineloop.world.scenes.solo import FPS, NUM_FRAMES
+from cineloop.world.scenes.solo import FPS
 from cineloop.world.vocabulary import COLORS, KINDS
 from t2v.data.facts import labels
-from t2v.data.world import TIMES_S, prompt_of, solo_scene, to_video
+from t2v.data.world import prompt_of, rendered, solo_scene, to_video
 
 SHARD = 512  # clips of one file
 CELL = 2  # pixels a side of the cells of `occupancy`; a latent place is 8 pixels a side
@@ -121,11 +121,6 @@ class LatentSource:
                 break
         return scene
 
-    def frames(self, indices: Iterable[int]) -> tuple[np.ndarray, list[Scene]]:
-        """Frames uint8 (n, T, H, W, 3) of some scenes, and the scenes."""
-        scenes = [self.scene(index) for index in indices]
-        return np.stack([render(each, self.size, times_s=TIMES_S[: self.num_frames]) for each in scenes]), scenes
-
     def _text(self, scene: Scene, index: int, epoch: int) -> str:
         if self.text_dropout and Draw(f"drop|{self.seed}|{epoch}|{index}").uniform(0, 1) < self.text_dropout:
             return ""
@@ -147,7 +142,8 @@ def encode(source: LatentSource, start: int, count: int) -> Tensors:
     latents, occupied = [], []
     for first in range(start, start + count, _PER_PASS):
         num = min(_PER_PASS, start + count - first)
-        frames, scenes = source.frames(range(first, first + num))
+        scenes = [source.scene(index) for index in range(first, first + num)]
+        frames = rendered(scenes, source.size, source.num_frames)
         latents.append(source.vae.encode_normalized(to_video(frames)).float())
         occupied += [occupancy(scene, source.num_frames, source.size) for scene in scenes]
     share, color = (torch.from_numpy(np.stack(each)) for each in zip(*occupied, strict=True))
@@ -156,10 +152,9 @@ def encode(source: LatentSource, start: int, count: int) -> Tensors:
 
 def cache_key(source: LatentSource) -> str:
     """What the cached values depend on, as 16 hexadecimal digits."""
-    frames, _ = replace(source, num_frames=NUM_FRAMES).frames(range(8))
-    stream = f"{source.split}|{source.seed}|{source.size}|{source.num_frames}"
-    if source.kind_weights:
-        stream += f"|{sorted(source.kind_weights.items())}"
+    frames = rendered([source.scene(index) for index in range(8)], source.size)
+    weights = sorted(source.kind_weights.items())
+    stream = f"{source.split}|{source.seed}|{source.size}|{source.num_frames}|{weights}"
     settings = f"{weights_key(source.vae)}|{stream}|{CELL}|float16"
     return hashlib.sha256(settings.encode() + frames.tobytes()).hexdigest()[:16]
 
