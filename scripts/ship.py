@@ -147,13 +147,17 @@ def ship_dual(args: argparse.Namespace) -> None:
 
 
 def ship_generator(args: argparse.Namespace) -> None:
-    """Copy the pipeline in bfloat16, the mean of several ones on one autoencoder. SystemExit: larger than the package
-    may carry."""
+    """Copy the pipeline in bfloat16, the mean of several ones. SystemExit: their autoencoders differ; larger than the
+    package may carry."""
     from t2v.pipeline import CineloopPipeline
 
     load = CineloopPipeline.from_pretrained
     pipelines = [load(each, dtype=torch.float32, local_files_only=True) for each in args.source]
     pipeline = pipelines[0]
+    latents = pipeline.vae.state_dict()
+    for path, other in zip(args.source, pipelines, strict=True):
+        if any(not torch.equal(latents[name], value) for name, value in other.vae.state_dict().items()):
+            raise SystemExit(f"{path} was trained on another autoencoder than {args.source[0]}")
     for part in ("transformer", "text_encoder"):
         set_mean(getattr(pipeline, part), [getattr(each, part) for each in pipelines])
     parts = (pipeline.vae, pipeline.transformer, pipeline.text_encoder)

@@ -59,7 +59,6 @@ class Config(StageConfig):
     cache: Path | None = None
     eval_clips: int = 256
     eval_captions: int = 64
-    eval_split: str = "seen"
     eval_seed: int = 7
 
     def __post_init__(self) -> None:
@@ -146,7 +145,7 @@ class AlignStage:
 
     def _eval_source(self) -> ClipSource:
         plain = ClipsConfig(**{**vars(self.config.clips), "fewer_share": 0.0, "augment": False})
-        return self._clips(self.config.eval_split, self.config.eval_seed, plain)
+        return self._clips("seen", self.config.eval_seed, plain)
 
     @cached_property
     def _batches(self) -> list[Batch]:

@@ -25,6 +25,9 @@ from cineloop.world.scenes.dense import IGNORE, TARGETS, frame_batch
 from v2t.data.collate import normalise
 from v2t.train import held_out
 
+# What a background patch counts in the term "kind", where it would otherwise be most of the loss.
+BACKGROUND_WEIGHT = 0.2
+
 
 def siglip_config(fields: dict[str, Any]) -> Any:
     """A `SiglipVisionConfig` without pooling head, from the differences to transformers' defaults."""
@@ -38,13 +41,11 @@ class Config(StageConfig):
     """The tower and what it learns.
 
     `vision` holds the differences to `SiglipVisionConfig`. `weights` scales the loss terms (targets of
-    `cineloop.world.scenes.dense.TARGETS`; absent is 1). `background_weight` is what a background patch counts in the
-    term "kind", where background would otherwise be most of the loss. `init` continues from a saved tower.
+    `cineloop.world.scenes.dense.TARGETS`; absent is 1). `init` continues from a saved tower.
     """
 
     vision: dict[str, Any]
     weights: dict[str, float] = field(default_factory=dict)
-    background_weight: float = 0.2
     init: Path | None = None
     eval_frames: int = 1024
     eval_seed: int = 7
@@ -53,8 +54,6 @@ class Config(StageConfig):
         unknown = self.weights.keys() - TARGETS.keys()
         if unknown:
             raise ValueError(f"weights names {min(unknown)!r}; targets are {', '.join(TARGETS)}")
-        if not 0 < self.background_weight <= 1:
-            raise ValueError(f"background_weight must be in (0, 1], got {self.background_weight}")
 
 
 @dataclass(frozen=True)
@@ -74,10 +73,9 @@ class FrameSource:
 class DenseTask(nn.Module):
     """The tower with a linear head per target: on patch tokens, or on their mean for targets of the whole frame."""
 
-    def __init__(self, tower: Any, background_weight: float) -> None:
+    def __init__(self, tower: Any) -> None:
         super().__init__()
         self.tower: Any = tower
-        self.background_weight = background_weight
         width = tower.config.hidden_size
         self.heads = nn.ModuleDict({name: nn.Linear(width, t.classes or t.width) for name, t in TARGETS.items()})
 
@@ -95,7 +93,7 @@ class DenseTask(nn.Module):
         for name, guess in self.predict(batch["pixels"]).items():
             truth = batch[name]
             if TARGETS[name].classes:
-                weight = _patch_weight(name, truth, self.background_weight)
+                weight = _patch_weight(name, truth)
                 loss = F.cross_entropy(guess.flatten(0, -2), truth.flatten(), ignore_index=IGNORE, reduction="none")
                 terms[name] = (loss * weight.flatten()).sum()
                 counted = _counted(name, truth)
@@ -106,10 +104,10 @@ class DenseTask(nn.Module):
         return {"terms": terms, "metrics": metrics}
 
 
-def _patch_weight(name: str, truth: torch.Tensor, background_weight: float) -> torch.Tensor:
+def _patch_weight(name: str, truth: torch.Tensor) -> torch.Tensor:
     """Weight of each target: 0 where it is missing, less for background among kinds."""
     weight = (truth != IGNORE).float()
-    return torch.where(truth == 0, weight * background_weight, weight) if name == "kind" else weight
+    return torch.where(truth == 0, weight * BACKGROUND_WEIGHT, weight) if name == "kind" else weight
 
 
 def _counted(name: str, truth: torch.Tensor) -> torch.Tensor:
@@ -136,7 +134,7 @@ class TowerStage:
             tower = SiglipVisionModel.from_pretrained(self.config.init)
         else:
             tower = SiglipVisionModel(siglip_config(self.config.vision))
-        return DenseTask(tower, self.config.background_weight)
+        return DenseTask(tower)
 
     def parts(self, task: DenseTask) -> dict[str, list[nn.Module]]:
         return {"tower": [task.tower], "heads": [task.heads]}
@@ -147,7 +145,7 @@ class TowerStage:
     def counts(self, batch: dict[str, torch.Tensor]) -> dict[str, float]:
         """Weight of the targets of each term."""
         return {
-            name: float(_patch_weight(name, batch[name], self.config.background_weight).sum())
+            name: float(_patch_weight(name, batch[name]).sum())
             if target.classes
             else float((~batch[name].isnan()).sum())
             for name, target in TARGETS.items()
