@@ -2,9 +2,9 @@
 
 In: a captioner (the starter by default). Out: a table on stdout and, with -o, JSON: of questions about a moment ("What
 happens at 34:22?") the share answered with every figure and action right, and of questions that only the whole film
-answers (how many times, which first, before or after) the share right from notes, from frames spread over the whole
-film (the baseline that keeps no notes), and from the true notes (what the reading of notes alone would reach); Wilson
-intervals of 95 %. Then the time the notes took and the peak memory of this process.
+answers (how many times, which first, before or after) the share right as `v2t ask` answers them, as the captioner reads
+its notes, as it reads the true notes, and from frames spread over the whole film (the baseline that keeps no notes);
+Wilson intervals of 95 %. Then the time the notes took and the peak memory of this process.
 
     python scripts/measure_film.py --minutes 60 --moments 100 --whole 100 -o film.json
 """
@@ -136,23 +136,26 @@ def main() -> None:
             rows = []
             for kind, question, true in whole_questions(facts, args.whole, args.seed):
                 shown = user_turn(notes_prompt(true_notes(facts, question), question))
-                spread = replace(viewer.config, look="whole")
-                by_notes = answer(viewer, film, question)
-                viewer.config, kept = spread, viewer.config
-                by_frames = answer(viewer, film, question)
-                viewer.config = kept
+                config, found = viewer.config, {}
+                for look in ("auto", "notes", "whole"):
+                    viewer.config = replace(config, look=look)
+                    found[look] = answer(viewer, film, question)
+                viewer.config = config
                 texts = {
-                    "notes": by_notes.answer,
-                    "frames": by_frames.answer,
+                    "asked": found["auto"].answer,
+                    "notes": found["notes"].answer,
+                    "frames": found["whole"].answer,
                     "true_notes": viewer.batcher.generate(viewer.request(shown)).text,
                 }
                 right = {f"{name}_right": normalise(text) == normalise(true) for name, text in texts.items()}
-                seen = [note.line() for note in by_notes.notes]
+                seen = [note.line() for note in found["notes"].notes]
                 rows.append({"kind": kind, "question": question, "true": true, **texts, **right, "shown": seen})
         report["whole"] = {
-            "from notes": share("whole film, from notes", rows, "notes_right"),
+            "as asked": share("whole film, as v2t ask answers", rows, "asked_right"),
+            **{kind: share(f"  {kind}", [r for r in rows if r["kind"] == kind], "asked_right") for kind in FILM_KINDS},
+            "from notes": share("whole film, read from notes", rows, "notes_right"),
             "from frames": share("whole film, frames spread over it (baseline)", rows, "frames_right"),
-            "from true notes": share("whole film, from the true notes", rows, "true_notes_right"),
+            "from true notes": share("whole film, read from the true notes", rows, "true_notes_right"),
             "rows": rows,
         }
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

@@ -372,6 +372,7 @@ VALUES: dict[str, Callable[[], str]] = {
     "time.when": lambda: brief("captioner-time", "seen", "answers/when"),
     "time.order": lambda: brief("captioner-time", "seen", "answers/order"),
     "film.moments": lambda: brief("film", "moments"),
+    "film.whole": lambda: brief("film", "whole", "as asked"),
     "film.notes": lambda: brief("film", "whole", "from notes"),
     "film.frames": lambda: brief("film", "whole", "from frames"),
     "captioner.params": lambda: size(CAPTIONER)[0],

@@ -5,7 +5,8 @@ In: a video, a question, an `AskConfig`. Out: an `Answer` with the seconds it na
 1. A question that names a moment ("at 34:22", "between 1:00 and 1:05") is answered from the frames around that moment
    alone, decoded again at the captioner's full frame rate; the prompt gives the moment in seconds of that window.
 2. A short video, or a short view of one, is seen as a whole.
-3. When something happens in a long one is searched in the notes and verified on frames (`v2t.ask.when`).
+3. When something happens in a long one is searched in the notes and verified on frames (`v2t.ask.when`); how often,
+   and which of two events is first, is counted and compared from what is found (`v2t.ask.events`).
 4. Everything else about a long one is answered from the notes that the question is about (`v2t.long`).
 """
 
@@ -17,6 +18,7 @@ from pathlib import Path
 
 from cineloop.errors import Notice, UsageError
 from v2t.ask import moments
+from v2t.ask.events import count_or_compare
 from v2t.ask.result import Answer, Found, one_per_code
 from v2t.ask.settings import AskConfig
 from v2t.ask.viewer import Advance, Viewer
@@ -173,11 +175,21 @@ def when(
 
 def answer(viewer: Viewer, film: Film, question: str, view: Window | None = None, history: Turns = ()) -> Answer:
     """The answer to one question; arguments and errors as for `prepare`."""
-    if is_about_when(film, question, view, viewer.config):
-        return find_when(viewer, film, question, is_question=True, view=view)
+    if (searched := search(viewer, film, question, view)) is not None:
+        return searched
     prepared = prepare(viewer, film, question, view, history)
     output = viewer.batcher.generate(viewer.request(prepared.conversation))
     return finish(viewer, film, prepared, output.text, output.warnings)
+
+
+def search(viewer: Viewer, film: Film, question: str, view: Window | None = None) -> Answer | None:
+    """The answer to a question of time, number or order about a long part of a film; None for all others."""
+    start, end = view or (0.0, film.duration_s)
+    if viewer.config.look != "auto" or end - start <= film.window_s or moments.find(question) is not None:
+        return None
+    if is_about_when(question):
+        return find_when(viewer, film, question, is_question=True, view=view)
+    return count_or_compare(viewer, film, question, view)
 
 
 def finish(viewer: Viewer, film: Film, prepared: Prepared, text: str, warnings: Sequence[Notice] = ()) -> Answer:

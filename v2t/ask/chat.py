@@ -17,11 +17,10 @@ from cineloop.clock import format_clock, parse_clock
 from cineloop.errors import CineloopError, ItemError, Notice, UsageError
 from cineloop.files import write_atomic
 from cineloop.log import logger, printable
-from v2t.ask.answer import Prepared, answer, finish, prepare
+from v2t.ask.answer import Prepared, finish, prepare, search
 from v2t.ask.moments import check_within
 from v2t.ask.result import Answer
 from v2t.ask.viewer import Viewer
-from v2t.ask.when import is_about_when
 from v2t.backends import Output
 from v2t.long.film import Film, Window
 from v2t.long.recall import num_tokens
@@ -151,8 +150,7 @@ class Chat:
 
     def _question(self, question: str) -> None:
         film = self._open_film()
-        if is_about_when(film, question, self.view, self.viewer.config):
-            found = answer(self.viewer, film, question, self.view)
+        if (found := search(self.viewer, film, question, self.view)) is not None:
             self._write(found.answer + "\n")
             self._keep(question, found)
             return

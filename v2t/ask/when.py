@@ -13,14 +13,12 @@ from dataclasses import dataclass
 
 from cineloop.errors import ItemError, Notice, UsageError
 from cineloop.video.frames import Frames
-from v2t.ask import moments
 from v2t.ask.result import Answer, Found, one_per_code
-from v2t.ask.settings import AskConfig
 from v2t.ask.viewer import Viewer
 from v2t.backends import user_turn
 from v2t.data.notes import Note
 from v2t.long.film import Film, Window
-from v2t.long.recall import is_match, rank
+from v2t.long.recall import is_match, rank, says_all
 from v2t.long.spans import format_span, merge_spans, read_spans
 
 # The words the starter was trained on (cineloop.world.language.times).
@@ -39,21 +37,26 @@ class _Candidate:
     note: Note | None = None
 
 
-def is_about_when(film: Film, question: str, view: Window | None, config: AskConfig) -> bool:
-    """Whether a question asks for a time that needs a search: "when", in a long part of a film."""
-    start, end = view or (0.0, film.duration_s)
-    is_long = end - start > film.window_s
-    return config.look == "auto" and is_long and bool(_WHEN.match(question)) and moments.find(question) is None
+def is_about_when(question: str) -> bool:
+    """Whether a question asks for a time."""
+    return bool(_WHEN.match(question))
 
 
 def find_when(
-    viewer: Viewer, film: Film, statement: str, *, is_question: bool = False, view: Window | None = None
+    viewer: Viewer,
+    film: Film,
+    statement: str,
+    *,
+    is_question: bool = False,
+    view: Window | None = None,
+    every: bool = False,
 ) -> Answer:
     """The spans in which a statement is true.
 
     Args:
         statement: "the dog jumps", or with `is_question` "When does the dog jump?".
         view: (start, end) seconds to search; None for the whole film.
+        every: verify all windows whose notes say the statement, and no others, instead of the best `top`.
 
     Raises:
         UsageError: an empty statement. ItemError: the video cannot be read.
@@ -65,7 +68,7 @@ def find_when(
     warnings: list[Notice] = list(film.warnings)
     candidates = [_Candidate(extent)]
     if look == "notes" or (look == "auto" and extent[1] - extent[0] > film.window_s):
-        candidates = _candidates(viewer, film, statement, extent, warnings)
+        candidates = _candidates(viewer, film, statement, extent, every, warnings)
     if look == "notes":
         found = [_span_of_note(c.note, c.score) for c in candidates if c.note is not None]
     else:
@@ -84,8 +87,10 @@ def find_when(
     )
 
 
-def _candidates(viewer: Viewer, film: Film, statement: str, extent: Window, warnings: list[Notice]) -> list[_Candidate]:
-    """Windows to verify, best first: at most `top`."""
+def _candidates(
+    viewer: Viewer, film: Film, statement: str, extent: Window, every: bool, warnings: list[Notice]
+) -> list[_Candidate]:
+    """Windows to verify, best first: at most `top`, or every one with a note that says the statement."""
     notebook, windows, placed = viewer.take_notes(film, extent)
     warnings += notebook.warnings
     best: dict[Window, _Candidate] = {}
@@ -96,6 +101,8 @@ def _candidates(viewer: Viewer, film: Film, statement: str, extent: Window, warn
             if window[0] < end_s and start_s < window[1] - 0.01:
                 best.setdefault(window, _Candidate(window, score, one.note))
     found = list(best.values())
+    if every:
+        return [candidate for candidate in found if says_all(candidate.score)]
     top = viewer.config.top
     if not top:
         return [*found, *(_Candidate(window, 0.0) for window in windows if window not in best)]

@@ -23,6 +23,7 @@ from v2t.data.notes import Note
 
 _NEAR_BEST = 0.75  # share of the best note's score that a note needs to count as a match
 _LEAST = 0.34  # below it even the best note does not match the clause
+_WHOLE = 0.8  # share of a statement's weight that a note holds which says the same
 _FEW = 8  # notes for a question without a match
 _CONTEXT = 0.5  # weight of a word that only the rest of the scene holds
 _CUTS = re.compile(r"\b(?:before|after|or|while|whether|and then|then)\b|[,;:]", re.IGNORECASE)
@@ -117,6 +118,17 @@ def rank(notes: Sequence[Placed], statement: str) -> list[tuple[float, Placed]]:
 def is_match(score: float, best: float) -> bool:
     """Whether a score of `rank` is near enough to the best one to mean the same thing."""
     return best >= _LEAST and score >= _NEAR_BEST * best
+
+
+def says_all(score: float) -> bool:
+    """Whether a score of `rank` is that of a note with all words of the statement but light ones."""
+    return score >= _WHOLE
+
+
+def names_all(notes: Sequence[Placed], statement: str) -> bool:
+    """Whether the notes use every word of a statement, if only in different notes."""
+    known = {word for placed in notes for word in content(placed.note.text)}
+    return known.issuperset(content(statement))
 
 
 def clauses(question: str) -> list[str]:

@@ -148,8 +148,10 @@ def test_a_chat_keeps_its_turns_and_its_view(terminal, film, clip):
     assert terminal.type("What is there?")[0] == "I see 60\n" and len(asked_of(terminal)[-1]) == 3
     said, told = terminal.type("/at 0:11-0:13", "What is there?")
     assert said == "I see 11\n" and "set aside" in told and len(asked_of(terminal)[-1]) == 1
-    said, _ = terminal.type("/whole", "How many times does a dog jump?", "When does a dog jump?")
+    said, _ = terminal.type("/whole", "How many dogs jump?", "When does a dog jump?")
     assert said.startswith("10 notes.\n0:01.0-0:03.0, 0:09.0-0:11.0")
+    said, _ = terminal.type("How many times does a dog jump?", "What happens first: a cat sleeps or a dog jumps?")
+    assert said.startswith("10 times\n10 notes.")
     assert terminal.type("/at 0:22", "/reset", "What is there?")[0] and len(asked_of(terminal)[-1]) == 1
 
 

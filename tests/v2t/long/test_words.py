@@ -13,7 +13,7 @@ from v2t.data.notes import Note, notes_prompt
 from v2t.long import spans
 from v2t.long.notebook import join_notes, read_notes
 from v2t.long.parts import PartSpec, part_at, plan_parts, scenes
-from v2t.long.recall import Placed, clauses, content, num_tokens, rank, recall
+from v2t.long.recall import Placed, clauses, content, names_all, num_tokens, rank, recall, says_all
 from v2t.styles import load
 
 TENTHS = st.integers(0, 80).map(lambda n: n / 10)
@@ -162,6 +162,14 @@ FILM = noted(
 )
 def test_which_notes_a_question_is_about(question, numbers):
     assert [FILM.index(one) for one in recall(FILM, question, 500).notes] == numbers
+
+
+def test_a_statement_is_said_by_one_note_or_named_by_several():
+    def said(statement: str) -> list[int]:
+        return [FILM.index(one) for score, one in rank(FILM, statement) if says_all(score)]
+
+    assert said("a brown dog jumps") == [0, 4] and said("a red dog jumps") == []
+    assert names_all(FILM, "the red dog leaps") and not names_all(FILM, "a zebra jumps")
 
 
 def test_few_tokens_keep_the_best_notes_and_say_how_many_matched():
