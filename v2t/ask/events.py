@@ -60,8 +60,8 @@ def asked_events(question: str) -> Events | None:
         return Events((one, other), (when, QUESTION.format(other)), ("before", "after"))
     if match := _FIRST.match(question):
         choices, verb = (match["one"], match["other"]), match["verb"]
-        said = choices if verb.lower() in _HAPPENS else tuple(f"{choice} {verb}" for choice in choices)
-        return Events(said, tuple(QUESTION.format(text) for text in said), choices)
+        stated = choices if verb.lower() in _HAPPENS else tuple(f"{choice} {verb}" for choice in choices)
+        return Events(stated, tuple(QUESTION.format(text) for text in stated), choices)
     return None
 
 
