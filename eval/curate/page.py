@@ -75,14 +75,14 @@ def as_document(found: Curation, plan: Plan, files: Mapping[str, Path], command:
         text.append("Columns that compare clips, such as those of copies, stay as the recipe's own limits made them.")
     explorer = Explorer(
         data={"command": command, **_data(plan, found, rows[::step], drops[::step], values[::step])},
-        samples=_samples(rows, values, files),
+        samples=_samples(plan, rows, values, files),
     )
     funnel = report.funnel(found)
     table, *others = funnel.sections
     sections = [
         Section(title="Limits", text=tuple(text), tables=table.tables, explorer=explorer),
-        _copies(rows, files),
-        _clusters(rows, drops, files),
+        _copies(plan, rows, files),
+        _clusters(plan, rows, drops, files),
         _filters(plan),
         *others,
     ]
@@ -190,11 +190,21 @@ def _packed(array: np.ndarray) -> str:
     return base64.b64encode(array.tobytes()).decode("ascii")
 
 
-def _samples(rows: Sequence[Row], table: np.ndarray, files: Mapping[str, Path]) -> tuple[Sampled, ...]:
-    """Clips at quantiles of each column, dense at both ends, where limits are; `table` (n, c) holds the columns."""
+def _samples(plan: Plan, rows: Sequence[Row], table: np.ndarray, files: Mapping[str, Path]) -> tuple[Sampled, ...]:
+    """Clips at quantiles of each column, dense at both ends, where limits are; `table` (n, c) holds the columns. Of
+    columns that compare clips, of which limits decide who has a value, what was examined of all clips counts."""
+    known = {
+        name: step.known.get(name, {}) if type(step).compare is not BaseStep.compare else None
+        for step in plan.steps
+        for name in step.columns
+    }
+    every = [
+        values if of is None else np.array([of.get(row["id"]) for row in rows], dtype=np.float64)  # None is NaN
+        for of, values in zip(known.values(), table.T, strict=True)
+    ]
     shares = 1 / (1 + np.exp(-np.linspace(-5, 5, max(8, _MOST_SAMPLES // max(table.shape[1], 1)))))
     chosen: set[int] = set()
-    for values in table.T:
+    for values in every:
         num = int((~np.isnan(values)).sum())  # NaN is sorted behind the others
         ranks = np.round(shares * (num - 1)).astype(int)
         if num and np.nanmin(values) < np.nanmax(values):
@@ -222,28 +232,30 @@ def _pair(title: str, labels: tuple[str, str], rows: Sequence[Row], files: Mappi
                 span=spans[0], other_span=spans[1])  # fmt: skip
 
 
-def _copies(rows: Sequence[Row], files: Mapping[str, Path]) -> Section:
-    copies = [row for row in rows if row.get("duplicate_of")]
-    by_id = {row["id"]: row for row in rows} if copies else {}
-    pairs = [(row, by_id[row["duplicate_of"]]) for row in copies if row["duplicate_of"] in by_id]
-    cards = [
-        _pair(row["id"], ("copy", "the clip it is a copy of"), (row, kept), files, f"a copy of {kept['id']}")
-        for row, kept in pairs[:: max(1, len(pairs) // _MOST_PAIRS)][:_MOST_PAIRS]
-    ]
+def _copies(plan: Plan, rows: Sequence[Row], files: Mapping[str, Path]) -> Section:
+    """Pairs of clips that show the same, of all clips, whatever limits leave: the same after a change of limits."""
+    by_id = {row["id"]: row for row in rows}
+    pairs = [pair for step in plan.steps for pair in step.pairs(rows)]
+    cards = []
+    for one, other in pairs[:: max(1, len(pairs) // _MOST_PAIRS)][:_MOST_PAIRS]:
+        kept, row = (other, one) if by_id[one].get("duplicate_of") == other else (one, other)
+        shown = (by_id[row], by_id[kept])
+        cards.append(_pair(row, ("copy", "the clip it is a copy of"), shown, files, f"a copy of {kept}"))
     text = (
-        (f"{plural(len(pairs), 'clip')} of {len(rows):,} are copies of others; {len(cards)} are shown.",)
+        (f"{plural(len(pairs), 'pair')} of {plural(len(rows), 'clip')} show the same; {len(cards)} are shown.",)
         if cards
         else ()
     )
     return Section(title="Copies", text=text, cards=tuple(cards))
 
 
-def _clusters(rows: Sequence[Row], drops: Sequence[Drops], files: Mapping[str, Path]) -> Section:
-    """The largest clusters, with two clips of each; empty where the rows have none."""
+def _clusters(plan: Plan, rows: Sequence[Row], drops: Sequence[Drops], files: Mapping[str, Path]) -> Section:
+    """The largest clusters of all clips, with two clips of each; empty where no step gives them."""
+    known = next((step.known.get("cluster", {}) for step in plan.steps if "cluster" in step.columns), {})
     members: dict[int, list[Row]] = {}
     kept: Counter[int] = Counter()
     for row, against in zip(rows, drops, strict=True):
-        if (cluster := row["scores"].get("cluster")) is not None:
+        if (cluster := known.get(row["id"])) is not None:
             members.setdefault(int(cluster), []).append(row)
             kept[int(cluster)] += not against
     ordered = sorted(members.items(), key=lambda item: (-len(item[1]), item[0]))

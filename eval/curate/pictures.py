@@ -89,6 +89,7 @@ def examine(plan: Plan, rows: Sequence[Row], work: Work, cache: Path | None) -> 
     lines = [f"{row['id']} {row['source_sha']}" for row in rows]
     lines += [f"held out {row['id']} {row['source_sha']}" for row in work.held_out]
     clips = text_key("\n".join(lines).encode())
+    work.clips, work.steps = rows, plan.steps
     for step in plan.steps:
         step.work = work
         if type(step).examine is BaseStep.examine:

@@ -115,6 +115,7 @@ def _compare(step: BaseStep, rows: Sequence[Row], alive: Sequence[int]) -> dict[
     if type(step).compare is BaseStep.compare:
         return {}
     left = [rows[n] for n in alive]
+    step.same = step.pairs(left)
     compared = {}
     for column, values in step.compare(left).items():
         for row in rows if len(left) < len(rows) else ():

@@ -94,12 +94,16 @@ class Work:
             of a clip that cannot be read or measured there is none.
         file: the file of a row's film.
         held_out: rows of the clips of `--against`, which are not in the set.
+        clips: all clips, whether limits leave them or not.
+        steps: all steps, in their order.
     """
 
     folder: Path
     evidence: Callable[[BaseMetric, Sequence[Row], SampleSpec], dict[str, Evidence]]
     file: Callable[[Row], Path]
     held_out: Sequence[Row] = ()
+    clips: Sequence[Row] = ()
+    steps: Sequence[BaseStep] = ()
 
 
 class BaseStep:
@@ -113,7 +117,8 @@ class BaseStep:
         Settings: a dataclass with defaults.
 
     Attributes:
-        known: what `examine` gave.
+        known: what `examine` gave; numbers of clips by id stand under the name of their column.
+        same: `pairs` of the clips that `compare` saw, those included that its own limits drop.
         work: see `Work`; set before `compare` is called.
     """
 
@@ -130,6 +135,7 @@ class BaseStep:
         """Settings by name. Raises UsageError: an unknown one or a wrong value."""
         self.settings: Any = from_dict(type(self).Settings, settings, f"settings.{self.name}.")
         self.known: dict[str, Any] = {}
+        self.same: Sequence[tuple[str, str]] = ()
 
     def cut(self, survey: Survey, pieces: Sequence[Piece]) -> Sequence[Piece]:
         """The clips of a film, from those of the steps before (at first the whole film); in order, not empty."""
@@ -149,6 +155,10 @@ class BaseStep:
         """Values of columns that depend on the other clips: for each column one a row. `rows` are the clips that keep
         the limits of the steps before; called for each table."""
         return {}
+
+    def pairs(self, rows: Sequence[Row]) -> Sequence[tuple[str, str]]:
+        """Ids of clips among `rows` that show the same, the original first where there is one."""
+        return ()
 
     def fingerprint(self) -> dict[str, Any]:
         """What determines the columns of a film, files by their content; of a step in a file of one's own its text."""

@@ -44,23 +44,24 @@ class Step(BaseStep):
         "cluster_place": Column("place of the clip in its cluster, from 1, drawn by seed", 1),
         "source_place": Column("place of the clip in its source, from 1, drawn by seed", 1),
     }
+    version = 2
     detects = "kinds of clips that there are too many of, films longer than the others"
     misses = "likeness that the embeddings do not see: motion, sound, what lies outside the model's domain"
     Settings = BalanceSettings
 
     def examine(self, rows: Sequence[Row], work: Work) -> dict[str, Any]:
-        """`clusters`: the number of each clip's cluster, by id."""
+        """`cluster`: the number of each clip's cluster, by id."""
         found = work.evidence(VectorMetric(model=self.settings.model), rows, FRAMES)
         known = [row["id"] for row in rows if row["id"] in found]
         if not known:
-            return {"clusters": {}}
+            return {"cluster": {}}
         vectors = unit(np.stack([found[id]["vector"] for id in known])).astype(np.float32)
         wanted = self.settings.clusters or round(len(known) ** 0.5)
         labels = clusters_of(vectors, max(1, min(wanted, len(known) // 10)), self.settings.seed)
-        return {"clusters": dict(zip(known, labels.tolist(), strict=True))}
+        return {"cluster": dict(zip(known, labels.tolist(), strict=True))}
 
     def compare(self, rows: Sequence[Row]) -> Mapping[str, Sequence[float | None]]:
-        clusters = [self.known["clusters"].get(row["id"]) for row in rows]
+        clusters = [self.known["cluster"].get(row["id"]) for row in rows]
         drawn = sorted(range(len(rows)), key=lambda n: self._draw(rows[n]["id"]))
         seen: Counter[tuple[str, Any]] = Counter()
         cluster_place: list[float | None] = [None] * len(rows)

@@ -15,11 +15,16 @@ class Step(BaseStep):
 
     def compare(self, rows: Sequence[Row]) -> Mapping[str, Sequence[float | None]]:
         """Also sets `duplicate_of` of each copy to the id of its original."""
+        originals = {copy: original for original, copy in self.pairs(rows)}
+        for row in rows:
+            row["duplicate_of"] = originals.get(row["id"])
+        return {"copy": [float(row["id"] in originals) for row in rows]}
+
+    def pairs(self, rows: Sequence[Row]) -> Sequence[tuple[str, str]]:
         seen: dict[tuple[str, float, float], str] = {}
         found = []
         for row in rows:
             first = seen.setdefault((row["source_sha"], row["start_s"], row["end_s"]), row["id"])
-            is_copy = first != row["id"] and bool(row["source_sha"])
-            row["duplicate_of"] = first if is_copy else None
-            found.append(float(is_copy))
-        return {"copy": found}
+            if first != row["id"] and row["source_sha"]:
+                found.append((first, row["id"]))
+        return found

@@ -148,6 +148,11 @@ class Step(BaseStep):
                 row["duplicate_of"] = rows[own if own != n else other]["id"]
         return {"near_copy": near, "mirrored_copy": mirrored, "leak": self._leaks(rows)}
 
+    def pairs(self, rows: Sequence[Row]) -> Sequence[tuple[str, str]]:
+        """Mirror images too."""
+        ids = {row["id"] for row in rows}
+        return [(a, b) for a, b, _ in self.known["pairs"] if a in ids and b in ids]
+
     def _leaks(self, rows: Sequence[Row]) -> list[float]:
         """Also what is a copy of a copy: all that is joined to a held-out clip."""
         ids = sorted({id for a, b, _ in self.known["pairs"] for id in (a, b)})

@@ -1,7 +1,8 @@
 """Partition: the clips for training and those for validation, by source and never by clip.
 
-All clips of a source go to the same side, and so do sources that share a clip or a near copy. The side is drawn by the
-name of the source, so that more films move none from one side to the other, unless they join two groups.
+All clips of a source go to the same side, and so do sources of which clips show the same, also where a limit has dropped
+one of them as a copy: the rest of its film stays. The side is drawn by the name of the source, so that more films move
+none from one side to the other, unless they join two groups.
 """
 
 from __future__ import annotations
@@ -36,13 +37,14 @@ class Step(BaseStep):
 
     def compare(self, rows: Sequence[Row]) -> Mapping[str, Sequence[float | None]]:
         """Sets `split` of each row to train or val; with two groups or more, neither is empty."""
-        place: dict[tuple[str, str], int] = {}  # of sources and clips, which may be such as are not left
-        pairs = []
-        for row in rows:
-            own = ("clip", row["id"])
-            for other in (("source", source_of(row)), ("clip", row.get("duplicate_of") or row["id"])):
-                pairs.append([place.setdefault(each, len(place)) for each in (own, other)])
-        labels = groups(len(place), np.array(pairs, dtype=np.int64).reshape(-1, 2)).tolist()
+        joined = {id for step in self.work.steps for pair in step.same for id in pair}
+        copies = [row for row in self.work.clips if row["id"] in joined]  # such as are not left too
+        pairs = [(("clip", row["id"]), ("source", source_of(row))) for row in (*rows, *copies)]
+        pairs += [(("clip", row["id"]), ("clip", row.get("duplicate_of") or row["id"])) for row in rows]
+        pairs += [(("clip", one), ("clip", other)) for step in self.work.steps for one, other in step.same]
+        place: dict[tuple[str, str], int] = {}  # of clips and sources
+        edges = [[place.setdefault(each, len(place)) for each in pair] for pair in pairs]
+        labels = groups(len(place), np.array(edges, dtype=np.int64).reshape(-1, 2)).tolist()
         draws: dict[int, float] = {}
         for source in sorted({source_of(row) for row in rows}):
             draws.setdefault(labels[place["source", source]], self._draw(source))  # of its first source by name

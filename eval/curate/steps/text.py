@@ -132,14 +132,15 @@ class Step(BaseStep):
         "text_share": Column("mean share of the picture in boxes that look like lines of text", 0, 1),
         "overlay_share": Column("share of the picture in such boxes that stay in place", 0, 1),
     }
+    version = 2
     detects = "subtitles, titles, time codes, marks of words"
     misses = "single signs, logos without words, text on a busy ground; fine regular patterns pass for text"
     Settings = TextSettings
 
     def examine(self, rows: Sequence[Row], work: Work) -> dict[str, Any]:
-        """`text`, `overlay`: shares by id."""
+        """`text_share`, `overlay_share`: by id."""
         found = work.evidence(TextMetric(detector=self.settings.detector), rows, FRAMES)
-        return {name: {id: each[name] for id, each in found.items()} for name in ("text", "overlay")}
+        return {f"{name}_share": {id: each[name] for id, each in found.items()} for name in ("text", "overlay")}
 
     def compare(self, rows: Sequence[Row]) -> Mapping[str, Sequence[float | None]]:
-        return {f"{name}_share": [self.known[name].get(row["id"]) for row in rows] for name in ("text", "overlay")}
+        return {name: [self.known[name].get(row["id"]) for row in rows] for name in self.columns}

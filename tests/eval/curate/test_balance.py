@@ -16,6 +16,7 @@ from v2t_eval.curate.recipe import read_plan
 from v2t_eval.curate.run import curate, read_given
 from v2t_eval.curate.step import Work
 from v2t_eval.curate.steps import balance, partition
+from v2t_eval.curate.steps.copies import Step as Copies
 from v2t_eval.curate.table import PARQUET
 from v2t_eval.score import ScoreConfig
 
@@ -59,7 +60,7 @@ def test_fewer_clips_than_clusters_and_clips_without_a_picture(tmp_path):
 def test_caps_keep_so_many_of_a_cluster_and_of_a_source():
     plan = read_plan(None, ["steps=[balance]", "limits.cluster_place.most=4", "limits.source_place.most=2"])
     table = rows(30, sources=5)
-    plan.steps[0].known = {"clusters": {row["id"]: n % 2 for n, row in enumerate(table)}}
+    plan.steps[0].known = {"cluster": {row["id"]: n % 2 for n, row in enumerate(table)}}
     kept = [row for row, drops in zip(table, ask(plan, table).drops, strict=True) if not drops]
     assert max(np.bincount([int(row["scores"]["cluster"]) for row in kept])) <= 4
     assert kept and max(sum(row["source"] == f"f{n}" for row in kept) for n in range(5)) <= 2
@@ -68,15 +69,19 @@ def test_caps_keep_so_many_of_a_cluster_and_of_a_source():
 def test_another_clip_moves_none_of_those_before_it():
     step = balance.Step()
     table = rows(40)
-    step.known = {"clusters": {row["id"]: 0 for row in table}}
+    step.known = {"cluster": {row["id"]: 0 for row in table}}
     every = step.compare(table)["cluster_place"]
     fewer = step.compare(table[:-1])["cluster_place"]
     order = sorted(range(39), key=lambda n: every[n])
     assert [fewer[n] for n in order] == list(range(1, 40))
 
 
-def splits(table, **settings):
-    partition.Step(**settings).compare(table)
+def splits(table, *, clips=(), same=(), **settings):
+    """The sides of a table; of `clips`, which limits have dropped, some are the `same` as others."""
+    step, copies = partition.Step(**settings), Copies()
+    copies.same = same
+    step.work = Work(folder=None, file=None, evidence=None, clips=[*table, *clips], steps=[copies, step])
+    step.compare(table)
     return {row["id"]: row["split"] for row in table}
 
 
@@ -98,6 +103,23 @@ def test_copies_are_on_one_side_even_of_a_clip_that_is_gone():
         found = splits(table, val=0.5, seed=seed)
         assert found[table[0]["id"]] == found[table[1]["id"]]
         assert set(found.values()) == {"train", "val"}
+
+
+def test_a_film_and_its_copy_are_on_one_side_where_the_copies_themselves_are_dropped():
+    """Of films 0 to 5, the film 1 shows in one clip what film 0 shows: that clip is dropped, the others of it stay."""
+    for seed in range(200):
+        table = rows(24, sources=6)
+        found = splits(table[:1] + table[2:], clips=[table[1]], same=[(table[0]["id"], table[1]["id"])], seed=seed)
+        assert len({side for id, side in found.items() if id.startswith(("f0#", "f1#"))}) == 1
+
+
+def test_a_dropped_copy_joins_what_the_manifest_calls_its_source():
+    for seed in range(20):
+        table = rows(6, sources=6, origin=None)
+        table[1]["origin"] = table[2]["origin"] = "archive"
+        pair = (table[0]["id"], table[1]["id"])
+        found = splits(table[:1] + table[2:], clips=[table[1]], same=[pair], val=0.5, seed=seed)
+        assert found[table[0]["id"]] == found[table[2]["id"]]
 
 
 def test_what_the_manifest_calls_one_source_is_on_one_side():

@@ -17,6 +17,10 @@ from planted_films import shot, write
 from v2t_eval.cli import main
 from v2t_eval.curate import page
 from v2t_eval.curate.page import UNMEASURED, axis, encode
+from v2t_eval.curate.query import ask
+from v2t_eval.curate.recipe import read_plan
+from v2t_eval.curate.run import Curation
+from v2t_eval.curate.step import Work
 
 opened: list[str] = []
 sys.addaudithook(lambda event, args: opened.append(str(args[0])) if event == "open" else None)
@@ -104,6 +108,29 @@ def test_a_changed_limit_opens_no_film_and_shows_the_same_samples(made):
     run(made, "limits.sharpness.least=q0.9", "limits.duration_s.most=2.4")
     assert [name for name in opened[before:] if str(made / "films") in name] == []
     assert data(made / "set")["samples"] == samples and samples[0]["strip"]
+
+
+def test_the_clips_shown_of_columns_that_compare_clips_do_not_depend_on_limits():
+    """Limits decide which clips have a value in such a column, and which are copies: not which clips are shown."""
+    shown = []
+    for most in (1e9, 300.0):
+        plan = read_plan(None, ["steps=[shape, copies, text, balance]", f"limits.short_side.most={most}"])
+        rows = [
+            {"id": f"{n}.mp4#t=0.000,2.000", "source": f"{n}.mp4", "source_sha": f"{n % 350}", "start_s": 0.0,
+             "end_s": 2.0, "error": None, "scores": {"duration_s": 2.0, "short_side": float(n), "aspect": 1.0}}
+            for n in range(400)
+        ]  # fmt: skip
+        values = np.random.default_rng(1).random((3, len(rows)))
+        for step in plan.steps:
+            names = [name for name in ("text_share", "overlay_share", "cluster") if name in step.columns]
+            step.known = {name: dict(zip([row["id"] for row in rows], values[n], strict=True))
+                          for n, name in enumerate(names)}  # fmt: skip
+            step.work = Work(folder=None, file=None, evidence=None, clips=rows, steps=plan.steps)
+        done = Curation(films=[], rows=rows, verdicts=ask(plan, rows))
+        document = page.as_document(done, plan, {}, "")
+        cards = [card.title for section in document.sections for card in section.cards]
+        shown.append(([one.id for one in document.sections[0].explorer.samples], cards))
+    assert shown[0] == shown[1] and len(shown[0][0]) > 50 and len(shown[0][1]) > 12
 
 
 def test_the_shipped_figures_are_those_of_the_docs():
