@@ -69,6 +69,11 @@ def fill(engine: str, words: Sequence[str], size: JobSize) -> str:
     args = _parse(words)
     has_ray, text, name = engine.endswith(_RAY), shlex.join(words), f"{words[0]} {args.command}"
     option, given = ("cluster", "ray") if has_ray else ("shard", "I/N")
+    if not (hasattr(args, "cluster") or hasattr(args, "shard")):
+        raise UsageError(
+            f"{name} is one process for each GPU, not work that an engine divides: it has no --shard and no --cluster",
+            hint="start it on each machine by torchrun or accelerate launch, see docs/training.md",
+        )
     if not hasattr(args, option):
         other = "an engine with Ray, such as slurm-ray" if option == "shard" else "an engine without Ray, such as slurm"
         raise UsageError(f"{name} has no --{option}, which {engine} needs", hint=other)

@@ -146,11 +146,24 @@ def cluster_of(args: argparse.Namespace) -> ClusterConfig:
 
 
 def lock_output(args: argparse.Namespace, stack: ExitStack) -> Path | None:
-    """Lock the folder of `-o` while `stack` is open; returns the folder of the evidence cache, None for no cache."""
+    """Lock the folder of `-o` while `stack` is open; returns the folder of the evidence cache, None for no cache.
+
+    Raises:
+        MissingDependencyError: OUTPUT_FOLDER, it cannot be made or written.
+    """
+    from cineloop.errors import MissingDependencyError
     from cineloop.lock import FolderLock
+    from cineloop.log import printable
 
     if args.output:
-        stack.enter_context(FolderLock(args.output / STATE / "lock"))
+        try:
+            stack.enter_context(FolderLock(args.output / STATE / "lock"))
+        except OSError as error:
+            raise MissingDependencyError(
+                f"cannot use the output folder {printable(str(args.output))}: {error.strerror or error}",
+                code="OUTPUT_FOLDER",
+                hint="choose another -o",
+            ) from error
     return args.cache or (args.output / STATE if args.output else None)
 
 

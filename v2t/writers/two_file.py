@@ -2,7 +2,7 @@
 
 What finetrainers and the CogVideoX trainers read. Paths are relative to the folder of these files. A caption's line
 breaks of every kind (those of `str.splitlines`) become one space, and spaces at its ends go, so that line n of one file
-always belongs to line n of the other. Left out, and named in a warning: a caption with NUL; a file name that is not a
+always belongs to line n of the other. Left out, and named in a warning: no caption, or one with NUL; a file name that is not a
 line of UTF-8; a clip that is a part of a file.
 """
 
@@ -44,8 +44,10 @@ def one_line(caption: str) -> str:
         ItemError: code BAD_CAPTION, it holds NUL or nothing that a line could show.
     """
     line = _BREAKS.sub(" ", caption).strip()
-    if "\0" in line or not line:
-        raise ItemError("the caption holds NUL or is empty", code="BAD_CAPTION", hint="edit its .txt file")
+    if not line:
+        raise ItemError("it has no caption", code="BAD_CAPTION", hint="write its .txt file, or caption it")
+    if "\0" in line:
+        raise ItemError("its caption holds a NUL character", code="BAD_CAPTION", hint="edit its .txt file")
     return line
 
 

@@ -1,8 +1,8 @@
 """Partition: the clips for training and those for validation, by source and never by clip.
 
-All clips of a source go to the same side, and so do sources of which clips show the same, also where a limit has dropped
-one of them as a copy: the rest of its film stays. The side is drawn by the name of the source, so that more films move
-none from one side to the other, unless they join two groups.
+All clips of a source go to the same side, and so do sources of which clips show the same, also where a limit has
+dropped one of them as a copy: the rest of its film stays. The side is drawn by the name of the source, so that more
+films move none from one side to the other, unless they join two groups.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 
@@ -131,16 +132,20 @@ class Step(BaseStep):
             end_s, ends = (piece.end_s, piece.ends) if change is None else (change.start_s, change.kind)
             if end_s > start_s:
                 shot = Piece(start_s=start_s, end_s=end_s, begins=begins, ends=ends)
-                found += self._parts(_trimmed(shot, piece, margin))
+                found += self._parts(survey, _trimmed(shot, piece, margin))
             if change is not None:
                 start_s, begins = change.end_s, change.kind
         return found
 
-    def _parts(self, shot: Piece) -> list[Piece]:
-        """Equal parts of a shot, none longer than allowed."""
+    def _parts(self, survey: Survey, shot: Piece) -> list[Piece]:
+        """Equal parts of a shot, none longer than allowed; up to a frame, since each begins with one of its own: a
+        frame that is shown over an edge would be in both."""
         length = shot.end_s - shot.start_s
         num = max(1, math.ceil(length / self.settings.longest_s - 1e-6))
-        edges = [shot.start_s + length * n / num for n in range(num)] + [shot.end_s]
+        edges = self._edges(survey, shot, num)
+        if max(b - a for a, b in pairwise(edges)) > self.settings.longest_s + 1e-6:
+            num += 1
+            edges = self._edges(survey, shot, num)
         return [
             Piece(
                 start_s=edges[n],
@@ -150,6 +155,13 @@ class Step(BaseStep):
             )
             for n in range(num)
         ]
+
+    @staticmethod
+    def _edges(survey: Survey, shot: Piece, num: int) -> list[float]:
+        """Seconds (num + 1) of the ends of parts; those between two parts are times of frames."""
+        even = np.linspace(shot.start_s, shot.end_s, num + 1)[1:-1]
+        shown = np.searchsorted(survey.times_s, even + 1e-6) - 1
+        return [shot.start_s, *survey.times_s[shown].tolist(), shot.end_s]
 
 
 def _trimmed(shot: Piece, film: Piece, margin: float) -> Piece:

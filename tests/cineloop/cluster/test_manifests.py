@@ -145,7 +145,8 @@ def test_a_slurm_job_drains_before_its_limit_and_is_queued_again():
         ("slurm", "v2t caption clips/ -o out/ --shard 1/4", "numbers the shards itself"),
         ("k8s", "python train.py", "not a command of Cineloop"),
         ("k8s-ray", "v2t caption clips/ -o out/ --cluster none", "k8s-ray needs --cluster ray"),
-        ("k8s-ray", "v2t train starter/tower -o out/", "has no --cluster"),
+        ("k8s-ray", "v2t train starter/tower -o out/", "has no --shard and no --cluster"),
+        ("slurm", "v2t train starter/tower -o out/", "has no --shard and no --cluster"),
     ],
 )
 def test_what_cannot_run_there_is_refused_here(engine, line, says):

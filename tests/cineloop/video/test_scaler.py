@@ -8,7 +8,6 @@ import pytest
 
 from cineloop.video.scaler import Scaler
 
-
 # Height and width of films upright, of television, of the cinema, and of the web.
 SHAPES = [(1920, 1080), (1280, 720), (576, 720), (480, 720), (1080, 1998), (800, 1920), (1080, 2560), (360, 640)]
 

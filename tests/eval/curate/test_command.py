@@ -105,3 +105,11 @@ def test_copies_of_a_held_out_set_are_left_out_and_explained(tmp_path, capsys):
     assert "not in the set" in text and "held-out:exam/asked.mp4#t=0.000,2.500" in text
     code, _, err = run(capsys, tmp_path / "films", "-o", out, "--against", tmp_path / "nowhere")
     assert code == 4 and "nowhere" in err
+
+
+def test_an_output_folder_that_cannot_be_made_is_an_environment_error(tmp_path, capsys):
+    (tmp_path / "films").mkdir()
+    write(tmp_path / "films" / "a.mp4", shot(1, 12))
+    (tmp_path / "file").write_text("")
+    assert main(["curate", str(tmp_path / "films"), "-o", str(tmp_path / "file" / "set")]) == 5
+    assert "OUTPUT_FOLDER" in capsys.readouterr().err

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from cineloop.video.info import VideoInfo
+from cineloop.video.sample import window
 from cineloop.video.survey import Survey
 from planted_films import FPS, dissolve, fade, picture, shot
 from v2t_eval.curate.step import Piece, Window
@@ -145,3 +147,17 @@ def test_settings_that_cannot_be_are_refused():
 
     with pytest.raises(UsageError, match="shortest_s < longest_s"):
         Step(shortest_s=5.0, longest_s=2.0)
+
+
+@pytest.mark.parametrize(("num", "longest_s"), [(240, 3.3), (241, 4.0), (97, 2.03), (500, 7.1)])
+def test_parts_of_a_long_shot_share_no_frame(num, longest_s):
+    survey = of(shot(1, num))
+    pieces = split(survey, longest_s=longest_s)
+    found = [window(survey.times_s, survey.info.duration_s, *rounded(piece)) for piece in pieces]
+    assert len(pieces) > 1 and max(piece.end_s - piece.start_s for piece in pieces) <= longest_s
+    assert [n for first, stop in found for n in range(first, stop)] == list(range(num))
+
+
+def rounded(piece: Piece) -> tuple[float, float]:
+    """The seconds as they stand in the address of a clip."""
+    return math.ceil(piece.start_s * 1000 - 1e-6) / 1000, math.floor(piece.end_s * 1000 + 1e-6) / 1000

@@ -264,8 +264,8 @@ def test_two_files_never_lose_step(hostile):
         for path, text in expected.items():
             assert pairs[path].split() == text.split() and (out / "two_file" / path).resolve().is_file()
     assert one_line("  A dog\r\n\u2028 runs,\tquick \x85") == "A dog runs,\tquick"
-    for text in ("a\0b", " \u2028\n", ""):
-        with pytest.raises(ItemError):
+    for text, why in (("a\0b", "holds a NUL"), (" \u2028\n", "has no caption"), ("", "has no caption")):
+        with pytest.raises(ItemError, match=why):
             one_line(text)
 
 
