@@ -152,7 +152,7 @@ def plant_journal(folder: Path, num: int) -> None:
                     {"id": f"{film.id}#t={5 * clip:.3f},{5 * clip + 5:.3f}", "source": film.id,
                      "source_sha": f"{n:064x}", "start_s": 5.0 * clip, "end_s": 5.0 * clip + 5, "width": 640,
                      "height": 360, "fps": 30.0, "codec": "h264", "begins": "cut", "ends": "cut", "warnings": [],
-                     "error": None, "scores": scores, "crop": None}
+                     "error": None, "scores": scores, "crop": None, "crop_reason": None}
                 )  # fmt: skip
             append(journal, film)
 

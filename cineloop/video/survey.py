@@ -26,13 +26,18 @@ from cineloop.video.sharpness import common_size, laplacian_variance
 from cineloop.video.still import BLOCK, GREY_LEVELS
 from cineloop.video.stream import open_container
 
-VERSION = 1  # raised whenever the same file may get other values
+VERSION = 2  # raised whenever the same file may get other values
 THUMB = (9, 16)  # height, width
 DARK = 16  # grey level, of 255, below which a border is dark
+_STEP = 8  # grey levels between a bar and the picture beside it
+_SUDDEN = 0.7  # of the light farther inside, reached at the edge of a bar
 _BRIGHT = 0.99  # share of the pixels that are no brighter than `bright`
 _CLOSE_S = 0.5  # between frames that are looked at closely
 _MOTION_S = 0.25  # between samples of motion, of vectors; half of it for the dense flow would cost as much as decoding
 _PAIR_S = 0.06  # the least step of a pair of frames for the dense flow
+
+
+Sides = tuple[float, float, float, float]  # top, bottom, left, right
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,6 +55,8 @@ class Survey:
         close_s: float64 (M,) seconds of the frames looked at closely.
         sharpness: float64 (M,) see `cineloop.video.sharpness`.
         borders: float64 (M, 4) dark share of the picture at top, bottom (of the height), left, right (of the width).
+        edges: float64 (M, 4) share of each border's length over which the picture begins at once beside it: 1 of a
+            straight edge of a bright picture, little where the dark is a part of the scene.
         motion_s: float64 (K, 2) the two seconds between which motion was measured.
         motion: float64 (K, 3) see `cineloop.video.flow.Motion`.
     """
@@ -64,6 +71,7 @@ class Survey:
     close_s: np.ndarray
     sharpness: np.ndarray
     borders: np.ndarray
+    edges: np.ndarray
     motion_s: np.ndarray
     motion: np.ndarray
 
@@ -144,7 +152,7 @@ class _Seen:
         self.finder = CutFinder()
         self.anchor: np.ndarray | None = None
         self.rows: list[tuple[float, np.ndarray, int, bool]] = []
-        self.looks: list[tuple[float, float, tuple[float, ...]]] = []
+        self.looks: list[tuple[float, float, tuple[float, ...], tuple[float, ...]]] = []
         self.motion: list[tuple[float, float, Motion]] = []
         self.reference_s: float | None = None  # of the last frame that a later one may point to
         self.first: tuple[float, np.ndarray] | None = None  # of a pair for the dense flow
@@ -181,12 +189,12 @@ class _Seen:
         return False
 
     def _look(self, at_s: float, frame: Any) -> None:
-        borders = _borders(self.grey(frame))  # of (H, W) as stored
-        self.looks.append((at_s, laplacian_variance(self.close(frame)), self._upright(borders)))
+        borders, edges = _borders(self.grey(frame))  # of (H, W) as stored
+        self.looks.append((at_s, laplacian_variance(self.close(frame)), self._upright(borders), self._upright(edges)))
 
-    def _upright(self, borders: tuple[float, float, float, float]) -> tuple[float, float, float, float]:
+    def _upright(self, sides: Sides) -> Sides:
         """Top, bottom, left, right of the picture as it is shown."""
-        top, bottom, left, right = borders
+        top, bottom, left, right = sides
         for _ in range(self.info.rotation // 90):  # clockwise: the left side comes to the top
             top, bottom, left, right = left, right, bottom, top
         return (top, bottom, right, left) if self.info.mirrored else (top, bottom, left, right)
@@ -234,26 +242,36 @@ class _Seen:
             close_s=np.array([look[0] for look in self.looks]),
             sharpness=np.array([look[1] for look in self.looks]),
             borders=np.array([look[2] for look in self.looks]).reshape(-1, 4),
+            edges=np.array([look[3] for look in self.looks]).reshape(-1, 4),
             motion_s=np.array([each[:2] for each in self.motion]).reshape(-1, 2),
             motion=np.array([each[2] for each in self.motion]).reshape(-1, 3),
         )
 
 
-def _borders(grey: np.ndarray) -> tuple[float, float, float, float]:
-    """Shares of uint8 (H, W) at top, bottom, left and right whose rows or columns are dark but for 1 % of their pixels;
-    (1, 1, 1, 1) of a dark picture."""
+def _borders(grey: np.ndarray) -> tuple[Sides, Sides]:
+    """Shares of uint8 (H, W) at top, bottom, left and right whose rows or columns are dark but for 1 % of their pixels,
+    1 of a dark picture; and `Survey.edges`."""
     lit = grey >= DARK  # (H, W)
     rows = np.flatnonzero(lit.mean(1) > 1 - _BRIGHT)
-    if not len(rows):
-        return (1.0, 1.0, 1.0, 1.0)
-    inside = lit[rows[0] : rows[-1] + 1]
-    columns = np.flatnonzero(inside.mean(0) > 1 - _BRIGHT)
+    columns = np.flatnonzero(lit[rows[0] : rows[-1] + 1].mean(0) > 1 - _BRIGHT) if len(rows) else rows
     if not len(columns):
-        return (1.0, 1.0, 1.0, 1.0)
+        return (1.0, 1.0, 1.0, 1.0), (0.0, 0.0, 0.0, 0.0)
     height, width = grey.shape
-    return (
-        float(rows[0] / height),
-        float((height - 1 - rows[-1]) / height),
-        float(columns[0] / width),
-        float((width - 1 - columns[-1]) / width),
+    top, bottom, left, right = (int(n) for n in (rows[0], height - 1 - rows[-1], columns[0], width - 1 - columns[-1]))
+    across, down = grey[:, left : width - right], grey[top : height - bottom].T
+    edges = (_edge(across, top), _edge(across[::-1], bottom), _edge(down, left), _edge(down[::-1], right))
+    return (top / height, bottom / height, left / width, right / width), edges
+
+
+def _edge(picture: np.ndarray, size: int) -> float:
+    """Share of the columns of uint8 (h, w) that begin right below `size` dark rows, and do not go on growing brighter
+    as light that falls off does."""
+    if not size:
+        return 0.0
+    reach = max(4, round(picture.shape[0] / 100))  # pixels; a codec smears an edge
+    outside = picture[max(0, size - reach)].astype(np.int16)
+    inside = picture[size : size + reach].max(0) - outside
+    beyond = (
+        picture[size + 2 * reach : size + 4 * reach].mean(0) - outside if size + 2 * reach < len(picture) else inside
     )
+    return float((inside >= np.maximum(_STEP, _SUDDEN * beyond)).mean())

@@ -66,6 +66,8 @@ def funnel(found: Curation) -> Document:
     sentence = f"{hours_of(kept):.2f} of {hours_of(sound):.2f} hours, of {plural(len(found.films), 'film')}"
     if found.failed:
         sentence += f", {len(found.failed)} of them failed"
+    if cropped := sum(row["crop"] is not None for row in kept):
+        sentence += f"; {plural(cropped, 'clip')} cropped to the picture between dark bars"
     word = f"{len(kept):,} of {plural(len(sound), 'clip')}"
     return Document(title="Curation", banner=Banner(word=word, sentence=sentence), sections=tuple(sections))
 
@@ -123,7 +125,9 @@ def explain(folder: Path, id: str) -> tuple[Document, dict[str, Any]]:
         if row["error"] is None
         else row["error"],
         facts=tuple(
-            (name, row[key]) for name, key in (("the same as", "duplicate_of"), ("held out as", "leak_of")) if row[key]
+            (name, row[key])
+            for name, key in (("the same as", "duplicate_of"), ("held out as", "leak_of"), ("cropped", "crop_reason"))
+            if row[key]
         ),
     )
     return Document(title=id, banner=banner, sections=tuple(sections)), {**row, "limits": about["limits"]}

@@ -275,17 +275,18 @@ def rows_of(found: FoundClip, sha: str, survey: Survey, steps: Sequence[BaseStep
 
 
 def _columns(window: Window, steps: Sequence[BaseStep]) -> Row:
-    """`scores` and `crop` of a clip."""
+    """`scores`, `crop` and `crop_reason` of a clip."""
     scores: dict[str, float | None] = {}
-    crop = None
+    crop = reason = None
     for step in steps:
         values = dict(_run(step, step.measure, window))
-        crop = values.pop("crop", None) or crop
+        own, why = values.pop("crop", None), values.pop("crop_reason", None)
+        crop, reason = (own, why or step.name) if own else (crop, reason)
         for name, value in values.items():
             if name not in step.columns or not (value is None or math.isfinite(value)):
                 raise ItemError(f"step {step.name}: no number of a column: {name} = {value!r}", code="STEP_ERROR")
             scores[name] = None if value is None else float(value)
-    return {"scores": scores, "crop": crop}
+    return {"scores": scores, "crop": crop, "crop_reason": reason}
 
 
 def _run(step: BaseStep, work: Callable[..., Any], *given: Any) -> Any:

@@ -143,7 +143,7 @@ class BaseStep:
 
     def measure(self, clip: Window) -> Mapping[str, Any]:
         """Values of columns of one clip; None where there is nothing to measure. `crop` is no column but x, y, width
-        and height of the picture within the frame."""
+        and height of the picture within the frame, `crop_reason` why."""
         return {}
 
     def examine(self, rows: Sequence[Row], work: Work) -> dict[str, Any]:

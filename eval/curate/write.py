@@ -237,7 +237,7 @@ class _Cutting:
             "path": f"clips/{key}.mp4",
             "status": "ok",
             "caption": row.get("caption") or self._caption(row, given),
-            **{name: row[name] for name in ("license", "origin", "split") if row.get(name)},
+            **{name: row[name] for name in ("license", "origin", "split", "crop", "crop_reason") if row.get(name)},
             "source": row["source"],
             "source_sha": row["source_sha"],
             "source_start_s": round(piece.start_s, 6),

@@ -35,6 +35,7 @@ def of(*parts: np.ndarray, cuts: tuple[float, ...] = ()) -> Survey:
         close_s=none,
         sharpness=none,
         borders=none.reshape(-1, 4),
+        edges=none.reshape(-1, 4),
         motion_s=none.reshape(-1, 2),
         motion=none.reshape(-1, 3),
     )

@@ -19,7 +19,7 @@ def measured(tmp_path_factory):
     moving = shot(1, 72)
     barred = moving.copy()
     barred[:, :12] = barred[:, -12:] = 0
-    barred[:, :, :20] = 0
+    barred[:, :, :20] = barred[:, :, -20:] = 0
     films = {
         "sound": moving,
         "frozen": np.concatenate([moving[:18], np.repeat(moving[18:19], 54, 0)]),
@@ -67,9 +67,9 @@ def test_black_is_found_whole_and_in_part(measured):
 def test_bars_become_a_crop_of_even_numbers(measured):
     (row,) = measured["barred"]
     x, y, width, height = row["crop"]
-    assert (x, y, width, height) == pytest.approx((20, 12, 140, 72), abs=2)
-    assert not any(n % 2 for n in row["crop"])
-    assert row["scores"]["bars"] == pytest.approx(1 - 140 * 72 / (160 * 96), abs=0.04)
+    assert (x, y, width, height) == pytest.approx((20, 12, 120, 72), abs=2)
+    assert not any(n % 2 for n in row["crop"]) and row["crop_reason"].startswith("dark bars: top 12 px, bottom 12 px, l")
+    assert row["scores"]["bars"] == pytest.approx(1 - 120 * 72 / (160 * 96), abs=0.04)
     assert measured["sound"][0]["crop"] is None
 
 

@@ -14,7 +14,8 @@ def film(id, rows, **more):
 
 def row(id, start_s, **scores):
     return {"id": id, "start_s": start_s, "end_s": start_s + 1.1, "begins": "cut", "ends": "end",
-            "crop": [0, 2, 64, 40] if start_s else None, "scores": scores}  # fmt: skip
+            "crop": [0, 2, 64, 40] if start_s else None,
+            "crop_reason": "dark bars: top 2 px" if start_s else None, "scores": scores}  # fmt: skip
 
 
 def test_films_come_back_as_they_were_appended_in_one_line_each(tmp_path):
