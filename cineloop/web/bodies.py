@@ -23,6 +23,7 @@ _IDLE_S, _START_S, _LEAST_RATE = 20.0, 30.0, 64 << 10  # between two pieces; to 
 # Each bracket, comma or colon can become an object of Python's that is many times as large as it.
 _MOST_MARKS = 500_000
 _MOST_DIGITS = 100  # of a whole number; reading one takes the square of its length
+_LENGTH_DIGITS = 18  # of any length that can be meant
 _LONG_NUMBER = re.compile(rb"[0-9]{%d}" % _MOST_DIGITS)
 
 
@@ -32,8 +33,8 @@ class ClientGone(Exception):
 
 async def pieces(receive: Receive, headers: Mapping[str, str], limit: int) -> AsyncIterator[bytes]:
     """The pieces of a body of at most `limit` bytes. Raises Fault TOO_LARGE, BODY_TIMEOUT; ClientGone."""
-    length = headers.get("content-length", "")
-    if length.isascii() and length.isdigit() and len(length) < 19 and int(length) > limit:
+    length = headers.get("content-length", "").lstrip("0")
+    if length.isascii() and length.isdigit() and (len(length) > _LENGTH_DIGITS or int(length) > limit):
         raise _too_large(limit)
     begun, size = time.monotonic(), 0
     while True:

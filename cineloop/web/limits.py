@@ -14,7 +14,7 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -78,66 +78,83 @@ class FairQueue:
     Args:
         num: slots. per_owner: slots of one owner; None for all.
         max_waiting: requests that may wait; None for any number. Of one owner `per_owner` may.
-        timeout_s: seconds a request waits at most; None for no limit.
+        clock: in seconds.
     """
 
     def __init__(
-        self, num: int, *, per_owner: int | None = None, max_waiting: int | None = None, timeout_s: float | None = None
+        self,
+        num: int,
+        *,
+        per_owner: int | None = None,
+        max_waiting: int | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._num, self._share = num, min(num, per_owner or num)
-        self._max_waiting, self._timeout_s = max_waiting, timeout_s
-        self.taken = 0
+        self._max_waiting, self._clock = max_waiting, clock
+        self.taken, self._moved_at = 0, 0.0
         self._taken: dict[str, int] = {}
         self._queues: dict[str, deque[asyncio.Future[None]]] = {}  # in the order in which owners came or were served
 
     @property
     def waiting(self) -> int:
         """Requests that wait for a slot."""
-        return sum(map(len, self._queues.values()))
+        return sum(_num_pending(queue) for queue in self._queues.values())
+
+    @property
+    def stalled_s(self) -> float:
+        """Seconds since a slot was last given or returned; 0 while one is free."""
+        return self._clock() - self._moved_at if self.taken >= self._num else 0.0
 
     @asynccontextmanager
-    async def slot(self, owner: str) -> AsyncIterator[None]:
+    async def slot(self, owner: str, *, is_admitted: bool = False) -> AsyncIterator[None]:
         """A slot of `owner` for as long as the context lasts; a caller that is cancelled meanwhile leaves the queue.
-        Raises Fault BUSY: too many requests wait already, or this one waited too long."""
+
+        `is_admitted`: the caller holds a slot of another queue, which limits how many such callers there are, so it may
+        wait here in any case. Raises Fault BUSY: too many requests wait already.
+        """
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        mine = self._queues.get(owner, ())
-        is_free = not mine and self.taken < self._num and self._taken.get(owner, 0) < self._share
-        if self._max_waiting is not None and not is_free:
-            if self.waiting >= self._max_waiting or len(mine) >= self._share:
-                raise busy("the queue is full")
         self._queues.setdefault(owner, deque()).append(turn)
-        if is_free:
-            self._grant(owner)
         try:
-            try:
-                async with asyncio.timeout(self._timeout_s):
-                    await turn
-            except TimeoutError:
-                raise busy(f"no slot became free within {self._timeout_s:.0f} s") from None
+            self._grant()
+            if self._max_waiting is not None and not is_admitted and not turn.done():
+                if self.waiting > self._max_waiting or _num_pending(self._queues[owner]) > self._share:
+                    raise busy("the queue is full")
+            await turn
             yield
         finally:
             if turn.done() and not turn.cancelled():  # also where the slot came as the caller was cancelled
-                self.taken -= 1
-                self._taken[owner] -= 1
-                if not self._taken[owner]:
-                    del self._taken[owner]
-                ready = [name for name in self._queues if self._taken.get(name, 0) < self._share]
-                if ready:
-                    self._grant(min(ready, key=lambda name: self._taken.get(name, 0)))  # the first of the least
-            else:
-                self._queues[owner].remove(turn)
-                if not self._queues[owner]:
-                    del self._queues[owner]
+                self._count(owner, -1)
+            turn.cancel()
+            self._grant()
 
-    def _grant(self, owner: str) -> None:
-        """Give a slot to the first of an owner's queue, which moves behind those of others."""
-        queue = self._queues.pop(owner)
-        turn = queue.popleft()
-        if queue:
-            self._queues[owner] = queue
-        self.taken += 1
-        self._taken[owner] = self._taken.get(owner, 0) + 1
-        turn.set_result(None)
+    def _grant(self) -> None:
+        """Give the free slots. An owner that gets one moves behind the others."""
+        for owner, queue in list(self._queues.items()):
+            # Of callers that were cancelled, which may not have run since.
+            self._queues[owner] = queue = deque(turn for turn in queue if not turn.done())
+            if not queue:
+                del self._queues[owner]
+        while self.taken < self._num:
+            ready = [name for name in self._queues if self._taken.get(name, 0) < self._share]
+            if not ready:
+                return
+            owner = min(ready, key=lambda name: self._taken.get(name, 0))  # the first of the least
+            queue = self._queues.pop(owner)
+            queue.popleft().set_result(None)
+            self._count(owner, 1)
+            if queue:
+                self._queues[owner] = queue
+
+    def _count(self, owner: str, more: int) -> None:
+        self._moved_at = self._clock()
+        self.taken += more
+        self._taken[owner] = self._taken.get(owner, 0) + more
+        if not self._taken[owner]:
+            del self._taken[owner]
+
+
+def _num_pending(turns: Iterable[asyncio.Future[None]]) -> int:
+    return sum(not turn.done() for turn in turns)
 
 
 class MemoryBudget:

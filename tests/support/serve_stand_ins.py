@@ -15,7 +15,7 @@ import numpy as np
 from cineloop.video.frames import Frames
 from cineloop.video.sample import SampleSpec
 from cineloop.web.faults import Fault
-from cineloop.web.limits import MemoryBudget
+from cineloop.web.limits import FairQueue, MemoryBudget
 from cineloop.web.uploads import UploadStore
 from v2t.backends.abilities import Abilities
 from v2t.serve.engines.vllm import VllmEngine
@@ -127,6 +127,7 @@ class Media:
         config = config or ServeConfig()
         self.memory = MemoryBudget(config.limits.memory_mb << 20, num_owners=max(1, len(config.keys())))
         self.uploads = UploadStore(file_bytes=1 << 20, total_bytes=8 << 20, owner_bytes=4 << 20, ttl_s=60.0)
+        self.decoder_queue = FairQueue(2)
         self.asked: list[tuple[str, str]] = []
         self.held: asyncio.Event | None = None
 

@@ -6,7 +6,6 @@ rules for every request are in `cineloop.web.guard`.
 
 from __future__ import annotations
 
-import asyncio
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,6 +30,7 @@ from v2t.serve.served import Served
 from v2t.serve.settings import ServeConfig
 
 if TYPE_CHECKING:
+    from cineloop.video.frames import Frames
     from v2t.serve.media import Media
 
 PAGE = Path(__file__).resolve().parent / "page"
@@ -95,11 +95,13 @@ def route_of(path: str) -> str:
 
 
 async def health(request: Request) -> Response:
-    """GET /health: whether requests are answered now."""
+    """GET /health: whether requests are answered now; `stalled` names queues that do not move."""
     gateway: Gateway = request.app.state.gateway
-    is_ready = gateway.engine.state == "ready"
+    stalled = gateway.stalled()
+    is_ready = gateway.engine.state == "ready" and not stalled
     status = "ok" if is_ready else "unavailable"
-    return JSONResponse({"status": status, "engine": gateway.engine.state}, 200 if is_ready else 503)
+    body = {"status": status, "engine": gateway.engine.state, **({"stalled": stalled} if stalled else {})}
+    return JSONResponse(body, 200 if is_ready else 503)
 
 
 async def live(request: Request) -> Response:
@@ -157,9 +159,7 @@ async def frames(request: Request) -> Response:
         chat.model_of(name, gateway.served)
 
         async def work() -> dict[str, Any]:
-            async with gateway.queue.slot(owner):
-                seen = await gateway.frames(video, owner, limits.frames)
-                jpegs = await asyncio.to_thread(encode, seen.pixels, _PREVIEW_SIDE, _PREVIEW_QUALITY)
+            seen, jpegs = await gateway.preview(video, owner, _jpegs)
             about = gateway.describe(seen)
             shown = [
                 {"time_s": time_s, "jpeg": f"data:image/jpeg;base64,{jpeg}"}
@@ -168,6 +168,10 @@ async def frames(request: Request) -> Response:
             return {"frames": shown, "fps": round(float(seen.fps), 4), **about}
 
         return JSONResponse(await unless_gone(request.receive, work()))
+
+
+def _jpegs(frames: Frames) -> list[str]:
+    return encode(frames.pixels, _PREVIEW_SIDE, _PREVIEW_QUALITY)
 
 
 async def page(request: Request) -> Response:

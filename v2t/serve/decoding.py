@@ -77,7 +77,7 @@ class Decoders:
             decoders=("pyav",),
             environment=child_environment(),
         )
-        self._queue = FairQueue(limits.decoders)
+        self.queue = FairQueue(limits.decoders)
         self._running: set[asyncio.Task[Frames]] = set()
 
     async def decode(
@@ -97,7 +97,7 @@ class Decoders:
             Fault: the codes of `DecoderPool.decode`, BUSY.
         """
         async with held:
-            await held.enter_async_context(self._queue.slot(owner))
+            await held.enter_async_context(self.queue.slot(owner))
             work = asyncio.ensure_future(self._work(descriptor, spec, size, owner, name, held.pop_all()))
         self._running.add(work)
         work.add_done_callback(self._running.discard)

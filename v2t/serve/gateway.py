@@ -1,7 +1,7 @@
 """The gateway's state, and chat completions, whole and as a stream.
 
-In: a `ChatRequest` and its owner. Out: OpenAI's chat completion, or `Fault`. The videos are decoded first, within the
-same slot of the queue; a client that disconnects cancels all of it.
+In: a `ChatRequest` and its owner. Out: OpenAI's chat completion, or `Fault`. The videos are decoded first, then the
+request waits for the engine; one deadline covers both. A client that disconnects cancels all of it.
 """
 
 from __future__ import annotations
@@ -9,10 +9,11 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Awaitable, Callable
-from contextlib import aclosing
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from starlette.datastructures import Headers
 from starlette.responses import JSONResponse
@@ -21,7 +22,7 @@ from cineloop.log import logger, printable
 from cineloop.web.bodies import MIB, Receive, read_json, unless_gone
 from cineloop.web.faults import Fault
 from cineloop.web.guard import REQUEST_ID, Send
-from cineloop.web.limits import ApiKeys, FairQueue, MemoryLease, RateLimit
+from cineloop.web.limits import ApiKeys, FairQueue, MemoryLease, RateLimit, busy
 from v2t.backends import Message
 from v2t.serve import chat
 from v2t.serve.chat import ChatRequest, VideoRef
@@ -33,6 +34,9 @@ from v2t.serve.settings import ServeConfig
 if TYPE_CHECKING:
     from cineloop.video.frames import Frames
     from v2t.serve.media import Media
+
+T = TypeVar("T")
+_STALL_S = 60.0  # beyond what one use of a slot may last: a decoder's start, a busy machine
 
 
 @dataclass(kw_only=True)
@@ -54,20 +58,33 @@ class Gateway:
         limits = self.config.limits
         self.keys = ApiKeys(self.config.keys())
         self.rate = RateLimit(limits.rate_per_minute)
-        self.queue = FairQueue(
-            limits.in_flight,
-            per_owner=limits.in_flight_per_owner if self.keys.num_owners > 1 else None,
-            max_waiting=limits.in_flight,
-            timeout_s=limits.answer_s,
-        )
+        share = limits.in_flight_per_owner if self.keys.num_owners > 1 else None
+        # A request whose videos are being read takes no slot of those that the engine works on.
+        self.reading = FairQueue(limits.in_flight, per_owner=share, max_waiting=limits.in_flight)
+        self.queue = FairQueue(limits.in_flight, per_owner=share, max_waiting=limits.in_flight)
         self.memory = self.media.memory
         # Engines cache prefixes of prompts: by the time to the first token, one key could detect prompts of another.
         self._isolates_caches = self.keys.num_owners > 1
         watch = self.metrics.watch
-        watch("v2t_in_flight", "Requests in flight", lambda: self.queue.taken)
-        watch("v2t_waiting", "Requests in the queue", lambda: self.queue.waiting)
+        for name, about, queue in (
+            ("", "Requests that the engine works on", self.queue),
+            ("reading_", "Requests whose videos are fetched and decoded, or are decoded and wait", self.reading),
+            ("decoders_", "Videos that decoders work on", self.media.decoder_queue),
+        ):
+            watch(f"v2t_{name}in_flight", about, partial(getattr, queue, "taken"))
+            watch(f"v2t_{name}waiting", f"Waiting for a slot: {about}", partial(getattr, queue, "waiting"))
         watch("v2t_uploads_bytes", "Bytes of all uploads", lambda: self.media.uploads.held_bytes)
         watch("v2t_engine_up", "Whether the engine answers", lambda: self.engine.state == "ready")
+
+    def stalled(self) -> list[str]:
+        """Names of the queues in which all slots are taken and none has moved for longer than one use may last."""
+        limits = self.config.limits
+        queues = {
+            "requests": (self.queue, limits.answer_s),
+            "videos": (self.reading, limits.answer_s),
+            "decoders": (self.media.decoder_queue, 2 * limits.decode_s),  # a decoder that crashes is tried once more
+        }
+        return [name for name, (queue, most_s) in queues.items() if queue.stalled_s > most_s + _STALL_S]
 
     async def frames(self, video: VideoRef, owner: str, max_frames: int) -> Frames:
         """The frames of one video for the model. Raises Fault."""
@@ -104,37 +121,66 @@ class Gateway:
     ) -> dict[str, Any]:
         """The chat completion; with `stream` its chunks go to `emit` as they are generated, and the result is empty.
         Raises Fault: before the first call of `emit` a refusal; after it, an interrupted answer."""
-        begun = time.monotonic()
+        begun, is_generating = time.monotonic(), False
         if self.engine.state not in ("ready", "failing"):
             raise down(f"it is {self.engine.state}")
-        async with self.queue.slot(owner):
-            frames: dict[VideoRef, Frames] = {}
-            left = self.config.limits.frames
-            # Sequentially: a request with many videos uses no more decoders than others.
-            for video in (video for message in request.messages for video in message.videos):
-                frames[video] = await self.frames(video, owner, left)
-                left -= len(frames[video])
-                self.metrics.frames.inc(len(frames[video]))
-            asked = EngineRequest(
-                id=REQUEST_ID.get(),
-                chat=request,
-                conversation=tuple(
-                    Message(role=each.role, text=each.text, videos=tuple(frames[video] for video in each.videos))
-                    for each in request.messages
-                ),
-                cache_salt=owner if self._isolates_caches else None,
-                lease=lease,
-            )
-            if self.config.log_prompts:
-                text = " | ".join(f"{each.role}: {each.text}" for each in request.messages)
-                logger.info("%s prompt: %s", asked.id, printable(text, 4000))
-            report = {"cineloop": {"videos": [self.describe(each) for each in frames.values()]}} if frames else {}
-            limit_s = self.config.limits.answer_s
-            try:
-                async with asyncio.timeout(limit_s):
-                    return await self._generate(asked, report, begun, emit)
-            except TimeoutError:
-                raise Fault(504, "ANSWER_TIMEOUT", f"the answer took longer than {limit_s:.0f} s") from None
+        limit_s = self.config.limits.answer_s
+        try:
+            async with asyncio.timeout(limit_s), AsyncExitStack() as reading:
+                frames: dict[VideoRef, Frames] = {}
+                if videos := [video for message in request.messages for video in message.videos]:
+                    await reading.enter_async_context(self.reading.slot(owner))
+                    frames = await self._read(videos, owner)
+                # The slot of a reader is returned only now, so that no more videos are decoded than can be answered.
+                async with self.queue.slot(owner, is_admitted=bool(videos)):
+                    await reading.aclose()
+                    is_generating = True
+                    asked = self._asked(request, frames, owner, lease)
+                    report = {"cineloop": {"videos": [self.describe(each) for each in frames.values()]}}
+                    return await self._generate(asked, report if frames else {}, begun, emit)
+        except TimeoutError:
+            if not is_generating:
+                raise _out_of_turn(limit_s) from None
+            raise Fault(504, "ANSWER_TIMEOUT", f"the answer took longer than {limit_s:.0f} s") from None
+
+    async def preview(self, video: VideoRef, owner: str, render: Callable[[Frames], T]) -> tuple[Frames, T]:
+        """The frames of a video that no engine gets, and what `render` makes of them in a thread. Raises Fault."""
+        limits = self.config.limits
+        try:
+            async with asyncio.timeout(limits.answer_s), self.reading.slot(owner):
+                frames = await self.frames(video, owner, limits.frames)
+                return frames, await asyncio.to_thread(render, frames)
+        except TimeoutError:
+            raise _out_of_turn(limits.answer_s) from None
+
+    async def _read(self, videos: Sequence[VideoRef], owner: str) -> dict[VideoRef, Frames]:
+        """The frames of a request's videos; one after the other, so that it uses no more decoders than others do."""
+        frames: dict[VideoRef, Frames] = {}
+        left = self.config.limits.frames
+        for video in videos:
+            frames[video] = await self.frames(video, owner, left)
+            left -= len(frames[video])
+            self.metrics.frames.inc(len(frames[video]))
+        return frames
+
+    def _asked(
+        self, request: ChatRequest, frames: dict[VideoRef, Frames], owner: str, lease: MemoryLease
+    ) -> EngineRequest:
+        """The engine's request; logged where prompts are."""
+        asked = EngineRequest(
+            id=REQUEST_ID.get(),
+            chat=request,
+            conversation=tuple(
+                Message(role=each.role, text=each.text, videos=tuple(frames[video] for video in each.videos))
+                for each in request.messages
+            ),
+            cache_salt=owner if self._isolates_caches else None,
+            lease=lease,
+        )
+        if self.config.log_prompts:
+            text = " | ".join(f"{each.role}: {each.text}" for each in request.messages)
+            logger.info("%s prompt: %s", asked.id, printable(text, 4000))
+        return asked
 
     async def _generate(
         self, asked: EngineRequest, report: dict[str, Any], begun: float, emit: Callable[[Any], Awaitable[None]]
@@ -180,6 +226,10 @@ class Gateway:
         if not is_stream:
             raise failed()
         return {}
+
+
+def _out_of_turn(limit_s: float) -> Fault:
+    return busy(f"the request's turn did not come within {limit_s:.0f} s")
 
 
 def _choice(delta: dict[str, str], finish: str | None = None) -> dict[str, Any]:

@@ -67,6 +67,7 @@ class Media:
             ttl_s=limits.upload_ttl_s,
         )
         self.decoders = Decoders(limits, self.memory, self.uploads.folder)
+        self.decoder_queue = self.decoders.queue
         self._sweeper: asyncio.Task[None] | None = None
 
     async def frames(self, url: str, *, owner: str, param: str, max_frames: int) -> Frames:

@@ -36,7 +36,7 @@ class ServeLimits:
         in_flight: concurrent requests; as many again may wait. in_flight_per_owner: of one key.
         rate_per_minute: requests of one key; a folder that `v2t caption` sends counts one for each clip and prompt.
         decoders: decoder processes. decode_s: seconds one video may take to decode.
-        fetch_s: seconds a video may take to fetch. answer_s: seconds an answer may take.
+        fetch_s: seconds a video may take to fetch. answer_s: seconds from a request to the end of its answer.
         drain_s: seconds that requests in flight get when the server is stopped.
     """
 

@@ -12,7 +12,7 @@ import pytest
 
 from cineloop.errors import MissingDependencyError
 from cineloop.web import connection
-from serve_stand_ins import listening
+from serve_stand_ins import listening, two_keys
 from v2t.serve.run import listening as socket_of
 from v2t.serve.run import url_of
 from v2t.serve.settings import ServeConfig, ServeLimits
@@ -78,7 +78,7 @@ def test_answers_name_no_server():
 
 @pytest.mark.parametrize("begin", [b"", b"GET /live HT", b"GET /live HTTP/1.1\r\nHost: localhost\r\nX-A: "])
 def test_a_head_that_comes_too_slowly_is_cut_off(begin, monkeypatch):
-    monkeypatch.setattr(connection, "_CHECK_S", 0.3)
+    monkeypatch.setattr(connection, "_STRANGER_S", 0.3)
     with listening(CONFIG) as (port, *_), connected(port) as made:
         made.sendall(begin)
         assert rest_of(made) == b""
@@ -99,6 +99,7 @@ def checks(monkeypatch):
 
     monkeypatch.setattr(connection._Connection, "_check", from_the_head)
     monkeypatch.setattr(connection, "_CHECK_S", 0.1)
+    monkeypatch.setattr(connection, "_STRANGER_S", 0.1)
     return done
 
 
@@ -142,13 +143,98 @@ def test_a_slow_body_is_no_slow_head(checks):
         assert rest_of(made).startswith(b"HTTP/1.1 200 ") and len(engine.asked) == 1
 
 
+def heads_of(num: int, port: int, begin: bytes) -> list[socket.socket]:
+    """Connections that sent `begin` and nothing more."""
+    made = [connected(port) for _ in range(num)]
+    for each in made:
+        each.sendall(begin)
+    return made
+
+
+def live(port: int) -> bool:
+    with connected(port) as made:
+        made.sendall(b"GET /live HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        return rest_of(made).startswith(b"HTTP/1.1 200 ")
+
+
+@pytest.mark.parametrize(
+    "begin", [b"", b"GET /live HT", b"GET /live HTTP/1.1\r\nHost: localhost\r\n\r\n"], ids=["silent", "half", "idle"]
+)
+def test_connections_without_a_request_keep_nobody_out(begin, monkeypatch):
+    monkeypatch.setattr(connection, "_SPARE", 3)
+    with listening(ServeConfig(port=0, limits=ServeLimits(in_flight=1))) as (port, *_):
+        held = heads_of(12, port, begin)
+        try:
+            for _ in range(20):
+                assert live(port)
+        finally:
+            for each in held:
+                each.close()
+
+
+def test_the_address_with_the_most_connections_without_a_request_loses_one(monkeypatch):
+    monkeypatch.setattr(connection, "_SPARE", 4)
+    with listening(ServeConfig(port=0, limits=ServeLimits(in_flight=1))) as (port, *_):
+        first = connected(port)  # older than all others
+        held = []
+        for _ in range(9):
+            held.append(socket.socket())
+            held[-1].bind(("127.0.0.9", 0))
+            held[-1].connect(("127.0.0.1", port))
+            assert live(port)
+        first.sendall(b"GET /live HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        assert rest_of(first).startswith(b"HTTP/1.1 200 ")
+        for each in (first, *held):
+            each.close()
+
+
+def test_a_client_with_a_key_has_longer_for_its_next_head(monkeypatch):
+    mine, _ = two_keys(monkeypatch)
+    monkeypatch.setattr(connection, "_STRANGER_S", 0.2)
+    with listening(CONFIG) as (port, *_), connected(port) as made, connected(port) as stranger:
+        head = f"GET /v1/models HTTP/1.1\r\nHost: localhost\r\nAuthorization: {mine['Authorization']}\r\n\r\n"
+        made.sendall(head.encode())
+        stranger.sendall(b"GET /v1/models HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert made.recv(65536).startswith(b"HTTP/1.1 200 ") and stranger.recv(65536).startswith(b"HTTP/1.1 401 ")
+        for each in (made, stranger):
+            each.sendall(b"GET /live HTTP/1.1\r\n")
+        rest_of(stranger)  # comes to an end
+        made.sendall(b"Host: localhost\r\nConnection: close\r\n\r\n")
+        assert b"HTTP/1.1 200 " in rest_of(made)
+
+
+def test_a_folded_header_is_refused():
+    head = b"GET /live HTTP/1.1\r\nHost: localhost\r\nX-A: 1\r\n 2\r\n\r\n"
+    with listening(CONFIG) as (port, *_):
+        for before in (b"", b"GET /live HTTP/1.1\r\nHost: localhost\r\n\r\n"):
+            with connected(port) as made:
+                made.sendall(before + head)
+                reply = rest_of(made)
+            assert reply.count(b"HTTP/1.1 200 ") == bool(before) and reply.count(b"HTTP/1.1 400 ") == 1
+        with connected(port) as made:  # a body may begin with a space on a line of its own
+            body = b"\n " + json.dumps(ASK).encode()
+            begin = b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+            made.sendall(begin + b"Connection: close\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+            assert rest_of(made).startswith(b"HTTP/1.1 200 ")
+
+
+@pytest.mark.parametrize("length", [b"99999999999999999999", b"1" + b"0" * 17, b"00000000000099999999"])
+def test_a_length_beyond_the_limit_is_refused_at_once_however_it_is_written(length):
+    head = b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    with listening(CONFIG) as (port, *_), connected(port) as made:
+        made.settimeout(10)
+        made.sendall(head + b"Content-Length: " + length + b"\r\n\r\n{")
+        assert made.recv(65536).startswith(b"HTTP/1.1 413 ")
+
+
 def test_too_many_connections_are_refused_and_others_go_on(monkeypatch):
     monkeypatch.setattr(connection, "_SPARE", 3)
     with listening(ServeConfig(port=0, limits=ServeLimits(in_flight=1))) as (port, *_):
-        held = [connected(port) for _ in range(5)]
+        head = b"POST /v1/frames HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 9\r\n"
+        held = heads_of(5, port, head + b"Expect: 100-continue\r\n\r\n")
         try:
-            held[0].sendall(b"GET /live HTTP/1.1\r\nHost: localhost\r\n\r\n")
-            assert held[0].recv(65536).startswith(b"HTTP/1.1 200")  # all five are in by now
+            for each in held:
+                assert each.recv(65536).startswith(b"HTTP/1.1 100")  # it waits for the body
             with connected(port) as made:
                 reply = rest_of(made)
             assert reply.startswith(b"HTTP/1.1 503 ") and b"retry-after: 5" in reply and b"BUSY" in reply
@@ -181,6 +267,7 @@ def test_a_client_that_stops_reading_midway_stops_the_engine():
 
 def test_a_client_that_reads_nothing_is_cut_off(monkeypatch):
     monkeypatch.setattr(connection, "_CHECK_S", 0.3)
+    monkeypatch.setattr(connection, "_STRANGER_S", 0.3)
     with listening(CONFIG) as (port, engine, gateway), connected(port) as made:
         engine.endless = "x" * 100_000
         data = json.dumps({**ASK, "stream": True}).encode()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from cineloop.web.faults import Fault
 from cineloop.web.limits import LOCAL, ApiKeys, FairQueue, MemoryBudget, MemoryLease, RateLimit
@@ -90,7 +92,7 @@ class Worker:
 
 def test_so_many_work_as_many_wait_and_the_rest_is_refused():
     async def scene() -> None:
-        queue = FairQueue(2, max_waiting=2, timeout_s=60.0)  # a single owner has all of them
+        queue = FairQueue(2, max_waiting=2)  # a single owner has all of them
         workers = [Worker(queue, LOCAL) for _ in range(5)]
         await settle()
         assert [w.inside for w in workers] == [True, True, False, False, False]
@@ -111,7 +113,7 @@ def test_so_many_work_as_many_wait_and_the_rest_is_refused():
 
 def test_an_owner_with_a_full_share_does_not_hold_others_back():
     async def scene() -> None:
-        queue = FairQueue(4, per_owner=2, max_waiting=4, timeout_s=60.0)
+        queue = FairQueue(4, per_owner=2, max_waiting=4)
         greedy = [Worker(queue, "a") for _ in range(5)]
         await settle()
         assert [w.inside for w in greedy] == [True, True, False, False, False]
@@ -131,7 +133,7 @@ def test_an_owner_with_a_full_share_does_not_hold_others_back():
 
 def test_whoever_gives_up_leaves_no_hole():
     async def scene() -> None:
-        queue = FairQueue(1, max_waiting=1, timeout_s=60.0)
+        queue = FairQueue(1, max_waiting=1)
         first, second = Worker(queue, LOCAL), None
         await settle()
         second = Worker(queue, LOCAL)
@@ -153,16 +155,106 @@ def test_whoever_gives_up_leaves_no_hole():
     asyncio.run(scene())
 
 
-def test_patience_ends():
+def test_all_callers_cancelled_in_one_pass_leave_every_slot_free():
     async def scene() -> None:
-        queue = FairQueue(1, max_waiting=1, timeout_s=0.01)
-        first = Worker(queue, LOCAL)
+        queue = FairQueue(2, max_waiting=2)
+        workers = [Worker(queue, LOCAL) for _ in range(4)]
+        await settle()
+        for worker in workers:  # a slot is returned while those that wait for it are cancelled already
+            worker.task.cancel()
+        await asyncio.wait({worker.task for worker in workers})
+        assert all(worker.task.cancelled() for worker in workers)
+        assert (queue.taken, queue.waiting) == (0, 0)
+        last = Worker(queue, LOCAL)
+        await settle()
+        assert last.inside
+        last.leave.set()
+        await last.task
+
+    asyncio.run(scene())
+
+
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("come"), st.sampled_from("ab")),
+        st.tuples(st.sampled_from(["leave", "cancel"]), st.integers(0, 9)),  # of those that are here
+        st.tuples(st.just("run"), st.just(1)),  # a pass of the event loop
+    ),
+    min_size=20,
+    max_size=60,
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(steps=STEPS, num=st.integers(1, 3), share=st.one_of(st.none(), st.integers(1, 2)), most=st.integers(1, 4))
+def test_no_schedule_of_callers_that_come_leave_and_are_cancelled_loses_a_slot(steps, num, share, most):
+    async def scene() -> None:
+        queue, workers = FairQueue(num, per_owner=share, max_waiting=most), []
+        for step, value in steps:
+            if step == "come":
+                workers.append(Worker(queue, value))
+            elif step == "run":
+                for _ in range(value):
+                    await asyncio.sleep(0)
+            elif here := [worker for worker in workers if not worker.task.done()]:
+                worker = here[value % len(here)]
+                worker.leave.set() if step == "leave" else worker.task.cancel()
+            assert 0 <= queue.taken <= num and queue.waiting <= len(workers)
+        await settle()
+        inside = [worker for worker in workers if worker.inside and not worker.task.done()]
+        assert queue.taken == len(inside)
+        assert queue.waiting == sum(not worker.inside and not worker.task.done() for worker in workers)
+        assert not queue.waiting or queue.taken == num or share is not None
+        for worker in workers:
+            worker.leave.set()
+        for result in await asyncio.gather(*(worker.task for worker in workers), return_exceptions=True):
+            assert result is None or isinstance(result, (Fault, asyncio.CancelledError))
+        assert (queue.taken, queue.waiting) == (0, 0)
+        for owner in "ab":
+            async with asyncio.timeout(5), queue.slot(owner):
+                pass
+
+    asyncio.run(scene())
+
+
+def test_a_queue_without_a_free_slot_counts_the_time_since_it_moved():
+    async def scene() -> None:
+        now = [100.0]
+        queue = FairQueue(1, clock=lambda: now[0])
+        assert queue.stalled_s == 0.0
+        first, second = Worker(queue, "a"), Worker(queue, "b")
+        await settle()
+        now[0] = 107.0
+        assert queue.stalled_s == 7.0
+        first.leave.set()
+        await settle()
+        assert second.inside and queue.stalled_s == 0.0
+        now[0] = 110.0
+        assert queue.stalled_s == 3.0
+        second.leave.set()
+        await settle()
+        assert queue.stalled_s == 0.0
+
+    asyncio.run(scene())
+
+
+def test_a_caller_admitted_elsewhere_waits_in_a_full_queue():
+    async def scene() -> None:
+        queue = FairQueue(1, max_waiting=1)
+        first, waits = Worker(queue, "a"), Worker(queue, "a")
+        await settle()
+        admitted = asyncio.ensure_future(queue.slot("b", is_admitted=True).__aenter__())
+        await settle()
+        refused = Worker(queue, "c")
         await settle()
         with pytest.raises(Fault) as found:
-            await Worker(queue, LOCAL).task
-        assert found.value.code == "BUSY" and queue.waiting == 0
+            await refused.task
+        assert found.value.code == "BUSY" and not admitted.done() and queue.waiting == 2
         first.leave.set()
-        await first.task
+        await settle()
+        waits.leave.set()
+        await settle()
+        assert admitted.done()
 
     asyncio.run(scene())
 
@@ -209,8 +301,8 @@ def test_slots_go_round_the_owners():
         tasks = [asyncio.create_task(work(owner)) for owner in ["ada"] * 5 + ["bob"] * 2 + ["eve"]]
         await settle()
         assert order == ["ada", "ada"]
-        for given in ("ada", "bob", "ada", "eve", "bob", "ada", "ada", "ada"):
-            leave[given].pop(0).set()
+        for name in ("ada", "bob", "ada", "eve", "bob", "ada", "ada", "ada"):
+            leave[name].pop(0).set()
             await settle()
         assert order == ["ada", "ada", "bob", "eve", "ada", "bob", "ada", "ada"]
         await asyncio.gather(*tasks)

@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from serve_stand_ins import CHAT, SERVED, WORDS, code_of, scene, two_keys
+from serve_stand_ins import CHAT, SERVED, WORDS, code_of, scene, two_keys, with_video
 from v2t.backends.abilities import Abilities
 from v2t.serve.settings import ServeConfig, ServeLimits
 
@@ -30,6 +30,40 @@ def test_too_many_requests_wait_and_then_are_refused():
         assert [task.result().status_code for task in (await asyncio.wait(pending))[0]] == [200] * 4
 
     scene(play, ServeConfig(limits=ServeLimits(in_flight=2)))
+
+
+def test_requests_whose_videos_are_read_hold_no_slot_of_the_engine_and_end_in_time():
+    async def play(client, engine, media, gateway):
+        media.held = asyncio.Event()  # as behind decoders that never become free
+        waiting = [asyncio.create_task(client.post(CHAT, json=with_video())) for _ in range(2)]
+        frames = asyncio.create_task(client.post("/v1/frames", json={"url": "data:video/mp4;base64,AA=="}))
+        while len(media.asked) < 2 or gateway.reading.waiting < 1:
+            await asyncio.sleep(0)
+        assert (gateway.reading.taken, gateway.queue.taken) == (2, 0)
+        text = (await client.get("/metrics")).text
+        assert "v2t_reading_in_flight 2.0" in text and "v2t_reading_waiting 1.0" in text and "v2t_in_flight 0.0" in text
+        assert "v2t_decoders_in_flight 0.0" in text and "v2t_decoders_waiting 0.0" in text
+        assert (await client.post(CHAT, json=WORDS)).status_code == 200
+        for task in (*waiting, frames):
+            assert code_of(await task) == (503, "BUSY")
+        assert gateway.reading.taken == gateway.memory.held == media.memory.held == 0 and len(engine.asked) == 1
+
+    scene(play, ServeConfig(limits=ServeLimits(in_flight=2, answer_s=2.0)))
+
+
+def test_health_reports_a_queue_that_does_not_move():
+    async def play(client, engine, media, gateway):
+        now = [0.0]
+        media.decoder_queue._clock = lambda: now[0]
+        async with media.decoder_queue.slot("a"), media.decoder_queue.slot("b"):
+            now[0] = 100.0  # one decoder may work for 60 s
+            assert (await client.get("/health")).json() == {"status": "ok", "engine": "ready"}
+            now[0] = 181.0
+            reply = await client.get("/health")
+            assert (reply.status_code, reply.json()["stalled"]) == (503, ["decoders"])
+        assert (await client.get("/health")).status_code == 200
+
+    scene(play)
 
 
 def test_the_list_of_models_says_what_a_page_and_a_client_need(keys):
