@@ -1,4 +1,4 @@
-"""The decoding child: `python -m cineloop.video.child FD`, started and killed by `cineloop.video.worker` only.
+"""The decoding child: `main`, with a socket's descriptor, started and killed by `cineloop.video.decoder_process` only.
 
 In: over the socket FD, requests as JSON with a length in front. Out: replies likewise, pixels through an anonymous
 shared memory file whose descriptor goes over once and is then reused (fresh pages cost more than copying does). No
@@ -72,15 +72,16 @@ class _Link:
     def __init__(self, descriptor: int) -> None:
         self.socket = socket.socket(fileno=descriptor)
 
-    def receive(self) -> dict[str, Any] | None:
-        head = self._exactly(4)
+    def receive(self) -> tuple[dict[str, Any], int | None] | None:
+        """A request, and the file that came with it; None at the end."""
+        first, descriptors, _, _ = socket.recv_fds(self.socket, 4, 1)
+        head = self._exactly(4, first) if first else None
         if head is None:
             return None
         body = self._exactly(struct.unpack(">I", head)[0])
-        return None if body is None else json.loads(body)
+        return None if body is None else (json.loads(body), descriptors[0] if descriptors else None)
 
-    def _exactly(self, size: int) -> bytes | None:
-        data = b""
+    def _exactly(self, size: int, data: bytes = b"") -> bytes | None:
         while len(data) < size:
             more = self.socket.recv(size - len(data))
             if not more:
@@ -100,9 +101,12 @@ class _Link:
 def _serve(link: _Link, limits: Limits, threads: int) -> None:
     arena, last = Arena(), LastFile(limits.codecs)
     while True:
-        message = link.receive()
-        if message is None:
+        received = link.receive()
+        if received is None:
             return
+        message, given = received
+        if given is not None:
+            message["path"] = f"/proc/self/fd/{given}"
         _set_alarm(limits)
         try:
             reply, descriptor = _answer(link, arena, last, message, limits, threads)
@@ -117,6 +121,8 @@ def _serve(link: _Link, limits: Limits, threads: int) -> None:
             record = {"kind": "ItemError", "code": "DECODE_ERROR", "message": text, "hint": ""}
             reply, descriptor = {"error": record}, None
         signal.alarm(0)
+        if given is not None:
+            os.close(given)
         link.send(reply, descriptor)
         if descriptor is not None:
             os.close(descriptor)
@@ -198,7 +204,3 @@ def main() -> None:
     quiet = os.open(os.devnull, os.O_WRONLY)
     os.dup2(quiet, 2)  # libraries log damaged files; the replies carry the errors
     _serve(link, limits, settings["threads"])
-
-
-if __name__ == "__main__":
-    main()

@@ -19,8 +19,8 @@ from cineloop.web.guard import HEADERS, error_response
 from cineloop.web.limits import busy
 
 MAX_HEAD = 32 << 10  # bytes of a request's head
-# Seconds between two checks; a connection that stalled from one to the next is closed, a new one at the first check. The
-# shorter time is of clients whose last request came without a key where one is needed, or has not come.
+# Seconds between two checks; a connection that stalled from one to the next is closed, a new one at the first check.
+# The shorter time is of clients whose last request came without a key where one is needed, or has not come.
 _STRANGER_S, _CHECK_S = 5.0, 20.0
 _SPARE = 256  # connections beside those of requests in flight or in the queue
 _FOLDED = re.compile(rb"\n[ \t]")

@@ -52,8 +52,10 @@ def run(args: argparse.Namespace) -> int:
     settings = load_settings(args, ServeConfig, NESTED)
     if args.dry_run:
         return _show(settings, args.json)
+    from cineloop import isolation
     from v2t.serve.run import run as serve
 
+    isolation.hide()  # the clients' keys and requests, from decoders and the like
     return serve(settings)
 
 

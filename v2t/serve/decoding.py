@@ -2,8 +2,7 @@
 
 In: an open file, which frames, its owner. Out: `Frames`, or a `Fault` with our message: what decoders report on hostile
 files is only logged. Children decode (`cineloop.video.worker`), with PyAV only, whose FFmpeg is kept up to date;
-decord's is of 2020. A child gets no secret of this process's environment, and the file as a descriptor, so it reads
-exactly the file that was checked.
+decord's is of 2020. A child gets the file as a descriptor, so it reads exactly the file that was checked.
 """
 
 from __future__ import annotations
@@ -11,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import os
+import re
 import shutil
 import tempfile
 from contextlib import AsyncExitStack
@@ -37,9 +37,7 @@ _RECYCLE_AFTER = 200  # files
 _CODECS = (
     "h264,hevc,vp8,vp9,libvpx,libvpx-vp9,av1,libdav1d,mpeg4,mpeg2video,mpeg1video,mjpeg,theora,flv,h263,prores,png,gif"
 )
-# A compromised decoder finds nothing in its environment beyond what it needs to start.
-_PASSED = {"PATH", "HOME", "LANG", "LANGUAGE", "TZ", "TMPDIR", "VIRTUAL_ENV", "SYSTEMROOT"}
-_PASSED_BEGINNINGS = ("LC_", "LD_", "DYLD_", "PYTHON", "OMP_", "MKL_", "OPENBLAS_", "CONDA_", "NIX_")
+_DESCRIPTOR = re.compile(r"'?/proc/self/fd/\d+'?")  # what a decoder calls the file
 _MESSAGES = {
     "NOT_MEDIA": "its content is not a known video or image format",
     "NO_INDEX": "its index (moov) is missing; the recording was interrupted",
@@ -75,7 +73,6 @@ class Decoders:
             ),
             recycle_after=_RECYCLE_AFTER,
             decoders=("pyav",),
-            environment=child_environment(),
         )
         self.queue = FairQueue(limits.decoders)
         self._running: set[asyncio.Task[Frames]] = set()
@@ -116,18 +113,17 @@ class Decoders:
         most = spec.max_frames if spec.sampler in ("fps", "segment") else min(spec.num_frames, spec.max_frames)
         most *= (self.limits.pixels if size is None else size[0] * size[1]) * 3
         most, kept = min(most, int(_SHARE * (self._child_mb << 20))), 0
-        # A path by which a child opens exactly the file that is open here.
-        path = f"/proc/{os.getpid()}/fd/{descriptor}"
         try:
             async with held:
-                if not os.path.exists(path):  # not Linux
-                    path = held.enter_context(_copy(descriptor, self._scratch)).name
+                path, given = f"/proc/self/fd/{descriptor}", {"descriptor": descriptor}
+                if not os.path.exists("/proc/self/fd"):  # not Linux
+                    path, given = held.enter_context(_copy(descriptor, self._scratch)).name, {}
                 memory = MemoryLease(self.memory)
                 memory.set(most)
                 try:
                     # asyncio.wrap_future would tie the future to itself, and its frames stay until the next collection.
                     loop, ended = asyncio.get_running_loop(), asyncio.Event()
-                    future = self.pool.submit(path, spec, size)
+                    future = self.pool.submit(path, spec, size, **given)
                     future.add_done_callback(lambda _: loop.call_soon_threadsafe(ended.set))
                     await ended.wait()
                     frames = future.result()
@@ -135,7 +131,7 @@ class Decoders:
                 finally:
                     memory.set(kept)
                 memory.end_with(frames.pixels)
-                texts = (one.message.replace(repr(path), name).replace(path, name) for one in frames.warnings)
+                texts = (_DESCRIPTOR.sub(name, one.message).replace(path, name) for one in frames.warnings)
                 pairs = zip(frames.warnings, texts, strict=True)
                 return replace(frames, warnings=tuple(Notice(one.code, printable(text, 300)) for one, text in pairs))
         except concurrent.futures.CancelledError as error:
@@ -178,11 +174,6 @@ def limited(spec: SampleSpec, max_frames: int, start_s: float | None, end_s: flo
     """
     most = max_frames if spec.sampler in ("fps", "segment") else max_frames + 1
     return replace(spec, max_frames=min(spec.max_frames, most), start_s=start_s, end_s=end_s)
-
-
-def child_environment() -> dict[str, str]:
-    """The part of this process's environment that decoders need to start, without its secrets."""
-    return {name: value for name, value in os.environ.items() if name in _PASSED or name.startswith(_PASSED_BEGINNINGS)}
 
 
 def _copy(descriptor: int, folder: Path) -> Any:

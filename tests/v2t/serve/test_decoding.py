@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 from concurrent.futures import Future
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -30,8 +30,8 @@ class SlowPool:
     def __init__(self) -> None:
         self.begun: list[Future] = []
 
-    def submit(self, path, spec, size):
-        Path(path).read_bytes()  # the file is open as long as a decoder works on it
+    def submit(self, path, spec, size, *, descriptor):
+        os.fstat(descriptor)  # the file is open as long as a decoder works on it
         self.begun.append(Future())
         self.begun[-1].set_running_or_notify_cancel()
         return self.begun[-1]

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from cineloop.errors import ItemError, Notice, UsageError
+from cineloop.isolation import harmless_environment
 from cineloop.video.encode import encode
 from cineloop.video.frames import Frames
 from cineloop.video.packed import pack
@@ -21,7 +22,6 @@ from cineloop.web.limits import MemoryLease
 from cineloop.world.scenes.render import render
 from cineloop.world.scenes.sampler import sample_scene
 from media_server import FOREIGN, LIMITS, OURS, Server, data_url, sampled
-from v2t.serve.decoding import child_environment
 
 pytest.importorskip("av")
 
@@ -247,7 +247,7 @@ def test_nothing_is_left_in_the_store_after_any_road(server):
 def test_a_decoder_knows_none_of_the_servers_secrets(server, monkeypatch):
     for name in ("V2T_SERVE_KEY", "HF_TOKEN", "AWS_SECRET_ACCESS_KEY", "OPENAI_API_KEY"):
         monkeypatch.setenv(name, "canary-0123456789")
-    assert "canary" not in str(child_environment()) and "PATH" in child_environment()
+    assert "canary" not in str(harmless_environment()) and "PATH" in harmless_environment()
     fresh = Server(OURS, limits=LIMITS)
     try:
         fresh.frames(data_url(_png(), "image/png"))

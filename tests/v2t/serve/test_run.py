@@ -14,6 +14,7 @@ from cineloop.errors import MissingDependencyError
 from cineloop.web.guard import GuardMiddleware
 from cineloop.web.limits import ApiKeys, RateLimit
 from serve_stand_ins import CHAT, SERVED, WORDS, Engine, code_of
+from v2t.cli import main
 from v2t.serve import engines, run
 from v2t.serve.app import route_of
 from v2t.serve.metrics import Metrics
@@ -145,3 +146,10 @@ def test_an_engine_that_fails_ends_the_server_which_a_service_manager_starts_aga
     with pytest.raises(MissingDependencyError, match="SIGKILL"):  # exit code 5, which Restart=on-failure heeds
         run.run(ServeConfig(port=0, engine="local"))
     assert engine.is_stopped and "serving" in capsys.readouterr().out
+
+
+def test_the_server_is_hidden_before_it_begins(monkeypatch):
+    order: list[str] = []
+    monkeypatch.setattr("cineloop.isolation.hide", lambda: order.append("hidden"))
+    monkeypatch.setattr(run, "run", lambda _: order.append("running") or 0)
+    assert main(["serve", "--port", "0"]) == 0 and order == ["hidden", "running"]
