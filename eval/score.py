@@ -31,7 +31,7 @@ from v2t_eval.inputs import Inputs
 from v2t_eval.measure import ClipLimits, Engine, Error, Job, error_of
 from v2t_eval.metric import NOTHING_ASKED, REFERENCE_CLIPS, BaseMetric, Measured, MetricResult
 from v2t_eval.sample import HINTS, Sample
-from v2t_eval.scores import Scored, Scores, Skipped
+from v2t_eval.scores import Scored, Scores, Skipped, require_ready
 from v2t_eval.vbench.total import QUALITY, SEMANTIC, vbench_total
 from v2t_eval.workers import measured_by
 
@@ -51,6 +51,7 @@ class ScoreConfig:
         cache: folder for evidence; None for no cache.
         limits: memory and time per clip.
         is_suite: skip metrics whose inputs no sample has, instead of raising.
+        decides: titles of metrics without which the scores are of no use: where one cannot run, nothing is measured.
         cluster: where to measure; by default on this machine.
         journals: folder for the journals of a cluster's workers, of this scoring alone; a cluster needs one.
         session: of several scorings on one cluster; None starts and ends the cluster's engine for each.
@@ -61,6 +62,7 @@ class ScoreConfig:
     cache: Path | None = None
     limits: ClipLimits = field(default_factory=ClipLimits)
     is_suite: bool = False
+    decides: tuple[str, ...] = ()
     device: str = "auto"
     cluster: ClusterConfig = field(default_factory=ClusterConfig)
     journals: Path | None = None
@@ -88,7 +90,7 @@ def score(
     Raises:
         NothingMatchedError: there is no sample.
         UsageError: two samples have one id, or no sample has what a metric needs (see `ScoreConfig.is_suite`).
-        MissingDependencyError: the device is not available.
+        MissingDependencyError: the device is not available, or a metric of `decides` cannot run here.
         KeyboardInterrupt: `stop` returned true before all was measured.
     """
     config = config or ScoreConfig()
@@ -104,7 +106,8 @@ def _scored(
     if not inputs.samples:
         raise NothingMatchedError("there is no sample to score")
     fitting, skipped = fitting_metrics(inputs, metrics, is_suite=config.is_suite)
-    ready, missing = _prepared(fitting)
+    ready, missing = prepared(fitting)
+    require_ready(missing, config.decides)
     total = len(inputs.samples) + len(inputs.references)
     with (
         EvidenceCache(config.cache) as cache,
@@ -301,7 +304,8 @@ def _refuse_twice(samples: Sequence[Sample]) -> None:
         raise UsageError(f"{len(twice)} ids come twice, for example {printable(twice[0])}", code="SAME_NAME")
 
 
-def _prepared(metrics: Sequence[BaseMetric]) -> tuple[list[BaseMetric], list[Skipped]]:
+def prepared(metrics: Sequence[BaseMetric]) -> tuple[list[BaseMetric], list[Skipped]]:
+    """The metrics with their models loaded, and why the others cannot run here."""
     ready, skipped = [], []
     for metric in metrics:
         metric.reset()

@@ -7,6 +7,7 @@ comparisons read this and nothing else. A baseline is scores with a history (`v2
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -68,6 +69,19 @@ class Skipped:
     def found_nothing(self) -> bool:
         """No sample has what it needs; nothing failed."""
         return self.code.startswith("NO_")
+
+
+def require_ready(skipped: Sequence[Skipped], decides: Sequence[str]) -> None:
+    """Refuse to go on without a metric that decides.
+
+    Raises:
+        MissingDependencyError: one of them could not run here.
+    """
+    for one in skipped:
+        if one.metric in decides and not one.found_nothing:
+            raise MissingDependencyError(
+                f"{one.metric} decides and could not run: {one.reason}", code=one.code, hint=one.hint
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -83,7 +83,7 @@ def run(args: argparse.Namespace) -> int:
     with ExitStack() as stack:
         cache = lock_output(args, stack)
         _delete_verdict(args)
-        scores = sides.scores_of(found, suite.metrics, **score_options(args, stack, cache))
+        scores = sides.scores_of(found, suite.metrics, decides=policy.decides, **score_options(args, stack, cache))
         if args.output:
             write(scores, args.output, root, cache)
         verdict = gate(

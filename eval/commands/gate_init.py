@@ -73,7 +73,9 @@ def keep(
     if args.dry_run:
         return plan(found, metrics, args)
     with ExitStack() as stack:
-        scores = sides.scores_of(found, metrics, **score_options(args, stack, args.cache))
+        scores = sides.scores_of(
+            found, metrics, decides=rules.decides if rules else (), **score_options(args, stack, args.cache)
+        )
         if rules is not None:
             require(scores, rules)
         stack.enter_context(file.lock(path))

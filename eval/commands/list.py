@@ -7,13 +7,21 @@ import dataclasses
 import json
 import math
 import textwrap
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from cineloop.errors import UsageError
 
 if TYPE_CHECKING:
     from v2t_eval.metric import BaseMetric
 
 SUMMARY = "Show the metrics: what each needs, sees and cannot see, and whether it runs here."
-EXAMPLES = "  v2t-eval list\n  v2t-eval list clipsim\n  v2t-eval list --json --check"
+EXAMPLES = (
+    "  v2t-eval list\n"
+    "  v2t-eval list clipsim\n"
+    "  v2t-eval list --json --check\n"
+    "  v2t-eval list --suite gate      # exit code 5 where a metric that decides cannot run here"
+)
 
 LEVELS = {"text": "of words", "clip": "of a clip", "set": "of a set of clips or texts"}
 _WIDEST = 116
@@ -21,6 +29,8 @@ _WIDEST = 116
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", nargs="?", metavar="NAME", help="show only this metric")
+    in_suite = "load the metrics of a suite as it sets them; exit code 5 where one that decides cannot run"
+    parser.add_argument("--suite", type=Path, metavar="SUITE", help=in_suite)
     parser.add_argument("--check", action="store_true", help="load each metric to see whether it runs here (slower)")
     parser.add_argument("--json", action="store_true", help="print JSON on stdout")
 
@@ -30,6 +40,8 @@ def run(args: argparse.Namespace) -> int:
     from v2t_eval.metric import metric_names
 
     log.setup(verbosity=-1 if args.quiet else args.verbose)
+    if args.suite is not None:
+        return _list_suite(args)
     names = [args.name] if args.name else metric_names()
     rows = [about(name, check=args.check or args.name is not None) for name in names]
     if args.json:
@@ -37,6 +49,31 @@ def run(args: argparse.Namespace) -> int:
     else:
         rows.sort(key=lambda row: (list(LEVELS).index(row["level"]), row["name"]))
         print(_page(rows[0]) if args.name else _table(rows))
+    return 0
+
+
+def _list_suite(args: argparse.Namespace) -> int:
+    """List the metrics of a suite and load each; returns the exit code.
+
+    Raises:
+        MissingDependencyError: one that decides cannot run here; of a suite without a gate, any one.
+    """
+    from v2t_eval.score import prepared
+    from v2t_eval.scores import require_ready
+    from v2t_eval.suite import read_suite
+
+    if args.name:
+        raise UsageError(f"both a metric, {args.name!r}, and --suite {args.suite}", hint="give one of them")
+    suite = read_suite(args.suite)
+    _, skipped = prepared(suite.metrics)
+    why = {one.metric: one.reason for one in skipped}
+    rows = [
+        about(metric.name, check=False)
+        | {"name": metric.title, "runs": metric.title not in why, "why_not": why.get(metric.title, "")}
+        for metric in suite.metrics
+    ]
+    print(json.dumps(rows, ensure_ascii=False, allow_nan=False) if args.json else _table(rows))
+    require_ready(skipped, suite.policy.decides if suite.policy else [metric.title for metric in suite.metrics])
     return 0
 
 
@@ -99,8 +136,9 @@ def _table(rows: list[dict[str, Any]]) -> str:
     width = max(len(row["name"]) for row in rows)
     lines = []
     for level, says in LEVELS.items():
-        lines += [f"{says}:"]
-        for row in (row for row in rows if row["level"] == level):
+        here = [row for row in rows if row["level"] == level]
+        lines += [f"{says}:"] if here else []
+        for row in here:
             runs = {None: "", True: "  runs here", False: "  cannot run here"}[row["runs"]]
             facts = f"{row['direction']:<22}  needs {', '.join(row['needs']) or 'nothing'}{runs}"
             lines.append(f"  {row['name']:<{width}}  {facts}"[:_WIDEST])

@@ -85,6 +85,11 @@ class Policy:
     min_motion: float = 0.7
     audit: Path | None = None
 
+    @property
+    def decides(self) -> tuple[str, ...]:
+        """Titles of the metrics that have a rule."""
+        return tuple(rule.metric for rule in self.primary)
+
     def __post_init__(self) -> None:
         names = [rule.metric for rule in self.primary]
         if not names or len(set(names)) < len(names):

@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from cineloop.config import changes, to_dict
-from cineloop.errors import MissingDependencyError, NothingMatchedError, UsageError
+from cineloop.errors import NothingMatchedError, UsageError
 from v2t_eval.audit.record import Audit
 from v2t_eval.gate.comparable import Comparison, comparison, fingerprint_changes
 from v2t_eval.gate.compare import worst_clips
@@ -20,7 +20,7 @@ from v2t_eval.gate.decide import decide_metrics, overall
 from v2t_eval.gate.guards import MOTION, guards, with_outcomes
 from v2t_eval.gate.policy import Policy
 from v2t_eval.gate.verdict import Guard, MetricVerdict, Verdict
-from v2t_eval.scores import Scores
+from v2t_eval.scores import Scores, require_ready
 
 NO_BASELINE = "there is no baseline, so whether it got worse is unknown: make one with `v2t-eval gate init`"
 
@@ -121,7 +121,7 @@ def require(scores: Scores, policy: Policy) -> None:
         one = skipped[name]
         if one.found_nothing:
             raise NothingMatchedError(f"{name} decides and found nothing to measure: {one.reason}", hint=one.hint)
-        raise MissingDependencyError(f"{name} decides and could not run: {one.reason}", code=one.code, hint=one.hint)
+        require_ready([one], [name])
 
 
 def plain_policy(policy: Policy) -> dict[str, Any]:

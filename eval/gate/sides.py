@@ -6,7 +6,7 @@ verdict of a gate. Results are taken as they are; clips are scored.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -41,9 +41,10 @@ def scores_of(
     config: ScoreConfig | None = None,
     stop: Callable[[], bool] = lambda: False,
     *,
+    decides: Sequence[str] = (),
     show_progress: bool = False,
 ) -> Scores:
-    """Results as they are; scores of clips, with the generator that made them.
+    """Results as they are; scores of clips, with the generator that made them. `decides`: see `ScoreConfig`.
 
     Raises:
         UsageError: clips, and no metrics to score them by. Else what `v2t_eval.score.score` raises.
@@ -54,7 +55,7 @@ def scores_of(
         raise UsageError(
             f"{found.sources['clips']} holds clips and no {RESULTS}", hint="give --suite SUITE to score them by"
         )
-    config = replace(config or ScoreConfig(), is_suite=True)
+    config = replace(config or ScoreConfig(), is_suite=True, decides=tuple(decides))
     scores = score(found, metrics, config, stop=stop, show_progress=show_progress)
     made_by = "" if found.clips_root is None else generator_of(found.clips_root)
     return replace(scores, environment=scores.environment | {"generator": made_by}) if made_by else scores
@@ -92,4 +93,5 @@ def gate_verdict(
     rules, audit = asked.rules, audit_of(asked.rules.audit)
     before = read_scores(baseline) if isinstance(baseline, Path) else baseline
     found = read(candidate) if isinstance(candidate, Path) else candidate
-    return gate(scores_of(found, asked.metrics, config), rules, baseline=before, audit=audit, suite=suite.name)
+    scores = scores_of(found, asked.metrics, config, decides=rules.decides)
+    return gate(scores, rules, baseline=before, audit=audit, suite=suite.name)

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
 
 import pytest
 import yaml
@@ -26,9 +31,65 @@ def told_in_the_head(text: str) -> list[str]:
     return re.findall(r"((?:v2t-eval|t2v) (?:ci|suites|generate|gate) .*?)$", head, re.MULTILINE)
 
 
+def required_in_the_head() -> str:
+    """The line of gate/requirements.txt that the head of the workflow tells to write, of this version."""
+    text = (Path(__file__).resolve().parents[2] / "eval/workflows/github.yml").read_text("utf-8")
+    (line,) = re.findall(r"one line, (cineloop\S*==VERSION)", text)
+    return line.replace("VERSION", version("cineloop"))
+
+
+@pytest.mark.timeout(400)  # two processes that load models
+def test_the_line_in_the_head_brings_what_the_suite_decides_by(installed_by, tmp_path):
+    (tmp_path / "eval.py").write_text("raise SystemExit('somebody else imports this')\n")
+    words = ("v2t-eval", "list", "--suite", "gate")
+    ran = installed_by(required_in_the_head()).run(*words, cwd=tmp_path)
+    assert ran.returncode == 0 and "cannot run here" not in ran.stdout, ran.stdout + ran.stderr
+    ran = installed_by("cineloop").run(*words, cwd=tmp_path)
+    assert ran.returncode == 5 and "clipsim decides and could not run: needs open_clip" in ran.stderr, ran.stderr
+
+
+@pytest.mark.timeout(400)
+def test_a_missing_package_is_an_error_before_a_clip_is_measured(installed_by, tmp_path):
+    made = installed_by("cineloop").run("t2v", "generate", "A red ball rolls to the left on the beach.", "-o", "made",
+                                        "--generator", "world", cwd=tmp_path)  # fmt: skip
+    assert made.returncode == 0, made.stderr
+    for words in (["gate", "made"], ["gate", "init", "made"]):
+        into = ["-o", "baseline.json"] if "init" in words else ["-o", "out"]
+        ran = installed_by("cineloop").run(
+            "v2t-eval", *words, "--suite", "gate", *into, "--cache", "kept", cwd=tmp_path
+        )
+        assert ran.returncode == 5 and "pip install 'cineloop[eval]'" in ran.stderr, ran.stderr
+        assert not any(path.is_file() for path in (tmp_path / "kept").rglob("*")), "something was measured"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_pip_installs_the_line_in_the_head(wheel, tmp_path):
+    from installed_wheel import Installed  # a plug-in, which pytest imports first
+
+    uv, folder = Path(sys.executable).with_name("uv"), tmp_path / "environment"
+    # Without the proxy that keeps the children of tests off the network: this is the one that asks an index.
+    env = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
+    subprocess.run([uv, "venv", "-q", "-p", sys.executable, folder], check=True)
+    (tmp_path / "requirements.txt").write_text(required_in_the_head() + "\n")
+    ran = subprocess.run(
+        [uv, "pip", "install", "-q", "-p", folder, "--find-links", wheel.parent, "-r", tmp_path / "requirements.txt"],
+        capture_output=True, text=True, check=False, env=env,
+    )  # fmt: skip
+    if ran.returncode and re.search(r"Failed to fetch|error sending request|dns error", ran.stderr):
+        pytest.skip("the package index cannot be reached")
+    assert ran.returncode == 0, ran.stderr
+    made = Installed(bin=folder / "bin", site=folder)
+    (tmp_path / "eval.py").write_text("raise SystemExit('somebody else imports this')\n")
+    ran = made.run("v2t-eval", "list", "--suite", "gate", cwd=tmp_path)
+    assert ran.returncode == 0 and "cannot run here" not in ran.stdout, ran.stdout + ran.stderr
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(1200)  # ten commands, each a process that loads its models
-def test_the_workflow_is_set_up_and_judges_a_pull_request(installed, tmp_path):
+def test_the_workflow_is_set_up_and_judges_a_pull_request(installed_by, tmp_path):
+    installed = installed_by(required_in_the_head())
+
     def shell(script: str, **env: str):
         ran = installed.run("bash", "-e", "-c", small(script), cwd=tmp_path, env=env)
         return ran.returncode, ran.stdout + ran.stderr
@@ -36,6 +97,7 @@ def test_the_workflow_is_set_up_and_judges_a_pull_request(installed, tmp_path):
     (tmp_path / ".github/workflows").mkdir(parents=True)
     (tmp_path / "gate").mkdir()
     (tmp_path / "gate/prompts.txt").write_text(PROMPTS)
+    (tmp_path / "eval.py").write_text("raise SystemExit('somebody else imports this')\n")
     code, said = shell("v2t-eval ci github > .github/workflows/gate.yml")
     assert code == 0, said
     text = (tmp_path / ".github/workflows/gate.yml").read_text("utf-8")
@@ -46,9 +108,11 @@ def test_the_workflow_is_set_up_and_judges_a_pull_request(installed, tmp_path):
         assert code == 0, f"{line}: {said}"
         assert "no audit" not in said
     steps = {step.get("name", ""): step for step in yaml.safe_load(text)["jobs"]["gate"]["steps"]}
-    (generate,) = [step["run"] for name, step in steps.items() if name.startswith("Generate")]
-    code, said = shell(generate)
-    assert code == 0 and (tmp_path / "clips/manifest.jsonl").is_file(), said
+    for name in ("Check", "Generate"):
+        (script,) = [step["run"] for title, step in steps.items() if title.startswith(name)]
+        code, said = shell(script)
+        assert code == 0, said
+    assert (tmp_path / "clips/manifest.jsonl").is_file()
     code, said = shell(
         steps["Judge"]["run"], GITHUB_OUTPUT="output", GITHUB_ACTIONS="true", GITHUB_STEP_SUMMARY="summary"
     )

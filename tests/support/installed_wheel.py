@@ -1,7 +1,8 @@
 """Cineloop as other people have it: its wheel, built once a session, in an environment without the checkout.
 
-Out: the fixture `installed`. Its environment is a venv without pip that holds the unpacked wheel; what the wheel needs
-is read from the environment of the tests by a .pth file, so that nothing is downloaded and nothing installed twice.
+Fixtures `installed` and `installed_by`: an environment is a venv without pip that holds the unpacked wheel; what
+the wheel needs is read from the environment of the tests, so that nothing is downloaded and nothing installed twice. It
+is all of that by a .pth file, or by links the packages alone that a requirement such as `cineloop[eval]` brings.
 """
 
 from __future__ import annotations
@@ -9,12 +10,17 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tomllib
 import zipfile
 from configparser import ConfigParser
 from dataclasses import dataclass
+from functools import cache
+from importlib import metadata
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -59,13 +65,58 @@ def wheel(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def installed(wheel, tmp_path_factory) -> Installed:
     """The wheel in an environment of its own."""
-    folder = tmp_path_factory.mktemp("installed")
+    made = _unpacked(wheel, tmp_path_factory.mktemp("installed"))
+    # Packages are found in these folders; .pth files in them, such as that of an editable install, are not followed.
+    names = "\n".join(p for p in sys.path if p.endswith("site-packages"))
+    (made.site / "packages-of-the-tests.pth").write_text(names)
+    return made
+
+
+@pytest.fixture(scope="session")
+def installed_by(wheel, tmp_path_factory):
+    """`installed_by(line)`: the wheel with the packages alone that a line such as `cineloop[eval]==0.1.0` brings."""
+
+    @cache
+    def make(line: str) -> Installed:
+        made = _unpacked(wheel, tmp_path_factory.mktemp("installed-by"))
+        for name in packages_of(Requirement(line)):
+            there = metadata.distribution(name)
+            for top in {path.parts[0] for path in there.files or ()} - {"..", "__pycache__"}:
+                place = made.site / top
+                if not place.is_symlink():
+                    place.symlink_to(Path(str(there.locate_file(top))))
+        return made
+
+    return make
+
+
+def packages_of(line: Requirement) -> set[str]:
+    """Names of the packages that a requirement of cineloop brings, its extras' among them, cineloop left out."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    waiting = [
+        *project["dependencies"],
+        *(one for extra in line.extras for one in project["optional-dependencies"][extra]),
+    ]
+    asked, found = [Requirement(text) for text in waiting], {}
+    while asked:
+        one = asked.pop()
+        name, wanted = canonicalize_name(one.name), one.extras or {""}
+        if (one.marker and not one.marker.evaluate({"extra": ""})) or wanted <= found.get(name, set()):
+            continue
+        found[name] = found.get(name, set()) | wanted
+        for each in map(Requirement, metadata.requires(name) or ()):
+            if each.marker is None or any(each.marker.evaluate({"extra": extra}) for extra in wanted):
+                each.marker = None
+                asked.append(each)
+    return set(found)
+
+
+def _unpacked(wheel: Path, folder: Path) -> Installed:
+    """A venv in the folder that holds the wheel and its commands alone."""
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
     site = folder / "lib" / f"python{sys.version_info.major}.{sys.version_info.minor}" / "site-packages"
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(site)
-    # Packages are found in these folders; .pth files in them, such as that of an editable install, are not followed.
-    (site / "packages-of-the-tests.pth").write_text("\n".join(p for p in sys.path if p.endswith("site-packages")))
     scripts = ConfigParser()
     scripts.optionxform = str  # type: ignore[assignment,method-assign]
     (entries,) = site.glob("cineloop-*.dist-info/entry_points.txt")
