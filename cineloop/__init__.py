@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 __all__ = ["ask", "caption", "gate", "generate", "score"]
 
 
+def __dir__() -> list[str]:
+    return sorted(__all__)  # the face; the rooms of the base are not part of it
+
+
 def caption(
     clips: str | Path | Sequence[str | Path],
     output: str | Path | None = None,

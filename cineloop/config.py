@@ -217,7 +217,8 @@ def _coerce(kind: Any, value: Any, key: str) -> Any:
     if origin is typing.Literal:
         if value in args:
             return value
-        raise UsageError(f"{key} must be one of {', '.join(map(str, args))}; got {value!r}")
+        near = did_you_mean(str(value), map(str, args))
+        raise UsageError(f"{key} must be one of {', '.join(map(str, args))}; got {value!r}", hint=near)
     if dataclasses.is_dataclass(kind):
         if isinstance(value, typing.cast(type, kind)):
             return value

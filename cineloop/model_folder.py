@@ -13,13 +13,13 @@ import re
 import struct
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from cineloop.documents import read_json
-from cineloop.errors import CineloopError, MissingDependencyError
+from cineloop.errors import CineloopError, MissingDependencyError, UsageError, did_you_mean
 from cineloop.files import open_file
 
 DEADLINE_S = 20.0
@@ -40,6 +40,23 @@ _BOUNDS = (
 )
 _READ = (".json", ".jinja", ".txt", ".model", ".safetensors")
 _DTYPES = "auto float64 double float32 float float16 half bfloat16 float8_e4m3fn float8_e5m2 int8 uint8".split()
+
+
+def check_hub_id(name: str, known: Iterable[str]) -> None:
+    """Refuse the name of a model that is no folder here and cannot be a hub id either, before a hub is asked.
+
+    Args:
+        known: what a command takes besides, such as "starter" or "openai:".
+
+    Raises:
+        UsageError: a path, or nearly a known name.
+    """
+    scheme, colon, _ = name.partition(":")
+    if "/" not in scheme and (near := did_you_mean(scheme + colon, known, show=str, cutoff=0.75)):
+        raise UsageError(f"no model is called {name!r}", hint=near)
+    if name.startswith((".", "/", "~")) or name.endswith("/") or name.count("/") > 1:
+        hint = "a hub id looks like OWNER/NAME; a folder is one that save_pretrained or `v2t train` wrote"
+        raise UsageError(f"the folder {name!r} of a model does not exist", hint=hint)
 
 
 def check(folder: Path) -> None:

@@ -40,7 +40,7 @@ class Inputs:
     references: list[Sample] = field(default_factory=list)
     sources: dict[str, str] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
-    clips_root: Path | None = None
+    clips_root: Path | None = None  # what paths of rows are relative to: the clips' folder, without clips the truth's
 
 
 def read_inputs(
@@ -100,7 +100,8 @@ def read_inputs(
             "there is nothing to score", hint="name clips, or --captions, --references, --answers"
         )
     second = sorted(_clips(reference_clips), key=lambda sample: sample.id) if reference_clips is not None else []
-    counts["samples"], root = len(samples), None if clips is None else _root(clips)
+    shown = clips or (truth if answers is None else None)  # captions alone are shown beside the clips of their truth
+    counts["samples"], root = len(samples), None if shown is None else _root(shown)
     return Inputs(samples=samples, references=second, sources=sources, counts=dict(counts), clips_root=root)
 
 

@@ -260,7 +260,7 @@ class Engine:
                 raise ItemError(f"the frames take {frames.pixels.nbytes >> 20} MiB", code="TOO_LARGE")
             return frames
         except ItemError as error:
-            raise _explained(error, self.limits, clip) from None
+            raise _explained(error, self.limits) from None
 
     def finish(self, job: Job) -> Job:
         """Wait for the frames and run every metric.
@@ -283,7 +283,7 @@ class Engine:
             try:
                 clip.survey = job.surveying.result()
             except ItemError as error:
-                job.error = unread["survey"] = _explained(error, self.limits, clip).record()
+                job.error = unread["survey"] = _explained(error, self.limits).record()
         if reference is not None and job.decoding_reference is not None:
             try:
                 reference.frames = self.frames(reference, job.decoding_reference)
@@ -376,16 +376,12 @@ def one_thread() -> Iterator[None]:
             cv2.setNumThreads(of_cv2)
 
 
-def _explained(error: ItemError, limits: ClipLimits, clip: Clip | None) -> ItemError:
-    """The error with a hint, without the clip's path on this machine, since results are shared."""
+def _explained(error: ItemError, limits: ClipLimits) -> ItemError:
+    """The error with a hint for scorings."""
     message, hint = error.message, error.hint
     if error.code == "TOO_LARGE":
         message = f"all frames of the clip take more than {limits.max_clip_mb} MiB ({message})"
         hint = "score parts of it (start_s and end_s in a manifest), or make it smaller; --max-clip-mb raises the limit"
-    if clip is not None and clip.path is not None:
-        path = clip.path
-        for place in (str(path.absolute()), str(path)):
-            message = message.replace(place, path.name)
     return ItemError(message, code=error.code, hint=hint)
 
 

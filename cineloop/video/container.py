@@ -75,8 +75,8 @@ class Source:
 
     @property
     def name(self) -> str:
-        """The path as text that can be printed and encoded, whatever bytes it has."""
-        return self.path.decode("utf-8", "backslashreplace")
+        """The file's name for messages: whoever asked knows the folder, and who gets the records need not."""
+        return name_of(self.path)
 
     @property
     def identity(self) -> tuple[bytes, int, int, int, int]:
@@ -93,10 +93,15 @@ class Source:
             )
 
 
+def name_of(path: bytes) -> str:
+    """The name of a file, without its folder, as text that can be printed and encoded, whatever bytes it has."""
+    return os.path.basename(path).decode("utf-8", "backslashreplace")
+
+
 def open_source(path: str | bytes | os.PathLike[str], codecs: str = "") -> Source:
     """Open `path` for decoding (by these `codecs` alone); see `Source` for errors. Never blocks on a pipe or device."""
     raw = os.fsencode(path)
-    shown = raw.decode("utf-8", "backslashreplace")
+    shown = name_of(raw)
     try:
         descriptor = os.open(raw, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:

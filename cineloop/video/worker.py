@@ -19,6 +19,7 @@ from typing import TypeVar
 
 from cineloop.errors import ItemError, Notice, UsageError
 from cineloop.threads import usable_cpus
+from cineloop.video.container import name_of
 from cineloop.video.cut import Cut, Piece
 from cineloop.video.decode import DECODERS, Limits, Request, installed
 from cineloop.video.decoder_process import DecoderProcess, Died
@@ -214,4 +215,4 @@ class DecoderPool(AbstractContextManager["DecoderPool"]):
             return CancelledError("the decoder pool was closed")
         hints = {"DECODE_TIMEOUT": "raise timeout_s if the file is only long", "OUT_OF_MEMORY": "raise memory_mb"}
         hint = hints.get(death.code, "the file may be damaged or hostile")
-        return ItemError(f"{os.fsdecode(path)!r}: {death.message}", code=death.code, hint=hint)
+        return ItemError(f"{name_of(path)!r}: {death.message}", code=death.code, hint=hint)

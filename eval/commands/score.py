@@ -63,6 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "-o", "--output", type=Path, metavar="DIR", help="folder for scores.json, report.md, report.html, clips.parquet"
     )
     add("--overwrite", action="store_true", help="replace the scores in the folder of -o")
+    add("--all", action="store_true", help="print every metric, not only what one asks first; -o has all of it")
     add("--json", action="store_true", help="print the figures as one JSON object on stdout")
     add("--dry-run", action="store_true", help="read and join all inputs, print what would be measured")
     machine = parser.add_argument_group("the machine")
@@ -133,7 +134,7 @@ def run(args: argparse.Namespace) -> int:
         if args.output:
             write_atomic(args.output / STATE / SETTINGS, json.dumps(settings, indent=1).encode())
         written = write(scores, args.output, inputs.clips_root, cache) if args.output else []
-    terminal.show(document(scores), scores.as_dict(items=False) if args.json else None)
+    terminal.show(document(scores, first_screen=not args.all), scores.as_dict(items=False) if args.json else None)
     for path in written:
         log.logger.info("%s", log.printable(str(path)))
     return scores.exit_code

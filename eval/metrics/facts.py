@@ -19,6 +19,7 @@ from cineloop.errors import ItemError
 from cineloop.world.language.comparison import KINDS, compare
 from cineloop.world.language.read_text import parse
 from cineloop.world.language.stated import STYLES
+from cineloop.world.language.wrong_words import wrong_words
 from v2t_eval.metric import BaseMetric, Evidence, Measured, Summary, share_of
 from v2t_eval.sample import Sample
 
@@ -51,9 +52,10 @@ class Metric(BaseMetric):
         """
         caption = sample.caption
         style = sample.get("style") if self.settings.style == "auto" else self.settings.style
+        known = str(style) if style in STYLES else "short"
         stated = parse(caption or "")
         try:
-            found = compare(stated, sample.require("facts"), style if style in STYLES else "short")
+            found = compare(stated, sample.require("facts"), known)
         except (KeyError, TypeError, AttributeError) as error:
             raise ItemError(
                 f"{sample.id}: its facts are not of the cartoon world: {error!r}", code="BAD_FACTS"
@@ -64,6 +66,7 @@ class Metric(BaseMetric):
             "joint": found.joint,
             "made_up": found.made_up,
             "unread_words": len(stated.unread),
+            "wrong_words": wrong_words(caption or "", sample.require("facts"), known),
             "facts": {kind: [tally.right, tally.missed, tally.wrong] for kind, tally in found.tallies.items()},
         }
 
@@ -82,8 +85,14 @@ class Metric(BaseMetric):
         counts = {state: states.count(state) for state in STATES}
         counts |= {name: sum(row.evidence[name] for row in rows) for name in ("made_up", "unread_words")}
         shown = ("state", "joint", "made_up", "facts")
+        # Evidence that was cached before there were such words has none.
         items = [
-            {"id": row.id, "value": float(row.evidence["joint"]), **{key: row.evidence[key] for key in shown}}
+            {
+                "id": row.id,
+                "value": float(row.evidence["joint"]),
+                **{key: row.evidence[key] for key in shown},
+                "wrong_words": row.evidence.get("wrong_words", []),
+            }
             for row in rows
         ]
         return Summary(headline="joint", figures=figures, items=items, counts=counts)

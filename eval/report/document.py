@@ -104,14 +104,34 @@ class Table:
     notes: tuple[tuple[str, ...], ...] = ()
 
 
+@dataclass(frozen=True)
+class Struck:
+    """A line of which some parts, by begin and end, are wrong and shown struck through."""
+
+    text: str
+    parts: tuple[tuple[int, int], ...] = ()
+
+    def pieces(self) -> Iterator[tuple[str, bool]]:
+        """The text piece by piece, and whether it is struck."""
+        at = 0
+        for begin, end in self.parts:
+            yield self.text[at:begin], False
+            yield self.text[begin:end], True
+            at = end
+        yield self.text[at:], False
+
+    def __str__(self) -> str:
+        return "".join(f"~~{text}~~" if is_struck else text for text, is_struck in self.pieces())
+
+
 @dataclass(frozen=True, kw_only=True)
 class Card:
     """A clip that plays, or two side by side (`other`: the baseline's), with lines of text below. Paths are of files;
     a page in `folder` links to them relatively and shows a thumbnail where they cannot be played. `span`: the seconds
     that are shown of each, for a part of a file; `other_span` where those of the other are not the same."""
 
-    title: str
-    lines: tuple[str, ...] = ()
+    title: str | Struck
+    lines: tuple[str | Struck, ...] = ()
     clip: Path | None = None
     other: Path | None = None
     labels: tuple[str, str] = ("candidate", "baseline")

@@ -64,7 +64,7 @@ def _verdict(root: ElementTree.Element, document: Document) -> None:
         properties += [(f"{section.title}.{name}", value) for name, value in section.facts]
         if not section.tables:
             lines += [f"{section.title}: {line}" for line in section.text]
-        lines += [f"{card.title}: {'; '.join(card.lines)}" for card in section.cards[:_MAX_CARDS]]
+        lines += [f"{card.title}: {'; '.join(map(str, card.lines))}" for card in section.cards[:_MAX_CARDS]]
         if (rest := len(section.cards) - _MAX_CARDS) > 0:
             lines.append(document.omission(rest, "clip"))
     case = _case(_suite(root, document, "verdict"), "verdict", properties)

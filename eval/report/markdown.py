@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from cineloop.log import printable
 from v2t_eval.report.cells import cell_text
-from v2t_eval.report.document import Banner, Card, Cell, Document, Section
+from v2t_eval.report.document import Banner, Card, Cell, Document, Section, Struck
 
 MAX_BYTES = 500_000
 COMMENT_BYTES = 60_000  # GitHub takes comments up to 65,536 characters
@@ -104,7 +104,18 @@ def _section(section: Section, document: Document) -> Iterator[str | _Lines]:
 
 
 def _card(card: Card) -> list[str]:
-    return [plain(card.title), "; ".join(plain(line) for line in card.lines[:10] if line)]
+    return [_line(card.title), "; ".join(_line(line) for line in card.lines[:10] if str(line))]
+
+
+def _line(line: str | Struck) -> str:
+    if isinstance(line, str):
+        return plain(line)
+    return "".join(f"~~{plain(text)}~~" if is_struck else _inner(text) for text, is_struck in line.pieces())
+
+
+def _inner(text: str) -> str:
+    """A piece of a line, with the spaces that part it from its neighbours."""
+    return f"{' ' * text[:1].isspace()}{plain(text)}{' ' * (text[-1:].isspace() and bool(text.strip()))}"
 
 
 def _cell(cell: Cell) -> str:

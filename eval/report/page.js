@@ -2,6 +2,7 @@
 // All is in the page already; nothing here makes HTML from strings, and nothing is asked for.
 "use strict";
 (() => {
+  const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
   const STEP_MS = 300; // a frame of a clip that cannot be played, shown frame by frame
 
   // ---- tables
@@ -122,6 +123,7 @@
     const players = [];
     const name = button.textContent;
     const stripOf = (video) => card.querySelector(`.strips img[data-side="${video.dataset.side}"]`);
+    let isSeen = false, byHand = still; // by hand: it was stopped here, or its user wants no motion
     const showState = () => { button.textContent = players.some((one) => !one.paused) ? "Pause" : name; };
     const all = (playing) => {
       for (const one of players) {
@@ -140,9 +142,17 @@
         video,
       };
       players.push(one);
+      const bare = () => { video.controls = video.matches(":hover, :focus"); }; // they cover a third of a small clip
+      for (const name of ["pointerenter", "pointerleave", "focus", "blur"]) video.addEventListener(name, bare);
+      video.tabIndex = 0;
+      bare();
       // whichever is started, stopped or moved by its own controls takes the other with it
       video.addEventListener("play", () => all(true));
-      video.addEventListener("pause", () => { if (!video.seeking && !video.ended) all(false); });
+      video.addEventListener("pause", () => {
+        if (video.seeking || video.ended) return;
+        byHand ||= isSeen;
+        all(false);
+      });
       video.addEventListener("seeked", () => {
         for (const { video: other } of players) {
           if (other && other !== video && video.paused && Math.abs(other.currentTime - video.currentTime) > 0.05) {
@@ -173,6 +183,12 @@
         button.hidden = players.length === 0;
       }
       figure.append(note);
+      follow();
+    }
+
+    // A clip runs, without a sound, while it is on the screen, and until it is stopped.
+    function follow() {
+      if (!byHand) all(isSeen);
     }
 
     for (const video of [...card.querySelectorAll("video")]) {
@@ -182,9 +198,14 @@
     button.hidden = players.length === 0;
     button.addEventListener("click", () => {
       const start = players.every((one) => one.paused);
+      byHand = true;
       if (start) for (const one of players) one.restart();
       all(start);
     });
+    new IntersectionObserver((found) => {
+      isSeen = found.at(-1).isIntersecting;
+      follow();
+    }, { threshold: 0.3 }).observe(card.querySelector(".clips"));
   }
 
   for (const table of document.querySelectorAll("table.sorts")) sortable(table);

@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import Any
 
 from cineloop.errors import MissingDependencyError
-from cineloop.log import logger
+from cineloop.log import logger, printable
 from v2t_eval.report import thumbnails
 from v2t_eval.report.cells import address, inert, table_context
-from v2t_eval.report.document import Card, Document, Explorer
+from v2t_eval.report.document import Card, Document, Explorer, Struck
 from v2t_eval.report.thumbnails import Part
 
 MAX_CARDS = 24  # of one section
@@ -107,11 +107,18 @@ def _strips(
 
 def _card(card: Card, folder: Path, strips: dict[Part, thumbnails.Strip]) -> dict[str, Any]:
     return {
-        "title": inert(card.title, 200),
-        "lines": [inert(line, _MAX_LINE) for line in card.lines],
+        "title": _pieces(card.title, 200),
+        "lines": [_pieces(line, _MAX_LINE) for line in card.lines],
         "clips": [_clip(part, label, folder, strips) for part, label in _parts(card)],
         "paired": card.clip is not None and card.other is not None,
     }
+
+
+def _pieces(line: str | Struck, limit: int) -> list[tuple[str, bool]]:
+    """The line piece by piece, and whether it is struck; a long one is not, since it is cut."""
+    if isinstance(line, str) or len(line.text) > limit:
+        return [(inert(line if isinstance(line, str) else line.text, limit), False)]
+    return [(printable(text.replace("\n", " ")), is_struck) for text, is_struck in line.pieces()]
 
 
 def _clip(part: Part, label: str, folder: Path, strips: dict[Part, thumbnails.Strip]) -> dict[str, Any]:

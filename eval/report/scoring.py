@@ -14,16 +14,32 @@ from cineloop.errors import EXIT_OK
 from cineloop.files import unescape_name
 from cineloop.log import plural
 from v2t_eval.metric import Figure, MetricResult
-from v2t_eval.report.document import Banner, Card, Cell, Document, Heat, Histogram, Interval, Link, Section, Table, Tone
+from v2t_eval.report.document import (
+    Banner,
+    Card,
+    Cell,
+    Document,
+    Heat,
+    Histogram,
+    Interval,
+    Link,
+    Section,
+    Table,
+    Tone,
+)
+from v2t_eval.report.evidence import evidence, struck
 from v2t_eval.report.summary import (
+    FAULTS,
     Row,
     fifths,
     figure_texts,
+    leads,
     number,
     percent,
     problems,
     ranking_row,
     rows,
+    scope,
     title,
     verdict,
     worst_first,
@@ -34,6 +50,7 @@ from v2t_eval.scores import Scored, Scores, Skipped
 _NUM_WORST = 10
 _NUM_BARS = 20  # of a histogram
 _MAX_PROBLEMS = 20
+_FIRST_PROBLEMS = 2  # of them on a first screen
 _MAX_FIGURES = 40  # of one metric
 _MAX_VALUES = 8  # metrics named below a clip
 _MAX_CLIPS, _MAX_PROMPT = 2_000, 160  # rows of the table of every clip, and characters of a prompt there
@@ -41,22 +58,33 @@ _MAX_CLIPS, _MAX_PROMPT = 2_000, 160  # rows of the table of every clip, and cha
 _AS_WRONG = ("missing", "failed", "unreadable", "refused")
 
 
-def document(scores: Scores, root: Path | None = None, files: Sequence[Path] = ()) -> Document:
+def document(
+    scores: Scores, root: Path | None = None, files: Sequence[Path] = (), *, first_screen: bool = False
+) -> Document:
     """The report of a scoring. With `root`, which paths of clips are relative to, clips are shown, and a table has
-    every clip.
+    every clip. A `first_screen` has the figures that one asks for first and the clip that is worst by the first of
+    them; of the rest it says where it is.
     """
     found = rows(scores)
     facts = {**scores.sources, **{name: str(count) for name, count in scores.counts.items()}}
     banner = Banner(
-        word=title(scores), sentence=verdict(scores), tone="good" if scores.exit_code == EXIT_OK else "unsure",
+        word=title(found), sentence=f"{scope(scores)}. {verdict(scores)}",
+        tone="plain" if scores.exit_code == EXIT_OK else "unsure",
         facts=tuple((name, str(value)) for name, value in facts.items()),
     )  # fmt: skip
+    first = _first(found)
+    brief = first_screen and not first.empty
     sections = (
+        first,
         _worst(scores, found, root),
-        Section(title="Metrics", tables=(_metrics(found, drawn=root is not None),) if found else ()),
+        Section(
+            title="Metrics",
+            tables=(_metrics(found, drawn=root is not None),) if found else (),
+            brief=(f"{plural(len(found), 'metric')} in all: --all prints them, report.html in -o shows them",) * brief,
+        ),
         _skipped_section("Metrics that could not run", [one for one in scores.skipped if not one.found_nothing]),
-        _not_scored(scores),
-        _idle([one for one in scores.skipped if one.found_nothing]),
+        _not_scored(scores, _FIRST_PROBLEMS if brief else _MAX_PROBLEMS),
+        _idle([one for one in scores.skipped if one.found_nothing], named=not brief),
         *([_all_clips(scores, found, root)] if root is not None else []),
         Section(title="Notes on the metrics", text=tuple(_notes(found)), folded=True),
         Section(title="Definitions", tables=(_definitions(found),) if found else (), folded=True),
@@ -68,6 +96,19 @@ def document(scores: Scores, root: Path | None = None, files: Sequence[Path] = (
         ),
     )
     return Document(title="Scores", banner=banner, sections=sections, data="scores.json")
+
+
+def _first(found: Sequence[Row]) -> Section:
+    """The figures that a report begins with, where there are more than these."""
+    chosen = leads(found)
+    lines = tuple(
+        (words, _figure(row.figure, row.result), row.scored, row.name)
+        for words, row in chosen.items()
+        if words != row.name
+    )
+    shown = lines if len(found) > len(chosen) else ()
+    table = Table(columns=("", "Value [95 %]", "Clips", "Metric"), rows=shown)
+    return Section(title="First of all", tables=(table,) if shown else ())
 
 
 def _metrics(found: Sequence[Row], *, drawn: bool) -> Table:
@@ -130,14 +171,14 @@ def _skipped_section(heading: str, skipped: Sequence[Skipped], *, folded: bool =
     )
 
 
-def _idle(skipped: Sequence[Skipped]) -> Section:
+def _idle(skipped: Sequence[Skipped], *, named: bool) -> Section:
     heading = f"{plural(len(skipped), 'metric')} with nothing to measure"
-    named = ", ".join(one.metric for one in skipped)
-    return _skipped_section(heading, skipped, folded=True, brief=f"{heading} (the report says what they need): {named}")
+    names = f" (the report says what they need): {', '.join(one.metric for one in skipped)}"
+    return _skipped_section(heading, skipped, folded=True, brief=f"{heading}{names}" if named else "")
 
 
-def _not_scored(scores: Scores) -> Section:
-    """A row for each reason; a failure counts as missing, never as zero."""
+def _not_scored(scores: Scores, most_brief: int) -> Section:
+    """A row for each reason; a failure counts as missing, never as zero. A terminal gets lines for `most_brief`."""
     found = problems(scores)
     lines, brief = [], []
     for one in found[:_MAX_PROBLEMS]:
@@ -146,8 +187,8 @@ def _not_scored(scores: Scores) -> Section:
         examples = ", ".join(one.ids[:3]) + (" …" if len(one.ids) > 3 else "")
         lines.append((one.code, len(one.ids), metrics, one.message, hint, examples))
         brief.append(f"not scored: {len(one.ids)} {one.code}{f' ({hint})' if hint else ''}; {metrics}")
-    if len(found) > len(lines):
-        brief.append(f"and {plural(len(found) - len(lines), 'reason')} more, in scores.json")
+    if len(found) > most_brief:
+        brief[most_brief:] = [f"and {plural(len(found) - most_brief, 'reason')} more, in scores.json"]
     table = Table(
         columns=("Reason", "Samples", "Metrics", "Message", "What to do", "For example"), rows=tuple(lines),
         caption=f"{len(found):,} reasons. A failure counts as missing, never as zero.",
@@ -185,60 +226,41 @@ def _worst(scores: Scores, found: Sequence[Row], root: Path | None) -> Section:
     if by is None:
         return Section(title="Clips")
     clips = {clip.id: clip for clip in scores.clips}
-    shown = [by, *(row for row in found if row.values and row is not by)][:_MAX_VALUES]
-    ids = [id for id in worst_first(by) if id in clips][:_NUM_WORST]
-    evidence = {} if root is None else _evidence(scores, {id: clips[id] for id in ids})
-    cards = []
-    for id in ids:
-        clip = clips[id]
-        values = ", ".join(f"{row.name} {number(row.values[id])}" for row in shown if id in row.values)
-        texts = [f"{name}: {text}" for name, text in (("Prompt", clip.prompt), ("Caption", clip.caption)) if text]
-        span = None if clip.start_s is None and clip.end_s is None else (clip.start_s or 0.0, clip.end_s)
-        lines = (values, *texts, *evidence.get(id, ()))
-        cards.append(Card(title=id, lines=lines, clip=_file(root, clip), labels=("clip", ""), span=span))
+    ordered = [id for id in worst_first(by) if id in clips]
+    words = next((words for words, row in leads(found).items() if row is by), "")
+    faulty = [id for id in ordered if words not in FAULTS or by.values[id] < by.result.value_range[1]]
+    shown = {id: clips[id] for id in (faulty or ordered)[:_NUM_WORST]}
+    values = [by, *(row for row in found if row.values and row is not by)][:_MAX_VALUES]
+    lines, items = evidence(scores, shown), {item["id"]: item for item in by.result.items}
+    cards = tuple(_card(clip, items[id], values, lines.get(id, []), root) for id, clip in shown.items())
+    if not faulty:
+        title = f"All {plural(len(ordered), 'clip')} {FAULTS[words][1]}"
+        return Section(title=title, cards=cards, brief=(title,))
     kind = "highest" if by.result.higher_is_better is None else "worst"
-    brief = (f"{kind} by {by.name}: {', '.join(f'{id} ({number(by.values[id])})' for id in ids[:3])}",) if ids else ()
-    return Section(title=f"The {len(ids)} {kind} clips by {by.name}", cards=tuple(cards), brief=brief)
+    if words in FAULTS:
+        rest = f" (the {len(cards)} {kind} of them)" if len(cards) < len(faulty) else ""
+        title = f"{len(faulty)} of {plural(len(ordered), 'clip')} {FAULTS[words][0]}{rest}"
+        lines = [line for line in map(str, cards[0].lines) if not line.startswith(tuple(row.name for row in found))]
+        return Section(title=title, cards=cards, brief=(f"{title}, first of all:", str(cards[0].title), *lines))
+    ids = ", ".join(f"{id} ({number(by.values[id])})" for id in list(shown)[:3])
+    title = f"The {len(cards)} {kind} clips by {by.name}"
+    return Section(title=title, cards=cards, brief=(f"{kind} by {by.name}: {ids}",))
 
 
-def _evidence(scores: Scores, shown: Mapping[str, Scored]) -> dict[str, list[str]]:
-    """By id: what each metric records of the sample in addition to its value, and why it could not score it."""
-    found: dict[str, list[str]] = {}
-    for result in scores.results:
-        for item in result.items:
-            clip = shown.get(item["id"])
-            if clip is None:
-                continue
-            more = {key: value for key, value in item.items() if key not in ("id", "value")}
-            if text := _as_text(
-                {key: value for key, value in more.items() if value not in (clip.prompt, clip.caption)}
-            ):
-                found.setdefault(item["id"], []).append(f"{result.name}: {text}")
-        for failure in result.failures:
-            if failure["id"] in shown:
-                text = f"{result.name}: not scored, {failure['code']}: {failure['message']}"
-                found.setdefault(failure["id"], []).append(text)
-    return found
-
-
-def _as_text(value: Any) -> str:
-    """Evidence in words: no brackets of JSON, nothing for what is empty or false."""
-    if isinstance(value, Mapping):
-        if "question" in value and "decision" in value:  # an answer of the judge
-            return f"{value['question']} {value['decision']}, wanted {value.get('wanted', '–')}"
-        return ", ".join(filter(None, (_pair(key, one) for key, one in value.items())))
-    if isinstance(value, list | tuple):
-        return "; ".join(map(_as_text, value))
-    return number(value) if isinstance(value, float) else str(value)
-
-
-def _pair(key: str, value: Any) -> str:
-    if value is None or value is False or (not isinstance(value, int | float) and not value):
-        return ""
-    if value is True:
-        return key
-    nested = isinstance(value, Mapping) or (isinstance(value, list) and any(isinstance(one, Mapping) for one in value))
-    return f"{key} ({_as_text(value)})" if nested else f"{key} {_as_text(value)}"
+def _card(
+    clip: Scored, item: Mapping[str, Any], values: Sequence[Row], evident: Sequence[str], root: Path | None
+) -> Card:
+    """A clip with what is known of it: of a caption with its truth both, wrong words struck; else id and prompt."""
+    if "facts" in item and clip.caption is not None:
+        truth = (f"Truth: {clip.references[0]}",) if clip.references else ()
+        title, texts = struck(clip.caption, item), (*truth, clip.id)
+    else:
+        title = clip.id
+        texts = tuple(f"{name}: {text}" for name, text in (("Prompt", clip.prompt), ("Caption", clip.caption)) if text)
+    figures = ", ".join(f"{row.name} {number(row.values[clip.id])}" for row in values if clip.id in row.values)
+    span = None if clip.start_s is None and clip.end_s is None else (clip.start_s or 0.0, clip.end_s)
+    lines = (*texts, *evident, figures)
+    return Card(title=title, lines=lines, clip=_file(root, clip), labels=("clip", ""), span=span)
 
 
 def _all_clips(scores: Scores, found: Sequence[Row], root: Path | None) -> Section:

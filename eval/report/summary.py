@@ -17,6 +17,19 @@ from v2t_eval.report.document import Level
 from v2t_eval.scores import Scores
 
 _LEVELS: tuple[Level, ...] = (0, 1, 2, 3, 4)
+# What a reader asks first of clips and of captions, and the metrics that say it, the best first.
+LEADS = {
+    "right in every fact": ("facts",),
+    "does as asked": ("question_score", "obedience", "vqascore"),
+    "moves": ("dynamic_degree", "motion"),
+    "does not flicker": ("temporal_flickering",),
+}
+# Of those whose best value is all that was asked: what is said of clips below it, and of all clips where none is.
+FAULTS = {
+    "right in every fact": ("have a fact wrong", "are right in every fact"),
+    "does as asked": ("do not do as asked", "do as asked"),
+}
+_NUM_NAMED = 3  # metrics that were named make the headline where none of those was
 DIRECTIONS = {True: "higher is better", False: "lower is better", None: "no preferred direction"}
 
 
@@ -66,9 +79,24 @@ def rows(scores: Scores) -> list[Row]:
     return [_row(result) for result in scores.results]
 
 
+def leads(found: Sequence[Row]) -> dict[str, Row]:
+    """The metrics that a report begins with, by what each says in plain words; the first ones by their names where
+    nothing of `LEADS` was scored."""
+    scored = [row for row in found if row.figure is not None]
+    by_metric = {row.name.partition("[")[0]: row for row in reversed(scored)}
+    chosen = {
+        words: by_metric[name]
+        for words, names in LEADS.items()
+        for name in [next((name for name in names if name in by_metric), None)]
+        if name is not None
+    }
+    return chosen or {row.name: row for row in scored[:_NUM_NAMED]}
+
+
 def ranking_row(found: Sequence[Row]) -> Row | None:
-    """The metric whose worst clips a report shows first: the first with values of clips and a preferred direction."""
-    valued = [row for row in found if row.values]
+    """The metric whose worst clips a report shows first: of those that lead, else of all, the first with values of
+    clips and a preferred direction."""
+    valued = [row for row in (*leads(found).values(), *found) if row.values]
     directed = [row for row in valued if row.result.higher_is_better is not None]
     return next(iter(directed or valued), None)
 
@@ -140,7 +168,19 @@ def verdict(scores: Scores) -> str:
     return f"{text[0].upper()}{text[1:]}."
 
 
-def title(scores: Scores) -> str:
+def title(found: Sequence[Row]) -> str:
+    """The result in a line: "14 of 20 right in every fact", "does as asked 0.83, moves 1.00"."""
+    parts = []
+    for words, row in leads(found).items():
+        detail = row.figure.detail if row.figure is not None else {}
+        if set(detail) == {"right", "wrong"}:
+            parts.append(f"{detail['right']} of {sum(detail.values())} {words}")
+        elif row.figure is not None:
+            parts.append(f"{words} {figure_texts(row.figure)[0]}")
+    return ", ".join(parts) or "no figures"
+
+
+def scope(scores: Scores) -> str:
     """What was scored, in a line."""
     return f"{plural(len(scores.clips), 'clip')}, {plural(len(scores.results), 'metric')}"
 

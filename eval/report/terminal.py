@@ -85,8 +85,8 @@ def _section(section: Section, document: Document) -> Iterator[RenderableType]:
             yield _indent(table.caption, 2)
         yield from _table(table)
     for card in section.cards[:_MAX_CARDS]:
-        yield _indent(card.title, 2, _MAX_LINE)
-        yield from (_indent(line, 6, _MAX_LINE) for line in card.lines if line)
+        yield _indent(str(card.title), 2, _MAX_LINE)
+        yield from (_indent(str(line), 6, _MAX_LINE) for line in card.lines if str(line))
     if len(section.cards) > _MAX_CARDS:
         yield _indent(document.omission(len(section.cards) - _MAX_CARDS, "clip"), 2)
 

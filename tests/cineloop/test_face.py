@@ -95,3 +95,14 @@ def test_a_gate_of_scores_is_the_gate_of_their_clips() -> None:
     assert isinstance(scores, Scores)
     of_clips, of_scores = (cineloop.gate(each, scores, suite="rules.yaml") for each in ("made", scores))
     assert of_clips.metrics == of_scores.metrics and of_clips.outcome == of_scores.outcome
+
+
+def test_the_package_lists_its_face_alone() -> None:
+    import cineloop.world  # a room that was imported does not show
+
+    assert dir(cineloop) == sorted(cineloop.__all__) and cineloop.world
+
+
+def test_the_guide_names_every_function_of_the_face() -> None:
+    guide = (Path(__file__).resolve().parents[2] / "docs/python.md").read_text("utf-8")
+    assert all(f"`cineloop.{name}(" in guide for name in cineloop.__all__)

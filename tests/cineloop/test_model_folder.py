@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from cineloop.errors import MissingDependencyError
+from cineloop.errors import MissingDependencyError, UsageError
+from cineloop.model_folder import check_hub_id
 from cineloop.video.frames import Frames
 from v2t.backends import Decoding, open_backend, user_turn
 from v2t.backends.local import STARTER
@@ -142,3 +143,24 @@ def test_the_starter_is_a_sound_folder():
     from cineloop import model_folder
 
     model_folder.check(STARTER)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("startr", "did you mean starter?"),
+        ("opeani:http://127.0.0.1:8000/v1", "did you mean openai:?"),
+        ("./nofolder", "the folder './nofolder' of a model does not exist"),
+        ("runs/mine/final", "the folder 'runs/mine/final' of a model does not exist"),
+        ("mine/", "does not exist"),
+    ],
+)
+def test_what_cannot_be_a_hub_id_is_told_without_asking_a_hub(name, said):
+    with pytest.raises(UsageError) as caught:
+        check_hub_id(name, ("starter", "openai:"))
+    assert said in str(caught.value)
+
+
+def test_a_hub_id_passes():
+    for name in ("Qwen/Qwen3-VL-4B-Instruct", "gpt2", "owner/starter"):
+        check_hub_id(name, ("starter", "openai:"))

@@ -47,10 +47,11 @@ def test_the_starter_is_trained_on_without_a_checkout(shell):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page", ["captioning.md", "generating.md"])
+@pytest.mark.parametrize("page", ["captioning.md", "generating.md", "python.md"])
 def test_the_python_of_a_guide(installed, tmp_path, page):
-    (block,) = re.findall(r"```python\n(.*?)```", (DOCS / page).read_text("utf-8"), re.DOTALL)
-    ran = installed.run("python", "-c", block, cwd=tmp_path)
+    blocks = re.findall(r"```python\n(.*?)```", (DOCS / page).read_text("utf-8"), re.DOTALL)
+    assert blocks
+    ran = installed.run("python", "-c", "\n".join(blocks), cwd=tmp_path)
     assert ran.returncode == 0, ran.stderr
 
 

@@ -1,8 +1,8 @@
 """Cineloop as other people have it: its wheel, built once a session, in an environment without the checkout.
 
-Fixtures `installed` and `installed_by`: an environment is a venv without pip that holds the unpacked wheel; what
-the wheel needs is read from the environment of the tests, so that nothing is downloaded and nothing installed twice. It
-is all of that by a .pth file, or by links the packages alone that a requirement such as `cineloop[eval]` brings.
+Fixtures `installed` and `installed_by`: an environment is a venv without pip that holds the unpacked wheel; what the
+wheel needs is read from the environment of the tests by a .pth file, so that nothing is downloaded or installed twice.
+`installed_by` hides all packages but those that a requirement such as `cineloop[eval]` brings.
 """
 
 from __future__ import annotations
@@ -23,6 +23,17 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parents[2]
+HIDE = """
+import sys
+from importlib.machinery import PathFinder
+
+class Finder(PathFinder):
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
+        return None if name.partition(".")[0] in {hidden} else super().find_spec(name, path, target)
+
+sys.meta_path[:] = [Finder if each is PathFinder else each for each in sys.meta_path]
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,11 +76,7 @@ def wheel(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def installed(wheel, tmp_path_factory) -> Installed:
     """The wheel in an environment of its own."""
-    made = _unpacked(wheel, tmp_path_factory.mktemp("installed"))
-    # Packages are found in these folders; .pth files in them, such as that of an editable install, are not followed.
-    names = "\n".join(p for p in sys.path if p.endswith("site-packages"))
-    (made.site / "packages-of-the-tests.pth").write_text(names)
-    return made
+    return _unpacked(wheel, tmp_path_factory.mktemp("installed"))
 
 
 @pytest.fixture(scope="session")
@@ -79,12 +86,11 @@ def installed_by(wheel, tmp_path_factory):
     @cache
     def make(line: str) -> Installed:
         made = _unpacked(wheel, tmp_path_factory.mktemp("installed-by"))
-        for name in packages_of(Requirement(line)):
-            there = metadata.distribution(name)
-            for top in {path.parts[0] for path in there.files or ()} - {"..", "__pycache__"}:
-                place = made.site / top
-                if not place.is_symlink():
-                    place.symlink_to(Path(str(there.locate_file(top))))
+        seen = packages_of(Requirement(line)) | {"cineloop"}
+        there = metadata.packages_distributions().items()
+        hidden = {module for module, names in there if not seen & set(map(canonicalize_name, names))}
+        (made.site / "hide_packages.py").write_text(HIDE.format(hidden=hidden))
+        (made.site / "hide-packages.pth").write_text("import hide_packages")
         return made
 
     return make
@@ -112,11 +118,13 @@ def packages_of(line: Requirement) -> set[str]:
 
 
 def _unpacked(wheel: Path, folder: Path) -> Installed:
-    """A venv in the folder that holds the wheel and its commands alone."""
+    """A venv in the folder with the wheel, its commands, and the packages of the tests."""
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
     site = folder / "lib" / f"python{sys.version_info.major}.{sys.version_info.minor}" / "site-packages"
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(site)
+    # Packages are found in these folders; .pth files in them, such as that of an editable install, are not followed.
+    (site / "packages-of-the-tests.pth").write_text("\n".join(p for p in sys.path if p.endswith("site-packages")))
     scripts = ConfigParser()
     scripts.optionxform = str  # type: ignore[assignment,method-assign]
     (entries,) = site.glob("cineloop-*.dist-info/entry_points.txt")

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 from cineloop import plugin
 from cineloop.documents import read_json
 from cineloop.errors import Notice, UsageError
+from cineloop.model_folder import check_hub_id
 from cineloop.training.runtime import check_device
 from v2t.backends.abilities import Abilities
 
@@ -259,6 +260,9 @@ SAMPLING = ("sampler", "num_frames", "fps", "segment_s", "max_frames")  # what a
 OUT_OF_DOMAIN = "OUT_OF_DOMAIN"  # code of the warning that a clip is outside the model's domain
 
 
+STARTER, OPENAI = "starter", "openai:"  # names of models beside folders and hub ids
+
+
 def open_backend(
     model: str, *, captioner: str = "auto", device: str = "auto", dtype: str = "auto", options: Mapping[str, Any] = {}
 ) -> VideoLM:
@@ -288,11 +292,17 @@ def open_backend(
 
 
 def choose(model: str) -> str:
-    """The backend for a model: by its address or its folder's config, otherwise `hf`."""
-    if model == "starter":
+    """The backend for a model: by its address or its folder's config, otherwise `hf`.
+
+    Raises:
+        UsageError: a path that does not exist, or a name that is nearly that of the starter: no hub has these.
+    """
+    if model == STARTER:
         return "local"
-    if model.startswith("openai:"):
+    if model.startswith(OPENAI):
         return "openai"
+    if not Path(model).exists():
+        check_hub_id(model, (STARTER, OPENAI))
     try:
         config = read_json(Path(model) / "config.json", finite=False)
     except (OSError, ValueError):

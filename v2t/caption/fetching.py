@@ -77,7 +77,7 @@ class Fetching:
                 try:
                     return work(local)
                 except ItemError as error:  # its message names the copy, which means nothing to the user
-                    message = error.message.replace(str(local), shown(path))
+                    message = error.message.replace(local.name, shown(path))
                     raise ItemError(message, code=error.code, hint=error.hint) from error
 
         return self._executor.submit(run)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from cineloop.errors import ItemError, MissingDependencyError, Notice, UsageError
+from cineloop.errors import ItemError, MissingDependencyError, Notice, UsageError, did_you_mean
 from cineloop.log import printable
 from v2t.caption import template as templates
 
@@ -173,7 +173,9 @@ def limit_of(encoder: str, limit: int | None = None) -> int:
     """How many tokens an encoder reads. Raises UsageError when that is not known or not possible."""
     if limit is None and encoder not in LIMITS:
         known = ", ".join(f"{name} ({tokens})" for name, tokens in LIMITS.items())
-        raise UsageError(f"no text encoder is called {encoder!r}; choices: {known}", hint="or give its limit in tokens")
+        near = did_you_mean(encoder, LIMITS, show=str)
+        hint = near or "or give its limit in tokens"
+        raise UsageError(f"no text encoder is called {encoder!r}; choices: {known}", hint=hint)
     limit = LIMITS[encoder] if limit is None else limit
     if limit < 3:
         raise UsageError(f"the limit of tokens must be at least 3, got {limit}")

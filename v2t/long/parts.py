@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cineloop.clip import Clip
-from cineloop.errors import ItemError, Notice, UsageError
+from cineloop.errors import ItemError, Notice, UsageError, did_you_mean
 from cineloop.journal import Entry
 
 if TYPE_CHECKING:
@@ -67,7 +67,9 @@ class PartSpec:
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
-            raise UsageError(f"parts must be one of {_FORMS}, got {self.kind!r}")
+            raise UsageError(
+                f"parts must be one of {_FORMS}, got {self.kind!r}", hint=did_you_mean(self.kind, KINDS, show=str)
+            )
         if not 0.1 <= self.seconds <= MAX_PART_S:
             raise UsageError(f"a part must last 0.1 to 3600 seconds, got {self.seconds:g}")
         if self.stride_s is not None and (self.kind != "window" or not 0.1 <= self.stride_s <= self.seconds):

@@ -74,11 +74,13 @@ def opened(browser, folder):
     """`open(name, size)`: a page from disk; at its end: no error, nothing smuggled in has run, nobody was asked."""
     with ExitStack() as pages:
 
-        def open_page(name: str = "plain", size=DESK, scheme: str = "light"):
+        def open_page(name: str = "plain", size=DESK, scheme: str = "light", motion: str = "reduce"):
             url, near = (folder / f"{name}.html").as_uri(), folder.parent.as_uri()
             levels = ("error", "warning")
             return pages.enter_context(
-                page_driving.opened(browser, url, near=near, levels=levels, viewport=size, color_scheme=scheme)
+                page_driving.opened(
+                    browser, url, near=near, levels=levels, viewport=size, color_scheme=scheme, reduced_motion=motion
+                )
             )
 
         yield open_page
@@ -148,7 +150,7 @@ def test_one_click_plays_both_and_one_control_stops_both(opened):
     _until(page, "[...document.querySelectorAll('.card video')].slice(0, 2).every((one) => one.paused)")
     card.locator("video").first.evaluate("one => { one.currentTime = 1.5; }")
     _until(page, "Math.abs(document.querySelectorAll('.card video')[1].currentTime - 1.5) < 0.2")
-    assert card.locator("video").first.evaluate("one => one.muted && one.loop && one.controls")
+    assert card.locator("video").first.evaluate("one => one.muted && one.loop")
 
 
 def test_a_clip_that_cannot_be_played_is_shown_frame_by_frame(opened):
@@ -212,3 +214,35 @@ def test_a_long_table_is_sorted_by_any_column(opened, folder):
     page.set_viewport_size(PHONE)
     assert page.get_by_role("button", name="word").is_visible()
     assert page_driving.width(page) <= 360
+
+
+def test_clips_run_while_they_are_seen_and_have_controls_where_one_points(opened):
+    page = opened(motion="no-preference")
+    videos = page.locator("video")
+    videos.first.scroll_into_view_if_needed()
+    _until(page, "() => { const one = document.querySelector('video'); return !one.paused && one.muted && one.loop; }")
+    page.mouse.move(0, 0)
+    assert not videos.first.evaluate("one => one.controls")
+    videos.first.hover()
+    _until(page, "() => document.querySelector('video').controls")
+    page.mouse.move(0, 0)
+    _until(page, "() => !document.querySelector('video').controls")
+    videos.first.focus()
+    _until(page, "() => document.querySelector('video').controls")
+    page.evaluate("scrollTo(0, document.body.scrollHeight)")
+    _until(page, "() => document.querySelector('video').paused")
+    page.evaluate("scrollTo(0, 0)")
+    videos.first.scroll_into_view_if_needed()
+    _until(page, "() => !document.querySelector('video').paused")
+    page.locator(".card .play").first.click()
+    page.evaluate("scrollTo(0, document.body.scrollHeight)")
+    videos.first.scroll_into_view_if_needed()
+    page.wait_for_timeout(300)
+    assert videos.first.evaluate("one => one.paused"), "a clip that was stopped by hand stays so"
+
+
+def test_clips_stand_still_for_who_wants_no_motion(opened):
+    page = opened()
+    page.locator("video").first.scroll_into_view_if_needed()
+    page.wait_for_timeout(300)
+    assert page.locator("video").first.evaluate("one => one.paused && !one.controls")

@@ -21,11 +21,11 @@ EVIL = (
     "<img src=x onerror='window.hacked=1'><svg onload='window.hacked=1'>",
     "javascript:window.hacked=1 \u202e\u2028 \x00 {{7*7}} ' \" ` \U0001f600",
 )
-METRICS = {"clipscore": True, "frechet_part": False, "motion": None, "facts": True}
+METRICS = {"clipscore": True, "frechet_part": False, "motion": None, "bleu": True}
 
 
 def _scores() -> Scores:
-    """A thousand clips; every hundredth failed, every fiftieth has no value for facts, three hold hostile text."""
+    """A thousand clips; every hundredth failed, every fiftieth has no value for bleu, three hold hostile text."""
     clips, results = [], []
     for i in range(NUM):
         text = EVIL[i] if i < len(EVIL) else f"A {('red', 'green', 'blue')[i % 3]} ball rolls past house {i}."
@@ -37,7 +37,7 @@ def _scores() -> Scores:
         )  # fmt: skip
     for k, (name, up) in enumerate(METRICS.items()):
         values = np.random.default_rng(k).normal(0.5, 0.1, NUM)
-        lacking = {c.id for i, c in enumerate(clips) if name == "facts" and i % 50 == 7}
+        lacking = {c.id for i, c in enumerate(clips) if name == "bleu" and i % 50 == 7}
         items = [
             {"id": c.id, "value": float(v), "saw": EVIL[1]}
             for c, v in zip(clips, values, strict=True)

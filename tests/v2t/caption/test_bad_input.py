@@ -138,6 +138,8 @@ def test_each_bad_file_has_its_code_and_the_rest_is_captioned(folder, tmp_path):
     rows = {unescape_name(row["id"]): row for row in map(json.loads, lines)}
     assert {name: row["error"]["code"] for name, row in rows.items() if row["status"] == "failed"} == EXPECTED
     assert all(row["error"]["message"] and row["error"]["hint"] for row in rows.values() if row["error"])
+    for name in ("captions.jsonl", "index.html"):  # records and pages are passed on
+        assert str(folder).encode() not in (out / name).read_bytes(), name
     captions = {name: row["caption"] for name, row in rows.items() if row["status"] == "ok"}
     truncated = captions.pop("truncated.mp4")
     assert 0 < int(truncated.split()[0]) < 32 and any(
