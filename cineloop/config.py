@@ -95,8 +95,22 @@ def _parse_yaml(text: str) -> Any:
     """The value of a YAML text; ValueError in one line with line and column."""
     import yaml
 
+    class Loader(yaml.SafeLoader):
+        """Refuses a key that a mapping holds twice, of which PyYAML keeps the last without a word."""
+
+        def compose_mapping_node(self, anchor: Any) -> Any:
+            node, lines = super().compose_mapping_node(anchor), dict[tuple[str, str], int]()
+            for key, _ in node.value:
+                if not isinstance(key, yaml.ScalarNode) or key.tag == "tag:yaml.org,2002:merge":
+                    continue
+                line, name = key.start_mark.line + 1, (key.tag, key.value)
+                if name in lines:
+                    raise ValueError(f"the key {key.value!r} stands twice, in line {lines[name]} and in line {line}")
+                lines[name] = line
+            return node
+
     try:
-        value = yaml.safe_load(text)
+        value = Loader(text).get_single_data()
     except yaml.YAMLError as error:
         mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
         place = f" in line {mark.line + 1}, column {mark.column + 1}" if mark else ""

@@ -19,12 +19,13 @@ import socket
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from cineloop.address import shown
 from cineloop.documents import parse_json
-from cineloop.errors import UsageError
+from cineloop.errors import MissingDependencyError, UsageError
 from cineloop.files import TEMPORARY
 from cineloop.log import logger, printable
 
@@ -33,6 +34,19 @@ _LINGER_S = 5.0
 _LOOK_S = 0.5
 _BEAT_LOOK_S = 5.0
 _TAKEN = (errno.EWOULDBLOCK, errno.EACCES)
+
+
+@contextlib.contextmanager
+def usable(folder: Path) -> Iterator[None]:
+    """An operating system's error while an output folder is opened becomes MissingDependencyError, OUTPUT_FOLDER."""
+    try:
+        yield
+    except OSError as error:
+        raise MissingDependencyError(
+            f"cannot use the output folder {printable(str(folder))}: {error.strerror or error}",
+            code="OUTPUT_FOLDER",
+            hint="choose another -o",
+        ) from error
 
 
 class FolderLock:

@@ -118,7 +118,12 @@ class Loop:
 
     def _train_step(self, micros: list[Any]) -> dict[str, Any]:
         counts = self._sum_counts(micros)
-        sums: dict[str, Any] = {}
+        factor = lr_factor(self.step, self.config.steps, self.config.optim)
+        sums: dict[str, Any] = {"terms": {}, "metrics": {}}
+        if not any(counts.values()):  # of all processes, so that each of them leaves the step out
+            if self.main:
+                say(f"step {self.step + 1} has no target, as where every clip of it was skipped: it changes nothing")
+            return {"counts": counts, "grad_norm": 0.0, "lr_factor": factor, **sums}
         for position, batch in enumerate(micros):
             last = position == len(micros) - 1
             # Gradients cross processes once a step, in the last backward pass.
@@ -134,7 +139,6 @@ class Loop:
             accumulate(sums, output)
         norm = checkpoint.whole(self.accelerator.clip_grad_norm_(self._trainable, self.config.optim.clip))
         self._check_finite(norm, sums)
-        factor = lr_factor(self.step, self.config.steps, self.config.optim)
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = group["peak_lr"] * factor

@@ -73,7 +73,7 @@ class RunLog:
             name: total(accelerator, figure) / max(1.0, total(accelerator, count))
             for name, (figure, count) in window["metrics"].items()
         }
-        loss = sum(self.stage.terms.get(name, 1.0) * value for name, value in terms.items())
+        loss = sum(self.stage.terms.get(name, 1.0) * value for name, value in terms.items()) if terms else math.nan
         passed = max(1e-9, time.monotonic() - self.since - self.evaluating)
         speed = self.steps * config.batch_size / passed
         row = {"step": step, "seconds": round(seconds, 2), "loss": loss, **terms, **metrics}

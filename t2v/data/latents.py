@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -95,7 +95,7 @@ class LatentSource:
         facing (n,) 0 left or 1 right, facts (n, F), input_ids and attention_mask (n, L)."""
         numbers = np.arange(start, start + count)
         epochs, indices = (numbers // self.num_clips, numbers % self.num_clips) if self.num_clips else (0, numbers)
-        kept = self._read(indices) if self.cache else encode(self, int(indices[0]), count)
+        kept = self._read(indices) if self.cache else encode(self, indices)
         scenes = [self.scene(int(index)) for index in indices]
         rows = zip(scenes, indices, np.broadcast_to(epochs, indices.shape), strict=True)
         texts = [self._text(scene, int(index), int(epoch)) for scene, index, epoch in rows]
@@ -137,12 +137,11 @@ class LatentSource:
 
 
 @torch.no_grad()
-def encode(source: LatentSource, start: int, count: int) -> Tensors:
-    """Latents (float16), occupancy and colour of clips `start` … `start + count - 1` of the stream."""
+def encode(source: LatentSource, indices: Sequence[int] | np.ndarray) -> Tensors:
+    """Latents (float16), occupancy and colour of the clips `indices` of the stream, in that order."""
     latents, occupied = [], []
-    for first in range(start, start + count, _PER_PASS):
-        num = min(_PER_PASS, start + count - first)
-        scenes = [source.scene(index) for index in range(first, first + num)]
+    for first in range(0, len(indices), _PER_PASS):
+        scenes = [source.scene(int(index)) for index in indices[first : first + _PER_PASS]]
         frames = rendered(scenes, source.size, source.num_frames)
         latents.append(source.vae.encode_normalized(to_video(frames)).float())
         occupied += [occupancy(scene, source.num_frames, source.size) for scene in scenes]
@@ -173,6 +172,6 @@ def fill(source: LatentSource) -> int:
         path = shard_path(source, number)
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_atomic(path, save(encode(source, number * SHARD, SHARD)))
+            write_atomic(path, save(encode(source, range(number * SHARD, (number + 1) * SHARD))))
             made += SHARD
     return made

@@ -20,7 +20,7 @@ from cineloop.cluster import journals
 from cineloop.errors import UsageError
 from cineloop.files import sweep, unescape_name, write_atomic
 from cineloop.journal import Entry, Journal
-from cineloop.lock import FolderLock
+from cineloop.lock import FolderLock, usable
 from cineloop.manifest import dump_line, write_manifest
 from t2v.generate.prompts import Clip
 
@@ -43,6 +43,7 @@ class RunFolder:
 
     Raises (on entering):
         UsageError: EXISTS, the folder holds a manifest of something else; LOCKED, another run is at work in it.
+        MissingDependencyError: OUTPUT_FOLDER, it cannot be written.
     """
 
     def __init__(self, path: Path, *, writable: bool = True) -> None:
@@ -55,6 +56,13 @@ class RunFolder:
         self._batches: dict[str, tuple[int, tuple[str, ...]]] = {}  # id: batch size, ids that are made together
 
     def __enter__(self) -> RunFolder:
+        with ExitStack() as stack, usable(self.path):
+            self._stack = stack
+            self._open()
+            self._stack = stack.pop_all()
+        return self
+
+    def _open(self) -> None:
         journal = self.path / STATE / "generate.jsonl"
         if (self.path / MANIFEST).exists() and not journal.exists():
             raise UsageError(
@@ -71,7 +79,6 @@ class RunFolder:
             self._learn(entry)
         if self.writable:
             self._fold()
-        return self
 
     def __exit__(self, *exc: Any) -> None:
         self._stack.__exit__(*exc)

@@ -13,6 +13,7 @@ from cineloop import config as layers
 from cineloop.errors import UsageError
 from cineloop.files import write_atomic
 from cineloop.interrupt import Stopping
+from cineloop.log import logger, printable
 from cineloop.training import runtime
 from t2v.generate.folder import RunFolder
 from t2v.generate.gallery import write_gallery
@@ -69,7 +70,10 @@ def run(
         rows = folder.rows()
         write_gallery(rows, folder.failures(), out / "index.html", runtime.command_line())
         wanted = {clip.id for clip in clips}
-        write_sheet([row for row in rows if row["id"] in wanted], out, out / "contact_sheet.png")
+        try:
+            write_sheet([row for row in rows if row["id"] in wanted], out, out / "contact_sheet.png")
+        except OSError as error:  # the clips are made, and nothing reads the sheet
+            logger.warning("the contact sheet was not written: %s", printable(str(error)))
     return summary
 
 
@@ -81,7 +85,7 @@ def _todo(
     emit: Emit,
     summary: Summary,
 ) -> dict[str, Row]:
-    """What cache_key_parts over each clip that is to be made, by id."""
+    """What decides over each clip that is to be made (see `cache_key_parts`), by id."""
     todo, conflicts = {}, []
     for clip in clips:
         decisive = cache_key_parts(clip, generator, config)

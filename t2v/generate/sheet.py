@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from cineloop.errors import ItemError
 from cineloop.files import unescape_name, write_atomic
 from cineloop.log import logger, printable
 
@@ -30,14 +31,18 @@ def write_sheet(rows: Sequence[dict[str, Any]], folder: Path, path: Path) -> Non
         return
     if len(rows) > MOST:
         logger.info("the contact sheet shows the first %d of %d clips", MOST, len(rows))
-    strips = [strip(folder / unescape_name(row["path"])) for row in rows[:MOST]]
+    read = [(row, each) for row in rows[:MOST] if (each := _strip_of(row, folder)) is not None]
+    if not read:
+        path.unlink(missing_ok=True)
+        return
+    strips = [each for _, each in read]
     cell_width = max(each.shape[1] for each in strips) + _MARGIN
     cell_height = max(each.shape[0] for each in strips) + _LINES * _LINE + _MARGIN
     columns = min(_COLUMNS, len(strips))
     num_down = -(-len(strips) // columns)
     sheet = Image.new("RGB", (columns * cell_width + _MARGIN, num_down * cell_height + _MARGIN), "white")
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(14)
-    for number, (row, each) in enumerate(zip(rows, strips, strict=False)):
+    for number, (row, each) in enumerate(read):
         x = _MARGIN + number % columns * cell_width
         y = _MARGIN + number // columns * cell_height
         sheet.paste(Image.fromarray(each), (x, y))
@@ -47,6 +52,15 @@ def write_sheet(rows: Sequence[dict[str, Any]], folder: Path, path: Path) -> Non
     data = io.BytesIO()
     sheet.save(data, "PNG", optimize=True)
     write_atomic(path, data.getvalue())
+
+
+def _strip_of(row: dict[str, Any], folder: Path) -> np.ndarray | None:
+    """The strip of a row's clip; None, with a warning, where its file cannot be read."""
+    try:
+        return strip(folder / unescape_name(row["path"]))
+    except ItemError as error:
+        logger.warning("the contact sheet leaves out %s: %s: %s", printable(row["path"]), error.code, error)
+        return None
 
 
 def strip(path: Path) -> np.ndarray:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -170,7 +171,7 @@ class RewardedSource:
 
     def _example(self, number: int) -> Example:
         epoch, place = divmod(number, len(self.examples))
-        return self.examples[np.random.default_rng([self.seed, epoch]).permutation(len(self.examples))[place]]
+        return self.examples[_shuffled(self.seed, epoch, len(self.examples))[place]]
 
     def _step(self, example: Example, number: int) -> Tensors:
         """One step of the sampler, drawn by the number of the sample; the last adds no noise and has no likelihood."""
@@ -179,9 +180,21 @@ class RewardedSource:
         if "path" not in drawn:
             raise UsageError(f"{file} holds no steps of the sampler", hint="draw with --set options.stochastic=0.7")
         path, sigmas = drawn["path"], drawn["sigmas"]
+        if len(sigmas) < 3:
+            raise UsageError(
+                f"{file} was drawn in one step of the sampler, which adds no noise; this objective learns from the "
+                "steps before the last",
+                hint="draw with --steps 2 or more",
+            )
         place = int(np.random.default_rng([self.seed, number]).integers(len(sigmas) - 2))
         levels = {"sigma": sigmas[place], "sigma_next": sigmas[place + 1], "level": drawn["level"]}
         return {"before": path[place], "after": path[place + 1], **levels}
+
+
+@lru_cache(maxsize=4)
+def _shuffled(seed: int, epoch: int, count: int) -> np.ndarray:
+    """The order (count,) of the examples in an epoch."""
+    return np.random.default_rng([seed, epoch]).permutation(count)
 
 
 def load(path: Path) -> Tensors:

@@ -108,3 +108,28 @@ def test_dump_reads_back_equal(tmp_path):
 
 def test_changes_name_the_key():
     assert configs.changes({"a": {"b": 1, "c": 2}}, {"a": {"b": 1, "c": 3}, "d": 4}) == ["a.c: 2 → 3", "d: None → 4"]
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("out: x\ninner:\n  steps: 3\nout: y\n", "the key 'out' stands twice, in line 1 and in line 4"),
+        ("out: x\ninner:\n  steps: 3\n  'steps': 4\n", "the key 'steps' stands twice, in line 3 and in line 4"),
+        ("out: x\nfree: {a: 1, b: {a: 2}, a: 3}\n", "the key 'a' stands twice, in line 2 and in line 2"),
+    ],
+)
+def test_a_key_that_stands_twice_is_refused_with_both_lines(tmp_path, text, told):
+    (tmp_path / "c.yaml").write_text(text)
+    with pytest.raises(UsageError, match=f"c.yaml is not YAML as expected: {told}"):
+        configs.load(Outer, file=tmp_path / "c.yaml")
+
+
+def test_a_key_merged_from_an_anchor_may_be_set_again(tmp_path):
+    text = "a: &a {x: 1, y: 1}\nb: &b\n  <<: *a\n  x: 2\nc:\n  <<: *b\n  y: 3\n"
+    (tmp_path / "c.yaml").write_text(text)
+    assert configs.read_yaml(tmp_path / "c.yaml")["c"] == {"x": 2, "y": 3}
+
+
+def test_a_key_that_stands_twice_in_a_setting_is_refused():
+    with pytest.raises(UsageError, match="'free' is not YAML.*'a' stands twice"):
+        configs.load(Outer, sets=["out=x", "free={a: 1, a: 2}"])

@@ -18,10 +18,10 @@ from types import ModuleType
 from typing import Any
 
 from cineloop.clip import Clip
-from cineloop.errors import MissingDependencyError, PolicyError, UsageError
+from cineloop.errors import PolicyError, UsageError
 from cineloop.files import sweep, text_key, unescape_name, write_atomic
 from cineloop.journal import Entry, Journal
-from cineloop.lock import FolderLock
+from cineloop.lock import FolderLock, usable
 from cineloop.log import logger, printable
 from cineloop.store import StoredFolder
 from v2t import writers
@@ -75,14 +75,8 @@ class CaptionFolder:
 
     def __enter__(self) -> CaptionFolder:
         with contextlib.ExitStack() as stack:
-            try:
+            with usable(self.folder):
                 self.ledger = self._open(stack)
-            except OSError as error:
-                raise MissingDependencyError(
-                    f"cannot use the output folder {printable(str(self.folder))}: {error.strerror}",
-                    code="OUTPUT_FOLDER",
-                    hint="choose another -o",
-                ) from error
             earlier = {name for known in self.ledger.known.values() for name in known.files} - self.clip_writers.keys()
             self._earlier_writers = writers.load_known(earlier)
             self.sets = SetFiles(self.folder, self.state_folder, self._set_writers, self.ledger)

@@ -157,6 +157,14 @@ class CineloopModel(CineloopPreTrainedModel):
                 hint=f"each segment of {self.config.resampler_config.segment_frames} frames gives "
                 f"{self.config.resampler_config.tokens_per_segment}; let the processor write the prompt, untruncated",
             )
+        # The total may be right where one prompt's tokens went to another.
+        each, in_rows = self.config.resampler_config.tokens_per_segment, where.sum(1)  # (B,)
+        if bool((wrong := in_rows % each > 0).any()):
+            row = int(wrong.nonzero()[0])
+            raise UsageError(
+                f"prompt {row} holds {int(in_rows[row])} video placeholders, not a multiple of the {each} of a segment",
+                hint="let the processor write the prompt, untruncated",
+            )
         visual_tokens = visual_tokens.to(inputs_embeds.device, inputs_embeds.dtype)
         return inputs_embeds.masked_scatter(where[..., None], visual_tokens)  # (B, L, D_llm)
 

@@ -355,3 +355,27 @@ def test_weight_average_follows_its_formula_and_gives_the_weights_back():
     with average.applied():
         torch.testing.assert_close(model.weight.detach(), average.tensors["weight"])
     torch.testing.assert_close(model.weight.detach(), first + 1)
+
+
+class Skipping(Toy):
+    """Every clip of step 3 was skipped: its samples have no target."""
+
+    def source(self):
+        def batch(start, count):
+            found = numbers(start, count)
+            if 16 <= start < 24:
+                found["mask"] = torch.zeros_like(found["mask"])
+            return found
+
+        return batch
+
+
+@pytest.mark.parametrize("micro_batch", [0, 4])
+def test_a_step_of_which_every_clip_was_skipped_changes_nothing(tmp_path, caplog, micro_batch):
+    caplog.set_level("INFO")
+    make(tmp_path, Skipping(), micro_batch=micro_batch, save_every=1, keep_last=9, log_every=1).run()
+    before, at, after = (weights(tmp_path, step) for step in (2, 3, 4))
+    assert all(torch.equal(before[name], at[name]) for name in before)
+    assert any(not torch.equal(at[name], after[name]) for name in at)
+    assert [row["loss"] is None for row in rows(tmp_path) if "loss" in row] == [False, False, True] + [False] * 3
+    assert "step 3 has no target" in caplog.text

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
+import torch
 
 from t2v.data.latents import LatentSource, cache_key
 from t2v.data.world import solo_scene
+from t2v.model.text import build_tokenizer, world_words
 from t2v.model.vae import AutoencoderKLCineloop
 from t2v.train.dit import Config
 
@@ -48,3 +50,11 @@ def test_weights_draw_kinds_so_many_times_as_often():
 def test_weights_that_mean_nothing_are_refused(tmp_path, weights, message):
     with pytest.raises(ValueError, match=message):
         Config(stage="dit", out=tmp_path, loop=None, vae=tmp_path, kind_weights=weights)
+
+
+def test_a_batch_across_the_end_of_an_epoch_holds_the_clips_of_its_texts():
+    vae = source().vae.eval()
+    held = LatentSource(vae, build_tokenizer(world_words(50)), "train", 3, (32, 32), 1, 5, None)
+    across, first, last = held(3, 4), held(0, 2), held(3, 2)  # of epochs of five clips
+    for name in ("latents", "occupancy", "color", "kind"):
+        torch.testing.assert_close(across[name], torch.cat([last[name], first[name]]), rtol=1e-3, atol=1e-3)

@@ -163,6 +163,13 @@ def test_other_picture_sizes_are_read_too(model):
     assert torch.isfinite(model(**{**batch, "pixel_values_videos": wide}).logits).all()
 
 
+def test_placeholders_of_one_prompt_that_went_to_another_are_an_error(model):
+    batch = prompts(lengths=(9, 9), segments=(1, 1))
+    batch["input_ids"][0, -1], batch["input_ids"][1, 0] = VIDEO, 11  # sixteen in all, as the videos give
+    with pytest.raises(UsageError, match="prompt 0 holds 9 video placeholders, not a multiple of the 8 of a segment"):
+        model(**batch)
+
+
 def test_counts_that_differ_are_an_error_with_both_numbers(model):
     batch = prompts()
     batch["input_ids"][0, -1] = VIDEO
