@@ -15,6 +15,7 @@ import pytest
 
 from cineloop.errors import NothingMatchedError, UsageError
 from cineloop.manifest import read_manifest
+from cineloop.video.frames import Frames
 from painting_generator import Fake
 from t2v.cli import main
 from t2v.generate import run as run_module
