@@ -206,6 +206,10 @@ class BaseMetric(ABC):
     def summarise(self, rows: Sequence[Measured], references: Sequence[Measured]) -> Summary:
         """Figures of a set. `rows` (at least one) and `references` (of "reference_clips") are in the order of ids."""
 
+    def summary_of_none(self) -> Summary:
+        """The same where no sample could be measured."""
+        return Summary(headline=self.name, figures={})
+
     def describe(self) -> dict[str, str]:
         """The metric's own part of the fingerprint: models with their hashes, preprocessing, dtype."""
         return {}
@@ -291,7 +295,7 @@ class BaseMetric(ABC):
             raise NothingMatchedError(f"{self.name} was given no sample")
         rows = [self._rows[id] for id in sorted(self._rows)]
         references = [self._references[id] for id in sorted(self._references)]
-        summary = self.summarise(rows, references) if rows else Summary(headline=self.name, figures={})
+        summary = self.summarise(rows, references) if rows else self.summary_of_none()
         scored = len(rows) if summary.scored is None else summary.scored
         more = {"failed_references": len(self._failed_references), "nothing_asked": self._not_asked}
         _check_finite(self.title, summary.items)

@@ -14,11 +14,9 @@ from typing import Any, Literal
 
 from cineloop.errors import ItemError, UsageError
 from cineloop.video.frames import Frames
-from cineloop.world.language.phrases import why_unread
-from cineloop.world.language.read_text import parse
 from v2t_eval.cache import EvidenceCache
+from v2t_eval.judge.answer import UNAUDITED
 from v2t_eval.judge.judge import Judge
-from v2t_eval.judge.prompt import of_world
 from v2t_eval.measure import ClipLimits, Engine, Error, Job
 from v2t_eval.metric import BaseMetric, Evidence, EvidenceMetric, Measured
 from v2t_eval.metrics import question_score
@@ -37,13 +35,15 @@ _STRIP_FRAMES, _STRIP_BYTES = 6, 1 << 20
 
 @dataclass(frozen=True, kw_only=True)
 class Bound:
-    """A metric's value for the clip and its bounds; where `value` is None, `why` states the reason."""
+    """A metric's value for the clip and its bounds; where `value` is None, `why` states the reason and `code` its
+    code."""
 
     metric: str
     value: float | None
     at_least: float | None = None
     at_most: float | None = None
     why: str = ""
+    code: str = ""
 
     @property
     def holds(self) -> bool:
@@ -173,8 +173,8 @@ class ClipEvaluator:
         frozen = self._frozen(sample)  # always measured, so that an unreadable clip never passes
         reasons = [] if frozen_ok else frozen
         bounds = [self._bound(sample, each, at_least, at_most, judge) for each in {**at_least, **at_most}]
-        reasons += [bound.description for bound in bounds if not bound.holds]
         rows, against, outside, who = self._asked(sample, judge, bounds) if prompt or questions else ([], [], "", "")
+        reasons += [each.description for each in bounds if not each.holds and not (outside and each.code == UNAUDITED)]
         if not outside:
             reasons += against
         return Verdict(path=name or str(path), prompt=prompt, answers=tuple(rows), bounds=tuple(bounds),
@@ -235,24 +235,29 @@ class ClipEvaluator:
     def _bound(self, sample: Sample, name: str, at_least: Bounds, at_most: Bounds, judge: str) -> Bound:
         n = self._number(f"{name} {judge}", lambda: clip_metric(name, judge))
         metric, job = self._engine.metrics[n], self._job(sample, n)
-        value, why = None, ""
+        value, why, code = None, "", ""
         if n in job.errors:
-            why = str(_raised(job.errors[n]))
+            why, code = str(_raised(job.errors[n])), job.errors[n]["code"]
         else:
             metric.reset()
             metric.add(Measured(id=sample.id, cluster=sample.cluster, evidence=job.evidence[n]))
             result = metric.compute()
             figure = result.figures.get(result.headline)
             value, why = (None, "; ".join(result.notes[:1])) if figure is None else (figure.value, "")
-        return Bound(metric=name, value=value, at_least=at_least.get(name), at_most=at_most.get(name), why=why)
+        least, most = at_least.get(name), at_most.get(name)
+        return Bound(metric=name, value=value, at_least=least, at_most=most, why=why, code=code)
 
     def _asked(
         self, sample: Sample, judge: str, bounds: Sequence[Bound]
     ) -> tuple[list[dict[str, Any]], list[str], str, str]:
         """Answers, reasons against the clip, why the answers do not count, the judge."""
-        if outside := prompt_outside(sample, judge):
-            return [], [], outside, judge
-        found = self._evidence(sample, self._number(f"answers {judge}", lambda: Answers(judge=judge)))
+        try:
+            found = self._evidence(sample, self._number(f"answers {judge}", lambda: Answers(judge=judge)))
+        except ItemError as problem:
+            if problem.code != UNAUDITED:
+                raise
+            advice = 'give questions=[...] in words that it knows, or a judge for other footage: judge="v2t:MODEL"'
+            return [], [], f"{problem.message.removeprefix(f'{sample.id}: ')}; {advice}", judge
         rows, who = found["answers"], found["judge"]
         outside = (
             f"the judge {who} was not trained on clips like this one, so its answers do not count; for other footage "
@@ -260,8 +265,6 @@ class ClipEvaluator:
             if found["outside"]
             else ""
         )
-        if rows and all(row["status"] == "unaudited" for row in rows):
-            outside = f"the judge {who} failed the audit on every answer that is asked for here"
         bounded = any(bound.metric.partition("[")[0] in ("question_score", "vqascore") for bound in bounds)
         return rows, [] if bounded else reasons_of(rows, who), outside, who
 
@@ -283,18 +286,6 @@ def clip_metric(name: str, judge: str) -> BaseMetric:
     return metric
 
 
-def prompt_outside(sample: Sample, judge: str) -> str:
-    """Why the starter cannot judge this prompt; "" where it can, or another judge is used."""
-    if judge != STARTER or sample.get("questions") is not None or of_world(sample.prompt or "") is not None:
-        return ""
-    unread = parse(sample.prompt or "").unread
-    known = why_unread(unread) if unread else "reads nothing in the prompt"
-    return (
-        f"the judge {judge} knows only a cartoon world and {known}; give questions=[...], or a judge for "
-        f'other footage: judge="v2t:MODEL"'
-    )
-
-
 def _raised(error: Error) -> ItemError:
     return ItemError(error["message"], code=error["code"], hint=error["hint"])
 
@@ -308,19 +299,21 @@ class Answers(question_score.Metric):
     """Every question of the prompt, or of the row, with the judge's answer; asked as `question_score` asks."""
 
     name = "answers_in_words"
-    version = 2
+    version = 3
 
     def measure(self, sample: Sample) -> Evidence:
         """`answers`, one row a question; `judge`; whether the clip is `outside` the judge's domain.
 
         Raises:
-            ItemError: NOTHING_ASKED or BAD_QUESTIONS, as `question_score`; the clip cannot be read.
+            ItemError: NOTHING_ASKED, BAD_QUESTIONS or UNAUDITED, as `question_score`; the clip cannot be read.
         """
         judge = self.ready()
         if not isinstance(judge, Judge):
             raise ItemError(f"{judge!r} gives no answers in words", code="BAD_QUESTIONS")
         rows: list[dict[str, Any]] = []
-        for found in judge.answer(sample, self.question_set(sample).questions):
+        questions = self.question_set(sample).questions
+        judge.askable(sample, questions)
+        for found in judge.answer(sample, questions):
             asked = found.question
             rows.append({
                 "id": asked.id, "question": asked.question, "wanted": asked.answer, "parents": list(asked.parents),

@@ -1,9 +1,10 @@
 """Agreement of a judge's answers with the truth: pure functions of claims.
 
 In: claims, each true or false, with the chance a judge gave it. Out: `Agreement`: Cohen's kappa (1960), AUROC, bias to
-yes, expected calibration error (Naeini et al. 2015, over bins of equal number), each with a 95 % interval by the
-jackknife over clips. Without any error observed the ends are those of Wilson's interval
-for a share of that many clips. Letters: n claims, G clips, R sets of weights, B bins.
+yes, expected calibration error (Naeini et al. 2015, over bins of equal number), each with a 95 % interval over clips:
+by the jackknife; that of kappa by Wilson's interval of the share of claims that agree, with the design effect of clips,
+since the jackknife knows nothing of errors that few clips may hide (`scripts/measure_offered.py`). Letters: n claims, G
+clips, B bins.
 """
 
 from __future__ import annotations
@@ -15,11 +16,10 @@ import numpy as np
 
 from cineloop.intervals import Interval, wilson
 from v2t_eval.audit.record import Agreement, ByAnswer
-from v2t_eval.stats import auroc, estimate_of_sums, numbered, summed
+from v2t_eval.stats import auroc, estimate_of_sums, numbered, summed, weighted_shares
 
 ALL = "all"
 NUM_BINS = 10
-_FLAT = 1e-12
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,18 +35,14 @@ class Claim:
     answer: str = ""
 
 
-def kappa(num: np.ndarray, yes: np.ndarray, true: np.ndarray, both: np.ndarray) -> np.ndarray:
-    """Cohen's kappa of counts: claims, those answered yes, those that are true, those that are both; (R,) each.
-
-    0 where chance agreement is certain: only true claims and only yes.
-    """
-    agree = (num - yes - true + 2 * both) / num
-    by_chance = (yes * true + (num - yes) * (num - true)) / num**2
-    return np.where(1 - by_chance > _FLAT, (agree - by_chance) / np.maximum(1 - by_chance, _FLAT), 0.0)
+def by_luck(num: float, yes: float, true: float) -> float:
+    """Share of `num` claims that agree by luck, where `yes` are answered yes and `true` are true."""
+    return (yes * true + (num - yes) * (num - true)) / num**2
 
 
 def of_claims(kind: str, claims: Sequence[Claim], *, unanswered: int = 0, unread: int = 0, facts: int = 0) -> Agreement:
-    """The agreement over claims; AUROC is one half, from 0 to 1, where none is true or none is false.
+    """The agreement over claims. Where none is true or none is false kappa is undefined, and AUROC one half, from 0 to
+    1.
 
     Raises:
         ValueError: no claim.
@@ -83,20 +79,30 @@ def of_claims(kind: str, claims: Sequence[Claim], *, unanswered: int = 0, unread
         unanswered=unanswered,
         unread=unread,
         facts=facts,
+        undefined="" if same is not None else f"no claim is {'false' if is_true.any() else 'true'}",
     )
 
 
-def agreement_of(claims: Sequence[Claim]) -> tuple[float, Interval]:
-    """Cohen's kappa over claims, and its interval.
+def agreement_of(claims: Sequence[Claim]) -> tuple[float | None, Interval]:
+    """Cohen's kappa over claims, and its interval: that of the share that agree, with agreement by luck as it is. None,
+    from -1 to 1, where no claim is true or none is false.
 
     Raises:
         ValueError: no claim.
     """
     if not claims:
         raise ValueError("agreement needs at least one claim")
-    counts, _, err = _counts(claims)
-    value, ends = estimate_of_sums(counts, lambda sums: kappa(*sums.T), (-1.0, 1.0))
-    return value, Interval(min(ends.low, 1 - 2 * err), ends.high) if err else ends
+    num, yes, true = len(claims), sum(claim.yes for claim in claims), sum(claim.true for claim in claims)
+    if true in (0, num):
+        return None, Interval(-1.0, 1.0)
+    luck = by_luck(num, yes, true)
+    clips = [claim.clip for claim in claims]
+    agree = np.array([[claim.yes == claim.true] for claim in claims], float)  # (n, 1)
+    share, ends = weighted_shares(agree, np.ones_like(agree), (1.0,), clips)
+    if len(set(clips)) == 1:
+        ends = Interval(0.0, 1.0)
+    value, low, high = ((each - luck) / (1 - luck) for each in (share, ends.low, ends.high))
+    return value, Interval(max(-1.0, low), high)
 
 
 def _counts(claims: Sequence[Claim]) -> tuple[np.ndarray, np.ndarray, float]:
@@ -117,8 +123,7 @@ def by_answer(claims: Sequence[Claim], planted: Mapping[tuple[str, str], int]) -
     found = []
     for (kind, answer), group in own.items():
         true = [claim for claim in group if claim.true]
-        both = 0 < len(true) < len(group)  # kappa is undefined for true claims alone, or false ones
-        value, ends = agreement_of(group) if both else (None, Interval(-1.0, 1.0))
+        value, ends = agreement_of(group) if group else (None, Interval(-1.0, 1.0))
         found.append(
             ByAnswer(
                 kind=kind, answer=answer, planted=planted.get((kind, answer), 0), n=len(true), claims=len(group),

@@ -23,7 +23,7 @@ from v2t_eval.audit.claims import Balance
 from v2t_eval.audit.clips import answers_of, planted, through_mp4
 from v2t_eval.audit.record import Agreement
 from v2t_eval.judge.answer import Heard
-from v2t_eval.judge.calibration import Calibration, Reliability, fit, kind_of
+from v2t_eval.judge.calibration import Calibration, Reliability, chance_of, fit, kind_of
 from v2t_eval.judge.judge import Judge
 from v2t_eval.judge.question import Question
 from v2t_eval.judge.wording import LISTS, plain_claim, plain_question
@@ -45,13 +45,15 @@ class Trial:
 
 @dataclass(frozen=True, kw_only=True)
 class Held:
-    """A claim, its probability before calibration, and what it claims (an answer, or a claim's text)."""
+    """A claim, its probability before calibration, and what it claims (an answer, or a claim's text); `likeliest`: the
+    probability of another answer that is likelier, None where there is none."""
 
     clip: int
     question: Question
     answer: str
     true: bool
     raw: float
+    likeliest: float | None = None
 
     @property
     def kind(self) -> str:
@@ -86,8 +88,8 @@ def held(trials: Sequence[Trial], lists: Mapping[str, tuple[str, ...]]) -> list[
     for trial in trials:
         question, kind = trial.question, kind_of(trial.question)
         if not question.choices:
-            raw = _mean(trial.heard, "yes", None)
-            claims = [(question.question, trial.true, raw)]
+            shares = {question.question: _mean(trial.heard, "yes", None)}
+            claims = [(question.question, trial.true)]
         else:
             offered = lists[kind]
             others = [each for each in offered if each != question.answer]
@@ -95,10 +97,15 @@ def held(trials: Sequence[Trial], lists: Mapping[str, tuple[str, ...]]) -> list[
             if len(offered) > 1:  # a single answer leaves no choice
                 claimed = [question.answer] * (question.answer in offered)
                 claimed.append(balance.false(kind, question.answer, others, str(trial.clip)))
-            claims = [(each, each == question.answer, _mean(trial.heard, each, offered)) for each in claimed]
-        for answer, true, raw in claims:
-            if raw is not None:
-                found.append(Held(clip=trial.clip, question=question, answer=answer, true=true, raw=raw))
+            claims = [(each, each == question.answer) for each in claimed]
+            shares = {each: _mean(trial.heard, each, offered) for each in offered} if claims else {}
+        top = max(shares, key=lambda each: shares[each] or 0.0, default="")
+        for answer, true in claims:
+            if (raw := shares[answer]) is not None:
+                other = None if answer == top else shares[top]
+                found.append(
+                    Held(clip=trial.clip, question=question, answer=answer, true=true, raw=raw, likeliest=other)
+                )
     return found
 
 
@@ -114,7 +121,7 @@ def cross_fitted(claims: Sequence[Held]) -> list[Claim]:
 
 def decided(claim: Held, calibration: Calibration | None) -> Claim:
     """The claim as the judge decides it; by the raw probability where there is no calibration."""
-    chance = claim.raw if calibration is None else calibration.chance(claim.question, claim.raw)
+    chance = chance_of(calibration, claim.question, claim.raw, claim.likeliest)
     return Claim(
         clip=str(claim.clip), kind=claim.kind, answer=claim.answer, true=claim.true, chance=chance, yes=chance >= 0.5
     )
@@ -129,7 +136,7 @@ def reliabilities(claims: Sequence[Claim]) -> dict[str, dict[str, Reliability]]:
         true = [each for each in own if each.true]
         found.setdefault(kind, {})[answer] = Reliability(
             n=len({each.clip for each in true}), right=sum(each.yes for each in true),
-            kappa=round(value, 4), low=round(ends.low, 4), high=round(ends.high, 4),
+            kappa=round(value or 0.0, 4), low=round(ends.low, 4), high=round(ends.high, 4),
         )  # fmt: skip
     return found
 
@@ -229,7 +236,8 @@ def table(before: dict[str, Agreement], after: dict[str, Agreement]) -> str:
     for kind, a in before.items():
         b = after[kind]
         lines.append(
-            f"| {kind} | {a.n} | {a.auroc:.3f} [{a.auroc_low:.3f}, {a.auroc_high:.3f}] | {a.kappa:.2f} → {b.kappa:.2f} "
+            f"| {kind} | {a.n} | {a.auroc:.3f} [{a.auroc_low:.3f}, {a.auroc_high:.3f}] "
+            f"| {a.kappa or 0:.2f} → {b.kappa or 0:.2f} "
             f"| {a.yes_bias:+.3f} → {b.yes_bias:+.3f} "
             f"| {a.expected_calibration_error:.3f} → {b.expected_calibration_error:.3f} |"
         )

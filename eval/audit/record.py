@@ -13,6 +13,7 @@ from cineloop.config import from_dict
 from cineloop.documents import read_json
 from cineloop.errors import UsageError
 from v2t_eval.audit.sensitivity import Cell
+from v2t_eval.judge.calibration import LEAST_KAPPA
 
 SCHEMA = 1
 SEEN = 0.9  # share of clips in which a detected fault changes the score
@@ -55,7 +56,7 @@ class Agreement:
     """A judge against the truth on claims of one kind of fact ("all" for the whole), half of them true or nearly so.
 
     Attributes:
-        kappa: Cohen's kappa of yes and no, with its 95 % interval over prompts.
+        kappa: Cohen's kappa of yes and no, with its 95 % interval over prompts; None where it is `undefined`, and why.
         auroc: of the chance it gives, true claims against false ones, with its interval.
         yes_bias: share of yes minus share of true claims, with its interval.
         expected_calibration_error: mean distance of chance and truth over ten bins of equal number, with its interval.
@@ -66,7 +67,7 @@ class Agreement:
     """
 
     kind: str
-    kappa: float
+    kappa: float | None
     kappa_low: float
     kappa_high: float
     auroc: float
@@ -83,6 +84,7 @@ class Agreement:
     expected_calibration_error_high: float = 1.0
     unread: int = 0
     facts: int = 0
+    undefined: str = ""
 
     @property
     def unread_share(self) -> float:
@@ -112,6 +114,11 @@ class ByAnswer:
     kappa_low: float = -1.0
     kappa_high: float = 1.0
     claims: int = 0
+
+    @property
+    def is_shown(self) -> bool:
+        """Whether the judge was shown to know it: the lower end of kappa is that which an offered answer needs."""
+        return self.kappa is not None and self.kappa_low >= LEAST_KAPPA
 
 
 @dataclass(frozen=True, kw_only=True)

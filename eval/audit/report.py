@@ -125,11 +125,19 @@ def blindness(audit: Audit) -> list[str]:
 
 def failing(rows: Sequence[ByAnswer]) -> str:
     """The unreliable answers of a judge, in a sentence."""
-    bad = [row for row in rows if not _passes(row)]
+    bad = [row for row in rows if not row.is_shown]
     if not bad:
-        return f"All {len(rows)} answers reach kappa {LEAST_KAPPA:g}."
-    named = [f"{row.answer} ({row.kind}{', not offered' if not row.n else ''})" for row in bad]
-    return f"{len(bad)} of {len(rows)} answers are not offered or stay below kappa {LEAST_KAPPA:g}: {_and(named)}."
+        return f"All {len(rows)} answers are shown to reach kappa {LEAST_KAPPA:g}: the lower end of its interval does."
+    named = [f"{row.answer} ({row.kind}, {_why_not(row)})" for row in bad]
+    return f"{len(bad)} of {len(rows)} answers are not shown to reach kappa {LEAST_KAPPA:g}: {_and(named)}."
+
+
+def _why_not(row: ByAnswer) -> str:
+    if not row.n:
+        return "not offered"
+    if row.kappa is None:
+        return "kappa undefined"
+    return "below it" if row.kappa_high < LEAST_KAPPA else f"{row.claims} claims leave it open"
 
 
 def banner(audit: Audit) -> Banner:
@@ -142,12 +150,13 @@ def banner(audit: Audit) -> Banner:
         head.append(f"{subject} {words.count('sees')} of {len(words)} planted faults")
         detail.append(", ".join(f"{words.count(w)} {of_many}" for w, (_, of_many, _) in _WORDS.items() if w in words))
     for name, rows in audit.agreement.items():
-        kappa = f"kappa {rows[0].kappa:.2f} [{rows[0].kappa_low:.2f}, {rows[0].kappa_high:.2f}]"
-        known = f", truth not known of {rows[0].unread_share:.0%}" if rows[0].unread_share else ""
-        detail.append(f"judge on {name}: {kappa}{known}")
+        kappa = f"kappa {_kappa(rows[0], 2)}"
+        unread = sorted((row for row in rows[1:] if row.unread_share), key=lambda row: -row.unread_share)
+        known = f", truth not known: {', '.join(f'{row.kind} {row.unread_share:.0%}' for row in unread)}"
+        detail.append(f"judge on {name}: {kappa}{known if unread else ''}")
     if "world" in audit.answers:
         rows_of = audit.answers["world"]
-        head.append(f"the judge is reliable on {sum(map(_passes, rows_of))} of its {len(rows_of)} answers")
+        head.append(f"the judge is reliable on {sum(row.is_shown for row in rows_of)} of its {len(rows_of)} answers")
     sentence = "; ".join(detail) or "nothing could be measured"
     headline = "; ".join(head) or "Nothing could be measured"
     return Banner(word=headline[0].upper() + headline[1:], sentence=sentence)
@@ -203,18 +212,15 @@ def _details(table: Sequence[Seen]) -> Table:
     return Table(columns=columns, rows=tuple(lines), caption="at the greatest severity; 95 % intervals over prompts")
 
 
-def _passes(row: ByAnswer) -> bool:
-    return row.n > 0 and row.kappa is not None and row.kappa >= LEAST_KAPPA
-
-
 def _answers(rows: Sequence[ByAnswer]) -> Table:
     lines = []
     for row in rows:
         kappa: str | tuple[str, Tone] = ("not offered", "unsure")
         if row.kappa is not None and row.n:
-            kappa = (_span(row.kappa, row.kappa_low, row.kappa_high), "good" if _passes(row) else "bad")
+            tone: Tone = "good" if row.is_shown else "bad" if row.kappa_high < LEAST_KAPPA else "unsure"
+            kappa = (_span(row.kappa, row.kappa_low, row.kappa_high), tone)
         elif row.n:
-            kappa = ("by the frozen rule only" if row.answer == _STILL else "–", "unsure")
+            kappa = ("by the frozen rule only" if row.answer == _STILL else "undefined: no claim is false", "unsure")
         right = f"{row.right} of {row.n}" if row.n else "–"
         lines.append((row.kind, row.answer, row.planted, right, kappa, row.claims))
     columns = ("kind of fact", "answer", "clips it is true of", "right, of those asked", "kappa", "claims")
@@ -226,8 +232,8 @@ def _agreement(rows: Sequence[Agreement], answers: Sequence[ByAnswer]) -> Table:
     lines = [
         (
             row.kind,
-            _span(row.kappa, row.kappa_low, row.kappa_high),
-            _span(row.auroc, row.auroc_low, row.auroc_high),
+            _kappa(row, 3),
+            "–" if row.undefined else _span(row.auroc, row.auroc_low, row.auroc_high),
             _span(row.yes_bias, row.yes_bias_low, row.yes_bias_high, sign=True),
             _span(row.expected_calibration_error, row.expected_calibration_error_low,
                   row.expected_calibration_error_high),
@@ -275,6 +281,13 @@ def _stability(found: dict[str, float]) -> Table:
         if name in found:
             rows.append((says, found[name], int(found.get("asked_n", 0))))
     return Table(columns=("share of", "value", "cases"), rows=tuple(rows))
+
+
+def _kappa(row: Agreement, digits: int) -> str:
+    if row.kappa is None:
+        return f"undefined: {row.undefined}"
+    value, low, high = (f"{each:.{digits}f}" for each in (row.kappa, row.kappa_low, row.kappa_high))
+    return f"{value} [{low}, {high}]"
 
 
 def _span(value: float, low: float, high: float, *, sign: bool = False) -> str:

@@ -71,8 +71,10 @@ def run(args: argparse.Namespace) -> int:
         if args.output:
             _write(found, inputs, args.output, cache)
     terminal.show(_document(found, None), _tree(found) if args.json else None)
+    whys = {one.prompt: one.error for one in found.candidates if one.error}
     for prompt in found.prompts_without:
-        log.logger.warning("no clip has a value of %s: %s", found.by, log.printable(prompt))
+        why = f" ({log.printable(whys[prompt]['message'], 160)})" if prompt in whys else ""
+        log.logger.warning("no clip has a value of %s: %s%s", found.by, log.printable(prompt), why)
     unscored = any(one.value is None for one in found.candidates)
     return max(scores.exit_code, EXIT_FAILED_ITEMS) if unscored else EXIT_OK
 

@@ -137,7 +137,8 @@ def motion(candidate: Scores, baseline: Scores | None, least: float) -> Guard | 
 
 
 def outside(candidate: Scores, baseline: Scores | None) -> Guard | None:
-    """Clips that the judge warned of as unlike those it was trained on; None where no judge is asked about clips."""
+    """Clips that the judge warned of as unlike those it was trained on, or may not be asked about (UNAUDITED); None
+    where no judge is asked about clips."""
     judged = [result for result in candidate.results if "outside" in result.counts and result.n]
     if not judged:
         return None
@@ -145,7 +146,8 @@ def outside(candidate: Scores, baseline: Scores | None) -> Guard | None:
     before = baseline.by_name.get(worst.name) if baseline else None
     own = (before.counts.get("outside", 0), before.n) if before is not None else (0, 0)
     counts = _Counts(worst.counts["outside"], worst.n, *own)
-    name, what = "outside the judge's world", f"are unlike what the judge of {worst.name} was trained on"
+    name = "outside the judge's world"
+    what = f"are unlike what the judge of {worst.name} was trained on, or to show what it cannot be asked (UNAUDITED)"
     message = f"{counts.found} of {counts.num} clips {what}"
     if counts.share > MOST_OUTSIDE and (not counts.num_before or counts.own > MOST_OUTSIDE):
         message += ": its answers mean nothing here; name a judge that knows such clips (judge=v2t:MODEL)"

@@ -13,11 +13,12 @@ from statistics import pstdev
 from typing import Any, Literal
 
 from cineloop.errors import ItemError
-from v2t_eval.judge.calibration import Calibration
+from v2t_eval.judge.calibration import Calibration, chance_of
 from v2t_eval.judge.question import Question
 from v2t_eval.judge.replies import is_refusal, normalise, read_number
 
 REFUSALS = ("REFUSED", "PROMPT_REFUSED")
+UNAUDITED = "UNAUDITED"  # code of what a judge may not be asked
 Status = Literal["answered", "refused", "unparsable", "failed", "unaudited"]
 
 
@@ -28,10 +29,12 @@ class Answer:
     Attributes:
         question: as it was asked.
         status: answered; refused or unparsable: no wording got a readable answer; failed: the captioner raised an
-            error; unaudited: not asked, since the audit did not show that the judge recognises the wanted answer.
+            error; unaudited: not asked, since the audit did not show that the judge recognises the wanted answer, or
+            since the question has a word outside the judge's vocabulary.
         text: the answer in words: yes or no, one of the choices, a number, free text; None without one.
         chance: calibrated probability that the wanted answer (`question.answer`) is true, 0 to 1; None without an
-            answer, and for open questions. Its calibration is the judge's, see `v2t_eval.judge.calibration`.
+            answer, and for open questions. Its calibration is the judge's, see `v2t_eval.judge.calibration`; of the
+            answers of a list that exclude each other only the likeliest can reach one half.
         raw: the same before calibration.
         chances: for each choice (yes and no where there are none) its probability before calibration, summing to 1.
         spread: standard deviation of `raw` over wordings and orders; 0 where there was one.
@@ -132,7 +135,8 @@ def answer_of(question: Question, heard: Heard, calibration: Calibration | None)
     wanted = wanted_of(question)
     values = [vote.get(wanted, 0.0) for vote in heard.votes]
     raw = min(1.0, shares.get(wanted, 0.0))
-    chance = raw if calibration is None else calibration.chance(question, raw)
+    is_other = question.form in ("choice", "number") and text != wanted
+    chance = chance_of(calibration, question, raw, shares[text] if is_other else None)
     if question.form == "number" and text == wanted:
         text = question.answer
     return Answer(**common, text=text, chance=chance, raw=raw, chances=shares, spread=pstdev(values))

@@ -6,7 +6,7 @@ near the fit over all. Yes/no claims have maps of their own: a model answers yes
 Fitted on as many true claims as false ones, so a probability of one half is unbiased.
 `judge.json`, next to the weights, stores it with the model and the wording that it was fitted with. It also lists
 the answers the judge was audited for, each true of some clips, with the agreement measured on clips held out of the
-fit (`v2t-eval calibrate`); an answer below `LEAST_KAPPA` is not offered.
+fit (`v2t-eval calibrate`); an answer whose agreement may be below `LEAST_KAPPA` is not offered.
 Letters: n claims; x log-odds, y truth, a slope, b offset.
 """
 
@@ -30,7 +30,8 @@ from v2t_eval.judge.wording import LISTS
 FILE_NAME = "judge.json"
 SCHEMA = 2
 ALL = "all"
-LEAST_KAPPA, LEAST_CASES = 0.6, 10  # required of an offered answer: its agreement, and clips that show it
+LEAST_KAPPA, LEAST_CASES = 0.6, 10  # required of an offered answer: the lower end of its agreement, clips that show it
+_BELOW_HALF = math.nextafter(0.5, 0)
 _LEAST = 1e-6  # probabilities are clipped to this distance from 0 and 1
 _WIDE, _NARROW = (2.0, 4.0), (0.5, 1.0)  # standard deviations of slope and offset: over all, of a kind around that
 _STEPS = 100
@@ -67,7 +68,7 @@ class Reliability:
     @property
     def passes(self) -> bool:
         """Whether a judge may be asked about it."""
-        return self.n >= LEAST_CASES and self.kappa >= LEAST_KAPPA
+        return self.n >= LEAST_CASES and self.low >= LEAST_KAPPA
 
     def __str__(self) -> str:
         return f"kappa {self.kappa:.2f} [{self.low:.2f}, {self.high:.2f}], right on {self.right} of {self.n} clips"
@@ -168,6 +169,20 @@ def wordings_key() -> str:
     """Short hash of the questions' wordings, answers and claims."""
     lists = {name: [plain.wordings, dict(plain.answers), dict(plain.claims)] for name, plain in LISTS.items()}
     return text_key(json.dumps(lists, sort_keys=True).encode())[:12]
+
+
+def chance_of(calibration: Calibration | None, question: Question, raw: float, likeliest: float | None = None) -> float:
+    """The calibrated probability of the wanted answer; `raw` where there is no calibration.
+
+    `likeliest`: the judge's own probability of another answer of the list that it finds likelier, None where there is
+    none. A map lifts each answer by itself, and two answers that exclude each other may pass one half: so no more is
+    left to the wanted one than the likeliest leaves, and less than one half.
+    """
+    own = raw if calibration is None else calibration.chance(question, raw)
+    if likeliest is None:
+        return own
+    other = likeliest if calibration is None else calibration.chance(question, likeliest)
+    return min(own, 1 - other, _BELOW_HALF)
 
 
 def kind_of(question: Question) -> str:

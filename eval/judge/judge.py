@@ -2,10 +2,11 @@
 
 In: a clip and questions. Out: `Answer`s. Votes (`asker`) are averaged over wordings and mapped to a probability
 (`calibration`), where a calibration is stored next to the model's weights or given. Replies that cannot be parsed are
-counted; where all are, the question has no answer: a status of its own, never a "no". So has a question whose wanted
-answer failed the audit (`Calibration.audited`), and such answers are offered to no question. Clips in which nothing
-moves are answered by rule (`stillness`). Votes are cached with the clip while it is in memory; beyond that, answers are
-evidence of the metric that asked (`v2t_eval.cache`).
+counted; where all are, the question has no answer: a status of its own, never a "no". So has a question with a word
+outside the vocabulary that the model declares (`v2t_eval.judge.vocabulary`), and one whose wanted answer failed the
+audit (`Calibration.audited`), and such answers are offered to no question. Clips in which nothing moves are answered by
+rule (`stillness`). Votes are cached with the clip while it is in memory; beyond that, answers are evidence of the
+metric that asked (`v2t_eval.cache`).
 """
 
 from __future__ import annotations
@@ -13,20 +14,22 @@ from __future__ import annotations
 import threading
 from collections.abc import Hashable, Sequence
 
-from cineloop.errors import UsageError
+from cineloop.errors import ItemError, UsageError
 from cineloop.files import text_key
 from cineloop.log import logger
 from cineloop.video.still import frozen
 from cineloop.world.language.plain_questions import NONE, PLAIN
 from v2t.backends import OUT_OF_DOMAIN, VideoLM, open_backend
 from v2t_eval.judge import calibration as calibrations
-from v2t_eval.judge.answer import Answer, Heard, answer_of, vote_key
+from v2t_eval.judge.answer import UNAUDITED, Answer, Heard, answer_of, vote_key
 from v2t_eval.judge.asker import Asker
 from v2t_eval.judge.calibration import Calibration
 from v2t_eval.judge.question import Question
 from v2t_eval.judge.replies import normalise
+from v2t_eval.judge.vocabulary import Vocabulary, vocabulary_of
 from v2t_eval.sample import Sample
 
+NOT_DECLARED = "not declared"  # in a fingerprint: no vocabulary
 _OPEN: dict[tuple[str, str], Judge] = {}
 _LOCK = threading.RLock()
 
@@ -46,9 +49,15 @@ class Judge(Asker):
         self.calibration = calibration or self._stored_calibration()
 
     def fingerprint(self) -> dict[str, str]:
-        """What determines the answers: model, revision, form of answers, frames, calibration."""
+        """What determines the answers: model, revision, form of answers, frames, calibration, vocabulary."""
         calibration = "none" if self.calibration is None else self.calibration.key
-        return {**self.about(), "calibration": calibration, "stillness": "frozen rule 1"}
+        words = NOT_DECLARED if self.vocabulary is None else self.vocabulary.key
+        return {**self.about(), "calibration": calibration, "stillness": "frozen rule 1", "vocabulary": words}
+
+    @property
+    def vocabulary(self) -> Vocabulary | None:
+        """The words that the model declares to know; None where it declares none."""
+        return vocabulary_of(self.captioner.abilities)
 
     def answer(self, sample: Sample, questions: Sequence[Question]) -> list[Answer]:
         """The answer to each question, in their order; nothing is raised for a question without one.
@@ -66,6 +75,9 @@ class Judge(Asker):
 
     def _settled(self, sample: Sample, question: Question) -> Answer | Question:
         """The answer, where no model is needed or may be asked; else the question with the answers to offer."""
+        if why := self.why_unknown(question):
+            message = f"not asked {question.question!r}: {why}"
+            return Answer(question=question, status="unaudited", asked=0, code=UNAUDITED, message=message)
         ruled = of_still_clip(question)
         if ruled is not None and sample.shared("frozen", lambda: frozen(sample.frames.pixels)):
             return ruled
@@ -73,7 +85,7 @@ class Judge(Asker):
         if isinstance(found, Question):
             return found
         return Answer(
-            question=question, status="unaudited", asked=0, code="UNAUDITED",
+            question=question, status="unaudited", asked=0, code=UNAUDITED,
             message=f"not asked {question.question!r}: the judge failed the audit on {question.answer!r} ({found})",
         )  # fmt: skip
 
@@ -86,10 +98,35 @@ class Judge(Asker):
             known |= dict(zip(missing, self.ask(sample, list(missing.values())), strict=True))
         return [known[vote_key(question)] for question in questions]
 
-    def may_ask(self, sample: Sample, question: Question) -> bool:
-        """Whether the question is answered by rule or may be asked, i.e. is not unaudited."""
-        settled = self._settled(sample, question)
-        return isinstance(settled, Question) or settled.status != "unaudited"
+    def why_unknown(self, question: Question) -> str:
+        """The words of a question that the judge does not know, in a sentence; "" where it knows all."""
+        why = self.vocabulary.why_unknown(question) if self.vocabulary else ""
+        return why and f"the judge {self.name} {why}"
+
+    def why_unread(self, prompt: str) -> str:
+        """The same of a prompt of which the grammar makes questions, since it makes none about unknown words."""
+        why = self.vocabulary.why_unread(prompt) if self.vocabulary else ""
+        return why and f"the judge {self.name} {why}"
+
+    def askable(self, sample: Sample, questions: Sequence[Question]) -> list[Question]:
+        """The questions that may be asked, or are answered by rule.
+
+        Raises:
+            ItemError: UNAUDITED, the rest would say nothing of what is asked for: one has a word that the judge does
+                not know, or it was not shown to know the answers of more than half. Or the clip cannot be read.
+        """
+        if why := next(filter(None, map(self.why_unknown, questions)), ""):
+            raise unaudited(sample, why)
+        settled = [self._settled(sample, question) for question in questions]
+        kept = [
+            question
+            for question, each in zip(questions, settled, strict=True)
+            if isinstance(each, Question) or each.status != "unaudited"
+        ]
+        if 2 * len(kept) < len(questions) or not kept:
+            what = f"{len(questions) - len(kept)} of the {len(questions)} answers that are asked for"
+            raise unaudited(sample, f"the judge {self.name} was not shown to know {what}")
+        return kept
 
     def is_outside(self, sample: Sample) -> bool:
         """Whether the captioner warned that the clip is out of its training domain."""
@@ -116,6 +153,11 @@ class Judge(Asker):
             )
             return None
         return found
+
+
+def unaudited(sample: Sample, why: str) -> ItemError:
+    """The error of a sample that a judge cannot be asked about."""
+    return ItemError(f"{sample.id}: {why}", code=UNAUDITED, hint="name a judge that does: v2t:MODEL")
 
 
 def open_judge(name: str, *, device: str = "auto") -> Judge:

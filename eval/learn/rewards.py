@@ -1,8 +1,8 @@
 """Rewards of drawn clips: metrics' values summed, one row a clip, none where a metric has none.
 
 In: a run folder of `t2v generate`, the parts of the reward. Out: `rewards.jsonl` in it: `id, prompt, seed, reward,
-parts, judge, status`, and counts by status. A clip that could not be judged, or that the judge finds out of its domain,
-has the reward null: it teaches nothing, and is not a zero.
+parts, judge, status`, and counts by status. A clip that could not be judged, that the judge finds out of its domain, or
+whose prompt it cannot be asked about (UNAUDITED), has the reward null: it teaches nothing, and is not a zero.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from cineloop.errors import UsageError
+from cineloop.errors import NothingMatchedError, UsageError
 from cineloop.files import write_atomic
 from cineloop.manifest import dump_line, read_manifest
 from t2v.train.rewarded import MANIFEST, REWARDS
@@ -41,15 +41,21 @@ class Reward:
 
         Raises:
             UsageError: a metric without values of single clips, or without the key. KeyboardInterrupt: stopped.
-            MissingDependencyError, NothingMatchedError: a metric cannot run.
+            MissingDependencyError, NothingMatchedError: a metric cannot run, or no clip has a reward.
         """
-        rewards = self.of(score(read_inputs(folder), each_once(self.metrics.values()), config, stop=stop))
+        scores = score(read_inputs(folder), each_once(self.metrics.values()), config, stop=stop)
+        rewards = self.of(scores)
         rows = [
             {"id": row["id"], "prompt": row["prompt"], "seed": row["seed"], **rewards[row["id"]]}
             for row in read_manifest(folder / MANIFEST)
         ]
         write_atomic(folder / REWARDS, b"".join(map(dump_line, rows)))
-        return dict(Counter(row["status"] for row in rows))
+        statuses = Counter(row["status"] for row in rows)
+        if not statuses[OK]:
+            why = next((failure["message"] for result in scores.results for failure in result.failures), "")
+            listed = ", ".join(f"{count} {status}" for status, count in statuses.items())
+            raise NothingMatchedError(f"no clip of {folder} has a reward: {listed}", hint=why)
+        return dict(statuses)
 
     def of(self, scores: Scores) -> dict[str, dict[str, Any]]:
         """`reward`, `parts`, `judge` and `status` of each clip by id.

@@ -7,8 +7,10 @@ denominator (DSG, arXiv:2310.18235; `mode=compat` as its package does it, the us
 answer is the wanted one when the judge's calibrated chance of it reaches the threshold; an open answer when it is that
 in SQuAD's spelling. A question without an answer is counted (`refused`, `unparsable`; `unaudited`: the judge was not
 shown to know that answer, so it is not asked) and leaves the denominator; `answered` is the share of questions that
-have one. Parts of a prompt that the grammar does not know have no question: `asked` is the share of a prompt's content
-words that some question is about, and each clip lists the parts left out (`nothing_asked`).
+have one. A clip of whose questions the judge may not be asked more than half, or of which one has a word that it does
+not know, has no value: UNAUDITED. Parts of a prompt that the grammar does not know have no question: `asked` is the
+share of a prompt's content words that some question is about, and each clip lists the parts left out (`nothing_asked`);
+to a judge that declares its vocabulary such a prompt is UNAUDITED, too.
 """
 
 from __future__ import annotations
@@ -19,17 +21,17 @@ from typing import Any, Literal
 
 from cineloop.errors import ItemError
 from cineloop.log import printable
-from v2t_eval.judge.answer import Answer
+from v2t_eval.judge.answer import UNAUDITED, Answer
 from v2t_eval.judge.judge import Judge
 from v2t_eval.judge.question import Mode, Question, dsg, from_row, parents_first
 from v2t_eval.metric import NOTHING_ASKED, Evidence, Measured, Summary
 from v2t_eval.sample import Sample
-from v2t_eval.semantics.dimension import JudgedMetric, num_outside, outside_notes
+from v2t_eval.semantics.dimension import JudgedMetric, domain_notes, num_outside
 from v2t_eval.semantics.prompt_questions import is_plain, questions
 from v2t_eval.semantics.sources import QuestionSet
 
 _SHOWN = ("accuracy", "answered", "asked", "nothing_asked", "dropped", "questions", "outside")  # of a clip
-_NO_ANSWER = ("REFUSED", "UNPARSABLE", "PROMPT_REFUSED", "UNAUDITED")
+_NO_ANSWER = ("REFUSED", "UNPARSABLE", "PROMPT_REFUSED", UNAUDITED)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +67,7 @@ class Metric(JudgedMetric):
     detects = "which facts of the prompt the clip shows, one by one"
     misses = "what no question is about; whatever the judge does not see"
     requires = "nothing for the cartoon world; for other clips judge=v2t:MODEL"
-    version = 4
+    version = 5
     Settings = Settings
 
     def describe(self) -> dict[str, str]:
@@ -81,6 +83,7 @@ class Metric(JudgedMetric):
         """`accuracy` and `dsg` of the answered questions, and the outcome of each one."""
         judge, made = self.ready(), self.question_set(sample)
         asked = list(made.questions)
+        judge.askable(sample, asked)
         found = evaluate(judge, sample, asked, threshold=self.settings.threshold, mode=self.settings.mode)
         items = [_question_item(answer, found, self.settings.threshold) for answer in found.answers]
         broken = next((answer for answer in found.answers if answer.status == "failed"), None)
@@ -111,7 +114,12 @@ class Metric(JudgedMetric):
         if self.wording == "plain" and self.by_grammar and is_plain(plain := questions(sample.prompt or "")):
             return QuestionSet(questions=tuple(one.question for one in plain))
         closed = self.by_grammar and self.wording == "world" and self.ready().has_likelihoods
-        return self.source.questions_of(sample.prompt or "", closed=closed)
+        return self.source.questions_of(sample.require("prompt"), closed=closed)
+
+    def check(self, sample: Sample) -> None:
+        if sample.row.get("questions") is None:
+            sample.require("prompt")
+        super().check(sample)
 
     def summarise(self, rows: Sequence[Measured], references: Sequence[Measured]) -> Summary:
         """Both scores, the share of questions that were answered, and why others were not."""
@@ -142,8 +150,8 @@ class Metric(JudgedMetric):
             headline="dsg",
             figures=figures,
             items=[{"id": row.id, "value": row.evidence["dsg"], **_rest(row)} for row in rows],
-            counts=counts | {"outside": num_outside(rows)},
-            notes=(*notes, *outside_notes(rows)),
+            counts=counts | {"outside": num_outside(rows, self._failures)},
+            notes=(*notes, *domain_notes(about, rows, self._failures)),
         )
 
 

@@ -8,6 +8,7 @@ reference has Tag2Text.
 
 from __future__ import annotations
 
+from v2t_eval.judge.question import Question
 from v2t_eval.judge.wording import happens
 from v2t_eval.metric import Evidence
 from v2t_eval.sample import Sample
@@ -31,6 +32,7 @@ class Metric(SemanticDimension):
     def measure_piece(self, sample: Sample) -> Evidence:
         place = asked.scene(sample)
         if self.judge is not None and self.compat:
+            self.judge.askable(sample, [Question(id="", question=happens(place))])
             captions = self.judge.captions_of(sample, middle_indices(NUM_FRAMES, len(sample.frames)))
         elif self.judge is not None:
             return self.ask(sample, *(self.starter_question(sample, "place") or [happens(place)]))

@@ -6,7 +6,8 @@ that and nothing else; otherwise "yes" in small letters counts too, and a captio
 has no likelihoods gives the share of yes among three wordings. The starter was never taught that question, so
 for cartoon prompts it is asked the world's own ones, one for each fact of the prompt, and the value is the geometric
 mean of the calibrated chances of the wanted answers: yes against no, to the left among all ways to go. Answers it was
-not shown to know are not asked for, and counted.
+not shown to know are not asked for, and counted; of a prompt with a word that it does not know, or where these are more
+than half, there is no value: UNAUDITED.
 """
 
 from __future__ import annotations
@@ -16,13 +17,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from cineloop.errors import ItemError, UsageError
+from cineloop.errors import UsageError
 from v2t_eval.judge.asker import YES
 from v2t_eval.judge.judge import Judge
 from v2t_eval.judge.question import Question
 from v2t_eval.metric import Evidence, Measured, Summary
 from v2t_eval.sample import Sample
-from v2t_eval.semantics.dimension import JudgedMetric, chances, num_outside, outside_notes, unanswered
+from v2t_eval.semantics.dimension import JudgedMetric, chances, domain_notes, num_outside, unanswered
 
 FIGURE = 'Does this figure show "{}"? Please answer yes or no.'
 _LEAST = 1e-12  # probability below which a logarithm says no more
@@ -56,7 +57,7 @@ class Metric(JudgedMetric):
     detects = "whether the clip shows what the prompt says, as far as the model understands both"
     misses = "whatever the model does not see; models say yes too readily, so compare with mismatched prompts"
     requires = "nothing for the cartoon world; for other clips judge=v2t:MODEL"
-    version = 4
+    version = 5
     Settings = Settings
 
     @property
@@ -104,10 +105,7 @@ class Metric(JudgedMetric):
                 (value,) = chances(judge, sample, [Question(id="figure", question=question)], raw=True)
             return {"value": min(value, 1.0), "questions": {}, "outside": judge.is_outside(sample)}
         wanted = self.source.questions_of(prompt, closed=judge.has_likelihoods).questions
-        asked = [question for question in wanted if judge.may_ask(sample, question)]
-        if not asked:
-            why = f"{sample.id}: the judge was not shown to know any answer that the prompt {prompt!r} asks for"
-            raise ItemError(why, code="UNAUDITED")
+        asked = judge.askable(sample, wanted)
         values = chances(judge, sample, asked)
         found = {question.question: value for question, value in zip(asked, values, strict=True)}
         value = math.exp(math.fsum(math.log(max(p, _LEAST)) for p in found.values()) / len(found))
@@ -129,8 +127,8 @@ class Metric(JudgedMetric):
             headline=self.name,
             figures={self.name: self.mean(rows)},
             items=[{"id": row.id, "value": row.evidence["value"], **_clip_item(row)} for row in rows],
-            counts=unanswered(self._failures) | not_asked | {"outside": num_outside(rows)},
-            notes=(*notes, *outside_notes(rows)),
+            counts=unanswered(self._failures) | not_asked | {"outside": num_outside(rows, self._failures)},
+            notes=(*notes, *domain_notes(about, rows, self._failures)),
         )
 
 

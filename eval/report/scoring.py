@@ -12,7 +12,8 @@ from typing import Any
 
 from cineloop.errors import EXIT_OK
 from cineloop.files import unescape_name
-from cineloop.log import plural
+from cineloop.log import plural, printable
+from v2t_eval.judge.answer import UNAUDITED
 from v2t_eval.metric import Figure, MetricResult
 from v2t_eval.report.document import (
     Banner,
@@ -186,7 +187,8 @@ def _not_scored(scores: Scores, most_brief: int) -> Section:
         metrics = ", ".join(one.metrics) or "all: the clip failed"
         examples = ", ".join(one.ids[:3]) + (" …" if len(one.ids) > 3 else "")
         lines.append((one.code, len(one.ids), metrics, one.message, hint, examples))
-        brief.append(f"not scored: {len(one.ids)} {one.code}{f' ({hint})' if hint else ''}; {metrics}")
+        why = f" ({hint})" if hint else f" ({printable(one.message, 160)})" if one.code == UNAUDITED else ""
+        brief.append(f"not scored: {len(one.ids)} {one.code}{why}; {metrics}")
     if len(found) > most_brief:
         brief[most_brief:] = [f"and {plural(len(found) - most_brief, 'reason')} more, in scores.json"]
     table = Table(

@@ -22,6 +22,7 @@ from v2t.backends import VideoLM
 from v2t.caption.run import read_records
 from v2t.caption.run import run as caption
 from v2t.caption.settings import CaptionConfig
+from v2t_eval.judge.answer import UNAUDITED
 from v2t_eval.judge.judge import Judge, open_judge
 from v2t_eval.models import on_device
 from v2t_eval.report import markdown, page
@@ -30,7 +31,8 @@ from v2t_eval.roundtrip.calibration import others
 from v2t_eval.roundtrip.found import RoundtripResult, Side
 from v2t_eval.roundtrip.scoring import means_same, pair_scores, pairs_of, prompts_of
 from v2t_eval.roundtrip.settings import NUM_OTHERS, RoundtripConfig
-from v2t_eval.semantics.prompt_questions import needs_reader, remarks
+from v2t_eval.semantics.prompt_questions import remarks
+from v2t_eval.semantics.sources import GRAMMAR
 
 STATE = ".cineloop"
 RESULT, NAMES = "roundtrip.json", ("roundtrip.json", "report.md", "report.html")
@@ -60,7 +62,7 @@ def run(
         for each, folder in ((side, out), (ceiling, out / "ceiling")):
             if each is not None:
                 add_captions(each, config, folder, captioner=captioner, show_progress=show_progress)
-        judge = _judge(config, side, judge)
+        judge, unjudged = _judge(config, side, judge)
         prompts = prompts_of(side)
         compared = others(len(prompts), NUM_OTHERS, lambda a, b: means_same(prompts[a], prompts[b]), config.seed)
         pairs = [pairs_of(each, prompts, compared, config.questions) for each in (side, ceiling) if each is not None]
@@ -69,7 +71,7 @@ def run(
         result = figures.result_of(config, out, side, ceiling, pairs, scores, judge)
         result = replace(
             result,
-            notes=(*notes, *remarks(prompts, config.questions), *result.notes),
+            notes=(*notes, *unjudged, *remarks(prompts, config.questions), *result.notes),
             guards=tuple(_guards(config, side, judge)),
         )
         _write(result, out)
@@ -125,15 +127,24 @@ def _clips(config: RoundtripConfig, out: Path, show_progress: bool) -> tuple[Sid
     return side, ceiling, notes
 
 
-def _judge(config: RoundtripConfig, side: Side, judge: Judge | None) -> Judge | None:
-    """The judge of clips; None for prompts outside the default judge's world."""
-    if judge is None and config.judge != "none":
-        if config.judge == "auto" and any(needs_reader(prompt, config.questions) for prompt in prompts_of(side)):
-            return None
-        judge = open_judge("v2t" if config.judge == "auto" else config.judge, device=config.device)
-    if judge is not None:
-        judge.load()
-    return judge
+def _judge(config: RoundtripConfig, side: Side, judge: Judge | None) -> tuple[Judge | None, list[str]]:
+    """The judge of clips, and a note on prompts that it cannot be asked about. By default None where it could be asked
+    about none of them."""
+    if judge is None and (config.judge == "none" or (config.judge == "auto" and config.questions != GRAMMAR)):
+        return None, []
+    judge = judge or open_judge("v2t" if config.judge == "auto" else config.judge, device=config.device)
+    prompts, notes = prompts_of(side), []
+    unread = {prompt: why for prompt in prompts if config.questions == GRAMMAR and (why := judge.why_unread(prompt))}
+    if unread:
+        first = printable(next(iter(unread.values())), 200)
+        notes.append(
+            f"{UNAUDITED}: the clips of {len(unread)} of {len(prompts)} prompts are asked nothing and count neither as "
+            f"right nor as wrong, for example: {first}. Name a --judge that knows these words."
+        )
+    if config.judge == "auto" and len(unread) == len(prompts):
+        return None, notes
+    judge.load()
+    return judge, notes
 
 
 def _guards(config: RoundtripConfig, side: Side, judge: Judge | None) -> list[str]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 from abc import abstractmethod
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from math import fsum, prod
@@ -20,9 +20,11 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from cineloop.errors import ItemError, UsageError
+from cineloop.log import printable
 from v2t_eval import models
+from v2t_eval.judge.answer import UNAUDITED
 from v2t_eval.judge.free_text import Thing
-from v2t_eval.judge.judge import Judge, open_judge
+from v2t_eval.judge.judge import NOT_DECLARED, Judge, open_judge, unaudited
 from v2t_eval.judge.question import Question
 from v2t_eval.judge.wording import of_text
 from v2t_eval.metric import BaseMetric, Evidence, Figure, Measured, Summary
@@ -118,7 +120,7 @@ class SemanticDimension(VBenchMetric):
         if self.judge is None:
             raise RuntimeError("prepare() the metric first")
         asked = [Question(id="", question=each) if isinstance(each, str) else each for each in questions]
-        value = prod(chances(self.judge, sample, asked))
+        value = prod(chances(self.judge, sample, self.judge.askable(sample, asked)))
         return {"value": value, "outside": self.judge.is_outside(sample)}
 
     def starter_question(self, sample: Sample, about: str) -> list[str | Question]:
@@ -167,9 +169,17 @@ class SemanticDimension(VBenchMetric):
         kept = {key: value for key, value in row.evidence.items() if key not in ("long_clip", "outside")}
         return {"id": row.id, **kept}
 
+    def summary_of_none(self) -> Summary:
+        counts = self.counts(()) if self.is_judged else {}
+        return replace(super().summary_of_none(), counts=counts, notes=tuple(self._domain_notes(())))
+
     def counts(self, rows: Sequence[Measured]) -> dict[str, int]:
         """Clips outside the judge's world, and questions without an answer by the reason."""
-        return unanswered(self._failures) | ({"outside": num_outside(rows)} if self.is_judged else {})
+        outside = {"outside": num_outside(rows, self._failures)} if self.is_judged else {}
+        return unanswered(self._failures) | outside
+
+    def _domain_notes(self, rows: Sequence[Measured]) -> list[str]:
+        return domain_notes(self.describe(), rows, self._failures) if self.is_judged else []
 
     def notes(self, rows: Sequence[Measured]) -> tuple[str, ...]:
         """Detector or judge, mode, clips that need the long form."""
@@ -178,7 +188,7 @@ class SemanticDimension(VBenchMetric):
         notes = [f"seen by {who} (the reference has {self.reference})"]
         what = "formula mended (mode fixed), other detector" if not self.compat else "other detector"
         notes.append(f"not a VBench leaderboard number: {what}")
-        notes += outside_notes(rows)
+        notes += self._domain_notes(rows)
         notes += self.long_notes(rows)
         if top := self.ceiling():
             notes.append(
@@ -233,27 +243,66 @@ class JudgedMetric(BaseMetric):
             self.judge = judge
         return self.judge
 
+    def check(self, sample: Sample) -> None:
+        """See `BaseMetric.check`; before a clip is decoded or a model loaded.
+
+        Raises:
+            ItemError: also UNAUDITED, the grammar would make questions of some of the prompt's words, and the judge
+                does not know the others.
+        """
+        super().check(sample)
+        is_asked = self.by_grammar and not ("questions" in self.uses and sample.row.get("questions") is not None)
+        if is_asked and (why := self._opened().why_unread(str(sample.require("prompt")))):
+            raise unaudited(sample, why)
+
+    def _opened(self) -> Judge:
+        """The judge, loaded or not."""
+        return self.judge or open_judge(self.settings.judge, device=models.chosen_device())
+
     def describe(self) -> dict[str, str]:
-        judge = self.judge or open_judge(self.settings.judge, device=models.chosen_device())
-        return judge.fingerprint() if self.by_grammar else judge.fingerprint() | self.source.fingerprint()
+        about = self._opened().fingerprint()
+        return about if self.by_grammar else about | self.source.fingerprint()
+
+    def summary_of_none(self) -> Summary:
+        counts = unanswered(self._failures) | {"outside": num_outside((), self._failures)}
+        notes = domain_notes(self.describe(), (), self._failures)
+        return replace(super().summary_of_none(), counts=counts, notes=tuple(notes))
 
 
-def num_outside(rows: Sequence[Measured]) -> int:
-    """Clips that the judge warned of, see `is_outside`."""
-    return sum(bool(row.evidence.get("outside")) for row in rows)
+def num_outside(rows: Sequence[Measured], failures: Sequence[Mapping[str, str]]) -> int:
+    """Clips that the judge says nothing of: it warned of them (`is_outside`), or may not be asked about them."""
+    return sum(bool(row.evidence.get("outside")) for row in rows) + len(_unaudited(failures))
 
 
-def outside_notes(rows: Sequence[Measured]) -> list[str]:
-    """A note on those clips; nothing where there is none."""
-    outside = num_outside(rows)
-    text = f"{outside} of {len(rows)} clips are unlike those the judge was trained on: do not trust it there"
-    return [text] if outside else []
+def _unaudited(failures: Sequence[Mapping[str, str]]) -> list[str]:
+    return [failure["message"] for failure in failures if failure["code"] == UNAUDITED]
 
 
-def unanswered(failures: Sequence[dict[str, str]]) -> dict[str, int]:
+def domain_notes(
+    about: Mapping[str, str], rows: Sequence[Measured], failures: Sequence[Mapping[str, str]]
+) -> list[str]:
+    """What lies outside the judge's domain, clips and words; of a judge that declares none that this is unknown.
+    `about`: the judge's fingerprint."""
+    notes, num = [], len(rows) + len(failures)
+    if beyond := _unaudited(failures):
+        notes.append(
+            f"{UNAUDITED}: {len(beyond)} of {num} clips have no value, since the judge cannot be asked what they were "
+            f"to show, such as {printable(beyond[0], 200)}"
+        )
+    elif about.get("vocabulary") == NOT_DECLARED:
+        notes.append(
+            f"the judge {about['judge']} declares no vocabulary: how often it is wrong about words that no audit asked "
+            "about is unknown (v2t-eval audit CLIPS, with `questions` and answers in their manifest, measures it)"
+        )
+    if outside := sum(bool(row.evidence.get("outside")) for row in rows):
+        notes.append(f"{outside} of {len(rows)} clips are unlike those the judge was trained on: do not trust it there")
+    return notes
+
+
+def unanswered(failures: Sequence[Mapping[str, str]]) -> dict[str, int]:
     """How many samples failed because a question got no answer, by the reason."""
     codes = Counter(failure["code"] for failure in failures)
-    return {code.lower(): codes[code] for code in ("REFUSED", "UNPARSABLE", "UNAUDITED") if codes[code]}
+    return {code.lower(): codes[code] for code in ("REFUSED", "UNPARSABLE", UNAUDITED) if codes[code]}
 
 
 def chances(judge: Judge, sample: Sample, questions: Sequence[Question], *, raw: bool = False) -> list[float]:

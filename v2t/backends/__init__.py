@@ -207,7 +207,7 @@ class VideoLM(Protocol):
     revision: str
     spec: SampleSpec
     frame_size: tuple[int, int] | None
-    abilities: Abilities
+    abilities: Abilities = Abilities()
     about: str = ""
     folder: Path | None = None
     device: str = "cpu"

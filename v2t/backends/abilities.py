@@ -10,11 +10,12 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from cineloop.errors import MissingDependencyError
 
 FILE_NAME = "abilities.json"
+WORLD: Literal["world"] = "world"  # in `Abilities.vocabulary`
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,20 +26,25 @@ class Abilities:
         window_s: seconds of video it understands at once, > 0.
         can_summarise: whether it can summarise notes in its own words.
         styles: files of `v2t/styles` it was trained to answer; None for a model that follows any instruction.
+        vocabulary: the words it was trained on, in small letters, or `WORLD` for those of the cartoon world; None for a
+            model that declares none, whose error on a word is unknown.
     """
 
     window_s: float = 60.0
     can_summarise: bool = True
     styles: tuple[str, ...] | None = None
+    vocabulary: Literal["world"] | tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.window_s, int | float) or isinstance(self.window_s, bool) or not 0 < self.window_s < 1e6:
             raise ValueError(f"window_s must be seconds greater than 0, got {self.window_s!r}")
         if not isinstance(self.can_summarise, bool):
             raise ValueError(f"can_summarise must be true or false, got {self.can_summarise!r}")
-        names = self.styles or ()
-        if not isinstance(names, tuple) or not all(isinstance(name, str) and name for name in names):
-            raise ValueError(f"styles must be a list of names or null, got {self.styles!r}")
+        for key in ("styles", "vocabulary"):
+            names = getattr(self, key) or ()
+            listed = isinstance(names, tuple) and all(isinstance(name, str) and name for name in names)
+            if not listed and (key, names) != ("vocabulary", WORLD):
+                raise ValueError(f"{key} must be a list of texts or null, got {getattr(self, key)!r}")
 
     @classmethod
     def from_dict(cls, value: Any) -> Abilities:
@@ -47,13 +53,11 @@ class Abilities:
         if not isinstance(value, dict):
             raise ValueError(f"abilities must be a JSON object, got {type(value).__name__}")
         given = {f.name: value[f.name] for f in fields(cls) if f.name in value}
-        if isinstance(given.get("styles"), list):
-            given["styles"] = tuple(given["styles"])
-        return cls(**given)
+        return cls(**{name: tuple(each) if isinstance(each, list) else each for name, each in given.items()})
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able, as `from_dict` reads it."""
-        return {**asdict(self), "styles": None if self.styles is None else list(self.styles)}
+        return {name: list(each) if isinstance(each, tuple) else each for name, each in asdict(self).items()}
 
 
 OURS = Abilities(can_summarise=False)  # a model of `v2t.model` whose folder declares nothing

@@ -7,7 +7,7 @@ In: a sentence. Out: a list of `Phrase`; words that state nothing are dropped, w
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -98,6 +98,10 @@ _LINKS = {
     "first": "first",
     "at first": "first",
 }
+# Words of questions about clips (`questions`, `claims`, `times`, `plain_questions`) that no caption has.
+_ASKING = set("any direction do doing does end exactly figure figures happen happening happens how kind last long many "
+              "or picture scenes second seconds size start style way what".split())  # fmt: skip
+_SECONDS = re.compile(r"\d+(?:\.\d+)?(?= ?(?:s|seconds?)\b)")
 _ENDINGS = ("s", "pl", "bare", "ing")
 
 
@@ -147,15 +151,25 @@ def _longest_first() -> dict[str, list[tuple[tuple[str, ...], Phrase]]]:
 _TABLE = _longest_first()
 _RECOLOR_VERBS = {inflect(verb, form) for verb in ("turn", "change", "become", "switch") for form in _ENDINGS}
 _RECOLOR_FILL = {"its", "their", "his", "her", "color", "colors", "from", "to", "into"}
-_TOKEN = re.compile(r"[a-z]+|\d+|[.,;:!?]")
+_TOKEN = re.compile(r"[^\W\d_]+|\d+|[.,;:!?]|[\u2190-\U0001faff]")  # words of any script, and pictures in their place
 
 
 @lru_cache(maxsize=1)
 def vocabulary() -> frozenset[str]:
-    """Every word that some phrase of the world holds; a text may put it where it states nothing ("blue things")."""
+    """Every word that some phrase or question of the world holds; a text may put it where it states nothing ("blue
+    things")."""
     listed = {word for keys in _TABLE.values() for key, _ in keys for word in key}
     names = {*_NUMBERS, *_SIZES, *words.COLORS, *_NOUNS, *lex.PLACE_NOUNS, *_ARTICLES, *_PRONOUNS}
-    return frozenset(listed | names | _RECOLOR_VERBS | _RECOLOR_FILL | _IGNORED | _PLACE_LEAD | _PLACE_MIDDLE)
+    filled = _RECOLOR_VERBS | _RECOLOR_FILL | _IGNORED | _PLACE_LEAD | _PLACE_MIDDLE
+    return frozenset(listed | names | filled | _ASKING)
+
+
+def unknown_words(text: str, known: Collection[str] | None = None) -> tuple[str, ...]:
+    """The words of a question or an answer that are not among `known` (by default `vocabulary`), each once, in order;
+    a number of seconds is no word."""
+    words_known = vocabulary() if known is None else known
+    found = _TOKEN.findall(_SECONDS.sub("", text.lower().replace("'s", " is")))
+    return tuple(word for word in dict.fromkeys(found) if word not in ".,;:!?" and word not in words_known)
 
 
 def why_unread(unread: Sequence[str]) -> str:

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import runpy
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from v2t_eval.audit.agreement import ALL, Claim, bins, by_kind, kappa, of_claims
+from cineloop.intervals import wilson
+from v2t_eval.audit.agreement import ALL, Claim, agreement_of, bins, by_kind, by_luck, of_claims
+from v2t_eval.audit.record import Audit
+from v2t_eval.audit.report import _sections, banner
 from v2t_eval.stats import bootstrap
+
+SCRIPT = Path(__file__).parents[3] / "scripts" / "measure_offered.py"
 
 
 def claims(true: list[int], chance: list[float], *, per_clip: int = 2, kind: str = "color") -> list[Claim]:
@@ -18,11 +26,48 @@ def claims(true: list[int], chance: list[float], *, per_clip: int = 2, kind: str
 
 def test_kappa_by_hand() -> None:
     # 20 and 15 agreed of 50, yes 25 and 30 of 50 (the textbook's two raters): .7 seen, .5 by luck.
-    num, yes, true, both = (np.array([float(each)]) for each in (50, 25, 30, 20))
-    assert kappa(num, yes, true, both)[0] == pytest.approx(0.4)
-    sure = np.array([10.0])
-    assert kappa(sure, sure, sure, sure)[0] == 0.0  # luck alone agrees
-    assert kappa(sure, sure / 2, sure / 2, sure * 0)[0] == pytest.approx(-1.0)
+    assert by_luck(50, 25, 30) == 0.5
+    textbook = claims([1] * 30 + [0] * 20, [0.9] * 20 + [0.1] * 10 + [0.9] * 5 + [0.1] * 15, per_clip=1)
+    value, ends = agreement_of(textbook)
+    assert value == pytest.approx(0.4)
+    share = wilson(35, 50)
+    assert (ends.low, ends.high) == pytest.approx((2 * share.low - 1, 2 * share.high - 1))
+    assert agreement_of(claims([1, 0] * 5, [0.1, 0.9] * 5, per_clip=1))[0] == pytest.approx(-1.0)
+
+
+@pytest.mark.parametrize(("true", "why"), [(0, "no claim is true"), (1, "no claim is false")])
+def test_kappa_of_claims_of_one_sort_is_undefined_and_says_why(true, why):
+    chance = [0.9, 0.1] * 20
+    found = of_claims("color", claims([true] * 40, chance))
+    assert found.kappa is None and found.undefined == why
+    assert (found.kappa_low, found.kappa_high) == (-1.0, 1.0)
+    audit = Audit(agreement={"yours": (found,)})
+    (table,) = _sections(audit)[0].tables
+    assert table.rows[0][1:3] == (f"undefined: {why}", "–")
+    assert f"kappa undefined: {why}" in banner(audit).sentence
+
+
+def test_a_judge_that_never_says_yes_has_an_interval_and_not_a_point():
+    """One true claim of thirteen, all denied: kappa is 0 and next to nothing is known."""
+    value, ends = agreement_of(claims([1] + [0] * 12, [0.1] * 13, per_clip=1))
+    assert value == pytest.approx(0.0) and ends.low < -0.5 and ends.high > 0.5
+
+
+def test_the_banner_names_the_kinds_of_which_the_truth_is_not_known():
+    rows = by_kind(claims([1, 0] * 20, [0.9, 0.2] * 20, kind="kind") + claims([1, 0] * 20, [0.9, 0.2] * 20),
+                   unread={"kind": 5, "color": 1}, facts={"kind": 15, "color": 19})  # fmt: skip
+    assert "truth not known: kind 25%, color 5%" in banner(Audit(agreement={"generated": rows})).sentence
+
+
+@pytest.mark.parametrize("num", [10, 14, 20, 30])
+def test_an_answer_of_a_weaker_judge_is_not_shown_to_be_known(num):
+    """Of kappa .5 it passed in a quarter of audits or more, as long as the estimate alone decided."""
+    offered = runpy.run_path(str(SCRIPT))["offered"]
+    weak = [offered(0.5, num, np.random.default_rng([num, run])) for run in range(200)]
+    assert np.mean([by_estimate for by_estimate, _ in weak]) > 0.15
+    assert np.mean([by_low for _, by_low in weak]) <= 0.025
+    good = [offered(0.95, num, np.random.default_rng([num, run])) for run in range(100)]
+    assert np.mean([by_low for _, by_low in good]) > 0.5
 
 
 def test_who_says_yes_to_all_is_worth_nothing_and_biased_by_a_half() -> None:

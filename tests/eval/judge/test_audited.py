@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from v2t_eval.judge import calibration
 from v2t_eval.judge.answer import Heard
 from v2t_eval.judge.calibration import Calibration, Platt, Reliability
 from v2t_eval.judge.judge import Judge
+from v2t_eval.judge.question import Question
 from v2t_eval.judge.wording import LISTS, listed_values, plain_claim, plain_question
 from v2t_eval.metric import load_metric
 from v2t_eval.metrics.question_score import evaluate
@@ -25,9 +27,9 @@ from v2t_eval.sample import Clip, Sample
 from v2t_eval.testing import reasons_of
 
 GOOD, BAD, FEW = (
-    Reliability(n=40, right=40, kappa=1.0),
-    Reliability(n=40, right=3, kappa=0.05),
-    Reliability(n=3, right=3),
+    Reliability(n=40, right=40, kappa=1.0, low=0.9),
+    Reliability(n=40, right=3, kappa=0.05, low=-0.2),
+    Reliability(n=3, right=3, kappa=1.0, low=0.7),
 )
 
 
@@ -114,7 +116,8 @@ def test_the_file_keeps_the_list_and_the_key_follows_it(tmp_path):
     assert calibration.load(tmp_path / calibration.FILE_NAME) == made
     assert made.key != audited().key
     assert not made.answers["motion"]["it shakes"].passes and not FEW.passes and GOOD.passes
-    assert not Reliability(n=40, right=30, kappa=0.59).passes and Reliability(n=40, right=30, kappa=0.6).passes
+    assert not Reliability(n=40, right=38, kappa=0.95, low=0.59).passes, "the lower end decides"
+    assert Reliability(n=40, right=38, kappa=0.95, low=0.6).passes
 
 
 def heard_of(number: int, truth: str, said: str) -> Trial:
@@ -185,15 +188,33 @@ def test_the_decision_and_what_was_said_are_never_shown_as_a_contradiction():
     bus, plane, claim = judge.answer(
         clip(frozen=False), [plain_question("kind", "bus"), plain_question("kind", "plane"), plain_claim("kind", "bus")]
     )
-    assert bus.right and bus.text == "a plane"
-    told = f"likeliest 'a plane', yet 'a bus' is held true: its calibrated chance is {bus.chance:.2f}, 0.5 decides"
-    assert bus.summary() == told
+    assert bus.right is False and bus.text == "a plane" and bus.chance == pytest.approx(1 - plane.chance)
+    assert bus.summary() == f"a plane (chance of 'a bus' {bus.chance:.2f})"
+    told = f"likeliest 'a plane', yet 'a bus' is held true: its calibrated chance is {bus.chance:.2f}, 1e-06 decides"
+    assert bus.summary(1e-6) == told, "only a threshold below one half can hold true what is not the likeliest"
     assert claim.text == "yes" and claim.right is False
     assert "'yes' is not held true: its calibrated chance is" in claim.summary()
     assert plane.summary() == f"a plane (chance of 'a plane' {plane.chance:.2f})"
     result = scored("question_score", Favours("a plane", "red"), lifts, "A red bus moves to the left in the city.")
     (row,) = [each for each in result.items[0]["questions"] if each["wanted"] == "a bus"]
-    assert row["right"] and "held true" in row["decision"]
+    assert row["right"] is False and row["answer"] == "a plane"
+
+
+def test_of_answers_that_exclude_each_other_one_is_held_true_at_most():
+    for lift in (0.0, 2.0, 6.0):
+        lifts = Calibration(judge="favours@1", maps={"all": Platt(slope=0.3, offset=lift)})
+        judge = Judge(Favours("it stands still"), calibration=lifts)
+        found = judge.answer(
+            clip(frozen=False), [plain_question("motion", motion) for motion in PLAIN["motion"].answers]
+        )
+        assert [each.question.answer for each in found if each.right] == ["it stands still"]
+    tie = Judge(Favours("it stands still", "it shakes")).answer(
+        clip(frozen=False), [plain_question("motion", motion) for motion in ("still", "shake")]
+    )
+    assert sum(bool(each.right) for each in tie) == 0, "neither of two equals has one half"
+    two = Question(id="t", question="Which way?", answer="left", choices=("left", "right"))
+    halves = Judge(Favours("left", "right")).answer(clip(frozen=False), [two, replace(two, answer="right")])
+    assert [each.right for each in halves] == [True, False], "the first, which is the answer in words"
 
 
 def test_a_test_of_a_clip_does_not_fail_by_what_was_not_asked():

@@ -71,6 +71,12 @@ class PlantedJudge:
     def is_outside(self, subject):
         return False
 
+    def why_unread(self, prompt):
+        return ""
+
+    def askable(self, subject, questions):
+        return questions
+
     def answer(self, subject, questions):
         self.asked += len(questions)
         told = self.shown[number_of(subject.frames)]
