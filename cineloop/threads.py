@@ -7,7 +7,7 @@ The number of threads follows what the process may use, not the load of the mome
 changes their last bits, so a count that followed the load would give other numbers, and other clips, each time. What
 makes a loaded machine slow is not the count but waiting: OpenMP's threads spin until the slowest of them is done, and
 where that one waits for a CPU the others burn theirs. Waiting passively they leave it to others, itself among them
-(`scripts/bench_t2v.py --load 8` measures it).
+(`benchmarks/bench_t2v.py --load 8` measures it).
 """
 
 from __future__ import annotations

@@ -4,8 +4,8 @@
 
 A model on paper, not a measurement: every rate is a parameter. The defaults that can be measured here are (the commands
 stand in docs/scale.md); the speed of a large captioner on a GPU, prices and the size of a clip are assumptions.
-Without `--gpu-clips-per-s` the model runs on cores too. The overhead is what a simulation says of starts, losses and
-slow nodes (`scripts/simulate_cluster.py`: 1 / efficiency).
+Without `--gpu-clips-per-s` the model runs on cores too. The overhead is for starts, losses and slow nodes, as simulated
+in docs/scale.md.
 """
 
 from __future__ import annotations

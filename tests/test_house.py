@@ -179,10 +179,10 @@ def addresses(path: Path, text: str) -> list[str]:
 
 
 RULES = {
-    oversized: (*FOLDERS, "tests", "scripts"),
+    oversized: (*FOLDERS, "tests", "scripts", "benchmarks"),
     undocumented: FOLDERS,
     homeless: FOLDERS,
-    unsafe: (*FOLDERS, "scripts"),
+    unsafe: (*FOLDERS, "scripts", "benchmarks"),
     unfinished: FOLDERS,
 }
 
@@ -191,7 +191,7 @@ RULES = {
 def complaints() -> dict[Callable[[Path, str], list[str]], list[str]]:
     """What each rule finds in the tree."""
     found: dict[Callable[[Path, str], list[str]], list[str]] = {rule: [] for rule in RULES}
-    for path, text in sources(*FOLDERS, "tests", "scripts"):
+    for path, text in sources(*FOLDERS, "tests", "scripts", "benchmarks"):
         for rule, folders in RULES.items():
             if path.parts[0] in folders:
                 found[rule] += rule(path, text)

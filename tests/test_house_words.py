@@ -12,7 +12,7 @@ import tokenize
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-ROOMS = ("cineloop", "t2v", "v2t", "eval", "scripts")
+ROOMS = ("cineloop", "t2v", "v2t", "eval", "scripts", "benchmarks")
 # Pattern → what the field says. Names count too: an underscore ends a word.
 WORDS = {
     r"(?<![a-z])(told|untold)(?![a-z])": "given, stated, logged; a name says what is returned",

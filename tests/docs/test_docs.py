@@ -97,7 +97,7 @@ def refused(line: str, capsys: pytest.CaptureFixture[str]) -> list[str]:
         name = re.sub(r"^\.venv(-serve)?/bin/", "", part[0]) if part else ""
         if name.startswith("scripts/") and not (ROOT / name).is_file():
             complaints.append(f"{line}: no file {name}")
-        if name == "python" and part[1].startswith("scripts/") and not (ROOT / part[1]).is_file():
+        if name == "python" and part[1].startswith(("scripts/", "benchmarks/")) and not (ROOT / part[1]).is_file():
             complaints.append(f"{line}: no file {part[1]}")
         if name in PACKAGES:
             try:
@@ -138,6 +138,7 @@ def test_a_planted_command_is_refused(capsys):
     assert refused("v2t caption clips/ --no-such-option", capsys)
     assert refused("v2t world -o world && v2t-eval gaet clips/", capsys)
     assert refused("scripts/gone --num 3", capsys)
+    assert refused("python benchmarks/gone.py --full", capsys)
     assert refused('STORY_SIZE=full v2t ask film.mp4 "Why # not?" | v2t chat > answers.txt', capsys) == []
 
 

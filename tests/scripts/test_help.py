@@ -1,4 +1,4 @@
-"""Every script says what it does and what it takes, and does nothing until it is asked."""
+"""Every script and benchmark says what it does and what it takes, and does nothing until it is asked."""
 
 from __future__ import annotations
 
@@ -9,13 +9,16 @@ from pathlib import Path
 
 import pytest
 
-SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
+ROOT = Path(__file__).resolve().parents[2]
+SCRIPTS, BENCHMARKS = ROOT / "scripts", ROOT / "benchmarks"
 
 
-@pytest.mark.parametrize("script", sorted(SCRIPTS.glob("*.py")), ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    "script", sorted([*SCRIPTS.glob("*.py"), *BENCHMARKS.glob("bench_*.py")]), ids=lambda path: path.name
+)
 def test_help_of_a_script(script, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", [str(script), "--help"])
-    monkeypatch.setattr(sys, "path", [str(SCRIPTS), *sys.path])
+    monkeypatch.setattr(sys, "path", [str(script.parent), *sys.path])
     with pytest.raises(SystemExit) as end:
         runpy.run_path(str(script), run_name="__main__")
     said = capsys.readouterr().out

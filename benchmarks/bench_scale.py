@@ -1,38 +1,39 @@
 """What reading, merging and resuming cost with many clips: CPU seconds and memory by rows.
 
-    python scripts/bench_scale.py [--rows 10000,100000] [--shards 16] [--listing 100000] [--decode 20] [--json FILE]
+    python benchmarks/bench_scale.py [--full] [--rows 10000,100000] [--shards 16] [--listing 100000] [--decode 20]
 
 Writes journals of shards with synthetic records as large as those of the bundled captioner, then measures, each in a
 process of its own: `ledger` (reading all journals), `status` (`v2t cluster status`), `merge` (`v2t merge` into one
 journal and captions.jsonl), `again` (a second merge, which finds nothing new), `resume` (opening the merged folder and
 deciding that nothing is left); `listing` finds and sorts that many files; `decode` reads 16 frames of ten-second clips
-of 240 and 720 lines. CPU seconds: wall seconds mean nothing on a busy machine.
+of 240 and 720 lines. CPU seconds and memory are less those of a process that only imports.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
+import multiprocessing
 import os
 import resource
-import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
+from fractions import Fraction
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from cineloop.clip import Clip  # noqa: E402
+from bench_decode import moving
+from harness import Options, Row, Size, main
 
 SOURCE = {"size": 123456, "mtime_ns": 1_700_000_000_000_000_000, "content": "0" * 24}
 MB = 1_000_000
 
 
-def clips(rows: int) -> Iterator[Clip]:
+def clips(rows: int) -> Iterator:
     """The clips of a folder with subfolders of a thousand."""
+    from cineloop.clip import Clip
+
     for number in range(rows):
         name = f"part-{number // 1000:05}/clip-{number:09}.mp4"
         yield Clip(name, name, f"/clips/{name}", SOURCE["size"], SOURCE["mtime_ns"])  # type: ignore[arg-type]
@@ -66,6 +67,7 @@ def write(output: Path, rows: int, shards: int) -> int:
     return sum(path.stat().st_size for path in output.rglob("journal.jsonl"))
 
 
+# --- steps: each does its work in `output` and fails where it did not find `rows` rows
 def ledger(output: Path, rows: int) -> None:
     """Read every journal."""
     from cineloop.journal import Journal
@@ -120,100 +122,77 @@ def decode(clip: Path, count: int) -> None:
         read(os.fsencode(clip), Request(spec=SampleSpec(num_frames=16)))
 
 
-def write_clip(path: Path, height: int) -> None:
-    """Ten seconds at 30 frames a second of a drifting texture."""
-    import numpy as np
-
-    from cineloop.video.encode import encode
-
-    small = np.random.default_rng(0).integers(0, 256, (height // 8 + 40, height // 4 + 80, 3), dtype=np.uint8)
-    ground = small.repeat(8, axis=0).repeat(8, axis=1)
-    width = height * 16 // 9 // 2 * 2
-    frames = np.stack([ground[i : i + height, 2 * i % 300 : 2 * i % 300 + width] for i in range(300)])
-    encode(frames, path, 30)
+Step = Callable[[Path, int], None]
 
 
-STEPS = {
-    "decode": decode,
-    "ledger": ledger,
-    "status": status,
-    "merge": merge,
-    "again": merge,
-    "resume": resume,
-    "listing": listing,
-}
-
-
-def measure(step: str, output: Path, rows: int, memory_gb: float) -> dict[str, float]:
-    """CPU seconds and peak memory of one step, less those of a process that only imports."""
-    words = [sys.executable, __file__, "--step", step, "--rows", str(rows), "--place", str(output)]
-    limit = int(memory_gb * 1e9)
-    done = subprocess.run(
-        words,
-        stdout=subprocess.PIPE,
-        check=True,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (limit, limit)),
-    )
-    return json.loads(done.stdout)
-
-
-def child(step: str, output: Path, rows: int) -> None:
-    """Run one step here; print what it took."""
+def alone(step: Step, output: Path, rows: int, memory_gb: float) -> tuple[float, float]:
+    """CPU seconds of a step and the MB it takes, in the process that calls this."""
     import v2t.caption.merge
     import v2t.caption.status  # noqa: F401
 
+    limit = int(memory_gb * 1e9)
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     before, memory = time.process_time(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    STEPS[step](output, rows)
-    cpu_s = time.process_time() - before
+    step(output, rows)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    print(json.dumps({"cpu_s": round(cpu_s, 3), "memory_mb": round((peak - memory) * 1024 / MB, 1)}))
+    return time.process_time() - before, (peak - memory) * 1024 / MB
 
 
-def main() -> int:
-    """Print a table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", default="10000,100000")
+def measured(part: str, name: str, step: Step, output: Path, rows: int, options: Options) -> Row:
+    """A step in a process of its own."""
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
+        cpu_s, mb = process.submit(alone, step, output, rows, options.memory_gb).result()
+    each = {"us of CPU a row": cpu_s / rows * 1e6, "MB": mb, "bytes a row": mb * MB / rows}
+    return Row(part=part, name=name, cpu_s=[cpu_s], figures=each)
+
+
+def folders(options: Options, folder: Path) -> Iterator[Row]:
+    """All that is done with journals of so many rows."""
+    steps = {"ledger": ledger, "status": status, "merge": merge, "again": merge, "resume": resume}
+    for rows in map(int, options.rows.split(",")):
+        taken: dict[str, Row] = {}
+        for number in range(options.rounds):
+            output = folder / f"{rows}-{number}"
+            size = write(output, rows, options.shards)
+            part = f"{rows:,} rows in {options.shards} journals, {size / rows:.0f} bytes a row"
+            for name, step in steps.items():
+                row = measured(part, name, step, output, rows, options)
+                taken.setdefault(name, row).cpu_s += row.cpu_s[: number > 0]
+        yield from taken.values()
+
+
+def files(options: Options, folder: Path) -> Iterator[Row]:
+    """Listing a folder."""
+    if options.listing:
+        for clip in clips(options.listing):
+            path = folder / clip.path
+            path.parent.mkdir(exist_ok=True)
+            os.close(os.open(path, os.O_CREAT | os.O_WRONLY))
+        yield measured(f"{options.listing:,} files", "listing", listing, folder, options.listing, options)
+
+
+def reading(options: Options, folder: Path) -> Iterator[Row]:
+    """Decoding clips of two sizes."""
+    from cineloop.video.encode import encode
+
+    for height in (240, 720) if options.decode else ():
+        path = folder / f"{height}.mp4"
+        encode(moving(height, height * 16 // 9 // 2 * 2, 300, seed=0), path, Fraction(30))  # ten seconds
+        name = f"decode, {height} lines"
+        yield measured(f"{options.decode} clips", name, decode, path, options.decode, options)
+
+
+def flags(parser: argparse.ArgumentParser) -> None:
+    """What is no size."""
     parser.add_argument("--shards", type=int, default=16)
-    parser.add_argument("--listing", type=int, default=100_000, help="files of the listing; 0 leaves it out")
-    parser.add_argument("--decode", type=int, default=20, help="reads of each clip; 0 leaves it out")
     parser.add_argument("--memory-gb", type=float, default=6.0, help="limit of each step")
-    parser.add_argument("--json", type=Path, metavar="FILE")
-    parser.add_argument("--step", choices=STEPS, help=argparse.SUPPRESS)
-    parser.add_argument("--place", type=Path, help=argparse.SUPPRESS)
-    args = parser.parse_args()
-    if args.step:
-        child(args.step, args.place, int(args.rows))
-        return 0
-    found = []
-    for rows in map(int, args.rows.split(",")):
-        with tempfile.TemporaryDirectory() as place:
-            output = Path(place) / "out"
-            size = write(output, rows, args.shards)
-            print(f"{rows} rows in {args.shards} journals, {size / rows:.0f} bytes a row", flush=True)
-            steps = [step for step in STEPS if step not in ("listing", "decode")]
-            found += [_step(step, output, rows, args.memory_gb) for step in steps]
-    if args.listing:
-        with tempfile.TemporaryDirectory() as place:
-            for clip in clips(args.listing):
-                path = Path(place) / clip.path
-                path.parent.mkdir(exist_ok=True)
-                os.close(os.open(path, os.O_CREAT | os.O_WRONLY))
-            found.append(_step("listing", Path(place), args.listing, args.memory_gb))
-    for height in (240, 720) if args.decode else ():
-        with tempfile.TemporaryDirectory() as place:
-            write_clip(Path(place) / f"{height}.mp4", height)
-            found.append(_step("decode", Path(place) / f"{height}.mp4", args.decode, args.memory_gb))
-    if args.json:
-        args.json.write_text(json.dumps(found, indent=2) + "\n")
-    return 0
-
-
-def _step(step: str, output: Path, rows: int, memory_gb: float) -> dict[str, object]:
-    took = measure(step, output, rows, memory_gb)
-    each = f"{took['cpu_s'] / rows * 1e6:6.1f} us and {took['memory_mb'] * MB / rows:6.0f} bytes a row"
-    print(f"  {step:8} {took['cpu_s']:8.2f} s of CPU, {took['memory_mb']:8.1f} MB; {each}", flush=True)
-    return {"step": step, "rows": rows, **took}
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sizes = (
+        Size("rows", "10000", "10000,100000", "of journals"),
+        Size("listing", 20_000, 100_000, "files of the listing; 0 leaves it out"),
+        Size("decode", 4, 20, "reads of each clip; 0 leaves it out"),
+    )
+    parts = {"folders": folders, "files": files, "reading": reading}
+    sys.exit(main(__doc__, parts, *sizes, rounds=(1, 1), more=flags))
