@@ -142,8 +142,7 @@ def measured(part: str, name: str, step: Step, output: Path, rows: int, options:
     """A step in a process of its own."""
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
         cpu_s, mb = process.submit(alone, step, output, rows, options.memory_gb).result()
-    each = {"us of CPU a row": cpu_s / rows * 1e6, "MB": mb, "bytes a row": mb * MB / rows}
-    return Row(part=part, name=name, cpu_s=[cpu_s], figures=each)
+    return Row(part=part, name=name, cpu_s=[cpu_s], figures={"CPU us each": cpu_s / rows * 1e6, "MB": mb})
 
 
 def folders(options: Options, folder: Path) -> Iterator[Row]:

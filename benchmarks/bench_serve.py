@@ -158,8 +158,7 @@ def serving(options: Options, folder: Path) -> Iterator[Row]:
         stack.callback(loop.call_soon_threadsafe, loop.stop)
         engine = create(config, known)
         stack.callback(lambda: wait(engine.stop()))
-        wait(engine.start())
-        wait(engine.ready())
+        wait(start(engine))
         arguments = (
             "--engine",
             options.engine,
@@ -170,7 +169,6 @@ def serving(options: Options, folder: Path) -> Iterator[Row]:
         )
         gateway = stack.enter_context(serve_process.serving(folder, "starter", *arguments)).ready()
         front = httpx.AsyncClient(base_url=gateway.url, timeout=600)
-        stack.callback(lambda: wait(front.aclose()))
         here, there = (Loaded(open_backend(name)) for name in ("starter", f"openai:{gateway.url}/v1"))
         roads: dict[str, Road] = {
             "local": lambda: caption_folder(folder / "clips", here),
@@ -188,10 +186,17 @@ def serving(options: Options, folder: Path) -> Iterator[Row]:
         runs = {name: lambda road=road: run(road) for name, road in roads.items()}
         part = f"{options.num} clips, engine {options.engine}, {options.in_flight} in flight"
         rows = turns(part, runs, options.rounds, base="bare", items=options.num)
+        wait(front.aclose())
     add_figures(rows, options.num)
     yield from rows
     yield from rows_of(f"{part}, beside the local loop", {row.name: row.wall_s for row in rows}, base="local",
                        items=options.num)  # fmt: skip
+
+
+async def start(engine: Any) -> None:
+    """Start an engine and wait until it is ready."""
+    await engine.start()
+    await engine.ready()
 
 
 def add_figures(rows: list[Row], num: int) -> None:
