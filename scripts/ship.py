@@ -46,9 +46,8 @@ DUAL_WEIGHTS = "open_clip_model.safetensors"
 DUAL_STAGES = ("contrastive", "contrastive-video")
 DUAL_FILES = ("open_clip_config.json", "tokenizer.json", "tokenizer_config.json")
 # Trained on clips of about eight seconds, and on the prompts of these styles and questions.
-ABILITIES = Abilities(
-    window_s=8.0, can_summarise=False, styles=("short", "detailed", "timed", "notes"), vocabulary="world"
-)
+STYLES = ("short", "detailed", "timed", "notes")
+ABILITIES = Abilities(window_s=8.0, can_summarise=False, styles=STYLES, needs_video=True, vocabulary="world")
 DESCRIPTION = "the cartoon world this small model was trained on"
 
 

@@ -2,7 +2,8 @@
 
 In: a request. Out: its response with an id and the headers that restrict browsers; or its refusal. A request is checked
 for its Host (an unknown name is DNS rebinding), its Origin (another site's page), its key and its owner's rate. An
-exception inside becomes an error without internals, and every request one line of the log.
+exception inside becomes an error without internals, and every request one line of the log; polls of health and metrics
+are lines for `--verbose`.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import json
+import logging
 import math
 import re
 import time
@@ -106,7 +108,9 @@ class GuardMiddleware:
             seconds = time.monotonic() - begun
             method = scope["method"] if scope["method"] in _METHODS else "-"
             self.observe(route, response.status, seconds)
-            logger.info("%s %s %d %s %.3f s", method, route, response.status, request_id, seconds)
+            is_poll = route in (*self.open_routes, *self.unlimited) and response.status < 400
+            level = logging.DEBUG if is_poll else logging.INFO
+            logger.log(level, "%s %s %d %s %.3f s", method, route, response.status, request_id, seconds)
 
     def _check(self, scope: MutableMapping[str, Any], headers: Mapping[str, str], route: str) -> None:
         """Sets the request's owner. Raises Fault: HOST_FORBIDDEN, ORIGIN_FORBIDDEN, ..."""

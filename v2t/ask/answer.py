@@ -12,11 +12,11 @@ In: a video, a question, an `AskConfig`. Out: an `Answer` with the seconds it na
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from cineloop.errors import Notice, UsageError
+from cineloop.errors import CineloopError, ItemError, Notice, UsageError
 from v2t.ask import moments
 from v2t.ask.events import count_or_compare
 from v2t.ask.result import Answer, Found, one_per_code
@@ -158,6 +158,25 @@ def ask(
     """One question about one video; see `answer`."""
     with Viewer(config, captioner, advance) as viewer:
         return answer(viewer, viewer.film(video), question)
+
+
+def ask_each(
+    video: str | Path,
+    questions: Sequence[str],
+    config: AskConfig,
+    *,
+    captioner: VideoLM | None = None,
+    advance: Advance = lambda done, total: None,
+) -> Iterator[Answer | CineloopError]:
+    """Questions about one video, for which the model is loaded once: for each its answer, or why it has none (a moment
+    the film does not have, frames that cannot be read)."""
+    with Viewer(config, captioner, advance) as viewer:
+        film = viewer.film(video)
+        for question in questions:
+            try:
+                yield answer(viewer, film, question)
+            except (UsageError, ItemError) as error:
+                yield error
 
 
 def when(

@@ -28,18 +28,21 @@ class Abilities:
         styles: files of `v2t/styles` it was trained to answer; None for a model that follows any instruction.
         vocabulary: the words it was trained on, in small letters, or `WORLD` for those of the cartoon world; None for a
             model that declares none, whose error on a word is unknown.
+        needs_video: whether its answers mean nothing without a video, or notes on one, in the conversation.
     """
 
     window_s: float = 60.0
     can_summarise: bool = True
     styles: tuple[str, ...] | None = None
     vocabulary: Literal["world"] | tuple[str, ...] | None = None
+    needs_video: bool = False
 
     def __post_init__(self) -> None:
         if not isinstance(self.window_s, int | float) or isinstance(self.window_s, bool) or not 0 < self.window_s < 1e6:
             raise ValueError(f"window_s must be seconds greater than 0, got {self.window_s!r}")
-        if not isinstance(self.can_summarise, bool):
-            raise ValueError(f"can_summarise must be true or false, got {self.can_summarise!r}")
+        for key in ("can_summarise", "needs_video"):
+            if not isinstance(getattr(self, key), bool):
+                raise ValueError(f"{key} must be true or false, got {getattr(self, key)!r}")
         for key in ("styles", "vocabulary"):
             names = getattr(self, key) or ()
             listed = isinstance(names, tuple) and all(isinstance(name, str) and name for name in names)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from cineloop.web.faults import Fault
+from v2t.data.notes import HEADING
 from v2t.serve.served import Served
 from v2t.serve.settings import ServeLimits
 
@@ -85,8 +86,8 @@ class ChatRequest:
 
 
 def read(body: Any, served: Served, limits: ServeLimits) -> ChatRequest:
-    """The request in `body`. Raises Fault: UNKNOWN_FIELD, BAD_REQUEST, UNKNOWN_MODEL, TOO_LARGE, each with the field at
-    fault."""
+    """The request in `body`. Raises Fault: UNKNOWN_FIELD, BAD_REQUEST, UNKNOWN_MODEL, TOO_LARGE, VIDEO_NEEDED, each
+    with the field at fault."""
     given = _known(body, _FIELDS, "", _NEUTRAL)
     stream = given.get("stream", False)
     if not isinstance(stream, bool):
@@ -110,6 +111,10 @@ def read(body: Any, served: Served, limits: ServeLimits) -> ChatRequest:
         raise _too_many("messages", f"{chars} characters of text; at most {limits.text_chars}")
     if (videos := sum(len(message.videos) for message in messages)) > limits.videos:
         raise _too_many("messages", f"{videos} videos and pictures; at most {limits.videos}")
+    has_notes = any(message.text.startswith(f"{HEADING}\n") for message in messages)
+    if served.abilities.needs_video and not videos and not has_notes:
+        text = f"{served.name} only knows videos; send one, as a part of type video_url, with the question"
+        raise Fault(422, "VIDEO_NEEDED", text, param="messages")
     max_tokens, sampling, stops = _decoding(given, limits)
     include_usage = options.get("include_usage", False)
     if not isinstance(include_usage, bool):

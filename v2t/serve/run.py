@@ -15,6 +15,7 @@ import signal
 import socket
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import AsyncExitStack, contextmanager
 from typing import TYPE_CHECKING
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from v2t.serve.engines import Engine
 
 _KEEP_ALIVE_S = 30.0
+_STILL_S = 10.0  # between two lines of the log while the model is loaded
 
 
 def run(config: ServeConfig) -> int:
@@ -46,6 +48,7 @@ def run(config: ServeConfig) -> int:
         import uvicorn  # noqa: F401
     except ImportError as error:
         raise MissingDependencyError(f"serving needs {error.name}", hint="pip install 'cineloop[serve]'") from error
+    logger.info("starting to serve %s", config.model)
     served = read(config)
     for line in doctor.vulnerable():
         logger.warning("%s", line)
@@ -118,8 +121,16 @@ async def _serve(config: ServeConfig, served: Served, port: socket.socket) -> in
 
 async def _work(engine: Engine, config: ServeConfig, served: Served, url: str) -> None:
     """Start the engine and wait until it fails. Raises CineloopError then."""
+    begun = time.monotonic()
     await engine.start()
-    await engine.ready()
+    logger.info("%s accepts connections; loading the model %s (engine %s)", url, served.name, engine.name)
+    loading = asyncio.ensure_future(engine.ready())
+    try:
+        while not (await asyncio.wait({loading}, timeout=_STILL_S))[0]:
+            logger.info("still loading the model, after %.0f s", time.monotonic() - begun)
+        loading.result()
+    finally:
+        loading.cancel()
     where = f"; page: {url}/" if config.page else ""
     print(f"serving {served.name} at {url} (engine {engine.name}){where}", flush=True)
     await engine.failed()

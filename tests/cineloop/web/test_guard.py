@@ -180,6 +180,23 @@ def test_headers_that_come_twice_count_for_nothing(keys):
     scene(play)
 
 
+def test_polls_that_succeed_are_lines_of_the_verbose_log_alone(caplog, monkeypatch):
+    monkeypatch.setattr(logging.getLogger("cineloop"), "propagate", True)
+
+    async def play(client, engine, *_):
+        with caplog.at_level(logging.DEBUG, "cineloop"):
+            for path in ("/health", "/live", "/metrics", "/", "/v1/models", "/nothing"):
+                await client.get(path)
+            engine.state = "stopped"
+            await client.get("/health")
+
+    scene(play)
+    lines = [(record.levelname, *record.getMessage().split()[1:3]) for record in caplog.records]
+    lines = [line for line in lines if line[1].startswith("/") or line[1] == "other"]
+    assert lines[:4] == [("DEBUG", path, "200") for path in ("/health", "/live", "/metrics", "/")]
+    assert lines[4:] == [("INFO", "/v1/models", "200"), ("INFO", "other", "404"), ("INFO", "/health", "503")]
+
+
 def test_the_unexpected_is_an_id_for_the_client_and_a_traceback_for_the_log(caplog):
     async def play(client, engine, media, gateway):
         def burst(*args, **kwargs):

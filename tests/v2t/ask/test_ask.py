@@ -269,6 +269,27 @@ def test_the_command_prints_answers_and_spans(film, clip, tmp_path, capsys, fake
     assert main(["ask", str(tmp_path / "none.mp4"), "Who?"]) == 4
 
 
+@pytest.mark.slow
+def test_a_file_of_questions_is_answered_by_one_start(film, clip, tmp_path, capsys, monkeypatch, fake_command):
+    questions = tmp_path / "questions.txt"
+    questions.write_text("\ufeffWhat is there?\n\n  What happens at 59:00?\r\nWhat else?\n", encoding="utf-8")
+    loads = []
+    monkeypatch.setattr(fake_command, "load", lambda: loads.append(1))
+    assert main(["ask", str(clip), "--questions", str(questions)]) == 3
+    out, err = capsys.readouterr()
+    assert out == "What is there?\tI see blue.\nWhat happens at 59:00?\t\nWhat else?\tI see blue.\n"
+    assert "59:00" in err and len(loads) == 1
+    assert main(["ask", str(clip), "--questions", str(questions), "--json"]) == 3
+    first, failed, last = map(json.loads, capsys.readouterr().out.splitlines())
+    assert first["answer"] == last["answer"] == "I see blue."
+    assert failed["question"] == "What happens at 59:00?" and failed["error"]["code"] == "BEYOND_END"
+    questions.write_text("What is there?\n")
+    assert main(["ask", str(clip), "--questions", str(questions), "-q"]) == 0
+    questions.write_text(" \n")
+    for wrong in ([str(questions)], [str(tmp_path / "none.txt")], [str(questions), "Who?"]):
+        assert main(["ask", str(clip), "--questions", *wrong]) == 2
+
+
 # --- a model that fails
 class Full(Fake):
     """Has memory for one window at once."""

@@ -14,9 +14,8 @@ from v2t.backends.local import STARTER, revision_of
 from v2t.caption.run import ask
 from v2t.caption.settings import CaptionConfig
 
-SMALL = Abilities(
-    window_s=8.0, can_summarise=False, styles=("short", "detailed", "timed", "notes"), vocabulary="world"
-)
+STYLES = ("short", "detailed", "timed", "notes")
+SMALL = Abilities(window_s=8.0, can_summarise=False, styles=STYLES, needs_video=True, vocabulary="world")
 
 
 def serves(monkeypatch, card: dict) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -11,6 +12,8 @@ from hypothesis import strategies as st
 from cineloop.video.sample import SampleSpec
 from cineloop.web.bodies import parse_json
 from cineloop.web.faults import Fault
+from v2t.backends.abilities import Abilities
+from v2t.data.notes import Note, notes_prompt
 from v2t.serve.chat import read, video_of
 from v2t.serve.served import Served
 from v2t.serve.settings import ServeLimits
@@ -345,3 +348,23 @@ def test_whatever_comes_is_read_or_refused(body):
         assert read(body, SERVED, LIMITS).messages
     except Fault as fault:
         assert fault.status in (400, 404, 413) and fault.code and json.dumps(fault.body("id"))
+
+
+def test_a_model_that_only_knows_videos_is_not_asked_without_one():
+    served = replace(SERVED, abilities=Abilities(needs_video=True))
+
+    def read_of(*contents):
+        roles = ("user", "assistant") * len(contents)
+        messages = [{"role": role, "content": each} for role, each in zip(roles, contents, strict=False)]
+        return read({"messages": messages}, served, LIMITS)
+
+    with pytest.raises(Fault) as found:
+        read_of("hello")
+    assert (found.value.status, found.value.code, found.value.param) == (422, "VIDEO_NEEDED", "messages")
+    assert "send one" in found.value.message
+    clip = [video("data:video/mp4;base64,AA=="), text("What?")]
+    assert read_of(clip) and read_of(clip, "A dog.", "And then?")
+    assert read_of(
+        notes_prompt([Note(start_s=0.0, end_s=1.0, text="a dog")], "What?")
+    )  # of a film too long to be seen at once
+    assert asked()  # a model that declares nothing

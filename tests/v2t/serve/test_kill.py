@@ -7,7 +7,10 @@ import asyncio
 import base64
 import json
 import os
+import re
 import signal
+import subprocess
+import sys
 import time
 from contextlib import suppress
 
@@ -135,3 +138,66 @@ def test_a_server_killed_in_the_middle_of_an_answer_leaves_nothing_and_starts_ag
             assert server.wait() == -signal.SIGKILL
             while [process for process in family if process.exists()]:
                 time.sleep(0.01)
+
+
+NUM_CONNECTIONS, NUM_KILLS = 100, 20
+# Sends the request in its input over many connections, and then reads nothing.
+CLIENT = """
+import socket, sys, time
+data = sys.stdin.buffer.read()
+held = [socket.create_connection(("127.0.0.1", int(sys.argv[1])), timeout=60) for _ in range(int(sys.argv[2]))]
+for each in held:
+    each.sendall(data)
+print("sent", flush=True)
+time.sleep(600)
+"""
+
+
+@pytest.mark.slow
+def test_clients_killed_with_all_their_connections_take_no_slot_with_them(tmp_path):
+    encode(np.full((16, 64, 64, 3), 90, np.uint8), tmp_path / "clip.mp4", 4)
+    given = body(1, False)
+    encoded = base64.b64encode((tmp_path / "clip.mp4").read_bytes()).decode()
+    given["messages"][0]["content"][0]["video_url"]["url"] = f"data:video/mp4;base64,{encoded}"
+    sent = json.dumps(given).encode()
+    head = "POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    sent = f"{head}Content-Length: {len(sent)}\r\n\r\n".encode() + sent
+    limits = ("--set", "limits.rate_per_minute=1000000", "--set", "limits.answer_s=120")
+    with serving(tmp_path, "--engine", "local", "--port", "0", *limits, TMPDIR=str(tmp_path)) as server:
+        server.ready()
+        port = server.url.rpartition(":")[2]
+        for number in range(NUM_KILLS):
+            client = subprocess.Popen(
+                [sys.executable, "-c", CLIENT, port, str(NUM_CONNECTIONS)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+            )
+            client.stdin.write(sent)
+            client.stdin.close()
+            assert client.stdout.readline() == b"sent\n"
+            time.sleep(0.05 * (number % 5))
+            # In every other round all connections end in one pass of the server's event loop.
+            if number % 2:
+                os.kill(server.child.pid, signal.SIGSTOP)
+            client.kill()
+            client.wait()
+            if number % 2:
+                os.kill(server.child.pid, signal.SIGCONT)
+        with httpx.Client(base_url=server.url, timeout=LONG_S) as client:
+            reply = client.post("/v1/chat/completions", json=given)
+            while reply.status_code == 503:  # connections of the last client are still being ended
+                time.sleep(0.5)
+                reply = client.post("/v1/chat/completions", json=given)
+            assert reply.status_code == 200 and reply.json()["choices"][0]["message"]["content"], reply.text
+            assert client.get("/health").json() == {"status": "ok", "engine": "ready"}
+            end = time.monotonic() + LONG_S
+            while any(taken_by(client).values()):
+                assert time.monotonic() < end, taken_by(client)
+                time.sleep(0.2)
+
+
+def taken_by(client: httpx.Client) -> dict[str, float]:
+    """The gauges of slots and of those that wait for one."""
+    found = re.findall(r"^(v2t_\w*(?:in_flight|waiting)) (\S+)$", client.get("/metrics").text, re.M)
+    assert len(found) == 6
+    return {name: float(value) for name, value in found}

@@ -25,6 +25,7 @@ from cineloop.world.scenes.render import render
 from cineloop.world.scenes.sampler import sample_scene
 from serve_process import family_of, serving
 from v2t.backends import Decoding, Message, open_backend, user_turn
+from v2t.data.notes import Note, notes_prompt
 
 pytestmark = pytest.mark.slow  # a server with the true starter
 NUM, TOKENS = 32, 40
@@ -102,8 +103,11 @@ def expected(captioner, conversation, tokens: int = TOKENS) -> str:
 
 
 def test_words_alone(client, captioner):
-    reply = ask(client, {"role": "user", "content": "What can you do?"})
-    assert text_of(reply) == expected(captioner, user_turn("What can you do?"))
+    with pytest.raises(openai.UnprocessableEntityError, match="only knows videos"):
+        ask(client, {"role": "user", "content": "What can you do?"})
+    notes = notes_prompt([Note(start_s=0.0, end_s=2.0, text="a red dog jumps.")], "What does the dog do?")
+    reply = ask(client, {"role": "user", "content": notes})
+    assert text_of(reply) == expected(captioner, user_turn(notes))
     assert reply.usage.completion_tokens >= 1 and reply.usage.prompt_tokens > 1
     assert client.models.list().data[0].id == "cineloop-starter"
 

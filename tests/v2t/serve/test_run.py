@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 import signal
 
@@ -146,6 +147,24 @@ def test_an_engine_that_fails_ends_the_server_which_a_service_manager_starts_aga
     with pytest.raises(MissingDependencyError, match="SIGKILL"):  # exit code 5, which Restart=on-failure heeds
         run.run(ServeConfig(port=0, engine="local"))
     assert engine.is_stopped and "serving" in capsys.readouterr().out
+
+
+def test_a_server_says_what_it_does_while_the_model_is_loaded(monkeypatch, caplog):
+    monkeypatch.setattr(logging.getLogger("cineloop"), "propagate", True)
+    monkeypatch.setattr(run, "_STILL_S", 0.05)
+
+    class Slow(Working):
+        async def ready(self) -> None:
+            await asyncio.sleep(0.3)
+
+    async def main() -> None:
+        with pytest.raises(TimeoutError), caplog.at_level(logging.INFO, "cineloop"):
+            await asyncio.wait_for(run._work(Slow(), ServeConfig(), SERVED, "http://here"), 1.0)
+
+    asyncio.run(main())
+    lines = [record.getMessage() for record in caplog.records]
+    assert lines[0] == "http://here accepts connections; loading the model base (engine vllm)"
+    assert "still loading the model, after 0 s" in lines
 
 
 def test_the_server_is_hidden_before_it_begins(monkeypatch):
