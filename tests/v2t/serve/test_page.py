@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import page_driving as driving
 import stand_in_gateway as stand_in
 from cineloop.errors import Notice
 from page_driving import WAIT_MS, add, ask, at, mark, refusals
@@ -271,3 +272,20 @@ def test_times_are_found_in_what_models_write(page):
     assert [piece.get("start") for piece in beyond] == [None, 3, None]
     assert cued == ["00:00:00.000", "00:00:59.960", "00:01:01.250", "00:59:59.990", "01:02:05.500"]
     assert clocked == ["0:00.0", "1:00.0", "1:01.3", "1:00:00.0", "1:02:05.5", "–:––"]
+
+
+def test_in_a_narrow_window_the_answer_and_what_is_to_be_thought_of_it_are_in_sight(browser, gateway, clip):
+    words = "A man in a blue coat rides a brown horse along the beach. " * 3
+    gateway.answers = [Answer(pieces=(words,), warnings=(Notice("OUT_OF_DOMAIN", "unlike"),)) for _ in range(2)]
+    with driving.opened(browser, gateway.url, viewport={"width": 360, "height": 640}) as page:
+        add(page, clip)
+        for number in (1, 2):
+            ask(page, "What happens?", number)
+            top = page.evaluate("() => document.querySelector('.ask').getBoundingClientRect().top")
+            doubt, answer = page.locator(".doubts .warning").last, page.locator(".answer").last
+            above, below = doubt.bounding_box(), answer.bounding_box()
+            assert 0 <= above["y"] < below["y"] and below["y"] + below["height"] <= top, (above, below, top)
+            sizes = [
+                each.evaluate("node => parseFloat(getComputedStyle(node).fontSize)") for each in (doubt, answer)
+            ]
+            assert sizes[0] > sizes[1]

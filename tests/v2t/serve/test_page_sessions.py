@@ -59,6 +59,15 @@ def test_a_file_that_is_no_video_inside_is_said_to_be_none(page, gateway):
     expect(page.locator("#unplayable")).to_contain_text("This browser cannot play it.", timeout=WAIT_MS)
 
 
+def test_a_broken_file_is_not_called_one_to_ask_about(page):
+    error = {"error": {"message": "the video is truncated", "code": "TRUNCATED", "request_id": "req-1"}}
+    page.route("**/v1/frames", lambda route: route.fulfill(status=422, json=error))
+    page.set_input_files("#file", {"name": "torn.webm", "mimeType": "video/webm", "buffer": b"x" * 99})
+    expect(page.locator("#seen-text")).to_contain_text("no frames: the video is truncated", timeout=WAIT_MS)
+    expect(page.locator("#unplayable")).to_have_text("This browser cannot play it.", timeout=WAIT_MS)
+    refusals(page, 422)
+
+
 def test_what_the_server_forgot_is_sent_again_unasked(page, gateway, clip):
     add(page, clip)
     ask(page, "What is it?")

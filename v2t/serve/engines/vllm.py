@@ -119,8 +119,8 @@ def check_arguments(arguments: Sequence[str]) -> None:
         name = re.split(r"[=.]", argument.lstrip("-"), maxsplit=1)[0].replace("_", "-")
         if any(each.startswith(name) for each in _UNSAFE):
             raise PolicyError(f"engine_args: --{name} would bypass the checks of the gateway")
-        if name in _SET_HERE:
-            raise UsageError(f"engine_args: --{name} is set by v2t serve itself")
+        if (whole := next((each for each in _SET_HERE if each.startswith(name)), None)) is not None:
+            raise UsageError(f"engine_args: --{name} is set by v2t serve itself (--{whole})")
 
 
 def _media(config: ServeConfig, served: Served) -> list[str]:

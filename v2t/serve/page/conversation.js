@@ -29,7 +29,7 @@ export class Conversation extends EventTarget {
 
   /** One turn as it is now; a new one at the end. */
   update(session, turn) {
-    const isAtEnd = this.#box.scrollHeight - this.#box.scrollTop - this.#box.clientHeight < 60;
+    const isAtEnd = this.#isAtEnd();
     let card = this.#cards.get(turn.id);
     const isNew = !card;
     if (!card) {
@@ -42,15 +42,35 @@ export class Conversation extends EventTarget {
     card.node.dataset.state = turn.state;
     patch(card.answer, findTimes(turn.answer, timing(session, turn)), (piece) => this.#seekButton(turn, piece));
     card.answer.hidden = !turn.answer;
+    // Above the answer, which may mean nothing: nobody reads what is below.
+    const doubts = warningsOf(turn);
+    card.node.toggleAttribute("data-doubted", doubts.length > 0);
+    card.doubts.replaceChildren(...doubts.map((doubt) => make("p", { className: "warning" }, doubt)));
     this.#state(card.state, turn);
     card.seen.replaceChildren(...seenLines(session, turn));
     card.actions.hidden = isBusy;
-    if (isNew || isAtEnd) this.#box.scrollTop = this.#box.scrollHeight;
+    if (isNew || isAtEnd) this.#toEnd();
+  }
+
+  /** Whether the end of the talk is in sight: in its own box, or in the page where that scrolls (a narrow window). */
+  #isAtEnd() {
+    if (this.#scrolls) return this.#box.scrollHeight - this.#box.scrollTop - this.#box.clientHeight < 60;
+    return this.#box.getBoundingClientRect().bottom < innerHeight + 60;
+  }
+
+  #toEnd() {
+    if (this.#scrolls) this.#box.scrollTop = this.#box.scrollHeight;
+    else this.#box.scrollIntoView({ block: "end" });
+  }
+
+  get #scrolls() {
+    return getComputedStyle(this.#box).overflowY !== "visible";
   }
 
   #card(session, turn) {
     const ranges = turn.about.map((about) => this.#aboutButton(session, turn, about)).filter(Boolean);
     const question = make("div", { className: "question" }, make("p", { className: "words", dir: "auto" }, turn.question), ...ranges);
+    const doubts = make("div", { className: "doubts" });
     const answer = make("p", { className: "words answer", dir: "auto" });
     const state = make("div", { className: "state" });
     const seen = make("div", { className: "saw" });
@@ -61,9 +81,9 @@ export class Conversation extends EventTarget {
       make("button", { type: "button", onclick: () => this.#tell("edit", turn) }, "Edit question"),
       make("button", { type: "button", onclick: (event) => copy(turn.answer, event.currentTarget) }, "Copy"),
     );
-    const node = make("article", { className: "turn", "aria-label": "Question and answer" }, question, answer, state, seen, actions);
+    const node = make("article", { className: "turn", "aria-label": "Question and answer" }, question, doubts, answer, state, seen, actions);
     node.dataset.turn = turn.id;
-    return { node, answer, state, seen, actions };
+    return { node, doubts, answer, state, seen, actions };
   }
 
   #aboutButton(session, turn, about) {
@@ -126,7 +146,8 @@ function patch(node, pieces, button) {
 
 function seenLines(session, turn) {
   const [own, earlier] = [[], []];
-  const warnings = new Set(warningsOf(turn));
+  const warnings = new Set();
+  const doubts = new Set(warningsOf(turn));
   for (const [i, seen] of (turn.seen ?? []).entries()) {
     const about = turn.sent[i];
     const name = session.videos.length > 1 && about ? session.videos.find((one) => one.key === about.key)?.name : null;
@@ -134,7 +155,7 @@ function seenLines(session, turn) {
     const text = seenText(seen);
     if (text && isOwn) own.push(make("p", {}, [name, text].filter(Boolean).join(": ")));
     else if (text) earlier.push(make("p", {}, ["From earlier in the talk", name, text].filter(Boolean).join(": ")));
-    for (const warning of warningsOf(seen)) warnings.add(warning);
+    for (const warning of warningsOf(seen)) if (!doubts.has(warning)) warnings.add(warning);
   }
   const lines = [...own, ...earlier];
   for (const warning of warnings) lines.push(make("p", { className: "warning" }, warning));

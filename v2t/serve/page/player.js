@@ -16,6 +16,7 @@ export class Player extends EventTarget {
   #out = null;
   #frames = [];
   #source = null;
+  #reason = ""; // why it cannot be played
   isPlayable = false;
 
   constructor() {
@@ -91,10 +92,17 @@ export class Player extends EventTarget {
   #fail(reason) {
     this.isPlayable = false;
     this.#video.hidden = true;
-    $("unplayable").textContent = `${reason} You can ask about it all the same; the frames that the model is sent stand in for it.`;
+    this.#reason = reason;
     $("unplayable").hidden = false;
+    this.#explain();
     this.#draw();
     this.dispatchEvent(new Event("unplayable"));
+  }
+
+  /** Why it cannot be played; that it can be asked about all the same is said once the server has frames of it. */
+  #explain() {
+    const frames = " You can ask about it all the same; the frames that the model is sent stand in for it.";
+    $("unplayable").textContent = `${this.#reason}${this.#frames.length ? frames : ""}`;
   }
 
   get time() {
@@ -235,6 +243,7 @@ export class Player extends EventTarget {
       make("img", { src: frame.jpeg, alt: "", loading: "lazy", decoding: "async" }),
       make("span", {}, clock(frame.time_s)),
     ))));
+    if (!this.isPlayable) this.#explain();
     this.#drawRange();
     this.#draw();
   }

@@ -186,7 +186,8 @@ def test_arguments_that_open_the_engine_are_refused_however_they_are_written(wor
         made(engine_args=tuple(words))
 
 
-@pytest.mark.parametrize("words", [["--port", "80"], ["--api-key=x"], ["--served_model_name", "x"], ["--config=f"]])
+@pytest.mark.parametrize("words", [["--port", "80"], ["--api-key=x"], ["--served_model_name", "x"], ["--config=f"],
+                                   ["--ud", "s"], ["--served-model", "x"], ["--api-k=x"], ["--conf=f"]])  # fmt: skip
 def test_arguments_that_are_said_already_are_refused(words, with_vllm):
     with pytest.raises(UsageError, match="set by v2t serve"):
         made(engine_args=tuple(words))
