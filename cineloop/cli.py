@@ -15,7 +15,7 @@ from pathlib import Path
 from traceback import format_exc
 from typing import Any
 
-from cineloop import threads
+from cineloop import startup, threads
 from cineloop.errors import EXIT_ENVIRONMENT, EXIT_INTERRUPTED, EXIT_UNEXPECTED, CineloopError
 from cineloop.parser import Parser, no_verb
 
@@ -59,6 +59,7 @@ def main(
     """Run the verb that `argv` names, a file of `PACKAGE.commands`; returns the exit code (`package` None: `prog`). A
     verb may be two words: `gate init` is the file `gate_init`."""
     threads.prepare()  # before a verb loads torch
+    startup.leave_quickly()
     package = package or prog
     words = list(sys.argv[1:] if argv is None else argv)
     if words[:1] == ["help"] or not words:

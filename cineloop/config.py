@@ -44,6 +44,17 @@ def load(
     Raises:
         UsageError: unknown key, wrong type, unreadable file, or a value the dataclass itself refuses.
     """
+    return from_dict(cls, layered(file=file, over=over, sets=sets, flags=flags))
+
+
+def layered(
+    *,
+    file: Path | None = None,
+    over: Iterable[Path] = (),
+    sets: Iterable[str] = (),
+    flags: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """The layers of `load` as one mapping, not checked yet."""
     tree = read_yaml(file) if file is not None else {}
     for each in over:
         _merge(tree, read_yaml(each))
@@ -53,7 +64,7 @@ def load(
     for key, value in (flags or {}).items():
         if value is not None:
             _put(tree, key, value)
-    return from_dict(cls, tree)
+    return tree
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

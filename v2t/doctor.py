@@ -119,11 +119,9 @@ def problems(packages: dict[str, str | None], torch_error: str = "") -> list[str
     """Known problems of installed packages, one line each with the cure."""
     lines = vulnerable(packages)
     torch, torchvision = packages.get("torch"), packages.get("torchvision")
-    if torch and torchvision:
-        if pair := pair_problem(torch, torchvision):
-            lines.append(pair)
-        elif not torch_error and (error := _import_error("torchvision")):
-            lines.append(f"torchvision {torchvision} does not import beside torch {torch}: {error}")
+    # Whether the two fit is what the import says: rules of version numbers have called working pairs broken.
+    if torch and torchvision and not torch_error and (error := _import_error("torchvision")):
+        lines.append(f"torchvision {torchvision} does not import beside torch {torch} ({error}): {_made_for(torch)}")
     return lines
 
 
@@ -137,24 +135,12 @@ def vulnerable(packages: dict[str, str | None] | None = None) -> list[str]:
     ]
 
 
-def pair_problem(torch: str, torchvision: str) -> str:
-    """Why this torchvision cannot work with this torch, in one line with the cure; '' when they fit.
-
-    torchvision 0.(m) is built against torch 2.(m - 15), binary against binary: another minor version, or a CUDA build
-    beside a CPU build, fails at import with "operator torchvision::nms does not exist" and takes open_clip and
-    transformers' own video processors down with it.
-    """
-    have, beside = _numbers(torch), _numbers(torchvision)
-    if len(have) < 2 or len(beside) < 2 or have[0] != 2 or beside[0] != 0:
-        return ""
-    builds = [text.partition("+")[2] for text in (torch, torchvision)]
-    same_minor = beside[1] - have[1] == 15
-    if same_minor and not (all(builds) and builds[0] != builds[1]) and not (builds[0] == "cpu" and not builds[1]):
-        return ""
-    return (
-        f"torchvision {torchvision} does not fit torch {torch}: pip uninstall torchvision (Cineloop does not need it), "
-        f"or install the build of torchvision 0.{have[1] + 15} made for it"
-    )
+def _made_for(torch: str) -> str:
+    """The cure of a torchvision that does not import, of the build that is made for this torch: 0.(m + 15) for 2.m."""
+    have = _numbers(torch)
+    release = f"torchvision 0.{have[1] + 15}" if len(have) > 1 and have[0] == 2 else "torchvision"
+    build = torch.partition("+")[2]
+    return f"install the build of {release} that is made for torch {torch}" + (f", {build}" if build else "")
 
 
 def try_decoder(name: str) -> str:

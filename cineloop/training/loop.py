@@ -164,7 +164,7 @@ class Loop:
         if math.isfinite(float(norm)):  # of the gradients of all processes: one bad process stops every one
             return
         mine = [name for name, value in sums["terms"].items() if not math.isfinite(float(value))]
-        everyone = _gather_objects(mine, self.world)
+        everyone = runtime.gather_objects(mine, self.world)
         bad = [
             f"{name} of process {rank}" if self.world > 1 else name
             for rank, each in enumerate(everyone)
@@ -192,7 +192,14 @@ class Loop:
             resume, overwrite = bool(saved), True
         self.accelerator.wait_for_everyone()  # everyone has looked before the main process changes anything
         if resume and not saved:
-            raise UsageError(f"nothing to resume: {self.out} holds no checkpoint", hint="start without --resume")
+            if (self.out / "final").exists():
+                raise UsageError(
+                    f"nothing to resume: {self.out} holds what a run exported and no checkpoint",
+                    hint="choose another folder with -o, or replace the run by --overwrite",
+                )
+            if self.main:
+                say(f"nothing to resume: {self.out} holds no checkpoint yet; the run begins at step 1")
+            resume, overwrite = False, True
         if not resume and begun and not overwrite:
             raise UsageError(f"{self.out} already holds a run", hint="--resume continues it, --overwrite restarts")
         if not self.main:
@@ -223,6 +230,8 @@ class Loop:
         if self.runtime_config.compile:
             runtime.compile_task(task, self.runtime_config.compile)
         shards = sharding.is_wanted()
+        if self.world > 1 and not shards:
+            runtime.align_gradients(task)
         # "Evaluation": device and autocast, without the wrapper of DDP.
         self.model = self.accelerator.prepare_model(task, evaluation_mode=shards)
         self.task = self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=True)
@@ -246,7 +255,7 @@ class Loop:
     def _save(self) -> None:
         self.writer.wait()  # so that memory holds one copy at a time
         plain, rng = runtime.rng_state()
-        everyone = _gather_objects((plain, rng), self.world)
+        everyone = runtime.gather_objects((plain, rng), self.world)
         groups = {
             "weights": checkpoint.model_tensors(self.task),
             "optimizer": checkpoint.optimizer_tensors(self.optimizers, self.names),
@@ -312,7 +321,7 @@ class Loop:
             with sharding.whole(self.task), self.accelerator.autocast():
                 figures = self.stage.evaluate(self.task, self.accelerator.device)
                 # The main process decides, so that all agree on which weights are best and gather them together.
-                figures = _from_main(figures, self.world)
+                figures = runtime.from_main(figures, self.world)
             if self.best is None or figures["score"] > self.best:
                 self.best = figures["score"]
                 weights = {"weights": checkpoint.gather(checkpoint.model_tensors(self.task), keep=self.main)}
@@ -356,23 +365,6 @@ class Loop:
             return list(flags)
         raised = torch.tensor([float(flag) for flag in flags], device=self.accelerator.device)
         return [count > 0 for count in self.accelerator.reduce(raised, "sum").tolist()]
-
-
-def _gather_objects(mine: Any, world: int) -> list[Any]:
-    if world == 1:
-        return [mine]
-    everyone: list[Any] = [None] * world
-    torch.distributed.all_gather_object(everyone, mine)
-    return everyone
-
-
-def _from_main(mine: Any, world: int) -> Any:
-    """What the main process holds, in every process."""
-    if world == 1:
-        return mine
-    held = [mine]
-    torch.distributed.broadcast_object_list(held, src=0)
-    return held[0]
 
 
 @contextlib.contextmanager

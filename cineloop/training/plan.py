@@ -20,13 +20,19 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from cineloop.documents import read_json
 from cineloop.errors import CineloopError, MissingDependencyError, UsageError
-from cineloop.training.optim import OptimConfig, freeze
+from cineloop.training.optim import freeze
+from cineloop.training.rates import OptimConfig
 from cineloop.training.runtime import resolve
 from cineloop.training.stage import StepCost
 
+# What PyTorch takes to hand one kernel over, without a graph: a step of small kernels takes no less, however fast the
+# device is.
+LAUNCH_S = 5e-6
+_MUON_LAUNCHES = 30  # of a hidden matrix: five iterations of three products and what goes with them
 # Dense bf16 peak in FLOP/s, and the share of it that training of this kind reaches.
 HARDWARE = {
     "2 CPU cores": (0.25e12, 0.8),
@@ -65,11 +71,15 @@ class PartPlan:
     weight_bytes: int
     tokens: int
     flops: float
+    launches: int  # of kernels, in one micro-batch
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Figures of one run on one device; bytes, FLOPs of a step, seconds."""
+    """Figures of one run on one device; bytes, FLOPs of a step, seconds.
+
+    `floor_s` is the least of a step: its kernels have to be launched, however little each of them does.
+    """
 
     stage: str
     steps: int
@@ -79,6 +89,7 @@ class Plan:
     tokens_per_step: int
     flops_per_step: float
     seconds_per_step: dict[str, float]
+    floor_s: float
     assumes: str
 
 
@@ -114,11 +125,16 @@ def make_plan(module: Any, config: Any) -> Plan:
         "activations": kept_bytes,
     }
     flops = sum(row.flops for row in rows)
-    seconds = {name: flops / (peak * share) for name, (peak, share) in HARDWARE.items()}
+    launches = max(1, loop.batch_size // micro) * sum(row.launches for row in rows)
+    if optim.optimizer == "muon":
+        weights = {weight for piece in pieces for module in piece.modules for weight in module.parameters()}
+        launches += _MUON_LAUNCHES * sum(weight.ndim == 2 and weight.requires_grad for weight in weights)
+    floor_s = LAUNCH_S * launches
+    seconds = {name: max(flops / (peak * share), floor_s) for name, (peak, share) in HARDWARE.items()}
     tokens = sum(row.tokens for row, piece in zip(rows, pieces, strict=True) if piece.main)
     return Plan(
         config.stage, loop.steps, loop.batch_size, rows, memory | {"sum": sum(memory.values())}, tokens, flops, seconds,
-        assumes,
+        floor_s, assumes,
     )  # fmt: skip
 
 
@@ -172,8 +188,16 @@ def print_plan(plan: Plan, *, as_json: bool = False) -> None:
     print("memory, about: " + ", ".join(f"{name} {size / 2**30:.2f} GiB" for name, size in plan.memory.items()))
     for name, seconds in plan.seconds_per_step.items():
         peak, share = HARDWARE[name]
-        print(f"on {name} (at {share:.0%} of {peak / 1e12:g} TFLOP/s): {seconds:.3g} s a step, "
-              f"{seconds * plan.steps / 3600:.3g} h in all, if data keeps up")  # fmt: skip
+        bound = f"at {share:.0%} of {peak / 1e12:g} TFLOP/s" if seconds > plan.floor_s else "bound by launches and data"
+        print(
+            f"on {name} ({bound}): {seconds:.3g} s a step, {_duration(seconds * plan.steps)} in all, if data keeps up"
+        )
+
+
+def _duration(seconds: float) -> str:
+    """A time in the largest unit of which there is one."""
+    unit, size = next((each for each in (("h", 3600), ("min", 60)) if seconds >= each[1]), ("s", 1))
+    return f"{seconds / size:.3g} {unit}"
 
 
 def _known(optim: OptimConfig, pieces: list[Piece]) -> OptimConfig:
@@ -198,6 +222,7 @@ def _part(piece: Piece, config: Any, upstream: bool) -> tuple[PartPlan, int]:
 
     with (
         FlopCounterMode(display=False) as counter,
+        _Launches() as launches,
         torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor),
         torch.set_grad_enabled(upstream or trained > 0),
         _FusedAttention(),
@@ -214,8 +239,21 @@ def _part(piece: Piece, config: Any, upstream: bool) -> tuple[PartPlan, int]:
     row = PartPlan(
         piece.part, total, trained, _weight_bytes(piece, weights, config), piece.tokens * samples,
         samples * (forward + backward + again),
+        launches.count * (1 + (2 if backward else 0) + (1 if again else 0)),
     )  # fmt: skip
     return row, kept_bytes
+
+
+class _Launches(TorchDispatchMode):
+    """Counts the operations that compute something, each of which is a kernel or more; views are left out."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.count += not func.is_view
+        return func(*args, **(kwargs or {}))
 
 
 class _FusedAttention(TorchFunctionMode):

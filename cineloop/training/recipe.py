@@ -3,11 +3,13 @@
 In: a package with one file per stage (`v2t.train`, `t2v.train`), a recipe (a file, or the name of a shipped one such as
 `starter/tower`), settings, a run folder. Out: the run folder
 (see `cineloop.training.loop`), or with `plan` an account of what the run would cost. A stage's file holds `Config` (a
-`StageConfig`), `build_stage(config) -> Stage` and, for `--plan`, `plan_pieces` (see `cineloop.training.plan`).
+`StageConfig`), `build_stage(config) -> Stage` and, for `--plan`, `plan_pieces` (see `cineloop.training.plan`). The
+package may hold `check_data(stage, settings)`, which raises for data that cannot be trained on.
 """
 
 from __future__ import annotations
 
+import importlib
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields, replace
@@ -16,8 +18,8 @@ from types import ModuleType
 from typing import Any
 
 from cineloop import config as configs
-from cineloop import log, plugin, shipped
-from cineloop.errors import EXIT_INTERRUPTED, EXIT_OK, UsageError
+from cineloop import log, plugin, shipped, startup
+from cineloop.errors import EXIT_INTERRUPTED, EXIT_OK, CineloopError, UsageError
 from cineloop.training.runtime import RuntimeConfig
 from cineloop.training.stage import LoopConfig
 
@@ -63,12 +65,19 @@ def read_recipe(
     Raises:
         UsageError: unknown recipe, stage or key, wrong value; the message names the nearest.
     """
+    return _validated(package, *_layers(package, config, over, sets, out))
+
+
+def _layers(
+    package: str, config: Path, over: Iterable[Path], sets: Iterable[str], out: Path | None
+) -> tuple[str, dict[str, Any]]:
+    """The stage's name and the recipe's settings, not validated yet; see `read_recipe`."""
     sets, shipped_over = list(sets), {"gpu": _FOLDER / "gpu.yaml"}
     over = [shipped.find(each, shipped_over, "file of settings") for each in over]
     other = _OTHER.get(package, package)
     asked, config = config, shipped.find(config, recipes(package) | recipes(other), "recipe")
-    name = configs.read_yaml(config).get("stage")
-    name = dict(map(configs.parse_set, sets)).get("stage", name)
+    settings = configs.layered(file=config, over=over, sets=sets, flags={"out": out})
+    name = settings.get("stage")
     if not isinstance(name, str):
         raise UsageError(f"{config} does not name its stage", hint=f"stage: {' | '.join(stages(package))}")
     if name not in stages(package) and name in stages(other):
@@ -76,8 +85,12 @@ def read_recipe(
         raise UsageError(
             f"{name} is a stage of {right}, not of {package.partition('.')[0]}", hint=f"{right} train {asked}"
         )
+    return name, settings
+
+
+def _validated(package: str, name: str, settings: dict[str, Any]) -> tuple[ModuleType, Any]:
     module = plugin.load(package, name, "build_stage", files=True)
-    return module, _with_starters(configs.load(module.Config, file=config, over=over, sets=sets, flags={"out": out}))
+    return module, _with_starters(configs.from_dict(module.Config, settings))
 
 
 def _with_starters(config: Any) -> Any:
@@ -89,6 +102,19 @@ def _with_starters(config: Any) -> Any:
             if Path(value).parts[:2] in (("v2t", "starter"), ("t2v", "starter")):
                 found[each.name] = str(packages / value) if isinstance(value, str) else packages / value
     return replace(config, **found)
+
+
+def _check_data(package: str, name: str, settings: dict[str, Any], plan: bool) -> None:
+    """What the package says of a stage's data: an error, of a plan a warning."""
+    check_data = getattr(importlib.import_module(package), "check_data", None)
+    if check_data is None:
+        return
+    try:
+        check_data(name, settings)
+    except CineloopError as error:
+        if not plan:
+            raise
+        log.logger.warning("the training would not start: %s: %s", error.code, error)
 
 
 def run(
@@ -124,15 +150,18 @@ def run(
     """
     if not log.logger.handlers:
         log.setup()
+    name, settings = _layers(package, config, over, sets, out)
+    _check_data(package, name, settings, plan)  # before torch is loaded, which takes longer
+    with startup.collector_paused():
+        module, resolved = _validated(package, name, settings)
+        from cineloop.training.plan import count_step, make_plan, print_plan
+
+        if plan:
+            print_plan(make_plan(module, resolved), as_json=as_json)
+            return EXIT_OK
     from transformers.utils import logging as transformers_logging
 
     transformers_logging.disable_progress_bar()
-    module, resolved = read_recipe(package, config, over=over, sets=sets, out=out)
-    from cineloop.training.plan import count_step, make_plan, print_plan
-
-    if plan:
-        print_plan(make_plan(module, resolved), as_json=as_json)
-        return EXIT_OK
     from cineloop.training import runtime
     from cineloop.training.loop import Loop
 

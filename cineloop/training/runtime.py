@@ -17,6 +17,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -227,6 +228,40 @@ def compile_task(task: nn.Module, how: Literal[True, "blocks"]) -> None:
         raise UsageError("runtime.compile: no model of this stage names its blocks", hint="set it to true or false")
     for block in blocks:
         block.compile(dynamic=True)
+
+
+def gather_objects(mine: Any, world: int) -> list[Any]:
+    """What each of `world` processes gives, in every process."""
+    if world == 1:
+        return [mine]
+    import torch
+
+    everyone: list[Any] = [None] * world
+    torch.distributed.all_gather_object(everyone, mine)
+    return everyone
+
+
+def from_main(mine: Any, world: int) -> Any:
+    """What the main process holds, in every process."""
+    if world == 1:
+        return mine
+    import torch
+
+    held = [mine]
+    torch.distributed.broadcast_object_list(held, src=0)
+    return held[0]
+
+
+def align_gradients(task: nn.Module) -> None:
+    """Let gradients have their weights' strides: of a depthwise convolution they differ where the shape has a 1, which
+    DDP's buckets take for another layout, copy element by element and warn of."""
+
+    def aligned(weight: torch.Tensor, grad: torch.Tensor) -> torch.Tensor:
+        return grad.as_strided(weight.size(), weight.stride()) if grad.is_contiguous() else grad
+
+    for weight in task.parameters():
+        if weight.requires_grad and weight.is_contiguous() and 1 in weight.shape:
+            weight.register_hook(partial(aligned, weight))
 
 
 def rng_state() -> tuple[dict[str, Any], dict[str, torch.Tensor]]:

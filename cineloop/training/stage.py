@@ -10,13 +10,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-import torch
-from torch import nn
+from cineloop.training.rates import OptimConfig
 
-from cineloop.training.loader import Source
-from cineloop.training.optim import OptimConfig
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from cineloop.training.loader import Source
 
 
 @dataclass(frozen=True, kw_only=True)

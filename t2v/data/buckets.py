@@ -20,6 +20,7 @@ from typing import NamedTuple
 import numpy as np
 
 from cineloop.errors import UsageError
+from cineloop.log import logger
 
 _ALIKE = 0.05  # sizes whose share of the picture differs by less are of one aspect ratio: 480×832 and 720×1280
 
@@ -128,7 +129,7 @@ def assign(extents: Sequence[Extent], config: BucketConfig) -> Assignment:
     """The bucket of every clip.
 
     Raises:
-        UsageError: more than `max_dropped` of the clips fit nowhere; the message holds the table.
+        UsageError: more than `max_dropped` of the clips fit nowhere; the message says why, the log holds the table.
     """
     members: dict[Bucket, list[int]] = {bucket: [] for bucket in config.buckets()}
     dropped: dict[int, str] = {}
@@ -140,9 +141,10 @@ def assign(extents: Sequence[Extent], config: BucketConfig) -> Assignment:
             dropped[position] = found
     result = Assignment(extents, members, dropped)
     if len(dropped) > config.max_dropped * len(extents) or len(dropped) == len(extents):
+        logger.info("%s", result.table())
+        reasons = "; ".join(f"{count} {reason}" for reason, count in Counter(dropped.values()).most_common())
         raise UsageError(
-            f"{len(dropped)} of {len(extents)} clips fit no bucket, allowed are {config.max_dropped:.1%}:\n"
-            + result.table(),
+            f"{len(dropped)} of {len(extents)} clips fit no bucket, allowed are {config.max_dropped:.1%}: {reasons}",
             code="DROPPED",
             hint="add shorter lengths (1 for images) or smaller sizes, or raise max_upscale or max_dropped",
         )

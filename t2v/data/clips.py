@@ -138,7 +138,7 @@ def tell_bad(bad: Sequence[str], total: int, on_bad: str) -> None:
     """
     if not bad:
         return
-    message = f"{len(bad)} of {total} clips cannot be read:\n  " + "\n  ".join(bad)
+    message = f"{len(bad)} of {total} clips cannot be read: {'; '.join(bad)}"
     if on_bad == "stop" or len(bad) == total:
         raise UsageError(message, code="LAYOUT", hint="mend or remove them, or leave them out with on_bad: skip")
     logger.warning("left out: %s", message)

@@ -32,6 +32,7 @@ _TABLES = {
     "metadata": ("metadata.jsonl", "metadata.csv"),
 }
 _FILE_KEYS, _TEXT_KEYS = ("file_name", "video", "image"), ("text", "caption", "prompt")
+_WORDLESS = ("empty prompt", "no text beside the clip")
 _SHOWN = 20  # names of a kind of fault; the rest is counted
 Found = Iterator["Item | Fault"]
 
@@ -50,6 +51,29 @@ class Item:
     end_s: float | None = None
 
 
+@dataclass(frozen=True, kw_only=True)
+class ClipPlaces:
+    """Which clips a recipe trains on.
+
+    Args:
+        data: folders and files of clips with words. layout, root, on_bad: see `read_items`.
+        eval_data: clips to judge by, of other films than `data`: `set/val` of a curated set.
+    """
+
+    data: tuple[Path, ...]
+    layout: Literal["auto", "two_file", "sidecar", "manifest", "metadata"] = "auto"
+    root: Path | None = None
+    on_bad: Literal["stop", "skip"] = "stop"
+    eval_data: tuple[Path, ...] = ()
+
+    def items(self, setting: Literal["data", "eval_data"]) -> list[Item]:
+        """The clips of a setting; see `read_items`."""
+        places = self.data if setting == "data" else self.eval_data
+        if not places:
+            return []
+        return read_items(places, layout=self.layout, root=self.root, on_bad=self.on_bad, setting=setting)
+
+
 @dataclass(frozen=True)
 class Fault:
     """What is wrong (one of a few kinds), and where."""
@@ -64,6 +88,7 @@ def read_items(
     layout: Literal["auto", "two_file", "sidecar", "manifest", "metadata"] = "auto",
     root: Path | None = None,
     on_bad: Literal["stop", "skip"] = "stop",
+    setting: str = "data",
 ) -> list[Item]:
     """All items of all places, in order; ids made of the file's path when a layout has none.
 
@@ -74,6 +99,7 @@ def read_items(
         layout: one of `LAYOUTS` when a folder holds several; auto finds the only one.
         root: where the videos lie when that is not where their texts lie.
         on_bad: stop at faults, or leave the faulty rows out and warn of each kind.
+        setting: that of the recipe which holds the places, for messages.
 
     Raises:
         UsageError: no known layout or several; unequal numbers of lines; with `on_bad` stop a list of every kind of
@@ -83,6 +109,9 @@ def read_items(
     items: dict[tuple[str, float | None, float | None], Item] = {}
     faults: list[Fault] = []
     for place in places:
+        if not place.exists():
+            hint = f'name what is there: --set "{setting}=[FOLDER]"'
+            raise UsageError(f"{setting}: no such file or folder: {printable(str(place))}", code="LAYOUT", hint=hint)
         for found in _READERS[_layout_of(place, layout)](place, root):
             fault = found if isinstance(found, Fault) else _fault_of(found)
             if fault is not None:
@@ -92,18 +121,17 @@ def read_items(
                 known = items.get(key, found)
                 items[key] = replace(known, prompts=tuple(dict.fromkeys(known.prompts + found.prompts)))
     if faults:
-        message = f"{len(faults)} faults in {', '.join(map(str, places))}:" + _listed(faults)
+        message = f"{setting}: {len(faults)} faults in {', '.join(map(str, places))}: {_listed(faults)}"
         if on_bad == "stop":
-            raise UsageError(message, code="LAYOUT", hint="mend them, or leave such rows out with on_bad: skip")
+            raise UsageError(message, code="LAYOUT", hint=_hint(faults, places, setting))
         logger.warning("left out: %s", message)
     if not items:
-        raise NothingMatchedError(f"no clip with words in {', '.join(map(str, places))}")
+        message = f"{setting}: no clip with words in {', '.join(map(str, places))}"
+        raise NothingMatchedError(message, hint=_hint(faults, places, setting))
     return _with_own_ids(items.values())
 
 
 def _layout_of(place: Path, layout: str) -> str:
-    if not place.exists():
-        raise UsageError(f"no such file or folder: {place}", code="LAYOUT")
     if place.is_file():
         names = {".jsonl": "manifest", ".csv": "metadata", ".txt": "two_file"}
         if place.suffix not in names:
@@ -185,7 +213,7 @@ def _sidecar(place: Path, root: Path | None) -> Found:
         name = path.relative_to(videos)
         text = (place / name).with_suffix(".txt")
         if not text.is_file():
-            yield Fault("no text beside the clip", str(path))
+            yield Fault(_WORDLESS[1], str(path))
             continue
         try:
             yield Item(escape_name(str(name)), path, _texts(read_text(text)))
@@ -258,7 +286,7 @@ def _fault_of(item: Item) -> Fault | None:
         return Fault("no such file", str(item.path))
     if size == 0:
         return Fault("empty file", str(item.path))
-    return None if item.prompts else Fault("empty prompt", item.id)
+    return None if item.prompts else Fault(_WORDLESS[0], item.id)
 
 
 def _listed(faults: Iterable[Fault]) -> str:
@@ -268,8 +296,19 @@ def _listed(faults: Iterable[Fault]) -> str:
     lines = []
     for kind, wheres in kinds.items():
         more = f" and {len(wheres) - _SHOWN} more" if len(wheres) > _SHOWN else ""
-        lines.append(f"\n  {kind} ({len(wheres)}): {', '.join(wheres[:_SHOWN])}{more}")
-    return "".join(lines)
+        lines.append(f"{kind} ({len(wheres)}): {', '.join(wheres[:_SHOWN])}{more}")
+    return "; ".join(lines)
+
+
+def _hint(faults: Sequence[Fault], places: Sequence[Path], setting: str) -> str:
+    """What to do about faults; clips without words are captioned first."""
+    rest = "leave such rows out with on_bad: skip"
+    if not faults or any(fault.kind not in _WORDLESS for fault in faults):
+        return f"mend them, or {rest}"
+    return (
+        f"caption them: v2t caption {printable(str(places[0]))} -o captions --model MODEL, then "
+        f'--set "{setting}=[captions/captions.jsonl]"; or {rest}'
+    )
 
 
 def _with_own_ids(items: Iterable[Item]) -> list[Item]:

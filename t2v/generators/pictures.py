@@ -6,13 +6,17 @@ pixels.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from cineloop.errors import ItemError
+from cineloop.errors import ItemError, Notice
 from cineloop.video.frames import Frames
+
+_SOUNDS = ("audio", "audios", "sound")  # where pipelines return what is heard beside the frames
+_SOUND_DROPPED = Notice("SOUND_DROPPED", "the pipeline made sound beside the frames; the clip is written without it")
 
 
 def read_picture(path: Path) -> Any:
@@ -42,6 +46,9 @@ def to_frames(result: Any, num_clips: int, fps: float, name: str) -> list[Frames
         fps: frames a second.
         name: of the generator.
 
+    Returns:
+        Frames; with the warning SOUND_DROPPED where the pipeline made sound too.
+
     Raises:
         ItemError: MODEL_ERROR, another number of clips, another form, or values that are no numbers.
     """
@@ -49,7 +56,8 @@ def to_frames(result: Any, num_clips: int, fps: float, name: str) -> list[Frames
     clips = result[0] if clips is None else clips
     if len(clips) != num_clips:
         raise ItemError(f"the model made {len(clips)} clips of {num_clips}", code="MODEL_ERROR")
-    return [Frames.from_pixels(_pixels(clip), fps, decoder=name) for clip in clips]
+    warnings = () if all(getattr(result, sound, None) is None for sound in _SOUNDS) else (_SOUND_DROPPED,)
+    return [replace(Frames.from_pixels(_pixels(clip), fps, decoder=name), warnings=warnings) for clip in clips]
 
 
 def _pixels(clip: Any) -> np.ndarray:

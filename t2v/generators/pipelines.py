@@ -97,6 +97,12 @@ class PipelineGenerator(ABC):
         path = Path(self.model)
         if (path / "model_index.json").is_file():
             return path
+        if (path / "modular_model_index.json").is_file():
+            raise MissingDependencyError(
+                f"{self.model} is a modular pipeline, which is a program and no pipeline: it is not loaded here",
+                code="MODEL",
+                hint="name the same model with a model_index.json; most are published in both forms",
+            )
         if path.exists():
             raise MissingDependencyError(
                 f"{self.model} is no pipeline: it has no model_index.json",

@@ -13,7 +13,7 @@ import json
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -22,7 +22,9 @@ from cineloop import documents
 from cineloop.errors import MissingDependencyError, UsageError
 from cineloop.files import write_atomic
 from t2v.data.buckets import Bucket, BucketConfig
-from t2v.model.text import PromptEmbeds, open_text_encoder
+
+if TYPE_CHECKING:
+    from t2v.model.text import PromptEmbeds
 
 Tensors = dict[str, torch.Tensor]
 
@@ -111,6 +113,8 @@ class Family:
 
     def load_text_encoder(self, device: str, dtype: torch.dtype) -> Any:
         """The text encoder with its tokenizer."""
+        from t2v.model.text import open_text_encoder
+
         return open_text_encoder(self.name, device, dtype)
 
     def _load(self, kind: Any, part: str, dtype: torch.dtype) -> Any:

@@ -9,6 +9,7 @@ from typing import Literal
 from cineloop.training.recipe import StageConfig
 from t2v import flow
 from t2v.data.buckets import BucketConfig
+from t2v.data.layouts import ClipPlaces
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,15 +23,13 @@ class SampleConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClipSetConfig(StageConfig):
-    """The model and the clips.
+class ClipSetConfig(ClipPlaces, StageConfig):
+    """The model and the clips; see `t2v.data.layouts.ClipPlaces` for where they are.
 
     Args:
         model: pipeline folder or hub id.
-        data: folders and files of clips with words; `layout`, `root` and `on_bad` as in `t2v.data.layouts`.
         buckets: sizes and lengths of training clips; `fps` their rate (None: the model's own); `window` what is taken
             of longer clips.
-        eval_data: clips to judge by, of other films than `data`: `set/val` of a curated set.
         held_out: files to judge by, of `eval_data`, else kept out of training; 0 judges by training clips.
         cache: folder for latents and encoded prompts; `encode_dtype` computes them.
         flow: noise levels.
@@ -39,14 +38,9 @@ class ClipSetConfig(StageConfig):
     """
 
     model: str
-    data: tuple[Path, ...]
-    layout: Literal["auto", "two_file", "sidecar", "manifest", "metadata"] = "auto"
-    root: Path | None = None
-    on_bad: Literal["stop", "skip"] = "stop"
     buckets: BucketConfig = field(default_factory=BucketConfig)
     fps: float | None = None
     window: Literal["first", "middle", "all"] = "first"
-    eval_data: tuple[Path, ...] = ()
     held_out: int = 4
     cache: Path
     encode_dtype: Literal["float32", "bfloat16"] = "float32"

@@ -21,7 +21,7 @@ from t2v.data.buckets import Bucket, BucketBatches
 from t2v.data.cache import TensorCache, cache_key, folder_key
 from t2v.data.clips import READING, Sample, prepare, read_pixels, tell_bad
 from t2v.data.encoded import EncodedClip, EncodedSource
-from t2v.data.layouts import Item, read_items
+from t2v.data.layouts import Item
 from t2v.train.families import Family
 from t2v.train.lora_config import ClipSetConfig
 
@@ -50,7 +50,7 @@ def prepare_data(config: ClipSetConfig, family: Family, device: str) -> LoraData
         UsageError: faults of the layout, clips that cannot be read or fit no bucket, too few clips to hold some out.
     """
     fps = config.fps or family.fps
-    items = read_items(config.data, layout=config.layout, root=config.root, on_bad=config.on_bad)
+    items = config.items("data")
     others = _to_judge_by(config)
     items += others
     with DecoderPool(num_workers=_DECODERS) as pool:
@@ -147,7 +147,7 @@ def _to_judge_by(config: ClipSetConfig) -> list[Item]:
     """The clips of `held_out` files of `eval_data`, chosen as `_held_out` does; none where there is no such data."""
     if not config.eval_data:
         return []
-    items = read_items(config.eval_data, layout=config.layout, root=config.root, on_bad=config.on_bad)
+    items = config.items("eval_data")
     keys = {item.path: content_key(item.path) for item in items}
     chosen = set(sorted(set(keys.values()))[: config.held_out])
     return [item for item in items if keys[item.path] in chosen]

@@ -11,25 +11,6 @@ from v2t import cli, doctor
 GOOD = {"decord": "ok", "pyav": "ok"}
 
 
-@pytest.mark.parametrize(
-    ("torch", "torchvision", "fits"),
-    [
-        ("2.14.1", "0.29.1", True),
-        ("2.14.1+cu130", "0.29.1+cu130", True),
-        ("2.14.1+cu130", "0.29.1", True),
-        ("2.11.0", "0.26.0", True),
-        ("2.13.0", "0.29.1", False),
-        ("2.13.0+cpu", "0.28.0", False),
-        ("2.14.1+cpu", "0.29.1+cu130", False),
-    ],
-)
-def test_pair_of_torch_and_torchvision(torch, torchvision, fits):
-    line = doctor.pair_problem(torch, torchvision)
-    assert (line == "") is fits
-    if not fits:
-        assert "\n" not in line and torch in line and torchvision in line and "uninstall torchvision" in line
-
-
 def test_a_core_package_missing_or_outside_its_window_is_an_error():
     core = doctor.requirements()[""]
     have = {name: doctor.version(name) for name in core}
@@ -47,11 +28,19 @@ def test_extras_come_from_the_metadata():
     assert "peft" in required["train"] and "uvicorn" in required["serve"] and "dev" not in required
 
 
+@pytest.mark.parametrize("torch", ["2.14.1", "2.14.1+cpu", "2.13.0"])
+def test_a_torchvision_that_imports_is_believed_whatever_its_number(monkeypatch, torch):
+    monkeypatch.setattr(doctor, "_import_error", lambda module: "")
+    assert doctor.problems({"torch": torch, "torchvision": "0.29.1"}) == []
+
+
 def test_a_torchvision_that_fails_at_import_is_one_line(monkeypatch):
     monkeypatch.setattr(doctor, "_import_error", lambda module: "operator torchvision::nms does not exist")
-    lines = doctor.problems({"torch": "2.14.1", "torchvision": "0.29.1"})
-    assert len(lines) == 1 and "torchvision::nms" in lines[0]
+    (line,) = doctor.problems({"torch": "2.13.0+cpu", "torchvision": "0.29.1"})
+    assert "torchvision::nms" in line and "torchvision 0.28 that is made for torch 2.13.0+cpu, cpu" in line
+    assert "uninstall" not in line  # an extra may have installed it, and open_clip needs it
     assert doctor.problems({"torch": "2.14.1", "torchvision": None}) == []
+    assert doctor.problems({"torch": "2.14.1", "torchvision": "0.29.1"}, "no libcuda.so") == []
 
 
 def test_versions_with_known_holes_are_named():

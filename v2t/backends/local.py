@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from cineloop import model_folder
+from cineloop import model_folder, startup
 from cineloop.documents import read_json
 from cineloop.errors import ItemError, MissingDependencyError, Notice, UsageError
 from cineloop.files import content_key, text_key
@@ -109,6 +109,10 @@ class Backend(VideoLM):
     def load(self) -> None:
         """Load processor and weights onto the device. Raises MissingDependencyError: weights that do not load, or a
         missing device."""
+        with startup.collector_paused():
+            self._load()
+
+    def _load(self) -> None:
         import torch
         from transformers.utils import logging as transformers_logging
 

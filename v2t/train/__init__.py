@@ -1,7 +1,7 @@
 """Training of the captioner: `run` takes a recipe (a YAML file that names its stage) and runs that stage.
 
 In: a recipe, settings, a run folder. Out: what `cineloop.training.recipe.run` gives. One file per stage: tower,
-language, align, instruct, preference, reinforce, contrastive.
+language, align, instruct, preference, reinforce, contrastive, contrastive_video.
 """
 
 from __future__ import annotations

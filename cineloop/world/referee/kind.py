@@ -127,7 +127,7 @@ def muddiness(frames: np.ndarray, place_cost: np.ndarray, colors: list[int], kin
 
     Args:
         frames: float32 (T, H, W, C).
-        place_cost: (T, H, W) of `read_back_place.costs`.
+        place_cost: (T, H, W) of `place.costs`.
     """
     odd = frames[place_cost > CAP / 2]  # (N, C)
     if not len(odd):

@@ -2,8 +2,8 @@
 
 In: frames uint8 (T, H, W, 3) and their seconds. Out: `ReadBack`: place, figures, what they do, each with a certainty
 and None where it cannot be read, with a reason. Works by analysis by synthesis with the painter's own palettes and the
-renderer's own figures: the place (`read_back_place`), the figures of the first frame (`read_back_figure`), what they do
-(`read_back_motion`), how sure that is (`read_back_kind`). A figure that comes later (it appears, it falls down) is read
+renderer's own figures: the place (`place`), the figures of the first frame (`figure`), what they do
+(`motion`), how sure that is (`kind`). A figure that comes later (it appears, it falls down) is read
 in the clip played backwards. Made for the flat style, a still camera and up to `MOST_FIGURES` figures that hardly
 overlap; other clips are recognised and left unread.
 Letters: T frames, H W pixels, K colours, C channels.

@@ -38,7 +38,7 @@ def test_what_fits_nowhere_is_named_and_counted():
     lines = {line.split("  ")[0]: line.split() for line in table.splitlines()}
     assert lines["33×720×1280"][1:] == ["3", "60.0%", "100%", "100%", "2", "1.50"]
     assert lines["17×720×1280"][1:3] == ["0", "0.0%"] and lines["17×720×1280"][-1] == "empty"
-    with pytest.raises(UsageError, match="2 of 5 clips fit no bucket(?s:.*)too small.*1  20.0%"):
+    with pytest.raises(UsageError, match="2 of 5 clips fit no bucket, allowed are 39.0%: 1 .*too small.*; 1 too short"):
         assign(extents, BucketConfig(sizes=((720, 1280),), lengths=(17, 33), max_dropped=0.39))
     with pytest.raises(UsageError, match="an image, and the shortest bucket has 17 frames"):
         assign([Extent(1, 720, 1280)], BucketConfig(sizes=((720, 1280),), max_dropped=1.0))

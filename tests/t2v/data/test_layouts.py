@@ -90,7 +90,7 @@ def test_every_fault_is_named(clips):
     with pytest.raises(UsageError) as caught:
         read_items([clips])
     text = str(caught.value)
-    assert text.startswith("34 faults")
+    assert text.startswith("data: 34 faults")
     for part in ("no such file (31): ", "gone.mp4", "and 11 more", "empty file (1): ", "empty line (1): ", "line 4",
                  "empty prompt (1): b.MOV"):  # fmt: skip
         assert part in text
@@ -100,7 +100,7 @@ def test_every_fault_is_named(clips):
 def test_sidecars_that_lack_or_are_no_text(clips):
     (clips / "a.txt").write_bytes(b"\xff\xfe\xff")
     (clips / "b.txt").write_text("fine")
-    with pytest.raises(UsageError, match=r"text is not UTF-8 \(1\): .*a.txt\n  no text beside the clip \(1\): .*c.png"):
+    with pytest.raises(UsageError, match=r"text is not UTF-8 \(1\): .*a.txt; no text beside the clip \(1\): .*c.png"):
         read_items([clips])
 
 
@@ -147,3 +147,14 @@ def test_forms_that_are_not_read_are_named_with_one_that_is(tmp_path, form, file
     lines(tmp_path / "set" / "videos.txt", "a.mp4")
     lines(tmp_path / "set" / "prompts.txt", "a ball")
     assert len(read_items([tmp_path / "set"])) == 1  # beside a form that is read it does no harm
+
+
+def test_clips_without_words_are_sent_to_the_captioner_and_the_setting_is_named(clips):
+    rows(clips / "metadata.jsonl", {"file_name": "a.mp4"})
+    with pytest.raises(UsageError) as caught:
+        read_items([clips], setting="eval_data")
+    assert "\n" not in str(caught.value) and "eval_data: 1 faults" in caught.value.message
+    assert f"v2t caption {clips}" in caught.value.hint
+    assert '--set "eval_data=[captions/captions.jsonl]"' in caught.value.hint
+    with pytest.raises(UsageError, match='eval_data: no such file or folder.*--set "eval_data=.FOLDER.'):
+        read_items([clips / "none"], setting="eval_data")

@@ -48,7 +48,7 @@ from cineloop.errors import ItemError, MissingDependencyError, NothingMatchedErr
 from cineloop.video.decode import decode
 from t2v.cli import main
 from t2v.generators import GenerateSettings, Request, open_generator
-from t2v.generators.pictures import to_frames
+from t2v.generators.diffusers import Generator
 
 PROMPTS = ["a red ball", "a blue box"]
 
@@ -335,27 +335,10 @@ def test_a_failure_of_the_model_is_one_of_the_request(tiny_wan, monkeypatch):
     assert caught.value.code == "MODEL_ERROR"
 
 
-def test_outputs_of_every_form_become_frames():
-    from PIL import Image
-
-    pixels = np.random.default_rng(0).integers(0, 256, (2, 3, 4, 6, 3), np.uint8)  # (B, T, H, W, C)
-    floats = pixels / 255.0
-    forms = {
-        "np": floats.astype(np.float32),
-        "pt": torch.tensor(floats).permute(0, 1, 4, 2, 3),
-        "half": torch.tensor(floats).permute(0, 1, 4, 2, 3).bfloat16(),
-        "pil": [[Image.fromarray(frame) for frame in clip_] for clip_ in pixels],
-        "lists": [list(clip_) for clip_ in pixels],
-    }
-    for name, form in forms.items():
-        clips = to_frames((form,), 2, 8.0, "test")
-        assert len(clips) == 2 and clips[0].fps == 8.0
-        off = np.abs(np.stack([clip_.pixels for clip_ in clips]).astype(int) - pixels).max()
-        assert off <= (1 if name == "half" else 0), name
-    with pytest.raises(ItemError, match="2 clips of 1"):
-        to_frames((forms["np"],), 1, 8.0, "test")
-    with pytest.raises(ItemError, match="no numbers"):
-        to_frames((np.full((1, 2, 4, 4, 3), np.nan),), 1, 8.0, "test")
+def test_a_modular_pipeline_is_refused_by_name(tmp_path):
+    (tmp_path / "modular_model_index.json").write_text("{}")
+    with pytest.raises(MissingDependencyError, match="is a modular pipeline.*model_index.json"):
+        Generator(str(tmp_path)).find()
 
 
 def test_no_code_and_no_pickle_is_loaded_from_a_folder(saved, tmp_path):

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from cineloop.errors import MissingDependencyError
-from cineloop.training.plan import make_plan
+from cineloop.training.plan import LAUNCH_S, make_plan
 from t2v import train
 
 CONFIGS = Path(__file__).resolve().parents[3] / "configs"
@@ -42,6 +42,7 @@ def test_an_adapter_of_wan(wan):
     (part,) = plan.parts
     assert part.parameters - part.trained == pytest.approx(1.419e9, rel=0.01)
     assert part.trained == 30 * 8 * 32 * 2 * 1536
+    assert plan.seconds_per_step["H100 80 GB"] > plan.floor_s > 0  # so large that launches do not count
     tokens = 21 * 30 * 52
     assert plan.tokens_per_step == tokens
     # Sheet 8.2: twice the weights a token passes and the attention's two products; the text's keys and values beside.
@@ -69,6 +70,8 @@ def test_the_starters_stages(tmp_path):
     dense = 2 * layers * (6 * width**2 + 2 * width * 1024) * 80
     transformer = next(part for part in plan.parts if part.part == "transformer")
     assert transformer.flops == pytest.approx(3 * dense, rel=0.15)
+    # One clip of 80 tokens: every device waits for its kernels, a thousand and more.
+    assert set(plan.seconds_per_step.values()) == {plan.floor_s} and plan.floor_s > 1000 * LAUNCH_S
 
 
 @pytest.mark.slow
@@ -78,5 +81,8 @@ def test_the_plan_is_printed(wan, capsys):
     sets = [f"model={wan}", "data=[clips]"]
     assert train.run(recipe, sets=sets, plan=True) == 0
     assert "clips of 81×480×832 (the largest bucket), 32760 tokens" in capsys.readouterr().out
+    assert train.run(Path("t2v/lora"), sets=["data=[clips]"], plan=True) == 0
+    told = capsys.readouterr().out
+    assert "on H100 80 GB (bound by launches and data): 0.0" in told and "0.00000" not in told
     assert train.run(recipe, sets=sets, plan=True, as_json=True) == 0
     assert json.loads(capsys.readouterr().out)["stage"] == "lora"
