@@ -134,9 +134,7 @@ def run(
     Args:
         package: where the stages are, for example "t2v.train".
         config: the recipe.
-        over: files of settings over the recipe.
-        sets: settings `a.b=c` over the recipe.
-        out: run folder, over the recipe's.
+        over, sets, out: files of settings, settings `a.b=c`, and the run folder, over the recipe's.
         plan: print parameters, memory, FLOPs and time per step; allocate nothing.
         resume: go on from the last checkpoint of the run folder.
         overwrite: restart in a folder that already holds a run.
