@@ -14,11 +14,13 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
+import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from cineloop.clip import reading
@@ -64,12 +66,18 @@ def error_of(error: BaseException) -> Error:
     """The record of an error; METRIC_ERROR for unexpected exceptions."""
     if isinstance(error, CineloopError):
         return error.record()
-    code, message = "METRIC_ERROR", f"{type(error).__name__}: {error}"
+    code, message, hint = "METRIC_ERROR", f"{type(error).__name__}: {error}", _place(error)
     if isinstance(error, NotFiniteError):
-        code, message = "NOT_FINITE", str(error)
+        code, message, hint = "NOT_FINITE", str(error), ""
     elif isinstance(error, MemoryError):
-        code, message = "OUT_OF_MEMORY", "out of memory"
-    return {"code": code, "message": message, "hint": ""}
+        code, message, hint = "OUT_OF_MEMORY", "out of memory", ""
+    return {"code": code, "message": message, "hint": hint}
+
+
+def _place(error: BaseException) -> str:
+    """Where it was raised: "brightness.py, line 12"; "" where that is not known."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return f"{Path(frames[-1].filename).name}, line {frames[-1].lineno}" if frames else ""
 
 
 @dataclass(eq=False, kw_only=True)

@@ -19,7 +19,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from cineloop.config import from_dict, to_dict
-from cineloop.errors import ItemError, NothingMatchedError
+from cineloop.errors import ItemError, NothingMatchedError, UsageError
 from cineloop.plugin import choices, load
 from v2t_eval.models import anonymise, content_id, display_name
 from v2t_eval.sample import Sample
@@ -27,6 +27,7 @@ from v2t_eval.stats import Estimate, interval_of_sums, mean_interval, unless_fla
 
 Evidence = dict[str, Any]  # JSON values and numpy arrays
 LEVELS = ("text", "clip", "set")
+_CONTRACT = "what a metric defines is in docs/extending.md"
 NOTHING_ASKED = "NOTHING_ASKED"  # code of a sample that a metric does not apply to, so it is not counted as expected
 # Codes by which a metric declines a sound sample, for a reason it documents: this lowers the coverage, and is no error.
 ABSTENTIONS = frozenset(
@@ -389,9 +390,15 @@ def load_metric(name: str) -> type[Any]:
     """The class of the metric `name`, or in the file of that path.
 
     Raises:
-        UsageError: there is no such metric; the message lists the choices.
+        UsageError: there is no such metric; the message lists the choices. Its file does not define a whole one.
     """
-    metric: type[Any] = load("v2t_eval.metrics", name, "Metric", files=True).Metric
+    metric: Any = load("v2t_eval.metrics", name, "Metric", files=True).Metric
+    if not (isinstance(metric, type) and issubclass(metric, BaseMetric)):
+        raise UsageError(f"{name}: expected a class Metric(BaseMetric), got {metric!r:.100}", hint=_CONTRACT)
+    if lacking := sorted(metric.__abstractmethods__):
+        raise UsageError(f"{name}: its class Metric lacks {' and '.join(lacking)}", hint=_CONTRACT)
+    if not metric.name:
+        raise UsageError(f"{name}: its class Metric has no name", hint=_CONTRACT)
     return metric
 
 

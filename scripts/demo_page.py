@@ -19,9 +19,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from cineloop.files import write_atomic  # noqa: E402
 from cineloop.world.language.plain_questions import PLAIN  # noqa: E402
-from v2t_eval.report.document import Card, Document, Section  # noqa: E402
+from v2t_eval.report.document import Banner, Card, Document, Section  # noqa: E402
+from v2t_eval.report.evidence import answer_lines, fact_lines, struck  # noqa: E402
 from v2t_eval.report.page import render  # noqa: E402
 
+FIGURES = Path(__file__).resolve().parents[1] / "docs/figures/captioner.json"  # of the card, by measure_starter.py
 MARKS = ("right", "missed", "wrong")
 FACTOR_OF = {wording: factor for factor, plain in PLAIN.items() for wording in plain.wordings}
 NEXT = (
@@ -58,28 +60,29 @@ def facts_line(item: dict[str, Any]) -> str:
 
 
 def captions(folder: Path) -> tuple[list[tuple[str, str, str]], list[Card], str]:
-    """Rows (caption, truth, facts), cards of the page, and a sentence."""
+    """Rows (caption, truth, facts), cards of the page, and a sentence: of these few, and of many by the card."""
     truths = {row["id"]: row for row in rows_of(folder / "clips/manifest.jsonl")}
     records = {row["id"]: row for row in rows_of(folder / "captions/captions.jsonl")}
     scored = result(folder / "score", "facts")
-    rows, cards, whole = [], [], 0
-    for item in scored["items"]:
+    rows, cards = [], []
+    for item in sorted(scored["items"], key=lambda item: -item["value"]):  # right ones first
         truth, record = truths[item["id"]], records.get(item["id"], {})
         error = (record.get("error") or {}).get("code", "no record")
         caption, true = record.get("caption") or f"no caption: {error}", truth["captions"]["short"][0]
         verdict = facts_line(item)
-        whole += ":" not in verdict
         rows.append((caption, true, verdict))
         cards.append(
             Card(
-                title=caption,
-                lines=(f"Truth: {true}", f"Facts right: {verdict}"),
+                title=struck(caption, item),
+                lines=(f"Truth: {true}", *fact_lines(item)),
                 clip=folder / "clips" / truth["path"],
                 labels=("clip", ""),
             )
         )
-    counts = [f"{kind} {f['detail']['right']} of {f['n']}" for kind, f in scored["figures"].items() if kind != "joint"]
-    return rows, cards, f"{whole} of {len(rows)} captions right in every fact; {', '.join(counts[:5])}"
+    joint = json.loads(FIGURES.read_text("utf-8"))["unseen"]["facts/joint"]
+    share = f"{joint['value']:.2f} [{joint['low']:.2f}, {joint['high']:.2f}], n={joint['n']:,}"
+    right = scored["figures"]["joint"]["detail"]["right"]
+    return rows, cards, f"{right} of {len(rows)} captions right in every fact; measured on many such clips: {share}"
 
 
 def made(folder: Path) -> tuple[list[Card], str]:
@@ -94,14 +97,12 @@ def made(folder: Path) -> tuple[list[Card], str]:
             factor = FACTOR_OF.get(question["question"], "other")
             asked[factor] += 1
             right[factor] += bool(question["right"])
-        answers = tuple(
-            f"{'✓' if q['right'] else '✗'} {q['question']} {q['answer']}"
-            + ("" if q["right"] else f" (asked for: {q['wanted']})")
-            for q in questions
-        )
-        cards.append(Card(title=row["prompt"], lines=answers, clip=folder / "made" / row["path"], labels=("clip", "")))
+        lines, clip = tuple(answer_lines(questions)), folder / "made" / row["path"]
+        faults = sum(not question["right"] for question in questions)
+        cards.append((faults, Card(title=row["prompt"], lines=lines, clip=clip, labels=("clip", ""))))
     counts = ", ".join(f"{factor} {right[factor]} of {asked[factor]}" for factor in asked)
-    return cards, f"as the judge sees them: {counts}" if counts else "the judge answered nothing"
+    shown = [card for _, card in sorted(cards, key=lambda pair: pair[0])]
+    return shown, f"as the judge sees them: {counts}" if counts else "the judge answered nothing"
 
 
 def main(folder: Path, first_s: float, captions_s: float, made_s: float) -> None:
@@ -127,6 +128,7 @@ def main(folder: Path, first_s: float, captions_s: float, made_s: float) -> None
         render(
             Document(
                 title="The two starter models at work on clips and prompts they have never seen",
+                banner=Banner(word=captioned.partition(";")[0], sentence=f"{captioned.partition('; ')[2]}."),
                 sections=(
                     Section(title="Watched: clips and their captions", text=(watched_line,), cards=tuple(watched)),
                     Section(

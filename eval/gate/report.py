@@ -7,6 +7,7 @@ renderer escapes it in its own way.
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,13 +22,14 @@ from v2t_eval.report.summary import DIRECTIONS, decimals, figure_texts, number
 
 NOTHING = "–"
 _MAX_NAMED = 20  # clips named below a guard
+_VALUE = re.compile(r"(?<= )-?\d[\d.e+-]*$")
 
 
 def document(verdict: Verdict, candidate_root: Path | None = None, baseline_root: Path | None = None) -> Document:
     """The report of a verdict. The clips' paths are relative to the roots, by default the `folder` that the verdict
     names for that side; without one its clips are not shown.
     """
-    ranked = sorted(verdict.metrics, key=lambda metric: list(OUTCOMES).index(metric.outcome))
+    ranked = sorted(verdict.metrics, key=lambda metric: (list(OUTCOMES).index(metric.outcome), -_harm(metric)))
     primary, exploratory = ([one for one in ranked if one.role == role] for role in ("primary", "exploratory"))
     share = f"{100 * (1 - float(verdict.policy.get('alpha', 0.05))):g} %"
     drawn = (
@@ -38,11 +40,17 @@ def document(verdict: Verdict, candidate_root: Path | None = None, baseline_root
     sections = (
         Section(title="Why they are not comparable", text=(*verdict.differences, *_advice(verdict))),
         Section(title="Primary metrics", text=(drawn,) if primary else (), tables=_metrics(primary)),
+        Section(title="Of several of these", text=_of_several(primary)),
         Section(title="Guards", tables=_guards(verdict)),
-        _clips(verdict, _root(candidate_root, verdict.candidate), _root(baseline_root, verdict.baseline)),
+        _clips(
+            _by_metric(verdict.clips, primary),
+            _root(candidate_root, verdict.candidate),
+            _root(baseline_root, verdict.baseline),
+        ),
         Section(title="Notes", text=verdict.notes),
         Section(
-            title=f"Exploratory metrics ({len(exploratory)})", text=(apart,) if exploratory else (),
+            title=f"Exploratory metrics ({len(exploratory)})",
+            text=(apart, *_of_several(exploratory)) if exploratory else (),
             tables=_metrics(exploratory), folded=True, brief=_exploratory_summary(exploratory),
         ),
         Section(title="Policy", facts=_policy(verdict.policy), folded=True),
@@ -90,15 +98,44 @@ def _metrics(metrics: Sequence[MetricVerdict]) -> tuple[Table, ...]:
         )
         for one in metrics
     )
-    return (Table(columns=columns, rows=rows, notes=tuple(_notes(one) for one in metrics)),)
+    several = {note for group in _shared(metrics).values() for _, note in group}
+    notes = tuple(tuple(note for note in _notes(one) if note not in several) for one in metrics)
+    return (Table(columns=columns, rows=rows, notes=notes),)
+
+
+def _harm(metric: MetricVerdict) -> float:
+    """How much worse it got, in margins; 0 where there is no margin."""
+    sign = {True: -1.0, False: 1.0, None: 0.0}[metric.higher_is_better]
+    return sign * (metric.change or 0.0) / metric.margin if metric.margin else 0.0
 
 
 def _notes(metric: MetricVerdict) -> tuple[str, ...]:
     asked = f"Asked for: {asked_text(metric)}; " if asked_text(metric) else ""
     behind = f"{plural(metric.num_pairs, 'pair')} in {plural(metric.num_clusters, 'cluster')}"
-    rests = f" The change rests on {behind}." if metric.num_pairs else ""
+    rests = (f"The change rests on {behind}.",) if metric.num_pairs else ()
     blind = (f"Blind spots found by the audit: {'; '.join(metric.blind)}.",) if metric.blind else ()
-    return (*metric.reasons, f"{asked}{DIRECTIONS[metric.higher_is_better]}.{rests}", *blind)
+    return (*metric.reasons, f"{asked}{DIRECTIONS[metric.higher_is_better]}.", *rests, *blind)
+
+
+def _shared(metrics: Sequence[MetricVerdict]) -> dict[str, list[tuple[str, str]]]:
+    """Notes that several metrics have, after their deciding reason: metrics and their note, by the note without a value
+    at its end, in which they may differ."""
+    groups: dict[str, list[tuple[str, str]]] = {}
+    for one in metrics:
+        for note in _notes(one)[1:]:
+            groups.setdefault(_VALUE.sub("", note), []).append((one.metric, note))
+    return {start: group for start, group in groups.items() if len(group) > 1}
+
+
+def _of_several(metrics: Sequence[MetricVerdict]) -> tuple[str, ...]:
+    """Each note that several metrics have, once."""
+    lines = []
+    for start, group in _shared(metrics).items():
+        names = ", ".join(name for name, _ in group)
+        who = "All of these" if len(group) == len(metrics) else names
+        values = [f"{note.removeprefix(start)} ({name})" for name, note in group if note != start]
+        lines.append(f"{who}: {start}{', '.join(values)}")
+    return tuple(lines)
 
 
 def figure_text(found: Figure | None) -> str:
@@ -186,10 +223,16 @@ def _guards(verdict: Verdict) -> tuple[Table, ...]:
     return (Table(columns=("Guard", "Outcome", "Found"), rows=tuple(rows), notes=tuple(notes)),)
 
 
-def _clips(verdict: Verdict, candidate_root: Path | None, baseline_root: Path | None) -> Section:
-    """A card for each clip that got worse, with every change the verdict lists for it; worst first."""
+def _by_metric(clips: Sequence[ClipChange], metrics: Sequence[MetricVerdict]) -> list[ClipChange]:
+    """Clips in the order of the metrics that they got worse in: what decides comes first."""
+    place = {one.metric: number for number, one in enumerate(metrics)}
+    return sorted(clips, key=lambda found: place.get(found.metric, len(place)))
+
+
+def _clips(clips: Sequence[ClipChange], candidate_root: Path | None, baseline_root: Path | None) -> Section:
+    """A card for each clip that got worse, with every change that is listed for it; in the order given."""
     grouped: dict[str, list[ClipChange]] = {}
-    for found in verdict.clips:
+    for found in clips:
         grouped.setdefault(found.id, []).append(found)
     cards = tuple(
         Card(
@@ -200,7 +243,8 @@ def _clips(verdict: Verdict, candidate_root: Path | None, baseline_root: Path | 
         )
         for id, changes in grouped.items()
     )
-    text = (f"{plural(len(cards), 'clip')} got worse in a primary metric, worst first.",) if cards else ()
+    order = "in the order of the metrics above, worst first"
+    text = (f"{plural(len(cards), 'clip')} got worse in a primary metric, {order}.",) if cards else ()
     return Section(title="Clips that got worse", text=text, cards=cards)
 
 

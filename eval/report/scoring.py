@@ -187,8 +187,9 @@ def _not_scored(scores: Scores, most_brief: int) -> Section:
         metrics = ", ".join(one.metrics) or "all: the clip failed"
         examples = ", ".join(one.ids[:3]) + (" …" if len(one.ids) > 3 else "")
         lines.append((one.code, len(one.ids), metrics, one.message, hint, examples))
-        why = f" ({hint})" if hint else f" ({printable(one.message, 160)})" if one.code == UNAUDITED else ""
-        brief.append(f"not scored: {len(one.ids)} {one.code}{why}; {metrics}")
+        why = one.message if one.code == "METRIC_ERROR" else hint
+        why = why or (printable(one.message, 160) if one.code == UNAUDITED else "")
+        brief.append(f"not scored: {len(one.ids)} {one.code}{f' ({why})' if why else ''}; {metrics}")
     if len(found) > most_brief:
         brief[most_brief:] = [f"and {plural(len(found) - most_brief, 'reason')} more, in scores.json"]
     table = Table(

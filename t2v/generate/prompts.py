@@ -62,13 +62,17 @@ def plan(arguments: Sequence[str], files: Sequence[str], config: GenerateConfig)
         config: seeds, and what holds where a prompt says nothing.
 
     Raises:
-        NothingMatchedError: no prompt at all. UsageError: a file or line that cannot be read, an id for two clips.
+        NothingMatchedError: files or texts without a prompt. UsageError: neither of these was given, a file or line
+            that cannot be read, an id for two clips.
     """
+    example = 't2v generate "A red ball rolls to the left on the beach."'
+    if not arguments and not files:
+        raise UsageError("no prompt given", hint=example)
     prompts = list(_given(arguments))
     for name in files:
         prompts += _from_stdin() if name == "-" else _from_file(Path(name))
     if not prompts:
-        raise NothingMatchedError("no prompt given", hint='t2v generate "A red ball rolls to the left on the beach."')
+        raise NothingMatchedError("what was given holds no prompt", hint=example)
     typed = [text for text in arguments if text != "-"]
     if len(typed) > 1 and not any(" " in text.strip() for text in typed):
         logger.warning("%d prompts of one word each: quotes make one prompt of several words", len(typed))

@@ -229,3 +229,39 @@ def test_a_dimension_that_no_prompt_names_is_measured_on_no_clip(clips, tmp_path
     assert [(one["name"], one["n"]) for one in told["results"]] == [("motion_smoothness", 4), ("sharpness", 4)]
     (skipped,) = told["skipped"]
     assert skipped["metric"] == "temporal_flickering" and "no prompt names this dimension" in skipped["reason"]
+
+
+# --- a metric of one's own
+
+
+def _own(folder: Path, body: str) -> str:
+    head = "from v2t_eval.metric import BaseMetric, Summary\n\n\nclass Metric(BaseMetric):\n    name = 'mine'\n"
+    (folder / "mine.py").write_text(head + "    needs = ('frames',)\n" + body)
+    return str(folder / "mine.py")
+
+
+def test_an_error_of_ones_own_metric_is_told_with_its_line(command, clips, tmp_path, capsys) -> None:
+    body = "    def measure(self, sample):\n        return sample.nothing\n"
+    body += "    def summarise(self, rows, references): ...\n"
+    assert command(["score", str(clips), "--metrics", f"bright,{_own(tmp_path, body)}", "--workers", "1", "-q"]) == 3
+    said = " ".join(capsys.readouterr().out.split())
+    assert "METRIC_ERROR (AttributeError: 'Sample' object has no attribute 'nothing' (mine.py, line 8))" in said
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ("    def summarise(self, rows, references): ...\n", "its class Metric lacks measure"),
+        ("    version = 2\n", "its class Metric lacks measure and summarise"),
+    ],
+)
+def test_half_a_metric_is_an_error_of_usage(command, clips, tmp_path, capsys, body, said) -> None:
+    assert command(["score", str(clips), "--metrics", _own(tmp_path, body), "-q"]) == 2
+    err = capsys.readouterr().err
+    assert "mine.py" in err and said in err and "UNEXPECTED" not in err
+
+
+def test_a_metric_that_is_no_metric(command, clips, tmp_path, capsys) -> None:
+    (tmp_path / "mine.py").write_text("Metric = 3\n")
+    assert command(["score", str(clips), "--metrics", str(tmp_path / "mine.py"), "-q"]) == 2
+    assert "expected a class Metric(BaseMetric), got 3" in capsys.readouterr().err

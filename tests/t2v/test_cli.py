@@ -56,7 +56,7 @@ def test_layers_of_settings(tmp_path, capsys):
         (["generate", "A red ball.", "--image", "gone.png"], 2, "no such picture"),
         (["generate", "A red ball.", "--generator", "world", "--tiling"], 2, "no option 'tiling'"),
         (["generate", "A red ball.", "--lora", "x:y"], 2, "PATH:WEIGHT"),
-        (["generate"], 4, "no prompt given"),
+        (["generate"], 2, "no prompt given"),
         (["generate", "A dragon.", "--generator", "world"], 3, "'dragon'"),
         (["generate", "A red ball.", "--generator", "diffusers", "--model", "."], 5, "model_index.json"),
     ],

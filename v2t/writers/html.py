@@ -1,10 +1,11 @@
 """`index.html`: one page to look through a run, each clip's frames next to its caption, failures and warnings first.
 
-The page holds all it shows: strips of exactly the frames that the model saw, texts, a filter. A strip is one JPEG of a
-clip or a part of one, kept in `.v2t/strips` under a hash of the clip's id, so that shards and resumed runs find it. The
-page uses no network and may be sent to other people; a click on a strip opens the video file on this machine. All text
-is escaped, control characters included, and a content security policy allows no script but its own filter. A browser
-shows some thousand clips: beyond `MAX_CARDS` those without warnings are left to other formats, and the page says so.
+The page holds strips of exactly the frames that the model saw, texts, a filter. A strip is one JPEG of a clip or a part
+of one, kept in `.v2t/strips` under a hash of the clip's id, so that shards and resumed runs find it. The page uses no
+network and may be sent to other people; beside the files it plays each clip that is on the screen, without a sound,
+where the browser can, and a click on a strip opens the file. All text is escaped, control characters included, and a
+content security policy allows no script but its own. A browser shows some thousand clips: beyond `MAX_CARDS` those
+without warnings are left to other formats, and the page says so.
 """
 
 from __future__ import annotations
@@ -54,9 +55,10 @@ article.failed{border-left:4px solid var(--bad)}article.warned{border-left:4px s
 article[hidden]{display:none}img{display:block;max-width:100%;height:auto;border-radius:4px;background:var(--line)}
 h2{font-size:13px;font-weight:600;margin:.45rem 0 .15rem;color:var(--soft)}
 .caption{white-space:pre-wrap;margin:.2rem 0}.bad{color:var(--bad)}.warn{color:var(--warn);font-size:13px}
+video{display:block;max-width:100%;height:12rem;border-radius:4px;background:#000;margin-bottom:.4rem}
 ol{list-style:none;margin:.4rem 0;padding:0;font-size:14px}li{margin:.35rem 0}
 """.strip()
-# Cards are looked up by their kind and their words; nothing else is done by script.
+# Cards are looked up by their kind and their words; clips run while they are seen, with controls where one points.
 _SCRIPT = """
 const cards=[...document.querySelectorAll('article')],words=cards.map(c=>c.textContent.toLowerCase()),
 box=document.querySelector('input'),buttons=[...document.querySelectorAll('button')],shown=document.querySelector('output');
@@ -67,11 +69,16 @@ shown.textContent=n===cards.length?'':n+' shown'}
 box.addEventListener('input',filter);
 buttons.forEach(b=>b.addEventListener('click',()=>{kind=b.value;
 buttons.forEach(o=>o.setAttribute('aria-pressed',o===b));filter()}));
+const still=matchMedia('(prefers-reduced-motion: reduce)').matches,seen=new IntersectionObserver(found=>found.forEach(
+({target:v,isIntersecting:on})=>{if(!on)v.pause();else if(!still)v.play().catch(()=>{});else v.preload='metadata'}));
+document.querySelectorAll('video').forEach(v=>{const bare=()=>{v.controls=still||v.matches(':hover,:focus')};bare();
+['pointerenter','pointerleave','focus','blur'].forEach(e=>v.addEventListener(e,bare));
+v.addEventListener('error',()=>v.remove());seen.observe(v)});
 """.strip()
 _HEAD = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'; \
-script-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; media-src 'self' file:; \
+style-src 'unsafe-inline'; script-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'">
 <meta name="referrer" content="no-referrer">
 <title>{title}</title><style>{style}</style></head>
 <body><h1>{title}</h1>
@@ -129,8 +136,10 @@ def _card(record: Record, kind: str, rows: Rows, place: Path) -> str:
     link = end = ""
     with suppress(ItemError):  # missing, changed, remote, or a part of a file
         path = os.path.relpath(os.path.abspath(rows.find_video(record)), os.path.abspath(output))
-        link = f'<a href="{escape(quote(os.fsencode(path)))}" target="_blank" rel="noopener">'
-        end = "</a>"
+        address = escape(quote(os.fsencode(path)))
+        link, end = f'<a href="{address}" target="_blank" rel="noopener">', "</a>"
+        if kind != "failed":
+            parts.append(f'<video src="{address}" preload="none" loop muted playsinline controls tabindex="0"></video>')
     if image := _image(strip_path(output, record["id"]), f"frames of {record['id']}"):
         parts.append(f"{link}{image}{end}")
     parts.append(f"<h2>{link}{_text(record['id'])}{end}</h2>")

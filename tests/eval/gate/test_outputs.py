@@ -295,3 +295,45 @@ def test_a_clip_is_one_card_with_all_its_metrics():
     assert cards[0].lines[:2] == ("question_score: 1.00 to 0.20, 0.80 worse", "temporal_flickering: 0.90")
     better = ClipChange(id="x", metric="m", baseline=0.5, candidate=0.75, worse=-0.25)
     assert clip_text(better) == "m: 0.50 to 0.75, 0.25 better"
+
+
+# --- what the page says once, and first
+
+
+WORST = (("question_score", 0.0, "0"), ("sharpness", 0.04, "-1.5"), ("clipsim", -0.02, "0.2"))
+
+
+def _three() -> tuple[MetricVerdict, ...]:
+    blind = ("does not change under reverse (AUROC 0.50)",)
+    common = {"role": "primary", "outcome": "pass", "margin": 0.1, "low": -0.05, "high": 0.05, "blind": blind,
+              "num_pairs": 60, "num_clusters": 60}  # fmt: skip
+    return tuple(
+        MetricVerdict(
+            metric=name, change=change, **common,
+            reasons=(f"{name} passes", f"the bound allows for them at the value {worst}", "one clip a prompt"),
+        )
+        for name, change, worst in WORST
+    )  # fmt: skip
+
+
+def test_what_all_metrics_share_is_said_once() -> None:
+    made = document(replace(planted.verdict("pass"), metrics=_three()))
+    page = markdown.render(made).replace("\\", "")
+    for once in ("one clip a prompt", "The change rests on 60 pairs in 60 clusters", "does not change under reverse"):
+        assert page.count(once) == 1, once
+    assert page.count("the bound allows for them at the value") == 1
+    for name, _, worst in WORST:
+        assert f"{worst} ({name})" in page
+    assert all(page.count(f"{name} passes") == 1 for name, *_ in WORST), "each has its own reason"
+
+
+def test_metrics_that_got_worse_and_their_clips_come_first() -> None:
+    changed = [
+        ClipChange(id=id, metric=metric, baseline=1.0, candidate=0.9, worse=0.1)
+        for id, metric in (("a", "sharpness"), ("b", "question_score"), ("c", "clipsim"))
+    ]
+    made = document(replace(planted.verdict("pass"), metrics=_three(), clips=tuple(changed)))
+    (primary,) = [section for section in made.sections if section.title == "Primary metrics"]
+    assert [row[0] for row in primary.tables[0].rows] == ["clipsim", "question_score", "sharpness"]
+    (cards,) = [section.cards for section in made.sections if section.cards]
+    assert [card.title for card in cards] == ["c", "b", "a"]

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cineloop.errors import NothingMatchedError, UsageError
+from cineloop.errors import UsageError
 from cineloop.manifest import read_manifest
 from cineloop.video.frames import Frames
 from painting_generator import Fake
@@ -134,7 +134,7 @@ def test_bad_rows_are_named(tmp_path, line, told):
 
 
 def test_no_prompt_and_no_file():
-    with pytest.raises(NothingMatchedError):
+    with pytest.raises(UsageError, match="no prompt given"):
         plan([], [], GenerateConfig())
     with pytest.raises(UsageError, match="cannot read"):
         plan([], ["gone.txt"], GenerateConfig())

@@ -76,6 +76,9 @@ def test_failures_stand_first_then_warnings_and_all_are_counted(tmp_path):
     assert "4 clips: 3 captioned, 1 failed" in text and "OUT_OF_DOMAIN (1)" in text
     assert [button["value"] for button in found.all("button")] == ["", "failed", "warned"]
     assert found.all("a")[0]["href"] == "../clips/b"
+    assert [video["src"] for video in found.all("video")] == ["../clips/b", "../clips/a", "../clips/d"]
+    [policy] = [m["content"] for m in found.all("meta") if m.get("http-equiv")]
+    assert "media-src 'self' file:;" in policy
 
 
 def test_texts_of_others_stay_text_and_only_our_script_may_run(tmp_path):
@@ -196,3 +199,47 @@ def test_merged_folders_bring_their_pictures(clips, tmp_path):
 def test_no_strips_without_the_page(clips, tmp_path):
     caption.run([str(clips)], tmp_path / "out", CaptionConfig(format=("txt",)), captioner=Captioner())
     assert not (tmp_path / "out" / html.STRIPS).exists() and not (tmp_path / "out" / html.NAME).exists()
+
+
+@pytest.mark.browser
+def test_clips_run_where_the_browser_can_play_them_and_leave_their_strip_where_not(browser, tmp_path):
+    import time
+
+    import page_driving
+
+    clips, out = tmp_path / "clips", tmp_path / "out"
+    clips.mkdir()
+    pixels = np.full((16, 48, 64, 3), 90, np.uint8)
+    _webm(clips / "good", pixels)
+    (clips / "odd").write_bytes(b"no video")
+    out.mkdir()
+    for id in ("good", "odd"):
+        html.save_strip(out, pixels, id)
+    rows = [record("good"), record("odd")]
+    html.write(Rows(lambda: iter(rows), lambda row: clips / row["id"]), out / html.NAME, out / html.NAME)
+    url = (out / html.NAME).as_uri()
+    with page_driving.opened(browser, url, near=tmp_path.as_uri(), levels=("error",)) as page:
+        end = time.monotonic() + page_driving.WAIT_MS / 1000
+        while page.locator("video").count() > 1 or page.locator("video").evaluate("one => one.paused"):
+            assert time.monotonic() < end, page.content()[-2000:]
+            page.wait_for_timeout(50)
+        video = page.locator("video")
+        assert video.get_attribute("src") == "../clips/good" and page.locator("img").count() == 2
+        assert video.evaluate("one => one.muted && one.loop && !one.controls")
+        video.hover()
+        assert video.evaluate("one => one.controls")
+
+
+def _webm(path: Path, pixels: np.ndarray) -> None:
+    """VP8, which plain Chromium plays."""
+    import av
+
+    with av.open(str(path), "w", format="webm") as file:
+        stream = file.add_stream("libvpx", rate=8)
+        stream.height, stream.width = pixels.shape[1:3]
+        stream.pix_fmt = "yuv420p"
+        for frame in pixels:
+            for packet in stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")):
+                file.mux(packet)
+        for packet in stream.encode():
+            file.mux(packet)
