@@ -80,9 +80,13 @@ def captions(folder: Path) -> tuple[list[tuple[str, str, str]], list[Card], str]
             )
         )
     joint = json.loads(FIGURES.read_text("utf-8"))["unseen"]["facts/joint"]
-    share = f"{joint['value']:.2f} [{joint['low']:.2f}, {joint['high']:.2f}], n={joint['n']:,}"
+    share = f"{joint['value']:.2f} [{joint['low']:.2f}, {joint['high']:.2f}]"
     right = scored["figures"]["joint"]["detail"]["right"]
-    return rows, cards, f"{right} of {len(rows)} captions right in every fact; measured on many such clips: {share}"
+    return (
+        rows,
+        cards,
+        f"{right} of {len(rows)} captions right in every fact; of {joint['n']:,} such clips a share of {share} is",
+    )
 
 
 def made(folder: Path) -> tuple[list[Card], str]:
