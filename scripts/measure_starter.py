@@ -4,9 +4,12 @@ In: a model folder (the starter by default). Out: a table on stdout and, with -o
 of facts right by kind with 95 % Wilson intervals and the questions' accuracy; per control the same on the first clips.
 Controls, on the same clips: `blank` (grey frames), `one frame` (the middle one alone), `shuffled` (frames in random
 order, times kept), `other clip` (the next clip's frames). Each fact must fall where a watcher without it would fall.
+With --second-turns two questions of each clip, as a chat asks them: `alone` the second one by itself, `second turn`
+after the first one and its answer.
 
     python scripts/measure_starter.py --num 1000 --controls 300 -o scores.json
     python scripts/measure_starter.py --num 400 --controls 0 --about-time --splits seen
+    python scripts/measure_starter.py --num 300 --second-turns --splits seen
 """
 
 from __future__ import annotations
@@ -31,7 +34,7 @@ from cineloop.world.language.questions import ABOUT_TIME
 from cineloop.world.language.stated import STYLES
 from cineloop.world.language.words import PROMPTS
 from cineloop.world.scenes.corpus import write_world
-from v2t.backends import Decoding, user_turn
+from v2t.backends import Decoding, Message, user_turn
 from v2t.backends.local import Backend
 from v2t.long.spans import read_spans
 from v2t_eval.metric import MetricResult, load_metric
@@ -60,14 +63,28 @@ CONTROLS: dict[str, Change] = {
 }
 
 
-def ask(captioner: Backend, clips: Sequence[Frames], prompts: Sequence[str], tokens: int, batch: int) -> list[str]:
-    """One answer a clip, in order; clips are grouped by their number of frames."""
+def ask(
+    captioner: Backend, clips: Sequence[Frames], prompts: Sequence[str], tokens: int, batch: int,
+    before: Sequence[tuple[str, str]] = (),
+) -> list[str]:  # fmt: skip
+    """One answer a clip, in order; clips are grouped by their number of frames. `before`: of each clip the question and
+    answer of an earlier turn."""
     answers = [""] * len(clips)
     order = sorted(range(len(clips)), key=lambda i: len(clips[i]))
     start = 0
     while start < len(order):
         same = [i for i in order[start : start + batch] if len(clips[i]) == len(clips[order[start]])]
-        outputs = captioner.answer([user_turn(prompts[i], clips[i]) for i in same], Decoding(max_new_tokens=tokens))
+        turns = [
+            user_turn(prompts[i], clips[i])
+            if not before
+            else (
+                *user_turn(before[i][0], clips[i]),
+                Message(role="assistant", text=before[i][1]),
+                *user_turn(prompts[i]),
+            )
+            for i in same
+        ]
+        outputs = captioner.answer(turns, Decoding(max_new_tokens=tokens))
         for i, output in zip(same, outputs, strict=True):
             answers[i] = output.text
         start += len(same)
@@ -106,6 +123,27 @@ def measure(
     return results, captions
 
 
+def second_turns(captioner: Backend, clips: list[Frames], rows: list[dict[str, Any]]) -> dict[str, MetricResult]:
+    """Answers to one question of each clip, by itself and after another question with the captioner's own answer."""
+    chosen = [i for i, row in enumerate(rows) if len(row["questions"]) > 1]
+    drawn = [random.Random(f"turns|{rows[i]['id']}").sample(rows[i]["questions"], 2) for i in chosen]
+    some = [clips[i] for i in chosen]
+    first, second = ([turns[n]["question"] for turns in drawn] for n in (0, 1))
+    opening = ask(captioner, some, first, 40, 32)
+    replies = {
+        "alone": ask(captioner, some, second, 40, 32),
+        "second turn": ask(captioner, some, second, 40, 32, before=list(zip(first, opening, strict=True))),
+    }
+    found = {}
+    for name, answers in replies.items():
+        metric = load_metric("answers")()
+        for i, (_, turn), answer in zip(chosen, drawn, answers, strict=True):
+            row = {"kind": turn["kind"], "question": turn["question"], "answer": answer, "reference": turn["answer"]}
+            metric.update(Sample(id=rows[i]["id"], row=row))
+        found[name] = metric.compute()
+    return found
+
+
 def show(title: str, results: list[MetricResult]) -> dict[str, Any]:
     """Print the figures; return them as data."""
     print(f"\n{title}")
@@ -133,6 +171,7 @@ def main() -> None:
     parser.add_argument("--controls", type=int, default=300, help="clips of `seen` under each control (default 300)")
     parser.add_argument("--questions", type=int, default=2, help="questions a clip (default 2)")
     parser.add_argument("--about-time", action="store_true", help="every question about time instead, and their spans")
+    parser.add_argument("--second-turns", action="store_true", help="a question alone and as a second turn instead")
     parser.add_argument("--seed", type=int, default=2026, help="seed of the clips, never one of training (1 or 7)")
     parser.add_argument("--splits", default="seen,unseen", help="which, so that two processes can share the work")
     parser.add_argument("--style", default="short", choices=STYLES)
@@ -148,6 +187,10 @@ def main() -> None:
             write_world(args.num, args.seed, split, (128, 128), out=folder)
             rows = list(read_manifest(folder / "manifest.jsonl"))
             clips = [pool.decode(folder / row["path"], captioner.spec, captioner.frame_size) for row in rows]
+            if args.second_turns:
+                for name, result in second_turns(captioner, clips, rows).items():
+                    report[f"{split}, {name}"] = show(f"{split}, {len(rows)} clips, {name}", [result])
+                continue
             results, captions = measure(captioner, clips, rows, args)
             report[split] = show(f"{split}, {len(rows)} clips, style {args.style}", results)
             report[f"{split} captions"] = captions[:50]

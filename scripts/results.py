@@ -44,6 +44,7 @@ DOCUMENTS = (
 MEASURES: dict[str, tuple[tuple[str, ...], str]] = {
     "captioner": ((CAPTIONER,), "scripts/measure_starter.py --num 1000 --controls 150 --questions 1"),
     "captioner-time": ((CAPTIONER,), "scripts/measure_starter.py --num 400 --controls 0 --about-time --splits seen"),
+    "captioner-turns": ((CAPTIONER,), "scripts/measure_starter.py --num 300 --second-turns --splits seen"),
     "film": ((CAPTIONER,), "scripts/measure_film.py --minutes 60 --moments 100 --whole 100"),
     "dual": ((DUAL,), "scripts/measure_dual.py --num 300"),
     "generator": ((GENERATOR,), "scripts/measure_generator.py --steps 16 --prompts 256 --seeds 2 --diversity 4"),

@@ -120,6 +120,13 @@ def captioner_time() -> Any:
     return (found | {f"film: the whole, {name}": figure for name, figure in film["whole"].items()}).items()
 
 
+@block("captioner-turns", "captioner-turns", head="question | alone | second turn", row="{} | {:n.3f} | {:n.3f}")
+def captioner_turns() -> Any:
+    """One question of each clip by itself, and after another question."""
+    alone, second = (at("captioner-turns", f"seen, {name}") for name in ("alone", "second turn"))
+    return [(kind, alone[kind], second[kind]) for kind in alone]
+
+
 # --- the generator
 def factor(name: str, split: str, measurement: str = "generator") -> Figure:
     """One factor of obedience on one split, its share as value."""
@@ -187,6 +194,13 @@ LOSSES = {
     "made_up_by_captioner": "captioned and not drawn",
     "lost_by_generator": "neither",
 }
+@block("captioner-turns", "captioner-turns", head="question | alone | second turn", row="{} | {:n.3f} | {:n.3f}")
+def captioner_turns() -> Any:
+    """One question of each clip by itself, and after another question."""
+    alone, second = (at("captioner-turns", f"seen, {name}") for name in ("alone", "second turn"))
+    return [(kind, alone[kind], second[kind]) for kind in alone]
+
+
 
 
 @block("judge-summary", "judge", head="claims about | Cohen's κ | AUROC | bias to yes | claims | no answer",

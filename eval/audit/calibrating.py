@@ -172,7 +172,10 @@ def calibration_of(judge: Judge, *, num: int, seed: int, size: int) -> tuple[Cal
     note = f"world, split seen, seed {seed}, {size} pixels, mp4, every second clip degraded"
     fitted = fit_audited(trials, judge=judge.identity, note=note)
     claims = held(trials, {kind_of(t.question): t.question.choices for t in trials if t.question.choices})
-    about = f"{judge.identity}: {len(claims)} claims on {num} clips, {lost} without an answer; held-out clips only"
+    answers = [(kind, answer) for kind, table in fitted.answers.items() for answer in table]
+    offered = sum(not fitted.failed(*each) for each in answers)
+    about = f"{judge.identity}: {len(claims)} claims on {num} clips, {lost} without an answer; held-out clips only; "
+    about += f"{offered} of {len(answers)} answers and claims are offered"
     kinds = table(agreement([decided(each, None) for each in claims]), agreement(cross_fitted(claims)))
     return fitted, "\n".join((about, kinds, answer_table(fitted)))
 
@@ -225,7 +228,7 @@ def answer_table(fitted: Calibration) -> str:
     for kind, answers in fitted.answers.items():
         for answer, each in sorted(answers.items(), key=lambda item: item[1].kappa):
             kappa = f"{each.kappa:.2f} [{each.low:.2f}, {each.high:.2f}]"
-            offered = "yes" if each.passes else "no"
+            offered = "no" if fitted.failed(kind, answer) else "yes"
             lines.append(f"| {kind} | {answer} | {each.n} | {each.right} | {kappa} | {offered} |")
     return "\n".join(lines)
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cineloop.errors import UsageError
+from cineloop.errors import NothingMatchedError, UsageError
 from v2t_eval.commands.score import add_scoring, lock_output, old_files, score_options
 
 if TYPE_CHECKING:
@@ -50,7 +51,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from cineloop import log
-    from cineloop.errors import NothingMatchedError
     from cineloop.files import write_atomic
     from cineloop.manifest import dump_line, write_manifest
     from v2t_eval.mine import pairs as making
@@ -74,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
         if len(args.captions) > 1:
             pairs = making.preferences(mined.captions, args.pairs_by, mined.judge, _prompts(args.prompt))
         if not ranked and not pairs.rows:
-            raise NothingMatchedError(f"no clip could be ranked, and there is no pair: {pairs.counts}")
+            raise _nothing_found(mined.captions, pairs.counts)
         write_atomic(args.output / report.FILE, b"".join(dump_line(report.row_of(one)) for one in ranked))
         if len(args.captions) > 1:
             write_manifest(pairs.rows, args.output / report.PAIRS)
@@ -85,6 +85,15 @@ def run(args: argparse.Namespace) -> int:
     else:
         terminal.show(report.document(mined, ranked, kinds, pairs, folder=None))
     return mined.exit_code
+
+
+def _nothing_found(captions: Sequence[MinedCaption], pairs: Mapping[str, int]) -> NothingMatchedError:
+    """Why no clip is ranked, and no pair made."""
+    unjudged = Counter(one.code for one in captions if one.code)
+    counts = [f"{count} not judged: {code}" for code, count in unjudged.items()]
+    counts += [f"{count} {name}" for name, count in pairs.items()]
+    why = next((one.why for one in captions if one.why), "")
+    return NothingMatchedError(f"no clip could be ranked, and there is no pair ({', '.join(counts)})", hint=why)
 
 
 def _prompts(given: str | None) -> Callable[[MinedCaption], str]:

@@ -31,6 +31,7 @@ FILE_NAME = "judge.json"
 SCHEMA = 2
 ALL = "all"
 LEAST_KAPPA, LEAST_CASES = 0.6, 10  # required of an offered answer: the lower end of its agreement, clips that show it
+_LISTED = {claim: plain.answers[value] for plain in LISTS.values() for value, claim in plain.claims.items()}
 _BELOW_HALF = math.nextafter(0.5, 0)
 _LEAST = 1e-6  # probabilities are clipped to this distance from 0 and 1
 _WIDE, _NARROW = (2.0, 4.0), (0.5, 1.0)  # standard deviations of slope and offset: over all, of a kind around that
@@ -102,10 +103,20 @@ class Calibration:
         listed = known.keys() >= set(question.choices or [wanted])
         if question.form not in ("choice", "yes_no") or question.begins or not listed:
             return question
+        if failed := self.failed(kind_of(question), wanted):
+            return failed
         kept = tuple(choice for choice in question.choices if known[choice].passes)
-        if not known[wanted].passes or len(kept) == 1:
-            return known[wanted]
-        return replace(question, choices=kept)
+        return known[wanted] if len(kept) == 1 else replace(question, choices=kept)
+
+    def failed(self, kind: str, answer: str) -> Reliability | None:
+        """The reliability for which an audited answer, or claim, is not offered; None where it is.
+
+        A claim is only as good as the same answer in the list: "stands still" can be affirmed of every clip that does,
+        and of the clips of the one motion that looks like it, which few false claims are about.
+        """
+        listed = self.answers.get(kind.removeprefix("yes_no "), {}).get(_LISTED.get(answer, ""))
+        found = [self.answers[kind][answer], *([listed] if listed else [])]
+        return next((each for each in found if not each.passes), None)
 
     def chance(self, question: Question, raw: float) -> float:
         """Calibrated probability of the wanted answer of `question`, given the judge's own, `raw`."""
@@ -124,7 +135,7 @@ class Calibration:
     @property
     def key(self) -> str:
         """Short hash of all that affects answers."""
-        offered = {kind: sorted(a for a, each in table.items() if each.passes) for kind, table in self.answers.items()}
+        offered = {kind: sorted(a for a in table if not self.failed(kind, a)) for kind, table in self.answers.items()}
         content = {"maps": {kind: asdict(each) for kind, each in self.maps.items()}, "offered": offered}
         return text_key(json.dumps(content, sort_keys=True).encode())[:12]
 

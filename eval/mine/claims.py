@@ -83,7 +83,7 @@ class MinedCaption:
         sample: the clip, with this caption.
         turn: number of the file it is from, 0 for the first.
         claims: those that the judge answered.
-        code: why the judge has no say, "" where it has.
+        code, why: why the judge has no say, "" where it has; in words where it could not be asked.
         place, choices: rank of the caption among all of the first file by the dual encoder, 1 for the first, ties
             counting half; None without one.
         truth: None without facts.
@@ -93,6 +93,7 @@ class MinedCaption:
     turn: int
     claims: tuple[CaptionClaim, ...] = ()
     code: str = ""
+    why: str = ""
     place: float | None = None
     choices: int = 0
     truth: FactErrors | None = None
@@ -190,12 +191,13 @@ def _mined(sample: Sample, turn: int, found: Mapping[str, _Items], judge: Any) -
     made = MinedCaption(sample=sample, turn=turn)
     if judge is not None:
         item, code = found["question_score"].of(sample)
+        why = found["question_score"].messages.get(sample.id, "")
         if item is not None and item.get("outside"):
             item, code = None, OUTSIDE
         if item is not None:
             lost = [one["answer"] for one in item["questions"] if one["right"] is None and one["answer"] in UNREAD]
             code = lost[0].upper() if lost else ""
-        made = replace(made, claims=() if item is None else _claims(judge, sample, item), code=code)
+        made = replace(made, claims=() if item is None else _claims(judge, sample, item), code=code, why=why)
     if "facts" in found:
         item, _ = found["facts"].of(sample)
         made = replace(made, truth=None if item is None else _truth(item))
@@ -213,6 +215,7 @@ class _Items:
         self.result = result
         self._items = {item["id"]: item for item in result.items}
         self._codes = {failure["id"]: failure["code"] for failure in result.failures}
+        self.messages = {failure["id"]: failure["message"] for failure in result.failures}
 
     def of(self, sample: Sample) -> tuple[dict[str, Any] | None, str]:
         """The item of a sample, or None and why there is none."""

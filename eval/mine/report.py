@@ -12,7 +12,7 @@ from typing import Any
 
 from cineloop.files import unescape_name
 from cineloop.intervals import wilson
-from cineloop.log import plural
+from cineloop.log import plural, printable
 from v2t_eval.mine.claims import MinedSet
 from v2t_eval.mine.pairs import Preferences
 from v2t_eval.mine.ranking import ClaimKind, RankedClip
@@ -48,7 +48,11 @@ def document(
     first = [one for one in mined.captions if not one.turn]
     unjudged = Counter(one.code for one in first if one.code)
     facts = [("judge", mined.judge), *((name, str(count)) for name, count in mined.counts.items())]
-    facts += [(f"not judged: {code}", str(count)) for code, count in unjudged.items()]
+    whys = {one.code: one.why for one in reversed(first)}
+    facts += [
+        (f"not judged: {code}", f"{count}{f', such as {printable(whys[code], 160)}' if whys[code] else ''}")
+        for code, count in unjudged.items()
+    ]
     facts += [(f"preferences: {name}", str(count)) for name, count in pairs.counts.items()]
     head = f"{plural(len(ranked), 'clip')} ranked, {plural(len(pairs.rows), 'pair')}"
     sections = (

@@ -168,3 +168,12 @@ def test_pytest_calls_them_outside(made, judge):
             assert verdict.outcome == "outside" and "does not know" in verdict.outside
     finally:
         evaluator.close()
+
+
+def test_mine_says_which_words_it_does_not_know_where_nothing_else_is_left(made, judge, tmp_path, capsys):
+    captions = (made / "captions.jsonl").read_text().splitlines()[:10]
+    (tmp_path / "c.jsonl").write_text("\n".join(captions) + "\n")
+    code = main(["mine", str(made), "--captions", str(tmp_path / "c.jsonl"), "--encoder", "none", "-o",
+                 str(tmp_path / "m"), "--workers", "1"])  # fmt: skip
+    said = capsys.readouterr().err
+    assert code == 4 and "10 not judged: UNAUDITED" in said and "does not know 'giraffe'" in said

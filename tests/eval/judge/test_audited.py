@@ -224,3 +224,13 @@ def test_a_test_of_a_clip_does_not_fail_by_what_was_not_asked():
     assert reasons_of(rows, "j") == []
     refused = [{**rows[0], "status": "refused", "message": "no", "answer": None, "chance": None}]
     assert reasons_of(refused, "j")
+
+
+def test_a_claim_is_not_asked_where_its_answer_is_not_told_from_the_others_of_its_list():
+    """Kappa over claims is high where few false ones are about the motion that looks alike."""
+    table = audited()
+    answers = table.answers["motion"] | {PLAIN["motion"].answers["shake"]: BAD}
+    judge = Judge(Favours("yes"), calibration=replace(table, answers=table.answers | {"motion": answers}))
+    spin, shake = judge.answer(clip(frozen=False), [plain_claim("motion", each) for each in ("spin", "shake")])
+    assert spin.status == "answered" and spin.right
+    assert shake.status == "unaudited" and "kappa 0.05" in shake.message
