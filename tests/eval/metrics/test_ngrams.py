@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from parity import A3, A6, CAPTIONED
 
 from cineloop.errors import UsageError
 from v2t_eval.metric import load_metric
@@ -19,58 +20,6 @@ from v2t_eval.text import java
 from v2t_eval.text.captions import Tokens
 from v2t_eval.text.ptb import read
 
-# Captions with their references; metrics.md 14A.
-A1 = [
-    ("an orange cat and a grey cat are lying together.",
-     "two cats are sleeping next to each other.", "a grey cat is cuddling with an orange cat on a blanket.",
-     "the orange cat is happy that the black cat is close to it."),
-    ("a black dog wearing headphones looks at the camera as an orange cat walks in the background.",
-     "a dog is wearing ear muffs as it lies on a carpet.",
-     "a black dog and an orange cat are looking at the photographer.", "headphones are placed on a dogs ears."),
-]  # fmt: skip
-A1_BAD = [
-    ("a calico cat and a white cat are lying together.", *A1[0][1:]),
-    ("a black dog wearing a hat looks at the camera as a tabby walks in the background.", *A1[1][1:]),
-]
-A2 = [
-    ("a man is speaking", "a man speaks.", "someone speaks.",
-     "a man is speaking while a bird is chirping in the background"),
-    ("rain falls", "rain is falling hard on a surface"),
-]  # fmt: skip
-A3 = [("the cat is on the mat", "there is a cat on the mat", "a cat is on the mat")]
-A6 = [
-    ("a dog is running on the grass", "A dog runs across a green field.", "The brown dog is running on the grass.",
-     "A dog running through a field"),
-    ("a woman is cutting a tomato", "A woman is slicing a red tomato.", "Someone cuts a tomato on a wooden board.",
-     "A lady slices tomatoes in a kitchen"),
-    ("two boys play football in the street", "Two boys are playing football in the street.",
-     "Kids kick a ball on the road.", "Two children play soccer outside"),
-    ("a blue car is driving on a road", "A red car drives along a coastal road.", "The car is driving near the sea.",
-     "A sports car moves down the highway by the ocean"),
-]  # fmt: skip
-SETS = {"A1": A1, "A1 bad": A1_BAD, "A2": A2, "A3": A3, "A6": A6, "A6 first two": A6[:2],
-        "A6 copied": [(row[1], *row[1:]) for row in A6]}  # fmt: skip
-PUBLISHED = {
-    "A1": {"bleu_1": 0.66666667, "bleu_2": 0.48989795, "bleu_3": 0.34688150, "bleu_4": 3.75475e-5,
-           "meteor": 0.34440573, "rouge_l": 0.42801048, "cider": 0.56374126},
-    "A1 bad": {"bleu_1": 0.48148148, "bleu_2": 0.24037009, "bleu_3": 0.13593908, "bleu_4": 1.85975e-5,
-               "meteor": 0.18607107, "rouge_l": 0.31211055, "cider": 0.27901653},
-    "A2": {"bleu_1": 0.427848, "bleu_2": 0.405892, "bleu_3": 0.438965, "bleu_4": 0.456500, "rouge_l": 0.487069,
-           "meteor": 0.263381, "cider": 0.961355},
-    "A3": {"bleu_1": 0.833333, "bleu_4": 0.759836, "meteor": 0.508619, "cider": 0.0},
-    "A6": {"bleu_1": 0.861532, "bleu_2": 0.720809, "bleu_3": 0.585325, "bleu_4": 0.468981, "rouge_l": 0.709925,
-           "cider": 2.006981, "meteor": 0.408220},
-    "A6 first two": {"cider": 2.346648, "meteor": 0.423909},
-    "A6 copied": {"bleu_1": 1.0, "bleu_4": 1.0, "rouge_l": 1.0, "cider": 3.674244, "meteor": 1.0},
-}  # fmt: skip
-PUBLISHED_CLIPS = {
-    ("A1", "rouge_l"): [0.35777126, 0.49824971], ("A1", "cider"): [0.50707322, 0.62040930],
-    ("A1", "meteor"): [0.33282994, 0.35555762], ("A2", "cider"): [1.364055, 0.558655],
-    ("A6", "rouge_l"): [0.790497, 0.758706, 0.790497, 0.5],
-    ("A6", "cider"): [3.459597, 1.369469, 1.917440, 1.281417],
-    ("A6", "meteor"): [0.448131, 0.406134, 0.902944, 0.275787],
-}  # fmt: skip
-
 
 def scored(name: str, rows, order=None, **settings):
     metric = load_metric(name)(**settings)
@@ -78,21 +27,6 @@ def scored(name: str, rows, order=None, **settings):
     made = [Sample(id=f"{n:05}", caption=row[0], references=tuple(row[1:])) for n, row in enumerate(rows)]
     metric.update(made if order is None else [made[n] for n in order])
     return metric.compute()
-
-
-@pytest.mark.parametrize("case", SETS)
-def test_published_numbers_without_java(case):
-    found = {
-        key: figure.value
-        for name in ("bleu", "rouge_l", "cider")
-        for key, figure in scored(name, SETS[case]).figures.items()
-    }
-    for key, value in PUBLISHED[case].items():
-        if key != "meteor":
-            assert found[key] == pytest.approx(value, abs=1e-6), key
-    for (which, name), values in PUBLISHED_CLIPS.items():
-        if which == case and name != "meteor":
-            assert [item["value"] for item in scored(name, SETS[case]).items] == pytest.approx(values, abs=1e-6)
 
 
 @pytest.mark.java
@@ -106,7 +40,10 @@ def test_published_meteor_under_a_german_locale_from_a_folder_with_a_space(monke
     monkeypatch.setattr(meteor, "_known", {})
     metric = load_metric("meteor")()
     metric.prepare()
-    rows = [(case, row) for case, rows in SETS.items() for row in rows] + [("empty", ("", "a cat")), ("e2", ("a", ""))]
+    rows = [(case, row) for case, (texts, *_) in CAPTIONED.items() for row in texts] + [
+        ("empty", ("", "a cat")),
+        ("e2", ("a", "")),
+    ]
     metric.update([Sample(id=f"{n:02}", caption=r[0], references=tuple(r[1:])) for n, (_, r) in enumerate(rows)])
     summed = []
     monkeypatch.setattr(
@@ -116,13 +53,12 @@ def test_published_meteor_under_a_german_locale_from_a_folder_with_a_space(monke
     monkeypatch.setattr(meteor, "_ask", lambda samples: pytest.fail("what was asked before is asked again"))
     assert metric.compute() == result
     values = [item["value"] for item in result.items]
-    for case in SETS:
+    for case, (_, figures, clips) in CAPTIONED.items():
         own = [n for n, (which, _) in enumerate(rows) if which == case]
-        if case in PUBLISHED and "meteor" in PUBLISHED[case]:
-            pooled = float(meteor.meteor(summed[0][own].sum(axis=0))[0])
-            assert pooled == pytest.approx(PUBLISHED[case]["meteor"], abs=1e-6), case
-        if (case, "meteor") in PUBLISHED_CLIPS:
-            assert [values[n] for n in own] == pytest.approx(PUBLISHED_CLIPS[case, "meteor"], abs=1e-6)
+        pooled = float(meteor.meteor(summed[0][own].sum(axis=0))[0])
+        assert pooled == pytest.approx(figures["meteor"], abs=1e-6), case
+        if "meteor" in clips:
+            assert [values[n] for n in own] == pytest.approx(clips["meteor"], abs=1e-6)
     assert values[-2:] == [0.0, 0.0]
     figure = result.figures["meteor"]
     assert 0 <= figure.low < figure.value < figure.high <= 1

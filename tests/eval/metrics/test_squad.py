@@ -23,8 +23,6 @@ def score(*samples: Sample):
 @pytest.mark.parametrize(
     ("answer", "right", "exact", "overlap"),
     [
-        ("a red car", "the red sports car", 0.0, 0.8),  # A14
-        ("The U.S.A.", "USA", 1.0, 1.0),  # A14
         ("1976", "1976", 1.0, 1.0),  # A3, torchmetrics' example: 100 / 100
         ("red red car", "red car car", 0.0, 2 / 3),  # bags, not sets
         ("The", "red", 0.0, 0.0),

@@ -40,23 +40,10 @@ def sliding(num: int, step: int, side: int = 64, seed: int = 0) -> np.ndarray:
     return np.stack([wide[:, step * t : step * t + side] for t in range(num)])
 
 
-def test_a11_middle_picks():
-    assert middle_indices(16, 49) == list(range(1, 47, 3))
-    assert middle_indices(8, 49) == [2, 8, 14, 20, 26, 32, 38, 45]
-    assert middle_indices(16, 20) == [0, 1, 2, 3, 5, 6, 7, 8, 10, 11, 12, 13, 15, 16, 17, 18]
-    assert middle_indices(16, 10) == [*range(10), *[9] * 6]
-
-
 @given(st.integers(1, 40), st.integers(1, 200))
 def test_middle_picks_are_frames_in_order(num, total):
     picked = middle_indices(num, total)
     assert len(picked) == num and picked == sorted(picked) and 0 <= picked[0] and picked[-1] < total
-
-
-def test_a11_dynamic_parameters():
-    assert dynamic.parameters((256, 256), 8, 16, compat=True) == (1, 16, 6.0, 4)
-    assert dynamic.parameters((720, 1280), 24, 121, compat=True) == (3, 41, 16.875, 10)
-    assert dynamic.parameters((480, 720), 8, 49, compat=True) == (1, 49, 11.25, 12)
 
 
 def test_d8_rounding_to_even_and_two_frames_that_always_move():
