@@ -194,13 +194,6 @@ LOSSES = {
     "made_up_by_captioner": "captioned and not drawn",
     "lost_by_generator": "neither",
 }
-@block("captioner-turns", "captioner-turns", head="question | alone | second turn", row="{} | {:n.3f} | {:n.3f}")
-def captioner_turns() -> Any:
-    """One question of each clip by itself, and after another question."""
-    alone, second = (at("captioner-turns", f"seen, {name}") for name in ("alone", "second turn"))
-    return [(kind, alone[kind], second[kind]) for kind in alone]
-
-
 
 
 @block("judge-summary", "judge", head="claims about | Cohen's κ | AUROC | bias to yes | claims | no answer",

@@ -285,7 +285,5 @@ def test_in_a_narrow_window_the_answer_and_what_is_to_be_thought_of_it_are_in_si
             doubt, answer = page.locator(".doubts .warning").last, page.locator(".answer").last
             above, below = doubt.bounding_box(), answer.bounding_box()
             assert 0 <= above["y"] < below["y"] and below["y"] + below["height"] <= top, (above, below, top)
-            sizes = [
-                each.evaluate("node => parseFloat(getComputedStyle(node).fontSize)") for each in (doubt, answer)
-            ]
+            sizes = [each.evaluate("node => parseFloat(getComputedStyle(node).fontSize)") for each in (doubt, answer)]
             assert sizes[0] > sizes[1]
