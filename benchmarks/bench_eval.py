@@ -169,5 +169,5 @@ def word(rank: int) -> str:
 
 
 if __name__ == "__main__":
-    sizes = Size("captions", 2_000, 10_000), Size("references", 5, 5), Size("clips", 24, 200)
+    sizes = Size("captions", 2_000, 10_000), Size("references", 5, 5), Size("clips", 12, 200)
     sys.exit(main(__doc__, {"text": text, "frechet": frechet, "engine": engine}, *sizes, rounds=(1, 5)))
