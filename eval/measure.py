@@ -66,12 +66,11 @@ def error_of(error: BaseException) -> Error:
     """The record of an error; METRIC_ERROR for unexpected exceptions."""
     if isinstance(error, CineloopError):
         return error.record()
-    code, message, hint = "METRIC_ERROR", f"{type(error).__name__}: {error}", _place(error)
     if isinstance(error, NotFiniteError):
-        code, message, hint = "NOT_FINITE", str(error), ""
-    elif isinstance(error, MemoryError):
-        code, message, hint = "OUT_OF_MEMORY", "out of memory", ""
-    return {"code": code, "message": message, "hint": hint}
+        return {"code": "NOT_FINITE", "message": str(error), "hint": ""}
+    if isinstance(error, MemoryError):
+        return {"code": "OUT_OF_MEMORY", "message": "out of memory", "hint": ""}
+    return {"code": "METRIC_ERROR", "message": f"{type(error).__name__}: {error}", "hint": _place(error)}
 
 
 def _place(error: BaseException) -> str:
@@ -386,10 +385,10 @@ def one_thread() -> Iterator[None]:
 
 def _explained(error: ItemError, limits: ClipLimits) -> ItemError:
     """The error with a hint for scorings."""
-    message, hint = error.message, error.hint
-    if error.code == "TOO_LARGE":
-        message = f"all frames of the clip take more than {limits.max_clip_mb} MiB ({message})"
-        hint = "score parts of it (start_s and end_s in a manifest), or make it smaller; --max-clip-mb raises the limit"
+    if error.code != "TOO_LARGE":
+        return error
+    message = f"all frames of the clip take more than {limits.max_clip_mb} MiB ({error.message})"
+    hint = "score parts of it (start_s and end_s in a manifest), or make it smaller; --max-clip-mb raises the limit"
     return ItemError(message, code=error.code, hint=hint)
 
 

@@ -397,8 +397,6 @@ def load_metric(name: str) -> type[Any]:
         raise UsageError(f"{name}: expected a class Metric(BaseMetric), got {metric!r:.100}", hint=_CONTRACT)
     if lacking := sorted(metric.__abstractmethods__):
         raise UsageError(f"{name}: its class Metric lacks {' and '.join(lacking)}", hint=_CONTRACT)
-    if not metric.name:
-        raise UsageError(f"{name}: its class Metric has no name", hint=_CONTRACT)
     return metric
 
 

@@ -21,7 +21,7 @@ from typing import Any
 from cineloop.cluster.settings import ClusterConfig
 from cineloop.cluster.workers import Session
 from cineloop.errors import MissingDependencyError, NothingMatchedError, UsageError
-from cineloop.log import Progress, logger, printable
+from cineloop.log import Progress, logger, plural, printable
 from cineloop.threads import usable_cpus
 from cineloop.training.runtime import check_device
 from v2t_eval import models
@@ -118,7 +118,7 @@ def _scored(
         if config.journals is not None:
             fold(config.journals, cache)
         gathering.run(config, stop)
-    results, broken = _computed(ready, is_suite=config.is_suite)
+    results, broken = _computed(ready, config)
     summed, without = _vbench_total(metrics, results)
     return Scores(
         sources=inputs.sources,
@@ -330,7 +330,7 @@ def _broken(metric: BaseMetric, error: Exception) -> Skipped:
     return Skipped(metric=metric.title, reason=found["message"], hint=found["hint"], code=found["code"])
 
 
-def _computed(metrics: Sequence[BaseMetric], *, is_suite: bool) -> tuple[list[MetricResult], list[Skipped]]:
+def _computed(metrics: Sequence[BaseMetric], config: ScoreConfig) -> tuple[list[MetricResult], list[Skipped]]:
     results, broken = [], []
     for metric in metrics:
         try:
@@ -346,7 +346,10 @@ def _computed(metrics: Sequence[BaseMetric], *, is_suite: bool) -> tuple[list[Me
             logger.debug("%s", metric.title, exc_info=error)
             continue
         codes = {failure["code"] for failure in result.failures}
-        if is_suite and not result.figures and len(codes) == 1 and (code := codes.pop()).startswith("NO_"):
+        if config.is_suite and not (result.figures or codes or result.name in config.decides):
+            reason = f"too few samples for a figure: {plural(result.n, 'sample')}"  # such as the rank of one clip alone
+            broken.append(Skipped(metric=metric.title, reason=reason, code="NO_FIGURE"))
+        elif config.is_suite and not result.figures and len(codes) == 1 and (code := codes.pop()).startswith("NO_"):
             reason = f"all {result.n} samples failed: {result.failures[0]['message']}"
             broken.append(Skipped(metric=metric.title, reason=reason, code=code))
         else:

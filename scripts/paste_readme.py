@@ -2,7 +2,7 @@
 """Paste the README's commands one after the other, as a newcomer does: from an installed wheel, in an empty folder.
 
 In: the environment that holds the wheel (its `bin` is put first on PATH), a folder. Out: a table on stdout, a row a
-line: exit code, seconds, the last line that it said. What a reader has already (clips, a film, prompts) is drawn from
+line: exit code, seconds, the last line of its output. What a reader has already (clips, a film, prompts) is drawn from
 the cartoon world first. Lines that set up an environment are left out; one that asks for a model of the hub is followed
 by itself with the starter, so that later lines find what it leaves. A line is ended at its limit: exit code 124.
 
@@ -40,7 +40,7 @@ def lines() -> list[str]:
 
 
 def paste(line: str, bin: Path, folder: Path, limit_s: float) -> tuple[int, float, str]:
-    """Exit code, seconds and the last line of what it said."""
+    """Exit code, seconds and the last line of its output."""
     env = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "VIRTUAL_ENV"))}
     env |= {"PATH": f"{bin}{os.pathsep}{env['PATH']}", "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
     begun = time.monotonic()
@@ -49,33 +49,33 @@ def paste(line: str, bin: Path, folder: Path, limit_s: float) -> tuple[int, floa
         stderr=subprocess.STDOUT, text=True, errors="replace", start_new_session=True,
     )  # fmt: skip
     try:
-        said, code = ran.communicate(timeout=limit_s)[0], ran.returncode
+        output, code = ran.communicate(timeout=limit_s)[0], ran.returncode
     except subprocess.TimeoutExpired:
         os.killpg(ran.pid, signal.SIGINT)
         try:
-            said = ran.communicate(timeout=30)[0]
+            output = ran.communicate(timeout=30)[0]
         except subprocess.TimeoutExpired:
             os.killpg(ran.pid, signal.SIGKILL)
-            said = ran.communicate()[0]
+            output = ran.communicate()[0]
         code = 124
-    told = [each.strip() for each in re.split(r"[\r\n]", said) if each.strip()]
-    return code, time.monotonic() - begun, told[-1][:120] if told else ""
+    shown = [each.strip() for each in re.split(r"[\r\n]", output) if each.strip()]
+    return code, time.monotonic() - begun, shown[-1][:120] if shown else ""
 
 
 def main(bin: Path, folder: Path, limit_s: float) -> int:
     """Print the table; returns 1 where a line of the reader's own could not be run."""
     folder.mkdir(parents=True, exist_ok=True)
     for line in OF_A_READER:
-        code, _, said = paste(line, bin, folder, limit_s)
+        code, _, ending = paste(line, bin, folder, limit_s)
         if code:
-            print(f"{line}: exit code {code}: {said}", file=sys.stderr)
+            print(f"{line}: exit code {code}: {ending}", file=sys.stderr)
             return 1
     print("| line | exit code | seconds | it ends with |\n|---|---|---|---|")
     for line in lines():
         local = HUB.sub("", line)
         for each in (line, local) if local != line else (line,):
-            code, seconds, said = paste(each, bin, folder, limit_s)
-            print(f"| `{each}` | {code} | {seconds:.0f} | {said.replace('|', '/')} |", flush=True)
+            code, seconds, ending = paste(each, bin, folder, limit_s)
+            print(f"| `{each}` | {code} | {seconds:.0f} | {ending.replace('|', '/')} |", flush=True)
     return 0
 
 

@@ -75,7 +75,7 @@ class Source:
 
     @property
     def name(self) -> str:
-        """The file's name for messages: whoever asked knows the folder, and who gets the records need not."""
+        """The file's name for messages: the caller knows the folder, and readers of the records need not."""
         return name_of(self.path)
 
     @property

@@ -65,7 +65,8 @@ def answer_lines(questions: list[Mapping[str, Any]]) -> list[str]:
 
 def fact_lines(item: Mapping[str, Any]) -> list[str]:
     """The facts of a caption by kind in one line, wrong ones first, each with what is wrong with it."""
-    wrong, right = [], []
+    wrong: list[str] = []
+    right: list[str] = []
     for kind, counts in item["facts"].items():
         tally = dict(zip(_TALLY, counts, strict=True))
         faults = [f"{tally[name]} {name}" if sum(counts) > 1 else name for name in _TALLY[1:] if tally[name]]

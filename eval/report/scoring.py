@@ -25,6 +25,7 @@ from v2t_eval.report.document import (
     Interval,
     Link,
     Section,
+    Struck,
     Table,
     Tone,
 )
@@ -237,14 +238,15 @@ def _worst(scores: Scores, found: Sequence[Row], root: Path | None) -> Section:
     lines, items = evidence(scores, shown), {item["id"]: item for item in by.result.items}
     cards = tuple(_card(clip, items[id], values, lines.get(id, []), root) for id, clip in shown.items())
     if not faulty:
-        title = f"All {plural(len(ordered), 'clip')} {FAULTS[words][1]}"
+        title = f"{len(ordered)} of {plural(len(ordered), 'clip')} {FAULTS[words][1]}"
         return Section(title=title, cards=cards, brief=(title,))
     kind = "highest" if by.result.higher_is_better is None else "worst"
     if words in FAULTS:
         rest = f" (the {len(cards)} {kind} of them)" if len(cards) < len(faulty) else ""
         title = f"{len(faulty)} of {plural(len(ordered), 'clip')} {FAULTS[words][0]}{rest}"
-        lines = [line for line in map(str, cards[0].lines) if not line.startswith(tuple(row.name for row in found))]
-        return Section(title=title, cards=cards, brief=(f"{title}, first of all:", str(cards[0].title), *lines))
+        names = tuple(row.name for row in found)
+        shortened = [line for line in map(str, cards[0].lines) if not line.startswith(names)]
+        return Section(title=title, cards=cards, brief=(f"{title}, first of all:", str(cards[0].title), *shortened))
     ids = ", ".join(f"{id} ({number(by.values[id])})" for id in list(shown)[:3])
     title = f"The {len(cards)} {kind} clips by {by.name}"
     return Section(title=title, cards=cards, brief=(f"{kind} by {by.name}: {ids}",))
@@ -256,7 +258,8 @@ def _card(
     """A clip with what is known of it: of a caption with its truth both, wrong words struck; else id and prompt."""
     if "facts" in item and clip.caption is not None:
         truth = (f"Truth: {clip.references[0]}",) if clip.references else ()
-        title, texts = struck(clip.caption, item), (*truth, clip.id)
+        title: str | Struck = struck(clip.caption, item)
+        texts = (*truth, clip.id)
     else:
         title = clip.id
         texts = tuple(f"{name}: {text}" for name, text in (("Prompt", clip.prompt), ("Caption", clip.caption)) if text)

@@ -24,7 +24,7 @@ LEADS = {
     "moves": ("dynamic_degree", "motion"),
     "does not flicker": ("temporal_flickering",),
 }
-# Of those whose best value is all that was asked: what is said of clips below it, and of all clips where none is.
+# Of those whose best value is all that was asked: what clips below it do, and all clips where none is below.
 FAULTS = {
     "right in every fact": ("have a fact wrong", "are right in every fact"),
     "does as asked": ("do not do as asked", "do as asked"),

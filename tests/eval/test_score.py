@@ -23,7 +23,7 @@ from planted_metrics import write_clip
 from v2t_eval.cache import FILE
 from v2t_eval.inputs import Inputs, read_inputs
 from v2t_eval.measure import ClipLimits
-from v2t_eval.metric import Figure, MetricResult
+from v2t_eval.metric import BaseMetric, Figure, MetricResult, Summary
 from v2t_eval.sample import Clip, Sample
 from v2t_eval.score import ScoreConfig, score
 from v2t_eval.scores import Scores
@@ -344,3 +344,24 @@ def test_killed_in_the_middle_and_gone_on(clips, tmp_path, decodes) -> None:
     assert kept >= 1
     scores = score(read_inputs(clips), [planted.Slow()], ScoreConfig(cache=cache))
     assert 1 <= len(decodes) <= 3 and scores.result("slow").coverage == 1
+
+
+def test_a_rank_of_one_clip_alone_is_nothing_to_measure_in_a_suite() -> None:
+    inputs = Inputs(samples=[Sample(id="a", row={"id": "a"})])
+    for is_suite, code in ((True, 0), (False, 3)):
+        scores = score(inputs, [_NoFigure()], ScoreConfig(is_suite=is_suite))
+        assert scores.exit_code == code
+        assert [one.code for one in scores.skipped] == (["NO_FIGURE"] if is_suite else [])
+    deciding = score(inputs, [_NoFigure()], ScoreConfig(is_suite=True, decides=("no_figure",)))
+    assert deciding.exit_code == 3 and deciding.by_name["no_figure"].figures == {}
+
+
+class _NoFigure(BaseMetric):
+    name = "no_figure"
+    level = "text"
+
+    def measure(self, sample):
+        return {}
+
+    def summarise(self, rows, references):
+        return Summary(headline="rank", figures={}, scored=0)
