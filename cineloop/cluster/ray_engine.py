@@ -9,6 +9,7 @@ retries are ours (`max_restarts` and `max_task_retries` are 0), so that a clip t
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 import signal
@@ -24,7 +25,7 @@ from typing import Any
 
 from cineloop.cluster.node import Driver, Host, Kept
 from cineloop.cluster.pool import Ask, InputLostError, Step, WorkerLostError
-from cineloop.errors import MissingDependencyError, UsageError
+from cineloop.errors import EXIT_ENVIRONMENT, MissingDependencyError, UsageError
 from cineloop.log import logger, printable
 
 _STORE_BYTES = 2 << 30  # frames in flight on a local cluster; more would go to disk
@@ -73,6 +74,11 @@ class RayEngine:
         worker = sys.modules.get("ray._private.worker")
         if hasattr(worker, "print_to_stdstream"):
             setattr(worker, "print_to_stdstream", lambda data, **_: logger.debug("ray: %s", data.get("lines")))  # noqa: B010
+        self._lost: MissingDependencyError | None = None
+        self._waiting: set[Future[Any]] = set()
+        self._closed = threading.Event()
+        if (raylet := _local_raylet(worker)) is not None:
+            threading.Thread(target=self._watch, args=(raylet,), name="raylet-watch", daemon=True).start()
         self._answers = SimpleQueue[tuple[Future[Any], Future[Any], Callable[[Any], Any]] | None]()
         self._settler = threading.Thread(target=self._settle, name="ray-answers", daemon=True)
         self._settler.start()
@@ -80,8 +86,12 @@ class RayEngine:
         return self
 
     def __exit__(self, *exc: object) -> None:
+        self._closed.set()
         self._answers.put(None)
         self._settler.join()
+        if self._lost is not None:
+            _abandon(sys.modules.get("ray._private.worker"))
+            return
         with _kept_signals():
             self._ray.shutdown()
 
@@ -132,6 +142,8 @@ class RayEngine:
 
     def kill(self, handle: Any) -> None:
         """See `Engine`."""
+        if self._lost is not None:
+            return
         try:
             self._ray.kill(handle, no_restart=True)
         except Exception as error:  # it is gone, or the cluster is
@@ -180,6 +192,7 @@ class RayEngine:
     def _future(self, ref: Any, unpack: Callable[[Any], Any]) -> Future[Any]:
         """A future of `unpack(value)`, with the errors of `Engine`."""
         future: Future[Any] = Future()
+        self._waiting.add(future)
         ref.future().add_done_callback(lambda done: self._answers.put((done, future, unpack)))
         return future
 
@@ -188,13 +201,36 @@ class RayEngine:
         that would wait for the thread itself, for ever."""
         while (answer := self._answers.get()) is not None:
             done, future, unpack = answer
+            if future not in self._waiting:  # it failed with the node
+                continue
+            self._waiting.discard(future)
             error = done.exception()
             try:
+                if isinstance(error, MissingDependencyError):
+                    raise error
                 if error is not None:
                     raise self._translated(error)
                 future.set_result(unpack(done.result()))
             except Exception as problem:
                 future.set_exception(problem)
+
+    def _watch(self, raylet: Any) -> None:
+        """Fail what waits when the raylet of this machine dies: seconds later ray's own code ends this process, without
+        an exception and with nothing that says which run it was."""
+        while raylet.poll() is None:
+            if self._closed.wait(_WATCH_S):
+                return
+        if self._closed.is_set():
+            return
+        self._lost = MissingDependencyError(
+            f"ray's node on this machine ended (raylet, exit {raylet.returncode}); what was finished is saved",
+            code="CLUSTER",
+            hint="run the same command again; often the machine was out of memory: fewer --cluster workers",
+        )
+        for future in list(self._waiting):
+            ended: Future[Any] = Future()
+            ended.set_exception(self._lost)
+            self._answers.put((ended, future, lambda value: value))
 
     def _translated(self, error: BaseException) -> Exception:
         exceptions = self._ray.exceptions
@@ -205,6 +241,26 @@ class RayEngine:
         is_node = "its node has died" in text or "actor's node was" in text
         place = max(text.find("The actor is dead"), text.find("The actor died because"), 0)
         return WorkerLostError(printable(text[place:], 200), with_node=is_node)
+
+
+def _local_raylet(worker: Any) -> Any:
+    """The process of the raylet that this process started; None on a cluster of others."""
+    processes = getattr(getattr(worker, "_global_node", None), "all_processes", {})
+    return next((info.process for info in processes.get("raylet", [])), None)
+
+
+def _abandon(worker: Any) -> None:
+    """Leave a cluster without its raylet: ray's own shutdown would wait for it, and what ray leaves to the end of the
+    process aborts it there, so that this process ends without it."""
+    atexit.unregister(worker.shutdown)
+    worker._global_node.kill_all_processes(check_alive=False, allow_graceful=False)
+    atexit.register(_leave)
+
+
+def _leave() -> None:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(EXIT_ENVIRONMENT)
 
 
 def _end_after(parent: int) -> None:

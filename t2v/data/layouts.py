@@ -305,9 +305,15 @@ def _hint(faults: Sequence[Fault], places: Sequence[Path], setting: str) -> str:
     rest = "leave such rows out with on_bad: skip"
     if not faults or any(fault.kind not in _WORDLESS for fault in faults):
         return f"mend them, or {rest}"
+    place = places[0]
+    home = place if place.is_dir() else place.parent
+    # A curated set has its clips once, beside its formats, of which `v2t caption` reads the manifest.
+    if (beside := home.parent / "manifest.jsonl").is_file():
+        place, home = beside, home.parent
+    folder = printable(str(home))  # where the paths of the captions begin
     return (
-        f"caption them: v2t caption {printable(str(places[0]))} -o captions --model MODEL, then "
-        f'--set "{setting}=[captions/captions.jsonl]"; or {rest}'
+        f"caption them: v2t caption {printable(str(place))} -o {folder} --model MODEL, then "
+        f'--set "{setting}=[{folder}/captions.jsonl]"; or {rest}'
     )
 
 

@@ -7,10 +7,12 @@ import signal
 import socket
 import subprocess
 import sys
+from concurrent.futures import Future
 from types import SimpleNamespace
 
 import pytest
 
+from cineloop.cluster import ray_engine
 from cineloop.cluster.node import Driver
 from cineloop.cluster.ray_engine import RayEngine
 from cineloop.errors import MissingDependencyError, UsageError
@@ -78,3 +80,32 @@ def test_a_worker_ends_with_the_process_that_started_it():
         assert raylet.stdout.readline() == "True\n"  # Ctrl-C is the driver's
         raylet.send_signal(signal.SIGKILL)
         assert raylet.stdout.read() == ""  # until the worker ends too: both hold the other end
+
+
+def test_a_raylet_that_dies_fails_what_waits_with_one_line():
+    """Ray's own code ends the process seconds later, without an exception."""
+    shut = []
+    worker = SimpleNamespace(
+        shutdown=lambda: shut.append("ray"),
+        _global_node=SimpleNamespace(all_processes={}, kill_all_processes=lambda **_: shut.append("node")),
+    )
+    modules = {
+        "ray": SimpleNamespace(init=lambda **_: None, remote=lambda **_: lambda kind: kind, shutdown=worker.shutdown),
+        "ray._private.worker": worker,
+    }
+    raylet = subprocess.Popen(["sleep", "600"])
+    worker._global_node.all_processes["raylet"] = [SimpleNamespace(process=raylet)]
+    with pytest.MonkeyPatch.context() as patch:
+        for name, module in modules.items():
+            patch.setitem(sys.modules, name, module)
+        patch.setattr(ray_engine, "_WATCH_S", 0.01)
+        patch.setattr(ray_engine, "_leave", lambda: None)
+        patch.delenv("RAY_ADDRESS", raising=False)
+        with RayEngine(Driver.here(())) as engine:
+            waits = engine._future(SimpleNamespace(future=Future), str)  # its answer never comes
+            raylet.send_signal(signal.SIGKILL)
+            error = waits.exception(timeout=60)
+            engine.kill("a worker")  # no call of ray, which would wait
+    raylet.wait()
+    assert isinstance(error, MissingDependencyError) and error.code == "CLUSTER"
+    assert "raylet, exit -9" in error.message and shut == ["node"]

@@ -154,7 +154,12 @@ def test_clips_without_words_are_sent_to_the_captioner_and_the_setting_is_named(
     with pytest.raises(UsageError) as caught:
         read_items([clips], setting="eval_data")
     assert "\n" not in str(caught.value) and "eval_data: 1 faults" in caught.value.message
-    assert f"v2t caption {clips}" in caught.value.hint
-    assert '--set "eval_data=[captions/captions.jsonl]"' in caught.value.hint
+    assert f"v2t caption {clips} -o {clips} " in caught.value.hint
+    assert f'--set "eval_data=[{clips}/captions.jsonl]"' in caught.value.hint
+    (clips.parent / "manifest.jsonl").touch()  # of a curated set, whose folders of formats hold links
+    with pytest.raises(
+        UsageError, match=f"v2t caption {clips.parent}/manifest.jsonl -o {clips.parent} .*captions.jsonl"
+    ):
+        read_items([clips])
     with pytest.raises(UsageError, match='eval_data: no such file or folder.*--set "eval_data=.FOLDER.'):
         read_items([clips / "none"], setting="eval_data")
