@@ -111,6 +111,21 @@ class Backend(VideoLM):
             self._model.to(device)
         if not self.prompter.takes_video and self.prompter.fixed_frames is None:
             self._probe_num_pictures()
+        else:
+            self._probe_answer()
+
+    def _probe_answer(self) -> None:
+        """Answer about noise once: damage that a load does not show (layers of other sizes, a quantization that this
+        device lacks) would fail every clip. Raises MissingDependencyError: MODEL."""
+        try:
+            self.answer([user_turn("what", noise_clip(0, 1, 2, 3))], Decoding(max_new_tokens=1))
+        except Exception as error:
+            raise MissingDependencyError(
+                f"{self.name} loads, and fails on a plain clip: {type(error).__name__}: {printable(str(error), 300)}",
+                code="MODEL",
+                hint="another --model, --device or --dtype, or without quantization; its config.json may not fit its "
+                "weights",
+            ) from error
 
     def _probe_num_pictures(self) -> None:
         """Test once whether the model takes several pictures; one that takes a single picture gets the middle frame.

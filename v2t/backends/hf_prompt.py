@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from cineloop.errors import ItemError, MissingDependencyError, Notice, UsageError
+from cineloop.log import printable
 from cineloop.model_folder import template_deadline
 from cineloop.video.frames import Frames
 from cineloop.video.sample import SampleSpec
@@ -25,6 +26,7 @@ from v2t.backends.hf_times import Shown
 
 _ANSWER = 512  # tokens reserved for question and answer when the number of frames is computed
 _PROBE = (360, 640)
+_MOST_CHARS = 4_000_000  # of a prompt; a template that writes more would only exhaust the memory
 _STILL_S = 1.0  # duration of a picture in cineloop.video
 _FRAMES, _FPS, _MAX_FRAMES = 8, 2.0, 768  # for checkpoints that declare no sampling
 # Processors that accept several pictures for models that were trained on one.
@@ -239,13 +241,22 @@ class Prompter:
     def _render(self, turns: list[dict[str, Any]]) -> str:
         from jinja2 import TemplateError
 
+        text = ""
         try:
             with template_deadline():
-                return str(self.processor.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
-        except (TemplateError, TypeError, ValueError, KeyError) as error:
+                text = str(self.processor.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
+            problem = f"it writes {len(text)} characters" if len(text) > _MOST_CHARS else ""
+        except (TemplateError, TypeError, ValueError, LookupError, AttributeError, ArithmeticError) as error:
+            problem = str(error)
+        except (MemoryError, RecursionError) as error:  # of rendering text: fewer frames would not help
+            problem = f"{type(error).__name__} while it is rendered"
+        if problem:
             raise ItemError(
-                f"the model's chat template refuses the conversation: {error}", code="PROMPT_REFUSED"
-            ) from error
+                f"the model's chat template refuses the conversation: {printable(problem, 300)}",
+                code="PROMPT_REFUSED",
+                hint="the fault is the model's, not the video's: check its chat_template, or name another --model",
+            )
+        return text
 
     def _read_template(self) -> tuple[str, bool]:
         """The form of content that the chat template takes, and whether it takes videos."""

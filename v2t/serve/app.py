@@ -41,7 +41,7 @@ _MEDIA_TYPES = {
 }
 _OPEN_ROUTES = ("/health", "/live", "/", "/page/{file}")  # need no key
 _ROUTES = (
-    (re.compile(r"/(|health|live|metrics|v1/models|v1/chat/completions|v1/frames|v1/files)"), None),
+    (re.compile(r"/(|health|live|metrics|v1/models|v1/chat/completions|v1/responses|v1/frames|v1/files)"), None),
     (re.compile(r"/page/[^/]+"), "/page/{file}"),
     (re.compile(r"/v1/models/.+"), "/v1/models/{id}"),
     (re.compile(r"/v1/files/[^/]+/content"), "/v1/files/{id}/content"),
@@ -60,6 +60,7 @@ def create_app(config: ServeConfig, served: Served, engine: Engine, media: Media
         Route("/v1/models", models, methods=["GET"]),
         Route("/v1/models/{id:path}", model, methods=["GET"]),
         Route("/v1/chat/completions", Completions(gateway), methods=["POST"]),
+        Route("/v1/responses", responses, methods=["POST"]),
         Route("/v1/frames", frames, methods=["POST"]),
         Route("/v1/files", files.upload, methods=["POST"]),
         Route("/v1/files", files.listing, methods=["GET"]),
@@ -147,6 +148,11 @@ def _cards(gateway: Gateway) -> list[dict[str, Any]]:
     card = {"object": "model", "created": gateway.created, "owned_by": "cineloop", "cineloop": about}
     cards: list[dict[str, Any]] = [{"id": served.name, **card}]
     return cards + [{"id": name, "parent": served.name, **card} for name in served.adapters]
+
+
+async def responses(request: Request) -> Response:
+    """POST /v1/responses: not served; the refusal names the route to use."""
+    raise Fault(501, "UNSUPPORTED", "this server has no Responses API; send the messages to /v1/chat/completions")
 
 
 async def frames(request: Request) -> Response:

@@ -5,6 +5,7 @@ The checkpoint is this project's own tiny model, which transformers loads once i
 
 from __future__ import annotations
 
+import functools
 import json
 import shutil
 from pathlib import Path
@@ -214,3 +215,28 @@ def test_a_hub_id_that_is_not_in_the_cache_is_said_in_one_line(monkeypatch, tmp_
         "no model 'some/model': there is no such folder; it is not in the cache; the hub was not contacted, because "
         "HF_HUB_OFFLINE is set"
     )
+
+
+def test_a_model_that_loads_and_fails_on_every_clip_is_refused_where_it_is_loaded(tiny, monkeypatch):
+    from v2t.model import CineloopForConditionalGeneration
+
+    @functools.wraps(CineloopForConditionalGeneration.forward)
+    def broken(*args, **more):
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied (4x32 and 8x64)")
+
+    made = Backend(str(tiny), device="cpu")
+    monkeypatch.setattr(CineloopForConditionalGeneration, "forward", broken)
+    with pytest.raises(MissingDependencyError, match="fails on a plain clip: RuntimeError: mat1 and mat2") as found:
+        made.load()
+    assert found.value.code == "MODEL" and "--frames" not in found.value.hint
+
+
+@pytest.mark.parametrize("template", ["{{ 'x' * 4000000000000 }}", "{{ 'xxxxxxxxxx' * 500000 }}"])
+def test_a_template_that_multiplies_text_is_the_models_fault_and_no_matter_of_frames(tiny, template, monkeypatch):
+    made = Backend(str(tiny), device="cpu")
+    made.load()
+    monkeypatch.setattr(made.prompter.processor, "chat_template", template)
+    request = GenerateRequest(messages=user_turn(PROMPT), decoding=Decoding(max_new_tokens=2))
+    (failed,) = Batcher(made).answer_batch([request])
+    assert failed.code == "PROMPT_REFUSED", failed
+    assert "chat_template" in failed.hint and "--frames" not in failed.hint

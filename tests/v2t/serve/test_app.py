@@ -151,6 +151,14 @@ def test_the_page_is_a_fixed_list_of_files(tmp_path, monkeypatch):
     scene(play)
 
 
+def test_the_responses_api_names_the_route_to_use():
+    async def play(client, *_):
+        reply = await client.post("/v1/responses", json={"model": "base", "input": "What?"})
+        assert code_of(reply) == (501, "UNSUPPORTED") and "/v1/chat/completions" in reply.json()["error"]["message"]
+
+    scene(play)
+
+
 def test_without_a_page_there_is_none():
     async def play(client, *_):
         assert (await client.get("/")).status_code == 404
