@@ -94,7 +94,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _answer_each(args: argparse.Namespace, questions: list[str], settings: Any, progress: NoteProgress) -> int:
-    """Print the answers as they come; a warning that several have is said once."""
+    """Print the answers as they come; each warning once."""
     from cineloop import log
     from cineloop.errors import EXIT_FAILED_ITEMS, EXIT_OK, CineloopError
     from v2t.ask.answer import ask_each
