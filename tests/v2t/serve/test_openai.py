@@ -228,7 +228,8 @@ def test_errors_are_openais(client, server, clips, tmp_path):
         (openai.PermissionDeniedError, "URL_FORBIDDEN", [turn("x", "http://169.254.169.254/latest")], {}),
         (openai.NotFoundError, "NOT_FOUND", [turn("x", "file://clips/none.mp4")], {}),
         (openai.UnprocessableEntityError, "NOT_MEDIA", [turn("x", "data:video/mp4;base64,AAAA")], {}),
-        (openai.BadRequestError, "PROMPT_TOO_LONG", [turn("word " * 15_000)], {}),
+        (openai.BadRequestError, "PROMPT_TOO_LONG", [turn("word " * 15_000, data_url(clips[0]))], {}),
+        (openai.UnprocessableEntityError, "VIDEO_NEEDED", [turn("x")], {}),
     ):
         for stream in (False, True):
             with pytest.raises(error) as found:
