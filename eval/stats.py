@@ -193,14 +193,21 @@ def estimate_of_sums(
     Raises:
         UndefinedError: it is not finite, of all clusters or without one of them.
     """
-    least, most = value_range
     value = float(statistic(sums.sum(0)[None])[0])
+    left = statistic(sums.sum(0) - sums) if len(sums) > 1 and np.isfinite(value) else np.full(len(sums), np.nan)
+    return estimate_without_each(value, left, value_range)
+
+
+def estimate_without_each(
+    value: float, left: np.ndarray, value_range: tuple[float, float] = (0.0, 1.0)
+) -> tuple[float, Interval]:
+    """See `estimate_of_sums`; `left`: the statistic without each of the clusters (G,)."""
+    least, most = value_range
     if not np.isfinite(value):
         raise UndefinedError(0)
     value = min(max(value, least), most)
-    if len(sums) == 1:
+    if len(left) == 1:
         return value, Interval(least, most)
-    left = statistic(sums.sum(0) - sums)
     if lost := int((~np.isfinite(left)).sum()):
         raise UndefinedError(lost)
     low, high = jackknife_interval(value, left)

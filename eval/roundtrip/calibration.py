@@ -5,7 +5,7 @@ ceiling. Out: `Calibrated`: chance-corrected scores (s - floor) / (ceiling - flo
 prompts (its interval must contain 0), and AUROC of matched against mismatched pairs, each with a 95 % interval by the
 jackknife over prompts: leaving a prompt out removes all its clips, and all pairs with it on either side, from floor,
 generator and ceiling at once. A figure that is undefined without one of the prompts (no room between floor and ceiling)
-depends on that prompt; it has no interval and is not given. Letters: R sets of weights, G prompts, n scores.
+depends on that prompt; it has no interval and is not given. Letters: G prompts, n scores.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from cineloop.intervals import Interval
-from v2t_eval.stats import Estimate, UndefinedError, estimate_of_sums, unless_flat
+from v2t_eval.stats import Estimate, UndefinedError, estimate_without_each, unless_flat
 
 _SCORES, _SHARES, _ANY = Interval(-math.inf, 1.0), Interval(0.0, 1.0), Interval(-math.inf, math.inf)
 _LEAST_ROOM = 1e-6  # between floor and ceiling, below which the ratio is undefined
@@ -99,76 +99,92 @@ def calibrate(
     notes: list[str] = []
 
     def estimate(
-        name: str, statistic: Callable[[np.ndarray], np.ndarray], *needs: _Scores, ends: Interval = _SCORES
+        name: str, values: Callable[[], np.ndarray], *needs: _Scores, ends: Interval = _SCORES
     ) -> Estimate | None:
         if any(not len(scores) for scores in needs):
             return None
         try:
-            return _estimate(statistic, len(prompts), ends)
+            return _estimate(values(), ends)
         except UndefinedError as error:
             if error.lost:
                 few = f"it is undefined without one of {error.lost} of {len(prompts)} prompts"
                 notes.append(f"{name} cannot be given: {few}")
             return None
 
-    def top_mean(weights: np.ndarray) -> np.ndarray:
-        return top.mean(weights) if len(top) else np.ones(len(weights))
+    best = top.means() if len(top) else np.ones(len(prompts) + 1)
 
-    def between(scores: _Scores) -> Callable[[np.ndarray], np.ndarray]:
-        return lambda w: _ratio(scores.mean(w) - halves[0].mean(w), top_mean(w) - halves[0].mean(w))
+    def between(scores: _Scores) -> Callable[[], np.ndarray]:
+        return lambda: _ratio(scores.means() - halves[0].means(), best - halves[0].means())
 
     return Calibrated(
-        floor=estimate("floor", halves[0].mean, halves[0]),
-        generator=estimate("generator", own.mean, own),
-        ceiling=estimate("ceiling", top.mean, top),
+        floor=estimate("floor", halves[0].means, halves[0]),
+        generator=estimate("generator", own.means, own),
+        ceiling=estimate("ceiling", top.means, top),
         corrected=estimate("corrected", between(own), own, halves[0], ends=_ANY),
         deranged=estimate("deranged", between(halves[1]), halves[1], halves[0], ends=_ANY),
-        ceiling_corrected=estimate("ceiling_corrected", _above(top, top_floor), top, top_floor),
-        auroc=estimate("auroc", lambda w: _auroc(own, wrong, w), own, wrong, ends=_SHARES),
-        ceiling_auroc=estimate("ceiling_auroc", lambda w: _auroc(top, top_wrong, w), top, top_wrong, ends=_SHARES),
+        ceiling_corrected=estimate("ceiling_corrected", lambda: _above(top, top_floor), top, top_floor),
+        auroc=estimate("auroc", lambda: _aurocs(own, wrong), own, wrong, ends=_SHARES),
+        ceiling_auroc=estimate("ceiling_auroc", lambda: _aurocs(top, top_wrong), top, top_wrong, ends=_SHARES),
         prompts=len(prompts),
         notes=tuple(notes),
     )
 
 
 class _Scores:
-    """Scores with the prompts they depend on, as arrays (n,)."""
+    """Scores with the prompts they depend on, as arrays (n,). What is asked of them is an array (G + 1,): of all, then
+    without each prompt, so that it takes no more memory than the scores."""
 
     def __init__(self, pairs: Sequence[Pair], number: dict[int, int]) -> None:
         kept = [pair for pair in pairs if pair.prompt in number and pair.other in number]
         self.values = np.array([pair.value for pair in kept], dtype=np.float64)
         self.first = np.array([number[pair.prompt] for pair in kept], dtype=np.int64)
         self.second = np.array([number[pair.other] for pair in kept], dtype=np.int64)
+        self.num_prompts = len(number)
 
     def __len__(self) -> int:
         return len(self.values)
 
-    def weights(self, drawn: np.ndarray) -> np.ndarray:
-        """(R, n): weight of each score when prompts have weights (R, G)."""
-        first = drawn[:, self.first]
-        return np.where(self.first == self.second, first, first * drawn[:, self.second])
+    def with_prompts(self) -> tuple[np.ndarray, np.ndarray]:
+        """The number of each score and of a prompt that it depends on, (m,) each: one prompt of its own, or two."""
+        mixed = np.flatnonzero(self.first != self.second)
+        return np.concatenate([np.arange(len(self)), mixed]), np.concatenate([self.first, self.second[mixed]])
 
-    def mean(self, drawn: np.ndarray) -> np.ndarray:
-        """(R,)"""
-        weights = self.weights(drawn)
-        return _ratio(weights @ self.values, weights.sum(1))
+    def by_prompt(self) -> list[np.ndarray]:
+        """The numbers of the scores of each prompt."""
+        at, prompts = self.with_prompts()
+        bounds = np.searchsorted(np.sort(prompts), np.arange(1, self.num_prompts))
+        return np.split(at[np.argsort(prompts, kind="stable")], bounds)
 
+    def sums(self, of: np.ndarray) -> np.ndarray:
+        """(G + 1,): sums of something of each score (n,)."""
+        at, prompts = self.with_prompts()
+        return of.sum() - np.concatenate([[0.0], np.bincount(prompts, of[at], self.num_prompts)])
 
-def _auroc(own: _Scores, wrong: _Scores, drawn: np.ndarray) -> np.ndarray:
-    """(R,): weighted share of pairs in which the matched score is above the mismatched one, ties one half."""
-    order = np.argsort(wrong.values, kind="stable")
-    ranked = wrong.values[order]
-    below, upto = np.searchsorted(ranked, own.values, "left"), np.searchsorted(ranked, own.values, "right")  # (n,)
-    weights = wrong.weights(drawn)[:, order]
-    sums = np.concatenate([np.zeros((len(drawn), 1)), weights.cumsum(1)], axis=1)  # (R, n + 1)
-    wins = (sums[:, below] + sums[:, upto]) / 2  # (R, n)
-    times = own.weights(drawn)
-    return _ratio((times * wins).sum(1), times.sum(1) * sums[:, -1])
+    def means(self) -> np.ndarray:
+        """(G + 1,)"""
+        return _ratio(self.sums(self.values), self.sums(np.ones(len(self))))
 
 
-def _above(scores: _Scores, floor: _Scores) -> Callable[[np.ndarray], np.ndarray]:
-    """How far scores are above their floor, of the way to 1."""
-    return lambda w: _ratio(scores.mean(w) - floor.mean(w), 1 - floor.mean(w))
+def _aurocs(own: _Scores, wrong: _Scores) -> np.ndarray:
+    """(G + 1,): share of pairs in which the matched score is above the mismatched one, ties one half: of all pairs less
+    those of a prompt's matched scores and those of its mismatched ones, which share the pairs that are of both."""
+    wins, losses = _wins(own.values, wrong.values), len(own) - _wins(wrong.values, own.values)
+    found = own.sums(wins) - losses.sum() + wrong.sums(losses)
+    pairs = own.sums(np.ones(len(own))) * wrong.sums(np.ones(len(wrong)))
+    for prompt, (mine, others) in enumerate(zip(own.by_prompt(), wrong.by_prompt(), strict=True)):
+        found[prompt + 1] += _wins(own.values[mine], wrong.values[others]).sum()
+    return _ratio(found, pairs)
+
+
+def _wins(values: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Of each value (n,) how many others it is above, ties one half."""
+    ranked = np.sort(others)
+    return (np.searchsorted(ranked, values, "left") + np.searchsorted(ranked, values, "right")) / 2
+
+
+def _above(scores: _Scores, floor: _Scores) -> np.ndarray:
+    """How far scores are above their floor, of the way to 1, (G + 1,)."""
+    return _ratio(scores.means() - floor.means(), 1 - floor.means())
 
 
 def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
@@ -176,9 +192,10 @@ def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
     return np.divide(above, below, out=np.full(len(above), np.nan), where=np.abs(below) > _LEAST_ROOM)
 
 
-def _estimate(statistic: Callable[[np.ndarray], np.ndarray], num: int, ends: Interval) -> Estimate:
-    """The statistic with its interval, clipped to the statistic's range."""
-    value, found = estimate_of_sums(np.eye(num), statistic, ends)
+def _estimate(values: np.ndarray, ends: Interval) -> Estimate:
+    """The figure of all prompts and without each (G + 1,) with its interval, clipped to its range."""
+    num = len(values) - 1
+    value, found = estimate_without_each(float(values[0]), values[1:], ends)
     if num == 1:
         found = Interval(value, value)
     if found.high - found.low < 1e-9 and 0 <= value <= 1:  # zero observed spread does not prove zero variance

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
 from v2t_eval.audit.sensitivity import auroc
-from v2t_eval.roundtrip.calibration import Pair, calibrate, others
+from v2t_eval.roundtrip.calibration import Pair, _aurocs, _Scores, calibrate, others
 
 
 def pairs(num, own, wrong, most=8, seed=0):
@@ -133,3 +135,32 @@ def test_an_undefined_resample_is_never_left_out_in_silence(num):
     assert found.corrected is None and found.generator is not None
     (note,) = [note for note in found.notes if note.startswith("corrected")]
     assert f"1 of {num} prompts" in note
+
+
+def test_it_takes_no_more_memory_than_the_scores():
+    """300 prompts with 4 clips against 8 others: an array of scores and prompts alone would be 23 MB."""
+    rng, compared = np.random.default_rng(0), others(300, 8, lambda a, b: False)
+    own = [Pair(prompt=p, other=p, value=rng.random()) for p in range(300) for _ in range(4)]
+    wrong = [Pair(prompt=p, other=o, half=n % 2, value=rng.random())
+             for p in range(300) for _ in range(4) for n, o in enumerate(compared[p])]  # fmt: skip
+    tracemalloc.start()
+    found = calibrate(own, wrong)
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert found.prompts == 300 and most < 5e6
+
+
+def test_a_prompt_is_left_out_with_all_that_depends_on_it():
+    """Each jackknife value is the figure of the set without that prompt, to rounding."""
+    rng, compared = np.random.default_rng(1), others(9, 3, lambda a, b: False)
+    level = lambda: float(rng.integers(0, 4)) / 4  # noqa: E731  ties
+    own = [Pair(prompt=p, other=p, value=level()) for p in range(9) for _ in range(2)]
+    wrong = [Pair(prompt=p, other=o, half=n % 2, value=level()) for p in range(9) for n, o in enumerate(compared[p])]
+    at = {prompt: prompt for prompt in range(9)}
+    both = _Scores(own, at), _Scores(wrong, at)
+    for gone in range(9):
+        left = [[pair for pair in pairs if gone not in (pair.prompt, pair.other)] for pairs in (own, wrong)]
+        assert both[1].means()[gone + 1] == pytest.approx(np.mean([pair.value for pair in left[1]]), abs=1e-12)
+        above, below = (np.array([pair.value for pair in pairs]) for pairs in left)
+        brute = np.mean((above[:, None] > below) + 0.5 * (above[:, None] == below))
+        assert _aurocs(*both)[gone + 1] == pytest.approx(brute, abs=1e-12)
