@@ -23,7 +23,8 @@ EXAMPLES = (
     "  v2t-eval compare baseline.json scores/ --json\n"
     "  v2t-eval compare before-clips/ after-clips/ --suite gate --cache cache/\n"
     "\n"
-    "exit codes: 0 compared, 9 the two may not be compared (the differences are named)"
+    "A metric whose definition differs (version, model, settings) is refused alone, and says why. exit codes: 0 what\n"
+    "may be compared is, 9 nothing may be, or a metric that decides in the gate of the --suite may not"
 )
 NUM_CLIPS = 3  # best and worst clips of each metric
 
@@ -45,12 +46,16 @@ def run(args: argparse.Namespace) -> int:
     from v2t_eval.suite import read_suite
 
     log.setup(verbosity=-1 if args.quiet else args.verbose)
-    metrics = read_suite(args.suite).metrics if args.suite else None
+    suite = read_suite(args.suite) if args.suite else None
+    metrics = suite.metrics if suite else None
     found = [sides.read(args.before), sides.read(args.after)]
     with ExitStack() as stack:
         options = score_options(args, stack, args.cache)
         before, after = (sides.scores_of(side, metrics, **options) for side in found)
-    check = comparison(after, before)
+    deciding = [rule.metric for rule in suite.policy.primary] if suite and suite.policy else []
+    check = comparison(after, before, deciding)
+    if not check.incompatible < set(after.by_name) & set(before.by_name):
+        check = comparison(after, before)  # all that both have, if any, decide: nothing is left
     rows = [] if check.differences else changes(before, after)
     if args.json:
         tree = {"schema": 1, "comparable": not check.differences, "differences": list(check.differences),
@@ -62,20 +67,25 @@ def run(args: argparse.Namespace) -> int:
 
 
 def changes(before: Scores, after: Scores) -> list[dict[str, Any]]:
-    """For each metric that both have: both figures, the change with its bounds and p, the clips that changed most."""
-    from v2t_eval.gate.compare import compare, worst_clips
+    """For each metric that both have: both figures, the change with its bounds and p, the clips that changed most; or
+    why it is not what it was."""
+    from v2t_eval.gate.comparable import definition_changes
+    from v2t_eval.gate.compare import MetricComparison, compare, worst_clips
 
-    names = [name for name in after.by_name if name in before.by_name]
+    sides = {name: (one, before.by_name[name]) for name, one in after.by_name.items() if name in before.by_name}
+    why = {name: "; ".join(definition_changes(*both)[0]) for name, both in sides.items()}
+    names = [name for name in sides if not why[name]]
     worst, best = (worst_clips(*sides, names, limit=NUM_CLIPS) for sides in ((after, before), (before, after)))
     return [
         _row(
-            compare(after, before, name),
+            compare(after, before, name) if name in names else
+            MetricComparison(name=name, mine=mine, its=its, outcome="not_comparable", why=why[name]),
             len(names),
             [clip for clip in worst if clip.metric == name],
             [clip for clip in best if clip.metric == name],
         )
-        for name in names
-    ]
+        for name, (mine, its) in sides.items()
+    ]  # fmt: skip
 
 
 def _row(found: MetricComparison, num_tests: int, worst: list[ClipChange], best: list[ClipChange]) -> dict[str, Any]:
@@ -106,7 +116,10 @@ def _document(found: list[dict[str, Any]], differences: tuple[str, ...], notes: 
     from v2t_eval.report.document import Banner, Document, Section, Table
     from v2t_eval.report.summary import DIRECTIONS
 
-    word = "NOT COMPARABLE" if differences else f"{plural(len(found), 'metric')} compared"
+    refused = sum(one["change"] is None for one in found)
+    word = "NOT COMPARABLE" if differences else f"{plural(len(found) - refused, 'metric')} compared"
+    if refused:
+        word += f", {refused} not"
     columns = ("Metric", "Direction", "A", "B", "Change (B minus A)", "p", "Rests on")
     rows: list[tuple[Cell, ...]] = []
     for one in found:

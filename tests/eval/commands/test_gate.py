@@ -13,7 +13,7 @@ import pytest
 import planted_metrics as planted
 from cineloop.manifest import write_manifest
 from cineloop.video.encode import encode
-from planted_scores import SUITE, absent, scores, unscored, without, write_scores
+from planted_scores import SUITE, absent, scores, without, write_scores
 from v2t_eval.cli import main as command
 from v2t_eval.gate import baseline as file
 from v2t_eval.scores import Scores
@@ -341,21 +341,37 @@ def test_compare_tells_each_change_and_decides_nothing(tmp_path, baseline, capsy
     assert turned["change"] == pytest.approx(-sharp["change"]) and turned["best"] and not turned["worst"]
 
 
-def test_compare_refuses_what_is_not_comparable(tmp_path, baseline, capsys) -> None:
-    other = str(write_scores(tmp_path / "other", scores(other_fingerprint={"weights": "w2"})))
-    assert main(["compare", baseline, other]) == 9
-    assert "temporal_flickering: weights: candidate w2, baseline w1" in capsys.readouterr().out
-    assert main(["compare", baseline, other, "--json"]) == 9
-    assert json.loads(capsys.readouterr().out)["comparable"] is False
+def test_compare_refuses_the_metric_that_is_another_and_no_other(tmp_path, suite, baseline, capsys) -> None:
+    other = str(write_scores(tmp_path / "other", scores(worse=0.2, seed=2, other_fingerprint={"weights": "w2"})))
+    assert main(["compare", baseline, other]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "1 metric compared, 1 not" in shown and "weights: candidate w2, baseline w1" in shown
+    for more in ([], ["--suite", suite]):  # whose rules are about sharpness
+        assert main(["compare", baseline, other, "--json", *more]) == 0
+        told = json.loads(capsys.readouterr().out)
+        rows = {one["metric"]: one for one in told["metrics"]}
+        assert told["comparable"] and told["differences"] == []
+        assert rows["sharpness"]["change"] == pytest.approx(-0.2, abs=0.01) and rows["sharpness"]["why_not"] is None
+        refused = rows["temporal_flickering"]
+        assert refused["change"] is None and refused["worst"] == [] and "w2" in refused["why_not"]
+    alone = compared(write_scores(tmp_path / "alone", scores(worse=0.2, seed=2)), baseline, capsys)["sharpness"]
+    assert rows["sharpness"]["worst"] == alone["worst"]
+
+
+def compared(after: Path, baseline: str, capsys) -> dict:
+    assert main(["compare", baseline, str(after), "--json"]) == 0
+    return {one["metric"]: one for one in json.loads(capsys.readouterr().out)["metrics"]}
+
+
+def test_compare_refuses_where_nothing_or_nothing_that_decides_is_left(tmp_path, suite, baseline, capsys) -> None:
+    for name, more in (("all", {"fingerprint": {"weights": "w3"}, "other_fingerprint": {"weights": "w2"}}),
+                       ("primary", {"fingerprint": {"weights": "w3"}})):  # fmt: skip
+        other = str(write_scores(tmp_path / name, scores(**more)))
+        assert main(["compare", baseline, other, *(["--suite", suite] if name == "primary" else [])]) == 9
+        assert "sharpness: weights: candidate w3, baseline w1" in " ".join(capsys.readouterr().out.split())
+        assert main(["compare", baseline, other, "--json", *(["--suite", suite] if name == "primary" else [])]) == 9
+        told = json.loads(capsys.readouterr().out)
+        assert told["comparable"] is False and told["metrics"] == []
     assert main(["compare", baseline, str(tmp_path / "none")]) == 4
     (tmp_path / "x.json").write_text("{}")
     assert main(["compare", baseline, str(tmp_path / "x.json")]) == 2
-    (tmp_path / "some").mkdir()
-    (tmp_path / "some/a.mp4").write_bytes(b"x")
-    assert main(["compare", baseline, str(tmp_path / "some")]) == 2 and "--suite" in capsys.readouterr().err
-
-
-def test_scores_that_lost_clips_are_compared_by_the_others(tmp_path, baseline, capsys) -> None:
-    fewer = str(write_scores(tmp_path / "fewer", unscored(scores(), "sharpness", ["p00-0"])))
-    assert main(["compare", baseline, fewer, "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["metrics"][0]["num_pairs"] == 39
