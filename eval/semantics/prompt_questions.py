@@ -19,6 +19,7 @@ from statistics import fmean
 from cineloop.errors import ItemError
 from cineloop.log import logger, printable
 from cineloop.world.language.plain_questions import PLAIN, motion_of
+from v2t_eval import models
 from v2t_eval.judge.noun_phrases import singular
 from v2t_eval.judge.prompt import of_world
 from v2t_eval.judge.question import Question, dsg
@@ -28,6 +29,7 @@ from v2t_eval.semantics.sources import GRAMMAR, QuestionSet, open_source
 from v2t_eval.text.prompt_facts import match_facts
 
 OTHER = "other"  # kind of a question without a stated subject
+_KEPT = 4096  # results: the prompts of a run, and their captions in turn
 _EMPTY = frozenset("is are do does a an any the there".split())
 
 
@@ -41,7 +43,7 @@ class PromptQuestion:
     value: str = ""
 
 
-@lru_cache(maxsize=65536)
+@lru_cache(maxsize=_KEPT)
 def questions(prompt: str, source: str = GRAMMAR) -> tuple[PromptQuestion, ...]:
     """The questions of a prompt, parents first, by a source of `v2t_eval.semantics.sources`; none where it asks for
     nothing that can be read, or the source has none (see `remarks`)."""
@@ -52,7 +54,7 @@ def questions(prompt: str, source: str = GRAMMAR) -> tuple[PromptQuestion, ...]:
     )
 
 
-@lru_cache(maxsize=65536)
+@lru_cache(maxsize=_KEPT)
 def _question_set(prompt: str, source: str) -> QuestionSet | None:
     try:
         return open_source(source).questions_of(prompt)
@@ -96,7 +98,7 @@ def needs_reader(prompt: str, source: str = GRAMMAR) -> bool:
     return source != GRAMMAR or of_world(prompt) is None
 
 
-@lru_cache(maxsize=1 << 18)
+@lru_cache(maxsize=_KEPT)
 def from_caption(prompt: str, caption: str) -> tuple[str | None, ...]:
     """What the caption says to each of `questions(prompt)`, None for nothing: a value of the world, or yes or no. For
     prompts of the cartoon world."""
@@ -109,6 +111,10 @@ def from_caption(prompt: str, caption: str) -> tuple[str | None, ...]:
     return tuple(
         _motion(caption_values.get(one.kind)) if one.kind == "motion" else caption_values.get(one.kind) for one in asked
     )
+
+
+for _known in (questions, _question_set, from_caption):
+    models.on_release(_known.cache_clear)
 
 
 def wanted_answer(asked: PromptQuestion) -> str:

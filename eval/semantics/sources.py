@@ -11,14 +11,15 @@ In: a name and a prompt. Out: `QuestionSet`: questions, what was dropped, and th
 from __future__ import annotations
 
 import os
+import weakref
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Protocol
 
 from cineloop.errors import ItemError, UsageError
 from cineloop.files import content_key
 from cineloop.log import printable
+from v2t_eval import models
 from v2t_eval.cache import EvidenceCache
 from v2t_eval.judge.language import Dropped, Questioner, open_writer
 from v2t_eval.judge.question import Question, from_row
@@ -80,7 +81,9 @@ class Model:
     """A language model; see `v2t_eval.judge.language.Questioner`."""
 
     def __init__(self, name: str) -> None:
-        self._questioner = Questioner(open_writer(name), cache=EvidenceCache(cache_folder()).__enter__())
+        cache = EvidenceCache(cache_folder()).__enter__()
+        weakref.finalize(self, cache.__exit__, None, None, None)  # saves the last questions
+        self._questioner = Questioner(open_writer(name), cache=cache)
 
     def questions_of(self, prompt: str, *, closed: bool = False) -> QuestionSet:
         questions, dropped = self._questioner.questions_of(prompt)
@@ -128,16 +131,13 @@ def cache_folder() -> Path:
 
 
 def open_source(name: str) -> Source:
-    """The source of that name; a model is opened once in a process.
+    """The source of that name; a model is opened once, and released with the others (`v2t_eval.models`).
 
     Raises:
         UsageError: a file that cannot be read, not a valid address. MissingDependencyError: no such model.
     """
     if name == GRAMMAR:
         return Grammar()
-    return QuestionFile(Path(name)) if name.endswith((".jsonl", ".json")) else _model(name)
-
-
-@lru_cache(maxsize=8)
-def _model(name: str) -> Model:
-    return Model(name)
+    if name.endswith((".jsonl", ".json")):
+        return QuestionFile(Path(name))
+    return models.opened(("questions", name), lambda: Model(name))

@@ -87,7 +87,7 @@ def match_facts(prompt: str, caption: str) -> FactMatch | None:
     return FactMatch(facts=tuple(facts), made_up=extra)
 
 
-@lru_cache(maxsize=65536)
+@lru_cache(maxsize=4096)
 def _read(text: str) -> _Text:
     return _Text(parse(text), any(p.kind == "act" and p.value == "go by kind" for p in phrases(text)))
 

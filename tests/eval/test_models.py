@@ -24,8 +24,10 @@ from v2t_eval.metric import load_metric
 from v2t_eval.models import anonymise, content_id, display_name
 from v2t_eval.sample import Clip, Sample
 from v2t_eval.score import ScoreConfig, score
+from v2t_eval.semantics import prompt_questions, sources
 from v2t_eval.suite import parse_metrics, read_suite
 from v2t_eval.text.captions import _by_java
+from v2t_eval.text.prompt_facts import _read
 from v2t_eval.vbench.flow import open_flow
 
 
@@ -91,6 +93,20 @@ def test_models_are_opened_once_and_released() -> None:
     models.release()
     gc.collect()
     assert extractor() is None and judge() is None and open_flow("dis") is not flow and not _by_java
+
+
+def test_questions_and_their_language_models_are_released(tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(sources, "open_writer", lambda name: object())
+    model = weakref.ref(sources.open_source("some/model"))
+    assert sources.open_source("some/model") is model()
+    caches = (prompt_questions.questions, prompt_questions._question_set, prompt_questions.from_caption)
+    prompt_questions.from_caption("A red ball rolls.", "A red ball.")
+    assert all(0 < each.cache_info().currsize <= each.cache_info().maxsize <= 1 << 13 for each in caches)
+    assert _read.cache_info().maxsize <= 1 << 13
+    models.release()
+    gc.collect()
+    assert model() is None and not any(each.cache_info().currsize for each in caches)
 
 
 def test_judges_of_two_devices_are_two() -> None:
