@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 SUMMARY = "Keep the best of several clips a prompt, by a metric; show what the best of n is worth."
 EXAMPLES = (
     "  t2v generate --prompts prompts.txt --num-videos 8 -o made/ && v2t-eval select made/ -o best/\n"
-    "  v2t-eval select made/ --by 'vqascore[judge=openai:http://localhost:8000/v1]' --keep 2 -o best/\n"
+    "  v2t-eval select made/ --by 'vqascore[judge=v2t:openai:http://localhost:8000/v1]' --keep 2 -o best/\n"
     "  v2t-eval select made/ --by question_score --check obedience --json"
 )
 MANIFEST, TABLE, PAGE = "manifest.jsonl", "selection.jsonl", "index.html"

@@ -166,13 +166,23 @@ def open_judge(name: str, *, device: str = "auto") -> Judge:
     Raises:
         UsageError: another name. MissingDependencyError: no such model.
     """
-    family, _, model = name.partition(":")
-    if family != "v2t":
-        raise UsageError(f"expected a judge `v2t` or `v2t:MODEL`, got {name!r}")
+    model = model_of(name)
     with _LOCK:
         if (name, device) not in _OPEN:
-            _OPEN[name, device] = Judge(open_backend(model or "starter", device=device))
+            _OPEN[name, device] = Judge(open_backend(model, device=device))
         return _OPEN[name, device]
+
+
+def model_of(name: str) -> str:
+    """The model of a judge by the name that `open_judge` takes; opens nothing.
+
+    Raises:
+        UsageError: another name.
+    """
+    family, _, model = name.partition(":")
+    if family != "v2t":
+        raise UsageError(f"expected a judge `v2t` or `v2t:MODEL`, got {name!r}", hint=f"v2t:{name}, if that is a model")
+    return model or "starter"
 
 
 def release() -> None:

@@ -24,7 +24,7 @@ from cineloop.log import printable
 from v2t_eval import models
 from v2t_eval.judge.answer import UNAUDITED
 from v2t_eval.judge.free_text import Thing
-from v2t_eval.judge.judge import NOT_DECLARED, Judge, open_judge, unaudited
+from v2t_eval.judge.judge import NOT_DECLARED, Judge, model_of, open_judge, unaudited
 from v2t_eval.judge.question import Question
 from v2t_eval.judge.wording import of_text
 from v2t_eval.metric import BaseMetric, Evidence, Figure, Measured, Summary
@@ -218,6 +218,7 @@ class JudgedMetric(BaseMetric):
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
+        model_of(self.settings.judge)  # an unknown name is refused before any clip is read
         self.judge: Judge | None = None
         self._source: Source | None = None
 

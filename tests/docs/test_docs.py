@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import argparse
+import ast
 import importlib
 import re
 import runpy
 import shlex
 import subprocess
 import sys
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
+from cineloop.errors import CineloopError
+
 ROOT = Path(__file__).resolve().parents[2]
 README_BYTES = 9_000
 GUIDES = ("docs", "README.md", "CONTRIBUTING.md")
 PACKAGES = {"v2t": "v2t", "t2v": "t2v", "v2t-eval": "v2t_eval"}
 _LINK = re.compile(r"!?\[[^\]]*\]\(<?([^()\s<>]+)>?[^()]*\)")
+_PROGRAM = r"(?:v2t-eval|v2t|t2v)"
 _FENCE = re.compile(r"^(```|~~~).*?^\1", re.DOTALL | re.MULTILINE)
 
 
@@ -31,6 +36,16 @@ def pages() -> list[Path]:
     skipped = {".venv", ".venv-serve", "runs", "build", "dist"}
     found = (path.relative_to(ROOT) for path in ROOT.rglob("*.md"))
     return sorted(path for path in found if not skipped & set(path.parts))
+
+
+def tracked(*folders: str) -> list[Path]:
+    """The files of the repository in these folders, relative to its root."""
+    listed = subprocess.run(["git", "ls-files", "-z", *folders], cwd=ROOT, capture_output=True, text=True, check=False)
+    names = listed.stdout.split("\0") if listed.returncode == 0 else []
+    found = [Path(name) for name in names if name and (ROOT / name).is_file()]
+    return found or [
+        path.relative_to(ROOT) for folder in folders for path in (ROOT / folder).rglob("*") if path.is_file()
+    ]
 
 
 def anchors(text: str) -> set[str]:
@@ -71,16 +86,102 @@ def parser(program: str) -> argparse.ArgumentParser:
     return build_parser(program, module.ABOUT, module.VERBS, PACKAGES[program])
 
 
+def lines_of(block: str) -> list[str]:
+    """The command lines of a block: continued lines joined, without comments."""
+    lines = re.sub(r"\\\n[ \t]*#?", " ", block).splitlines()
+    return [line for line in (re.sub(r"(^|\s)#\s.*", "", line).strip() for line in lines) if line]
+
+
 def commands(text: str) -> list[str]:
-    """The lines of a page's shell blocks, without comments."""
+    """The lines of a page's shell blocks."""
     blocks = re.findall(r"^```(?:bash|sh)\n(.*?)^```", text, flags=re.DOTALL | re.MULTILINE)
-    lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
-    lines = [re.sub(r"(^|\s)#\s.*", "", line).strip() for line in lines]
-    return [line for line in lines if line]
+    return lines_of("\n".join(blocks))
 
 
-def refused(line: str, capsys: pytest.CaptureFixture[str]) -> list[str]:
-    """What is wrong with a command line: a script that is not there, words that a parser does not take."""
+def mentions(text: str) -> list[str]:
+    """Command lines in a page's other blocks and in its sentences; these may leave out what a command needs."""
+    blocks = re.findall(r"^```(?!(?:bash|sh)\n)\w*\n(.*?)^```", text, flags=re.DOTALL | re.MULTILINE)
+    found = [line for line in lines_of("\n".join(blocks)) if re.match(rf"(\w+=\S+ +)*{_PROGRAM} +[a-z]", line)]
+    return found + quoted(_FENCE.sub("", text))
+
+
+def quoted(text: str) -> list[str]:
+    """Command lines between backticks."""
+    return [" ".join(line.split()) for line in re.findall(rf"`({_PROGRAM} [a-z][^`]*)`", text)]
+
+
+def headers(text: str) -> list[str]:
+    """Command lines in the comments of a configuration, and in what a job runs."""
+    lines = re.sub(r"\\\n\s*#?", " ", text).splitlines()
+    form = rf"(?:\s*#?\s*(?:- )?|.*(?::\s+|=|/))((?:[A-Z_]+=\S+ +)*{_PROGRAM} +[a-z].*)"
+    found = (one[1] for one in map(re.compile(form).match, lines) if one)
+    return [re.sub(r"\{\{.*?\}\}", "X", re.sub(r"\s#\s.*| +\(.*|, .*| +and .*", "", line)).strip() for line in found]
+
+
+def texts(path: Path) -> Iterator[tuple[str, bool]]:
+    """The strings of a Python file, in place of what is put into them X; true for hints, which name commands without
+    backticks."""
+    tree = ast.parse(path.read_text("utf-8"))
+    hints = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.keyword) and node.arg == "hint"}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.JoinedStr):
+            parts = (part.value if isinstance(part, ast.Constant) else "X" for part in node.values)
+            yield "".join(map(str, parts)), id(node) in hints
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield node.value, id(node) in hints
+
+
+def examples() -> dict[str, list[str]]:
+    """The command lines of each verb's EXAMPLES, by program and verb."""
+    found = {}
+    for program, package in PACKAGES.items():
+        folder = Path(str(importlib.import_module(package).__file__)).parent / "commands"
+        for verb in sorted(path.stem for path in folder.glob("[!_]*.py")):
+            block = importlib.import_module(f"{package}.commands.{verb}").EXAMPLES
+            lines = [line for line in block.splitlines(keepends=True) if line.startswith("  ") or line.endswith("\\\n")]
+            found[f"{program} {verb}"] = [line for line in lines_of("".join(lines)) if re.search(_PROGRAM, line)]
+    return found
+
+
+def wrong_values(words: list[str], args: argparse.Namespace) -> list[str]:
+    """What is wrong with values that no parser looks into: metrics, judges, settings, shipped recipes."""
+    from cineloop.config import load
+    from cineloop.training.recipe import recipes
+    from t2v.generate.settings import GenerateConfig
+    from v2t.ask.settings import AskConfig
+    from v2t.caption.settings import CaptionConfig
+    from v2t.serve.settings import ServeConfig
+    from v2t_eval.judge.judge import model_of
+    from v2t_eval.learn.settings import LearnConfig
+    from v2t_eval.suite import parse_metrics
+
+    settings = {"v2t caption": CaptionConfig, "v2t ask": AskConfig, "v2t chat": AskConfig, "v2t serve": ServeConfig,
+                "t2v generate": GenerateConfig, "v2t-eval learn": LearnConfig}  # fmt: skip
+    complaints = []
+    try:
+        for name in ("metrics", "by", "check"):
+            value = getattr(args, name, None)
+            if isinstance(value, str) and value != "none" and ".py" not in value:
+                parse_metrics(value)
+        judge = getattr(args, "judge", None)
+        if isinstance(judge, str) and judge not in ("auto", "none"):
+            model_of(judge)
+        if (kind := settings.get(" ".join(words[:2]))) is not None:
+            load(kind, sets=args.set)
+    except CineloopError as error:
+        complaints.append(f"{' '.join(words)}: {error.message}")
+    recipe = str(args.config) if words[1:2] == ["train"] else ""
+    shipped = recipes(f"{words[0]}.train") if "/" in recipe else {}
+    if recipe and recipe.partition("/")[0] in {name.partition("/")[0] for name in shipped} and recipe not in shipped:
+        complaints.append(f"{' '.join(words)}: no recipe {recipe}")
+    if recipe.startswith("configs/") and not (ROOT / recipe).is_file():
+        complaints.append(f"{' '.join(words)}: no file {recipe}")
+    return complaints
+
+
+def refused(line: str, capsys: pytest.CaptureFixture[str], *, whole: bool = True) -> list[str]:
+    """What is wrong with a command line: a script that is not there, words that a parser does not take, metrics,
+    settings and recipes that there are not. Where it is not `whole`, it may end early or leave out what is required."""
     words = shlex.shlex(line, posix=True, punctuation_chars="|&;<>")
     words.whitespace_split = True
     parts: list[list[str]] = [[]]
@@ -100,11 +201,15 @@ def refused(line: str, capsys: pytest.CaptureFixture[str]) -> list[str]:
         if name == "python" and part[1].startswith(("scripts/", "benchmarks/")) and not (ROOT / part[1]).is_file():
             complaints.append(f"{line}: no file {part[1]}")
         if name in PACKAGES:
+            given = [word for word in part[1:] if whole or not ("…" in word or word == "...")]
             try:
-                parser(name).parse_args(part[1:])
+                complaints += wrong_values([name, *given], parser(name).parse_args(given))
             except SystemExit as end:
-                if end.code:
-                    complaints.append(f"{line}: {capsys.readouterr().err.strip()}")
+                said = capsys.readouterr().err.strip()
+                if end.code and (
+                    whole or not re.search("arguments are required|expected (one|at least one) argument", said)
+                ):
+                    complaints.append(f"{line}: {said}")
     return complaints
 
 
@@ -137,6 +242,13 @@ def test_links(page):
 def test_a_planted_command_is_refused(capsys):
     assert refused("v2t caption clips/ --no-such-option", capsys)
     assert refused("v2t world -o world && v2t-eval gaet clips/", capsys)
+    assert refused("v2t caption --no-such-option", capsys, whole=False)
+    assert refused("v2t caption --model ... --style", capsys, whole=False) == []
+    assert refused("v2t-eval score made/ --metrics clipsmi", capsys)
+    assert refused("v2t-eval select made/ --by 'vqascore[judge=openai:http://localhost:8000/v1]'", capsys)
+    assert refused("v2t-eval audit --judge openai:http://localhost:8000/v1 -o audit", capsys)
+    assert refused("v2t-eval learn -o out --set ruonds=2", capsys)
+    assert refused("v2t train starter/towel", capsys)
     assert refused("scripts/gone --num 3", capsys)
     assert refused("python benchmarks/gone.py --full", capsys)
     assert refused('STORY_SIZE=full v2t ask film.mp4 "Why # not?" | v2t chat > answers.txt', capsys) == []
@@ -148,6 +260,39 @@ def test_a_planted_command_is_refused(capsys):
 def test_commands(page, capsys):
     lines = commands((ROOT / page).read_text("utf-8"))
     assert [complaint for line in lines for complaint in refused(line, capsys)] == []
+
+
+@pytest.mark.parametrize("page", [p for p in pages() if p.name != "CHANGELOG.md"], ids=str)  # which tells of the past
+def test_commands_in_passing(page, capsys):
+    lines = mentions((ROOT / page).read_text("utf-8"))
+    assert [complaint for line in lines for complaint in refused(line, capsys, whole=False)] == []
+
+
+def test_examples_of_every_verb(capsys):
+    listed = examples()
+    assert len(listed) > 25 and all(listed.values()), [verb for verb, lines in listed.items() if not lines]
+    assert [complaint for lines in listed.values() for line in lines for complaint in refused(line, capsys)] == []
+
+
+def test_commands_in_configurations_and_workflows(capsys):
+    suffixes = {".sh", ".yaml", ".yml", ".j2", ".service", ".toml", ".in", ".conf", ""}
+    files = [path for path in tracked("configs", "eval/workflows", "scripts", "pyproject.toml", "docs") if
+             path.suffix in suffixes]  # fmt: skip
+    lines = [line for path in files for line in headers((ROOT / path).read_text("utf-8", "replace"))]
+    assert len(lines) > 50
+    assert [complaint for line in lines for complaint in refused(line, capsys, whole=False)] == []
+
+
+def test_commands_in_docstrings_messages_and_hints(capsys):
+    lines = []
+    for path in tracked("cineloop", "v2t", "t2v", "eval", "scripts"):
+        if path.suffix == ".py":
+            for text, is_hint in texts(ROOT / path):
+                lines += quoted(text)
+                if is_hint:
+                    lines += re.findall(rf"(?<![\w`/-]){_PROGRAM} (?:[a-z]+ ?)(?:--?[\w-]+ [^\s,;:)-]+ ?)*", text)
+    assert len(lines) > 100
+    assert [complaint for line in lines for complaint in refused(line, capsys, whole=False)] == []
 
 
 def test_the_readme_is_short_and_begins_with_a_moving_picture_and_the_demo():

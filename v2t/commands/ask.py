@@ -16,7 +16,7 @@ EXAMPLES = (
     '  v2t ask clip.mp4 "What does the dog do?"\n'
     '  v2t ask film.mp4 "What happens at 34:22?"\n'
     '  v2t ask film.mp4 "How many times does a dog jump?"\n'
-    '  v2t ask film.mp4 --when "a dog jumps"     (exit 4 when it never does)\n'
+    '  v2t ask film.mp4 --when "a dog jumps"     # exit 4 when it never does\n'
     "  v2t ask clip.mp4 --questions questions.txt"
 )
 
