@@ -38,6 +38,7 @@ DOCUMENTS = (
     "README.md",
     "docs/results.md",
     "docs/curating.md",
+    "docs/learning.md",
     *(f"{each}/README.md" for each in (CAPTIONER, DUAL, GENERATOR)),
 )
 # Name → the folders of weights it depends on, and the command; its output goes to docs/figures/NAME.json by -o.
@@ -55,6 +56,7 @@ MEASURES: dict[str, tuple[tuple[str, ...], str]] = {
     "selection": ((CAPTIONER, GENERATOR), "scripts/measure_loop.py selection"),
     "gate-clips": ((CAPTIONER, GENERATOR), "scripts/measure_loop.py gate"),
     "curate": ((), "scripts/measure_curate.py --films 40 --seed 19"),
+    "stopping": ((), "scripts/measure_stopping.py --runs 500"),
 }
 # What lies in docs/figures beside, and where it is from.
 STORED = {
@@ -116,6 +118,14 @@ def without_rows(found: Any) -> Any:
 
 
 # --- documents
+def stopping() -> str:
+    """How often learning is stopped, by chance and by harm."""
+    from measure_stopping import table
+
+    stamp = load("stopping")["measured"]
+    return f"`{stamp['command']}`, {stamp['date']}; per cent of runs.\n\n{table(load('stopping'))}"
+
+
 def filled(text: str, path: str) -> str:
     """A document with its figures in place.
 
@@ -129,7 +139,10 @@ def filled(text: str, path: str) -> str:
             raise SystemExit(f"{path}: no figure is called {name!r}; there are {', '.join(known)}")
         return before + known[name]() + end + after
 
-    return VALUE.sub(lambda found: put(found, VALUES), BLOCK.sub(lambda found: put(found, BLOCKS, "\n"), text))
+    return VALUE.sub(
+        lambda found: put(found, VALUES),
+        BLOCK.sub(lambda found: put(found, BLOCKS | {"stopping": stopping}, "\n"), text),
+    )
 
 
 def write(*, check: bool) -> int:

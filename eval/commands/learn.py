@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 
 from cineloop.cluster.settings import FLAGS as CLUSTER
 from cineloop.cluster.settings import add_flags
+from cineloop.errors import EXIT_OK
 
 SUMMARY = "Teach a generator by a judge: draw, judge, learn, measure; stop when it only learns to please."
 EXAMPLES = (
     "  v2t-eval learn -o learnt/                                  # the bundled generator and its judge\n"
     "  v2t-eval learn recipe.yaml -o learnt/ --set objective=rwr --set rounds=20\n"
+    "  v2t-eval learn recipe.yaml -o learnt/ --dry-run             # what would be drawn and measured, and how long\n"
     "  v2t-eval learn -o learnt/ --set model=Wan-AI/Wan2.1-T2V-1.3B-Diffusers --set generator=diffusers \\\n"
     "      --set rank=16 --set drawn=made/ --set rewards=mine.jsonl --set rounds=1   # rewards by hand\n"
-    "  v2t-eval learn -o learnt/ --cluster ray --model-workers 1..8       # clips drawn and judged by many machines"
+    "  v2t-eval learn -o learnt/ --cluster ray --model-workers 1..8       # clips drawn and judged by many machines\n"
+    "\n"
+    "exit codes: 0 all rounds done, 6 stopped by a measure or a guard, or failed by the gate, 8 the gate is\n"
+    "inconclusive, 9 it cannot compare; the model of the folder is in each case the last one that was not worse"
 )
 
 
@@ -24,6 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("recipe", nargs="?", type=Path, metavar="RECIPE", help="YAML file of settings (docs/learning.md)")
     add("-o", "--output", type=Path, required=True, metavar="DIR", help="folder for all rounds and the report")
     add("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting over the recipe's")
+    add("--dry-run", action="store_true", help="what would be drawn and measured, and how long; writes nothing")
     add("--json", action="store_true", help="print the result as one JSON object on stdout")
     add_flags(parser.add_argument_group("a cluster (pip install 'cineloop[cluster]')").add_argument)
 
@@ -31,6 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from cineloop import config as configs
     from cineloop import log
+    from v2t_eval.learn import plan
     from v2t_eval.learn.report import as_dict, document
     from v2t_eval.learn.run import run as learn
     from v2t_eval.learn.settings import LearnConfig
@@ -39,9 +45,10 @@ def run(args: argparse.Namespace) -> int:
     log.setup(verbosity=-1 if args.quiet else args.verbose)
     flags = {key: getattr(args, name) for name, key in CLUSTER.items()}
     config = configs.load(LearnConfig, file=args.recipe, sets=args.set, flags=flags)
+    if args.dry_run:
+        planned = plan.plan(config, args.output)
+        terminal.show(plan.page(planned), planned if args.json else None)
+        return EXIT_OK
     found = learn(config, args.output)
-    if args.json:
-        print(json.dumps(as_dict(found), allow_nan=False))
-    else:
-        terminal.show(document(found, config, args.output))
-    return 0
+    terminal.show(document(found, config, args.output), as_dict(found) if args.json else None)
+    return found.exit_code

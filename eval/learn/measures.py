@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import fmean
@@ -22,7 +22,7 @@ from v2t_eval.learn.rewards import Reward
 from v2t_eval.learn.settings import LearnConfig
 from v2t_eval.metric import REFERENCE_CLIPS, MetricResult
 from v2t_eval.score import ScoreConfig, score
-from v2t_eval.stats import mean_interval
+from v2t_eval.stats import mean_interval, unless_flat
 from v2t_eval.suite import each_once, parse_metric
 
 FILE, REWARD, DRIFT = "measure.json", "reward", "drift"
@@ -117,8 +117,9 @@ class Measurer:
             unrewarded = dict(Counter(row["status"] for row in rows.values() if row["reward"] is None))
             if not values:
                 raise NothingMatchedError(f"none of the held-out clips in {folder} has a reward: {unrewarded}")
-            low, high = mean_interval(list(values.values()), [clusters[id] for id in values])
-            mean = fmean(values.values())
+            mean, prompts = fmean(values.values()), [clusters[id] for id in values]
+            found = mean_interval(list(values.values()), prompts)
+            low, high = unless_flat(found, mean, len(set(prompts)), self.reward.value_range)
             figures[REWARD] = Measured(name=REWARD, role=REWARD, value=mean, low=low, high=high, values=values)
         for name, result in results.items():
             if self.roles[name] != REWARD:
@@ -144,7 +145,7 @@ def _figure(asked: str, role: str, result: MetricResult) -> Measured:
 def change(now: Measure, then: Measure, name: str) -> Change | None:
     """How a figure changed, by clips that have it both times; None where it has no values of clips."""
     mine, others = now.figures[name].values, then.figures[name].values
-    shared: Sequence[str] = [id for id in mine if id in others]
+    shared = [id for id in mine if id in others]
     if not shared:
         return None
     differences = [mine[id] - others[id] for id in shared]

@@ -15,6 +15,7 @@ from t2v.train.rewarded import MANIFEST
 from v2t_eval.learn.measures import DRIFT, Measure, change
 from v2t_eval.learn.result import Learning
 from v2t_eval.learn.settings import LearnConfig
+from v2t_eval.learn.stopping import ALPHA, falls
 from v2t_eval.report.document import Banner, Card, Cell, Document, Interval, Section, Table
 
 _CARDS, _FOLLOWED, _COLUMNS = 24, 6, 4
@@ -35,12 +36,13 @@ def as_dict(found: Learning) -> dict[str, Any]:
         "model": found.model,
         "adapter": found.adapter,
         "gate": found.gate,
+        "exit_code": found.exit_code,
     }
 
 
 def document(found: Learning, config: LearnConfig, out: Path) -> Document:
     """The page."""
-    start, last = found.history[0], found.history[-1]
+    last = found.history[-1]
     reason = f"{plural(len(found.rounds), 'round')} done."
     if found.stopped is not None:
         reason = f"{found.stopped.measure} diverged after round {last.round}: {found.stopped.reason}."
@@ -54,7 +56,7 @@ def document(found: Learning, config: LearnConfig, out: Path) -> Document:
         title="Learning from a judge",
         banner=banner,
         sections=(
-            Section(title="What changed on held-out prompts", text=_legend(config), tables=(_changes(start, last),)),
+            Section(title="What changed on held-out prompts", text=_legend(config), tables=(_changes(found, config),)),
             Section(title="Round by round", tables=_curves(found.history)),
             Section(title="The referee's factors", tables=(_factors(found.history),) if last.factors else ()),
             Section(title="Same prompt, same seed: now and at the start", cards=_cards(out, found.history)),
@@ -66,23 +68,32 @@ def document(found: Learning, config: LearnConfig, out: Path) -> Document:
 
 
 def _legend(config: LearnConfig) -> tuple[str, ...]:
+    tolerated = ", ".join(f"{fall:g} ({name})" for name, fall in config.tolerated.items())
     reward = " + ".join(f"{part.weight:g} x {part.metric} ({part.key})" for part in config.reward)
     return (
         f"The reward is {reward if config.rewards is None else config.rewards}. Judges and referee are never part of "
         "it. Changes are paired by clip, their intervals of 95 % clustered by prompt.",
+        "A fall stops the learning where its p is below what that measure may spend, while the reward is higher. "
+        "Of learnings in which no judge, referee or guard truly gets worse"
+        + (f" (but for {tolerated}, tolerated)" if tolerated else "")
+        + f" at most {ALPHA:.0%} are stopped, however many measures there are.",
     )
 
 
-def _changes(start: Measure, last: Measure) -> Table:
+def _changes(found: Learning, config: LearnConfig) -> Table:
+    start, last = found.history[0], found.history[-1]
+    fallen = falls(found.history, config.tolerated)
     rows: list[tuple[Cell, ...]] = []
     for name, figure in last.figures.items():
         if name not in start.figures:
-            rows.append((name, figure.role, None, figure.value, None))
+            rows.append((name, figure.role, None, figure.value, None, None))
             continue
         moved = change(last, start, name)
         cell = None if moved is None else Interval(value=moved.value, low=moved.low, high=moved.high, zero=0.0)
-        rows.append((name, figure.role, start.figures[name].value, figure.value, cell))
-    return Table(columns=("Measure", "Role", "Start", "Now", "Change"), rows=tuple(rows))
+        fall = fallen.get(name)
+        p = None if fall is None else f"{fall.p:.2g}, stops below {fall.level:.2g}"
+        rows.append((name, figure.role, start.figures[name].value, figure.value, cell, p))
+    return Table(columns=("Measure", "Role", "Start", "Now", "Change", "p of no fall"), rows=tuple(rows))
 
 
 def _curves(history: tuple[Measure, ...]) -> tuple[Table, ...]:

@@ -7,6 +7,7 @@ whose prompt it cannot be asked about (UNAUDITED), has the reward null: it teach
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -35,6 +36,16 @@ class Reward:
 
     def __init__(self, parts: Sequence[RewardPart]) -> None:
         self.parts, self.metrics = parts, {part.metric: parse_metric(part.metric) for part in parts}
+
+    @property
+    def value_range(self) -> tuple[float, float]:
+        """The least and the greatest reward, as far as the metrics state them."""
+        least = most = 0.0
+        for part in self.parts:
+            stated = {"chance": (0.0, 1.0), "value": self.metrics[part.metric].value_range}
+            ends = sorted(part.weight * end for end in stated.get(part.key, (-math.inf, math.inf)))
+            least, most = least + ends[0], most + ends[1]
+        return least, most
 
     def write(self, folder: Path, config: ScoreConfig, *, stop: Callable[[], bool]) -> dict[str, int]:
         """Judge the clips of a run folder; returns how many rows have each status.

@@ -9,7 +9,6 @@ same command continues after a stop and comes to the same end.
 from __future__ import annotations
 
 import json
-import random
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -31,8 +30,6 @@ from cineloop.log import logger
 from cineloop.manifest import dump_line, read_manifest
 from cineloop.training import checkpoint
 from t2v import STARTER
-from t2v.data.world import solo_prompts
-from t2v.generate.prompts import plan
 from t2v.generate.run import run as generate
 from t2v.generate.settings import GenerateConfig
 from t2v.train import run as train
@@ -42,17 +39,18 @@ from v2t_eval.gate.sides import gate_verdict, scores_of
 from v2t_eval.inputs import read_inputs
 from v2t_eval.judge.prompt import of_world
 from v2t_eval.learn.measures import FILE, Measure, Measurer
+from v2t_eval.learn.prompts import prompt_rows
 from v2t_eval.learn.report import as_dict, document
 from v2t_eval.learn.result import Learning, Round
 from v2t_eval.learn.rewards import OK, Reward
-from v2t_eval.learn.settings import LearnConfig, PromptConfig
+from v2t_eval.learn.settings import LearnConfig
 from v2t_eval.learn.stopping import divergence
 from v2t_eval.models import on_device
 from v2t_eval.report import page
 from v2t_eval.score import ScoreConfig
 from v2t_eval.suite import read_suite
 
-STATE, RESULT, ROUND = ".cineloop", "learn.json", "round.json"
+STATE, RESULT, ROUND, PROMPTS = ".cineloop", "learn.json", "round.json", "prompts.jsonl"
 _HELD_OUT = 1 << 20  # added to the seed of held-out prompts and clips, far from those of any round
 _DRIFT_CLIPS = 32
 
@@ -81,30 +79,40 @@ class Learner:
     def run(self) -> Learning:
         """All rounds that are not done yet."""
         policy, rounds = self.first, []
+        if self.config.drawn is None:
+            self.drawn_rows(1)  # before anything is drawn: prompts that are all held out are refused
         history, policies = [self._measured(0, policy)], {0: policy}
         stopped = None
         for number in range(1, self.config.rounds + 1):
             policy, done = self._round(number, policy)
             rounds.append(done)
-            if number % self.config.measure_every and number != self.config.rounds:
+            if number not in self.config.measured_rounds:
                 continue
             history.append(self._measured(number, policy))
             policies[number] = policy
             self._log(history)
-            stopped = divergence(history, self.config.guards)
+            stopped = divergence(history, self.config.guards, self.config.tolerated)
             if stopped is not None:
                 logger.warning("stopped after round %d: %s", number, stopped.reason)
-                policy = policies[history[-2].round]
                 break
-        kept = history[-2 if stopped else -1].round
+        kept = history[stopped.kept if stopped else -1].round
+        policy = policies[kept]
         adapter = None if policy.adapter is None else str(policy.adapter)
         return Learning(rounds=tuple(rounds), history=tuple(history), stopped=stopped, model=policy.model,
                         adapter=adapter, gate=self._gated(kept) if kept else {})  # fmt: skip
 
+    def round_folder(self, number: int) -> Path:
+        """Of a round, from 1."""
+        return self.out / f"round-{number:03d}"
+
+    def measure_folder(self, number: int) -> Path:
+        """Of the measure after so many rounds."""
+        return self.out / f"measure-{number:03d}"
+
     # --- a round
 
     def _round(self, number: int, policy: _Policy) -> tuple[_Policy, Round]:
-        folder = self.out / f"round-{number:03d}"
+        folder = self.round_folder(number)
         learnt = self._learnt(folder)
         if (folder / ROUND).exists():
             return learnt, Round(**read_json(folder / ROUND))
@@ -112,8 +120,9 @@ class Learner:
         if drawn is None:
             drawn = folder / "drawn"
             with _timed(seconds, "draw"):
-                self._draw(drawn, self._prompts(self.config.prompts, self.config.seed + number, folder), policy,
-                           self.config.num_videos, self.config.seed + 1000 * number, self.config.clips)  # fmt: skip
+                prompts = self._written(folder, lambda: self.drawn_rows(number))
+                self.draw(drawn, prompts, policy, self.config.num_videos, self.config.seed + 1000 * number,
+                           self.config.clips)  # fmt: skip
         with _timed(seconds, "judge"):
             rewards, statuses = self._judge(drawn)
         with _timed(seconds, "learn"):
@@ -136,16 +145,36 @@ class Learner:
         final = folder / "train" / "final"
         return _Policy(self.first.model, final) if self.config.rank else _Policy(str(final))
 
-    def _prompts(self, source: PromptConfig, seed: int, folder: Path) -> Path:
-        """A file with the prompts of a round, written once."""
-        path = folder / "prompts.jsonl"
+    # --- prompts
+
+    def held_out_rows(self) -> list[dict[str, Any]]:
+        """The prompts of the measures: those of the folder, or new ones, none of which was drawn for by hand.
+
+        Raises:
+            UsageError: without one of these no prompt is left.
+        """
+        path, config = self.out / "held-out" / PROMPTS, self.config
+        if path.exists():
+            return [row for _, row in json_lines(path)]
+        drawn = () if config.drawn is None else [row["prompt"] for row in read_manifest(config.drawn / MANIFEST)]
+        return prompt_rows(config.held_out, config.seed + _HELD_OUT, config.seed, drawn)
+
+    def drawn_rows(self, number: int) -> list[dict[str, Any]]:
+        """The prompts of a round, none of which is held out; see `held_out_rows`."""
+        held_out = [row["prompt"] for row in self.held_out_rows()]
+        return prompt_rows(self.config.prompts, self.config.seed + number, self.config.seed, held_out)
+
+    def _written(self, folder: Path, rows: Callable[[], list[dict[str, Any]]]) -> Path:
+        """A file with prompts, written once."""
+        path = folder / PROMPTS
         if not path.exists():
-            write_atomic(path, b"".join(map(dump_line, prompt_rows(source, seed, self.config.seed))))
+            write_atomic(path, b"".join(map(dump_line, rows())))
         return path
 
-    def _draw(
+    def draw(
         self, out: Path, prompts: Path, policy: _Policy, num_videos: int, seed: int, clips: dict[str, Any]
     ) -> None:
+        """Clips of a policy for a file of prompts."""
         config = configs.from_dict(GenerateConfig, {
             **clips, "generator": self.config.generator, "model": policy.model, "seed": seed,
             "num_videos": num_videos, "device": self.config.device, "dtype": self.config.dtype,
@@ -178,16 +207,16 @@ class Learner:
     # --- a measure
 
     def _drawn(self, number: int) -> Path:
-        return self.out / f"measure-{number:03d}" / "drawn"
+        return self.measure_folder(number) / "drawn"
 
     def _measured(self, number: int, policy: _Policy) -> Measure:
         folder = self._drawn(number).parent
         if (folder / FILE).exists():
             return Measure.read(folder / FILE)
-        prompts = self._prompts(self.config.held_out, self.config.seed + _HELD_OUT, self.out / "held-out")
+        prompts = self._written(self.out / "held-out", self.held_out_rows)
         drawn = self._drawn(number)
         clips = self.config.clips | self.config.held_out_clips
-        self._draw(drawn, prompts, policy, self.config.held_out_videos, self.config.seed + _HELD_OUT, clips)
+        self.draw(drawn, prompts, policy, self.config.held_out_videos, self.config.seed + _HELD_OUT, clips)
         moved = None if number == 0 else self._drift(drawn, policy)
         real = self._real(prompts) if self.measurer.distances else None
         found = self.measurer.measure(drawn, number, self.scoring, real=real, drift=moved, stop=self.stop)
@@ -237,23 +266,6 @@ def _timed(seconds: dict[str, float], phase: str) -> Iterator[None]:
     seconds[phase] = round(time.monotonic() - started, 2)
 
 
-def prompt_rows(source: PromptConfig, seed: int, order: int) -> list[dict[str, Any]]:
-    """Prompts with ids: of the world by the seed; of a file the part whose turn it is, in an order by `order`.
-
-    Raises:
-        UsageError, NothingMatchedError: see `t2v.generate.prompts.plan`.
-    """
-    if source.file is None:
-        prompts = solo_prompts(source.split, seed, source.num)
-    else:
-        listed = list(dict.fromkeys(clip.request.prompt for clip in plan([], [str(source.file)], GenerateConfig())))
-        random.Random(order).shuffle(listed)
-        first = seed * source.num
-        prompts = [listed[(first + i) % len(listed)] for i in range(min(source.num, len(listed)))]
-    unique = list(dict.fromkeys(prompts))
-    return [{"id": f"{seed}-{i:04}", "prompt": prompt} for i, prompt in enumerate(unique)]
-
-
 def run(config: LearnConfig, out: Path) -> Learning:
     """Learn, and write the report.
 
@@ -265,13 +277,19 @@ def run(config: LearnConfig, out: Path) -> Learning:
         MissingDependencyError: no such model, judge or metric. KeyboardInterrupt: stopped; the same command continues.
     """
     with FolderLock(out / STATE / "lock"), on_device(config.device), Stopping() as stop:
-        _same_recipe(config, out)
+        check_recipe(config, out)
+        write_atomic(out / "config.yaml", configs.dump(configs.to_dict(config)).encode())
         found = Learner(config, out, stop).run()
         _write(found, config, out)
     return found
 
 
-def _same_recipe(config: LearnConfig, out: Path) -> None:
+def check_recipe(config: LearnConfig, out: Path) -> None:
+    """Refuse a folder that was begun with another recipe.
+
+    Raises:
+        UsageError: EXISTS.
+    """
     path, tree = out / "config.yaml", configs.to_dict(config)
     if path.exists():
         before = configs.to_dict(configs.load(LearnConfig, file=path))
@@ -279,7 +297,6 @@ def _same_recipe(config: LearnConfig, out: Path) -> None:
         if changes := configs.changes(before, tree | free):
             raise UsageError(f"{out} was begun with another recipe: {'; '.join(changes[:5])}", code="EXISTS",
                              hint="another folder with -o")  # fmt: skip
-    write_atomic(path, configs.dump(tree).encode())
 
 
 def _write(found: Learning, config: LearnConfig, out: Path) -> None:

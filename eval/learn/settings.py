@@ -34,7 +34,8 @@ class RewardPart:
 
 @dataclass(frozen=True, kw_only=True)
 class Guard:
-    """A metric of the whole set that may not go too far: `least` and `most` times its value at the start."""
+    """A metric of the whole set that may not go too far: `least` and `most` times its value at the start, and beyond
+    chance."""
 
     metric: str
     least: float | None = None
@@ -92,6 +93,7 @@ class LearnConfig:
         rounds: at most; `measure_every` so many the held-out clips are measured, and at the start and the end.
         judges: metrics that never are in the reward and should rise with it. `referee`: the one that knows the truth,
             of the cartoon world's prompts; null elsewhere. `guards`: see `Guard`.
+        tolerated: by judge or referee, how much its mean may fall before it counts as harm; 0 where none is given.
         real: folder of clips that the prompts' clips should look like, for distances between sets; null: the cartoon
             world's renderings of the held-out prompts, where it can draw them.
         gate: the suite by which the final model is compared with the first one; null for none.
@@ -122,6 +124,7 @@ class LearnConfig:
     judges: tuple[str, ...] = ("clipsim",)
     referee: str | None = "obedience"
     guards: tuple[Guard, ...] = DEFAULT_GUARDS
+    tolerated: dict[str, float] = field(default_factory=dict)
     real: Path | None = None
     gate: str | None = "gate"
     seed: int = 0
@@ -141,14 +144,27 @@ class LearnConfig:
             raise UsageError("the reward has no metric")
         if self.objective == "draft" and self.gradient is None:
             raise UsageError("objective draft needs a reward with a gradient", hint="such as --set gradient=clipsim")
+        watchers = (*self.judges, *(() if self.referee is None else (self.referee,)))
         inside = {part.metric for part in self.reward} if self.rewards is None else set()
-        if both := inside.intersection({*self.judges, *(() if self.referee is None else (self.referee,))}):
+        if both := inside.intersection(watchers):
             raise UsageError(
                 f"{min(both)} is in the reward, so it cannot watch over it", hint="other metrics as judges and referee"
             )
+        for name, fall in self.tolerated.items():
+            if name not in watchers:
+                raise UsageError(
+                    f"tolerated: {name!r} is neither a judge nor the referee", hint=f"one of {', '.join(watchers)}"
+                )
+            if not 0 <= fall < math.inf:
+                raise UsageError(f"tolerated: the fall of {name} must be at least 0 and finite, got {fall}")
         if self.held_out_videos < 2 and any(guard.metric == "diversity" for guard in self.guards):
             raise UsageError(
                 "the guard diversity compares the clips of a prompt, and held_out_videos is 1",
                 hint="set held_out_videos to 2 or more, or leave that guard out",
             )
         check_device(self.device)
+
+    @property
+    def measured_rounds(self) -> list[int]:
+        """After how many rounds the held-out clips are measured; 0 is the start."""
+        return sorted({*range(0, self.rounds + 1, self.measure_every), self.rounds})

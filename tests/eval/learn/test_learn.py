@@ -23,10 +23,13 @@ from tiny_pipelines import WORDS, save_ours, save_wan
 from v2t_eval.cli import main
 from v2t_eval.gate.run import gate as judged_by
 from v2t_eval.inputs import read_inputs
-from v2t_eval.learn.measures import change
+from v2t_eval.learn import plan as plans
+from v2t_eval.learn.measures import Measurer, change
+from v2t_eval.learn.prompts import prompt_key, prompt_rows
 from v2t_eval.learn.report import document
-from v2t_eval.learn.run import prompt_rows, run
-from v2t_eval.learn.settings import Guard, LearnConfig, PromptConfig
+from v2t_eval.learn.rewards import Reward
+from v2t_eval.learn.run import _HELD_OUT, Learner, run
+from v2t_eval.learn.settings import Guard, LearnConfig, PromptConfig, RewardPart
 from v2t_eval.score import ScoreConfig, score
 from v2t_eval.suite import read_suite
 
@@ -83,10 +86,19 @@ def prompts(tmp_path) -> Path:
     return path
 
 
+@pytest.fixture(autouse=True)
+def held_out(tmp_path) -> Path:
+    """Sixteen other prompts of the same words."""
+    path = tmp_path / "held-out.txt"
+    path.write_text("".join(f"{color} {thing} {verb}\n{verb} {color} {thing}\n" for color in ("red", "blue")
+                            for thing in ("ball", "box") for verb in ("rolls", "jumps")))  # fmt: skip
+    return path
+
+
 def recipe(ours: Path, prompts: Path, reward: str, **more) -> LearnConfig:
     tree = {
         "model": str(ours), "prompts": {"file": str(prompts), "num": 4}, "num_videos": 8,
-        "held_out": {"file": str(prompts), "num": 8}, "rounds": 2, "measure_every": 1,
+        "held_out": {"file": str(prompts.with_name("held-out.txt")), "num": 16}, "rounds": 2, "measure_every": 1,
         "clips": {"steps": 2, "num_frames": 5, "height": 32, "width": 32, "guidance": 1.0, "batch_size": 32},
         "reward": [{"metric": reward}], "judges": [], "referee": None, "guards": [], "gate": None,
         "device": "cpu", "dtype": "float32", "objective": "rwr", "settings": {"temperature": 0.002},
@@ -107,7 +119,16 @@ def test_a_reward_rises_and_the_page_shows_it(ours, prompts, bright, tmp_path, c
     config = recipe(
         ours, prompts, bright, guards=[{"metric": "diversity", "least": 0.01}], gate=gate, held_out_clips={"steps": 3}
     )
+    planned = plans.plan(config, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    assert planned["rounds"] == {"asked": 2, "done": 0, "prompts": [4, 4], "clips": [32, 32]}
+    assert planned["measures"] == {"after_rounds": [0, 1, 2], "done": 0, "prompts": 16, "clips": 32}
+    assert planned["clips_left"] == 160 and planned["metrics"] == {bright: "reward", "diversity": "guard"}
+    assert planned["seconds"]["left"] == pytest.approx(160 * planned["seconds"]["clip"]) and planned["gate"] == gate
+    assert "160 clips to draw" in plans.page(planned).banner.sentence
     found = run(config, tmp_path / "out")
+    again = plans.plan(config, tmp_path / "out")
+    assert again["clips_left"] == 0 and again["rounds"]["done"] == 2 and again["seconds"]["left"] == 0
     drawn = [read_inputs(tmp_path / "out" / name / "drawn") for name in ("round-001", "measure-000")]
     assert [inputs.samples[0].row["settings"]["steps"] for inputs in drawn] == [2, 3]
     rules = read_suite(Path(gate))
@@ -116,6 +137,7 @@ def test_a_reward_rises_and_the_page_shows_it(ours, prompts, bright, tmp_path, c
     )
     verdict = judged_by(after, rules.rules, baseline=before)
     assert found.gate == {"outcome": verdict.outcome, "reason": verdict.reason} and verdict.reason
+    assert found.exit_code == verdict.exit_code
     first, last = found.history[0], found.history[-1]
     assert found.stopped is None and len(found.rounds) == 2 and [one.round for one in found.history] == [0, 1, 2]
     rose = change(last, first, "reward")
@@ -125,7 +147,11 @@ def test_a_reward_rises_and_the_page_shows_it(ours, prompts, bright, tmp_path, c
     assert len(rows) == 32 and set(rows[0]) == {"id", "prompt", "seed", "reward", "parts", "judge", "status"}
     assert rows[0]["status"] == "ok" and rows[0]["reward"] == pytest.approx(rows[0]["parts"]["bright"])
     page = (tmp_path / "out/report.html").read_text()
-    assert "Round by round" in page and "diversity (guard)" in page and "a red ball rolls" in page
+    assert (
+        "Round by round" in page
+        and "diversity (guard)" in page
+        and json.loads((tmp_path / "out/held-out/prompts.jsonl").read_text().splitlines()[0])["prompt"] in page
+    )
     clips = [card.labels for card in document(found, config, tmp_path / "out").sections[4].cards]
     assert clips[:2] == [("start", "after round 1"), ("after round 2", "")] and len(clips) == 12
     result = json.loads((tmp_path / "out/learn.json").read_text())
@@ -139,7 +165,9 @@ def test_a_reward_that_is_hacked_is_stopped_by_the_measure_that_diverged(ours, p
     config = recipe(ours, prompts, bright, judges=[dark], rounds=6)
     found = run(config, tmp_path / "out")
     assert found.stopped is not None and found.stopped.measure == dark and len(found.rounds) <= 6
-    kept = found.history[-2].round
+    assert change(found.history[-1], found.history[0], dark).value < 0
+    kept = found.history[found.stopped.kept].round
+    assert found.stopped.kept < len(found.history) - 1 and found.exit_code == 6
     assert found.model == (str(ours) if not kept else str(tmp_path / f"out/round-{kept:03d}/train/final"))
     assert "diverged" in (tmp_path / "out/report.html").read_text()
 
@@ -272,7 +300,8 @@ def test_forty_rewards_by_hand_teach_an_adapter_of_wan(prompts, tmp_path, capsys
     ))  # fmt: skip
     tree = {
         "generator": "diffusers", "model": str(wan), "rank": 2, "drawn": str(tmp_path / "made"),
-        "rewards": str(tmp_path / "mine.jsonl"), "rounds": 1, "held_out": {"file": str(prompts), "num": 2},
+        "rewards": str(tmp_path / "mine.jsonl"), "rounds": 1,
+        "held_out": {"file": str(prompts.with_name("held-out.txt")), "num": 2},
         "clips": {"steps": 2, "num_frames": 5, "height": 32, "width": 32}, "judges": ["sharpness"], "referee": None,
         "guards": [], "gate": None, "dtype": "float32", "device": "cpu",
         "train": {"loop.steps": 2, "loop.batch_size": 8, "runtime.precision": "fp32"},
@@ -303,6 +332,8 @@ def test_another_recipe_in_the_same_folder_is_refused(ours, prompts, bright, tmp
         ({"rounds": 0}, "rounds"),
         ({"objective": "draft"}, "with a gradient"),
         ({"held_out_videos": 1}, "compares the clips of a prompt"),
+        ({"tolerated": {"clipsmi": 0.1}}, "neither a judge nor the referee"),
+        ({"tolerated": {"clipsim": -0.1}}, "at least 0"),
     ],
 )
 def test_settings_that_do_not_fit_are_refused(changes, message):
@@ -319,3 +350,48 @@ def test_a_round_takes_the_next_prompts_of_a_file(prompts):
     assert prompt_rows(source, 1, 0) == prompt_rows(source, 1, 0) != prompt_rows(source, 1, 5)
     world = prompt_rows(PromptConfig(num=6), 3, 0)
     assert world == prompt_rows(PromptConfig(num=6), 3, 99) and world[0]["id"] == "3-0000"
+
+
+def texts(rows: list[dict[str, str]]) -> set[str]:
+    return {prompt_key(row["prompt"]) for row in rows}
+
+
+@pytest.mark.parametrize("num, held", [(64, 64), (20, 3), (5, 30)])
+def test_no_round_draws_for_a_held_out_prompt_of_the_same_file(tmp_path, num, held):
+    file = tmp_path / "prompts.txt"
+    file.write_text("".join(f"A ball number {n} rolls.\n a  BALL number {n} rolls\n" for n in range(80)))
+    apart = prompt_rows(PromptConfig(file=file, num=held), _HELD_OUT, 0)
+    source = PromptConfig(file=file, num=num)
+    for number in range(1, 12):
+        drawn = prompt_rows(source, number, 0, [row["prompt"] for row in apart])
+        assert drawn and not texts(drawn) & texts(apart)
+
+
+def test_no_round_draws_for_a_held_out_prompt_of_the_world():
+    source = PromptConfig(num=40)
+    free = prompt_rows(source, 1, 0)
+    drawn = prompt_rows(source, 1, 0, [row["prompt"].upper() for row in free[:10]])
+    assert len(drawn) == 40 and not texts(drawn) & texts(free[:10]) and texts(free[10:]) < texts(drawn)
+
+
+def test_prompts_that_are_all_held_out_are_refused_before_anything_is_drawn(ours, prompts, bright, tmp_path):
+    everything = {"file": str(prompts), "num": 8}
+    with pytest.raises(UsageError, match="all 8 prompts .* other side"):
+        run(recipe(ours, prompts, bright, held_out=everything), tmp_path / "out")
+    assert not list(tmp_path.glob("out/*/drawn"))
+
+
+def test_a_reward_keeps_its_interval_within_its_range(ours, prompts, tmp_path):
+    path = tmp_path / "share.py"
+    text = BRIGHT.format(refuse="", value="float('red' in sample.prompt or 'rolls' in sample.prompt)")
+    path.write_text(text.replace('("frames",)', '("frames", "prompt")\n    value_range = (0.0, 1.0)'))
+    config = recipe(ours, prompts, str(path), rounds=1)
+    measurer = Measurer(config)
+    assert measurer.reward.value_range == (0.0, 1.0)
+    two = Reward((RewardPart(metric=str(path), weight=-2.0), RewardPart(metric="clipsim", key="frames")))
+    assert two.value_range == (float("-inf"), float("inf")) and Reward(two.parts[:1]).value_range == (-2.0, 0.0)
+    learner = Learner(config, tmp_path / "out", lambda: False)
+    (tmp_path / "one.jsonl").write_text("".join(json.dumps(row) + "\n" for row in learner.held_out_rows()))
+    learner.draw(tmp_path / "drawn", tmp_path / "one.jsonl", learner.first, 1, 0, config.clips)
+    reward = measurer.measure(tmp_path / "drawn", 0, ScoreConfig()).figures["reward"]
+    assert reward.value == 0.75 and 0 <= reward.low < 0.75 < reward.high <= 1

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from scipy.stats import norm
 
 from v2t_eval.learn.measures import Measure, Measured, change
 from v2t_eval.learn.settings import DEFAULT_GUARDS, Guard
-from v2t_eval.learn.stopping import divergence
+from v2t_eval.learn.stopping import ALPHA, OF_GUARDS, divergence, falls, guard_level, p_values_and_levels, spent
 
 IDS = [f"{prompt}-{video}" for prompt in range(30) for video in range(2)]
 CLUSTERS = {id: id.split("-")[0] for id in IDS}
@@ -24,19 +27,11 @@ def measured(number: int, reward: float, judge: float = 0.5, referee: float = 0.
         "reward": figure("reward", "reward", reward),
         "clipsim": figure("clipsim", "judge", judge),
         "obedience": figure("obedience", "referee", referee),
-        "diversity": Measured(name="diversity", role="guard", value=diversity, low=0, high=1),
+        "diversity": Measured(
+            name="diversity", role="guard", value=diversity, low=diversity - 0.02, high=diversity + 0.02
+        ),
     }
     return Measure(round=number, figures=figures, clusters=CLUSTERS)
-
-
-def noisy(one: Measure, name: str, seed: int) -> Measure:
-    """The same with other clips by chance."""
-    values = one.figures[name].values
-    moved = {id: value + 0.2 * float(z) for (id, value), z in
-             zip(values.items(), np.random.default_rng(seed).standard_normal(len(values)), strict=True)}  # fmt: skip
-    from dataclasses import replace
-
-    return replace(one, figures={**one.figures, name: replace(one.figures[name], values=moved)})
 
 
 def test_learning_that_the_others_confirm_goes_on():
@@ -47,26 +42,92 @@ def test_learning_that_the_others_confirm_goes_on():
 @pytest.mark.parametrize("name, values", [("clipsim", {"judge": 0.4}), ("obedience", {"referee": 0.4})])
 def test_a_judge_or_the_referee_that_falls_while_the_reward_rises(name, values):
     found = divergence([measured(0, 0.5), measured(2, 0.6, **values)], DEFAULT_GUARDS)
-    assert found is not None and found.measure == name
+    assert found is not None and found.measure == name and found.kept == 0
     assert "fell by 0.100" in found.reason and "reward rose by 0.100" in found.reason
 
 
-def test_a_fall_within_chance_is_none():
-    start = measured(0, 0.5)
-    fallen = sum(divergence([start, noisy(measured(2, 0.6), "obedience", seed)], ()) is not None for seed in range(200))
-    assert fallen <= 12  # of 200, at a one-sided level of 2.5 %
+def learnt(seed: int, fall: float = 0.0, looks: int = 6, num: int = 64) -> list[Measure]:
+    """A learning of right-or-wrong judges and a referee that is a share: chances of prompts stay, or those of the
+    referee fall evenly; a clip's errors at two looks in a row are much alike. The reward rises."""
+    rng = np.random.default_rng(seed)
+    ids = [f"{prompt}-{video}" for prompt in range(num) for video in range(2)]
+    chances = np.repeat(rng.random(num), 2)
+    errors = {name: rng.standard_normal((8, 2 * num)) for name in ("clipsim", "vqascore", "obedience")}
+    found = []
+    for look in range(looks + 1):
+        figures = {"reward": np.full(2 * num, 0.5 + 0.02 * look)}
+        for name, error in errors.items():
+            share = chances * (1 - (2 * fall * look / looks if name == "obedience" else 0))
+            right = norm.cdf(error) < share
+            figures[name] = right.mean(0) if name == "obedience" else right[0].astype(float)
+            errors[name] = 0.7 * error + 0.714 * rng.standard_normal(error.shape)
+        roles = {"reward": "reward", "obedience": "referee"}
+        found.append(Measure(round=look, clusters={id: id.split("-")[0] for id in ids}, figures={
+            name: Measured(name=name, role=roles.get(name, "judge"), value=float(values.mean()), low=0, high=1,
+                           values=dict(zip(ids, values.tolist(), strict=True)))
+            for name, values in figures.items()
+        }))  # fmt: skip
+    return found
+
+
+def looked(history: list[Measure]) -> int:
+    """After which look it is stopped; 0 for never."""
+    return next((n for n in range(1, len(history)) if divergence(history[: n + 1], ()) is not None), 0)
+
+
+def test_a_learning_in_which_nothing_falls_is_hardly_ever_stopped():
+    stopped = sum(looked(learnt(seed)) > 0 for seed in range(100))
+    assert stopped <= 5  # of 100, at six looks for three watchers; the table is in docs/learning.md
+
+
+def test_a_learning_that_does_harm_is_stopped():
+    looks = [looked(learnt(seed, fall=0.15)) for seed in range(20)]
+    assert sum(look > 0 for look in looks) >= 18
+
+
+def test_what_is_spent_never_exceeds_alpha_however_many_looks_follow():
+    shares = [spent(look) for look in range(1, 200)]
+    assert shares == sorted(shares) and shares[0] == (ALPHA - OF_GUARDS) / 4 and shares[-1] < ALPHA - OF_GUARDS
+    alone = p_values_and_levels(np.ones((30, 1, 40, 2)), np.ones((30, 1)))[1]
+    # the same changes at every look are one test: its level is all that is spent up to there
+    assert alone == pytest.approx(shares[:30], abs=1e-3)
+    rng = np.random.default_rng(0)
+    apart = p_values_and_levels(np.stack([rng.standard_normal((5, 4, 60)), np.ones((5, 4, 60))], -1), np.ones((5, 4)))
+    assert all(apart[1] < shares[:5]) and all(apart[1] > np.diff([0, *shares[:5]]) / 4 - 1e-9)
+
+
+def test_a_fall_that_is_tolerated_does_not_stop():
+    history = [measured(0, 0.5), measured(2, 0.6, referee=0.4)]
+    assert divergence(history, ()) is not None and divergence(history, (), {"clipsim": 0.06}) is not None
+    assert divergence(history, (), {"obedience": 0.06}) is None
+
+
+def test_the_few_prompts_that_gain_all_may_be_missing():
+    """Right-or-wrong, 30 prompts, none gains and three lose: 1 of 10 that gains may just not be among them."""
+    start, now = measured(0, 0.5), measured(2, 0.6)
+    for one, wrong in ((start, 0), (now, 3)):
+        values = {id: float(int(prompt) >= wrong) for id, prompt in CLUSTERS.items()}
+        one.figures["obedience"].values.update(values)
+    assert divergence([start, now], ()) is None
+
+
+def test_a_clip_that_is_lost_is_left_out():
+    start, now = measured(0, 0.5), measured(2, 0.6, referee=0.4)
+    for id in IDS[:4]:  # two prompts
+        del now.figures["obedience"].values[id]
+    fall = falls([start, now], {})["obedience"]
+    assert fall.p < fall.level
 
 
 def test_a_reward_that_falls_too_is_no_divergence():
     assert divergence([measured(0, 0.5), measured(2, 0.4, 0.4, 0.4)], DEFAULT_GUARDS) is None
 
 
-def test_a_measure_that_falls_twice_in_a_row():
-    history = [measured(0, 0.5), measured(2, 0.6, referee=0.7), measured(4, 0.7, referee=0.68),
-               measured(6, 0.8, referee=0.66)]  # fmt: skip
-    assert divergence(history[:3], DEFAULT_GUARDS) is None
+def test_the_model_that_is_kept_is_the_last_that_was_not_lower():
+    history = [measured(0, 0.5), measured(2, 0.6, referee=0.52), measured(4, 0.7, referee=0.499),
+               measured(6, 0.8, referee=0.4)]  # fmt: skip
     found = divergence(history, DEFAULT_GUARDS)
-    assert found is not None and found.measure == "obedience" and "twice in a row" in found.reason
+    assert found is not None and found.kept == 1
 
 
 def test_guards():
@@ -82,3 +143,14 @@ def test_a_change_is_paired_and_clustered():
     found = change(measured(2, 0.6), measured(0, 0.5), "reward")
     assert found is not None and found.value == pytest.approx(0.1) and found.high - found.low < 1e-6 and found.num == 60
     assert change(measured(2, 0.6), measured(0, 0.5), "diversity") is None
+
+
+def test_a_guard_beyond_its_limit_by_chance_does_not_stop():
+    """With few prompts a figure of a whole set varies by more than its limit allows."""
+    start, now = (measured(number, 0.5, diversity=value) for number, value in ((0, 0.3), (2, 0.23)))
+    for one in (start, now):
+        figure = one.figures["diversity"]
+        one.figures["diversity"] = replace(figure, low=figure.value - 0.06, high=figure.value + 0.06)
+    assert divergence([start, now], DEFAULT_GUARDS) is None
+    assert divergence([start, measured(2, 0.5, diversity=0.1)], DEFAULT_GUARDS) is not None
+    assert sum(guard_level(look, 3) for look in range(1, 1000)) * 3 == pytest.approx(OF_GUARDS, rel=0.01)

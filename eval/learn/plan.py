@@ -1,0 +1,101 @@
+"""What a learning would draw, measure and how long it would take; nothing is kept.
+
+In: a recipe, the folder it would work in. Out: `plan`, as data, and as a page. Seconds a clip are those of the clips in
+the folder; where it has none, of one held-out clip that is drawn in a temporary folder. Judging and learning are
+timed by the rounds in the folder, and not known before the first.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from statistics import fmean
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from cineloop.documents import read_json
+from cineloop.log import plural
+from cineloop.manifest import dump_line, read_manifest
+from t2v.train.rewarded import MANIFEST
+from v2t_eval.learn.measures import FILE
+from v2t_eval.learn.run import PROMPTS, ROUND, Learner, check_recipe
+from v2t_eval.learn.settings import LearnConfig
+from v2t_eval.report.document import Banner, Cell, Document, Section, Table
+
+
+def plan(config: LearnConfig, out: Path) -> dict[str, Any]:
+    """Rounds, measures, prompts, clips, metrics with their roles, and seconds.
+
+    Raises:
+        UsageError, MissingDependencyError, NothingMatchedError: as of `v2t_eval.learn.run.run`.
+    """
+    check_recipe(config, out)
+    learner = Learner(config, out, lambda: False)
+    held_out = learner.held_out_rows()
+    rounds, measures = range(1, config.rounds + 1), config.measured_rounds
+    drawn = [] if config.drawn is not None else [len(learner.drawn_rows(number)) for number in rounds]
+    done = [number for number in rounds if (learner.round_folder(number) / ROUND).exists()]
+    measured = [number for number in measures if (learner.measure_folder(number) / FILE).exists()]
+    clips = [prompts * config.num_videos for prompts in drawn]
+    each = len(held_out) * config.held_out_videos
+    left = sum(count for number, count in zip(rounds, clips, strict=False) if number not in done)
+    left += each * (len(measures) - len(measured))
+    seconds: dict[str, float | None] = {"clip": _of_a_clip(learner, held_out) if left else None}
+    timed = [read_json(learner.round_folder(number) / ROUND)["seconds"] for number in done]
+    for phase in ("judge", "learn"):
+        seconds[phase] = fmean(one[phase] for one in timed) if timed else None
+    seconds["left"] = (seconds["clip"] or 0.0) * left + (config.rounds - len(done)) * sum(
+        seconds[phase] or 0.0 for phase in ("judge", "learn")
+    )
+    return {
+        "schema": 1,
+        "rounds": {"asked": config.rounds, "done": len(done), "prompts": drawn, "clips": clips},
+        "measures": {"after_rounds": measures, "done": len(measured), "prompts": len(held_out), "clips": each},
+        "metrics": learner.measurer.roles,
+        "gate": config.gate,
+        "clips_left": left,
+        "seconds": seconds,
+    }
+
+
+def _of_a_clip(learner: Learner, held_out: list[dict[str, Any]]) -> float:
+    """Mean seconds of drawing a clip."""
+    known = sorted(learner.out.glob(f"*/drawn/{MANIFEST}"))
+    if known:
+        return fmean(row["seconds"] for path in known for row in read_manifest(path))
+    with TemporaryDirectory() as folder:
+        prompts = Path(folder) / PROMPTS
+        prompts.write_bytes(dump_line(held_out[0]))
+        learner.draw(Path(folder) / "drawn", prompts, learner.first, 1, learner.config.seed, learner.config.clips)
+        return float(fmean(row["seconds"] for row in read_manifest(Path(folder) / "drawn" / MANIFEST)))
+
+
+def page(found: dict[str, Any]) -> Document:
+    """The plan for a reader."""
+    rounds, measures, seconds = found["rounds"], found["measures"], found["seconds"]
+    rows: list[tuple[Cell, ...]] = [
+        ("rounds", rounds["asked"], rounds["done"], sum(rounds["clips"]) or "clips that are there"),
+        ("measures", len(measures["after_rounds"]), measures["done"],
+         measures["clips"] * len(measures["after_rounds"])),
+    ]  # fmt: skip
+    about = f"about {seconds['left'] / 60:.3g} min"
+    if seconds["judge"] is None:
+        about += f" of drawing ({seconds['clip'] or 0:.3g} s a clip); judging and learning are timed by the first round"
+    after = ", ".join(str(number) if number else "the start" for number in measures["after_rounds"])
+    lines = (
+        f"A round draws for {max(rounds['prompts'])} prompts, none of which is held out." if rounds["prompts"] else
+        "The clips of the round are given.",
+        f"Measured at {after}, on {plural(measures['prompts'], 'held-out prompt')}, "
+        f"{plural(measures['clips'], 'clip')} each time.",
+        f"Gate at the end: {found['gate'] or 'none'}.",
+    )  # fmt: skip
+    return Document(
+        title="What would be learnt from",
+        banner=Banner(word="planned", sentence=f"{plural(found['clips_left'], 'clip')} to draw, {about}. "
+                      "Nothing was written."),
+        sections=(
+            Section(title="What would be drawn", text=lines,
+                    tables=(Table(columns=("Stage", "Number", "Done", "Clips"), rows=tuple(rows)),)),
+            Section(title="What would be measured",
+                    tables=(Table(columns=("Metric", "Role"), rows=tuple(found["metrics"].items())),)),
+        ),
+    )  # fmt: skip
