@@ -77,7 +77,9 @@ def page(found: dict[str, Any]) -> Document:
         ("measures", len(measures["after_rounds"]), measures["done"],
          measures["clips"] * len(measures["after_rounds"])),
     ]  # fmt: skip
-    about = f"about {seconds['left'] / 60:.3g} min"
+    about = (
+        f"about {seconds['left'] / 60:.0f} min" if seconds["left"] < 7200 else f"about {seconds['left'] / 3600:.1f} h"
+    )
     if seconds["judge"] is None:
         about += f" of drawing ({seconds['clip'] or 0:.3g} s a clip); judging and learning are timed by the first round"
     after = ", ".join(str(number) if number else "the start" for number in measures["after_rounds"])
@@ -93,7 +95,8 @@ def page(found: dict[str, Any]) -> Document:
         banner=Banner(word="planned", sentence=f"{plural(found['clips_left'], 'clip')} to draw, {about}. "
                       "Nothing was written."),
         sections=(
-            Section(title="What would be drawn", text=lines,
+            Section(title="Course", text=lines),
+            Section(title="What would be drawn",
                     tables=(Table(columns=("Stage", "Number", "Done", "Clips"), rows=tuple(rows)),)),
             Section(title="What would be measured",
                     tables=(Table(columns=("Metric", "Role"), rows=tuple(found["metrics"].items())),)),
