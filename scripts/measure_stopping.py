@@ -16,7 +16,7 @@ from __future__ import annotations
 import argparse
 import math
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,9 +36,9 @@ OTHERS = (
     ("looks", 10),
     ("watchers", 1),
     ("watchers", 4),
-    ("alike", 0.0),
+    ("alike", 0),
     ("alike", 0.9),
-    ("kept", 0.0),
+    ("kept", 0),
     ("kept", 0.95),
 )
 WORDS = {"looks": "looks: {}", "watchers": "watchers: {}", "alike": "watchers' errors correlated {}",
@@ -221,24 +221,24 @@ def table(found: dict[str, Any]) -> str:
     def both(shape: str, fall: float, num: int) -> str:
         return f"{share(shape, fall, num)} ({share(shape, fall, num, 'old')})"
 
-    def rows(head: str, body: Sequence[tuple[str, Iterable[str]]]) -> list[str]:
+    def rows(head: str, body: Sequence[tuple[str, Sequence[str]]]) -> list[str]:
         heads = [*head.split(" | "), *(f"{num} prompts" for num in SIZES)]
         lines = ["", f"| {' | '.join(heads)} |", "|" + "---|" * len(heads)]
         return [*lines, *(f"| {name} | {' | '.join(cells)} |" for name, cells in body)]
 
     lines = rows(
-        "no change; in brackets by the rule before", [(shape, (both(shape, 0, n) for n in SIZES)) for shape in SHAPES]
+        "no change; in brackets by the rule before", [(shape, [both(shape, 0, n) for n in SIZES]) for shape in SHAPES]
     )
     lines += ["", "| the same of right or wrong at 64 prompts, but with | stopped |", "|---|---|"]
     lines += [f"| {WORDS[key].format(value)} | {both(f'{key} {value:g}', 0, 64)} |" for key, value in OTHERS]
     lines += rows(
         "harm: values | fall at the last look",
-        [(f"{shape} | {fall:g}", (share(shape, fall, n) for n in SIZES)) for shape, (_, falls) in SHAPES.items()
+        [(f"{shape} | {fall:g}", [share(shape, fall, n) for n in SIZES]) for shape, (_, falls) in SHAPES.items()
          for fall in falls],
     )  # fmt: skip
     lines += rows(
         "a guard of least 0.8; in brackets by its limit alone",
-        [("no change" if to == 1 else f"falls to {to:g} of its start", (both("guard", to, n) for n in SIZES))
+        [("no change" if to == 1 else f"falls to {to:g} of its start", [both("guard", to, n) for n in SIZES])
          for to in GUARDED],
     )  # fmt: skip
     return "\n".join(lines[1:])

@@ -56,7 +56,7 @@ MEASURES: dict[str, tuple[tuple[str, ...], str]] = {
     "selection": ((CAPTIONER, GENERATOR), "scripts/measure_loop.py selection"),
     "gate-clips": ((CAPTIONER, GENERATOR), "scripts/measure_loop.py gate"),
     "curate": ((), "scripts/measure_curate.py --films 40 --seed 19"),
-    "stopping": ((), "scripts/measure_stopping.py --runs 500"),
+    "stopping": ((), "scripts/measure_stopping.py --runs 400"),
 }
 # What lies in docs/figures beside, and where it is from.
 STORED = {

@@ -82,11 +82,11 @@ def page(found: dict[str, Any]) -> Document:
     )
     if seconds["judge"] is None:
         about += f" of drawing ({seconds['clip'] or 0:.3g} s a clip); judging and learning are timed by the first round"
-    after = ", ".join(str(number) if number else "the start" for number in measures["after_rounds"])
+    after = ", ".join(map(str, measures["after_rounds"][1:]))
     lines = (
         f"A round draws for {max(rounds['prompts'])} prompts, none of which is held out." if rounds["prompts"] else
         "The clips of the round are given.",
-        f"Measured at {after}, on {plural(measures['prompts'], 'held-out prompt')}, "
+        f"Measured at the start and after round {after}, on {plural(measures['prompts'], 'held-out prompt')}, "
         f"{plural(measures['clips'], 'clip')} each time.",
         f"Gate at the end: {found['gate'] or 'none'}.",
     )  # fmt: skip
