@@ -3,10 +3,11 @@
 
     python scripts/measure_gate.py -o runs/gate              # every cell; one that is in gate.json is not run again
 
-Every cell asks the gate's own functions; the rule it replaced is restated here (`old_rule`) and stands beside it. The
-metric that is simulated lies within 0 and 1, the baseline's mean is 0.8, and its worst value is 0. Writes gate.json
-after each cell, and gate.md, which docs/gate-statistics.md quotes; the same seed gives the same tables.
-Letters: R runs, G prompts.
+Every cell asks the gate's own functions, with fewer draws of their weights; the rule before, which measured what a
+missing prompt can lose from the baseline's mean, stands beside the new one. Writes gate.json after each cell, and
+gate.md; `--figures` writes docs/figures/gate.json, from which scripts/results.py fills docs/gate-statistics.md. The
+same seed gives the same tables.
+Letters: R runs, G prompts, S clips of a prompt.
 """
 
 from __future__ import annotations
@@ -14,146 +15,85 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import os
 import sys
 import time
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from gate_shapes import FALL, MEAN, RISE, SHAPES, Drawn, Shape, one_each
 
 from cineloop.files import write_atomic
-from v2t_eval.gate.statistics import Change, least_change, least_margin, lower_bounds, p_values
+from v2t_eval.gate import statistics
+from v2t_eval.gate.advice import least_margin_of, unchanged
+from v2t_eval.gate.guards import motion
+from v2t_eval.gate.statistics import beyond, least_margin, lower_bounds, p_values, parts_of_variance
 from v2t_eval.gate.tail import tail_test
-from v2t_eval.stats import student
+from v2t_eval.metric import MetricResult
+from v2t_eval.scores import Scored, Scores
 
+FIGURES = Path(__file__).resolve().parent.parent / "docs" / "figures"
 ALPHA, POWER = 0.05, 0.8
-MEAN, WORST = 0.8, 0.0  # of the baseline
-FALL, RISE = MEAN - WORST, 1 - MEAN
 SIZES = (20, 60, 200)
+USUAL = (0.05, 0.1)  # margins at which an unchanged candidate is asked to pass
+TIMES = (0.5, 1.0, 2.0)  # the least margin, for errors at a harm of the margin
+OPEN_TIMES = (0.25, 0.375, *TIMES)  # likewise, where what the best prompts carry is far less than the least margin
+HALVES = (0.5, 1.0)  # likewise, at a harm of half the margin
+DRAWS, AT_ONCE = 4000, 250  # of the weights; runs in memory
 LOOKS = 6  # times as many runs for two looks
-MOST_HARM = 0.95 * FALL  # of a prompt, where twice the least change is more
-HARMS = ("0", "half", "margin", "two margins", "least", "two least")
-STEPS = {"right or wrong": 1.0}  # of shapes whose values have few levels
-Draw = Callable[[np.random.Generator, int, int, float], np.ndarray]  # R, G, harm -> sums (R, G, 2)
-
-
-# --- shapes of the changes: mean -harm, candidate minus baseline
-
-
-def plain(values: np.ndarray) -> np.ndarray:
-    """One clip a prompt: (R, G) -> (R, G, 2)."""
-    return np.stack([np.clip(values, -FALL, RISE + FALL), np.ones_like(values)], axis=2)
-
-
-def seeds(values: np.ndarray, there: np.ndarray) -> np.ndarray:
-    """Several clips a prompt: values and whether they are there, (R, G, S) -> (R, G, 2)."""
-    there[..., 0] |= ~there.any(2)
-    return np.stack([(values * there).sum(2), there.sum(2)], axis=2)
-
-
-def skewed(rng: np.random.Generator, runs: int, num: int) -> np.ndarray:
-    """Lognormal, mean 0, standard deviation 0.1: most a little below, few far above."""
-    return 0.1 * (rng.lognormal(0, 1, (runs, num)) - math.exp(0.5)) / math.sqrt((math.e - 1) * math.e)
-
-
-def right_wrong(rng: np.random.Generator, runs: int, num: int, harm: float) -> np.ndarray:
-    """Right or wrong on both sides: 3 % of the prompts change for the better, 3 % + harm for the worse."""
-    draws = rng.random((runs, num))
-    values = np.where(draws < 0.03 + harm, -1.0, np.where(draws > 0.97, 1.0, 0.0))
-    return np.stack([values, np.ones_like(values)], axis=2)
-
-
-def ties(rng: np.random.Generator, runs: int, num: int, harm: float) -> np.ndarray:
-    """Most prompts do not change at all: 80 %, or fewer where a fifth could not carry the harm."""
-    share = max(0.2, harm / 0.3)
-    return plain(np.where(rng.random((runs, num)) < share, rng.normal(-harm / share, 0.22, (runs, num)), 0.0))
-
-
-def carried(rng: np.random.Generator, runs: int, num: int, harm: float) -> np.ndarray:
-    """All harm in 3 % of the prompts, or in as few as can carry it; the others hardly change."""
-    share = max(0.03, harm / FALL)
-    values = rng.normal(0, 0.02, (runs, num))
-    return plain(np.where(rng.random((runs, num)) < share, -harm / share if harm else values, values))
-
-
-def both(rng: np.random.Generator, runs: int, num: int, harm: float) -> np.ndarray:
-    """Half of the harm in every prompt, half in as few as can carry it."""
-    values = rng.normal(-harm / 2, 0.05, (runs, num))
-    return plain(np.where(rng.random((runs, num)) < harm / 2 / FALL, -FALL, values))
-
-
-SHAPES: dict[str, tuple[Draw, float]] = {  # with the standard deviation of a prompt's change where nothing changed
-    "normal": (lambda r, runs, n, h: plain(r.normal(-h, 0.1, (runs, n))), 0.1),
-    "heavy tails (t, 3)": (lambda r, runs, n, h: plain(0.1 * r.standard_t(3, (runs, n)) / math.sqrt(3) - h), 0.1),
-    "few much worse": (lambda r, runs, n, h: plain(-skewed(r, runs, n) - h), 0.1),
-    "few much better": (lambda r, runs, n, h: plain(skewed(r, runs, n) - h), 0.1),
-    "right or wrong": (right_wrong, math.sqrt(0.06)),
-    "80 % ties": (ties, 0.1),
-    "few prompts carry all": (carried, 0.02),
-    "half carried by few": (both, 0.05),
-    "4 seeds, prompts differ": (
-        lambda r, runs, n, h: seeds(
-            r.normal(-h, 0.08, (runs, n, 1)) + r.normal(0, 0.12, (runs, n, 4)), np.ones((runs, n, 4), dtype=bool)
-        ),
-        0.1,
-    ),
-    "4 seeds, a fifth missing": (
-        lambda r, runs, n, h: seeds(
-            r.normal(-h, 0.08, (runs, n, 1)) + r.normal(0, 0.12, (runs, n, 4)), r.random((runs, n, 4)) < 0.8
-        ),
-        0.1,
-    ),
-}  # fmt: skip
 
 
 # --- the rules
 
 
-def new_rule(sums: np.ndarray, margin: float, alpha: float = ALPHA) -> tuple[np.ndarray, np.ndarray]:
-    """Which of R runs pass and which fail, as `v2t_eval.gate.reasons.of_margin` decides one metric."""
+def distances(drawn: Drawn, *, is_open: bool, is_new: bool) -> tuple[np.ndarray, np.ndarray]:
+    """How much a prompt that the sample lacks can lose and gain, (R,) each, by the new rule and by the one before."""
+    sums, base = drawn
     means = sums[..., 0] / sums[..., 1]
-    low = lower_bounds(sums, np.maximum(FALL, -means.min(1)), alpha)
-    passes = low > -margin
-    return passes, ~passes & (p_values(sums, np.maximum(RISE, means.max(1)), margin / 2) < alpha)
+    most = np.abs(means).max(1)
+    if is_new:
+        span = np.ones(len(sums)) if base is None or not is_open else np.maximum(beyond(base), beyond(base + means))
+        return np.maximum(span, most), np.maximum(span, most)
+    fall, rise = np.full(len(sums), FALL), np.full(len(sums), RISE)
+    if base is not None:
+        fall, rise = base.mean(1), np.maximum(base, base + means).max(1) - base.mean(1)
+    return np.maximum(fall, -means.min(1)), np.maximum(rise, means.max(1))
 
 
-def old_rule(sums: np.ndarray, margin: float) -> tuple[np.ndarray, np.ndarray]:
-    """The rule before: pass when the two-sided 95 % interval is above the margin and the margin not below the least
-    detectable change of the run; fail when the estimate is beyond the margin and a sign flip is significant."""
-    num, total = sums.shape[1], sums[..., 1].sum(1)
-    value = sums[..., 0].sum(1) / total
-    pull = (sums[..., 0] - value[:, None] * sums[..., 1]) / total[:, None]
-    se = np.sqrt(num / (num - 1) * (pull**2).sum(1))
-    rng = np.random.default_rng(6)
-    low = value - student(num - 1, ALPHA / 2) * se
-    if num >= 30:
-        times = rng.multinomial(num, np.full(num, 1 / num), 2000).astype(float)  # (draws, G)
-        drawn = (times @ sums[..., 0].T) / (times @ sums[..., 1].T)
-        wider = student(num - 1, ALPHA / 2) / 1.959964 * math.sqrt(num / (num - 1))
-        low = value + wider * (np.quantile(drawn, ALPHA / 2, axis=0) - value)
-    signs = rng.integers(0, 2, (4000, num)) * 2.0 - 1
-    p = ((signs @ -sums[..., 0].T >= -sums[..., 0].sum(1) - 1e-12).sum(0) + 1) / 4001
-    least = (student(num - 1, ALPHA) + student(num - 1, 1 - POWER)) * se
-    fails = (value <= -margin) & (p < ALPHA)
-    return ~fails & (low > -margin) & ((margin >= least) | (se == 0)), fails
+def lows(drawn: Drawn, *, is_open: bool, is_new: bool, alpha: float = ALPHA) -> np.ndarray:
+    """Lower bounds (R,): those above -margin pass."""
+    fall, _ = distances(drawn, is_open=is_open, is_new=is_new)
+    parts = range(0, len(fall), AT_ONCE)
+    return np.concatenate([lower_bounds(drawn[0][i : i + AT_ONCE], fall[i : i + AT_ONCE], alpha) for i in parts])
+
+
+def ps(drawn: Drawn, accepted: float, *, is_open: bool, is_new: bool) -> np.ndarray:
+    """P (R,) of the accepted harm: those below alpha fail."""
+    _, rise = distances(drawn, is_open=is_open, is_new=is_new)
+    parts = range(0, len(rise), AT_ONCE)
+    return np.concatenate([p_values(drawn[0][i : i + AT_ONCE], rise[i : i + AT_ONCE], accepted) for i in parts])
 
 
 # --- cells
 
 
 class Cells:
-    """Results by name, kept in a file after each: one that is there is not run again."""
+    """Results by name, kept in a file after each: one that is there is not run again. `found`: results that are there,
+    without a file."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path | None, found: dict[str, Any] | None = None) -> None:
         self.path = path
-        self.found: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+        self.found: dict[str, Any] = found or (json.loads(path.read_text()) if path and path.exists() else {})
         self.begun = time.perf_counter()
 
     def run(self, name: str, measure: Callable[[np.random.Generator], Any]) -> Any:
         """The cell's result; its seed is made from its name."""
-        if name not in self.found:
+        if name not in self.found and self.path is None:
+            raise KeyError(f"no cell {name!r}: run the script that measures it with --figures")
+        if name not in self.found and self.path is not None:
             self.found[name] = measure(np.random.default_rng(zlib.crc32(name.encode())))
             write_atomic(self.path, (json.dumps(self.found, indent=1) + "\n").encode())
             print(f"{time.perf_counter() - self.begun:6.0f} s  {name}: {self.found[name]}", file=sys.stderr)
@@ -165,51 +105,176 @@ def run_tables(description: str, name: str, make_tables: Callable[[Cells, int], 
     parser = argparse.ArgumentParser(description=description.split("\n")[0])
     parser.add_argument("--runs", type=int, default=1000)
     parser.add_argument("-o", "--output", type=Path, required=True)
+    parser.add_argument("--figures", action="store_true", help=f"write docs/figures/{name}.json too")
     args = parser.parse_args()
     args.output.mkdir(parents=True, exist_ok=True)
-    text = "\n".join(make_tables(Cells(args.output / f"{name}.json"), args.runs)) + "\n"
+    cells = Cells(args.output / f"{name}.json")
+    text = "\n".join(make_tables(cells, args.runs)) + "\n"
+    if args.figures:
+        stamp = {
+            "command": f"python scripts/{Path(sys.argv[0]).name} -o runs/gate --figures",
+            "device": f"CPU, {os.cpu_count()} cores",
+            "date": time.strftime("%Y-%m-%d", time.gmtime()),
+        }
+        found = json.dumps({"measured": stamp, "cells": cells.found}, indent=1) + "\n"
+        write_atomic(FIGURES / f"{name}.json", found.encode())
     write_atomic(args.output / f"{name}.md", text.encode())
     print(text)
     return 0
 
 
-def limits(num: int, spread: float, step: float = 0.0) -> tuple[float, float]:
-    """The margin that the gate advises for G prompts, and the least change that it then detects. Where values have a
-    `step`, prompts get better by it, too."""
-    se = spread / math.sqrt(num)
-    margin = least_margin(se, num, FALL, alpha=ALPHA, power=POWER)
-    model = Change(value=0, low=0, high=0, se=se, p=1, num_pairs=num, num_clusters=num, fall=FALL,
-                   rise=max(RISE, step), step=step)  # fmt: skip
-    return margin, least_change(model, accepted=margin / 2, alpha=ALPHA, power=POWER, num_tests=1) or 0.0
+def of_gate(shape: Shape, num: int, runs: int) -> Callable[[np.random.Generator], Any]:
+    """The least margin of both rules, and shares of R runs in per cent: unchanged candidates that pass at usual margins
+    and that fail, and errors at harms of the margin and of half of it, for margins of `TIMES` the least one."""
 
-
-def of_gate(draw: Draw, num: int, harm: float, margin: float, runs: int) -> Callable[[np.random.Generator], Any]:
-    """Shares of R runs that pass and fail, by both rules, in per cent."""
-
-    def measure(rng: np.random.Generator) -> dict[str, float]:
-        sums = draw(rng, runs, num, harm)
-        found = {}
-        for name, rule in (("new", new_rule), ("old", old_rule)):
-            passes, fails = rule(sums, margin)
-            found |= {f"{name} pass": 100 * float(passes.mean()), f"{name} fail": 100 * float(fails.mean())}
+    def measure(rng: np.random.Generator) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        unchanged = shape.draw(rng, runs, num, 0.0)
+        both_lows = {name: lows(unchanged, is_open=shape.is_open, is_new=name == "new") for name in ("new", "old")}
+        for name, low in both_lows.items():
+            found[f"{name} least"] = float(np.quantile(-low, POWER))
+            found |= {f"{name} pass at {margin}": 100 * float((low > -margin).mean()) for margin in USUAL}
+        least = found["new least"]
+        # name, harm, margin, what is counted
+        asked = [("0", 0.0, HALVES[0] * least, "fail")]
+        asked += [(f"half, {times}", times * least / 2, times * least, "fail") for times in HALVES]
+        asked += [
+            (f"margin, {times}", times * least, times * least, "pass")
+            for times in (OPEN_TIMES if shape.is_open else TIMES)
+        ]
+        asked += [("two margins", 2 * least, least, "fail")]
+        for what, harm, margin, verdict in asked:
+            if harm > shape.most:
+                continue
+            drawn = shape.draw(rng, runs, num, harm) if harm else unchanged
+            for name in ("new", "old"):
+                how: Any = {"is_open": shape.is_open, "is_new": name == "new"}
+                hit = lows(drawn, **how) > -margin if verdict == "pass" else ps(drawn, margin / 2, **how) < ALPHA
+                found[f"{name} {what}"] = 100 * float(hit.mean())
         return found
 
     return measure
 
 
 def of_looks(alpha: float, runs: int) -> Callable[[np.random.Generator], Any]:
-    """60 prompts, and where these are inconclusive the same and 60 more: passes in error at a harm of the margin."""
+    """60 prompts, and where these are inconclusive the same and 60 more: passes in error at a harm of the margin, which
+    is the least one of 120."""
 
     def measure(rng: np.random.Generator) -> dict[str, float]:
-        margin, passed = limits(120, 0.1)[0], np.zeros(2)
+        draw, how, passed = SHAPES["normal"].draw, {"is_open": False, "is_new": True}, np.zeros(2)
+        margin = float(np.quantile(-lows(draw(rng, runs, 120, 0.0), **how), POWER))
         for _ in range(LOOKS):  # in parts, for the memory
-            sums = SHAPES["normal"][0](rng, runs, 120, margin)
-            first, failed = new_rule(sums[:, :60], margin, alpha)
-            second, _ = new_rule(sums, margin, alpha)
+            sums, _ = draw(rng, runs, 120, margin)
+            first = lows((sums[:, :60], None), alpha=alpha, **how) > -margin
+            failed = ps((sums[:, :60], None), margin / 2, **how) < alpha
+            second = lows((sums, None), alpha=alpha, **how) > -margin
             passed += first.mean(), (first | (~failed & second)).mean()
         return dict(zip(("first", "either"), (100 * passed / LOOKS).tolist(), strict=True))
 
     return measure
+
+
+# --- what `gate init` prints, and the motion guard
+
+
+def seeds_of(kind: str, rng: np.random.Generator, num: int) -> Callable[[int], np.ndarray]:
+    """Values (G, S) of any number S of seeds of the same prompts, within 0 and 1."""
+    if kind == "right or wrong, seeds alike":
+        own = rng.beta(0.7, 0.3, (num, 1))
+        return lambda per: (rng.random((num, per)) < own).astype(float)
+    if kind == "right or wrong, seeds not alike":
+        return lambda per: (rng.random((num, per)) < 0.7).astype(float)
+    own = rng.normal(0.6, 0.1, (num, 1))
+    return lambda per: np.clip(own + rng.normal(0, 0.1, (num, per)), 0, 1)
+
+
+def of_init(kind: str, per: int, num: int, runs: int) -> Callable[[np.random.Generator], Any]:
+    """The least margin that `gate init` prints, and the share of unchanged candidates that pass at it, in per cent;
+    before, the spread of one clip a prompt counted as none, and no steps."""
+    each = 20  # candidates of a baseline
+
+    def measure(rng: np.random.Generator) -> dict[str, float]:
+        clusters: list[int] = np.repeat(np.arange(num), per).tolist()
+        rows = []
+        for _ in range(runs // each):
+            draw = seeds_of(kind, rng, num)
+            base = draw(per)
+            values = base.ravel().tolist()
+            new = least_margin_of(unchanged(values, clusters), 1.0, alpha=ALPHA, power=POWER)
+            parts = parts_of_variance(values, clusters)
+            se = math.sqrt(2 * parts[1] / base.size) if parts else 0.0
+            old = least_margin(se, num, float(base.mean()), alpha=ALPHA, power=POWER)
+            sums = np.stack([draw(per).sum(1) - base.sum(1) for _ in range(each)])
+            low = lower_bounds(np.stack([sums, np.full_like(sums, per)], axis=2), 1.0, ALPHA)
+            rows.append((new, old, 100 * float((low > -new).mean()), 100 * float((low > -old).mean())))
+        return dict(zip(("new", "old", "new pass", "old pass"), np.mean(rows, axis=0).tolist(), strict=True))
+
+    return measure
+
+
+def motion_scores(values: np.ndarray) -> Scores:
+    """Scores of a metric of motion, one clip a prompt."""
+    clips = [Scored(id=str(n), cluster=str(n)) for n in range(len(values))]
+    items = [{"id": str(n), "value": float(value)} for n, value in enumerate(values)]
+    found = MetricResult(name="motion", headline="motion", figures={}, n=len(clips), coverage=1.0, fingerprint={},
+                         items=items)  # fmt: skip
+    return Scores(sources={}, clips=clips, results=[found])
+
+
+def of_motion(spread: float, num: int, scale: float, runs: int) -> Callable[[np.random.Generator], Any]:
+    """How often the motion guard fails and is inconclusive, in per cent, where all clips move `scale` as much; before,
+    every clip counted in full, and the greatest one was what a missing prompt may gain."""
+    least = 0.7
+
+    def measure(rng: np.random.Generator) -> dict[str, float]:
+        counts = np.zeros(4)
+        for _ in range(runs):
+            own = rng.normal(0, spread / math.sqrt(2), num)
+            before, after = (np.exp(own + rng.normal(0, spread / math.sqrt(2), num)) for _ in range(2))
+            after *= scale
+            guard = motion(motion_scores(after), motion_scores(before), least)
+            if guard is None or guard.p is None:
+                raise ValueError("no motion was compared")
+            p = float(p_values(one_each((after - least * before)[None]), max(before.max(), after.max()), 0.0)[0])
+            is_less = after.sum() < least * before.sum()
+            less = guard.outcome == "fail"
+            counts += less and guard.p < ALPHA, less and guard.p >= ALPHA, is_less and p < ALPHA, is_less and p >= ALPHA
+        names = ("new fail", "new unsure", "old fail", "old unsure")
+        return dict(zip(names, (100 * counts / runs).tolist(), strict=True))
+
+    return measure
+
+
+def advice_tables(cells: Cells, runs: int) -> list[str]:
+    """What `gate init` prints, and the motion guard."""
+    lines = [
+        "\n| values | clips a prompt | prompts | margin that `gate init` prints | passes: no change |",
+        "|---|---|---|---|---|",
+    ]
+    for kind in ("right or wrong, seeds alike", "right or wrong, seeds not alike", "normal"):
+        for per in (1, 2, 4):
+            for num in SIZES[:2]:
+                found = cells.run(f"init, {kind}, {per}, {num}, {runs}", of_init(kind, per, num, runs))
+                shown = [
+                    f"{found['new']:.3f} ({found['old']:.3f})",
+                    f"{found['new pass']:.0f} ({found['old pass']:.0f})",
+                ]
+                lines.append(f"| {' | '.join([kind, str(per), str(num), *shown])} |")
+    scales = (1.0, 0.7, 0.5, 0.35)
+    lines += [
+        "\n| motion, lognormal | clips | "
+        + " | ".join(f"{scale:g} of it: fails | inconclusive" for scale in scales)
+        + " |",
+        "|---|---|" + "---|" * 2 * len(scales),
+    ]
+    for spread in (1.0, 1.5):
+        for num in (60, 180):
+            shown = []
+            for scale in scales:
+                found = cells.run(f"motion, {spread}, {num}, {scale}, {runs}", of_motion(spread, num, scale, runs))
+                shown += [f"{found[f'new {one}']:.1f} ({found[f'old {one}']:.1f})" for one in ("fail", "unsure")]
+            lines.append(f"| {spread:g} | {num} | {' | '.join(shown)} |")
+    return lines
 
 
 # --- the tail test: share of runs with a note, in per cent
@@ -267,46 +332,41 @@ def tail_table(cells: Cells, runs: int) -> list[str]:
 
 
 def all_tables(cells: Cells, runs: int) -> list[str]:
-    """Of the gate's rule and of its tail test."""
-    return [*gate_tables(cells, runs), *tail_table(cells, runs)]
+    """Of the gate's rule, its advice, its guard of motion and its tail test."""
+    return [*gate_tables(cells, runs), *advice_tables(cells, runs), *tail_table(cells, runs)]
 
 
 def gate_tables(cells: Cells, runs: int) -> list[str]:
-    """Errors and power of the rule, at the margin that the gate advises."""
-    head = ["no change", "harm of half the margin", "harm of the margin", "of two margins", "of the least change",
-            "of two least changes"]  # fmt: skip
-    lines = [
-        f"{runs} runs a cell; in per cent, old rule in brackets.\n",
-        "| changes | prompts | margin | least change | fails: " + " | fails: ".join(head[:2])
-        + " | passes: " + head[2] + " | passes: no change | fails: " + " | fails: ".join(head[3:]) + " |",
-        "|" + "---|" * 11,
-    ]  # fmt: skip
-    for shape, (draw, spread) in SHAPES.items():
-        for num in SIZES:
-            margin, least = limits(num, spread, STEPS.get(shape, 0.0))
-            harms = dict(zip(HARMS, (0, margin / 2, margin, 2 * margin, least, min(2 * least, MOST_HARM)), strict=True))
-            row = {
-                name: cells.run(f"gate, {shape}, {num}, {name}, {runs}", of_gate(draw, num, harm, margin, runs))
-                for name, harm in harms.items()
-                if harm < FALL
-            }
-            shown = [
-                _both(row, name, verdict)
-                for name, verdict in (("0", "fail"), ("half", "fail"), ("margin", "pass"), ("0", "pass"),
-                                      ("two margins", "fail"), ("least", "fail"), ("two least", "fail"))
-            ]  # fmt: skip
-            lines.append(f"| {shape} | {num} | {margin:.3f} | {least:.3f} | {' | '.join(shown)} |")
+    """Errors and power of the rule, a row for each shape."""
+    sizes = " / ".join(map(str, SIZES))
+    head = ["changes", "least margin", *(f"passes: no change at {margin}" for margin in USUAL), "fails: no change",
+            "fails: harm of half the margin", "passes: harm of the margin", "fails: of two least margins"]  # fmt: skip
+    lines = [f"{sizes} prompts, {runs:,} runs a cell, in per cent; the rule before in brackets.\n",
+             f"| {' | '.join(head)} |", "|" + "---|" * len(head)]  # fmt: skip
+    for name, shape in SHAPES.items():
+        found = [cells.run(f"gate, {name}, {num}, {runs}", of_gate(shape, num, runs)) for num in SIZES]
+        usual = [] if shape.is_open else [f"pass at {margin}" for margin in USUAL]
+        shown = [_by_size(found, "least", 3), *(_by_size(found, each, 0) for each in usual)]
+        shown += ["–"] * (1 + len(USUAL) - len(shown))
+        shown += [_by_size(found, each, 1) for each in ("0", "half", "margin", "two margins")]
+        lines.append(f"| {name} | {' | '.join(shown)} |")
     lines += ["\n| two looks, 60 and 120 prompts | passes at a harm of the margin: first | either |", "|---|---|---|"]
     for alpha in (ALPHA, ALPHA / 2):
-        found = cells.run(f"looks, {alpha}, {LOOKS * runs}", of_looks(alpha, runs))
-        lines.append(f"| alpha {alpha:g} at each | {found['first']:.1f} | {found['either']:.1f} |")
+        found_looks = cells.run(f"looks, {alpha}, {LOOKS * runs}", of_looks(alpha, runs))
+        lines.append(f"| alpha {alpha:g} at each | {found_looks['first']:.1f} | {found_looks['either']:.1f} |")
     return lines
 
 
-def _both(row: dict[str, Any], name: str, verdict: str) -> str:
-    found = row.get(name)
-    return "–" if found is None else f"{found[f'new {verdict}']:.1f} ({found[f'old {verdict}']:.1f})"
+def _by_size(found: Sequence[dict[str, float]], name: str, places: int) -> str:
+    """The worst figure of this name at each number of prompts, the rule before in brackets."""
+
+    def of_rule(rule: str) -> str:
+        values = [[v for key, v in each.items() if key.startswith(f"{rule} {name}")] for each in found]
+        return " / ".join(f"{max(each):.{places}f}" if each else "–" for each in values)
+
+    return f"{of_rule('new')} ({of_rule('old')})"
 
 
 if __name__ == "__main__":
+    statistics.NUM_DRAWS = DRAWS
     sys.exit(run_tables(__doc__, "gate", all_tables))

@@ -30,14 +30,15 @@ def _mean_of(kind: str, rng: np.random.Generator, num: int) -> tuple[np.ndarray,
         return rng.normal(0.5, 0.1, (num, 1)), 0.5
     if kind == "normal, 4 seeds":
         return rng.normal(0.5, 0.1, (num, 1)) + rng.normal(0, 0.1, (num, 4)), 0.5
-    if kind == "lognormal":
-        return rng.lognormal(0, 1, (num, 1)), math.exp(0.5)
+    if kind.startswith("lognormal"):
+        spread = 1.5 if kind == "lognormal 1.5" else 1.0
+        return rng.lognormal(0, spread, (num, 1)), math.exp(spread**2 / 2)
     if kind == "near 1, Beta(9, .6)":
         return rng.beta(9, 0.6, (num, 1)), 9 / 9.6
     return rng.binomial(1, rng.beta(3.5, 1.5, (num, 1)), (num, 4)).astype(float), 0.7
 
 
-MEANS = ("normal", "normal, 4 seeds", "lognormal", "near 1, Beta(9, .6)", "right or wrong, 4 seeds")
+MEANS = ("normal", "normal, 4 seeds", "lognormal", "lognormal 1.5", "near 1, Beta(9, .6)", "right or wrong, 4 seeds")
 
 
 def of_means(kind: str, num: int, runs: int) -> Callable[[np.random.Generator], Any]:
@@ -45,7 +46,7 @@ def of_means(kind: str, num: int, runs: int) -> Callable[[np.random.Generator], 
 
     def measure(rng: np.random.Generator) -> float:
         hits = 0
-        ends = (0.0, math.inf if kind == "lognormal" else 1.0)
+        ends = (0.0, math.inf if kind.startswith("lognormal") else 1.0)
         for _ in range(runs):
             values, truth = _mean_of(kind, rng, num)
             listed, clusters = values.ravel().tolist(), np.repeat(np.arange(num), values.shape[1]).tolist()

@@ -28,6 +28,7 @@ from typing import Any
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).resolve().parent)]
 
+import results_simulated  # noqa: E402, F401  (adds its tables and values)
 from results_curves import PICTURE, picture  # noqa: E402
 from results_tables import BLOCKS, CAPTIONER, DUAL, FIGURES, GENERATOR, ROOT, VALUES, load  # noqa: E402
 
@@ -38,6 +39,7 @@ DOCUMENTS = (
     "README.md",
     "docs/results.md",
     "docs/curating.md",
+    "docs/gate-statistics.md",
     "docs/learning.md",
     *(f"{each}/README.md" for each in (CAPTIONER, DUAL, GENERATOR)),
 )
@@ -60,7 +62,7 @@ MEASURES: dict[str, tuple[tuple[str, ...], str]] = {
 }
 # What lies in docs/figures beside, and where it is from.
 STORED = {
-    "gate": "scripts/measure_gate.py -o runs/gate, copied by hand: simulated, of no weights, hours",
+    "gate": "scripts/measure_gate.py -o runs/gate --figures: simulated, of no weights",
     "goodhart": "scripts/measure_goodhart.py of commit 49715f9: history, its table is text",
     "learning": "scripts/measure_learning.py of commit 49715f9: history, its table is text",
     "training-captioner": "scripts/ship.py",
@@ -118,14 +120,6 @@ def without_rows(found: Any) -> Any:
 
 
 # --- documents
-def stopping() -> str:
-    """How often learning is stopped, by chance and by harm."""
-    from measure_stopping import table
-
-    stamp = load("stopping")["measured"]
-    return f"`{stamp['command']}`, {stamp['date']}; per cent of runs.\n\n{table(load('stopping'))}"
-
-
 def filled(text: str, path: str) -> str:
     """A document with its figures in place.
 
@@ -139,10 +133,7 @@ def filled(text: str, path: str) -> str:
             raise SystemExit(f"{path}: no figure is called {name!r}; there are {', '.join(known)}")
         return before + known[name]() + end + after
 
-    return VALUE.sub(
-        lambda found: put(found, VALUES),
-        BLOCK.sub(lambda found: put(found, BLOCKS | {"stopping": stopping}, "\n"), text),
-    )
+    return VALUE.sub(lambda found: put(found, VALUES), BLOCK.sub(lambda found: put(found, BLOCKS, "\n"), text))
 
 
 def write(*, check: bool) -> int:

@@ -285,13 +285,6 @@ def curate() -> Any:
 
 
 # --- single figures, by the name in a sentence's mark
-def worst(harm: str, key: str) -> str:
-    """The highest share in percent over all shapes and sizes of simulated data with this harm."""
-    cells = at("gate", "cells").items()
-    found = [cell[key] for name, cell in cells if name.startswith("gate, ") and name.split(", ")[-2] == harm]
-    return f"{max(found):.1f}"
-
-
 def weak() -> str:
     """Facts and answers of the captioner below 0.6."""
     return ", ".join(kind for kind, figure in at("captioner", "seen").items() if figure["value"] < 0.6) or "nothing"
@@ -333,9 +326,6 @@ PLACES = {  # where a figure is stored, and its format
     "film.frames": ("±", "film", "whole", "from frames"),
 }
 VALUES: dict[str, Callable[[], str]] = {
-    "gate.false-fail": lambda: worst("0", "new fail"),
-    "gate.false-pass": lambda: worst("margin", "new pass"),
-    "gate.old-false-pass": lambda: worst("margin", "old pass"),
     "generator.joint": lambda: f"{factor('joint', 'seen'):.2f}",
     "generator.db": lambda: f"{decibels('autoencoder'):.1f}",
     "generator.above-pca": lambda: f"{decibels('autoencoder') - decibels('pca'):.1f}",

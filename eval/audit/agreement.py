@@ -55,7 +55,9 @@ def of_claims(kind: str, claims: Sequence[Claim], *, unanswered: int = 0, unread
     same, same_ends = agreement_of(claims)
     bias, bias_ends = estimate_of_sums(counts, lambda sums: (sums[:, 1] - sums[:, 2]) / sums[:, 0], (-1.0, 1.0))
     is_true = true > 0.5
-    area, area_ends = auroc(chance[is_true], chance[~is_true], at[is_true], at[~is_true], num_clips)
+    area, area_ends = 0.5, Interval(0.0, 1.0)
+    if is_true.any() and not is_true.all():
+        area, area_ends = auroc(chance[is_true], chance[~is_true], at[is_true], at[~is_true], num_clips)
     gaps = np.concatenate([_gaps(chance, true, at, num_clips), counts[:, :1]], 1)  # (G, B + 1)
     off, off_ends = estimate_of_sums(gaps, lambda sums: np.abs(sums[:, :-1]).sum(1) / sums[:, -1])
     if area == 1.0:

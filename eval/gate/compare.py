@@ -8,19 +8,21 @@ error rates.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from v2t_eval.gate import reasons
 from v2t_eval.gate.policy import Rule
 from v2t_eval.gate.statistics import (
     Change,
+    beyond,
     finite_values,
     invisible_share,
     least_change,
     least_step,
     no_change,
     paired_change,
+    sums_of,
     unpaired_change,
 )
 from v2t_eval.gate.tail import tail_test
@@ -40,7 +42,7 @@ class MetricComparison:
         mine, its: the candidate's result and the baseline's.
         change: candidate minus baseline; without one, `outcome` and `why` say what that makes of a rule.
         blocked: why nothing may be decided by it; "" where it may.
-        worst: the value that a prompt which the sample lacks may have.
+        ends: the worst and the best value that a prompt which the sample lacks may have.
         notes: further remarks for the reader.
     """
 
@@ -49,7 +51,7 @@ class MetricComparison:
     its: MetricResult | None
     change: Change | None = None
     blocked: str = ""
-    worst: float | None = None
+    ends: tuple[float, float] | None = None
     outcome: Outcome = "inconclusive"
     why: str = ""
     notes: tuple[str, ...] = ()
@@ -141,18 +143,26 @@ def worst_clips(
 
 
 def ends(
-    result: MetricResult, first: Sequence[float], second: Sequence[float], rule: Rule | None
+    result: MetricResult, sides: Iterable[Sequence[float]], clusters: Sequence[Hashable], rule: Rule | None
 ) -> tuple[float, float]:
-    """The worst value that a prompt which the sample lacks may have, and the best one: as the rule says, or the bad end
-    of the metric's range, or the worst of the values where that is open; the best of the values."""
-    down = result.higher_is_better is not False
-    seen = [*first, *second]
-    low, high = min(seen), max(seen)
-    end = result.value_range[0 if down else 1]
-    worst = rule.worst if rule is not None and rule.worst is not None else end
-    if not math.isfinite(worst):
-        worst = low if down else high
-    return worst, high if down else low
+    """The worst value and the best one that a prompt which the sample lacks may have: as the rule says, or the ends of
+    the metric's range; where that is open, `v2t_eval.gate.statistics.beyond` the prompts of either side.
+
+    Args:
+        sides: values of the clips, one list a side.
+        clusters: of each clip.
+    """
+    low, high = result.value_range
+    if not (math.isfinite(low) and math.isfinite(high)):
+        sums = [sums_of(values, clusters) for values in sides]
+        means = [each[:, 0] / each[:, 1] for each in sums]
+        low = low if math.isfinite(low) else min(-float(beyond(-each)) for each in means)
+        high = high if math.isfinite(high) else max(float(beyond(each)) for each in means)
+    worst, best = (low, high) if result.higher_is_better is not False else (high, low)
+    if rule is not None:
+        worst = worst if rule.worst is None else rule.worst
+        best = best if rule.best is None else rule.best
+    return worst, best
 
 
 def _of_pairs(
@@ -169,27 +179,24 @@ def _of_pairs(
     clips = [(ours.get(id), theirs.get(id)) for id in ids]
     clusters = [(a and a.cluster) or (b and b.cluster) or id for id, (a, b) in zip(ids, clips, strict=True)]
     differences = [a - b for a, b in zip(first, second, strict=True)]
-    worst, best = ends(mine, first, second, rule)
+    worst, best = ends(mine, (first, second), clusters, rule)
     # Where both sides hold the same bytes no difference is a fact; else values of two levels agree by chance.
     same = all(a and b and a.content is not None and a.content == b.content for a, b in clips)
     if (same or len({*first, *second}) > 2) and not any(differences):
         change = no_change(len(ids), len(set(clusters)))
     else:
-        mean = math.fsum(second) / len(second)
         change = paired_change(
-            differences, clusters, fall=abs(mean - worst), rise=abs(best - mean), alpha=alpha,
-            step=least_step([*first, *second]), higher_is_better=mine.higher_is_better,
-            accepted=rule.accepts if rule else 0.0,
+            differences, clusters, span=abs(best - worst), alpha=alpha, step=least_step([*first, *second]),
+            higher_is_better=mine.higher_is_better, accepted=rule.accepts if rule else 0.0,
         )  # fmt: skip
     notes = [f"every value is {first[0]:g} on both sides"] if len({*first, *second}) == 1 else []
     if len(ids) < len(new) or len(ids) < len(old):
         notes.append(reasons.unpaired_clips(len(ids), len(new), len(old)))
     if spread := reasons.spread(differences, second, clusters):
         notes.append(spread)
-    if rule is not None and rule.margin is not None and change.se != 0:
-        notes.append(
-            reasons.invisible_prompts(change.num_clusters, invisible_share(change.num_clusters, alpha), worst, alpha)
-        )
+    if rule is not None and rule.margin is not None and change.low < change.high:
+        share = invisible_share(change.num_clusters, alpha)
+        notes.append(reasons.invisible_prompts(change.num_clusters, share, best, worst, alpha))
         sign = -1.0 if mine.higher_is_better is False else 1.0
         tail = tail_test(
             [sign * value for value in first], [sign * value for value in second], clusters, accepted=rule.accepts,
@@ -197,7 +204,7 @@ def _of_pairs(
         )  # fmt: skip
         if text := reasons.fallen_prompts(tail, alpha / num_rules):
             notes.append(text)
-    return replace(found, change=change, worst=worst, notes=tuple(notes))
+    return replace(found, change=change, ends=(worst, best), notes=tuple(notes))
 
 
 def _of_sets(

@@ -88,7 +88,8 @@ def _verdict(
     accepted, power = rule.accepts if rule else 0.0, {"alpha": policy.alpha, "power": policy.power}
     least = None
     if change is not None and change.se:
-        least = least_margin(change.se, change.num_clusters, change.fall, **power)
+        least = least_margin(change.se, change.num_clusters, change.span, **power)
+    worst, best = compared.ends or (None, None)
     found: list[tuple[Outcome, str]] = []
     if compared.blocked:
         found.append(("inconclusive", compared.blocked))
@@ -112,7 +113,7 @@ def _verdict(
         changed |= {name: getattr(change, name) for name in ("low", "high", "p", "num_pairs", "num_clusters")}
     return MetricVerdict(
         metric=compared.name, role="primary" if rule else "exploratory", outcome=outcome, higher_is_better=better,
-        candidate=candidate, baseline=baseline, least_margin=least, worst=compared.worst,
+        candidate=candidate, baseline=baseline, least_margin=least, worst=worst, best=best,
         mde=compared.detectable(accepted=accepted, num_tests=tests, **power), reasons=(*why, *compared.notes),
         **asked, **changed,
     )  # fmt: skip

@@ -28,6 +28,7 @@ MAX_COPIES = 0.05  # share of clips that may be byte for byte copies of another 
 MAX_OUTSIDE = 0.05  # share of clips that may be outside the judge's world beyond the baseline's own
 _CHANCE = 0.05  # p of a share outside, above it the excess may be chance
 MOTION = ("motion", "dynamic_degree")  # metrics of motion, the finer one first
+USUAL_MOTION = 0.9  # share of the baseline's clips whose motion counts in full
 MOST_OUTSIDE = 0.5  # from here on the judge says nothing of a set, whether the baseline is similar or unknown
 
 
@@ -112,7 +113,11 @@ def copies(candidate: Scores, baseline: Scores | None) -> Guard | None:
 
 def motion(candidate: Scores, baseline: Scores | None, least: float) -> Guard | None:
     """Clips that move less than `least` of what the baseline's move, on average: a still picture with a small part that
-    moves is not frozen, and smoother than any clip that moves. None without a baseline or a metric of `MOTION`."""
+    moves is not frozen, and smoother than any clip that moves. None without a baseline or a metric of `MOTION`.
+
+    No clip counts for more than the motion that `USUAL_MOTION` of the baseline's clips stay below: without that limit
+    the few that move most would carry the mean, and what one that the sample lacks may gain would grow with the sample.
+    """
     if baseline is None or least <= 0:
         return None
     for name in MOTION:
@@ -123,10 +128,11 @@ def motion(candidate: Scores, baseline: Scores | None, least: float) -> Guard | 
         shared = [clip for clip in candidate.clips if clip.id in new and clip.id in old]
         if not shared or not any(old[clip.id] for clip in shared):
             continue
+        most = float(np.quantile([old[clip.id] for clip in shared], USUAL_MOTION)) or max(old.values())
+        new, old = ({id: min(value, most) for id, value in each.items()} for each in (new, old))
         share = sum(new[clip.id] for clip in shared) / sum(old[clip.id] for clip in shared)
         spare = [new[clip.id] - least * old[clip.id] for clip in shared]
         sums = sums_of(spare, [clip.cluster for clip in shared])
-        most = max(max(old.values()), max(new.values()))
         return Guard(
             name="motion", outcome=_outcome(share >= least), p=_p(sums, most, 0.0),
             message=f"clips have {_percent(share)} of the baseline's {name}, at least {_percent(least)} is expected",
@@ -196,18 +202,19 @@ def _share_guard(
     if before:
         message += f" beyond the baseline's {_percent(before)}"
     clusters = {clip.id: clip.cluster for clip in candidate.clips}
-    fewer = [float(own.get(id, before)) - flag for id, flag in flags.items()]
-    p = _p(sums_of(fewer, [clusters[id] for id in flags]), before, most)
+    named, usual = [clusters[id] for id in flags], [float(own.get(id, before)) for id in flags]
+    shares = sums_of(usual, named)
+    gain = float((shares[:, 0] / shares[:, 1]).max())  # of a prompt that the sample lacks: as of one that it has
+    p = _p(sums_of([one - flag for one, flag in zip(usual, flags.values(), strict=True)], named), gain, most)
     new = sorted(id for id, flag in flags.items() if flag and not own.get(id))
     return Guard(
         name=name, outcome=_outcome(found / len(flags) - before <= most), message=message, clips=tuple(new), p=p
     )
 
 
-def _p(sums: np.ndarray, rise: float, accepted: float) -> float:
+def _p(sums: np.ndarray, span: float, accepted: float) -> float:
     """One-sided p of "not below -accepted" for one set of clusters, see `p_values`."""
-    rise = max(rise, float((sums[:, 0] / sums[:, 1]).max()))
-    return float(p_values(sums[None], rise, accepted)[0])
+    return float(p_values(sums[None], span, accepted)[0])
 
 
 def _clips(scores: Scores | None) -> list[Scored]:

@@ -30,8 +30,8 @@ class Rule:
         margin: the harm that must not pass, in the metric's own units, above zero; None: it is not compared with
             the baseline.
         accepted: the harm that must not fail, from zero to the margin (default: half the margin).
-        worst: the value of a clip that is lost completely (default: the bad end of the metric's range). It limits what
-            prompts that the sample lacks can lose.
+        worst, best: values beyond which no clip lies: one that is lost completely, one that is perfect (default: the
+            ends of the metric's range). They limit what prompts that the sample lacks can lose.
         at_least, at_most: absolute bounds, tested on the bound of the 95 % interval and not on the mean.
     """
 
@@ -39,6 +39,7 @@ class Rule:
     margin: float | None = None
     accepted: float | None = None
     worst: float | None = None
+    best: float | None = None
     at_least: float | None = None
     at_most: float | None = None
 
@@ -47,9 +48,11 @@ class Rule:
             raise ValueError(f"{self.metric}: give a margin (against the baseline), at_least or at_most")
         if self.margin is not None and not self.margin > 0:
             raise ValueError(f"{self.metric}: margin must be above zero, got {self.margin}")
-        for name in ("accepted", "worst"):
+        for name in ("accepted", "worst", "best"):
             if self.margin is None and getattr(self, name) is not None:
                 raise ValueError(f"{self.metric}: {name} belongs to a margin, and there is none")
+        if self.worst is not None and self.worst == self.best:
+            raise ValueError(f"{self.metric}: worst and best must differ, both are {self.worst}")
         if self.margin is not None and not 0 <= self.accepts <= self.margin:
             raise ValueError(f"{self.metric}: accepted must be from 0 to the margin {self.margin}, got {self.accepted}")
         if self.at_least is not None and self.at_most is not None and self.at_least > self.at_most:

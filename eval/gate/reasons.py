@@ -69,11 +69,11 @@ def below_minimum(*results: MetricResult) -> str:
     return ""
 
 
-def invisible_prompts(num: int, share: float, worst: float, alpha: float) -> str:
+def invisible_prompts(num: int, share: float, best: float, worst: float, alpha: float) -> str:
     """What a sample of `num` prompts cannot show."""
     return (
         f"with {num} prompts a share of {100 * share:.2g} % broken ones is invisible with a chance of {alpha:g}; the "
-        f"bound allows for them at the value {worst:.3g}"
+        f"bound allows for them to fall from {best:.3g} to {worst:.3g}"
     )
 
 
@@ -96,11 +96,11 @@ def _advice(change: Change, margin: float, policy: Policy, unit: str) -> str:
     if not change.num_pairs:
         return f"; more {unit} show more"
     if not change.se:
-        needed = prompts_for(margin, 0.0, 2, change.fall, alpha=policy.alpha, power=policy.power)
+        needed = prompts_for(margin, 0.0, 2, change.span, alpha=policy.alpha, power=policy.power)
         return f"; {change.num_clusters} {unit} of at least {needed} that this margin takes"
     num, both = change.num_clusters, {"alpha": policy.alpha, "power": policy.power}
-    least = least_margin(change.se, num, change.fall, **both)
-    more = prompts_for(margin, change.se, num, change.fall, **both)
+    least = least_margin(change.se, num, change.span, **both)
+    more = prompts_for(margin, change.se, num, change.span, **both)
     if more is None or more <= num:
         return ""
     return (

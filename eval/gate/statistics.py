@@ -4,11 +4,12 @@ In: paired differences and the clusters they come in, or the figures of two whol
 on either side, a p-value. All seeds of one prompt are one cluster.
 
 No test of a mean is valid for every distribution of the differences (Bahadur and Savage 1956): a sample may lack the
-few prompts that carry all the harm. It takes a statement of how much one prompt can lose. With it, the bound of Gaffke
-(2005; Learned-Miller and Thomas 2020) holds: the quantile of the mean under Dirichlet weights (the Bayesian bootstrap
-of Rubin 1981) of the prompts and one more that is as bad as can be. It allows for skew, ties, right-or-wrong values and
-differences without spread; of n prompts without any change it is Clopper and Pearson's. Student's bound is computed
-too, and the more careful of the two counts. Error rates: docs/gate-statistics.md.
+few prompts that carry all the harm. It takes a statement of how much one prompt can lose: all of its own value, and
+the prompts that the sample lacks may be the best ones, so the `span` from the best value to the worst. With it, the
+bound of Gaffke (2005; Learned-Miller and Thomas 2020) holds: the quantile of the mean under Dirichlet weights (the
+Bayesian bootstrap of Rubin 1981) of the prompts and one more that loses the span. It allows for skew, ties,
+right-or-wrong values and differences without spread; of n prompts without any change it is Clopper and Pearson's.
+Student's bound is computed too, and the more careful of the two counts. Error rates: docs/gate-statistics.md.
 Letters: n pairs, G clusters, d difference, k tests in one Holm correction, R draws.
 """
 
@@ -42,7 +43,7 @@ class Change:
         se: standard error; None where one cluster shows no spread.
         p: of "not worse than accepted", one-sided; without a preferred direction, of "equal", two-sided.
         num_pairs, num_clusters: behind it; 0 pairs for figures of whole sets.
-        fall, rise: how much worse or better a prompt that the sample lacks can be than the baseline's mean.
+        span: how much a prompt that the sample lacks can lose or gain.
         step: least distance of two values of the metric, 0 where they are as good as continuous.
     """
 
@@ -53,8 +54,7 @@ class Change:
     p: float
     num_pairs: int
     num_clusters: int
-    fall: float = 0.0
-    rise: float = 0.0
+    span: float = 0.0
     step: float = 0.0
 
 
@@ -62,8 +62,7 @@ def paired_change(
     differences: Sequence[float],
     clusters: Sequence[Hashable],
     *,
-    fall: float,
-    rise: float,
+    span: float,
     step: float = 0.0,
     higher_is_better: bool | None = True,
     accepted: float = 0.0,
@@ -74,8 +73,8 @@ def paired_change(
     Args:
         differences: n, candidate minus baseline, in an order that does not depend on how the clips were listed.
         clusters: n, of each clip.
-        fall, rise: how much a prompt that the sample lacks can get worse and better (without a preferred direction:
-            lower and higher), at or above zero; never less than what the differences show.
+        span: how much a prompt that the sample lacks can lose or gain: from the best value that one can have to the
+            worst; never less than what the differences show.
         step: see `Change`.
         accepted: the harm that `p` allows, at or above zero.
 
@@ -87,18 +86,18 @@ def paired_change(
     sign = -1.0 if higher_is_better is False else 1.0
     sums = sums_of([sign * d for d in differences], clusters)
     num, means = len(sums), sums[:, 0] / sums[:, 1]
-    fall, rise = max(fall, -float(means.min())), max(rise, float(means.max()))
+    span = max(span, float(np.abs(means).max()))
     value, se = float(sums[:, 0].sum() / sums[:, 1].sum()), clustered_error(sums)
     ends = (
-        float(lower_bounds(sums[None], fall, alpha)[0]),
-        float(-lower_bounds(_negated_sums(sums)[None], rise, alpha)[0]),
+        float(lower_bounds(sums[None], span, alpha)[0]),
+        float(-lower_bounds(_negated_sums(sums)[None], span, alpha)[0]),
     )
-    p = float(p_values(sums[None], rise, accepted)[0])
+    p = float(p_values(sums[None], span, accepted)[0])
     if higher_is_better is None:
-        p = min(1.0, 2 * min(p, float(p_values(_negated_sums(sums)[None], fall, 0.0)[0])))
+        p = min(1.0, 2 * min(p, float(p_values(_negated_sums(sums)[None], span, 0.0)[0])))
     low, high = sorted(sign * end + 0.0 for end in ends)  # no -0
     return Change(value=sign * value, low=low, high=high, se=se, p=p, num_pairs=len(differences), num_clusters=num,
-                  fall=fall, rise=rise, step=step)  # fmt: skip
+                  span=span, step=step)  # fmt: skip
 
 
 def no_change(num_pairs: int, num_clusters: int) -> Change:
@@ -146,27 +145,28 @@ def sums_of(values: Sequence[float], clusters: Sequence[Hashable]) -> np.ndarray
     return summed(np.stack([values, np.ones(len(values))], axis=1), *numbered(clusters))
 
 
-def lower_bounds(sums: np.ndarray, fall: float | np.ndarray, alpha: float) -> np.ndarray:
+def lower_bounds(sums: np.ndarray, span: float | np.ndarray, alpha: float) -> np.ndarray:
     """Lower bounds (R,) of the mean over clips that each hold with 1 - alpha.
 
     Args:
         sums: (R, G, 2), see `sums_of`: R sets of G clusters.
-        fall: how far below zero a cluster that the sample lacks can be, or (R,).
+        span: how far below zero a cluster that the sample lacks can be, or (R,).
     """
-    found = np.quantile(_weighted_means(sums, -np.asarray(fall)), alpha, axis=0)  # (R,)
+    found = np.quantile(_weighted_means(sums, -np.asarray(span)), alpha, axis=0)  # (R,)
     num = sums.shape[1]
     if num < 2:
         return np.asarray(found)
     value, se = _ratio_and_error(sums)
-    return np.minimum(found, value - student(num - 1, alpha) * se)
+    lower: np.ndarray = np.minimum(found, value - student(num - 1, alpha) * se)
+    return lower
 
 
-def p_values(sums: np.ndarray, rise: float | np.ndarray, accepted: float) -> np.ndarray:
+def p_values(sums: np.ndarray, span: float | np.ndarray, accepted: float) -> np.ndarray:
     """P (R,) of "the mean over clips is not below -accepted": the share of the weighted means that are not, and
     Student's p, whichever is greater; arguments as of `lower_bounds`."""
     from scipy.stats import t
 
-    weighted = _weighted_means(sums, np.asarray(rise))  # (draws, R)
+    weighted = _weighted_means(sums, np.asarray(span))  # (draws, R)
     near = _ROUNDING * np.abs(sums[..., 0] / sums[..., 1]).max(1)
     p = ((weighted >= -accepted - near).sum(0) + 1) / (len(weighted) + 1)
     num = sums.shape[1]
@@ -175,7 +175,8 @@ def p_values(sums: np.ndarray, rise: float | np.ndarray, accepted: float) -> np.
     value, se = _ratio_and_error(sums)
     with np.errstate(divide="ignore", invalid="ignore"):
         statistic = np.where(se > 0, (value + accepted) / se, np.copysign(np.inf, value + accepted))
-    return np.maximum(p, t.cdf(np.where(np.isnan(statistic), 0.0, statistic), num - 1))
+    greater: np.ndarray = np.maximum(p, t.cdf(np.where(np.isnan(statistic), 0.0, statistic), num - 1))
+    return greater
 
 
 def clustered_error(sums: np.ndarray) -> float | None:
@@ -206,10 +207,11 @@ def _weighted_means(sums: np.ndarray, extreme: np.ndarray) -> np.ndarray:
     more = np.stack([extreme * size, size], axis=1)  # (R, 2)
     all_sums = np.concatenate([sums, more[:, None]], axis=1)  # (R, G + 1, 2)
     parts = [_kept_weights(num)] if num * NUM_DRAWS <= _AT_ONCE else _weights(num)
+    equal = bool((sums[..., 1] == size[:, None]).all())  # then the weights, of sum 1, give the same number of clips
     means = []
     for weights in parts:
-        above, below = (weights @ all_sums[..., column].T for column in (0, 1))  # (draws, R)
-        means.append(above / below)
+        above = weights @ all_sums[..., 0].T  # (draws, R)
+        means.append(above / (size if equal else weights @ all_sums[..., 1].T))
     return np.concatenate(means)
 
 
@@ -235,6 +237,22 @@ def _kept_weights(num: int) -> np.ndarray:
     return np.concatenate(list(_weights(num)))
 
 
+def beyond(values: np.ndarray) -> np.ndarray:
+    """The best value (...) that prompts may have where the metric's range is open, from (..., G) of those there are:
+    above the best one by 2.5 + 40 / G times the mean excess of the best tenth (three at least) over the next one.
+
+    The best value of G prompts itself is not enough: of a set with a long tail the sample lacks the best 3/G as easily
+    as broken prompts. No such rule holds for every tail: docs/gate-statistics.md has the rates.
+    """
+    ordered = np.sort(values, axis=-1)[..., ::-1]
+    num = ordered.shape[-1]
+    top = min(max(3, num // 10), num - 1)
+    if not top:
+        return np.asarray(ordered[..., 0])
+    excess = ordered[..., :top].mean(-1) - ordered[..., top]
+    return np.asarray(ordered[..., 0] + (2.5 + 40 / num) * excess)
+
+
 # --- what could have been seen
 
 
@@ -249,38 +267,43 @@ def reach(se: float, num: int, extreme: float, tail: float) -> float:
 
 def least_change(change: Change, *, accepted: float, alpha: float, power: float, num_tests: int) -> float | None:
     """The least harm that fails with a chance of `power`, at alpha/k, the first step of Holm; None where one cluster
-    shows no spread.
+    shows no spread, and where even the loss of everything could not be seen.
 
     Values with a step cannot all fall by a little: a harm of h is the harm of some prompts, which fall by whole steps,
     and adds to the spread that an unchanged candidate shows: step^2 f (1 - f) of each prompt, f the fraction of h/step.
+    A prompt that the sample lacks and that gains the span lies h farther from the others.
     """
     if change.se is None or change.num_clusters < 2:
         return None
-    se, num, far = change.se, change.num_clusters, change.rise + accepted
+    se, num, span = change.se, change.num_clusters, change.span
 
     def least_harm(harm: float) -> float:
         part = math.fmod(harm / change.step, 1.0) if change.step else 0.0
         spread = math.sqrt(se**2 + change.step**2 * part * (1 - part) / num)
-        return accepted + _to_see(spread, num, far, alpha / num_tests, power)
+        return accepted + _to_see(spread, num, span + harm, alpha / num_tests, power)
 
-    low, high = least_harm(0.0), least_harm(change.step / 2)
+    low = high = least_harm(0.0)
+    while least_harm(high) > high:
+        low, high = high, 2 * high
+        if span and low > span:
+            return None
     while high - low > 1e-3 * high:
         middle = (low + high) / 2
         low, high = (middle, high) if least_harm(middle) > middle else (low, middle)
     return high
 
 
-def least_margin(se: float, num: int, fall: float, *, alpha: float, power: float) -> float:
+def least_margin(se: float, num: int, span: float, *, alpha: float, power: float) -> float:
     """The least margin at which G clusters let an unchanged candidate pass with a chance of `power`."""
-    return _to_see(se, num, fall, alpha, power)
+    return _to_see(se, num, span, alpha, power)
 
 
-def prompts_for(margin: float, se: float, num: int, fall: float, *, alpha: float, power: float) -> int | None:
+def prompts_for(margin: float, se: float, num: int, span: float, *, alpha: float, power: float) -> int | None:
     """The least number of clusters at which an unchanged candidate passes with a chance of `power`, from the standard
     error at `num` clusters; None beyond a million."""
 
     def passes(count: int) -> bool:
-        return least_margin(se * math.sqrt(num / count), count, fall, alpha=alpha, power=power) <= margin
+        return least_margin(se * math.sqrt(num / count), count, span, alpha=alpha, power=power) <= margin
 
     high = 2
     while not passes(high):

@@ -62,7 +62,7 @@ class MetricVerdict:
             the guards, by Benjamini-Hochberg among the exploratory.
         mde: least harm that fails with the policy's power at this spread and number of clusters.
         least_margin: least margin at which an unchanged candidate passes with that power.
-        worst: the value that a prompt which the sample lacks is allowed to have.
+        worst, best: the values between which a prompt that the sample lacks is allowed to change.
         num_pairs, num_clusters: behind `change`.
         reasons: plain sentences, the deciding one first.
         blind: blind spots of the metric, from the audit file.
@@ -86,6 +86,7 @@ class MetricVerdict:
     mde: float | None = None
     least_margin: float | None = None
     worst: float | None = None
+    best: float | None = None
     num_pairs: int = 0
     num_clusters: int = 0
     reasons: tuple[str, ...] = ()

@@ -14,7 +14,7 @@ import numpy as np
 from v2t_eval.features import BaseExtractor, clip_features, open_extractor, unit
 from v2t_eval.metric import BaseMetric, Evidence, Figure, Measured, Summary
 from v2t_eval.sample import Sample
-from v2t_eval.stats import mean_interval
+from v2t_eval.stats import mean_interval, unless_flat
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,8 +61,9 @@ class Metric(BaseMetric):
         if not means:
             return Summary(headline=self.name, figures={}, counts=counts, scored=0,
                            notes=("no prompt has two clips",))  # fmt: skip
-        low, high = mean_interval(means)
-        figure = Figure(value=float(np.mean(means)), low=max(low, 0.0), high=min(high, 2.0), n=len(means))
+        value = float(np.mean(means))
+        low, high = unless_flat(mean_interval(means), value, len(means), self.value_range)
+        figure = Figure(value=value, low=min(low, value), high=max(high, value), n=len(means))
         return Summary(headline=self.name, figures={self.name: figure}, counts=counts, scored=len(rows) - single)
 
 

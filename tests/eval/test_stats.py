@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+import tracemalloc
 from statistics import fmean, stdev
 
 import numpy as np
@@ -11,6 +12,8 @@ import pytest
 
 from cineloop.intervals import wilson
 from v2t_eval.stats import (
+    UndefinedError,
+    auroc,
     bootstrap,
     interval_of_sums,
     jackknife_interval,
@@ -191,3 +194,36 @@ def test_interval_of_a_ratio_is_that_of_a_slow_bootstrap() -> None:
     assert found == pytest.approx(slow, abs=0.01)
     with pytest.raises(ValueError, match="clusters"):
         interval_of_sums(rows, lambda d: d[:, 0], [1])
+
+
+def pairs_by_hand(above: np.ndarray, below: np.ndarray) -> float:
+    return float(np.mean((above[:, None] > below[None]) + 0.5 * (above[:, None] == below[None])))
+
+
+def test_auroc_is_the_share_of_pairs_and_leaves_out_clusters_with_all_of_theirs() -> None:
+    rng = np.random.default_rng(0)
+    above, below = rng.integers(0, 6, 40).astype(float), rng.integers(0, 5, 25).astype(float)
+    above_at, below_at = rng.integers(0, 8, 40), rng.integers(0, 9, 25)  # the last cluster has but lower ones
+    value, ends = auroc(above, below, above_at, below_at, 9)
+    left = [pairs_by_hand(above[above_at != g], below[below_at != g]) for g in range(9)]
+    assert value == pytest.approx(pairs_by_hand(above, below))
+    assert ends == pytest.approx(jackknife_interval(value, left))
+
+
+def test_auroc_without_a_side_is_undefined() -> None:
+    """One half was a number for what nobody knows."""
+    scores, at, none = np.array([0.2, 0.9]), np.array([0, 1]), np.array([])
+    for above, below in ((scores, none), (none, scores)):
+        with pytest.raises(UndefinedError, match="undefined"):
+            auroc(above, below, at[: above.size], at[: below.size], 2)
+    assert auroc(scores, scores[:1], at, at[:1], 2)[1] == (0.0, 1.0), "all of the lower ones in one cluster"
+
+
+def test_auroc_takes_memory_by_the_score_and_not_by_the_pair() -> None:
+    rng, num = np.random.default_rng(0), 4000
+    above, below, at = rng.random(num) + 0.1, rng.random(num), np.arange(num)
+    tracemalloc.start()
+    auroc(above, below, at, at, num)
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert most < 8 * num * 100, "n x m pairs are 128 MB"

@@ -40,8 +40,10 @@ def test_the_same_again_passes_with_a_change_of_exactly_zero() -> None:
 
 
 def test_worse_fails_on_the_metric_that_got_worse() -> None:
-    verdict = gate(scores(worse=0.2, seed=2), POLICY, baseline=kept())
+    verdict = gate(scores(worse=0.4, seed=2), POLICY, baseline=kept())
     assert (verdict.outcome, verdict.exit_code) == ("fail", 6) and "sharpness" in verdict.reason
+    small = gate(scores(worse=0.1, seed=2), POLICY, baseline=kept())
+    assert small.outcome == "inconclusive", "of 20 prompts that all lose .1, one in ten may be missing that gains all"
     assert [one.outcome for one in verdict.metrics if one.metric == "temporal_flickering"] == ["pass"]
     assert verdict.clips and all(clip.metric == "sharpness" and clip.worse > 0 for clip in verdict.clips)
     assert verdict.clips[0].candidate_path == verdict.clips[0].baseline_path == f"clips/{verdict.clips[0].id}.mp4"
@@ -174,7 +176,7 @@ def frozen(ids):
 
 def test_frozen_clips_cannot_pass_on_their_smoothness() -> None:
     still = [f"p{p:02}-0" for p in range(12)]
-    smooth = scores(worse=-0.1, seed=2, change=frozen(still))
+    smooth = scores(worse=-0.15, seed=2, change=frozen(still))
     left = {"value": None, "frozen": True}
     # as in `fixed` mode: a frozen clip has no value, and that is no loss of the clip
     results = [

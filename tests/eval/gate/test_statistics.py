@@ -69,16 +69,16 @@ def test_benjamini_hochberg_is_that_of_scipy() -> None:
     assert benjamini_hochberg(ps) == pytest.approx(false_discovery_control(ps))
 
 
-def paired(differences: Sequence[float], clusters: Sequence[Any], *, fall: float = 0, rise: float = 0, **more: Any):
-    return paired_change(differences, clusters, fall=fall, rise=rise, **more)
+def paired(differences: Sequence[float], clusters: Sequence[Any], *, span: float = 0, **more: Any):
+    return paired_change(differences, clusters, span=span, **more)
 
 
 def test_bounds_without_any_change_are_those_of_clopper_and_pearson() -> None:
     """With n prompts of which none broke: the share of broken ones may be 1 - alpha^(1/n)."""
     for num in (5, 60, 400):
-        change = paired([0.0] * num, range(num), fall=0.8, rise=0.2)
-        assert change.low == pytest.approx(-0.8 * (1 - 0.05 ** (1 / num)), rel=0.03)
-        assert change.high == pytest.approx(0.2 * (1 - 0.05 ** (1 / num)), rel=0.03)
+        change = paired([0.0] * num, range(num), span=0.8)
+        assert change.low == -change.high == pytest.approx(-0.8 * (1 - 0.05 ** (1 / num)), rel=0.03)
+    assert paired([0.0] * 60, range(60), span=1.0).low == pytest.approx(-0.0487, abs=0.001)
     assert invisible_share(60, 0.05) == pytest.approx(3 / 60, rel=0.03)
 
 
@@ -86,14 +86,14 @@ def test_bounds_of_right_and_wrong_are_those_of_clopper_and_pearson() -> None:
     from scipy.stats import beta
 
     for lost, num in ((3, 40), (12, 60)):
-        change = paired([-1.0] * lost + [0.0] * (num - lost), range(num), fall=1.0)
+        change = paired([-1.0] * lost + [0.0] * (num - lost), range(num), span=1.0)
         assert change.low == pytest.approx(-beta.ppf(0.95, lost + 1, num - lost), rel=0.03)
 
 
 def test_the_more_careful_of_two_bounds_counts() -> None:
     values = np.random.default_rng(0).normal(-0.1, 1, 40)
     half = student(39, 0.05) * values.std(ddof=1) / math.sqrt(40)
-    far, near = (paired(values.tolist(), range(40), fall=fall) for fall in (30.0, 0.0))
+    far, near = (paired(values.tolist(), range(40), span=span) for span in (30.0, 0.0))
     assert near.low <= values.mean() - half and far.low < values.mean() - 1.5 * half
     assert near.value == pytest.approx(values.mean()) and near.se == pytest.approx(half / student(39, 0.05))
 
@@ -114,8 +114,8 @@ def test_clusters_weigh_by_their_clips() -> None:
 
 def test_copies_of_a_clip_are_no_more_evidence() -> None:
     once = np.random.default_rng(3).normal(-0.1, 1, 40)
-    alone = paired(once.tolist(), range(40), fall=3, rise=3)
-    copied = paired(np.repeat(once, 5).tolist(), np.repeat(np.arange(40), 5).tolist(), fall=3, rise=3)
+    alone = paired(once.tolist(), range(40), span=3)
+    copied = paired(np.repeat(once, 5).tolist(), np.repeat(np.arange(40), 5).tolist(), span=3)
     assert (copied.low, copied.high, copied.p, copied.se) == pytest.approx((alone.low, alone.high, alone.p, alone.se))
 
 
@@ -125,9 +125,9 @@ def test_clusters_taken_for_independent_raise_false_alarms() -> None:
     right = wrong = 0
     for run in range(NUM_RUNS):
         rng = np.random.default_rng(run)
-        values = (np.repeat(rng.normal(0, 1, 12), 5) + rng.normal(0, 1, 60)).tolist()
-        right += paired(values, np.repeat(np.arange(12), 5).tolist()).p < 0.05
-        wrong += paired(values, range(60)).p < 0.05
+        values = (np.repeat(rng.normal(0, 1, 12), 10) + rng.normal(0, 1, 120)).tolist()
+        right += paired(values, np.repeat(np.arange(12), 10).tolist()).p < 0.05
+        wrong += paired(values, range(120)).p < 0.05
     assert right / NUM_RUNS < 0.08
     assert wrong / NUM_RUNS > 0.12
 
@@ -138,7 +138,7 @@ def test_copies_of_the_baseline_do_not_change() -> None:
 
 
 def test_one_cluster_shows_no_spread() -> None:
-    change = paired([-0.5, -0.4], ["a", "a"], fall=0.8)
+    change = paired([-0.5, -0.4], ["a", "a"], span=0.8)
     assert change.value == pytest.approx(-0.45) and change.se is None and change.low < -0.7
     assert least_change(change, accepted=0.0, alpha=0.05, power=0.8, num_tests=1) is None
     with pytest.raises(ValueError, match="2 clusters"):
@@ -146,11 +146,11 @@ def test_one_cluster_shows_no_spread() -> None:
 
 
 def test_differences_without_spread_leave_a_width() -> None:
-    change = paired([-0.02] * 40, range(40), fall=0.7, rise=0.3)
+    change = paired([-0.02] * 40, range(40), span=0.3)
     assert change.low < -0.02 < change.high < 0.01 and change.se == 0
-    far = paired([-0.5] * 20, range(20), accepted=0.05, rise=0.3)
+    far = paired([-0.5] * 20, range(20), accepted=0.05, span=0.5)
     assert far.p == pytest.approx(1 / 10_001)
-    assert paired([-0.5] * 2, range(2), accepted=0.05, rise=0.3).p > 0.05, "two prompts prove little"
+    assert paired([-0.5] * 2, range(2), accepted=0.05, span=0.5).p > 0.05, "two prompts prove little"
 
 
 @pytest.mark.slow
@@ -159,14 +159,14 @@ def test_what_is_promised_to_be_found_and_to_pass_is(num: int, tests: int) -> No
     """The least change fails, and an unchanged candidate passes at the least margin, with the power stated."""
     se = 1 / math.sqrt(num)
     margin = least_margin(se, num, 6.0, alpha=0.05, power=0.8)
-    model = Change(value=0, low=0, high=0, se=se, p=1, num_pairs=num, num_clusters=num, fall=6.0, rise=2.0)
+    model = Change(value=0, low=0, high=0, se=se, p=1, num_pairs=num, num_clusters=num, span=6.0)
     mde = least_change(model, accepted=margin / 2, alpha=0.05, power=0.8, num_tests=tests)
     assert mde is not None
     passed = found = 0
     for run in range(NUM_RUNS):
         values = np.random.default_rng(run).normal(0, 1, num)
-        passed += paired(values.tolist(), range(num), fall=6.0).low > -margin
-        found += paired((values - mde).tolist(), range(num), accepted=margin / 2, rise=2.0).p < 0.05 / tests
+        passed += paired(values.tolist(), range(num), span=6.0).low > -margin
+        found += paired((values - mde).tolist(), range(num), accepted=margin / 2, span=6.0).p < 0.05 / tests
     assert passed / NUM_RUNS == pytest.approx(0.8, abs=0.08) and found / NUM_RUNS == pytest.approx(0.8, abs=0.08)
     assert prompts_for(margin, se, num, 6.0, alpha=0.05, power=0.8) == pytest.approx(num, abs=1)
 
@@ -177,7 +177,7 @@ def test_the_least_change_of_right_or_wrong_counts_the_prompts_that_flip(num: in
     """Harm adds to their spread: with that of an unchanged candidate alone twice the least change was found in 84 % of
     20 prompts."""
     se, margin = math.sqrt(0.06 / num), {20: 0.19, 60: 0.095}[num]
-    model = Change(value=0, low=0, high=0, se=se, p=1, num_pairs=num, num_clusters=num, fall=0.8, rise=1.0, step=1.0)
+    model = Change(value=0, low=0, high=0, se=se, p=1, num_pairs=num, num_clusters=num, span=1.0, step=1.0)
     mde = least_change(model, accepted=margin / 2, alpha=0.05, power=0.8, num_tests=1)
     assert mde is not None
 
@@ -186,7 +186,7 @@ def test_the_least_change_of_right_or_wrong_counts_the_prompts_that_flip(num: in
         for _ in range(NUM_RUNS):
             draws = rng.random(num)
             values = np.where(draws < 0.03 + harm, -1.0, np.where(draws > 0.97, 1.0, 0.0))
-            times += paired(values.tolist(), range(num), accepted=margin / 2, fall=0.8, rise=0.2).p < 0.05
+            times += paired(values.tolist(), range(num), accepted=margin / 2, span=1.0).p < 0.05
         return times / NUM_RUNS
 
     assert found(mde) == pytest.approx(0.8, abs=0.12) and found(min(2 * mde, 0.9)) > 0.97
@@ -196,7 +196,7 @@ def test_differences_almost_without_spread_pass_at_the_least_margin() -> None:
     """What the sample may lack decides the bound alone, so draws of its weight must not: 55 % passed of 20 prompts."""
     margin = least_margin(0.02 / math.sqrt(20), 20, 0.8, alpha=0.05, power=0.8)
     rng = np.random.default_rng(0)
-    passed = sum(paired(rng.normal(0, 0.02, 20).tolist(), range(20), fall=0.8).low > -margin for _ in range(NUM_RUNS))
+    passed = sum(paired(rng.normal(0, 0.02, 20).tolist(), range(20), span=0.8).low > -margin for _ in range(NUM_RUNS))
     assert passed / NUM_RUNS == pytest.approx(0.8, abs=0.09)
 
 
@@ -241,7 +241,7 @@ SCORES = st.lists(st.tuples(st.floats(-1, 1, width=16), st.integers(0, 8)), min_
 @given(SCORES, st.sampled_from([0.25, 8.0]))
 def test_units_do_not_matter(rows: list[tuple[float, int]], factor: float) -> None:
     values, clusters = [value for value, _ in rows], [cluster for _, cluster in rows]
-    one, other = (paired([by * v for v in values], clusters, fall=by, rise=by) for by in (1.0, factor))
+    one, other = (paired([by * v for v in values], clusters, span=by) for by in (1.0, factor))
     for name in ("value", "low", "high", "se"):
         first, second = getattr(one, name), getattr(other, name)
         assert (first is None) == (second is None)
@@ -253,8 +253,8 @@ def test_units_do_not_matter(rows: list[tuple[float, int]], factor: float) -> No
 @given(SCORES)
 def test_swapped_sides_mirror_the_change(rows: list[tuple[float, int]]) -> None:
     values, clusters = [value for value, _ in rows], [cluster for _, cluster in rows]
-    one = paired(values, clusters, fall=2, rise=1)
-    other = paired([-value for value in values], clusters, fall=2, rise=1, higher_is_better=False)
+    one = paired(values, clusters, span=2)
+    other = paired([-value for value in values], clusters, span=2, higher_is_better=False)
     assert other.value == pytest.approx(-one.value) and other.p == pytest.approx(one.p)
     assert (other.low, other.high) == pytest.approx((-one.high, -one.low), abs=1e-9)
 

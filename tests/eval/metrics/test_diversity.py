@@ -33,3 +33,8 @@ def test_order_does_not_matter():
     rows = [row(str(n), str(n % 5), *rng.standard_normal(8)) for n in range(30)]
     one, other = (Metric().summarise(each, []).figures["diversity"] for each in (rows, rows[::-1]))
     assert (one.value, one.low, one.high) == pytest.approx((other.value, other.low, other.high))
+
+
+def test_one_prompt_says_little_of_others():
+    found = Metric().summarise([row("a", "x", 1, 0), row("b", "x", 1, 1)], []).figures["diversity"]
+    assert found.n == 1 and found.low < 0.1 and found.high > 1.5, "one prompt has no spread: the interval had no width"
