@@ -111,20 +111,16 @@ def captioner_card() -> Any:
     return ["fact", *forms], body
 
 
-@block("captioner-time", "captioner-time", "film", head="what | share right, or mean IoU", row="{} | {:n.3f}")
+@block("captioner-time", "captioner-time", "film", "captioner-turns", head="what | share right, or mean IoU",
+       row="{} | {:n.3f}")  # fmt: skip
 def captioner_time() -> Any:
-    """Answers about time, spans, and questions about a long film."""
-    film = load("film")
+    """Answers about time, spans, questions about a long film, and the second turn of a chat."""
+    film, turns = load("film"), load("captioner-turns")
     found = {kind: figure for kind, figure in at("captioner-time", "seen").items() if not kind.startswith("facts/")}
     found["film: what happens at a moment"] = film["moments"]
-    return (found | {f"film: the whole, {name}": figure for name, figure in film["whole"].items()}).items()
-
-
-@block("captioner-turns", "captioner-turns", head="question | alone | second turn", row="{} | {:n.3f} | {:n.3f}")
-def captioner_turns() -> Any:
-    """One question of each clip by itself, and after another question."""
-    alone, second = (at("captioner-turns", f"seen, {name}") for name in ("alone", "second turn"))
-    return [(kind, alone[kind], second[kind]) for kind in alone]
+    found |= {f"film: the whole, {name}": figure for name, figure in film["whole"].items()}
+    found |= {f"chat: a question, {name}": turns[f"seen, {name}"]["answers/all"] for name in ("alone", "second turn")}
+    return found.items()
 
 
 # --- the generator
