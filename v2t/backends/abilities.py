@@ -56,7 +56,8 @@ class Abilities:
         if not isinstance(value, dict):
             raise ValueError(f"abilities must be a JSON object, got {type(value).__name__}")
         given = {f.name: value[f.name] for f in fields(cls) if f.name in value}
-        return cls(**{name: tuple(each) if isinstance(each, list) else each for name, each in given.items()})
+        given |= {name: tuple(each) for name, each in given.items() if isinstance(each, list)}
+        return cls(**given)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able, as `from_dict` reads it."""
