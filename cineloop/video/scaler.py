@@ -26,6 +26,6 @@ class Scaler:
             self._options["threads"] = 1
 
     def __call__(self, frame: Any) -> np.ndarray:
-        """uint8 (h, w) or (h, w, 3) of a frame, in one piece: FFmpeg pads the lines of widths that are no multiple of its
-        alignment, and what OpenCV does with pictures may not take gaps (its dense flow does not)."""
+        """uint8 (h, w) or (h, w, 3) of a frame, in one piece: FFmpeg pads the lines of widths that are no multiple of
+        its alignment, and what OpenCV does with pictures may not take gaps (its dense flow does not)."""
         return np.ascontiguousarray(self._reformatter.reformat(frame, **self._options).to_ndarray())

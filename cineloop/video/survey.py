@@ -1,8 +1,9 @@
 """A survey of a film: one pass over its frames, from which shots and faults are found by arithmetic alone.
 
 In: an opened video and a window. Out: a `Survey`: the cuts, a few numbers and a thumbnail of each frame that was seen
-(at most 30 a second), the sharpness and the dark borders of two frames a second, and samples of motion. Frames are seen
-one by one; memory grows by 160 bytes a frame. Letters: N frames seen, M looked at closely, K samples of motion.
+(at most 30 a second), larger pictures of twelve a second, the sharpness and the dark borders of two, and samples of
+motion. Frames are seen one by one; memory grows by 12 kB a second. Letters: N frames seen, G pictures, M frames looked
+at closely, K samples of motion.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ from cineloop.video.stream import open_container
 
 VERSION = 2  # raised whenever the same file may get other values
 THUMB = (9, 16)  # height, width
+PICTURE = (18, 32)  # of the pictures, which are seen `PICTURE_FPS` times a second: of a frame that moves, a thumbnail
+PICTURE_FPS = 12.0  # is too coarse to tell from one that dissolves
 DARK = 16  # grey level, of 255, below which a border is dark
 _STEP = 8  # grey levels between a bar and the picture beside it
 _SUDDEN = 0.7  # of the light farther inside, reached at the edge of a bar
@@ -50,6 +53,8 @@ class Survey:
         motion_by: "vectors" of the codec, "flow", or "" where nothing could be measured.
         times_s: float64 (N,) seconds of the file of each frame seen.
         thumbs: uint8 (N, 9, 16) grey.
+        picture_s: float64 (G,) seconds of the pictures, 12 a second or every frame.
+        pictures: uint8 (G, 18, 32) grey.
         bright: uint8 (N,) the grey level that 99 % of the picture does not exceed.
         still: bool (N,) whether the frame shows what the frame before showed, up to what a codec does to it.
         close_s: float64 (M,) seconds of the frames looked at closely.
@@ -66,6 +71,8 @@ class Survey:
     motion_by: str
     times_s: np.ndarray
     thumbs: np.ndarray
+    picture_s: np.ndarray
+    pictures: np.ndarray
     bright: np.ndarray
     still: np.ndarray
     close_s: np.ndarray
@@ -152,6 +159,7 @@ class _Seen:
         self.finder = CutFinder()
         self.anchor: np.ndarray | None = None
         self.rows: list[tuple[float, np.ndarray, int, bool]] = []
+        self.pictures: list[tuple[float, np.ndarray]] = []
         self.looks: list[tuple[float, float, tuple[float, ...], tuple[float, ...]]] = []
         self.motion: list[tuple[float, float, Motion]] = []
         self.reference_s: float | None = None  # of the last frame that a later one may point to
@@ -169,6 +177,8 @@ class _Seen:
         self.finder.add(at_s, picture)
         grey = cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY)
         thumb = cv2.resize(grey, THUMB[::-1], interpolation=cv2.INTER_AREA)
+        if not self.pictures or at_s >= self.pictures[-1][0] + 0.75 / PICTURE_FPS:
+            self.pictures.append((at_s, cv2.resize(grey, PICTURE[::-1], interpolation=cv2.INTER_AREA)))
         levels = np.cumsum(np.bincount(grey.ravel(), minlength=256))
         bright = int(np.searchsorted(levels, _BRIGHT * levels[-1]))
         self.rows.append((at_s, thumb, bright, self._is_still(grey)))
@@ -237,6 +247,8 @@ class _Seen:
             motion_by=by,
             times_s=np.array(times_s),
             thumbs=np.stack(thumbs),
+            picture_s=np.array([at_s for at_s, _ in self.pictures]),
+            pictures=np.stack([picture for _, picture in self.pictures]),
             bright=np.array(bright, dtype=np.uint8),
             still=np.array(still),
             close_s=np.array([look[0] for look in self.looks]),
@@ -271,7 +283,6 @@ def _edge(picture: np.ndarray, size: int) -> float:
     reach = max(4, round(picture.shape[0] / 100))  # pixels; a codec smears an edge
     outside = picture[max(0, size - reach)].astype(np.int16)
     inside = picture[size : size + reach].max(0) - outside
-    beyond = (
-        picture[size + 2 * reach : size + 4 * reach].mean(0) - outside if size + 2 * reach < len(picture) else inside
-    )
+    farther = picture[size + 2 * reach : size + 4 * reach]
+    beyond = farther.mean(0) - outside if len(farther) else inside
     return float((inside >= np.maximum(_STEP, _SUDDEN * beyond)).mean())

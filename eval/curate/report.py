@@ -127,7 +127,7 @@ def explain(folder: Path, id: str) -> tuple[Document, dict[str, Any]]:
         facts=tuple(
             (name, row[key])
             for name, key in (("the same as", "duplicate_of"), ("held out as", "leak_of"), ("cropped", "crop_reason"))
-            if row[key]
+            if row.get(key)
         ),
     )
     return Document(title=id, banner=banner, sections=tuple(sections)), {**row, "limits": about["limits"]}

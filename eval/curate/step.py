@@ -40,7 +40,7 @@ class Column:
 @dataclass(frozen=True, kw_only=True)
 class Piece:
     """A part of a film, seconds of the file; `begins` and `ends` say by what: end (of the film), cut, fade, dissolve,
-    black, length."""
+    wipe, black, length."""
 
     start_s: float
     end_s: float

@@ -30,15 +30,8 @@ JOURNAL, PARQUET = "clips.jsonl", "clips.parquet"
 SCHEMA = 1
 _METADATA = b"cineloop.curate"
 _KIND = "clips"  # of the journal's entries
-_OWN = (
-    "id",
-    "start_s",
-    "end_s",
-    "begins",
-    "ends",
-    "crop",
-    "crop_reason",
-)  # of a clip; other fields are the same in a whole film
+# Of a clip; other fields are the same in a whole film.
+_OWN = ("id", "start_s", "end_s", "begins", "ends", "crop", "crop_reason")
 _OF_FILM = ("id", "source", "source_sha", "codec", "begins", "ends", "license", "origin", "error")
 _TEXTS = (*_OF_FILM, "duplicate_of", "leak_of", "split", "caption", "crop_reason")
 _NUMBERS = ("start_s", "end_s", "fps")

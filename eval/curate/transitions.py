@@ -1,9 +1,10 @@
-"""Changes of shots that the cut detector misses: fades, dissolves, faint cuts; from the thumbnails of a survey.
+"""Changes of shots that the cut detector misses: fades, dissolves, faint cuts; from the pictures of a survey.
 
 In: a `Survey`. Out: `Change`s. A fade holds a dark stretch. In a dissolve every picture lies on the straight line
 from the picture before it to the one after it, all over the frame, and neither light nor a motion of the camera
-explains how the two differ. A faint cut stands out from the frames around it alone. Letters: N frames, P pixels,
-G pictures at 12 a second, k half a window.
+explains how the two differ. Between the ends of a pan the picture is not on that line, unless it is so small that
+nothing but smooth shades is left of it. A faint cut stands out from the frames around it alone. Letters: N frames, P
+pixels, G pictures at 12 a second, k half a window.
 """
 
 from __future__ import annotations
@@ -12,11 +13,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cineloop.video.survey import THUMB, Survey
+from cineloop.video.survey import PICTURE, PICTURE_FPS, THUMB, Survey
+from v2t_eval.curate.wipes import wipes
 
-_FPS = 12.0
 _HALVES = (3, 5, 8, 12)  # k: windows of 0.5 to 2 seconds; in shorter ones a moving camera passes for a dissolve
-_MOST_OFF = 0.28  # mean distance from the line, in lengths of it
+_MOST_OFF, _MOST_OFF_MIDDLE = 0.28, 0.19  # mean distance from the line, in lengths of it
 _SPREAD = 0.33  # share of the pixels that change, and by how many levels
 _SPREAD_LEVELS = 3.0
 _LEAST_NEW = 6.0  # grey levels, and share of all change, that no light and no motion of the camera explain
@@ -27,12 +28,13 @@ _MOST_AROUND = 0.25
 _FADE_LEVELS = 0.4  # of brightness from frame to frame; what fades changes by more
 _LONGEST_FADE_S = 3.0
 _MOST_JUMP = 0.5  # of the whole change, between two pictures: more is a cut
+_MOST_BACK, _MOST_OTHER = 0.35, 0.5  # of the change by a flash, and of the picture's contrast, left when it is back
 
 
 @dataclass(frozen=True)
 class Change:
-    """A change of shots between two seconds of the file, by "cut" (at one moment), "fade", "dissolve", "black" (an edge
-    of a long dark stretch)."""
+    """A change of shots between two seconds of the file, by "cut" (at one moment), "fade", "dissolve", "wipe" (also of
+    other shapes, and slides), "black" (an edge of a long dark stretch)."""
 
     start_s: float
     end_s: float
@@ -72,23 +74,49 @@ def faint_cuts(survey: Survey, least_change: float) -> list[float]:
     found = []
     for n in np.flatnonzero((change >= least_change) & ((steps > _SPREAD_LEVELS).mean(1) >= _SPREAD)):
         around = np.concatenate([change[max(0, n - _AROUND) : n], change[n + 1 : n + 1 + _AROUND]])
-        if len(around) and around.max() <= _MOST_AROUND * change[n] and _is_new(thumbs[n], thumbs[n + 1]):
+        if len(around) and around.max() <= _MOST_AROUND * change[n] and _is_new(thumbs[n], thumbs[n + 1], THUMB):
             found.append(float(survey.times_s[n + 1]))
     return found
 
 
 def dissolves(survey: Survey, least_change: float) -> list[tuple[float, float]]:
     """(start, end) in seconds of each gradual change of the whole picture by `least_change` grey levels or more."""
-    times = survey.times_s
-    grid = np.arange(times[0], times[-1] + 1e-9, 1 / _FPS)  # (G,)
-    at = np.clip(np.searchsorted(times, grid + 0.5 / _FPS) - 1, 0, len(times) - 1)
-    pictures = survey.thumbs[at].reshape(len(at), -1).astype(np.float32)  # (G, P)
+    grid, shown = _even(survey)
+    pictures = shown.reshape(len(shown), -1).astype(np.float32)  # (G, P)
     found: list[tuple[float, float]] = []
     for half in _HALVES:
         if len(pictures) > 2 * half:
             for middle in _middles(pictures, half, least_change):
                 found.append(_trimmed(pictures, grid, middle, half))
     return merge([_extended(survey, *span) for span in merge(found)])
+
+
+def edges(survey: Survey, least_change: float) -> list[tuple[float, float]]:
+    """(start, end) in seconds of each change by a moving edge, see `v2t_eval.curate.wipes`."""
+    grid, shown = _even(survey)
+    return [(float(grid[first]), float(grid[last])) for first, last in wipes(shown, least_change)]
+
+
+def flash_end(survey: Survey, at_s: float, most_s: float, alike_levels: float) -> float | None:
+    """The second at which the picture before `at_s` is back, within `most_s` seconds: what lies between is a flash.
+    None where it does not come back. The camera may have moved on meanwhile, so that most of the change is gone."""
+    first = int(np.searchsorted(survey.times_s, at_s - 1e-3))
+    stop = int(np.searchsorted(survey.times_s, at_s + most_s + 1e-3))
+    if first < 1 or first + 1 >= stop:
+        return None
+    thumbs = survey.thumbs[first - 1 : stop].astype(np.float32)  # (n + 1, 9, 16)
+    change = np.abs(thumbs[1:] - thumbs[0]).mean((1, 2))  # (n,)
+    least = max(alike_levels, _MOST_OTHER * float(thumbs[0].std()))
+    back = np.flatnonzero(change <= np.minimum(least, _MOST_BACK * np.maximum.accumulate(change)))
+    return float(survey.times_s[first + back[0]]) if len(back) else None
+
+
+def _even(survey: Survey) -> tuple[np.ndarray, np.ndarray]:
+    """Seconds (G,) at an even rate, and the pictures (G, 18, 32) shown then."""
+    times = survey.picture_s
+    grid = np.arange(times[0], times[-1] + 1e-9, 1 / PICTURE_FPS)
+    at = np.clip(np.searchsorted(times, grid + 0.5 / PICTURE_FPS) - 1, 0, len(times) - 1)
+    return grid, survey.pictures[at]
 
 
 def _extended(survey: Survey, start_s: float, end_s: float) -> tuple[float, float]:
@@ -109,7 +137,7 @@ def merge(spans: list[tuple[float, float]]) -> list[tuple[float, float]]:
     """Spans that touch, joined; in order."""
     joined: list[tuple[float, float]] = []
     for start, end in sorted(spans):
-        if joined and start <= joined[-1][1] + 1 / _FPS:
+        if joined and start <= joined[-1][1] + 1 / PICTURE_FPS:
             joined[-1] = (joined[-1][0], max(joined[-1][1], end))
         else:
             joined.append((start, end))
@@ -128,37 +156,37 @@ def _middles(pictures: np.ndarray, half: int, least_change: float) -> list[int]:
         share = np.linspace(0, 1, len(part))[:, None]
         off = np.abs(part - (before[start] + line[start] * share)).mean(1) / change[start]  # (2k + 1,)
         jump = np.abs(np.diff(part, axis=0)).mean(1).max() / change[start]
-        if off[half] > _MOST_OFF / 2 or off.max() > _MOST_OFF or jump > _MOST_JUMP:
+        if off[half] > _MOST_OFF_MIDDLE or off.max() > _MOST_OFF or jump > _MOST_JUMP:
             continue
-        if _is_new(part[0], part[-1]):
+        if _is_new(part[0], part[-1], PICTURE):
             found.append(int(start) + half)
     return found
 
 
-def _is_new(before: np.ndarray, after: np.ndarray) -> bool:
-    """Whether a picture (P,) is more than the other one with more or less light, moved, turned or zoomed. Such changes
+def _is_new(before: np.ndarray, after: np.ndarray, size: tuple[int, int]) -> bool:
+    """Whether a picture (P,) of a size is more than the other one with more or less light, moved, turned or zoomed. Such changes
     lie within brightness, contrast and an affine flow along the gradients, by which the difference is fitted."""
     deviations = float(before.std()), float(after.std())
     if min(deviations) < _FLAT:  # to or from one colour
         return max(deviations) >= _LEAST_NEW
     if max(deviations) >= 2 * min(deviations):  # the fainter picture's own content decides: the other outweighs it
         faint, strong = (before, after) if deviations[0] < deviations[1] else (after, before)
-        return _unexplained(faint, strong) >= _LEAST_SHARE * _spread(faint)
+        return _unexplained(faint, strong, size) >= _LEAST_SHARE * _spread(faint)
     line = after - before
     # Means, not squares: an object that crosses the picture changes few of the pixels, by much.
-    return _unexplained(line, (before + after) / 2) >= max(_LEAST_NEW, _LEAST_SHARE * _spread(line))
+    return _unexplained(line, (before + after) / 2, size) >= max(_LEAST_NEW, _LEAST_SHARE * _spread(line))
 
 
 def _spread(values: np.ndarray) -> float:
     return float(np.abs(values - values.mean()).mean())
 
 
-def _unexplained(values: np.ndarray, picture: np.ndarray) -> float:
+def _unexplained(values: np.ndarray, picture: np.ndarray, size: tuple[int, int]) -> float:
     """Mean of what light on a picture (P,) and motion of it leave of `values` (P,)."""
-    ys, xs = np.mgrid[-1 : 1 : THUMB[0] * 1j, -1 : 1 : THUMB[1] * 1j]
-    dy, dx = np.gradient(picture.reshape(THUMB))
+    ys, xs = np.mgrid[-1 : 1 : size[0] * 1j, -1 : 1 : size[1] * 1j]
+    dy, dx = np.gradient(picture.reshape(size))
     flow = [dx, dy, xs * dx, ys * dx, xs * dy, ys * dy]
-    basis = np.stack([np.ones(THUMB), picture.reshape(THUMB), *flow]).reshape(8, -1).T.astype(np.float64)  # (P, 8)
+    basis = np.stack([np.ones(size), picture.reshape(size), *flow]).reshape(8, -1).T.astype(np.float64)  # (P, 8)
     rest = values - basis @ np.linalg.lstsq(basis, values.astype(np.float64), rcond=None)[0]  # (P,)
     return float(np.abs(rest).mean())
 

@@ -1,8 +1,8 @@
 """Letterbox: dark bars around the picture; kept as a crop, since the picture inside is sound.
 
 A bar is straight, constant and has its like on the other side: the picture begins along the whole of its edge, at the
-same place for most of the clip, and as far from the other side. The dark of a scene, at night or on a stage, is not, and
-is never cropped. The table says what is cropped and why (`crop`, `crop_reason`).
+same place for most of the clip, and as far from the other side. The dark of a scene, at night or on a stage, is not,
+and is never cropped. The table says what is cropped and why (`crop`, `crop_reason`).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Split a film into clips of one shot each: at cuts, fades and dissolves; a film of one shot stays whole.
+"""Split a film into clips of one shot each: at cuts, fades, dissolves and wipes; a film of one shot stays whole.
 
-The pictures during a fade or dissolve belong to no clip; a dark stretch of the least length of a clip is one of its
+The pictures during a fade, dissolve or wipe belong to no clip; a dark stretch of the least length of a clip is one of its
 own. A shot shorter than that is joined with a neighbour where both show the same picture (a flash, a false cut), never
 across a change of pictures: its length drops it (`duration_s`). A longer one than allowed is cut into equal parts.
 """
@@ -16,7 +16,7 @@ import numpy as np
 
 from cineloop.video.survey import Survey
 from v2t_eval.curate.step import BaseStep, Piece
-from v2t_eval.curate.transitions import Change, dark_stretches, dissolves, faint_cuts, widened
+from v2t_eval.curate.transitions import Change, dark_stretches, dissolves, edges, faint_cuts, flash_end, widened
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +29,8 @@ class SplitSettings:
         dark_level, dark_frames: so many frames in a row are dark where 99 % of their pixels are below this grey level.
         cut_levels: grey levels by which a faint cut changes the picture on average; 0 leaves cuts to the detector.
         dissolve_levels: grey levels by which a dissolve changes the picture on average; 0 does not look for dissolves.
+        wipe_levels: as much, of wipes, other shapes and slides.
+        flash_s: the longest flash: the picture before it is back then.
         alike_levels: pictures that differ by less on average are the same.
     """
 
@@ -39,6 +41,8 @@ class SplitSettings:
     dark_frames: int = 3
     cut_levels: float = 6.0
     dissolve_levels: float = 10.0
+    wipe_levels: float = 10.0
+    flash_s: float = 0.4
     alike_levels: float = 6.0
 
     def __post_init__(self) -> None:
@@ -47,15 +51,16 @@ class SplitSettings:
         if (
             self.trim_frames < 0
             or self.dark_frames < 1
-            or min(self.cut_levels, self.dissolve_levels, self.alike_levels) < 0
+            or min(self.cut_levels, self.dissolve_levels, self.wipe_levels, self.alike_levels, self.flash_s) < 0
         ):
-            raise ValueError("trim_frames and levels must be at least 0, and dark_frames 1")
+            raise ValueError("trim_frames, levels and flash_s must be at least 0, and dark_frames 1")
 
 
 class Step(BaseStep):
     name = "split"
-    detects = "cuts, fades, dissolves"
-    misses = "wipes, morphs, cuts within 0.6 s of one another, dissolves between pictures of like light and shade"
+    version = 2
+    detects = "cuts, fades, dissolves, wipes, other shapes and slides"
+    misses = "morphs, cuts within 0.6 s of one another, dissolves between pictures of like light and shade"
     Settings = SplitSettings
 
     def cut(self, survey: Survey, pieces: Sequence[Piece]) -> Sequence[Piece]:
@@ -72,6 +77,7 @@ class Step(BaseStep):
         dark = dark_stretches(survey, settings.dark_level, settings.dark_frames)
         gradual = dissolves(survey, settings.dissolve_levels) if settings.dissolve_levels else []
         found = [Change(*span, "dissolve") for span in gradual]
+        found += [Change(*span, "wipe") for span in edges(survey, settings.wipe_levels)] if settings.wipe_levels else []
         for start, end in dark:
             first, last = widened(survey, start, end)
             if end - start < settings.shortest_s:
@@ -86,15 +92,21 @@ class Step(BaseStep):
         for each in found:
             if merged and each.start_s <= merged[-1].end_s + near:
                 kinds = (merged[-1].kind, each.kind)
-                kind = next(kind for kind in ("black", "fade", "dissolve", "cut") if kind in kinds)
+                kind = next(kind for kind in ("black", "fade", "wipe", "dissolve", "cut") if kind in kinds)
                 merged[-1] = Change(merged[-1].start_s, max(merged[-1].end_s, each.end_s), kind)
             else:
                 merged.append(each)
         return merged
 
     def _joined(self, survey: Survey, changes: list[Change]) -> list[Change]:
-        """The changes without the cuts about short shots between pictures that are alike."""
-        kept = list(changes)
+        """The changes without flashes, and without the cuts about short shots between pictures that are alike."""
+        kept: list[Change] = []
+        dark_s = 0.0  # end of a flash
+        for each in changes:
+            if each.kind in ("cut", "fade") and each.start_s >= dark_s:
+                dark_s = flash_end(survey, each.start_s, self.settings.flash_s, self.settings.alike_levels) or dark_s
+            if each.kind not in ("cut", "fade") or each.end_s > dark_s + 1e-6:
+                kept.append(each)
         number = 0
         while number < len(kept):
             one, after = kept[number], kept[number + 1] if number + 1 < len(kept) else None

@@ -30,6 +30,8 @@ def of(*parts: np.ndarray, cuts: tuple[float, ...] = ()) -> Survey:
         motion_by="",
         times_s=np.arange(len(frames)) / FPS,
         thumbs=np.stack([cv2.resize(each, (16, 9), interpolation=cv2.INTER_AREA) for each in grey]),
+        picture_s=np.arange(0, len(frames), 2) / FPS,
+        pictures=np.stack([cv2.resize(each, (32, 18), interpolation=cv2.INTER_AREA) for each in grey[::2]]),
         bright=np.quantile(grey, 0.99, axis=(1, 2)).astype(np.uint8),
         still=np.zeros(len(frames), bool),
         close_s=none,
@@ -117,10 +119,61 @@ def test_a_camera_a_lamp_and_a_large_object_are_no_dissolve():
         assert len(split(of(frames))) == 1
 
 
-def test_a_flash_is_no_change_of_shots():
-    frames = shot(1, 120)
-    frames[60:64] = 255
-    assert spans(split(of(frames, cuts=(60 / FPS, 64 / FPS)))) == [(0, 120)]
+@pytest.mark.parametrize("cuts", [(60 / FPS, 64 / FPS), (60 / FPS,)])  # a detector may see the first edge alone
+@pytest.mark.parametrize("light", [255, 0])
+@pytest.mark.parametrize("pan", [0.0, 0.4])
+def test_a_flash_is_no_change_of_shots(cuts, light, pan):
+    frames = shot(1, 120, pan=pan)
+    frames[60:64] = light
+    assert spans(split(of(frames, cuts=cuts))) == [(0, 120)]
+
+
+def test_a_flash_between_two_shots_does_not_hide_their_cut():
+    frames = np.concatenate([shot(1, 60), np.full_like(shot(1, 3), 255), shot(2, 60)])
+    assert len(split(of(frames, cuts=(60 / FPS,)))) == 2
+
+
+def photograph(seed: int, size: tuple[int, int] = (270, 480)) -> np.ndarray:
+    """Smooth noise whose amplitude falls with frequency, as in photographs."""
+    rng = np.random.default_rng(seed)
+    rows, columns = np.fft.fftfreq(size[0])[:, None] * size[0], np.fft.fftfreq(size[1])[None] * size[1]
+    fall = np.maximum(np.hypot(rows, columns), 1.0) ** -1.6
+    grey = np.fft.ifft2(np.fft.fft2(rng.standard_normal(size)) * fall).real
+    return np.repeat(np.clip(120 + 50 * grey / grey.std(), 0, 255).astype(np.uint8)[..., None], 3, -1)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_a_slow_pan_over_a_photograph_is_no_dissolve(seed):
+    """Its ends differ everywhere, and at a few pixels a side the middle lies between them."""
+    wide, pan = photograph(seed), 0.04 + 0.012 * seed  # of the width a second
+    frames = np.stack([wide[60:156, (at := round(160 * pan * n / FPS)) : at + 160] for n in range(120)])
+    assert spans(split(of(frames))) == [(0, 120)]
+
+
+@pytest.mark.parametrize("num", [8, 14, 24])
+@pytest.mark.parametrize("way", range(4))
+@pytest.mark.parametrize("kind", ["wipe", "slide", "circle"])
+def test_a_moving_edge_belongs_to_no_clip(kind, way, num):
+    a, b = shot(1, 72, pan=0.2), shot(2, 72, pan=0.2)
+    made = np.stack([edge(kind, a[-num + n], b[n], (n + 1) / (num + 1), way) for n in range(num)])
+    pieces = split(of(a[:-num], made, b[num:]))
+    assert [p.ends for p in pieces] == ["wipe", "end"]
+    (_, end), (start, _) = spans(pieces)
+    assert 72 - num - 26 <= end <= 72 - num + 6 and 72 - 12 <= start <= 72 + 26
+
+
+def edge(kind: str, a: np.ndarray, b: np.ndarray, share: float, way: int) -> np.ndarray:
+    """A picture of a change from (H, W, 3) to another."""
+    a, b = (np.rot90(each, way) for each in (a, b))
+    at = round(share * a.shape[1])
+    if kind == "wipe":
+        made = np.concatenate([b[:, :at], a[:, at:]], 1)
+    elif kind == "slide":
+        made = np.concatenate([a, b], 1)[:, at : at + a.shape[1]]
+    else:
+        y, x = np.mgrid[-1 : 1 : a.shape[0] * 1j, -1 : 1 : a.shape[1] * 1j]
+        made = np.where(np.hypot(y, x)[..., None] < 1.45 * share, b, a)
+    return np.rot90(made, -way)
 
 
 def test_a_false_cut_within_a_picture_is_joined_and_a_true_short_shot_is_not():

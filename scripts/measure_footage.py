@@ -1,0 +1,196 @@
+"""How often `v2t-eval curate` is right on films that are no cartoons (`footage.py`), beside PySceneDetect.
+
+In: a seed, a folder of real clips or none. Out: a row for each film (shape, codec, what it shows, whether it opens, its
+clips, bars, seconds of processor time), and recall and precision of changes of shots by kind for ours and for
+PySceneDetect's content and adaptive detectors as its documentation calls them; films of one shot kept whole; bars
+found, missed and false. Small films of other seeds (`--more`), H.264 of 180 lines, are counted with them.
+`measure_curate.py` does this too.
+
+    python scripts/measure_footage.py --films 40 --more 60 --seed 2 --real clips/
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import footage
+from footage import CHANGES, Film
+
+from cineloop.discovery import discover
+from cineloop.intervals import wilson
+from v2t_eval.curate.recipe import STEPS, read_plan
+from v2t_eval.curate.run import curate
+from v2t_eval.curate.step import Row
+from v2t_eval.score import ScoreConfig
+
+TOLERANCE_S = 0.5  # between a planted change and the one that was found
+Span = tuple[str, float, float]
+OURS, CONTENT, ADAPTIVE = "ours", "PySceneDetect content", "PySceneDetect adaptive"
+
+
+def changes_of(rows: Sequence[Row]) -> list[Span]:
+    """The changes of shots between the clips of a film."""
+    pairs = zip(rows, rows[1:], strict=False)
+    return [(one["ends"], one["end_s"], after["start_s"]) for one, after in pairs if one["ends"] != "length"]
+
+
+def peer(path: Path, name: str) -> list[Span]:
+    """What PySceneDetect finds by a detector with its own settings."""
+    from scenedetect import AdaptiveDetector, ContentDetector, SceneManager, open_video
+
+    manager = SceneManager()
+    manager.add_detector(ContentDetector() if name == CONTENT else AdaptiveDetector())
+    manager.detect_scenes(open_video(str(path), backend="pyav"))
+    starts = [float(start.seconds) for start, _ in manager.get_scene_list(start_in_scene=True)[1:]]
+    return [("cut", at_s, at_s) for at_s in starts]
+
+
+def match(planted: Sequence[Span], found: Sequence[Span], counts: Counter[str]) -> None:
+    """Count the planted changes found (`hit`) and missed by kind, and what was found beside them (`false`)."""
+    left = list(found)
+    for kind, start, end in planted:
+        near = [c for c in left if c[1] <= end + TOLERANCE_S and start - TOLERANCE_S <= c[2]]
+        if near:
+            left.remove(min(near, key=lambda c: abs(c[1] - start)))
+        counts[f"{kind} {'hit' if near else 'missed'}"] += 1
+    for kind, *_ in left:
+        counts[f"false {kind}"] += 1
+    if not planted:
+        counts["one shot"] += 1
+        counts["whole"] += not found
+
+
+def measure_footage(place: Path, num: int, num_more: int, seed: int, real: Path | None, workers: int) -> dict[str, Any]:
+    """Make the films (those in `place` are taken as they are), curate them, and compare."""
+    counts: dict[str, Counter[str]] = {name: Counter() for name in (OURS, CONTENT, ADAPTIVE)}
+    table: list[dict[str, Any]] = []
+    for folder, of, own_seed, side in (("footage", num, seed, None), ("more", num_more, seed + 1000, 180)):
+        (place / folder).mkdir(parents=True, exist_ok=True)
+        films = {f"{n:03d}.mkv": footage.plant(n, own_seed, real, side) for n in range(of)}
+        for name, film in films.items():
+            if not (place / folder / name).exists():
+                footage.write(film, place / folder / name, "h264" if side else None)
+        config = ScoreConfig(workers=workers, cache=place / f"{folder}-set" / ".cineloop")
+        plan = read_plan(None, [f"steps=[{', '.join((*STEPS, 'partition'))}]", "settings.partition.val=0.3"])
+        began = time.process_time()
+        done = curate(discover([str(place / folder)]), plan, place / f"{folder}-set", config, show_progress=True)
+        spent = time.process_time() - began if workers == 1 else None
+        for one in done.films:
+            table.append(row := _row(one.id, films[one.id], one.rows, one.error))
+            row["set"] = folder
+            if one.error is None:
+                _compare(films[one.id], place / folder / one.id, one.rows, counts)
+        sides: dict[str, set[str]] = {}
+        for each in done.sound:
+            sides.setdefault(each["source_sha"], set()).add(each["split"])
+        counts[OURS]["split leaks"] += sum(len(found) > 1 for found in sides.values())
+        counts[OURS]["films"] += len(done.films)
+        counts[OURS]["failed"] += len(done.failed)
+        if spent is not None:
+            counts[OURS]["ms"] += round(1000 * spent)
+    return {"films": num, "more": num_more, "seed": seed, "table": table, "detectors": _shares(counts),
+            "counts": {name: dict(sorted(own.items())) for name, own in counts.items()}}  # fmt: skip
+
+
+def _compare(film: Film, path: Path, rows: Sequence[Row], counts: dict[str, Counter[str]]) -> None:
+    match(film.spans, changes_of(rows), counts[OURS])
+    for name in (CONTENT, ADAPTIVE):
+        match(film.spans, peer(path, name), counts[name])
+    for kind, start, end in film.spans:
+        inside = sum(max(0.0, min(end, row["end_s"]) - max(start, row["start_s"])) for row in rows)
+        counts[OURS][f"{kind} ms"] += round(1000 * (end - start))
+        counts[OURS][f"{kind} ms inside"] += round(1000 * inside)
+    for row in rows:
+        is_there, found = any(film.bars), row["crop"] is not None
+        dark = row["scores"]["black_share"] > 0.5  # a faded part shows no edge
+        if not (is_there and dark):
+            counts[OURS][f"bars {('hit' if found else 'missed') if is_there else ('false' if found else 'right')}"] += 1
+
+
+def _row(id: str, film: Film, rows: Sequence[Row], error: Any) -> dict[str, Any]:
+    """What is said of a film."""
+    return {
+        "film": id,
+        "size": f"{film.size[1]}x{film.size[0]}",
+        "codec": film.codec,
+        "shots": [name for name, *_ in film.shots],
+        "planted": [kind for kind, *_ in film.spans],
+        "found": [kind for kind, *_ in changes_of(rows)],
+        "flash": sum(flash is not None for *_, flash in film.shots),
+        "bars": any(film.bars),
+        "cropped": sum(row["crop"] is not None for row in rows),
+        "clips": len(rows),
+        "opens": error is None,
+    }
+
+
+def _shares(counts: dict[str, Counter[str]]) -> dict[str, Any]:
+    """Recall by kind, and recall and precision of all, with intervals."""
+    found: dict[str, Any] = {}
+    for name, own in counts.items():
+        hits = {kind: (own[f"{kind} hit"], own[f"{kind} hit"] + own[f"{kind} missed"]) for kind in CHANGES}
+        false = sum(value for key, value in own.items() if key.startswith("false "))
+        hit, num = (sum(pair[n] for pair in hits.values()) for n in (0, 1))
+        shares = {
+            **hits,
+            "recall": (hit, num),
+            "precision": (hit, hit + false),
+            "whole": (own["whole"], own["one shot"]),
+        }
+        found[name] = {}
+        for what, (right, of) in shares.items():
+            low, high = wilson(right, of)
+            found[name][what] = {"value": right / of if of else None, "low": low, "high": high, "n": of, "hit": right}
+    return found
+
+
+def show(found: dict[str, Any]) -> None:
+    """Print the figures as Markdown."""
+    print(
+        "\n| film | size | codec | shots | planted | found | clips | cropped | opens |\n|---|---|---|---|---|---|---|---|---|"
+    )
+    for row in found["table"]:
+        if row["set"] == "footage":
+            lists = (", ".join(row[name]) or "–" for name in ("shots", "planted", "found"))
+            bars = f"{row['cropped']}{' of bars' if row['bars'] else ''}"
+            cells = (
+                row["film"],
+                row["size"],
+                row["codec"],
+                *lists,
+                row["clips"],
+                bars,
+                "yes" if row["opens"] else "no",
+            )
+            print(f"| {' | '.join(map(str, cells))} |")
+    names = (*CHANGES, "recall", "precision", "whole")
+    print(f"\n| | {' | '.join(names)} |\n|---{'|---' * len(names)}|")
+    for name, own in found["detectors"].items():
+        cells = [f"{own[what]['hit']} of {own[what]['n']}" for what in names]
+        print(f"| {name} | {' | '.join(cells)} |")
+    print(f"\n{found['counts'][OURS]}")
+
+
+def main() -> None:
+    """Plant, curate, compare."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--films", type=int, default=40, help="films of all shapes and codecs (default: 40)")
+    parser.add_argument("--more", type=int, default=60, help="small films (default: 60)")
+    parser.add_argument("--seed", type=int, default=2)
+    parser.add_argument("--real", type=Path, help="a folder of real clips, of which frames and shots are taken")
+    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--keep", type=Path, metavar="DIR", help="keep films and sets there; films there are not made")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as temporary:
+        place = args.keep or Path(temporary)
+        show(measure_footage(place, args.films, args.more, args.seed, args.real, args.workers))
+
+
+if __name__ == "__main__":
+    main()
