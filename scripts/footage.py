@@ -125,7 +125,8 @@ def source(name: str, options: str | None = None) -> Shot:
         made.link_to(sink)
         graph.configure()
         for _ in range(num):
-            frame = graph.pull().to_ndarray(format="rgb24")
+            pulled: Any = graph.pull()
+            frame = pulled.to_ndarray(format="rgb24")
             yield np.ascontiguousarray(cv2.resize(frame, size[::-1]) if frame.shape[:2] != size else frame)
 
     return frames
@@ -225,7 +226,8 @@ def real_clips(folder: Path | None) -> list[list[np.ndarray]]:
             continue
         frames: list[np.ndarray] = []
         with av.open(str(path)) as container:
-            for frame in container.decode(container.streams.best("video")):
+            decoded: Any = container.decode(container.streams.best("video"))
+            for frame in decoded:
                 small = frame.to_ndarray(format="rgb24")
                 if frames and np.abs(small.astype(np.int16) - frames[-1]).mean() > 25:
                     found.append(frames)

@@ -3,15 +3,15 @@
 In: a seed, a folder of real clips or none. Out: a row for each film (shape, codec, what it shows, whether it opens, its
 clips, bars, seconds of processor time), and recall and precision of changes of shots by kind for ours and for
 PySceneDetect's content and adaptive detectors as its documentation calls them; films of one shot kept whole; bars
-found, missed and false. Small films of other seeds (`--more`), H.264 of 180 lines, are counted with them.
-`measure_curate.py` does this too.
+found, missed and false. Small films of the next seed (`--more`), H.264 of 180 lines, are counted with them.
 
-    python scripts/measure_footage.py --films 40 --more 60 --seed 2 --real clips/
+    python scripts/measure_footage.py --films 40 --more 70 --seed 2 --real clips/
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import tempfile
 import time
 from collections import Counter
@@ -70,7 +70,7 @@ def measure_footage(place: Path, num: int, num_more: int, seed: int, real: Path 
     """Make the films (those in `place` are taken as they are), curate them, and compare."""
     counts: dict[str, Counter[str]] = {name: Counter() for name in (OURS, CONTENT, ADAPTIVE)}
     table: list[dict[str, Any]] = []
-    for folder, of, own_seed, side in (("footage", num, seed, None), ("more", num_more, seed + 1000, 180)):
+    for folder, of, own_seed, side in (("footage", num, seed, None), ("more", num_more, seed + 1, 180)):
         (place / folder).mkdir(parents=True, exist_ok=True)
         films = {f"{n:03d}.mkv": footage.plant(n, own_seed, real, side) for n in range(of)}
         for name, film in films.items():
@@ -114,7 +114,7 @@ def _compare(film: Film, path: Path, rows: Sequence[Row], counts: dict[str, Coun
 
 
 def _row(id: str, film: Film, rows: Sequence[Row], error: Any) -> dict[str, Any]:
-    """What is said of a film."""
+    """What is known of a film."""
     return {
         "film": id,
         "size": f"{film.size[1]}x{film.size[0]}",
@@ -152,23 +152,14 @@ def _shares(counts: dict[str, Counter[str]]) -> dict[str, Any]:
 
 def show(found: dict[str, Any]) -> None:
     """Print the figures as Markdown."""
-    print(
-        "\n| film | size | codec | shots | planted | found | clips | cropped | opens |\n|---|---|---|---|---|---|---|---|---|"
-    )
+    columns = ("film", "size", "codec", "shots", "planted", "found", "clips", "cropped", "opens")
+    print(f"\n| {' | '.join(columns)} |\n|{'---|' * len(columns)}")
     for row in found["table"]:
         if row["set"] == "footage":
-            lists = (", ".join(row[name]) or "–" for name in ("shots", "planted", "found"))
-            bars = f"{row['cropped']}{' of bars' if row['bars'] else ''}"
-            cells = (
-                row["film"],
-                row["size"],
-                row["codec"],
-                *lists,
-                row["clips"],
-                bars,
-                "yes" if row["opens"] else "no",
-            )
-            print(f"| {' | '.join(map(str, cells))} |")
+            lists = {name: ", ".join(row[name]) or "–" for name in ("shots", "planted", "found")}
+            stated = {"cropped": f"{row['cropped']}{' of bars' if row['bars'] else ''}"}
+            stated["opens"] = "yes" if row["opens"] else "no"
+            print(f"| {' | '.join(str((row | lists | stated)[name]) for name in columns)} |")
     names = (*CHANGES, "recall", "precision", "whole")
     print(f"\n| | {' | '.join(names)} |\n|---{'|---' * len(names)}|")
     for name, own in found["detectors"].items():
@@ -181,15 +172,18 @@ def main() -> None:
     """Plant, curate, compare."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--films", type=int, default=40, help="films of all shapes and codecs (default: 40)")
-    parser.add_argument("--more", type=int, default=60, help="small films (default: 60)")
+    parser.add_argument("--more", type=int, default=70, help="small films (default: 70)")
     parser.add_argument("--seed", type=int, default=2)
     parser.add_argument("--real", type=Path, help="a folder of real clips, of which frames and shots are taken")
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--keep", type=Path, metavar="DIR", help="keep films and sets there; films there are not made")
+    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="write the figures as JSON")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
-        place = args.keep or Path(temporary)
-        show(measure_footage(place, args.films, args.more, args.seed, args.real, args.workers))
+        found = measure_footage(args.keep or Path(temporary), args.films, args.more, args.seed, args.real, args.workers)
+    show(found)
+    if args.output is not None:
+        args.output.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

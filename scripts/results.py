@@ -28,7 +28,8 @@ from typing import Any
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).resolve().parent)]
 
-import results_simulated  # noqa: E402, F401  (adds its tables and values)
+import results_curate  # noqa: E402, F401  (adds its tables, as the next does)
+import results_simulated  # noqa: E402, F401
 from results_curves import PICTURE, picture  # noqa: E402
 from results_tables import BLOCKS, CAPTIONER, DUAL, FIGURES, GENERATOR, ROOT, VALUES, load  # noqa: E402
 
@@ -58,6 +59,7 @@ MEASURES: dict[str, tuple[tuple[str, ...], str]] = {
     "selection": ((CAPTIONER, GENERATOR), "scripts/measure_loop.py selection"),
     "gate-clips": ((CAPTIONER, GENERATOR), "scripts/measure_loop.py gate"),
     "curate": ((), "scripts/measure_curate.py --films 40 --seed 19"),
+    "footage": ((), "scripts/measure_footage.py --films 40 --more 70 --seed 2 --real clips/"),
     "stopping": ((), "scripts/measure_stopping.py --runs 400"),
 }
 # What lies in docs/figures beside, and where it is from.

@@ -251,7 +251,9 @@ def _copies(plan: Plan, rows: Sequence[Row], files: Mapping[str, Path]) -> Secti
 
 def _clusters(plan: Plan, rows: Sequence[Row], drops: Sequence[Drops], files: Mapping[str, Path]) -> Section:
     """The largest clusters of all clips, with two clips of each; empty where no step gives them."""
-    known = next((step.known.get("cluster", {}) for step in plan.steps if "cluster" in step.columns), {})
+    known: dict[str, float] = next(
+        (step.known.get("cluster", {}) for step in plan.steps if "cluster" in step.columns), {}
+    )
     members: dict[int, list[Row]] = {}
     kept: Counter[int] = Counter()
     for row, against in zip(rows, drops, strict=True):

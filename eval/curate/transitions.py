@@ -164,8 +164,9 @@ def _middles(pictures: np.ndarray, half: int, least_change: float) -> list[int]:
 
 
 def _is_new(before: np.ndarray, after: np.ndarray, size: tuple[int, int]) -> bool:
-    """Whether a picture (P,) of a size is more than the other one with more or less light, moved, turned or zoomed. Such changes
-    lie within brightness, contrast and an affine flow along the gradients, by which the difference is fitted."""
+    """Whether a picture (P,) of a size is more than the other one with more or less light, moved, turned or zoomed.
+    Such changes lie within brightness, contrast and an affine flow along the gradients: the difference is fitted by
+    these."""
     deviations = float(before.std()), float(after.std())
     if min(deviations) < _FLAT:  # to or from one colour
         return max(deviations) >= _LEAST_NEW

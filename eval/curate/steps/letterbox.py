@@ -57,7 +57,7 @@ class Step(BaseStep):
         return {"bars": 1 - w * h / (width * height), "crop": [x, y, w, h], "crop_reason": reason}
 
     def _bars(self, borders: np.ndarray, edges: np.ndarray) -> list[float]:
-        """The bars in (M, 4) borders of lit pictures, 0 where a border is none."""
+        """The bars in (M, 4) borders of lit pictures, 0 where a border is not a bar."""
         there = borders <= borders.min(0) + _ODD  # (M, 4)
         sizes = np.array([np.median(own[same]) for own, same in zip(borders.T, there.T, strict=True)])  # (4,)
         straight = np.where(there, edges, 0.0).max(0)  # (4,)

@@ -1,8 +1,9 @@
 """Split a film into clips of one shot each: at cuts, fades, dissolves and wipes; a film of one shot stays whole.
 
-The pictures during a fade, dissolve or wipe belong to no clip; a dark stretch of the least length of a clip is one of its
-own. A shot shorter than that is joined with a neighbour where both show the same picture (a flash, a false cut), never
-across a change of pictures: its length drops it (`duration_s`). A longer one than allowed is cut into equal parts.
+The pictures during a fade, dissolve or wipe belong to no clip; a dark stretch of the least length of a clip is one of
+its own. A shot shorter than that is joined with a neighbour where both show the same picture (a flash, a false cut),
+never across a change of pictures: its length drops it (`duration_s`). A longer one than allowed is cut into equal
+parts.
 """
 
 from __future__ import annotations
