@@ -66,7 +66,7 @@ def funnel(found: Curation) -> Document:
     sentence = f"{hours_of(kept):.2f} of {hours_of(sound):.2f} hours, of {plural(len(found.films), 'film')}"
     if found.failed:
         sentence += f", {len(found.failed)} of them failed"
-    if cropped := sum(row["crop"] is not None for row in kept):
+    if cropped := sum(bool(row.get("crop")) for row in kept):
         sentence += f"; {plural(cropped, 'clip')} cropped to the picture between dark bars"
     word = f"{len(kept):,} of {plural(len(sound), 'clip')}"
     return Document(title="Curation", banner=Banner(word=word, sentence=sentence), sections=tuple(sections))
