@@ -94,15 +94,15 @@ step roundtrip 0 v2t-eval roundtrip --clips "$out/made" -o "$out/roundtrip" --ov
 step audit 0 v2t-eval audit --metrics temporal_flickering,sharpness --num "$planted" --generated "$out/made" \
   -o "$out/audit" --overwrite
 
-# 13. The gate. A baseline is kept; the same generator again must pass, and one that takes a single step must fail: the
-# exit code of a gate that fails is 6.
+# 13. The gate. A baseline is kept; the same generator again must pass, and the tiny one of step 7 must fail: the exit
+# code of a gate that fails is 6. Sixteen prompts prove great harm only; with one step for sixteen they prove nothing.
 step gate-init 0 v2t-eval gate init "$out/made" --suite configs/story/gate.yaml -o "$out/baseline.json" \
   --cache "$out/evidence" --overwrite
 step again 0 t2v generate --prompts configs/story/prompts.txt --num-videos "$seeds" -o "$out/again" --overwrite
 step gate-pass 0 v2t-eval gate "$out/again" --suite configs/story/gate.yaml --baseline "$out/baseline.json" \
   --audit "$out/audit/audit.json" --baseline-clips "$out/made" -o "$out/gate-pass" --cache "$out/evidence" --overwrite
-step worse 0 t2v generate --prompts configs/story/prompts.txt --num-videos "$seeds" --steps 1 -o "$out/worse" \
-  --overwrite
+step worse 0 t2v generate --prompts configs/story/prompts.txt --num-videos "$seeds" --model "$out/dit/final" \
+  -o "$out/worse" --overwrite
 step gate-fail 6 v2t-eval gate "$out/worse" --suite configs/story/gate.yaml --baseline "$out/baseline.json" \
   --audit "$out/audit/audit.json" --baseline-clips "$out/made" -o "$out/gate-fail" --cache "$out/evidence" --overwrite
 

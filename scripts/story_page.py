@@ -216,7 +216,7 @@ def gate(story: Story) -> Section:
         for one in worst
         if one["candidate_path"] and one["baseline_path"] and None not in (one["baseline"], one["candidate"])
     )  # fmt: skip
-    text = ("A baseline was kept. The same generator was run again and passed; one that takes a single step failed, "
+    text = ("A baseline was kept. The same generator was run again and passed; the tiny one of step 7 failed, "
             "which a pipeline sees as exit code 6. Below, the clips that got worst.",)  # fmt: skip
     return story.section("9. The gate", ("gate-init", "again", "gate-pass", "worse", "gate-fail"), text,
                          tables=tuple(tables), cards=cards,
