@@ -2,8 +2,8 @@
 
 What finetrainers and the CogVideoX trainers read. Paths are relative to the folder of these files. A caption's line
 breaks of every kind (those of `str.splitlines`) become one space, and spaces at its ends go, so that line n of one file
-always belongs to line n of the other. Left out, and named in a warning: no caption, or one with NUL; a file name that is not a
-line of UTF-8; a clip that is a part of a file.
+always belongs to line n of the other. Left out, and named in a warning: no caption, or one with NUL; a file name that
+is not a line of UTF-8; a clip that is a part of a file.
 """
 
 from __future__ import annotations
