@@ -27,7 +27,6 @@ from v2t_eval.stats import Estimate, interval_of_sums, mean_interval, unless_fla
 
 Evidence = dict[str, Any]  # JSON values and numpy arrays
 LEVELS = ("text", "clip", "set")
-_CONTRACT = "what a metric defines is in docs/extending.md"
 NOTHING_ASKED = "NOTHING_ASKED"  # code of a sample that a metric does not apply to, so it is not counted as expected
 # Codes by which a metric declines a sound sample, for a reason it documents: this lowers the coverage, and is no error.
 ABSTENTIONS = frozenset(
@@ -261,11 +260,7 @@ class BaseMetric(ABC):
                 self.add(Measured(id=sample.id, cluster=sample.cluster, evidence=evidence), reference=reference)
 
     def add(self, row: Measured, *, reference: bool = False) -> None:
-        """Keep evidence that was made elsewhere.
-
-        Raises:
-            ValueError: the id is there already.
-        """
+        """Keep evidence that was made elsewhere. Raises ValueError: the id is there already."""
         kept = self._references if reference else self._rows
         if row.id in kept:
             raise ValueError(f"sample {row.id!r} was given to {self.name} twice")
@@ -291,9 +286,8 @@ class BaseMetric(ABC):
         """
         expected = len(self._rows) + len(self._failures)
         if not expected:
-            if self._not_asked:
-                raise NothingMatchedError(f"{self.name} applies to none of {self._not_asked} samples")
-            raise NothingMatchedError(f"{self.name} was given no sample")
+            why = f"applies to none of {self._not_asked} samples" if self._not_asked else "was given no sample"
+            raise NothingMatchedError(f"{self.name} {why}")
         rows = [self._rows[id] for id in sorted(self._rows)]
         references = [self._references[id] for id in sorted(self._references)]
         summary = self.summarise(rows, references) if rows else self.summary_of_none()
@@ -376,9 +370,7 @@ def _check_finite(title: str, items: Sequence[dict[str, Any]]) -> None:
     for item in items:
         for name, value in item.items():
             if isinstance(value, float) and not math.isfinite(value):
-                raise ValueError(
-                    f"{title}: {name} of {item.get('id')!r} is {value}; a metric must give numbers or None"
-                )
+                raise ValueError(f"{title}: {name} of {item.get('id')!r} is {value}; expected numbers or None")
 
 
 def metric_names() -> list[str]:
@@ -393,10 +385,11 @@ def load_metric(name: str) -> type[Any]:
         UsageError: there is no such metric; the message lists the choices. Its file does not define a whole one.
     """
     metric: Any = load("v2t_eval.metrics", name, "Metric", files=True).Metric
+    hint = "what a metric defines is in docs/extending.md"
     if not (isinstance(metric, type) and issubclass(metric, BaseMetric)):
-        raise UsageError(f"{name}: expected a class Metric(BaseMetric), got {metric!r:.100}", hint=_CONTRACT)
+        raise UsageError(f"{name}: expected a class Metric(BaseMetric), got {metric!r:.100}", hint=hint)
     if lacking := sorted(metric.__abstractmethods__):
-        raise UsageError(f"{name}: its class Metric lacks {' and '.join(lacking)}", hint=_CONTRACT)
+        raise UsageError(f"{name}: its class Metric lacks {' and '.join(lacking)}", hint=hint)
     return metric
 
 

@@ -63,7 +63,7 @@ def judged(tmp_path: Path, suite: str, baseline: str):
 
 def test_every_outcome_has_its_exit_code(judged, capsys, tmp_path) -> None:
     assert judged(scores()) == 0 and "PASS" in capsys.readouterr().out
-    assert judged(scores(worse=0.2, seed=2)) == 6 and "FAIL" in capsys.readouterr().out
+    assert judged(scores(worse=0.4, seed=2)) == 6 and "FAIL" in capsys.readouterr().out
     assert judged(scores(worse=0.4, noise=0.9, seed=2)) == 8 and "INCONCLUSIVE" in capsys.readouterr().out
     assert judged(scores(fingerprint={"weights": "w2"})) == 9
     assert "weights: candidate w2, baseline w1" in " ".join(capsys.readouterr().out.split())
@@ -76,7 +76,7 @@ def test_every_outcome_has_its_exit_code(judged, capsys, tmp_path) -> None:
 
 
 def test_the_verdict_is_what_the_process_ends_with(judged, capsys) -> None:
-    for made, code in ((scores(), 0), (scores(worse=0.2, seed=2), 6), (scores(fingerprint={"definition": "b/2"}), 9)):
+    for made, code in ((scores(), 0), (scores(worse=0.4, seed=2), 6), (scores(fingerprint={"definition": "b/2"}), 9)):
         assert judged(made, "--json") == code
         told = json.loads(capsys.readouterr().out)
         assert told["exit_code"] == code and told["schema"] == 1
@@ -140,7 +140,7 @@ def test_a_gate_that_cannot_be_read_is_refused(tmp_path, capsys, gate, says) -> 
 @pytest.mark.slow
 def test_the_folder_holds_all_and_is_not_overwritten_unasked(judged, tmp_path, capsys) -> None:
     out, xml = tmp_path / "out", tmp_path / "more.xml"
-    assert judged(scores(worse=0.2, seed=2), "-o", str(out), "--junit", str(xml)) == 6
+    assert judged(scores(worse=0.4, seed=2), "-o", str(out), "--junit", str(xml)) == 6
     for name in ("verdict.json", "gate.md", "gate.html", "junit.xml", "scores.json", "report.md", "report.html"):
         assert (out / name).stat().st_size, name
     assert xml.read_bytes() == (out / "junit.xml").read_bytes()
@@ -173,7 +173,7 @@ def test_hostile_prompts_come_through_every_output(judged, tmp_path, capsys, mon
         main(["gate", "init", str(write_scores(tmp_path / "h", scores(change=hostile))), "-o", str(place), *args]) == 0
     )
     out = tmp_path / "out"
-    assert judged(scores(worse=0.2, seed=2, change=hostile), "-o", str(out), against=str(place)) == 6
+    assert judged(scores(worse=0.4, seed=2, change=hostile), "-o", str(out), against=str(place)) == 6
     shown = capsys.readouterr().out
     assert "\x1b" not in shown and "\n::error::boo" not in shown
     verdict = json.loads((out / "verdict.json").read_text())
@@ -325,7 +325,7 @@ def test_a_run_folder_says_what_made_its_clips(clips, bright, tmp_path, decodes)
 
 
 def test_compare_tells_each_change_and_decides_nothing(tmp_path, baseline, capsys) -> None:
-    after = str(write_scores(tmp_path / "after", scores(worse=0.2, seed=2)))
+    after = str(write_scores(tmp_path / "after", scores(worse=0.4, seed=2)))
     assert main(["compare", baseline, after]) == 0
     shown = capsys.readouterr().out
     said = " ".join(shown.split())
@@ -333,7 +333,7 @@ def test_compare_tells_each_change_and_decides_nothing(tmp_path, baseline, capsy
     assert main(["compare", baseline, after, "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     sharp = next(one for one in told["metrics"] if one["metric"] == "sharpness")
-    assert sharp["low"] < sharp["change"] < sharp["high"] and sharp["change"] == pytest.approx(-0.2, abs=0.01)
+    assert sharp["low"] < sharp["change"] < sharp["high"] and sharp["change"] == pytest.approx(-0.4, abs=0.01)
     assert sharp["p"] < 0.01 and sharp["b"]["value"] < sharp["a"]["value"]
     assert sharp["worst"][0]["b"] < sharp["worst"][0]["a"] and sharp["best"] == []
     assert main(["compare", after, baseline, "--json"]) == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import os
 import shutil
@@ -248,9 +249,9 @@ def test_work_done_twice_is_one_record_and_counted(clips, engines, tmp_path):
 
 
 def test_workers_must_see_the_same_folder_and_model(clips, engines, tmp_path, monkeypatch):
-    real = stand_in_engine.Driver.here
+    real, sizes = stand_in_engine.Driver.here, itertools.count()
     monkeypatch.setattr("cineloop.cluster.node.Driver.here", lambda paths: real([*paths, tmp_path / "gone"]))
-    monkeypatch.setattr("cineloop.cluster.node._size", lambda path: -2 if path.name != "gone" else id(path))
+    monkeypatch.setattr("cineloop.cluster.node._size", lambda path: -2 if path.name != "gone" else next(sizes))
     with pytest.raises(UsageError, match="does not see .*gone") as caught:
         go(clips, tmp_path / "out")
     assert caught.value.code == "NOT_SHARED"
