@@ -105,9 +105,9 @@ def passes(options: Options, folder: Path) -> Iterator[Row]:
 def command(options: Options, folder: Path) -> Iterator[Row]:
     """A curation by two processes."""
     from cineloop.discovery import discover
+    from v2t_eval.core.score import ScoreConfig
     from v2t_eval.curate.recipe import read_plan
     from v2t_eval.curate.run import curate
-    from v2t_eval.score import ScoreConfig
 
     (folder / "films").mkdir()
     make_films(folder / "films", options.films, options.seconds)

@@ -52,8 +52,8 @@ def compared(part: str, runs: dict[str, Run], rounds: int, goal: str = "") -> It
 
 def text(options: Options, folder: Path) -> Iterator[Row]:
     """BLEU, ROUGE-L and CIDEr, by us and by pycocoevalcap."""
-    from v2t_eval.metric import load_metric
-    from v2t_eval.sample import Sample
+    from v2t_eval.core.metric import load_metric
+    from v2t_eval.core.sample import Sample
     from v2t_eval.text import ptb
 
     draw = random.Random(0)
@@ -134,9 +134,9 @@ def engine(options: Options, folder: Path) -> Iterator[Row]:
     """Eight metrics of the same clips, in one pass and one after the other."""
     from cineloop.manifest import read_manifest
     from cineloop.world.scenes.corpus import write_world
-    from v2t_eval.inputs import read_inputs
-    from v2t_eval.score import ScoreConfig, score
-    from v2t_eval.suite import parse_metrics
+    from v2t_eval.core.inputs import read_inputs
+    from v2t_eval.core.score import ScoreConfig, score
+    from v2t_eval.suites.suite import parse_metrics
 
     write_world(options.clips, 2026, "seen", (128, 128), out=folder)
     prompts = folder / "prompts.jsonl"

@@ -58,8 +58,8 @@ def command(*words: str) -> tuple[float, float]:
 
 def gate(options: Options, folder: Path) -> Iterator[Row]:
     """First and second run; each metric alone."""
-    from v2t_eval.inputs import read_inputs
-    from v2t_eval.suite import read_suite
+    from v2t_eval.core.inputs import read_inputs
+    from v2t_eval.suites.suite import read_suite
 
     clips = options.folder or drawn(folder / "clips", options.clips)
     titles = [metric.title for metric in read_suite(options.suite).metrics]

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from v2t.ask.result import Answer
+    from v2t_eval.core.scores import Scores
     from v2t_eval.gate.verdict import Verdict
-    from v2t_eval.scores import Scores
 
 __all__ = ["ask", "caption", "gate", "generate", "score"]
 
@@ -181,10 +181,10 @@ def score(
         suite: a shipped list of metrics (`v2t-eval suites`) or a YAML file. Without metrics and suite, `answers` are
             scored as such, and captions with a `truth` by their facts.
         prompts, captions, references, truth, answers, reference_clips: files that go with the clips, and a second set
-            of clips; see `v2t_eval.inputs.read_inputs`.
+            of clips; see `v2t_eval.core.inputs.read_inputs`.
         limit: only the first so many samples.
         show_progress: progress on stderr.
-        settings: fields of `v2t_eval.score.ScoreConfig`: `workers` (processes, 1 by default), `cache` (folder for
+        settings: fields of `v2t_eval.core.score.ScoreConfig`: `workers` (processes, 1 by default), `cache` (folder for
             evidence that later scorings need not measure again), `device`, `limits`.
 
     Returns:
@@ -203,10 +203,10 @@ def score(
         [('sharpness', 1, True), ('motion', 1, True)]
     """
     from cineloop import config
-    from v2t_eval.inputs import read_inputs
-    from v2t_eval.score import ScoreConfig
-    from v2t_eval.score import score as measure
-    from v2t_eval.suite import metrics_of
+    from v2t_eval.core.inputs import read_inputs
+    from v2t_eval.core.score import ScoreConfig
+    from v2t_eval.core.score import score as measure
+    from v2t_eval.suites.suite import metrics_of
 
     named = metrics if metrics is None or isinstance(metrics, str) else ",".join(metrics)
     facts = captions is not None and truth is not None
@@ -232,7 +232,7 @@ def gate(
         clips: clips, which are scored by the suite; or `scores.json`, its folder, or scores by the suite's metrics.
         baseline: the file that `v2t-eval gate init` wrote, or scores; without one only absolute rules decide.
         suite: metrics and rules: "gate", which is shipped, or a YAML file.
-        settings: fields of `v2t_eval.score.ScoreConfig`, see `score`.
+        settings: fields of `v2t_eval.core.score.ScoreConfig`, see `score`.
 
     Returns:
         `outcome` ("pass", "fail", "inconclusive" or "not_comparable") with its `reason`; `metrics` with change,
@@ -251,9 +251,9 @@ def gate(
         pass
     """
     from cineloop import config
+    from v2t_eval.core.score import ScoreConfig
+    from v2t_eval.core.scores import Scores
     from v2t_eval.gate.sides import gate_verdict
-    from v2t_eval.score import ScoreConfig
-    from v2t_eval.scores import Scores
 
     candidate = clips if isinstance(clips, Scores) else Path(clips)
     before = baseline if baseline is None or isinstance(baseline, Scores) else Path(baseline)

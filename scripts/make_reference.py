@@ -117,7 +117,7 @@ def options(verb: argparse.ArgumentParser) -> Iterator[tuple[str, str]]:
 def metrics() -> str:
     """Every metric by level."""
     from v2t_eval.commands.list import LEVELS, about
-    from v2t_eval.metric import metric_names
+    from v2t_eval.core.metric import metric_names
 
     rows = [about(name, check=False) for name in metric_names()]
     lines = ["# Metrics", "", MADE, "`v2t-eval list NAME` shows the same of one metric, and whether it runs on this"]
@@ -168,7 +168,7 @@ def head(module: str) -> str:
 
 def shipped() -> str:
     """Recipes and suites by name."""
-    from v2t_eval.suite import suites
+    from v2t_eval.suites.suite import suites
 
     lines = [
         "# Recipes and suites",

@@ -22,8 +22,8 @@ from cineloop.world.language import lexicon as lex
 from cineloop.world.language.grammar import article, inflect, noun, pick
 from t2v.generators import GenerateSettings, Request
 from t2v.generators.world import Generator
-from v2t_eval.metric import load_metric
-from v2t_eval.sample import Clip, Sample
+from v2t_eval.core.metric import load_metric
+from v2t_eval.core.sample import Clip, Sample
 from v2t_eval.semantics.detectors.world import VERSION
 
 DIMENSIONS = ("object_class", "multiple_objects", "human_action", "color", "spatial_relationship", "scene")

@@ -26,9 +26,9 @@ from cineloop.intervals import wilson
 from cineloop.video.encode import encode
 from cineloop.world.scenes.render import render
 from cineloop.world.scenes.sampler import sample_scene
+from v2t_eval.core.score import ScoreConfig
 from v2t_eval.curate.recipe import read_plan
 from v2t_eval.curate.run import curate
-from v2t_eval.score import ScoreConfig
 
 FPS = 24
 SIZES = ((144, 256), (180, 320), (192, 256))

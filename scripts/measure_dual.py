@@ -35,7 +35,7 @@ from cineloop.world.scenes.render import render
 from cineloop.world.scenes.sampler import sample_scene
 from cineloop.world.scenes.solo import FPS, sample_solo
 from v2t.data.near_miss import KINDS, pair
-from v2t_eval.features import BaseExtractor, mean_features, open_extractor, unit
+from v2t_eval.core.features import BaseExtractor, mean_features, open_extractor, unit
 
 SETS = ("seen", "unseen", "solo seen", "solo unseen")
 ONE_WAY = ("grow", "shrink", "fall", "appear", "vanish", "recolor")  # actions that look different backwards

@@ -24,10 +24,10 @@ from footage import CHANGES, Film
 
 from cineloop.discovery import discover
 from cineloop.intervals import wilson
+from v2t_eval.core.score import ScoreConfig
 from v2t_eval.curate.recipe import STEPS, read_plan
 from v2t_eval.curate.run import curate
 from v2t_eval.curate.step import Row
-from v2t_eval.score import ScoreConfig
 
 TOLERANCE_S = 0.5  # between a planted change and the one that was found
 Span = tuple[str, float, float]

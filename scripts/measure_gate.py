@@ -27,13 +27,13 @@ import numpy as np
 from gate_shapes import FALL, MEAN, RISE, SHAPES, Drawn, Shape, one_each
 
 from cineloop.files import write_atomic
+from v2t_eval.core.metric import MetricResult
+from v2t_eval.core.scores import Scored, Scores
 from v2t_eval.gate import statistics
 from v2t_eval.gate.advice import least_margin_of, unchanged
 from v2t_eval.gate.guards import motion
 from v2t_eval.gate.statistics import beyond, least_margin, lower_bounds, p_values, parts_of_variance
 from v2t_eval.gate.tail import tail_test
-from v2t_eval.metric import MetricResult
-from v2t_eval.scores import Scored, Scores
 
 FIGURES = Path(__file__).resolve().parent.parent / "docs" / "figures"
 ALPHA, POWER = 0.05, 0.8

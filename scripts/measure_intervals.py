@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 from measure_gate import Cells, run_tables
 
+from v2t_eval.core.statistics import interval_of_sums, jackknife_interval, mean_interval, unless_flat, weighted_shares
 from v2t_eval.distribution.frechet import frechet
 from v2t_eval.distribution.resampling import replicates
 from v2t_eval.metrics.bleu import bleu
-from v2t_eval.stats import interval_of_sums, jackknife_interval, mean_interval, unless_flat, weighted_shares
 
 CLUSTERS = (5, 10, 30, 100)
 

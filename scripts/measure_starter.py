@@ -37,8 +37,8 @@ from cineloop.world.scenes.corpus import write_world
 from v2t.backends import Decoding, Message, user_turn
 from v2t.backends.local import Backend
 from v2t.long.spans import read_spans
-from v2t_eval.metric import MetricResult, load_metric
-from v2t_eval.sample import Sample
+from v2t_eval.core.metric import MetricResult, load_metric
+from v2t_eval.core.sample import Sample
 
 Change = Callable[[list[Frames], int], Frames]
 

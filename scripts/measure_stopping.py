@@ -25,8 +25,8 @@ from measure_gate import Cells
 from scipy.special import ndtr
 from scipy.stats import binom, t  # type: ignore[import-untyped]
 
+from v2t_eval.core.statistics import mean_interval, student
 from v2t_eval.learn.stopping import guard_level, moved_p, p_values_and_levels, spent
-from v2t_eval.stats import mean_interval, student
 
 SIZES = (32, 64, 128, 256)
 LOOKS, WATCHERS = 5, 2  # of the default recipe

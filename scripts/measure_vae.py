@@ -34,7 +34,7 @@ from cineloop.world.scenes.render import label_masks
 from t2v.data.world import TIMES_S, solo_clips, to_video
 from t2v.model.vae import AutoencoderKLCineloop
 from t2v.train.vae import psnr
-from v2t_eval.stats import bootstrap
+from v2t_eval.core.statistics import bootstrap
 
 GOAL_DB, GOAL_ABOVE_PCA_DB = 33.0, 5.0
 

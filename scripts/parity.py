@@ -23,15 +23,15 @@ import numpy as np
 from cineloop.errors import MissingDependencyError
 from cineloop.intervals import wilson
 from v2t_eval.audit.sensitivity import kendall_tau
+from v2t_eval.core.metric import BaseMetric, MetricResult, load_metric
+from v2t_eval.core.sample import Sample
 from v2t_eval.distribution.frechet import frechet
 from v2t_eval.distribution.kernels import Kernel, mmd
 from v2t_eval.judge.question import Question, dsg, parents_first
-from v2t_eval.metric import BaseMetric, MetricResult, load_metric
 from v2t_eval.metrics import dynamic_degree as dynamic
 from v2t_eval.metrics.refclipscore import Settings, harmonic
 from v2t_eval.metrics.spans import tiou
 from v2t_eval.metrics.squad import f1, normalise
-from v2t_eval.sample import Sample
 from v2t_eval.semantics.formulas import Region, spatial_score_compat
 from v2t_eval.vbench.consistency import consistency
 from v2t_eval.vbench.picks import middle_indices

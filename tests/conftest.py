@@ -196,7 +196,7 @@ def shared_decoders():
 def decodes(shared_decoders, monkeypatch):
     """The names of the files that are decoded to be measured in this process; the decoders are shared."""
     from cineloop.video.worker import DecoderPool
-    from v2t_eval import measure
+    from v2t_eval.core import measure
 
     asked: list[str] = []
 

@@ -262,7 +262,11 @@ def empty_house(tmp_path_factory) -> Path:
         for layer in contract.get(key, [])
         for name in layer.split(" | ")
     }
-    for name in (*sorted(m for m in modules if m.split(".")[0] in PACKAGES), "v2t_eval.stats", "v2t.model.vision"):
+    for name in (
+        *sorted(m for m in modules if m.split(".")[0] in PACKAGES),
+        "v2t_eval.core.statistics",
+        "v2t.model.vision",
+    ):
         (folder / name.replace(".", "/")).mkdir(parents=True, exist_ok=True)
         (folder / name.replace(".", "/") / "__init__.py").touch()
     (folder / "pyproject.toml").write_text((ROOT / "pyproject.toml").read_text())
@@ -273,13 +277,13 @@ def empty_house(tmp_path_factory) -> Path:
 @pytest.mark.parametrize(
     ("module", "line"),
     [
-        ("cineloop/training/loop.py", "import v2t_eval.stats"),
+        ("cineloop/training/loop.py", "import v2t_eval.core.statistics"),
         ("cineloop/errors/__init__.py", "import cineloop.video"),
         ("cineloop/video/sample.py", "import cineloop.world"),
         ("t2v/flow.py", "from v2t.model import vision"),
         ("v2t/cli.py", "import t2v"),
         ("v2t/cli.py", "import decord"),
-        ("v2t_eval/inputs.py", "import v2t.styles"),
+        ("v2t_eval/core/inputs.py", "import v2t.styles"),
     ],
 )
 def test_contracts_see_a_planted_import(empty_house, tmp_path, module, line):

@@ -16,7 +16,7 @@ import numpy as np
 
 from cineloop.intervals import Interval, wilson
 from v2t_eval.audit.record import Agreement, ByAnswer
-from v2t_eval.stats import auroc, estimate_of_sums, numbered, summed, weighted_shares
+from v2t_eval.core.statistics import auroc, estimate_of_sums, numbered, summed, weighted_shares
 
 ALL = "all"
 NUM_BINS = 10

@@ -22,12 +22,12 @@ from v2t_eval.audit.agreement import Claim, agreement_of, by_kind
 from v2t_eval.audit.claims import Balance
 from v2t_eval.audit.clips import answers_of, planted, through_mp4
 from v2t_eval.audit.record import Agreement
+from v2t_eval.core.sample import Clip, Sample
 from v2t_eval.judge.answer import Heard
 from v2t_eval.judge.calibration import Calibration, Reliability, chance_of, fit, kind_of
 from v2t_eval.judge.judge import Judge
 from v2t_eval.judge.question import Question
 from v2t_eval.judge.wording import LISTS, plain_claim, plain_question
-from v2t_eval.sample import Clip, Sample
 
 FOLDS = 3
 Lists = dict[str, tuple[str, ...]]

@@ -28,11 +28,11 @@ from cineloop.world.scenes.render import render
 from cineloop.world.scenes.sampler import sample_scene
 from cineloop.world.scenes.scene import Event, Scene
 from cineloop.world.scenes.solo import FPS, NUM_FRAMES, sample_solo
-from v2t_eval import models
 from v2t_eval.audit.faults import plant, swapped_color, without_figures, without_last_figure
+from v2t_eval.core import models
+from v2t_eval.core.measure import ClipLimits, Engine
+from v2t_eval.core.sample import Clip, Sample
 from v2t_eval.judge.wording import LISTS, listed_values
-from v2t_eval.measure import ClipLimits, Engine
-from v2t_eval.sample import Clip, Sample
 
 SIZE = (64, 64)  # pixels, as the bundled generator makes them
 MOST_MB = 512  # of decoded frames of one clip

@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 
+from v2t_eval.core.measure import Engine, Job, one_thread
+from v2t_eval.core.metric import Evidence, EvidenceMetric
+from v2t_eval.core.sample import Sample
 from v2t_eval.judge.answer import Answer
 from v2t_eval.judge.judge import Judge
 from v2t_eval.judge.question import Question
-from v2t_eval.measure import Engine, Job, one_thread
-from v2t_eval.metric import Evidence, EvidenceMetric
-from v2t_eval.sample import Sample
 
 _FIELDS = ("status", "chance", "text", "code")  # of an answer
 

@@ -1,7 +1,8 @@
 """Audit material in addition to the cartoon world's clips: the user's and generated clips, with their truth.
 
-In: folders as `v2t_eval.inputs` reads them. Out: `Material`, clips whose files can be read, and the `Truth` of a clip:
-its facts, its questions with answers, or what the referee reads of a generated one. Readings are cached as evidence.
+In: folders as `v2t_eval.core.inputs` reads them. Out: `Material`, clips whose files can be read, and the `Truth` of a
+clip: its facts, its questions with answers, or what the referee reads of a generated one. Readings are cached as
+evidence.
 """
 
 from __future__ import annotations
@@ -15,9 +16,9 @@ from cineloop.errors import ItemError, NothingMatchedError
 from cineloop.log import logger, printable
 from v2t_eval.audit.clips import AuditClip, check, filmed
 from v2t_eval.audit.judging import Truth, of_facts, of_reading
-from v2t_eval.cache import EvidenceCache
-from v2t_eval.inputs import Inputs
-from v2t_eval.sample import Sample
+from v2t_eval.core.cache import EvidenceCache
+from v2t_eval.core.inputs import Inputs
+from v2t_eval.core.sample import Sample
 from v2t_eval.semantics.detectors.world import VERSION as REFEREE_VERSION
 from v2t_eval.semantics.detectors.world import reading
 

@@ -155,7 +155,7 @@ class Audit:
         noticed: which faults the judge sees in the facts they break.
         stability: flip rates of repeats, wordings and orders, refusals; numbers by name (`v2t_eval.audit.stability`).
         failures: clips that could not be read and metrics that could not run: `id`, `code`, `message`.
-        notes, environment: as in `v2t_eval.scores.Scores`.
+        notes, environment: as in `v2t_eval.core.scores.Scores`.
     """
 
     judge: dict[str, str] = field(default_factory=dict)

@@ -21,13 +21,13 @@ from v2t_eval.audit.material import Material, content_of, is_known, known, refer
 from v2t_eval.audit.record import Agreement, Audit, ByAnswer, Noticed, Seen
 from v2t_eval.audit.stability import stability
 from v2t_eval.audit.table import Case, cases, rows
-from v2t_eval.cache import EvidenceCache
-from v2t_eval.inputs import Inputs
+from v2t_eval.core.cache import EvidenceCache
+from v2t_eval.core.inputs import Inputs
+from v2t_eval.core.measure import ClipLimits, Engine
+from v2t_eval.core.metric import BaseMetric
+from v2t_eval.core.score import ScoreConfig, environment, score
 from v2t_eval.judge.judge import Judge
 from v2t_eval.judge.question import Question
-from v2t_eval.measure import ClipLimits, Engine
-from v2t_eval.metric import BaseMetric
-from v2t_eval.score import ScoreConfig, environment, score
 
 
 @dataclass(frozen=True, kw_only=True)

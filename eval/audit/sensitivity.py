@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from cineloop.intervals import Interval
-from v2t_eval import stats
-from v2t_eval.stats import estimate_of_sums, mean_interval, numbered, unless_flat
+from v2t_eval.core import statistics as stats
+from v2t_eval.core.statistics import estimate_of_sums, mean_interval, numbered, unless_flat
 
 ALPHA = 0.05
 LEAST_CLUSTERS = 6  # with fewer prompts no sign-flip test can reach .05: 2 of 2^5 is .06

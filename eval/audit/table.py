@@ -14,9 +14,9 @@ from v2t_eval.audit.clips import AuditClip, Drawn
 from v2t_eval.audit.faults import FAULTS, SEVERITIES
 from v2t_eval.audit.record import Seen
 from v2t_eval.audit.sensitivity import Cell, cell
-from v2t_eval.metric import MetricResult
-from v2t_eval.sample import Sample
-from v2t_eval.scores import Scores
+from v2t_eval.core.metric import MetricResult
+from v2t_eval.core.sample import Sample
+from v2t_eval.core.scores import Scores
 
 PROMPT = "prompt"
 OF_PICTURE = ("hue",)  # replaces another colour where it is not

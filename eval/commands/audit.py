@@ -17,7 +17,7 @@ from v2t_eval.commands.score import add_machine, old_files
 if TYPE_CHECKING:
     from v2t_eval.audit.record import Audit
     from v2t_eval.audit.run import AuditConfig
-    from v2t_eval.metric import BaseMetric
+    from v2t_eval.core.metric import BaseMetric
 
 SUMMARY = "Measure what metrics and judge see and cannot see: planted faults, and claims whose truth is known."
 EXAMPLES = (
@@ -62,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
     from cineloop.lock import FolderLock
     from v2t_eval.audit.report import document
     from v2t_eval.audit.run import audit
-    from v2t_eval.models import on_device
+    from v2t_eval.core.models import on_device
     from v2t_eval.report import terminal
 
     log.setup(verbosity=-1 if args.quiet else args.verbose)
@@ -125,7 +125,7 @@ def _write(found: Audit, folder: Path) -> None:
 
 def _metrics(args: argparse.Namespace) -> list[BaseMetric]:
     from v2t_eval.audit.table import USUAL
-    from v2t_eval.suite import each_once, parse_metrics, read_suite
+    from v2t_eval.suites.suite import each_once, parse_metrics, read_suite
 
     if args.metrics == NONE and args.suite is None:
         return []
@@ -174,7 +174,7 @@ def _judge(name: str, device: str) -> Any:
 
 def _material(args: argparse.Namespace, config: AuditConfig) -> Any:
     from v2t_eval.audit.material import gather
-    from v2t_eval.inputs import read_inputs
+    from v2t_eval.core.inputs import read_inputs
 
     yours = None if args.clips is None else read_inputs(args.clips, prompts=args.prompts)
     folder = args.generated
@@ -218,7 +218,7 @@ def _generate(num: int, folder: Path, args: argparse.Namespace) -> None:
 def _dry_run(args: argparse.Namespace, metrics: list[BaseMetric], config: AuditConfig) -> int:
     from v2t_eval.audit.clips import AuditClip, Drawn, Filmed
     from v2t_eval.audit.table import faults_of
-    from v2t_eval.inputs import read_inputs
+    from v2t_eval.core.inputs import read_inputs
 
     inputs = None if args.clips is None else read_inputs(args.clips, prompts=args.prompts)
     source: Any = Drawn(world="solo", seed=0, index=0)

@@ -12,10 +12,10 @@ from cineloop.errors import EXIT_NOT_COMPARABLE, EXIT_OK
 from v2t_eval.commands.score import add_scoring, score_options
 
 if TYPE_CHECKING:
+    from v2t_eval.core.scores import Scores
     from v2t_eval.gate.compare import MetricComparison
     from v2t_eval.gate.verdict import ClipChange
     from v2t_eval.report.document import Cell, Document
-    from v2t_eval.scores import Scores
 
 SUMMARY = "Show what changed from one scoring to another; decides nothing."
 EXAMPLES = (
@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
     from v2t_eval.gate import sides
     from v2t_eval.gate.comparable import comparison
     from v2t_eval.report import terminal
-    from v2t_eval.suite import read_suite
+    from v2t_eval.suites.suite import read_suite
 
     log.setup(verbosity=-1 if args.quiet else args.verbose)
     suite = read_suite(args.suite) if args.suite else None

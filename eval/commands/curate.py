@@ -72,11 +72,11 @@ def run(args: argparse.Namespace) -> int:
     from cineloop import log
     from cineloop.discovery import discover
     from cineloop.interrupt import Stopping
+    from v2t_eval.core.score import ScoreConfig
     from v2t_eval.curate import page, report, table, write
     from v2t_eval.curate.recipe import read_plan
     from v2t_eval.curate.run import curate, held_out, known, read_given
     from v2t_eval.report import terminal
-    from v2t_eval.score import ScoreConfig
 
     log.setup(verbosity=-1 if args.quiet else args.verbose)
     table.check()

@@ -15,11 +15,11 @@ from cineloop.errors import UsageError
 from v2t_eval.commands.score import add_scoring, lock_output, old_files, score_options
 
 if TYPE_CHECKING:
+    from v2t_eval.core.inputs import Inputs
+    from v2t_eval.core.metric import BaseMetric
+    from v2t_eval.core.scores import Scores
     from v2t_eval.gate.verdict import Verdict
-    from v2t_eval.inputs import Inputs
-    from v2t_eval.metric import BaseMetric
     from v2t_eval.report.document import Document
-    from v2t_eval.scores import Scores
 
 SUMMARY = "Pass or fail a generator's clips against a baseline, by declared rules; one verdict, one exit code."
 EXAMPLES = (
@@ -62,12 +62,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from cineloop import log
     from v2t_eval.audit.record import audit_of, read_audit
+    from v2t_eval.core.scores import Scores, read_scores
     from v2t_eval.gate import sides
     from v2t_eval.gate.report import document
     from v2t_eval.gate.run import gate
     from v2t_eval.report import write
-    from v2t_eval.scores import Scores, read_scores
-    from v2t_eval.suite import read_suite
+    from v2t_eval.suites.suite import read_suite
 
     log.setup(verbosity=-1 if args.quiet else args.verbose)
     suite = read_suite(args.suite)
@@ -104,8 +104,8 @@ def plan(found: Scores | Inputs, metrics: list[BaseMetric] | None, args: argpars
         UsageError: clips without metrics.
     """
     from v2t_eval.commands.score import dry_run
+    from v2t_eval.core.scores import Scores
     from v2t_eval.gate import sides
-    from v2t_eval.scores import Scores
 
     if not isinstance(found, Scores) and metrics is not None:
         return dry_run(found, metrics, args)

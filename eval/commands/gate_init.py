@@ -15,10 +15,10 @@ from v2t_eval.commands.gate import CLIPS, DRY_RUN, SUITE, plan
 from v2t_eval.commands.score import add_scoring, score_options
 
 if TYPE_CHECKING:
+    from v2t_eval.core.scores import Scores
     from v2t_eval.gate.advice import Advice
     from v2t_eval.gate.policy import Policy
-    from v2t_eval.scores import Scores
-    from v2t_eval.suite import Suite
+    from v2t_eval.suites.suite import Suite
 
 SUMMARY = "Make a gate's baseline: scores of the main branch's clips, one file for your repository."
 EXAMPLES = (
@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from cineloop import log
     from v2t_eval.audit.record import audit_of
-    from v2t_eval.suite import read_suite
+    from v2t_eval.suites.suite import read_suite
 
     log.setup(verbosity=-1 if args.quiet else args.verbose)
     suite = read_suite(args.suite)

@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from cineloop import log
     from v2t_eval.gate.baseline import read
-    from v2t_eval.suite import read_suite
+    from v2t_eval.suites.suite import read_suite
 
     log.setup(verbosity=-1 if args.quiet else args.verbose)
     if not args.reason.strip():

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from cineloop.errors import UsageError
 
 if TYPE_CHECKING:
-    from v2t_eval.metric import BaseMetric
+    from v2t_eval.core.metric import BaseMetric
 
 SUMMARY = "Show the metrics: what each needs, sees and cannot see, and whether it runs here."
 EXAMPLES = (
@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from cineloop import log
-    from v2t_eval.metric import metric_names
+    from v2t_eval.core.metric import metric_names
 
     log.setup(verbosity=-1 if args.quiet else args.verbose)
     if args.suite is not None:
@@ -58,9 +58,9 @@ def _list_suite(args: argparse.Namespace) -> int:
     Raises:
         MissingDependencyError: one that decides cannot run here; of a suite without a gate, any one.
     """
-    from v2t_eval.score import prepared
-    from v2t_eval.scores import require_ready
-    from v2t_eval.suite import read_suite
+    from v2t_eval.core.score import prepared
+    from v2t_eval.core.scores import require_ready
+    from v2t_eval.suites.suite import read_suite
 
     if args.name:
         raise UsageError(f"both a metric, {args.name!r}, and --suite {args.suite}", hint="give one of them")
@@ -83,7 +83,7 @@ def about(name: str, *, check: bool) -> dict[str, Any]:
     Raises:
         UsageError: there is no such metric.
     """
-    from v2t_eval.metric import load_metric
+    from v2t_eval.core.metric import load_metric
     from v2t_eval.report.summary import DIRECTIONS
 
     kind: type[BaseMetric] = load_metric(name)

@@ -16,8 +16,8 @@ from cineloop.config import from_dict
 from cineloop.errors import UsageError
 
 if TYPE_CHECKING:
-    from v2t_eval.inputs import Inputs
-    from v2t_eval.metric import BaseMetric
+    from v2t_eval.core.inputs import Inputs
+    from v2t_eval.core.metric import BaseMetric
 
 SUMMARY = "Score clips, captions or answers by any of the metrics."
 EXAMPLES = (
@@ -108,11 +108,11 @@ def device(name: str) -> str:
 def run(args: argparse.Namespace) -> int:
     from cineloop import log
     from cineloop.files import write_atomic
-    from v2t_eval.inputs import read_inputs
+    from v2t_eval.core.inputs import read_inputs
+    from v2t_eval.core.score import score
     from v2t_eval.report import terminal, write
     from v2t_eval.report.scoring import document
-    from v2t_eval.score import score
-    from v2t_eval.suite import metrics_of
+    from v2t_eval.suites.suite import metrics_of
 
     log.setup(verbosity=-1 if args.quiet else args.verbose)
     if args.limit is not None and args.limit < 1:
@@ -171,15 +171,15 @@ def lock_output(args: argparse.Namespace, stack: ExitStack) -> Path | None:
 def score_options(
     args: argparse.Namespace, stack: ExitStack, cache: Path | None, *, is_suite: bool = False
 ) -> dict[str, Any]:
-    """Keywords of `v2t_eval.score.score` by the flags of `add_scoring`; while `stack` is open, the first Ctrl-C ends a
-    scoring with what was measured cached.
+    """Keywords of `v2t_eval.core.score.score` by the flags of `add_scoring`; while `stack` is open, the first Ctrl-C
+    ends a scoring with what was measured cached.
 
     Raises:
         UsageError: an invalid value of a flag.
     """
     from cineloop.interrupt import Stopping
-    from v2t_eval.measure import ClipLimits
-    from v2t_eval.score import ScoreConfig
+    from v2t_eval.core.measure import ClipLimits
+    from v2t_eval.core.score import ScoreConfig
 
     try:
         limits = ClipLimits(max_clip_mb=args.max_clip_mb)
@@ -232,7 +232,7 @@ def _refuse_other(output: Path | None, settings: dict[str, str], *, overwrite: b
 
 def dry_run(inputs: Inputs, metrics: list[BaseMetric], args: argparse.Namespace) -> int:
     """Print what would be measured; `args` has `suite` and `json`."""
-    from v2t_eval.score import fitting_metrics
+    from v2t_eval.core.score import fitting_metrics
 
     fitting, skipped = fitting_metrics(inputs, metrics, is_suite=args.suite is not None)
     plan: dict[str, Any] = {

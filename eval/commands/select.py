@@ -12,9 +12,9 @@ from cineloop.errors import EXIT_FAILED_ITEMS, EXIT_OK, UsageError
 from v2t_eval.commands.score import add_scoring, lock_output, score_options
 
 if TYPE_CHECKING:
-    from v2t_eval.inputs import Inputs
+    from v2t_eval.core.inputs import Inputs
     from v2t_eval.report.document import Document
-    from v2t_eval.selection import Selection
+    from v2t_eval.select.selection import Selection
 
 SUMMARY = "Keep the best of several clips a prompt, by a metric; show what the best of n is worth."
 EXAMPLES = (
@@ -41,11 +41,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from cineloop import log
-    from v2t_eval.inputs import read_inputs
+    from v2t_eval.core.inputs import read_inputs
+    from v2t_eval.core.score import score
     from v2t_eval.report import terminal
-    from v2t_eval.score import score
-    from v2t_eval.selection import select
-    from v2t_eval.suite import parse_metrics
+    from v2t_eval.select.selection import select
+    from v2t_eval.suites.suite import parse_metrics
 
     log.setup(verbosity=-1 if args.quiet else args.verbose)
     if args.keep < 1:

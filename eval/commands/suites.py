@@ -17,6 +17,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from v2t_eval.suite import suites
+    from v2t_eval.suites.suite import suites
 
     return shipped.run(args, suites(), "suite")

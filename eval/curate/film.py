@@ -6,8 +6,8 @@ In: samples of films. Out: evidence, and the `Survey` in it.
 from __future__ import annotations
 
 from cineloop.video import survey
-from v2t_eval.metric import Evidence, EvidenceMetric
-from v2t_eval.sample import Sample
+from v2t_eval.core.metric import Evidence, EvidenceMetric
+from v2t_eval.core.sample import Sample
 
 
 class FilmMetric(EvidenceMetric):

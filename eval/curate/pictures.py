@@ -16,13 +16,13 @@ from cineloop.documents import read_json
 from cineloop.files import text_key, write_atomic
 from cineloop.log import Progress, logger, printable
 from cineloop.video.sample import SampleSpec
-from v2t_eval.cache import EvidenceCache
+from v2t_eval.core.cache import EvidenceCache
+from v2t_eval.core.measure import Engine, Job
+from v2t_eval.core.metric import BaseMetric, Evidence
+from v2t_eval.core.sample import Clip, Sample
+from v2t_eval.core.score import ScoreConfig, measured, usual_workers
 from v2t_eval.curate.recipe import Plan
 from v2t_eval.curate.step import BaseStep, Row, Work, film_of
-from v2t_eval.measure import Engine, Job
-from v2t_eval.metric import BaseMetric, Evidence
-from v2t_eval.sample import Clip, Sample
-from v2t_eval.score import ScoreConfig, measured, usual_workers
 
 EXAMINED = "examined"  # folder of what steps have examined, in that of the cache
 

@@ -24,17 +24,17 @@ from cineloop.journal import Journal
 from cineloop.log import Progress, logger, printable
 from cineloop.manifest import read_manifest
 from cineloop.video.survey import Survey
-from v2t_eval.cache import EvidenceCache
-from v2t_eval.cluster import fold
+from v2t_eval.core.cache import EvidenceCache
+from v2t_eval.core.cluster import fold
+from v2t_eval.core.measure import Engine, Error, Job, error_of
+from v2t_eval.core.sample import Clip, Sample
+from v2t_eval.core.score import ScoreConfig, measured, usual_workers
 from v2t_eval.curate.film import FilmMetric, read_survey
 from v2t_eval.curate.pictures import Pictures, examine
 from v2t_eval.curate.query import Verdicts, as_tree, ask
 from v2t_eval.curate.recipe import Plan
 from v2t_eval.curate.step import BaseStep, Piece, Row, Window, Work, film_of
 from v2t_eval.curate.table import JOURNAL, Film, append, read_films, write_table
-from v2t_eval.measure import Engine, Error, Job, error_of
-from v2t_eval.sample import Clip, Sample
-from v2t_eval.score import ScoreConfig, measured, usual_workers
 
 # Of the machine or the moment rather than the file: such a film is tried again by the next run.
 _PASSING = frozenset(

@@ -22,8 +22,8 @@ from cineloop.config import from_dict, to_dict
 from cineloop.plugin import load, source
 from cineloop.video.sample import SampleSpec
 from cineloop.video.survey import Survey
-from v2t_eval.metric import BaseMetric, Evidence, NoSettings
-from v2t_eval.models import content_id
+from v2t_eval.core.metric import BaseMetric, Evidence, NoSettings
+from v2t_eval.core.models import content_id
 
 Row = dict[str, Any]
 

@@ -22,9 +22,9 @@ from cineloop.errors import MissingDependencyError, NothingMatchedError, UsageEr
 from cineloop.files import write_atomic
 from cineloop.journal import Journal, paused_collector
 from cineloop.log import printable
+from v2t_eval.core.measure import Error
 from v2t_eval.curate.query import Verdicts
 from v2t_eval.curate.step import Row
-from v2t_eval.measure import Error
 
 JOURNAL, PARQUET = "clips.jsonl", "clips.parquet"
 SCHEMA = 1

@@ -15,9 +15,9 @@ import numpy as np
 from cineloop.errors import MissingDependencyError
 from cineloop.video.frames import Frames
 from cineloop.video.sample import shown_at
+from v2t_eval.core.features import BaseExtractor, clip_features, open_extractor
+from v2t_eval.core.sample import Sample
 from v2t_eval.distribution.metric import DistributionMetric, DistributionSettings
-from v2t_eval.features import BaseExtractor, clip_features, open_extractor
-from v2t_eval.sample import Sample
 
 I3D_URL = "https://www.dropbox.com/s/ge9e5ujwgetktms/i3d_torchscript.pt"
 INCEPTION_URL = "https://nvlabs-fi-cdn.nvidia.com/stylegan2-ada-pytorch/pretrained/metrics/inception-2015-12-05.pt"

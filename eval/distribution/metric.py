@@ -17,12 +17,12 @@ from typing import Any, ClassVar
 import numpy as np
 
 from cineloop.errors import NothingMatchedError, UsageError
+from v2t_eval.core.features import BaseExtractor
+from v2t_eval.core.metric import BaseMetric, Evidence, Figure, Measured, Summary
+from v2t_eval.core.sample import Sample
+from v2t_eval.core.statistics import jackknife_interval, student
 from v2t_eval.distribution.estimators import Estimator
 from v2t_eval.distribution.resampling import NUM_GROUPS, floor_values, limit, replicates
-from v2t_eval.features import BaseExtractor
-from v2t_eval.metric import BaseMetric, Evidence, Figure, Measured, Summary
-from v2t_eval.sample import Sample
-from v2t_eval.stats import jackknife_interval, student
 
 INTERVAL = (
     "Intervals: delete-a-group jackknife over clusters, Student's t corrected for skew. They say how far the value "

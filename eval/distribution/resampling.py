@@ -58,8 +58,8 @@ def replicates(
     *,
     seed: int,
 ) -> np.ndarray | None:
-    """The values (G,) without each group, both sides losing one at once, for `v2t_eval.stats.jackknife_interval`; None
-    where a side has one cluster, or would be left with one vector.
+    """The values (G,) without each group, both sides losing one at once, for
+    `v2t_eval.core.statistics.jackknife_interval`; None where a side has one cluster, or would be left with one vector.
     """
     num = min(NUM_GROUPS, len(members(clusters)), len(members(clusters_reference)))
     if num < 2:

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cineloop.errors import MissingDependencyError
+from v2t_eval.core.features import BaseExtractor
 from v2t_eval.extractors import hub
 from v2t_eval.extractors.pixels import CLIP_MEAN, CLIP_STD, normalise, tensor_square
-from v2t_eval.features import BaseExtractor
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cineloop.errors import MissingDependencyError
+from v2t_eval.core.features import BaseExtractor
 from v2t_eval.extractors import hub
 from v2t_eval.extractors.pixels import IMAGENET_MEAN, IMAGENET_STD, normalise, tensor_square
-from v2t_eval.features import BaseExtractor
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -14,9 +14,9 @@ import numpy as np
 
 from cineloop.documents import read_json
 from cineloop.errors import MissingDependencyError, UsageError
+from v2t_eval.core.features import versions
+from v2t_eval.core.models import file_sha256
 from v2t_eval.extractors.pixels import pil_square
-from v2t_eval.features import versions
-from v2t_eval.models import file_sha256
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 
 from cineloop.errors import MissingDependencyError
 from cineloop.video.frames import Frames
+from v2t_eval.core.features import BaseExtractor, versions
 from v2t_eval.extractors.pixels import resize_tensor, shortest_to, to_floats
 from v2t_eval.extractors.torchscript import load_script
-from v2t_eval.features import BaseExtractor, versions
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from v2t_eval.core.features import BaseExtractor, versions
 from v2t_eval.extractors.pixels import to_floats
 from v2t_eval.extractors.torchscript import load_script
-from v2t_eval.features import BaseExtractor, versions
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cineloop.errors import MissingDependencyError, UsageError
+from v2t_eval.core.features import BaseExtractor, versions
+from v2t_eval.core.models import file_sha256
 from v2t_eval.extractors.pixels import normalise, pil_square, resize_tensor, tensor_square
-from v2t_eval.features import BaseExtractor, versions
-from v2t_eval.models import file_sha256
 
 if TYPE_CHECKING:
     from torch import Tensor

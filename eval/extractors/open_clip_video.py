@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 from cineloop.errors import UsageError
 from cineloop.video.frames import Frames
 from v2t.model.video_text import WEIGHTS, VideoTextModel, see_frames
+from v2t_eval.core.features import BaseExtractor
+from v2t_eval.core.models import file_sha256
 from v2t_eval.extractors import open_clip
-from v2t_eval.features import BaseExtractor
-from v2t_eval.models import file_sha256
 from v2t_eval.vbench.picks import middle_indices
 
 if TYPE_CHECKING:

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 from cineloop.documents import read_json
 from cineloop.errors import ItemError, MissingDependencyError
+from v2t_eval.core.features import BaseExtractor
+from v2t_eval.core.models import file_sha256
 from v2t_eval.extractors import hub
-from v2t_eval.features import BaseExtractor
-from v2t_eval.models import file_sha256
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -13,8 +13,8 @@ import numpy as np
 
 from cineloop.documents import read_json
 from cineloop.errors import MissingDependencyError
-from v2t_eval.features import BaseExtractor, versions
-from v2t_eval.models import file_sha256
+from v2t_eval.core.features import BaseExtractor, versions
+from v2t_eval.core.models import file_sha256
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from cineloop.errors import MissingDependencyError, UsageError
-from v2t_eval.models import file_sha256
+from v2t_eval.core.models import file_sha256
 
 _HEX = set("0123456789abcdef")
 

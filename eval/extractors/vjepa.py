@@ -16,10 +16,10 @@ import numpy as np
 
 from cineloop.errors import MissingDependencyError
 from cineloop.video.frames import Frames
+from v2t_eval.core.features import BaseExtractor
 from v2t_eval.extractors import hub
 from v2t_eval.extractors.pixels import IMAGENET_MEAN, IMAGENET_STD, normalise, pil_square
 from v2t_eval.extractors.videomae import even_frames
-from v2t_eval.features import BaseExtractor
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -14,11 +14,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from v2t_eval.core.metric import MetricResult
+from v2t_eval.core.scores import Scores
 from v2t_eval.gate.compare import ends
 from v2t_eval.gate.policy import Policy, Rule
 from v2t_eval.gate.statistics import SEED, finite_values, least_margin, lower_bounds, prompts_for, sums_of
-from v2t_eval.metric import MetricResult
-from v2t_eval.scores import Scores
 
 RUNS = 400  # of the unchanged candidate
 

@@ -1,7 +1,7 @@
 """The baseline: scores with a history, stored as one text file in a repository.
 
 In: `Scores`, the suite's name and policy, the baseline before. Out: `Scores` that hold of each clip what a comparison
-needs and nothing else; a file, written whole or not at all (`v2t_eval.scores.read_scores` reads it).
+needs and nothing else; a file, written whole or not at all (`v2t_eval.core.scores.read_scores` reads it).
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from cineloop.errors import UsageError
 from cineloop.files import write_atomic
 from cineloop.lock import FolderLock
 from cineloop.log import printable
-from v2t_eval.metric import MetricResult
+from v2t_eval.core.metric import MetricResult
+from v2t_eval.core.scores import Scores, Update, read_scores
 from v2t_eval.report.json import render
-from v2t_eval.scores import Scores, Update, read_scores
 
 STATE = ".cineloop"  # folder of the lock
 
@@ -93,7 +93,7 @@ def read(path: Path) -> Scores:
     """A baseline from its file.
 
     Raises:
-        UsageError: the file holds scores without a history; else as `v2t_eval.scores.read_scores`.
+        UsageError: the file holds scores without a history; else as `v2t_eval.core.scores.read_scores`.
     """
     found = read_scores(path)
     if not found.history:

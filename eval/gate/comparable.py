@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from cineloop.documents import parse_json
-from v2t_eval.metric import MetricResult
-from v2t_eval.scores import Scored, Scores
+from v2t_eval.core.metric import MetricResult
+from v2t_eval.core.scores import Scored, Scores
 
 _CLIP = {
     "prompt": "prompt", "num_frames": "number of frames", "fps": "frames per second", "size": "size (height, width)",

@@ -11,6 +11,8 @@ import math
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from v2t_eval.core.metric import Figure, MetricResult
+from v2t_eval.core.scores import Scored, Scores
 from v2t_eval.gate import reasons
 from v2t_eval.gate.policy import Rule
 from v2t_eval.gate.statistics import (
@@ -27,8 +29,6 @@ from v2t_eval.gate.statistics import (
 )
 from v2t_eval.gate.tail import tail_test
 from v2t_eval.gate.verdict import ClipChange, Outcome
-from v2t_eval.metric import Figure, MetricResult
-from v2t_eval.scores import Scored, Scores
 
 NUM_WORST = 10  # clips of each metric
 ALPHA, POWER, MAX_LOST = 0.05, 0.8, 0.02  # where no policy says otherwise

@@ -17,14 +17,14 @@ from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Any
 
+from v2t_eval.core.metric import Figure
+from v2t_eval.core.scores import Scores
+from v2t_eval.core.statistics import benjamini_hochberg, holm
 from v2t_eval.gate import reasons
 from v2t_eval.gate.compare import MetricComparison, compare
 from v2t_eval.gate.policy import Policy, Rule
 from v2t_eval.gate.statistics import least_margin
 from v2t_eval.gate.verdict import OUTCOMES, Guard, MetricVerdict, Outcome
-from v2t_eval.metric import Figure
-from v2t_eval.scores import Scores
-from v2t_eval.stats import benjamini_hochberg, holm
 
 
 def decide_metrics(

@@ -17,12 +17,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+from v2t_eval.core.metric import MetricResult
+from v2t_eval.core.scores import Scored, Scores
+from v2t_eval.core.statistics import holm
 from v2t_eval.gate.policy import Policy
 from v2t_eval.gate.statistics import p_values, sums_of
 from v2t_eval.gate.verdict import Guard, Outcome
-from v2t_eval.metric import MetricResult
-from v2t_eval.scores import Scored, Scores
-from v2t_eval.stats import holm
 
 MAX_COPIES = 0.05  # share of clips that may be byte for byte copies of another one
 MAX_OUTSIDE = 0.05  # share of clips that may be outside the judge's world beyond the baseline's own

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 
 from cineloop.log import printable
+from v2t_eval.core.metric import Figure, MetricResult
 from v2t_eval.gate.policy import Policy, Rule
 from v2t_eval.gate.statistics import Change, least_margin, parts_of_variance, prompts_for
 from v2t_eval.gate.tail import Tail
 from v2t_eval.gate.verdict import MetricVerdict, Outcome
-from v2t_eval.metric import Figure, MetricResult
 
 _NUM_FALLEN, _MAX_PROMPT = 3, 80  # prompts named in a note, and characters of each
 

@@ -14,13 +14,13 @@ from typing import Any
 from cineloop.config import changes, to_dict
 from cineloop.errors import NothingMatchedError, UsageError
 from v2t_eval.audit.record import Audit
+from v2t_eval.core.scores import Scores, require_ready
 from v2t_eval.gate.comparable import Comparison, comparison, fingerprint_changes
 from v2t_eval.gate.compare import worst_clips
 from v2t_eval.gate.decide import decide_metrics, overall
 from v2t_eval.gate.guards import MOTION, guards, with_outcomes
 from v2t_eval.gate.policy import Policy
 from v2t_eval.gate.verdict import Guard, MetricVerdict, Verdict
-from v2t_eval.scores import Scores, require_ready
 
 NO_BASELINE = "there is no baseline, so whether it got worse is unknown: make one with `v2t-eval gate init`"
 

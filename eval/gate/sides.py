@@ -14,13 +14,13 @@ from cineloop.documents import read_json
 from cineloop.errors import NothingMatchedError, UsageError
 from cineloop.log import printable
 from v2t_eval.audit.record import audit_of
+from v2t_eval.core.inputs import Inputs, read_inputs
+from v2t_eval.core.metric import BaseMetric
+from v2t_eval.core.score import ScoreConfig, score
+from v2t_eval.core.scores import RESULTS, Scores, read_scores
 from v2t_eval.gate.run import gate
 from v2t_eval.gate.verdict import Verdict
-from v2t_eval.inputs import Inputs, read_inputs
-from v2t_eval.metric import BaseMetric
-from v2t_eval.score import ScoreConfig, score
-from v2t_eval.scores import RESULTS, Scores, read_scores
-from v2t_eval.suite import read_suite
+from v2t_eval.suites.suite import read_suite
 
 
 def read(place: Path) -> Scores | Inputs:
@@ -47,7 +47,7 @@ def scores_of(
     """Results as they are; scores of clips, with the generator that made them. `decides`: see `ScoreConfig`.
 
     Raises:
-        UsageError: clips, and no metrics to score them by. Else what `v2t_eval.score.score` raises.
+        UsageError: clips, and no metrics to score them by. Else what `v2t_eval.core.score.score` raises.
     """
     if isinstance(found, Scores):
         return found
@@ -81,12 +81,12 @@ def gate_verdict(
 
     Args:
         candidate: clips or results, see `read`; or scores by the metrics of the suite.
-        suite: see `v2t_eval.suite.read_suite`.
+        suite: see `v2t_eval.suites.suite.read_suite`.
         baseline: the file of a baseline, or scores to compare the candidate with.
         config: how clips are scored.
 
     Raises:
-        UsageError: the suite has no gate. Else what `read`, `scores_of`, `v2t_eval.scores.read_scores` and
+        UsageError: the suite has no gate. Else what `read`, `scores_of`, `v2t_eval.core.scores.read_scores` and
             `v2t_eval.gate.run.gate` raise.
     """
     asked = read_suite(suite)

@@ -23,8 +23,8 @@ from functools import lru_cache
 import numpy as np
 
 from cineloop.intervals import normal_quantile
-from v2t_eval.metric import Figure
-from v2t_eval.stats import numbered, student, summed
+from v2t_eval.core.metric import Figure
+from v2t_eval.core.statistics import numbered, student, summed
 
 SEED = 6  # of every draw: the same scores give the same verdict
 NUM_DRAWS = 10_000

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, NamedTuple
 
 from cineloop.errors import EXIT_GATE_FAILED, EXIT_INCONCLUSIVE, EXIT_NOT_COMPARABLE, EXIT_OK
-from v2t_eval.metric import Figure
+from v2t_eval.core.metric import Figure
 from v2t_eval.report.document import Tone
 
 SCHEMA = 1

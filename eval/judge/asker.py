@@ -22,10 +22,10 @@ from cineloop.video.sample import choose, motion_energy
 from cineloop.world.language.words import PROMPTS
 from v2t.backends import Decoding, GenerateRequest, VideoLM, user_turn
 from v2t.backends.batching import Batcher
+from v2t_eval.core.sample import Sample
 from v2t_eval.judge.answer import Heard, unreadable
 from v2t_eval.judge.question import Question
 from v2t_eval.judge.replies import is_refusal, normalise, read_choice, read_number, without_thoughts, yes_or_no
-from v2t_eval.sample import Sample
 
 YES, NO = ("yes", "Yes"), ("no", "No")
 VOTES = 3

@@ -6,7 +6,7 @@ counted; where all are, the question has no answer: a status of its own, never a
 outside the vocabulary that the model declares (`v2t_eval.judge.vocabulary`), and one whose wanted answer failed the
 audit (`Calibration.audited`), and such answers are offered to no question. Clips in which nothing moves are answered by
 rule (`stillness`). Votes are cached with the clip while it is in memory; beyond that, answers are evidence of the
-metric that asked (`v2t_eval.cache`).
+metric that asked (`v2t_eval.core.cache`).
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from cineloop.log import logger
 from cineloop.video.still import frozen
 from cineloop.world.language.plain_questions import NONE, PLAIN
 from v2t.backends import OUT_OF_DOMAIN, VideoLM, open_backend
+from v2t_eval.core.sample import Sample
 from v2t_eval.judge import calibration as calibrations
 from v2t_eval.judge.answer import UNAUDITED, Answer, Heard, answer_of, vote_key
 from v2t_eval.judge.asker import Asker
@@ -27,7 +28,6 @@ from v2t_eval.judge.calibration import Calibration
 from v2t_eval.judge.question import Question
 from v2t_eval.judge.replies import normalise
 from v2t_eval.judge.vocabulary import Vocabulary, vocabulary_of
-from v2t_eval.sample import Sample
 
 NOT_DECLARED = "not declared"  # in a fingerprint: no vocabulary
 _OPEN: dict[tuple[str, str], Judge] = {}

@@ -22,8 +22,8 @@ from cineloop.files import text_key
 from cineloop.log import printable
 from v2t.backends import Decoding, GenerateRequest, open_backend, user_turn
 from v2t.backends.batching import Batcher
-from v2t_eval import models
-from v2t_eval.cache import EvidenceCache
+from v2t_eval.core import models
+from v2t_eval.core.cache import EvidenceCache
 from v2t_eval.judge.question import Question, from_row
 
 T = TypeVar("T")

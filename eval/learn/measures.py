@@ -17,13 +17,13 @@ from statistics import fmean
 from cineloop.documents import read_json
 from cineloop.errors import NothingMatchedError
 from cineloop.files import write_atomic
-from v2t_eval.inputs import read_inputs
+from v2t_eval.core.inputs import read_inputs
+from v2t_eval.core.metric import REFERENCE_CLIPS, MetricResult
+from v2t_eval.core.score import ScoreConfig, score
+from v2t_eval.core.statistics import mean_interval, unless_flat
 from v2t_eval.learn.rewards import Reward
 from v2t_eval.learn.settings import LearnConfig
-from v2t_eval.metric import REFERENCE_CLIPS, MetricResult
-from v2t_eval.score import ScoreConfig, score
-from v2t_eval.stats import mean_interval, unless_flat
-from v2t_eval.suite import each_once, parse_metric
+from v2t_eval.suites.suite import each_once, parse_metric
 
 FILE, REWARD, DRIFT = "measure.json", "reward", "drift"
 

@@ -18,11 +18,11 @@ from cineloop.errors import NothingMatchedError, UsageError
 from cineloop.files import write_atomic
 from cineloop.manifest import dump_line, read_manifest
 from t2v.train.rewarded import MANIFEST, REWARDS
-from v2t_eval.inputs import read_inputs
+from v2t_eval.core.inputs import read_inputs
+from v2t_eval.core.score import ScoreConfig, score
+from v2t_eval.core.scores import Scores
 from v2t_eval.learn.settings import RewardPart
-from v2t_eval.score import ScoreConfig, score
-from v2t_eval.scores import Scores
-from v2t_eval.suite import each_once, parse_metric
+from v2t_eval.suites.suite import each_once, parse_metric
 
 OK, OUTSIDE = "ok", "OUT_OF_DOMAIN"
 

@@ -35,8 +35,10 @@ from t2v.generate.settings import GenerateConfig
 from t2v.train import run as train
 from t2v.train.drift import drift
 from t2v.train.rewarded import MANIFEST, REWARDS, read_rewards
+from v2t_eval.core.inputs import read_inputs
+from v2t_eval.core.models import on_device
+from v2t_eval.core.score import ScoreConfig
 from v2t_eval.gate.sides import gate_verdict, scores_of
-from v2t_eval.inputs import read_inputs
 from v2t_eval.judge.prompt import of_world
 from v2t_eval.learn.measures import FILE, Measure, Measurer
 from v2t_eval.learn.prompts import prompt_rows
@@ -45,10 +47,8 @@ from v2t_eval.learn.result import Learning, Round
 from v2t_eval.learn.rewards import OK, Reward
 from v2t_eval.learn.settings import LearnConfig
 from v2t_eval.learn.stopping import divergence
-from v2t_eval.models import on_device
 from v2t_eval.report import page
-from v2t_eval.score import ScoreConfig
-from v2t_eval.suite import read_suite
+from v2t_eval.suites.suite import read_suite
 
 STATE, RESULT, ROUND, PROMPTS = ".cineloop", "learn.json", "round.json", "prompts.jsonl"
 _HELD_OUT = 1 << 20  # added to the seed of held-out prompts and clips, far from those of any round

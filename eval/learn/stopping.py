@@ -24,9 +24,9 @@ from functools import lru_cache
 
 import numpy as np
 
+from v2t_eval.core.statistics import TAIL, numbered, student, summed
 from v2t_eval.learn.measures import REWARD, Measure, change
 from v2t_eval.learn.settings import Guard
-from v2t_eval.stats import TAIL, numbered, student, summed
 
 ALPHA, OF_GUARDS = 0.05, 0.01  # of stopping a learning that does no harm, and the part of it that guards spend
 WATCHERS = ("judge", "referee")  # roles

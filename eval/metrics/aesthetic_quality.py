@@ -14,10 +14,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from cineloop.errors import MissingDependencyError
-from v2t_eval.features import frame_features, unit
-from v2t_eval.metric import Measured
-from v2t_eval.models import file_sha256
-from v2t_eval.sample import Sample
+from v2t_eval.core.features import frame_features, unit
+from v2t_eval.core.metric import Measured
+from v2t_eval.core.models import file_sha256
+from v2t_eval.core.sample import Sample
 from v2t_eval.vbench.dimension import Dimension, DimensionSettings, Part
 from v2t_eval.vbench.long import describe_backbone, open_extractor_as
 
@@ -34,7 +34,7 @@ GET_HEAD = (
 class AestheticSettings(DimensionSettings):
     """Attributes in addition to those of every dimension:
 
-    model: the extractor the head was trained on, see `v2t_eval.features`.
+    model: the extractor the head was trained on, see `v2t_eval.core.features`.
     head: safetensors with `weight` (1, D) and `bias` (1,).
     """
 

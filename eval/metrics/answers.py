@@ -16,9 +16,9 @@ import numpy as np
 
 from cineloop.errors import ItemError
 from cineloop.world.language import lexicon as lex
-from v2t_eval.metric import BaseMetric, Evidence, Figure, Measured, Summary
-from v2t_eval.sample import Sample
-from v2t_eval.stats import weighted_shares
+from v2t_eval.core.metric import BaseMetric, Evidence, Figure, Measured, Summary
+from v2t_eval.core.sample import Sample
+from v2t_eval.core.statistics import weighted_shares
 
 VERDICTS = ("right", "wrong", "unreadable", "missing")
 SECONDS_OFF = 0.5

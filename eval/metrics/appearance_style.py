@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from v2t_eval.alignment import cosine
-from v2t_eval.features import frame_features, text_features
-from v2t_eval.metric import Measured, Summary
-from v2t_eval.sample import Sample
+from v2t_eval.core.features import frame_features, text_features
+from v2t_eval.core.metric import Measured, Summary
+from v2t_eval.core.sample import Sample
+from v2t_eval.metrics.alignment import cosine
 from v2t_eval.semantics import asked
 from v2t_eval.semantics.style import TextDimension
 from v2t_eval.vbench.dimension import mean_of_terms

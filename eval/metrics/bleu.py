@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from v2t_eval.metric import Evidence, Measured, Summary, figure_of_sums
+from v2t_eval.core.metric import Evidence, Measured, Summary, figure_of_sums
 from v2t_eval.text.captions import CaptionMetric, Tokens
 from v2t_eval.text.ngrams import MAX_N, clipped_matches
 

@@ -16,11 +16,11 @@ from typing import Any
 from cineloop.errors import ItemError
 from v2t.backends import Decoding, GenerateRequest, Output, VideoLM, open_backend, user_turn
 from v2t.backends.batching import Batcher
-from v2t_eval import models
+from v2t_eval.core import models
+from v2t_eval.core.metric import NOTHING_ASKED, BaseMetric, Evidence, Measured, Summary
+from v2t_eval.core.sample import Sample
 from v2t_eval.judge.answer import REFUSALS
 from v2t_eval.judge.replies import is_refusal, yes_or_no
-from v2t_eval.metric import NOTHING_ASKED, BaseMetric, Evidence, Measured, Summary
-from v2t_eval.sample import Sample
 from v2t_eval.semantics import VERSION
 from v2t_eval.semantics.prompt_questions import (
     PromptQuestion,

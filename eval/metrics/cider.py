@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from v2t_eval.metric import Measured, Summary, mean_of
+from v2t_eval.core.metric import Measured, Summary, mean_of
 from v2t_eval.text.captions import CaptionMetric, Tokens, tokens_of
 from v2t_eval.text.ngrams import (
     MAX_N,

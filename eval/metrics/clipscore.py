@@ -9,16 +9,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from v2t_eval import alignment
-from v2t_eval.metric import Evidence
-from v2t_eval.sample import Sample
+from v2t_eval.core.metric import Evidence
+from v2t_eval.core.sample import Sample
+from v2t_eval.metrics import alignment
 
 WEIGHT = 2.5
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings(alignment.Settings):
-    """See `v2t_eval.alignment.Settings`. `prefix` stands before every text; `frames`: mean_frames or middle."""
+    """See `v2t_eval.metrics.alignment.Settings`. `prefix` stands before every text; `frames`: mean_frames or middle."""
 
     prefix: str = "A photo depicts "
     frames: Literal["mean_frames", "middle"] = "mean_frames"

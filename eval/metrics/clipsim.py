@@ -11,14 +11,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from v2t_eval import alignment
-from v2t_eval.metric import Evidence, Figure, Measured
-from v2t_eval.sample import Sample
+from v2t_eval.core.metric import Evidence, Figure, Measured
+from v2t_eval.core.sample import Sample
+from v2t_eval.metrics import alignment
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings(alignment.Settings):
-    """See `v2t_eval.alignment.Settings`. `scale`: cosine or torchmetrics."""
+    """See `v2t_eval.metrics.alignment.Settings`. `scale`: cosine or torchmetrics."""
 
     text: Literal["auto", "caption", "prompt"] = "prompt"
     scale: Literal["cosine", "torchmetrics"] = "cosine"

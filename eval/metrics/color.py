@@ -15,10 +15,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from v2t_eval.core.metric import Evidence, Measured
+from v2t_eval.core.sample import Sample
 from v2t_eval.judge.english import COLORS
 from v2t_eval.judge.wording import exists, is_colored
-from v2t_eval.metric import Evidence, Measured
-from v2t_eval.sample import Sample
 from v2t_eval.semantics import asked
 from v2t_eval.semantics.dimension import SemanticDimension
 from v2t_eval.semantics.formulas import color_counts, color_counts_compat

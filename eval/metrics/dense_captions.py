@@ -23,10 +23,10 @@ from typing import Any, Literal
 import numpy as np
 
 from cineloop.errors import ItemError
-from v2t_eval.metric import BaseMetric, Evidence, Figure, Measured, Summary, figure_of_sums, mean_of
+from v2t_eval.core.metric import BaseMetric, Evidence, Figure, Measured, Summary, figure_of_sums, mean_of
+from v2t_eval.core.sample import Sample
 from v2t_eval.metrics.cider import cider
 from v2t_eval.metrics.spans import is_valid, tiou
-from v2t_eval.sample import Sample
 from v2t_eval.text.captions import Tokens
 from v2t_eval.text.java import jar_hash, java_missing, need_java
 from v2t_eval.text.ngrams import MAX_N, Frequencies, ngrams, token_f1

@@ -19,9 +19,9 @@ from math import exp, lgamma
 import numpy as np
 
 from cineloop.intervals import wilson
-from v2t_eval.metric import BaseMetric, Evidence, Figure, Measured, Summary, mean_of, share_of
-from v2t_eval.sample import Sample
-from v2t_eval.stats import jackknife_interval
+from v2t_eval.core.metric import BaseMetric, Evidence, Figure, Measured, Summary, mean_of, share_of
+from v2t_eval.core.sample import Sample
+from v2t_eval.core.statistics import jackknife_interval
 from v2t_eval.text.ngrams import ngrams
 
 ORDERS = (1, 2, 3)

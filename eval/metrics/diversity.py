@@ -11,15 +11,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from v2t_eval.features import BaseExtractor, clip_features, open_extractor, unit
-from v2t_eval.metric import BaseMetric, Evidence, Figure, Measured, Summary
-from v2t_eval.sample import Sample
-from v2t_eval.stats import mean_interval, unless_flat
+from v2t_eval.core.features import BaseExtractor, clip_features, open_extractor, unit
+from v2t_eval.core.metric import BaseMetric, Evidence, Figure, Measured, Summary
+from v2t_eval.core.sample import Sample
+from v2t_eval.core.statistics import mean_interval, unless_flat
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """`feature`: an extractor, see `v2t_eval.features`."""
+    """`feature`: an extractor, see `v2t_eval.core.features`."""
 
     feature: str = "starter-tower"
 

@@ -18,8 +18,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from cineloop.errors import ItemError
-from v2t_eval.metric import Figure, Measured, share_of
-from v2t_eval.sample import Sample
+from v2t_eval.core.metric import Figure, Measured, share_of
+from v2t_eval.core.sample import Sample
 from v2t_eval.vbench.dimension import Dimension, DimensionSettings, Part
 from v2t_eval.vbench.flow import open_flow, pair_motion
 from v2t_eval.vbench.picks import sampled_indices

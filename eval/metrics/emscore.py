@@ -23,17 +23,17 @@ from typing import Any
 import numpy as np
 
 from cineloop.errors import MissingDependencyError
-from v2t_eval import alignment
-from v2t_eval.alignment import cosine, exact_mean
-from v2t_eval.features import frame_features, mean_features, text_features, unit
-from v2t_eval.metric import Evidence, Measured, Summary
-from v2t_eval.sample import Sample
-from v2t_eval.stats import f1
+from v2t_eval.core.features import frame_features, mean_features, text_features, unit
+from v2t_eval.core.metric import Evidence, Measured, Summary
+from v2t_eval.core.sample import Sample
+from v2t_eval.core.statistics import f1
+from v2t_eval.metrics import alignment
+from v2t_eval.metrics.alignment import cosine, exact_mean
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings(alignment.Settings):
-    """See `v2t_eval.alignment.Settings`. `idf`: weigh tokens by how rare they are in the set."""
+    """See `v2t_eval.metrics.alignment.Settings`. `idf`: weigh tokens by how rare they are in the set."""
 
     idf: bool = True
 

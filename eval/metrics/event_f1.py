@@ -18,15 +18,16 @@ from typing import Literal
 import numpy as np
 
 from cineloop.errors import ItemError
-from v2t_eval.events import EventJudge, open_judge
-from v2t_eval.metric import BaseMetric, Evidence, Figure, Measured, Summary, figure_of_sums
-from v2t_eval.sample import Sample
-from v2t_eval.stats import f1
+from v2t_eval.core.metric import BaseMetric, Evidence, Figure, Measured, Summary, figure_of_sums
+from v2t_eval.core.sample import Sample
+from v2t_eval.core.statistics import f1
+from v2t_eval.text.events import EventJudge, open_judge
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """`judge`: see `v2t_eval.events`. `against`: what the caption is compared with. `mode`: see the module's head."""
+    """`judge`: see `v2t_eval.text.events`. `against`: what the caption is compared with. `mode`: see the module's
+    head."""
 
     judge: str = "world"
     against: Literal["references", "prompt"] = "references"

@@ -20,8 +20,8 @@ from cineloop.world.language.comparison import KINDS, compare
 from cineloop.world.language.read_text import parse
 from cineloop.world.language.stated import STYLES
 from cineloop.world.language.wrong_words import wrong_words
-from v2t_eval.metric import BaseMetric, Evidence, Measured, Summary, share_of
-from v2t_eval.sample import Sample
+from v2t_eval.core.metric import BaseMetric, Evidence, Measured, Summary, share_of
+from v2t_eval.core.sample import Sample
 
 STATES = ("captioned", "failed", "missing")
 

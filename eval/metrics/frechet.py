@@ -20,7 +20,7 @@ class FrechetSettings(DistributionSettings):
     """Choices of the Frechet distance.
 
     Args:
-        feature: an extractor, see `v2t_eval.features`.
+        feature: an extractor, see `v2t_eval.core.features`.
         divisor: of the covariance, "n-1" or "n".
     """
 

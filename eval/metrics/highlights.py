@@ -19,8 +19,8 @@ from typing import Any, Literal
 import numpy as np
 
 from cineloop.errors import ItemError
-from v2t_eval.metric import BaseMetric, Evidence, Measured, Summary, mean_of, share_of
-from v2t_eval.sample import Sample
+from v2t_eval.core.metric import BaseMetric, Evidence, Measured, Summary, mean_of, share_of
+from v2t_eval.core.sample import Sample
 
 
 def average_precision(telling: np.ndarray, scores: np.ndarray) -> float:

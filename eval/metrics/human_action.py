@@ -12,9 +12,9 @@ from __future__ import annotations
 import re
 
 from cineloop.errors import ItemError
+from v2t_eval.core.metric import Evidence
+from v2t_eval.core.sample import Sample
 from v2t_eval.judge.wording import does
-from v2t_eval.metric import Evidence
-from v2t_eval.sample import Sample
 from v2t_eval.semantics import asked
 from v2t_eval.semantics.dimension import SemanticDimension
 from v2t_eval.semantics.formulas import SOMETHING, TOP, action_hit, compat_action

@@ -15,10 +15,10 @@ from typing import Any, Literal
 import numpy as np
 
 from cineloop.errors import ItemError, MissingDependencyError, UsageError
-from v2t_eval import models
+from v2t_eval.core import models
+from v2t_eval.core.sample import Sample
 from v2t_eval.extractors.pixels import resize_tensor, to_floats
 from v2t_eval.extractors.torchscript import load_script
-from v2t_eval.sample import Sample
 from v2t_eval.vbench.dimension import Dimension, DimensionSettings, Part
 
 SIDE = 512

@@ -15,13 +15,13 @@ from typing import Any, ClassVar
 import numpy as np
 
 from cineloop.errors import NothingMatchedError
+from v2t_eval.core.features import BaseExtractor
+from v2t_eval.core.metric import BaseMetric, Evidence, Figure, Measured, Summary
+from v2t_eval.core.sample import Sample
 from v2t_eval.distribution.detectors import USUAL_FRAMES, check_rule, frame_positions, open_inception
 from v2t_eval.distribution.frechet import as_matrix
 from v2t_eval.distribution.metric import INTERVAL, FeatureSet, around
 from v2t_eval.distribution.resampling import NUM_GROUPS, groups_of, members
-from v2t_eval.features import BaseExtractor
-from v2t_eval.metric import BaseMetric, Evidence, Figure, Measured, Summary
-from v2t_eval.sample import Sample
 
 NUM_CLASSES = 1008  # of the file; 1000 of ImageNet and 8 that mean nothing
 _TINY = float(np.finfo(np.float64).tiny)

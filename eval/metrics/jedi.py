@@ -11,16 +11,16 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from cineloop.errors import MissingDependencyError
+from v2t_eval.core.features import BaseExtractor
 from v2t_eval.distribution.detectors import FeatureMetric
 from v2t_eval.distribution.estimators import Estimator, KernelEstimator
 from v2t_eval.distribution.kernels import QUADRATIC
 from v2t_eval.distribution.metric import DistributionSettings
-from v2t_eval.features import BaseExtractor
 
 
 @dataclass(frozen=True, kw_only=True)
 class JediSettings(DistributionSettings):
-    """Choices of JEDi: `feature`, an extractor, see `v2t_eval.features`; there is no usual one."""
+    """Choices of JEDi: `feature`, an extractor, see `v2t_eval.core.features`; there is no usual one."""
 
     feature: str = ""
 

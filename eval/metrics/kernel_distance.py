@@ -21,7 +21,7 @@ class KernelSettings(DistributionSettings):
     """Choices of the kernel distance.
 
     Args:
-        feature: an extractor, see `v2t_eval.features`.
+        feature: an extractor, see `v2t_eval.core.features`.
         degree, gamma, coef: of the kernel; `gamma` none means 1/d.
         unbiased: leave out pairs of a vector with itself; the value may then fall below zero.
     """

@@ -22,9 +22,9 @@ from typing import Any
 import numpy as np
 
 from cineloop.errors import MissingDependencyError
-from v2t_eval import models
-from v2t_eval.models import file_sha256
-from v2t_eval.paired import PairedMetric
+from v2t_eval.core import models
+from v2t_eval.core.models import file_sha256
+from v2t_eval.metrics.paired import PairedMetric
 
 _LAYERS = ((0, 4, 2), (3, 1, 2), (6, 1, 1), (8, 1, 1), (10, 1, 1))  # number, stride, padding
 _POOLED = (3, 6)  # layers that a pooling goes before

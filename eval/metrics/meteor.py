@@ -18,8 +18,8 @@ from pathlib import Path
 import numpy as np
 
 from cineloop.errors import MissingDependencyError
-from v2t_eval import models
-from v2t_eval.metric import Measured, Summary, figure_of_sums
+from v2t_eval.core import models
+from v2t_eval.core.metric import Measured, Summary, figure_of_sums
 from v2t_eval.text.captions import CaptionMetric, Tokens, tokens_of
 from v2t_eval.text.java import jar_hash, need_java, run_java, work_folder
 

@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cineloop.errors import ItemError
-from v2t_eval.metric import BaseMetric, Evidence, Measured, Summary
-from v2t_eval.sample import Sample
+from v2t_eval.core.metric import BaseMetric, Evidence, Measured, Summary
+from v2t_eval.core.sample import Sample
 from v2t_eval.vbench.flow import open_flow, pair_motion
 from v2t_eval.vbench.still import is_frozen
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from cineloop.errors import ItemError
-from v2t_eval.sample import Sample
+from v2t_eval.core.sample import Sample
 from v2t_eval.vbench.dimension import Dimension, DimensionSettings, Part
 from v2t_eval.vbench.interpolate import open_interpolator
 from v2t_eval.vbench.picks import triples_apart

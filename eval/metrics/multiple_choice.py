@@ -13,9 +13,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from cineloop.errors import ItemError
+from v2t_eval.core.metric import BaseMetric, Evidence, Figure, Measured, Summary, share_of
+from v2t_eval.core.sample import Sample
 from v2t_eval.judge.replies import is_refusal, plain, read_choice
-from v2t_eval.metric import BaseMetric, Evidence, Figure, Measured, Summary, share_of
-from v2t_eval.sample import Sample
 
 READ = "accuracy of read replies"
 ALL = "accuracy, unread as wrong"

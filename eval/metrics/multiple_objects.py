@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from v2t_eval.core.metric import Evidence
+from v2t_eval.core.sample import Sample
 from v2t_eval.judge.free_text import Thing
 from v2t_eval.judge.wording import exactly, exists
-from v2t_eval.metric import Evidence
-from v2t_eval.sample import Sample
 from v2t_eval.semantics import asked
 from v2t_eval.semantics.dimension import SemanticDimension
 from v2t_eval.semantics.formulas import shown, shown_compat

@@ -17,8 +17,8 @@ import numpy as np
 from cineloop.errors import ItemError
 from cineloop.world.referee.read import FigureRead, ReadBack
 from t2v.obedience import FACTORS, Asked, Verdict, asked, chance, compare, motion_of
-from v2t_eval.metric import NOTHING_ASKED, BaseMetric, Evidence, Measured, Summary, share_of
-from v2t_eval.sample import Sample
+from v2t_eval.core.metric import NOTHING_ASKED, BaseMetric, Evidence, Measured, Summary, share_of
+from v2t_eval.core.sample import Sample
 from v2t_eval.semantics.detectors.world import VERSION, reading
 from v2t_eval.semantics.prompt_questions import is_plain, questions, share
 

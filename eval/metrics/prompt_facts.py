@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from cineloop.errors import ItemError
-from v2t_eval.metric import NOTHING_ASKED, BaseMetric, Evidence, Measured, Summary, share_of
-from v2t_eval.sample import Sample
+from v2t_eval.core.metric import NOTHING_ASKED, BaseMetric, Evidence, Measured, Summary, share_of
+from v2t_eval.core.sample import Sample
 from v2t_eval.text.prompt_facts import KINDS, match_facts
 
 

@@ -10,7 +10,7 @@ import math
 
 import numpy as np
 
-from v2t_eval.paired import PairedMetric
+from v2t_eval.metrics.paired import PairedMetric
 
 MOST = 100.0  # dB
 

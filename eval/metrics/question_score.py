@@ -21,11 +21,11 @@ from typing import Any, Literal
 
 from cineloop.errors import ItemError
 from cineloop.log import printable
+from v2t_eval.core.metric import NOTHING_ASKED, Evidence, Measured, Summary
+from v2t_eval.core.sample import Sample
 from v2t_eval.judge.answer import UNAUDITED, Answer
 from v2t_eval.judge.judge import Judge
 from v2t_eval.judge.question import Mode, Question, dsg, from_row, parents_first
-from v2t_eval.metric import NOTHING_ASKED, Evidence, Measured, Summary
-from v2t_eval.sample import Sample
 from v2t_eval.semantics.dimension import JudgedMetric, domain_notes, num_outside
 from v2t_eval.semantics.prompt_questions import is_plain, questions
 from v2t_eval.semantics.sources import QuestionSet

@@ -12,11 +12,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cineloop.errors import ItemError
-from v2t_eval.alignment import cosine
-from v2t_eval.features import text_features
-from v2t_eval.metric import Evidence, Measured, Summary
+from v2t_eval.core.features import text_features
+from v2t_eval.core.metric import Evidence, Measured, Summary
+from v2t_eval.core.sample import Sample
 from v2t_eval.metrics import clipscore
-from v2t_eval.sample import Sample
+from v2t_eval.metrics.alignment import cosine
 
 
 @dataclass(frozen=True, kw_only=True)

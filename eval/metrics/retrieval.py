@@ -17,11 +17,11 @@ from statistics import median
 
 import numpy as np
 
-from v2t_eval import alignment
-from v2t_eval.features import clip_embedding, text_features, unit
-from v2t_eval.metric import Evidence, Figure, Measured, Summary, mean_of
-from v2t_eval.sample import Sample
-from v2t_eval.stats import bootstrap
+from v2t_eval.core.features import clip_embedding, text_features, unit
+from v2t_eval.core.metric import Evidence, Figure, Measured, Summary, mean_of
+from v2t_eval.core.sample import Sample
+from v2t_eval.core.statistics import bootstrap
+from v2t_eval.metrics import alignment
 
 AT = (1, 5, 10)
 WAYS = ("text_to_video", "video_to_text")
@@ -29,7 +29,7 @@ WAYS = ("text_to_video", "video_to_text")
 
 @dataclass(frozen=True, kw_only=True)
 class Settings(alignment.Settings):
-    """See `v2t_eval.alignment.Settings`."""
+    """See `v2t_eval.metrics.alignment.Settings`."""
 
     model: str = "starter-video"
 

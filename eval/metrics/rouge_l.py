@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from v2t_eval.metric import Evidence, Measured, Summary, items_of
+from v2t_eval.core.metric import Evidence, Measured, Summary, items_of
 from v2t_eval.text.captions import CaptionMetric, Tokens
 from v2t_eval.text.ngrams import common_subsequence
 

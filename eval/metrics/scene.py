@@ -8,10 +8,10 @@ reference has Tag2Text.
 
 from __future__ import annotations
 
+from v2t_eval.core.metric import Evidence
+from v2t_eval.core.sample import Sample
 from v2t_eval.judge.question import Question
 from v2t_eval.judge.wording import happens
-from v2t_eval.metric import Evidence
-from v2t_eval.sample import Sample
 from v2t_eval.semantics import asked
 from v2t_eval.semantics.detectors import NUM_FRAMES
 from v2t_eval.semantics.dimension import SemanticDimension

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from cineloop.errors import MissingDependencyError
-from v2t_eval.alignment import cosine
-from v2t_eval.features import BaseExtractor, open_extractor, text_features
-from v2t_eval.metric import BaseMetric, Evidence, Measured, Summary
-from v2t_eval.sample import Sample
+from v2t_eval.core.features import BaseExtractor, open_extractor, text_features
+from v2t_eval.core.metric import BaseMetric, Evidence, Measured, Summary
+from v2t_eval.core.sample import Sample
+from v2t_eval.metrics.alignment import cosine
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from math import fsum, inf
 
 from cineloop.video.sharpness import laplacian_variance
-from v2t_eval.metric import BaseMetric, Evidence, Measured, Summary, items_of
-from v2t_eval.sample import Sample
+from v2t_eval.core.metric import BaseMetric, Evidence, Measured, Summary, items_of
+from v2t_eval.core.sample import Sample
 from v2t_eval.vbench.ssim import grey_frames
 
 

@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 
 from cineloop.errors import ItemError
-from v2t_eval.metric import BaseMetric, Evidence, Measured, Summary, share_of
-from v2t_eval.sample import Sample
+from v2t_eval.core.metric import BaseMetric, Evidence, Measured, Summary, share_of
+from v2t_eval.core.sample import Sample
 
 Span = tuple[float, float]
 THRESHOLDS = (0.3, 0.5, 0.7)

@@ -11,9 +11,9 @@ from __future__ import annotations
 from math import fsum
 
 from cineloop.errors import ItemError
+from v2t_eval.core.metric import Evidence
+from v2t_eval.core.sample import Sample
 from v2t_eval.judge.wording import stands
-from v2t_eval.metric import Evidence
-from v2t_eval.sample import Sample
 from v2t_eval.semantics import asked
 from v2t_eval.semantics.dimension import SemanticDimension
 from v2t_eval.semantics.formulas import side, spatial_score, spatial_score_compat

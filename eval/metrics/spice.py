@@ -17,7 +17,7 @@ from typing import Any
 
 from cineloop.documents import read_json
 from cineloop.errors import MissingDependencyError
-from v2t_eval.metric import Measured, Summary, mean_of
+from v2t_eval.core.metric import Measured, Summary, mean_of
 from v2t_eval.text.captions import CaptionMetric, Tokens, tokens_of
 from v2t_eval.text.java import jar_hash, need_java, run_java, work_folder
 

@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from cineloop.errors import ItemError
+from v2t_eval.core.metric import BaseMetric, Evidence, Measured, Summary, share_of
+from v2t_eval.core.sample import Sample
 from v2t_eval.judge.replies import normalise
-from v2t_eval.metric import BaseMetric, Evidence, Measured, Summary, share_of
-from v2t_eval.sample import Sample
 from v2t_eval.text.ngrams import token_f1
 
 MIN_PEOPLE = 4  # with fewer, no answer could reach a VQA accuracy of 1

@@ -10,7 +10,7 @@ from statistics import fmean
 
 import numpy as np
 
-from v2t_eval.paired import PairedMetric, luma
+from v2t_eval.metrics.paired import PairedMetric, luma
 from v2t_eval.vbench.ssim import SIDE, ssim
 
 

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from math import fsum
 
 from cineloop.errors import ItemError
-from v2t_eval.metric import Measured
-from v2t_eval.sample import Sample
+from v2t_eval.core.metric import Measured
+from v2t_eval.core.sample import Sample
 from v2t_eval.vbench.dimension import Dimension, Part
 from v2t_eval.vbench.picks import pairs_apart
 from v2t_eval.vbench.ssim import grey_frames, ssim

@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from cineloop.errors import ItemError
-from v2t_eval.metric import Evidence, Measured, Summary
-from v2t_eval.sample import Sample
+from v2t_eval.core.metric import Evidence, Measured, Summary
+from v2t_eval.core.sample import Sample
 from v2t_eval.vbench.dimension import Dimension, DimensionSettings, Part
 from v2t_eval.vbench.flow import open_flow
 from v2t_eval.vbench.picks import pairs_apart

@@ -13,7 +13,7 @@ from statistics import fmean
 
 import numpy as np
 
-from v2t_eval.paired import PairedMetric, luma
+from v2t_eval.metrics.paired import PairedMetric, luma
 
 _SCALES, _NOISE, _EPS = 4, 2.0, 1e-10
 LEAST = 41  # pixels: the smallest scale still holds its window

@@ -18,11 +18,11 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from cineloop.errors import UsageError
+from v2t_eval.core.metric import Evidence, Measured, Summary
+from v2t_eval.core.sample import Sample
 from v2t_eval.judge.asker import YES
 from v2t_eval.judge.judge import Judge
 from v2t_eval.judge.question import Question
-from v2t_eval.metric import Evidence, Measured, Summary
-from v2t_eval.sample import Sample
 from v2t_eval.semantics.dimension import JudgedMetric, chances, domain_notes, num_outside, unanswered
 
 FIGURE = 'Does this figure show "{}"? Please answer yes or no.'

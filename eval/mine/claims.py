@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from cineloop.errors import NothingMatchedError, UsageError
-from v2t_eval.inputs import Inputs, read_inputs
-from v2t_eval.metric import NOTHING_ASKED, BaseMetric, MetricResult
-from v2t_eval.sample import Clip, Sample
-from v2t_eval.score import ScoreConfig, score
-from v2t_eval.suite import parse_metrics
+from v2t_eval.core.inputs import Inputs, read_inputs
+from v2t_eval.core.metric import NOTHING_ASKED, BaseMetric, MetricResult
+from v2t_eval.core.sample import Clip, Sample
+from v2t_eval.core.score import ScoreConfig, score
+from v2t_eval.suites.suite import parse_metrics
 
 NONE = "none"
 OTHER = "other"  # kind of a claim without a stated subject
@@ -125,7 +125,7 @@ class MinedSet:
 def examine(
     clips: Path, captions: Sequence[Path], truth: Path | None, asked: MineConfig, config: ScoreConfig, **options: Any
 ) -> MinedSet:
-    """Read the captions and ask about them; `options` are `stop` and `show_progress` of `v2t_eval.score.score`.
+    """Read the captions and ask about them; `options` are `stop` and `show_progress` of `v2t_eval.core.score.score`.
 
     Raises:
         UsageError: a file cannot be read, or nothing is to be asked. NothingMatchedError: no clip has a caption.

@@ -1,7 +1,7 @@
 """Reports of a scoring: `scores.json`, `report.md`, `report.html` and `clips.parquet`.
 
 In: `Scores`. Out: files, each written whole or not at all. `json` is the one that is read
-again (`v2t_eval.scores.read_scores`), the others are for people and for tables.
+again (`v2t_eval.core.scores.read_scores`), the others are for people and for tables.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from cineloop.files import write_atomic
-from v2t_eval.scores import Scores
+from v2t_eval.core.scores import Scores
 
 NAMES = ("scores.json", "report.md", "report.html", "clips.parquet")
 

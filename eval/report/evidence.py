@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from v2t_eval.core.scores import Scored, Scores
 from v2t_eval.report.document import Struck
 from v2t_eval.report.summary import number
-from v2t_eval.scores import Scored, Scores
 
 _MARKS = {True: "✓", False: "✗", None: "–"}
 _TALLY = ("right", "missed", "wrong")  # of the facts of a kind

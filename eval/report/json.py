@@ -1,4 +1,5 @@
-"""`scores.json` and baselines: the whole of a scoring, for programs; `v2t_eval.scores.read_scores` gives it back equal.
+"""`scores.json` and baselines: the whole of a scoring, for programs; `v2t_eval.core.scores.read_scores` gives it back
+equal.
 
 In: `Scores`. Out: UTF-8 JSON with a schema version, without NaN or infinity; half characters are replaced. What has an
 id is one line (a clip; its value under a metric), so that a changed value changes one line. Numbers are written as
@@ -13,7 +14,7 @@ import math
 import re
 from typing import Any
 
-from v2t_eval.scores import Scores
+from v2t_eval.core.scores import Scores
 
 _LONE = re.compile("[\ud800-\udfff]")  # names of files that are not UTF-8 reach Python so; no reader here accepts them
 

@@ -11,8 +11,8 @@ import json
 from importlib.util import find_spec
 
 from cineloop.log import logger
+from v2t_eval.core.scores import Scores
 from v2t_eval.report.summary import rows
-from v2t_eval.scores import Scores
 
 METADATA = b"cineloop.scores"
 _TEXTS = ("id", "path", "cluster", "prompt", "caption", "status")

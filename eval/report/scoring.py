@@ -13,8 +13,10 @@ from typing import Any
 from cineloop.errors import EXIT_OK
 from cineloop.files import unescape_name
 from cineloop.log import plural, printable
+from v2t_eval.core.metric import Figure, MetricResult
+from v2t_eval.core.sample import HINTS
+from v2t_eval.core.scores import Scored, Scores, Skipped
 from v2t_eval.judge.answer import UNAUDITED
-from v2t_eval.metric import Figure, MetricResult
 from v2t_eval.report.document import (
     Banner,
     Card,
@@ -46,8 +48,6 @@ from v2t_eval.report.summary import (
     verdict,
     worst_first,
 )
-from v2t_eval.sample import HINTS
-from v2t_eval.scores import Scored, Scores, Skipped
 
 _NUM_WORST = 10
 _NUM_BARS = 20  # of a histogram

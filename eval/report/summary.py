@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 
 from cineloop.errors import UsageError
 from cineloop.log import plural
-from v2t_eval.metric import Figure, MetricResult, load_metric
+from v2t_eval.core.metric import Figure, MetricResult, load_metric
+from v2t_eval.core.scores import Scores
 from v2t_eval.report.document import Level
-from v2t_eval.scores import Scores
 
 _LEVELS: tuple[Level, ...] = (0, 1, 2, 3, 4)
 # What a reader asks first of clips and of captions, and the metrics that say it, the best first.

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from cineloop.video.sample import SampleSpec
     from cineloop.video.worker import DecoderPool
-    from v2t_eval.cache import EvidenceCache
+    from v2t_eval.core.cache import EvidenceCache
 
 BOX = (96, 128)  # greatest H and W of one frame
 _QUALITIES = (72, 55, 38, 22)
@@ -64,7 +64,7 @@ def of_parts(parts: Sequence[Part], max_bytes: int, num_frames: int, cache: Path
         MissingDependencyError: no video decoder is installed.
     """
     from cineloop.video.sample import SampleSpec
-    from v2t_eval.cache import EvidenceCache
+    from v2t_eval.core.cache import EvidenceCache
 
     with EvidenceCache(cache) as kept:
         wanted = []

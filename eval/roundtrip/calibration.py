@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from cineloop.intervals import Interval
-from v2t_eval.stats import Estimate, UndefinedError, estimate_without_each, unless_flat
+from v2t_eval.core.statistics import Estimate, UndefinedError, estimate_without_each, unless_flat
 
 _SCORES, _SHARES, _ANY = Interval(-math.inf, 1.0), Interval(0.0, 1.0), Interval(-math.inf, math.inf)
 _LEAST_ROOM = 1e-6  # between floor and ceiling, below which the ratio is undefined

@@ -22,12 +22,12 @@ from cineloop.manifest import dump_line
 from t2v.generate.prompts import plan
 from t2v.generate.run import run as generate
 from t2v.generate.settings import GenerateConfig
-from v2t_eval.inputs import read_inputs
+from v2t_eval.core.inputs import read_inputs
+from v2t_eval.core.sample import Sample
 from v2t_eval.judge.prompt import of_world
 from v2t_eval.roundtrip import leakage
 from v2t_eval.roundtrip.found import Side, Trip
 from v2t_eval.roundtrip.settings import RoundtripConfig
-from v2t_eval.sample import Sample
 
 PROMPTS = "prompts.jsonl"
 _OTHER_DRAWING = 1_000_003  # added to seeds, so that the ceiling of the generator `world` is another rendering
@@ -74,7 +74,7 @@ def imported(config: RoundtripConfig, out: Path) -> Side:
     """The user's existing clips.
 
     Raises:
-        UsageError, NothingMatchedError: see `v2t_eval.inputs.read_inputs`; or no clip has a prompt.
+        UsageError, NothingMatchedError: see `v2t_eval.core.inputs.read_inputs`; or no clip has a prompt.
     """
     prompts = Path(config.prompts[0]) if config.prompts else None
     inputs = read_inputs(config.clips, prompts=prompts, limit=config.limit)

@@ -13,12 +13,12 @@ from pathlib import Path
 
 from cineloop.log import printable
 from v2t.backends import OUT_OF_DOMAIN
+from v2t_eval.core.scores import Skipped
 from v2t_eval.judge.judge import Judge
 from v2t_eval.roundtrip.calibration import calibrate
 from v2t_eval.roundtrip.found import Case, Cells, Family, RoundtripResult, Row, Side, Trip, count
 from v2t_eval.roundtrip.scoring import FAMILIES, OF_CLIPS, Pairs, PairScores, prompts_of
 from v2t_eval.roundtrip.settings import RoundtripConfig
-from v2t_eval.scores import Skipped
 from v2t_eval.semantics.prompt_questions import PromptQuestion, questions
 
 WHO = {"judge": "question_score", "referee": "obedience"}  # who answers from the clip, by which metric

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 
 from cineloop.errors import EXIT_FAILED_ITEMS, EXIT_OK, Notice
+from v2t_eval.core.scores import Skipped
+from v2t_eval.core.statistics import Estimate, weighted_shares
 from v2t_eval.roundtrip.calibration import Calibrated
-from v2t_eval.scores import Skipped
-from v2t_eval.stats import Estimate, weighted_shares
 
 SCHEMA = 1
 FIRST = ("facts", "questions", "events", "sentence", "cider")  # the headline family: the first of these with figures

@@ -18,7 +18,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from cineloop.files import raise_if_full
-from v2t_eval.models import file_sha256
+from v2t_eval.core.models import file_sha256
 
 _TAGS = frozenset("major_brand minor_version compatible_brands encoder language creation_time duration vendor_id "
                   "handler_name".split())  # fmt: skip

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from v2t_eval.core.statistics import Estimate
 from v2t_eval.report.document import Banner, Card, Cell, Document, Interval, Section, Table
 from v2t_eval.report.summary import part
 from v2t_eval.roundtrip.found import CELLS, Cells, Family, RoundtripResult, Row
-from v2t_eval.stats import Estimate
 
 TITLE = "Round trip"
 _NUM_WORST = 12

@@ -22,9 +22,9 @@ from v2t.backends import VideoLM
 from v2t.caption.run import read_records
 from v2t.caption.run import run as caption
 from v2t.caption.settings import CaptionConfig
+from v2t_eval.core.models import on_device
 from v2t_eval.judge.answer import UNAUDITED
 from v2t_eval.judge.judge import Judge, open_judge
-from v2t_eval.models import on_device
 from v2t_eval.report import markdown, page
 from v2t_eval.roundtrip import clips, figures, leakage, report
 from v2t_eval.roundtrip.calibration import others
@@ -81,7 +81,7 @@ def run(
 def plan(config: RoundtripConfig, out: Path) -> list[dict[str, str]]:
     """The planned items of a run: rows of id, prompt and action. Writes nothing."""
     if config.clips is not None:
-        from v2t_eval.inputs import read_inputs
+        from v2t_eval.core.inputs import read_inputs
 
         prompts = Path(config.prompts[0]) if config.prompts else None
         samples = read_inputs(config.clips, prompts=prompts, limit=config.limit).samples

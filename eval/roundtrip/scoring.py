@@ -1,9 +1,9 @@
 """Score the pairs of a round trip: a caption, or a clip, against its own prompt and against others.
 
 In: a `Side`, its prompts, and for each prompt the others it is compared with. Out: `PairScores`: scores of all pairs, 0
-(or below) to 1, by family. A family is a metric of `v2t_eval.metrics`; every pair is a sample of `v2t_eval.score`, so
-that evidence is cached and a clip is decoded once for all its prompts. A family that cannot be scored is skipped with a
-reason; a pair that cannot is left out and lowers the coverage.
+(or below) to 1, by family. A family is a metric of `v2t_eval.metrics`; every pair is a sample of
+`v2t_eval.core.score`, so that evidence is cached and a clip is decoded once for all its prompts. A family that cannot
+be scored is skipped with a reason; a pair that cannot is left out and lowers the coverage.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ from pathlib import Path
 from typing import Any
 
 from cineloop.files import write_atomic
-from v2t_eval.inputs import Inputs
+from v2t_eval.core.inputs import Inputs
+from v2t_eval.core.measure import ClipLimits
+from v2t_eval.core.metric import BaseMetric, load_metric
+from v2t_eval.core.sample import Clip, Sample
+from v2t_eval.core.score import ScoreConfig, score
+from v2t_eval.core.scores import Skipped
+from v2t_eval.core.statistics import f1
 from v2t_eval.judge.judge import Judge
 from v2t_eval.judge.prompt import of_world
-from v2t_eval.measure import ClipLimits
-from v2t_eval.metric import BaseMetric, load_metric
 from v2t_eval.roundtrip.calibration import Pair
 from v2t_eval.roundtrip.found import Side, Trip
 from v2t_eval.roundtrip.settings import RoundtripConfig
-from v2t_eval.sample import Clip, Sample
-from v2t_eval.score import ScoreConfig, score
-from v2t_eval.scores import Skipped
 from v2t_eval.semantics.prompt_questions import is_plain, questions
 from v2t_eval.semantics.sources import GRAMMAR
-from v2t_eval.stats import f1
 from v2t_eval.text.prompt_facts import match_facts
 
 # Family: its metric, the key of an item's value, description.

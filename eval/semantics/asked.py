@@ -12,9 +12,9 @@ from dataclasses import replace
 from typing import Any
 
 from cineloop.errors import ItemError
+from v2t_eval.core.sample import Sample
 from v2t_eval.judge.free_text import Asked, Thing
 from v2t_eval.judge.prompt import of_prompt
-from v2t_eval.sample import Sample
 
 
 def thing(sample: Sample) -> Thing:

@@ -21,14 +21,14 @@ from typing import Any, ClassVar, Literal
 
 from cineloop.errors import ItemError, UsageError
 from cineloop.log import printable
-from v2t_eval import models
+from v2t_eval.core import models
+from v2t_eval.core.metric import BaseMetric, Evidence, Figure, Measured, Summary
+from v2t_eval.core.sample import Clip, Sample
 from v2t_eval.judge.answer import UNAUDITED
 from v2t_eval.judge.free_text import Thing
 from v2t_eval.judge.judge import NOT_DECLARED, Judge, model_of, open_judge, unaudited
 from v2t_eval.judge.question import Question
 from v2t_eval.judge.wording import of_text
-from v2t_eval.metric import BaseMetric, Evidence, Figure, Measured, Summary
-from v2t_eval.sample import Clip, Sample
 from v2t_eval.semantics import VERSION
 from v2t_eval.semantics.detectors import Detector, open_detector, world
 from v2t_eval.semantics.formulas import Frame, undecided

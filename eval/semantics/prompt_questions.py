@@ -19,12 +19,12 @@ from statistics import fmean
 from cineloop.errors import ItemError
 from cineloop.log import logger, printable
 from cineloop.world.language.plain_questions import PLAIN, motion_of
-from v2t_eval import models
+from v2t_eval.core import models
+from v2t_eval.core.metric import NOTHING_ASKED
 from v2t_eval.judge.noun_phrases import singular
 from v2t_eval.judge.prompt import of_world
 from v2t_eval.judge.question import Question, dsg
 from v2t_eval.judge.wording import of_text, plain_question
-from v2t_eval.metric import NOTHING_ASKED
 from v2t_eval.semantics.sources import GRAMMAR, QuestionSet, open_source
 from v2t_eval.text.prompt_facts import match_facts
 

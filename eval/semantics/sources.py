@@ -19,12 +19,12 @@ from typing import Protocol
 from cineloop.errors import ItemError, UsageError
 from cineloop.files import content_key
 from cineloop.log import printable
-from v2t_eval import models
-from v2t_eval.cache import EvidenceCache
+from v2t_eval.core import models
+from v2t_eval.core.cache import EvidenceCache
+from v2t_eval.core.tables import read_rows
 from v2t_eval.judge.language import Dropped, Questioner, open_writer
 from v2t_eval.judge.question import Question, from_row
 from v2t_eval.judge.wording import nothing_asked, of_text, share_asked
-from v2t_eval.tables import read_rows
 
 GRAMMAR = "grammar"
 
@@ -131,7 +131,7 @@ def cache_folder() -> Path:
 
 
 def open_source(name: str) -> Source:
-    """The source of that name; a model is opened once, and released with the others (`v2t_eval.models`).
+    """The source of that name; a model is opened once, and released with the others (`v2t_eval.core.models`).
 
     Raises:
         UsageError: a file that cannot be read, not a valid address. MissingDependencyError: no such model.

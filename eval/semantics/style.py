@@ -1,9 +1,9 @@
 """Base of VBench's style and consistency dimensions: cosine of a clip and a text.
 
 In: samples. Out: `TextDimension`, the mean over clips of a cosine of frames and text. The reference takes CLIP ViT-B/32
-for the look of frames and ViCLIP for whole clips; here it is any dual encoder of `v2t_eval.features`, always named. A
-model for single frames sees a clip as the mean of 8 unit frame features (mean pooling of CLIP4Clip, arXiv:2104.08860),
-one for clips takes the frames that it was made for. Letters: T frames, D width of the features.
+for the look of frames and ViCLIP for whole clips; here it is any dual encoder of `v2t_eval.core.features`, always
+named. A model for single frames sees a clip as the mean of 8 unit frame features (mean pooling of CLIP4Clip,
+arXiv:2104.08860), one for clips takes the frames that it was made for. Letters: T frames, D width of the features.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from cineloop.errors import MissingDependencyError
-from v2t_eval.alignment import cosine
-from v2t_eval.features import BaseExtractor, frame_features, mean_features, text_features, unit
-from v2t_eval.metric import Evidence, Measured, Summary
-from v2t_eval.sample import Sample
+from v2t_eval.core.features import BaseExtractor, frame_features, mean_features, text_features, unit
+from v2t_eval.core.metric import Evidence, Measured, Summary
+from v2t_eval.core.sample import Sample
+from v2t_eval.metrics.alignment import cosine
 from v2t_eval.semantics import VERSION
 from v2t_eval.vbench.long import LONG_PIECE_S, VBenchMetric, is_long, open_extractor_as
 from v2t_eval.vbench.picks import middle_indices
@@ -29,7 +29,7 @@ NUM_FRAMES = 8  # as ViCLIP takes
 @dataclass(frozen=True, kw_only=True)
 class StyleSettings:
     """`mode`: "compat" prepares frames as the reference does and averages as it does; "fixed" as the model's own
-    processor does, every clip counting the same. `model`: a dual encoder of `v2t_eval.features`.
+    processor does, every clip counting the same. `model`: a dual encoder of `v2t_eval.core.features`.
     """
 
     mode: Literal["fixed", "compat"] = "fixed"

@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from v2t_eval import models
-from v2t_eval.metric import BaseMetric, Evidence, Measured
-from v2t_eval.sample import Sample
+from v2t_eval.core import models
+from v2t_eval.core.metric import BaseMetric, Evidence, Measured
+from v2t_eval.core.sample import Sample
 from v2t_eval.text.java import TOKENIZER, jar_hash, java_missing, java_tokenize, need_java
 from v2t_eval.text.ptb import flatten, read
 

@@ -22,7 +22,7 @@ import numpy as np
 from cineloop.documents import read_text, text_lines
 from cineloop.errors import UsageError
 from cineloop.files import open_file
-from v2t_eval.tables import names_of, read_rows, references_of
+from v2t_eval.core.tables import names_of, read_rows, references_of
 from v2t_eval.text.ptb import read
 
 MAX_N = 4

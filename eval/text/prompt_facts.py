@@ -16,8 +16,8 @@ from cineloop.world.language.comparison import match
 from cineloop.world.language.phrases import phrases
 from cineloop.world.language.read_text import parse
 from cineloop.world.language.stated import Stated, StatedEvent
+from v2t_eval.core.statistics import f1
 from v2t_eval.judge.prompt import of_world
-from v2t_eval.stats import f1
 
 KINDS: tuple[str, ...] = (
     "place", "camera", "style", "kind", "color", "size", "count", "action", "direction", "speed", "to_color", "target",

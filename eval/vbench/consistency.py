@@ -16,8 +16,8 @@ from typing import ClassVar
 import numpy as np
 
 from cineloop.errors import ItemError
-from v2t_eval.features import BaseExtractor, frame_features
-from v2t_eval.sample import Sample
+from v2t_eval.core.features import BaseExtractor, frame_features
+from v2t_eval.core.sample import Sample
 from v2t_eval.vbench.dimension import Dimension, DimensionSettings, Part
 from v2t_eval.vbench.long import describe_backbone, open_extractor_as
 from v2t_eval.vbench.picks import pairs_apart
@@ -27,7 +27,7 @@ from v2t_eval.vbench.picks import pairs_apart
 class ConsistencySettings(DimensionSettings):
     """Attributes in addition to those of every dimension:
 
-    model: a frame extractor, see `v2t_eval.features`; "" for the dimension's usual one.
+    model: a frame extractor, see `v2t_eval.core.features`; "" for the dimension's usual one.
     """
 
     model: str = ""

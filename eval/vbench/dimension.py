@@ -18,8 +18,8 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from cineloop.errors import ItemError
-from v2t_eval.metric import Evidence, Figure, Measured, Summary, figure_of_sums
-from v2t_eval.sample import Sample
+from v2t_eval.core.metric import Evidence, Figure, Measured, Summary, figure_of_sums
+from v2t_eval.core.sample import Sample
 from v2t_eval.vbench.long import VBenchMetric, is_long
 from v2t_eval.vbench.still import is_frozen
 

@@ -20,9 +20,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from cineloop.errors import ItemError, MissingDependencyError, UsageError
-from v2t_eval import models
-from v2t_eval.models import file_sha256
-from v2t_eval.sample import Sample
+from v2t_eval.core import models
+from v2t_eval.core.models import file_sha256
+from v2t_eval.core.sample import Sample
 
 RAFT_ITERATIONS = 20
 _RAFT_LEAST, _RAFT_STEP = 128, 8  # RAFT's correlation pyramid needs 16 x 16 features of 8 x 8 pixels each
@@ -136,7 +136,7 @@ class _Raft(Flow):
 
 
 def open_flow(name: str) -> Flow:
-    """The estimator called `name`, see the module's head; opened once, see `v2t_eval.models`.
+    """The estimator called `name`, see the module's head; opened once, see `v2t_eval.core.models`.
 
     Raises:
         UsageError: there is no such estimator.

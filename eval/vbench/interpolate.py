@@ -18,7 +18,7 @@ from abc import ABC, abstractmethod
 import numpy as np
 
 from cineloop.errors import ItemError, UsageError
-from v2t_eval import models
+from v2t_eval.core import models
 from v2t_eval.extractors.torchscript import load_script
 from v2t_eval.vbench.flow import Flow, open_flow
 
@@ -96,7 +96,7 @@ class _TorchScript(Interpolator):
 
 
 def open_interpolator(name: str) -> Interpolator:
-    """The interpolator called `name`, see the module's head; opened once, see `v2t_eval.models`.
+    """The interpolator called `name`, see the module's head; opened once, see `v2t_eval.core.models`.
 
     Raises:
         UsageError: there is no such one. MissingDependencyError: its weights are not available.

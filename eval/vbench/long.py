@@ -16,9 +16,9 @@ import numpy as np
 from cineloop.errors import MissingDependencyError, UsageError
 from cineloop.plugin import load
 from cineloop.video.frames import Frames
-from v2t_eval.features import BaseExtractor, open_extractor
-from v2t_eval.metric import BaseMetric, Measured
-from v2t_eval.sample import Sample
+from v2t_eval.core.features import BaseExtractor, open_extractor
+from v2t_eval.core.metric import BaseMetric, Measured
+from v2t_eval.core.sample import Sample
 
 PIECE_S, LONG_PIECE_S = 2.0, 10.0
 LONG_FROM_S = 5.0

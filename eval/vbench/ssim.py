@@ -9,8 +9,8 @@ from __future__ import annotations
 import numpy as np
 
 from cineloop.errors import ItemError
-from v2t_eval.paired import luma
-from v2t_eval.sample import Sample
+from v2t_eval.core.sample import Sample
+from v2t_eval.metrics.paired import luma
 
 SIDE, SIGMA = 11, 1.5
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from cineloop.errors import ItemError
 from cineloop.video.still import frozen
-from v2t_eval.sample import Sample
+from v2t_eval.core.sample import Sample
 from v2t_eval.vbench.flow import Flow, pair_motion
 
 

@@ -19,7 +19,7 @@ from math import sqrt
 from typing import NamedTuple
 
 from cineloop.errors import UsageError
-from v2t_eval.metric import Figure, MetricResult
+from v2t_eval.core.metric import Figure, MetricResult
 
 
 class Scale(NamedTuple):

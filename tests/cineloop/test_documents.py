@@ -20,11 +20,11 @@ from v2t.backends import choose
 from v2t.backends.local import _read_json as model_file
 from v2t.serve import served
 from v2t_eval.audit.record import read_audit
+from v2t_eval.core.scores import read_scores
+from v2t_eval.core.tables import read_rows
 from v2t_eval.extractors.hub import _read as hub_file
 from v2t_eval.gate import baseline, sides
 from v2t_eval.judge import calibration
-from v2t_eval.scores import read_scores
-from v2t_eval.tables import read_rows
 from v2t_eval.text.ngrams import frequencies
 
 # Door: how the file is called, and what reads it. Every file that a command takes has a row.

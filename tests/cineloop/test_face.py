@@ -10,7 +10,7 @@ import pytest
 
 import cineloop
 from cineloop.errors import NothingMatchedError, UsageError
-from v2t_eval.scores import Scores
+from v2t_eval.core.scores import Scores
 
 RED = "A red ball rolls to the left on the beach."
 

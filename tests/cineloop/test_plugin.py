@@ -18,7 +18,7 @@ from v2t_eval.cli import main as v2t_eval
 
 METRIC = '''
 from dataclasses import dataclass
-from v2t_eval.metric import BaseMetric, Summary, items_of
+from v2t_eval.core.metric import BaseMetric, Summary, items_of
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:

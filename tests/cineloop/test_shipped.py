@@ -13,7 +13,7 @@ import v2t.train
 from cineloop import shipped
 from cineloop.errors import UsageError
 from cineloop.training.recipe import recipes, stages
-from v2t_eval.suite import suites
+from v2t_eval.suites.suite import suites
 
 ROOT = Path(__file__).resolve().parents[2]
 

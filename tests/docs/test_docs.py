@@ -153,7 +153,7 @@ def wrong_values(words: list[str], args: argparse.Namespace) -> list[str]:
     from v2t.serve.settings import ServeConfig
     from v2t_eval.judge.judge import model_of
     from v2t_eval.learn.settings import LearnConfig
-    from v2t_eval.suite import parse_metrics
+    from v2t_eval.suites.suite import parse_metrics
 
     settings = {"v2t caption": CaptionConfig, "v2t ask": AskConfig, "v2t chat": AskConfig, "v2t serve": ServeConfig,
                 "t2v generate": GenerateConfig, "v2t-eval learn": LearnConfig}  # fmt: skip

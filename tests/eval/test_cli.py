@@ -12,10 +12,10 @@ import pytest
 import planted_metrics as planted
 from cineloop.manifest import write_manifest
 from cineloop.world.scenes.corpus import WorldConfig, manifest_row
-from v2t_eval.cache import FILE
 from v2t_eval.cli import main
-from v2t_eval.metric import metric_names
-from v2t_eval.scores import read_scores
+from v2t_eval.core.cache import FILE
+from v2t_eval.core.metric import metric_names
+from v2t_eval.core.scores import read_scores
 
 pytestmark = pytest.mark.usefixtures("decodes")
 
@@ -36,7 +36,7 @@ def clips(drawn, tmp_path: Path) -> Path:
 @pytest.fixture
 def command(monkeypatch):
     """`v2t-eval` with the planted metrics beside those there are."""
-    from v2t_eval import suite
+    from v2t_eval.suites import suite
 
     kinds = {kind.name: kind for kind in vars(planted).values() if isinstance(kind, type) and hasattr(kind, "misses")}
     load = suite.load_metric
@@ -235,7 +235,7 @@ def test_a_dimension_that_no_prompt_names_is_measured_on_no_clip(clips, tmp_path
 
 
 def _own(folder: Path, body: str) -> str:
-    head = "from v2t_eval.metric import BaseMetric, Summary\n\n\nclass Metric(BaseMetric):\n    name = 'mine'\n"
+    head = "from v2t_eval.core.metric import BaseMetric, Summary\n\n\nclass Metric(BaseMetric):\n    name = 'mine'\n"
     (folder / "mine.py").write_text(head + "    needs = ('frames',)\n" + body)
     return str(folder / "mine.py")
 

@@ -16,14 +16,14 @@ from cineloop.world.scenes.solo import FPS, sample_solo
 from v2t.backends import Output, VideoLM
 from v2t.backends.abilities import Abilities
 from v2t_eval.cli import main
+from v2t_eval.core.score import ScoreConfig
 from v2t_eval.judge import judge as judges
 from v2t_eval.learn.rewards import Reward
 from v2t_eval.learn.settings import RewardPart
 from v2t_eval.mine.claims import MineConfig, examine
 from v2t_eval.roundtrip.run import run as roundtrip
 from v2t_eval.roundtrip.settings import RoundtripConfig
-from v2t_eval.score import ScoreConfig
-from v2t_eval.testing import ClipEvaluator
+from v2t_eval.testing.clips import ClipEvaluator
 
 FOREIGN = (
     "A giraffe plays the piano.", "A dragon breathes fire.", "A skateboarder does a kickflip.",

@@ -18,10 +18,10 @@ import torch
 from cineloop.video.frames import Frames
 from cineloop.world.referee.read import read_back
 from v2t_eval.audit.clips import PLANTED_VERSION, Drawn, Planted
-from v2t_eval.features import BaseExtractor
+from v2t_eval.core.features import BaseExtractor
+from v2t_eval.core.metric import BaseMetric, load_metric, metric_names
+from v2t_eval.core.sample import Clip, Sample
 from v2t_eval.judge.wording import of_text
-from v2t_eval.metric import BaseMetric, load_metric, metric_names
-from v2t_eval.sample import Clip, Sample
 from v2t_eval.semantics import VERSION as PROMPTS_VERSION
 from v2t_eval.semantics.detectors.world import VERSION as REFEREE_VERSION
 
@@ -240,7 +240,7 @@ def test_a_broad_sample_is_pinned() -> None:
 
 def test_a_comment_changes_no_fingerprint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = (
-        '"""{says}"""\nfrom v2t_eval.metric import BaseMetric\nclass Metric(BaseMetric):\n    name = "scratch"\n'
+        '"""{says}"""\nfrom v2t_eval.core.metric import BaseMetric\nclass Metric(BaseMetric):\n    name = "scratch"\n'
         "    version = 3\n    def measure(self, sample): return {{}}\n    def summarise(self, rows, references): ...\n"
     )
     monkeypatch.syspath_prepend(tmp_path)

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from cineloop.world.scenes.corpus import WorldConfig, manifest_row
+from v2t_eval.core.sample import Sample
 from v2t_eval.metrics.facts import Metric
-from v2t_eval.sample import Sample
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 

@@ -18,7 +18,7 @@ import pytest
 
 from cineloop.cli import build_parser
 from cineloop.training.recipe import read_recipe
-from v2t_eval.suite import read_suite
+from v2t_eval.suites.suite import read_suite
 
 ROOT = Path(__file__).resolve().parents[2]
 STORY = ROOT / "scripts/story.sh"

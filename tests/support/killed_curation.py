@@ -22,10 +22,10 @@ from cineloop.journal import Journal, encode_entry
 from cineloop.video import survey
 from cineloop.video.canvas import Limits
 from cineloop.video.open_file import LastFile
-from v2t_eval import cache
 from v2t_eval.cli import main
+from v2t_eval.core import cache
+from v2t_eval.core.measure import Engine
 from v2t_eval.curate import page, run, table
-from v2t_eval.measure import Engine
 from v2t_eval.report import thumbnails
 
 NUM_FILMS, NUM_CONTENTS = 5, 4

@@ -22,8 +22,8 @@ from cineloop.world.scenes.render import render
 from cineloop.world.scenes.scene import Actor
 from cineloop.world.scenes.solo import prompt, sample_solo
 from v2t_eval.audit.faults import plant
-from v2t_eval.metric import BaseMetric, MetricResult, load_metric
-from v2t_eval.sample import Clip, Sample
+from v2t_eval.core.metric import BaseMetric, MetricResult, load_metric
+from v2t_eval.core.sample import Clip, Sample
 
 NUM = 6
 TIMES_S, FPS = np.arange(9) / 4, 4.0  # of a clip's frames: every frame is embedded by half of the metrics

@@ -10,7 +10,7 @@ import numpy as np
 
 from cineloop.errors import ItemError, MissingDependencyError
 from cineloop.video.encode import encode
-from v2t_eval.metric import BaseMetric, Figure, Summary, items_of
+from v2t_eval.core.metric import BaseMetric, Figure, Summary, items_of
 
 
 def write_clip(path, level, num=4):

@@ -5,10 +5,10 @@ from __future__ import annotations
 import random
 from dataclasses import replace
 
-from v2t_eval.metric import Figure, MetricResult
+from v2t_eval.core.metric import Figure, MetricResult
+from v2t_eval.core.scores import Scored, Scores, Skipped
+from v2t_eval.core.statistics import mean_interval
 from v2t_eval.report.json import render
-from v2t_eval.scores import Scored, Scores, Skipped
-from v2t_eval.stats import mean_interval
 
 DATE = "2026-01-02T03:04:05Z"
 SUITE = """

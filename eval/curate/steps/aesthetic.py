@@ -11,8 +11,8 @@ from typing import Any
 
 from cineloop.log import logger
 from cineloop.video.sample import SampleSpec
+from v2t_eval.core.metric import load_metric
 from v2t_eval.curate.step import BaseStep, Column, Row, Work
-from v2t_eval.metric import load_metric
 
 FRAMES = SampleSpec(num_frames=5)
 

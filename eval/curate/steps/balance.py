@@ -16,9 +16,9 @@ from typing import Any
 
 import numpy as np
 
+from v2t_eval.core.features import unit
 from v2t_eval.curate.step import BaseStep, Column, Row, Work, source_of
 from v2t_eval.curate.steps.near_copies import FRAMES, VectorMetric
-from v2t_eval.features import unit
 
 _ROUNDS = 25
 

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from cineloop.video.sample import SampleSpec
+from v2t_eval.core.metric import BaseMetric, load_metric
 from v2t_eval.curate.captions import LANGUAGES, is_refusal, other_language, other_script, repeated
 from v2t_eval.curate.step import BaseStep, Column, Row
-from v2t_eval.metric import BaseMetric, load_metric
 
 FRAMES = SampleSpec(num_frames=16)
 

@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 
 from cineloop.video.sample import SampleSpec
+from v2t_eval.core.features import open_extractor, unit
+from v2t_eval.core.metric import Evidence, EvidenceMetric
+from v2t_eval.core.sample import Sample
 from v2t_eval.curate.near import groups, near_pairs
 from v2t_eval.curate.overlay import SIZE, same_pictures
 from v2t_eval.curate.step import BaseStep, Column, Row, Work
-from v2t_eval.features import open_extractor, unit
-from v2t_eval.metric import Evidence, EvidenceMetric
-from v2t_eval.sample import Sample
 
 FRAMES = SampleSpec(num_frames=5)
 _LOW = 6  # frequencies in each direction
@@ -28,7 +28,7 @@ _LOW = 6  # frequencies in each direction
 
 @dataclass(frozen=True, kw_only=True)
 class NearCopiesSettings:
-    """`model`: gives embeddings of frames, see `v2t_eval.features`; "" for brightness alone. `least_hash`,
+    """`model`: gives embeddings of frames, see `v2t_eval.core.features`; "" for brightness alone. `least_hash`,
     `least_cosine`: of the two vectors of candidates."""
 
     model: str = "starter-tower"

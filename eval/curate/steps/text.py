@@ -18,9 +18,9 @@ import numpy as np
 from cineloop.errors import UsageError
 from cineloop.log import printable
 from cineloop.video.sample import SampleSpec
+from v2t_eval.core.metric import Evidence, EvidenceMetric
+from v2t_eval.core.sample import Sample
 from v2t_eval.curate.step import BaseStep, Column, Row, Work, check_file
-from v2t_eval.metric import Evidence, EvidenceMetric
-from v2t_eval.sample import Sample
 
 FRAMES = SampleSpec(num_frames=12)
 _LINES = 360  # of the picture in which is looked

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import torch
 from torch.nn.functional import normalize
 
-from v2t_eval.features import open_extractor
+from v2t_eval.core.features import open_extractor
 
 
 class Reward:

@@ -14,7 +14,7 @@ from typing import Protocol
 
 from cineloop.errors import UsageError
 from cineloop.plugin import choices, load
-from v2t_eval import models
+from v2t_eval.core import models
 
 NUM_FRAMES = 16  # as VBench takes
 

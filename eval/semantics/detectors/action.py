@@ -7,10 +7,10 @@ side, centre crop, the mean and deviation of the model's processor.
 
 from __future__ import annotations
 
-from v2t_eval import models
+from v2t_eval.core import models
+from v2t_eval.core.sample import Sample
 from v2t_eval.extractors import hub
 from v2t_eval.extractors.pixels import IMAGENET_MEAN, IMAGENET_STD, normalise, pil_square
-from v2t_eval.sample import Sample
 from v2t_eval.semantics.detectors import NUM_FRAMES
 from v2t_eval.vbench.picks import middle_indices
 

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cineloop.errors import MissingDependencyError
-from v2t_eval import models
+from v2t_eval.core import models
+from v2t_eval.core.sample import Sample
 from v2t_eval.extractors import hub
-from v2t_eval.sample import Sample
 from v2t_eval.semantics.detectors import NUM_FRAMES
 from v2t_eval.semantics.formulas import Frame, Region, iou
 from v2t_eval.vbench.picks import middle_indices

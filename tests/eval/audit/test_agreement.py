@@ -12,7 +12,7 @@ from cineloop.intervals import wilson
 from v2t_eval.audit.agreement import ALL, Claim, agreement_of, bins, by_kind, by_luck, of_claims
 from v2t_eval.audit.record import Audit
 from v2t_eval.audit.report import _sections, banner
-from v2t_eval.stats import bootstrap
+from v2t_eval.core.statistics import bootstrap
 
 SCRIPT = Path(__file__).parents[3] / "scripts" / "measure_offered.py"
 

@@ -15,8 +15,8 @@ from cineloop.manifest import write_manifest
 from cineloop.video.encode import encode
 from planted_scores import SUITE, absent, scores, without, write_scores
 from v2t_eval.cli import main as command
+from v2t_eval.core.scores import Scores
 from v2t_eval.gate import baseline as file
-from v2t_eval.scores import Scores
 
 
 def main(words: list[str]) -> int:
@@ -261,7 +261,7 @@ def clips(tmp_path: Path) -> Path:
 @pytest.fixture
 def bright(monkeypatch, tmp_path: Path) -> str:
     """A suite of a planted metric."""
-    from v2t_eval import suite
+    from v2t_eval.suites import suite
 
     kinds = {kind.name: kind for kind in (planted.Bright, planted.Absent, planted.Words)}
     load = suite.load_metric

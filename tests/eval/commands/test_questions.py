@@ -13,9 +13,9 @@ from cineloop.video.sample import SampleSpec
 from openai_server import serving
 from v2t.backends import Output, VideoLM
 from v2t_eval.cli import main
+from v2t_eval.core.metric import load_metric
+from v2t_eval.core.sample import Clip, Sample
 from v2t_eval.judge.judge import Judge
-from v2t_eval.metric import load_metric
-from v2t_eval.sample import Clip, Sample
 from v2t_eval.semantics.sources import open_source
 
 PROMPT = "A stylish woman walks down a Tokyo street."

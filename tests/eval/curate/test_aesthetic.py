@@ -9,11 +9,11 @@ from safetensors.numpy import save_file
 
 from cineloop.discovery import discover
 from planted_films import shot, write
+from v2t_eval.core.features import open_extractor
+from v2t_eval.core.score import ScoreConfig
 from v2t_eval.curate.recipe import read_plan
 from v2t_eval.curate.run import curate
 from v2t_eval.curate.table import PARQUET
-from v2t_eval.features import open_extractor
-from v2t_eval.score import ScoreConfig
 
 
 def curated(films, out, *sets):

@@ -11,6 +11,7 @@ from pyarrow import parquet
 from cineloop.discovery import discover
 from cineloop.errors import UsageError
 from planted_films import shot, write
+from v2t_eval.core.score import ScoreConfig
 from v2t_eval.curate.query import ask
 from v2t_eval.curate.recipe import read_plan
 from v2t_eval.curate.run import curate, read_given
@@ -18,7 +19,6 @@ from v2t_eval.curate.step import Work
 from v2t_eval.curate.steps import balance, partition
 from v2t_eval.curate.steps.copies import Step as Copies
 from v2t_eval.curate.table import PARQUET
-from v2t_eval.score import ScoreConfig
 
 
 def rows(num, sources=1, **more):

@@ -12,8 +12,8 @@ import stand_in_engine
 from cineloop.cluster import journals
 from cineloop.video.worker import DecoderPool
 from planted_films import shot, write
-from v2t_eval import cluster
 from v2t_eval.cli import main
+from v2t_eval.core import cluster
 from v2t_eval.curate.table import PARQUET
 
 pytestmark = pytest.mark.slow

@@ -8,6 +8,7 @@ from pyarrow import parquet
 
 from cineloop.discovery import discover
 from planted_films import picture, shot, write
+from v2t_eval.core.score import ScoreConfig
 from v2t_eval.curate import near
 from v2t_eval.curate.near import groups, near_pairs
 from v2t_eval.curate.overlay import SIZE, same_pictures
@@ -15,7 +16,6 @@ from v2t_eval.curate.recipe import read_plan
 from v2t_eval.curate.run import curate, held_out
 from v2t_eval.curate.steps.near_copies import Step
 from v2t_eval.curate.table import PARQUET
-from v2t_eval.score import ScoreConfig
 
 
 def vectors(num: int, width: int, seed: int = 0) -> np.ndarray:

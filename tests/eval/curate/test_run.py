@@ -12,11 +12,11 @@ from pyarrow import parquet
 
 from cineloop.discovery import discover
 from planted_films import shot, write
+from v2t_eval.core.score import ScoreConfig
 from v2t_eval.curate import run as curation
 from v2t_eval.curate.recipe import read_plan
 from v2t_eval.curate.run import curate
 from v2t_eval.curate.table import JOURNAL, PARQUET, read_films
-from v2t_eval.score import ScoreConfig
 
 pytestmark = pytest.mark.slow
 opened: list[str] = []

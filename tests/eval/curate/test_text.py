@@ -14,14 +14,14 @@ from cineloop.errors import UsageError
 from cineloop.video.frames import Frames
 from onnx_models import export
 from planted_films import write
+from v2t_eval.core.measure import Engine
+from v2t_eval.core.sample import Clip, Sample
+from v2t_eval.core.score import ScoreConfig
 from v2t_eval.curate.recipe import read_plan
 from v2t_eval.curate.run import curate
 from v2t_eval.curate.step import Work
 from v2t_eval.curate.steps.text import FRAMES, Step, TextMetric, gradient, text_boxes
 from v2t_eval.curate.table import PARQUET
-from v2t_eval.measure import Engine
-from v2t_eval.sample import Clip, Sample
-from v2t_eval.score import ScoreConfig
 
 SIZE = (180, 320)
 
@@ -141,7 +141,7 @@ def test_two_workers_give_the_table_of_one_and_what_is_cached_is_not_opened(tmp_
     curated(tmp_path / "one", 1, tmp_path / "cache1")
     curated(tmp_path / "two", 2, tmp_path / "cache2")
     monkeypatch.setattr(Engine, "_children", lambda self: pytest.fail("a film is decoded"))
-    monkeypatch.setattr("v2t_eval.score.measured_by", lambda *_: pytest.fail("processes are asked"))
+    monkeypatch.setattr("v2t_eval.core.score.measured_by", lambda *_: pytest.fail("processes are asked"))
     curated(tmp_path / "three", 2, tmp_path / "cache1")
     assert tables[0] == tables[1] == tables[2]
     kept = {row["source"]: row["kept"] for row in parquet.read_table(tmp_path / "one" / PARQUET).to_pylist()}

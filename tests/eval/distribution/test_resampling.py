@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from v2t_eval.core.statistics import jackknife_interval
 from v2t_eval.distribution.frechet import frechet
 from v2t_eval.distribution.kernels import kernel_sums
 from v2t_eval.distribution.kernels import mmd as kernel_mmd
@@ -17,7 +18,6 @@ from v2t_eval.distribution.resampling import (
     replicates,
     sizes_for_limit,
 )
-from v2t_eval.stats import jackknife_interval
 
 
 def test_groups_hold_whole_clusters_and_are_of_near_equal_size() -> None:

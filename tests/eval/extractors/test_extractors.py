@@ -11,9 +11,9 @@ import torch
 from cineloop.errors import ItemError, MissingDependencyError, UsageError
 from cineloop.video.frames import Frames
 from smooth_pictures import SIZES, frames_of
+from v2t_eval.core.features import open_extractor
+from v2t_eval.core.models import file_sha256
 from v2t_eval.extractors.pixels import crop_start, resize_pil, resize_tensor, shortest_to, tensor_square, to_floats
-from v2t_eval.features import open_extractor
-from v2t_eval.models import file_sha256
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -129,7 +129,7 @@ def test_tokens_of_open_clip_end_in_the_feature_of_the_text(dual):
 
 
 def test_starters_dual_encoder_is_used_in_float32_and_absent_says_how_to_train_it(dual, monkeypatch, tmp_path, request):
-    from v2t_eval import models
+    from v2t_eval.core import models
     from v2t_eval.extractors import starter
 
     models.release()
@@ -148,7 +148,7 @@ def test_starters_dual_encoder_of_clips_tells_ways_and_backwards_which_that_of_f
     from cineloop.world.scenes.render import render
     from cineloop.world.scenes.solo import FPS, sample_solo
     from v2t.data.near_miss import pair
-    from v2t_eval.features import mean_features, unit
+    from v2t_eval.core.features import mean_features, unit
 
     clips, frames = open_extractor("starter-video", device="cpu"), open_extractor("starter", device="cpu")
     ways, forwards, num, index = 0, 0, 0, 0

@@ -10,7 +10,7 @@ from cineloop.errors import MissingDependencyError, UsageError
 from cineloop.video.frames import Frames
 from smooth_pictures import SIZES, frames_of
 from tiny_captioner import tiny_tokenizer
-from v2t_eval.features import open_extractor
+from v2t_eval.core.features import open_extractor
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from planted_scores import SUITE, scores, write_scores
 from v2t_eval.audit.record import read_audit
 from v2t_eval.cli import main
 from v2t_eval.gate.sides import gate_verdict
-from v2t_eval.suite import read_suite
+from v2t_eval.suites.suite import read_suite
 
 NONE = "what the metrics cannot see is not shown"
 

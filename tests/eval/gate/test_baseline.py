@@ -9,9 +9,9 @@ import pytest
 
 from cineloop.errors import UsageError
 from planted_scores import DATE, scores, unscored
+from v2t_eval.core.scores import Scores, read_scores
 from v2t_eval.gate import baseline as file
 from v2t_eval.report.json import render
-from v2t_eval.scores import Scores, read_scores
 
 HOSTILE = 'a <b>"red"\u2028 ball\x00 & ]]> ::error::🎈'
 

@@ -12,12 +12,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from v2t_eval.core.metric import Figure, MetricResult
+from v2t_eval.core.scores import Scored, Scores
 from v2t_eval.gate.compare import worst_clips
 from v2t_eval.gate.decide import decide_metrics, overall
 from v2t_eval.gate.policy import Policy, Rule
 from v2t_eval.gate.verdict import Guard, MetricVerdict
-from v2t_eval.metric import Figure, MetricResult
-from v2t_eval.scores import Scored, Scores
 
 NUM, SEEDS = 40, 2
 

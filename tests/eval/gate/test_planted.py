@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 from planted_scores import scores, with_motion
+from v2t_eval.core.metric import Figure, MetricResult
+from v2t_eval.core.scores import Scored, Scores
 from v2t_eval.gate import baseline as file
 from v2t_eval.gate.advice import advise
 from v2t_eval.gate.decide import decide_metrics
@@ -16,8 +18,6 @@ from v2t_eval.gate.policy import Policy, Rule
 from v2t_eval.gate.run import gate, plain_policy
 from v2t_eval.gate.statistics import lower_bounds, p_values
 from v2t_eval.gate.verdict import MetricVerdict
-from v2t_eval.metric import Figure, MetricResult
-from v2t_eval.scores import Scored, Scores
 
 NUM = 60
 

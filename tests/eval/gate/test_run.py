@@ -12,10 +12,10 @@ from cineloop.errors import MissingDependencyError, NothingMatchedError, UsageEr
 from planted_scores import absent, scores, unscored, without
 from v2t_eval.audit.record import Audit, Noticed, Seen
 from v2t_eval.audit.sensitivity import Cell
+from v2t_eval.core.scores import Scores
 from v2t_eval.gate import baseline as file
 from v2t_eval.gate.policy import Policy, Rule
 from v2t_eval.gate.run import gate, plain_policy
-from v2t_eval.scores import Scores
 
 POLICY = Policy(primary=(Rule(metric="sharpness", margin=0.05),))
 
@@ -291,11 +291,11 @@ def test_what_the_audited_judge_does_not_see_stands_beside_the_metrics_that_ask_
 def test_the_decoder_of_each_clip_is_kept_and_another_one_refused(tmp_path, monkeypatch) -> None:
     from cineloop.video.encode import encode
     from cineloop.video.worker import DecoderPool
-    from v2t_eval import measure
-    from v2t_eval.inputs import read_inputs
-    from v2t_eval.metric import load_metric
-    from v2t_eval.score import ScoreConfig, score
-    from v2t_eval.scores import read_scores
+    from v2t_eval.core import measure
+    from v2t_eval.core.inputs import read_inputs
+    from v2t_eval.core.metric import load_metric
+    from v2t_eval.core.score import ScoreConfig, score
+    from v2t_eval.core.scores import read_scores
 
     clips = tmp_path / "clips"
     clips.mkdir()

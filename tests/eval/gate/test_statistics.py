@@ -11,6 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from v2t_eval.core.metric import Figure
+from v2t_eval.core.statistics import benjamini_hochberg, holm
 from v2t_eval.gate.statistics import (
     Change,
     finite_values,
@@ -25,8 +27,6 @@ from v2t_eval.gate.statistics import (
     student,
     unpaired_change,
 )
-from v2t_eval.metric import Figure
-from v2t_eval.stats import benjamini_hochberg, holm
 
 NUM_RUNS = 200
 

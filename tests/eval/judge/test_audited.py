@@ -15,16 +15,16 @@ from cineloop.world.language.plain_questions import PLAIN
 from v2t.backends import VideoLM
 from v2t_eval.audit.calibrating import Trial, fit_audited
 from v2t_eval.audit.clips import planted
+from v2t_eval.core.metric import load_metric
+from v2t_eval.core.sample import Clip, Sample
 from v2t_eval.judge import calibration
 from v2t_eval.judge.answer import Heard
 from v2t_eval.judge.calibration import Calibration, Platt, Reliability
 from v2t_eval.judge.judge import Judge
 from v2t_eval.judge.question import Question
 from v2t_eval.judge.wording import LISTS, listed_values, plain_claim, plain_question
-from v2t_eval.metric import load_metric
 from v2t_eval.metrics.question_score import evaluate
-from v2t_eval.sample import Clip, Sample
-from v2t_eval.testing import reasons_of
+from v2t_eval.testing.clips import reasons_of
 
 GOOD, BAD, FEW = (
     Reliability(n=40, right=40, kappa=1.0, low=0.9),

@@ -11,6 +11,7 @@ from cineloop.errors import ItemError, UsageError
 from cineloop.video.frames import Frames
 from cineloop.video.sample import SampleSpec
 from v2t.backends import Output, VideoLM
+from v2t_eval.core.sample import Clip, Sample
 from v2t_eval.judge import asker
 from v2t_eval.judge.asker import NO, YES, ballots
 from v2t_eval.judge.calibration import Calibration, Platt
@@ -18,7 +19,6 @@ from v2t_eval.judge.judge import Judge
 from v2t_eval.judge.question import Question, from_row
 from v2t_eval.judge.replies import read_choice, read_number, yes_or_no
 from v2t_eval.metrics.question_score import evaluate
-from v2t_eval.sample import Clip, Sample
 
 WHICH = Question(id="w", question="Which way?", answer="left", choices=("left", "right"))
 DOG = Question(id="d", question="Is there a dog?")

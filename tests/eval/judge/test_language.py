@@ -8,7 +8,7 @@ import pytest
 
 from cineloop.errors import ItemError, MissingDependencyError
 from openai_server import serving
-from v2t_eval.cache import EvidenceCache
+from v2t_eval.core.cache import EvidenceCache
 from v2t_eval.judge.language import (
     DUPLICATE,
     MALFORMED,

@@ -18,13 +18,13 @@ from cineloop.world.scenes.sampler import sample_scene
 from cineloop.world.scenes.solo import sample_solo
 from v2t.backends import VideoLM
 from v2t.backends.abilities import Abilities
+from v2t_eval.core.metric import load_metric
+from v2t_eval.core.sample import Clip, Sample
 from v2t_eval.judge.calibration import Calibration, Reliability
 from v2t_eval.judge.judge import Judge
 from v2t_eval.judge.question import Question, from_row
 from v2t_eval.judge.wording import LISTS, of_text
-from v2t_eval.metric import load_metric
-from v2t_eval.sample import Clip, Sample
-from v2t_eval.testing import STARTER, ClipEvaluator
+from v2t_eval.testing.clips import STARTER, ClipEvaluator
 
 FOREIGN = (
     "A giraffe plays the piano.", "A dragon breathes fire.", "A skateboarder does a kickflip.",

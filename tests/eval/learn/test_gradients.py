@@ -8,9 +8,9 @@ import torch
 
 from cineloop.world.scenes.render import render
 from t2v.data.world import TIMES_S, prompt_of, solo_scene
-from v2t_eval.alignment import cosine
-from v2t_eval.features import open_extractor
+from v2t_eval.core.features import open_extractor
 from v2t_eval.learn.gradients.clipsim import Reward
+from v2t_eval.metrics.alignment import cosine
 
 pytestmark = pytest.mark.slow
 

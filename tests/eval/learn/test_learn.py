@@ -21,8 +21,9 @@ from cineloop.cluster import journals
 from cineloop.errors import UsageError
 from tiny_pipelines import WORDS, save_ours, save_wan
 from v2t_eval.cli import main
+from v2t_eval.core.inputs import read_inputs
+from v2t_eval.core.score import ScoreConfig, score
 from v2t_eval.gate.run import gate as judged_by
-from v2t_eval.inputs import read_inputs
 from v2t_eval.learn import plan as plans
 from v2t_eval.learn.measures import Measurer, change
 from v2t_eval.learn.prompts import prompt_key, prompt_rows
@@ -30,13 +31,12 @@ from v2t_eval.learn.report import document
 from v2t_eval.learn.rewards import Reward
 from v2t_eval.learn.run import _HELD_OUT, Learner, run
 from v2t_eval.learn.settings import Guard, LearnConfig, PromptConfig, RewardPart
-from v2t_eval.score import ScoreConfig, score
-from v2t_eval.suite import read_suite
+from v2t_eval.suites.suite import read_suite
 
 pytestmark = pytest.mark.slow
 
 BRIGHT = '''
-from v2t_eval.metric import BaseMetric, Summary, items_of
+from v2t_eval.core.metric import BaseMetric, Summary, items_of
 
 
 class Metric(BaseMetric):

@@ -11,12 +11,12 @@ import torch
 
 from cineloop.errors import ItemError, MissingDependencyError, UsageError
 from cineloop.video.frames import Frames
-from v2t_eval import alignment
-from v2t_eval.features import BaseExtractor
-from v2t_eval.metric import load_metric
+from v2t_eval.core.features import BaseExtractor
+from v2t_eval.core.metric import load_metric
+from v2t_eval.core.sample import Clip, Sample
+from v2t_eval.metrics import alignment
 from v2t_eval.metrics.emscore import Weights, f1
 from v2t_eval.metrics.retrieval import ranks
-from v2t_eval.sample import Clip, Sample
 
 FAMILY = ("clipscore", "refclipscore", "clipsim", "retrieval", "emscore")
 PREFIX = "A photo depicts "

@@ -7,8 +7,8 @@ import math
 import pytest
 
 from cineloop.intervals import wilson
+from v2t_eval.core.sample import Sample
 from v2t_eval.metrics.answers import Metric, judge
-from v2t_eval.sample import Sample
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ from itertools import combinations
 import numpy as np
 import pytest
 
+from v2t_eval.core.sample import Sample
 from v2t_eval.metrics.dense_captions import Metric, best_in_order
-from v2t_eval.sample import Sample
 from v2t_eval.text.java import java_missing
 from v2t_eval.text.ngrams import token_f1
 

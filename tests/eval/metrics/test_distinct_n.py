@@ -8,8 +8,8 @@ from itertools import combinations
 
 import pytest
 
+from v2t_eval.core.sample import Sample
 from v2t_eval.metrics.distinct_n import Metric, distinct, rarefied_share, words
-from v2t_eval.sample import Sample
 from v2t_eval.text.ngrams import ngrams
 
 

@@ -12,13 +12,13 @@ import pytest
 
 from cineloop.errors import ItemError, MissingDependencyError, NothingMatchedError, UsageError
 from cineloop.video.frames import Frames
+from v2t_eval.core.features import BaseExtractor
+from v2t_eval.core.metric import BaseMetric, Measured, load_metric
+from v2t_eval.core.models import file_sha256
+from v2t_eval.core.sample import Clip, Sample
 from v2t_eval.distribution import detectors
 from v2t_eval.distribution.frechet import frechet
 from v2t_eval.distribution.kernels import QUADRATIC, mmd
-from v2t_eval.features import BaseExtractor
-from v2t_eval.metric import BaseMetric, Measured, load_metric
-from v2t_eval.models import file_sha256
-from v2t_eval.sample import Clip, Sample
 
 BY_FEATURE = ("frechet", "kernel_distance", "jedi")
 ALL = (*BY_FEATURE, "fvd", "kvd", "fid", "kid", "inception_score")

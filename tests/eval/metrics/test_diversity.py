@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from v2t_eval.metric import Measured
+from v2t_eval.core.metric import Measured
 from v2t_eval.metrics.diversity import Metric
 
 

@@ -12,9 +12,9 @@ import v2t_eval.metrics.event_f1 as event_f1
 from cineloop.errors import ItemError, MissingDependencyError
 from cineloop.intervals import wilson
 from cineloop.world.scenes.corpus import WorldConfig, manifest_row
-from v2t_eval.events import LanguageJudge, open_judge, read_events, read_verdicts
+from v2t_eval.core.sample import Sample
 from v2t_eval.metrics.event_f1 import Metric, f1
-from v2t_eval.sample import Sample
+from v2t_eval.text.events import LanguageJudge, open_judge, read_events, read_verdicts
 
 
 class WordJudge:

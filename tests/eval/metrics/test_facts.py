@@ -9,8 +9,8 @@ import pytest
 from cineloop.errors import UsageError
 from cineloop.intervals import wilson
 from cineloop.world.scenes.corpus import WorldConfig, manifest_row
+from v2t_eval.core.sample import Sample
 from v2t_eval.metrics.facts import Metric
-from v2t_eval.sample import Sample
 
 NUM = 40
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from v2t_eval.core.sample import Sample
 from v2t_eval.metrics.highlights import Metric, average_precision, worst_average_precision
-from v2t_eval.sample import Sample
 
 
 def asked(id: str, saliency: list, relevance: list) -> Sample:

@@ -33,8 +33,8 @@ from metric_samples import (
     sample,
     sets,
 )
-from v2t_eval.metric import ABSTENTIONS, LEVELS, BaseMetric, Measured, load_metric, metric_names
-from v2t_eval.sample import Clip, Sample
+from v2t_eval.core.metric import ABSTENTIONS, LEVELS, BaseMetric, Measured, load_metric, metric_names
+from v2t_eval.core.sample import Clip, Sample
 
 
 @pytest.fixture
@@ -152,7 +152,7 @@ def test_what_only_the_set_reads_measures_nothing_again() -> None:
 
 @every_ready
 def test_evidence_survives_being_kept(metric: str) -> None:
-    from v2t_eval.cache import decode, encode
+    from v2t_eval.core.cache import decode, encode
 
     good, _ = known(metric)
     made, again = load_metric(metric)(), load_metric(metric)()

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from v2t_eval.core.sample import Sample
 from v2t_eval.judge.replies import is_refusal, read_choice
 from v2t_eval.metrics.multiple_choice import ALL, READ, Metric
-from v2t_eval.sample import Sample
 
 COLORS = ("red", "dark red", "blue", "green")
 SCENES = ("A dog runs.", "A cat sleeps.", "Nobody is there.", "It does not move.")

@@ -12,10 +12,10 @@ import pytest
 from parity import A3, A6, CAPTIONED
 
 from cineloop.errors import UsageError
-from v2t_eval.metric import load_metric
+from v2t_eval.core.metric import load_metric
+from v2t_eval.core.sample import Sample
 from v2t_eval.metrics import meteor
 from v2t_eval.metrics.cider import cider
-from v2t_eval.sample import Sample
 from v2t_eval.text import java
 from v2t_eval.text.captions import Tokens
 from v2t_eval.text.ptb import read

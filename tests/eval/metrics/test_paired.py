@@ -14,10 +14,10 @@ from cineloop.errors import MissingDependencyError
 from cineloop.video.encode import encode
 from cineloop.video.frames import Frames
 from v2t_eval.cli import main
-from v2t_eval.inputs import Inputs
-from v2t_eval.metric import load_metric
-from v2t_eval.sample import Clip, Sample
-from v2t_eval.score import ScoreConfig, score
+from v2t_eval.core.inputs import Inputs
+from v2t_eval.core.metric import load_metric
+from v2t_eval.core.sample import Clip, Sample
+from v2t_eval.core.score import ScoreConfig, score
 
 RNG = np.random.default_rng(5)
 CLEAN = np.repeat(RNG.integers(0, 256, (4, 12, 14, 3), dtype=np.uint8), 5, 1).repeat(5, 2)  # (4, 60, 70, 3)
@@ -32,7 +32,7 @@ def value(name: str, first: np.ndarray, second: np.ndarray, **settings: str) -> 
 
 
 def grey(frames: np.ndarray) -> torch.Tensor:
-    from v2t_eval.paired import luma
+    from v2t_eval.metrics.paired import luma
 
     return torch.from_numpy(luma(frames)).double()[:, None]  # (T, 1, H, W)
 

@@ -19,8 +19,8 @@ from cineloop.world.scenes.solo import FPS, NUM_FRAMES, prompt, sample_solo
 from t2v.obedience import asked, chance, compare, table
 from v2t.backends import Output, VideoLM
 from v2t_eval.cli import main
-from v2t_eval.metric import load_metric
-from v2t_eval.sample import Clip, Sample
+from v2t_eval.core.metric import load_metric
+from v2t_eval.core.sample import Clip, Sample
 
 NUM = 6
 TIMES = np.arange(NUM_FRAMES) / FPS

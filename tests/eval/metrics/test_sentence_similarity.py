@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from cineloop.errors import MissingDependencyError
-from v2t_eval.features import open_extractor
+from v2t_eval.core.features import open_extractor
+from v2t_eval.core.sample import Sample
 from v2t_eval.metrics.sentence_similarity import Metric
-from v2t_eval.sample import Sample
 
 WORDS = "[PAD] [UNK] [CLS] [SEP] a the red blue dog cat car runs jumps to left right".split()
 TEXT = "A red dog runs to the left"

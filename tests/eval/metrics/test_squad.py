@@ -6,8 +6,8 @@ import random
 
 import pytest
 
+from v2t_eval.core.sample import Sample
 from v2t_eval.metrics.squad import Metric, f1, normalise, vqa_accuracy
-from v2t_eval.sample import Sample
 
 
 def asked(id: str, answer: object, *answers: str, cluster: str = "") -> Sample:

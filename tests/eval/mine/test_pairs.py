@@ -6,10 +6,10 @@ import pytest
 
 from cineloop.manifest import write_manifest
 from v2t.data.preferences import read_pairs
+from v2t_eval.core.sample import Sample
 from v2t_eval.mine.claims import CaptionClaim, FactErrors, MinedCaption
 from v2t_eval.mine.pairs import preferences
 from v2t_eval.mine.ranking import kinds, rank
-from v2t_eval.sample import Sample
 
 
 def stated(clip: str, turn: int, caption: str, doubts: str | list[float] = "", **more) -> MinedCaption:

@@ -7,10 +7,10 @@ import pytest
 
 from cineloop.video.encode import encode
 from page_driving import opened, unreadable, width
-from v2t_eval.metric import Figure, MetricResult
+from v2t_eval.core.metric import Figure, MetricResult
+from v2t_eval.core.scores import Scored, Scores, Skipped
 from v2t_eval.report import page as report_page
 from v2t_eval.report.scoring import document
-from v2t_eval.scores import Scored, Scores, Skipped
 
 pytest.importorskip("playwright.sync_api", reason="playwright is not installed (a test tool, extra dev)")
 pytestmark = pytest.mark.browser

@@ -11,12 +11,12 @@ from cineloop.video.encode import encode
 from cineloop.world.language.wrong_words import wrong_words
 from cineloop.world.scenes.corpus import WorldConfig, manifest_row
 from v2t_eval.cli import main
-from v2t_eval.metric import Figure, MetricResult
+from v2t_eval.core.metric import Figure, MetricResult
+from v2t_eval.core.scores import Scored, Scores, read_scores
 from v2t_eval.report import markdown, terminal
 from v2t_eval.report.document import Card, Document, Section, Struck
 from v2t_eval.report.page import render
 from v2t_eval.report.scoring import document
-from v2t_eval.scores import Scored, Scores, read_scores
 
 NUM = 3
 

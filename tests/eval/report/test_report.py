@@ -20,11 +20,11 @@ from PIL import Image
 from cineloop.errors import ItemError
 from cineloop.video.encode import encode
 from v2t_eval import report
-from v2t_eval.metric import Figure, MetricResult
+from v2t_eval.core.metric import Figure, MetricResult
+from v2t_eval.core.scores import Scored, Scores, Skipped, read_scores
 from v2t_eval.report import json as report_json
 from v2t_eval.report import markdown, page, parquet, summary, thumbnails
 from v2t_eval.report.scoring import document
-from v2t_eval.scores import Scored, Scores, Skipped, read_scores
 
 HOSTILE = [
     "</script><script>window.hacked = 1</script>",

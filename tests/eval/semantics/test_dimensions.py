@@ -19,8 +19,8 @@ from cineloop.world.scenes.render import render
 from cineloop.world.scenes.scene import Actor, Event, Scene, Shot
 from t2v.generators import GenerateSettings, Request
 from t2v.generators.world import Generator
-from v2t_eval.metric import MetricResult, load_metric
-from v2t_eval.sample import Clip, Sample
+from v2t_eval.core.metric import MetricResult, load_metric
+from v2t_eval.core.sample import Clip, Sample
 from v2t_eval.semantics.detectors import world as world_detector
 from v2t_eval.semantics.dimension import CEILING, ceilings
 from v2t_eval.semantics.formulas import Region

@@ -11,10 +11,10 @@ from cineloop.errors import ItemError, NothingMatchedError, UsageError
 from cineloop.video.frames import Frames
 from cineloop.video.sample import SampleSpec
 from v2t.backends import Output, VideoLM
+from v2t_eval.core.metric import MetricResult, load_metric
+from v2t_eval.core.sample import Clip, Sample
 from v2t_eval.judge.judge import Judge
 from v2t_eval.judge.wording import DESCRIBE
-from v2t_eval.metric import MetricResult, load_metric
-from v2t_eval.sample import Clip, Sample
 
 
 def clip() -> Clip:

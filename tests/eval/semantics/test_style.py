@@ -9,8 +9,8 @@ import pytest
 
 from cineloop.errors import NothingMatchedError
 from cineloop.video.frames import Frames
-from v2t_eval.metric import MetricResult, load_metric
-from v2t_eval.sample import Clip, Sample
+from v2t_eval.core.metric import MetricResult, load_metric
+from v2t_eval.core.sample import Clip, Sample
 
 
 def frames(num: int = 17) -> Frames:
@@ -49,7 +49,7 @@ def dual(tmp_path_factory) -> str:
 
 
 def cosines(name: str, pixels: np.ndarray, text: str, preprocess: str = "") -> np.ndarray:
-    from v2t_eval.features import open_extractor
+    from v2t_eval.core.features import open_extractor
 
     extractor = open_extractor(name, preprocess=preprocess)
     frames, words = extractor.embed_frames(pixels).astype(float), extractor.embed_texts([text])[0].astype(float)
@@ -81,7 +81,7 @@ def test_appearance_style_in_compat_weighs_by_frames(dual):
 
 @pytest.mark.parametrize("name", ["temporal_style", "overall_consistency"])
 def test_eight_middle_frames_and_the_whole_prompt(dual, name):
-    from v2t_eval.features import open_extractor, unit
+    from v2t_eval.core.features import open_extractor, unit
 
     pixels, extractor = frames().pixels, open_extractor(dual)
     picked = [0, 2, 4, 6, 8, 10, 12, 15]  # of 17 frames: the middles between 0, 2, 4, 6, 8, 10, 12, 14, 17

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from cineloop.errors import MissingDependencyError
+from v2t_eval.core.sample import Sample
 from v2t_eval.metrics import bleu, cider, rouge_l, spice
-from v2t_eval.sample import Sample
 from v2t_eval.text import captions, java
 from v2t_eval.text.captions import Tokens
 from v2t_eval.text.java import java_tokenize

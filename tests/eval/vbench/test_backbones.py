@@ -12,10 +12,10 @@ import pytest
 from cineloop.errors import MissingDependencyError, UsageError
 from cineloop.video.frames import Frames
 from v2t_eval.audit.faults import plant
-from v2t_eval.metric import load_metric
+from v2t_eval.core.metric import load_metric
+from v2t_eval.core.models import file_sha256
+from v2t_eval.core.sample import Clip, Sample
 from v2t_eval.metrics.imaging_quality import model_input
-from v2t_eval.models import file_sha256
-from v2t_eval.sample import Clip, Sample
 from v2t_eval.vbench import flow
 from v2t_eval.vbench.interpolate import open_interpolator
 
@@ -182,7 +182,7 @@ def test_compat_cuts_off_the_fractions_of_an_interpolated_frame(frames, tmp_path
 def test_aesthetic_is_the_head_over_unit_features_and_blind_to_order(frames, dino, head, mode):
     from safetensors.numpy import load_file
 
-    from v2t_eval.features import open_extractor
+    from v2t_eval.core.features import open_extractor
 
     result = scored("aesthetic_quality", frames, model=dino, head=head, mode=mode)
     features = open_extractor(dino).embed_frames(frames.pixels).astype(np.float64)

@@ -14,8 +14,8 @@ from cineloop.world.scenes.render import render
 from cineloop.world.scenes.sampler import sample_scene
 from v2t_eval.audit.faults import plant
 from v2t_eval.audit.sensitivity import cell
-from v2t_eval.metric import MetricResult, load_metric
-from v2t_eval.sample import Clip, Sample
+from v2t_eval.core.metric import MetricResult, load_metric
+from v2t_eval.core.sample import Clip, Sample
 
 PLAIN = ("temporal_flickering", "motion_smoothness", "dynamic_degree", "ssim_consistency", "sharpness", "motion")
 FOOLED = ("temporal_flickering", "motion_smoothness", "ssim_consistency")

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from cineloop.errors import ItemError, UsageError
 from cineloop.video.frames import Frames
-from v2t_eval.inputs import prompt_and_index
+from v2t_eval.core.inputs import prompt_and_index
+from v2t_eval.core.sample import Clip, Sample
 from v2t_eval.metrics import dynamic_degree as dynamic
-from v2t_eval.sample import Clip, Sample
 from v2t_eval.vbench.consistency import consistency
 from v2t_eval.vbench.flow import open_flow, pair_motion
 from v2t_eval.vbench.interpolate import open_interpolator

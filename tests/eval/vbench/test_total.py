@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from cineloop.errors import UsageError
-from v2t_eval.metric import Figure, MetricResult
+from v2t_eval.core.metric import Figure, MetricResult
 from v2t_eval.vbench.total import QUALITY, SEMANTIC, total, vbench_total
 
 NAMES = [*QUALITY, *SEMANTIC]

@@ -23,7 +23,7 @@ from t2v.generate.prompts import plan
 from t2v.generate.run import run
 from t2v.generate.settings import GenerateConfig
 from t2v.generate.sheet import write_sheet
-from v2t_eval.inputs import read_inputs
+from v2t_eval.core.inputs import read_inputs
 
 ROOT = Path(__file__).resolve().parents[3]
 BALL, BOX = "A red ball rolls to the left on the beach.", "A blue box slides to the right in the snow."

@@ -17,7 +17,7 @@ from tiny_captioner import save_tiny_parts
 from v2t import train
 from v2t.data.collate import normalise
 from v2t.model.video_text import see_frames
-from v2t_eval.features import mean_features, open_extractor, unit
+from v2t_eval.core.features import mean_features, open_extractor, unit
 
 pytest.importorskip("open_clip", reason="the stage needs open_clip (cineloop[eval])")
 

@@ -1,0 +1,61 @@
+"""Metrics that compare a clip with its reference video, frame by frame: reconstruction, compression, image-to-video.
+
+In: samples with frames and a `reference_video`. Out: one value for each clip. Frame t is compared with frame t: both
+videos must have the same size and number of frames; nothing is resized, cropped or dropped, since that would change
+what these metrics measure.
+Letters: T frames, H W pixels.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import ClassVar
+
+import numpy as np
+
+from cineloop.errors import ItemError
+from v2t_eval.core.metric import BaseMetric, Evidence, Measured, Summary, items_of
+from v2t_eval.core.sample import Sample
+
+
+class PairedMetric(BaseMetric):
+    """The mean over clips of a value of each pair; a subclass gives `compare`."""
+
+    needs: ClassVar[tuple[str, ...]] = ("frames", "reference_video")
+    least: ClassVar[int] = 1  # pixels of the shorter side
+
+    @abstractmethod
+    def compare(self, clip: np.ndarray, reference: np.ndarray) -> float:
+        """The value of two videos, uint8 (T, H, W, 3) RGB of one shape."""
+
+    def measure(self, sample: Sample) -> Evidence:
+        """`value`.
+
+        Raises:
+            ItemError: UNLIKE_REFERENCE, the two differ in size or number of frames; TOO_SMALL.
+        """
+        clip, reference = sample.frames.pixels, sample.reference_frames.pixels  # (T, H, W, 3)
+        if clip.shape != reference.shape:
+
+            def shape_text(frames: np.ndarray) -> str:
+                return f"{len(frames)} frames of {frames.shape[2]}x{frames.shape[1]}"
+
+            raise ItemError(
+                f"{sample.id}: the clip has {shape_text(clip)}, its reference video {shape_text(reference)}",
+                code="UNLIKE_REFERENCE",
+                hint="make both of one size, frame rate and length first",
+            )
+        if min(clip.shape[1:3]) < self.least:
+            raise ItemError(f"{sample.id}: {self.name} needs {self.least} pixels a side", code="TOO_SMALL")
+        return {"value": self.compare(clip, reference)}
+
+    def summarise(self, rows: Sequence[Measured], references: Sequence[Measured]) -> Summary:
+        return Summary(headline=self.name, figures={self.name: self.mean(rows)}, items=items_of(rows))
+
+
+def luma(frames: np.ndarray) -> np.ndarray:
+    """uint8 (T, H, W), Rec. 601, of uint8 (T, H, W, 3)."""
+    import cv2
+
+    return np.stack([cv2.cvtColor(np.ascontiguousarray(frame), cv2.COLOR_RGB2GRAY) for frame in frames])
