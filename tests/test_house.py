@@ -284,6 +284,9 @@ def empty_house(tmp_path_factory) -> Path:
         ("v2t/cli.py", "import t2v"),
         ("v2t/cli.py", "import decord"),
         ("v2t_eval/core/inputs.py", "import v2t.styles"),
+        ("v2t_eval/core/sample.py", "import v2t_eval.metrics"),
+        ("v2t_eval/judge/answer.py", "import v2t_eval.gate"),
+        ("v2t_eval/mine/claims.py", "import v2t_eval.curate"),
     ],
 )
 def test_contracts_see_a_planted_import(empty_house, tmp_path, module, line):
