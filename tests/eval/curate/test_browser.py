@@ -15,6 +15,7 @@ from v2t_eval.curate.page import as_document
 from v2t_eval.curate.query import ask
 from v2t_eval.curate.recipe import read_plan
 from v2t_eval.curate.run import Curation
+from v2t_eval.curate.step import load_step
 from v2t_eval.report import page as pages
 
 pytest.importorskip("playwright.sync_api", reason="playwright is not installed (a test tool, extra dev)")
@@ -164,6 +165,8 @@ def test_a_hundred_thousand_clips_stay_a_page(browser, tmp_path):
          "scores": dict(zip(names, values.tolist(), strict=True)) | {"cluster": float(n % 7)}}
         for n, values in enumerate(rng.random((100_000, len(names))))
     ]  # fmt: skip
+    plan.steps.append(load_step("balance")())
+    plan.steps[-1].known["cluster"] = {row["id"]: row["scores"]["cluster"] for row in rows}  # of all, as examined
     found = Curation(films=[], rows=rows, verdicts=ask(plan, rows))
     data = pages.render(as_document(found, plan, {}, "v2t-eval curate films -o set"), tmp_path)
     assert len(data) < 4_000_000
