@@ -25,6 +25,7 @@ def shell(installed, tmp_path):
     return run
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_every_shipped_suite_and_recipe_is_found_by_name(shell):
     assert shell(MADE)[0] == 0
@@ -38,6 +39,7 @@ def test_every_shipped_suite_and_recipe_is_found_by_name(shell):
     assert code == 0, said
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_the_starter_is_trained_on_without_a_checkout(shell):
     page = (DOCS / "training.md").read_text("utf-8")
@@ -46,6 +48,7 @@ def test_the_starter_is_trained_on_without_a_checkout(shell):
     assert code == 0, said
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.parametrize("page", ["captioning.md", "generating.md", "python.md"])
 def test_the_python_of_a_guide(installed, tmp_path, page):

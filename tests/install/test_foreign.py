@@ -30,6 +30,7 @@ def repository(tmp_path):
     return make
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.parametrize("path", ["", "."], ids=["as it is", "PYTHONPATH=."])
 @pytest.mark.parametrize("layout", LAYOUTS)

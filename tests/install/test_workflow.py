@@ -62,6 +62,7 @@ def test_a_missing_package_is_an_error_before_a_clip_is_measured(installed_by, t
         assert not any(path.is_file() for path in (tmp_path / "kept").rglob("*")), "something was measured"
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_pip_installs_the_line_in_the_head(wheel, tmp_path):
@@ -85,6 +86,7 @@ def test_pip_installs_the_line_in_the_head(wheel, tmp_path):
     assert ran.returncode == 0 and "cannot run here" not in ran.stdout, ran.stdout + ran.stderr
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.timeout(1200)  # ten commands, each a process that loads its models
 def test_the_workflow_is_set_up_and_judges_a_pull_request(installed_by, tmp_path):

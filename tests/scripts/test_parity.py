@@ -15,6 +15,7 @@ def rows() -> list[parity.Row]:
     return [*parity.texts(), *parity.arithmetic(), *parity.vbench(), *parity.statistics()]
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_ours_are_the_references(rows):
     assert len(rows) > 90

@@ -41,12 +41,14 @@ def steps(size: str) -> list[tuple[str, str, list[str]]]:
     return [(words[1], words[2], words[3:]) for words in found]
 
 
+@pytest.mark.long
 def test_both_sizes_set_the_same_numbers():
     small, full = numbers("small"), numbers("full")
     assert small.keys() == full.keys()
     assert all(int(small[name]) <= int(full[name]) for name in small)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("size", ["small", "full"])
 def test_every_command_parses(size):
     told = steps(size)
@@ -67,11 +69,13 @@ def test_every_command_parses(size):
                 assert (ROOT / word).is_file(), f"{name}: {word}"
 
 
+@pytest.mark.long
 def test_the_gate_asks_what_the_suite_measures():
     suite = read_suite(ROOT / "configs/story/gate.yaml")
     assert suite.policy is not None and all(rule.margin for rule in suite.policy.primary)
 
 
+@pytest.mark.long
 def test_what_a_step_reads_was_written_before():
     written = set()
     for name, _, words in steps("small"):
@@ -106,12 +110,14 @@ def told_by(folder: Path, *, size: str = "small") -> tuple[int, str]:
     return story.returncode, log.read_text(errors="replace")
 
 
+@pytest.mark.long
 def test_another_size_is_refused(tmp_path):
     code, log = told_by(tmp_path / "story", size="medium")
     assert code == 2 and "small or full, not medium" in log
     assert not (tmp_path / "story").exists()
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.timeout(5400)  # two dozen programs in turn: minutes alone, half an hour beside sixteen busy processes
 def test_the_story_is_whole(tmp_path):

@@ -106,6 +106,7 @@ def test_train_hands_its_arguments_on(monkeypatch, tmp_path):
     }
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_quiet_command_prints_nothing_of_the_libraries_it_imports():
     code = "from cineloop import log; log.setup(verbosity=-1); import t2v.pipeline"

@@ -285,6 +285,7 @@ def test_a_callback_may_turn_guidance_up_and_stop_the_loop(pipe, latents_of):
     assert (run(1.0) - run(0.0)).abs().max() > 1e-3
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_saved_and_loaded_by_a_plain_diffusers_script_it_makes_the_same_clip(pipe, tmp_path):
     wanted = pipe(PROMPTS, num_inference_steps=2, generator=seeds(1, 2)).frames

@@ -45,6 +45,7 @@ def test_a_clip_depends_on_prompt_and_seed_alone(pipe):
     assert np.abs(both[1].astype(int) - both[0]).mean() > 20
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_it_shows_the_place_it_was_told_and_not_another(pipe):
     scenes = [sample_solo("seen", 77, index) for index in range(8)]

@@ -96,6 +96,7 @@ def test_saved_and_loaded_again_it_says_the_same(parts, clips, tmp_path):
     assert tokens(processor, model, clips[:3]) == tokens(AutoProcessor.from_pretrained(tmp_path), again, clips[:3])
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_it_warns_of_what_lies_outside_its_world_and_not_of_what_lies_inside(clips):
     captioner = Backend()

@@ -116,6 +116,7 @@ def figures(run: Path) -> list[list]:
     return [number for row in shown for number in row]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("processes", "env"),
     [(2, {}), (4, {}), (2, SHARDED), (4, SHARDED), (2, SHARDED | {"FSDP_RESHARD_AFTER_FORWARD": "false"})],
@@ -141,6 +142,7 @@ def test_processes_equal_one_and_resume_to_the_bit(launch, one, tmp_path, proces
     assert all(torch.equal(final_weights[name], value) for name, value in best_weights.items())
 
 
+@pytest.mark.long
 def test_a_checkpoint_of_four_sharded_processes_is_resumed_by_two_and_by_one(launch, one, tmp_path):
     for processes, env in ((2, SHARDED), (1, {})):
         out = tmp_path / str(processes)
@@ -149,6 +151,7 @@ def test_a_checkpoint_of_four_sharded_processes_is_resumed_by_two_and_by_one(lau
         assert figures(out)[-14:] == pytest.approx(figures(one)[-14:], rel=1e-5)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("env", [{}, SHARDED], ids=["whole", "sharded"])
 def test_a_loss_that_is_not_finite_in_one_process_stops_all_of_them(launch, tmp_path, env):
     assert launch(tmp_path / "run", 2, 6, "start", "poison", env=env) == [3, 3]
@@ -157,6 +160,7 @@ def test_a_loss_that_is_not_finite_in_one_process_stops_all_of_them(launch, tmp_
     assert checkpoint.steps(tmp_path / "run") == [3]
 
 
+@pytest.mark.long
 def test_muon_refuses_sharded_weights(launch, tmp_path):
     assert launch(tmp_path / "run", 2, 6, "start", "muon", env=SHARDED) == [3, 3]
     assert "Muon turns whole matrices" in (tmp_path / "run-0.txt").read_text()
@@ -167,6 +171,7 @@ def draws(tmp_path: Path, run: str, rank: int) -> list:
     return [json.loads(line) for line in (tmp_path / f"{run}-{rank}.jsonl").read_text().splitlines()]
 
 
+@pytest.mark.long
 def test_each_process_draws_noise_of_its_own_and_resumes_with_it(launch, tmp_path):
     launch(tmp_path / "one", 1, steps=4, script=NOISY)
     launch(tmp_path / "many", 4, steps=4, script=NOISY)

@@ -71,6 +71,7 @@ def whole(launch, tmp_path_factory):
     return rows(out)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("at", "how"), [(1, "kill"), (3, "kill"), (5, "kill"), (7, "kill"), (3, "save"), (6, "save")])
 def test_a_run_whose_process_is_killed_goes_on_from_the_newest_checkpoint(launch, whole, tmp_path, at, how):
     codes = launch(tmp_path / "run", at, how)
@@ -82,6 +83,7 @@ def test_a_run_whose_process_is_killed_goes_on_from_the_newest_checkpoint(launch
     assert (tmp_path / "run/final/exported").exists()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("at", [3, 6])
 def test_a_process_killed_while_its_thread_writes_leaves_the_checkpoint_before(launch, whole, tmp_path, at):
     assert -9 in launch(tmp_path / "run", at, "save", "in thread")
@@ -90,6 +92,7 @@ def test_a_process_killed_while_its_thread_writes_leaves_the_checkpoint_before(l
     assert rows(tmp_path / "run") == whole
 
 
+@pytest.mark.long
 def test_torchrun_starts_the_killed_again(whole, tmp_path):
     """By its static rendezvous, whose store still has the addresses of the first start's processes."""
     (tmp_path / "program.py").write_text(SCRIPT)
@@ -101,6 +104,7 @@ def test_torchrun_starts_the_killed_again(whole, tmp_path):
     assert rows(tmp_path / "run") == whole
 
 
+@pytest.mark.long
 def test_a_killed_process_with_sharded_weights(launch, whole, tmp_path):
     assert -9 in launch(tmp_path / "run", 4, "kill", env=SHARDED)
     assert launch(tmp_path / "run", 4, "kill", restarts=1, env=SHARDED) == [0, 0]
@@ -109,6 +113,7 @@ def test_a_killed_process_with_sharded_weights(launch, whole, tmp_path):
     assert losses == pytest.approx([loss for _, loss, _ in whole], rel=1e-5)
 
 
+@pytest.mark.long
 def test_sigterms_to_one_process_save_and_stop_all(launch, whole, tmp_path):
     assert launch(tmp_path / "run", 4, "term") == [7, 7]
     assert checkpoint.steps(tmp_path / "run") == [3, 5]

@@ -103,6 +103,7 @@ def whole_and_sharded(launch, stage, tmp_path: Path) -> tuple[Path, Path]:
     return whole, sharded
 
 
+@pytest.mark.long
 def test_the_captioner_sharded_equals_whole_and_is_resumed_by_one_process(launch, captioner, tmp_path):
     from v2t.model import CineloopForConditionalGeneration
 
@@ -117,6 +118,7 @@ def test_the_captioner_sharded_equals_whole_and_is_resumed_by_one_process(launch
     assert figures(tmp_path / "cut") == pytest.approx(figures(whole), rel=1e-5)
 
 
+@pytest.mark.long
 def test_the_transformer_sharded_equals_whole(launch, dit, tmp_path):
     from t2v.pipeline import CineloopPipeline
 

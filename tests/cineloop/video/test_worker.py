@@ -280,6 +280,7 @@ BAD_DECODERS = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @needs_decord
 @pytest.mark.parametrize("code", BAD_DECODERS)

@@ -100,6 +100,7 @@ def test_the_page_says_what_the_command_says_also_after_limits_were_moved(page, 
     page.wait_for_function("(text) => document.querySelector('.kept').textContent === text", arg=before)
 
 
+@pytest.mark.long
 def test_clips_stand_on_both_sides_of_a_limit(page):
     panel = page.locator(".limits", has=page.get_by_role("heading", name="sharpness", exact=True))
     sides = panel.locator(".at-limit").first.locator(".one-side")
@@ -113,6 +114,7 @@ def test_clips_stand_on_both_sides_of_a_limit(page):
     assert sides.nth(1).locator("a").first.get_attribute("href").startswith("../films/")
 
 
+@pytest.mark.long
 def test_the_histogram_counts_all_clips_and_those_in_the_set(page):
     panel = page.locator(".limits", has=page.get_by_role("heading", name="still_share", exact=True))
     heights = "(bars) => bars.map((bar) => Number(bar.getAttribute('height')))"
@@ -122,12 +124,14 @@ def test_the_histogram_counts_all_clips_and_those_in_the_set(page):
     assert "recall" in panel.inner_text() and "Blind to" in panel.inner_text()
 
 
+@pytest.mark.long
 def test_copies_stand_side_by_side(page):
     card = page.locator("section", has=page.get_by_role("heading", name="Copies")).locator(".card").first
     assert card.locator("h3").inner_text().startswith("copy.mp4#t=")
     assert card.locator(".strips img").count() == 2 and "a copy of 0.mp4#t=" in card.inner_text()
 
 
+@pytest.mark.long
 def test_the_page_of_a_written_set_counts_its_clips_and_shows_them(browser, folder):
     films, written = str(folder / "films"), folder / "written"
     shutil.copytree(folder / "set", written)
@@ -147,6 +151,7 @@ def test_the_page_of_a_written_set_counts_its_clips_and_shows_them(browser, fold
         )
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_nothing_is_wider_than_a_phone_and_text_can_be_read(page, scheme):
     page.emulate_media(color_scheme=scheme)
@@ -157,6 +162,7 @@ def test_nothing_is_wider_than_a_phone_and_text_can_be_read(page, scheme):
     assert unreadable(page) == []
 
 
+@pytest.mark.long
 def test_a_hundred_thousand_clips_stay_a_page(browser, tmp_path):
     plan, rng = read_plan(None, ["limits.sharpness.least=q0.1"]), np.random.default_rng(0)
     names = list(plan.columns)

@@ -38,6 +38,7 @@ def curated(films, out, *more):
     return (out / PARQUET).read_bytes()
 
 
+@pytest.mark.long
 def test_one_worker_two_workers_and_a_cluster_give_the_same_bytes(films, engines, tmp_path):
     one = curated(films, tmp_path / "one", "--workers", "1")
     assert curated(films, tmp_path / "two", "--workers", "2") == one and not engines

@@ -42,10 +42,12 @@ def runs(tmp_path_factory):
     return json.loads(done.stdout), (place / "runs" / "whole" / PARQUET).read_bytes()
 
 
+@pytest.mark.long
 def test_there_are_twenty_moments_and_more():
     assert len(set(NAMES)) == len(NAMES) >= 20 and {place for place, _ in MOMENTS} == set(killed_curation.PLACES)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", NAMES)
 def test_killed_at_any_moment_the_table_is_the_same_in_the_end(runs, name):
     outcomes, whole = runs

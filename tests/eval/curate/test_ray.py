@@ -17,6 +17,7 @@ WAIT_S = 900.0
 STEPS = "steps=[probe, copies, split, shape, black, frozen, sharpness, motion, text, near_copies]"
 
 
+@pytest.mark.long
 def test_a_cluster_of_ray_gives_the_table_of_one_worker(nodes, tmp_path):
     films = tmp_path / "films"
     for number in range(3):

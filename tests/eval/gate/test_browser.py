@@ -123,6 +123,7 @@ def test_on_a_phone_the_verdict_is_first_and_nothing_is_wider(opened, name, sche
     assert cut == []
 
 
+@pytest.mark.long
 def test_one_click_plays_both_and_one_control_stops_both(opened):
     page = opened()
     card = page.locator(".card").first
@@ -153,6 +154,7 @@ def test_one_click_plays_both_and_one_control_stops_both(opened):
     assert card.locator("video").first.evaluate("one => one.muted && one.loop")
 
 
+@pytest.mark.long
 def test_a_clip_that_cannot_be_played_is_shown_frame_by_frame(opened):
     page = opened()
     card = page.locator(".card").nth(3)  # its baseline is b3
@@ -174,6 +176,7 @@ def test_a_clip_that_cannot_be_played_is_shown_frame_by_frame(opened):
     assert page.evaluate(place) == still
 
 
+@pytest.mark.long
 def test_folded_parts_open_by_their_link_and_all_is_reached_by_keyboard(opened):
     page = opened()
     assert page.locator("main details[open]").count() == 0
@@ -190,6 +193,7 @@ def test_folded_parts_open_by_their_link_and_all_is_reached_by_keyboard(opened):
     assert {"DIV.scroll", "BUTTON.play", "VIDEO.small"} <= reached
 
 
+@pytest.mark.long
 def test_a_long_table_is_sorted_by_any_column(opened, folder):
     rows = [
         (f"metric {i}", (i * 7) % 10, None if i == 4 else f"{(i * 3) % 10}.5 [0, 9]", "ab"[i % 2]) for i in range(10)
@@ -216,6 +220,7 @@ def test_a_long_table_is_sorted_by_any_column(opened, folder):
     assert page_driving.width(page) <= 360
 
 
+@pytest.mark.long
 def test_clips_run_while_they_are_seen_and_have_controls_where_one_points(opened):
     page = opened(motion="no-preference")
     videos = page.locator("video")
@@ -241,6 +246,7 @@ def test_clips_run_while_they_are_seen_and_have_controls_where_one_points(opened
     assert videos.first.evaluate("one => one.paused"), "a clip that was stopped by hand stays so"
 
 
+@pytest.mark.long
 def test_clips_stand_still_for_who_wants_no_motion(opened):
     page = opened()
     page.locator("video").first.scroll_into_view_if_needed()

@@ -112,6 +112,7 @@ def weights(folder: str | Path) -> dict[str, torch.Tensor]:
     return load_file(next((Path(folder) / "transformer").glob("*.safetensors")))
 
 
+@pytest.mark.long
 def test_a_reward_rises_and_the_page_shows_it(ours, prompts, bright, tmp_path, caplog):
     suite = {"metrics": [bright], "gate": {"primary": [{"metric": "bright", "margin": 0.01}]}}
     (tmp_path / "suite.yaml").write_text(yaml.safe_dump(suite))
@@ -161,6 +162,7 @@ def test_a_reward_rises_and_the_page_shows_it(ours, prompts, bright, tmp_path, c
     )
 
 
+@pytest.mark.long
 def test_a_reward_that_is_hacked_is_stopped_by_the_measure_that_diverged(ours, prompts, bright, dark, tmp_path):
     config = recipe(ours, prompts, bright, judges=[dark], rounds=6)
     found = run(config, tmp_path / "out")
@@ -172,6 +174,7 @@ def test_a_reward_that_is_hacked_is_stopped_by_the_measure_that_diverged(ours, p
     assert "diverged" in (tmp_path / "out/report.html").read_text()
 
 
+@pytest.mark.long
 def test_clips_without_a_judgement_teach_nothing_and_are_counted(ours, prompts, tmp_path):
     path = tmp_path / "picky.py"
     refuse = "if 'box' in sample.prompt: raise __import__('cineloop.errors').errors.ItemError('no', code='REFUSED')"
@@ -216,6 +219,7 @@ PHASES = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.timeout(1200)
 def test_kill_9_in_each_phase_comes_to_the_same_end(ours, prompts, bright, tmp_path, forks):
     config = recipe(ours, prompts, bright)
@@ -241,6 +245,7 @@ def test_kill_9_in_each_phase_comes_to_the_same_end(ours, prompts, bright, tmp_p
     assert result["history"][-1]["figures"]["reward"]["value"] == whole.history[-1].figures["reward"].value
 
 
+@pytest.mark.long
 def test_the_gradient_of_a_hackable_reward_is_followed_and_stopped(ours, prompts, bright, dark, tmp_path):
     """Brightness as the metric that is reported, the same as a function with a gradient, and a judge that sees it."""
     (tmp_path / "gradient.py").write_text(
@@ -269,6 +274,7 @@ def content(out: Path) -> dict[str, object]:
     return found
 
 
+@pytest.mark.long
 def test_clips_drawn_and_judged_on_a_cluster_are_those_of_one_process(ours, prompts, bright, tmp_path, engines,
                                                                       monkeypatch):  # fmt: skip
     for name in ("plain", "there"):
@@ -286,6 +292,7 @@ def test_clips_drawn_and_judged_on_a_cluster_are_those_of_one_process(ours, prom
     assert len(more.rounds) == 2 and more.history[:2] == plain.history and len(engines) == 6
 
 
+@pytest.mark.long
 def test_forty_rewards_by_hand_teach_an_adapter_of_wan(prompts, tmp_path, capsys):
     from t2v.generate.run import run as generate
     from t2v.generate.settings import GenerateConfig

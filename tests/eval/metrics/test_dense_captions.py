@@ -147,6 +147,7 @@ def test_intervals_count_clusters() -> None:
 TOLD = events((0, 2, "a brown dog is running"), (2, 4, "cats sleep"), (9, 10, "nothing"))
 
 
+@pytest.mark.long
 @pytest.mark.java
 @pytest.mark.skipif(bool(java_missing("meteor/meteor-1.5.jar")), reason="METEOR needs Java and pycocoevalcap")
 def test_meteor_is_that_of_pycocoevalcap() -> None:

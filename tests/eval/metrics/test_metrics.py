@@ -72,6 +72,7 @@ def test_nothing_is_an_error(name: str) -> None:
         load_metric(name)().compute()
 
 
+@pytest.mark.long
 @every_ready
 def test_better_is_better_and_stays_in_the_range(metric: str) -> None:
     good, bad = known(metric)
@@ -194,6 +195,7 @@ def _with(one: Sample, pixels: np.ndarray | None = None, **changes: Any) -> Samp
     return one
 
 
+@pytest.mark.long
 @every_ready
 def test_strange_input_is_a_number_or_a_failure_never_nan(metric: str) -> None:
     strange = {what: make() for what, make in STRANGE.items()}

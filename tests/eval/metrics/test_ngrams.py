@@ -29,6 +29,7 @@ def scored(name: str, rows, order=None, **settings):
     return metric.compute()
 
 
+@pytest.mark.long
 @pytest.mark.java
 def test_published_meteor_under_a_german_locale_from_a_folder_with_a_space(monkeypatch, tmp_path):
     """One start of the program for all sets. A space before the jar hides its tables from it; its second half, which

@@ -108,6 +108,7 @@ def test_the_worst_clips_come_first_and_every_clip_can_be_sorted(page, scores):
         assert _ids(page) == _by(scores, "frechet_part", down=down)[:10]
 
 
+@pytest.mark.long
 def test_hostile_text_is_shown_as_it_is(page):
     _open(page)
     page.get_by_role("searchbox").fill("clip-0000")
@@ -115,6 +116,7 @@ def test_hostile_text_is_shown_as_it_is(page):
     page.wait_for_function("document.readyState === 'complete'")  # smuggled code would have run; the fixture looks
 
 
+@pytest.mark.long
 def test_search_finds_rows_with_all_words(page, scores):
     _open(page)
     page.get_by_role("searchbox").fill("GREEN house 40")
@@ -126,6 +128,7 @@ def test_search_finds_rows_with_all_words(page, scores):
     assert len(_ids(page, NUM + 1)) == NUM
 
 
+@pytest.mark.long
 def test_a_clip_plays_or_says_that_it_cannot(page, scores):
     first, second = page.locator(".card").nth(0), page.locator(".card").nth(1)
     assert first.locator("video").get_attribute("src") == f"{_by(scores, 'clipscore')[0]}.mp4"
@@ -135,6 +138,7 @@ def test_a_clip_plays_or_says_that_it_cannot(page, scores):
     assert page.locator("table.searched a").count() == 2  # files that are there
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_nothing_is_wider_than_a_phone_and_text_can_be_read(page, scheme):
     page.emulate_media(color_scheme=scheme)

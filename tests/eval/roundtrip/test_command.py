@@ -23,6 +23,7 @@ def real(tmp_path_factory):
     return out, command, main(command)
 
 
+@pytest.mark.long
 def test_every_stage_leaves_its_folder(real):
     out, _, code = real
     assert code == 0

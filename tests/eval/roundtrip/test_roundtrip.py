@@ -192,6 +192,7 @@ class Hiccups(PlantedJudge):
         return failed if self.down else found
 
 
+@pytest.mark.long
 def test_what_failed_for_now_is_asked_again(gray, tmp_path, monkeypatch):
     """A server that was down and a decoder that was slow once say nothing about the clip; a refusal does."""
     judge = Hiccups([{"color": "red"}] * 12)

@@ -64,6 +64,7 @@ def starter(folder, monkeypatch):
     return open_generator("dit", device="cpu")
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_the_command_makes_clips_and_warns_of_strange_words(starter, tmp_path, capsys):
     command = [

@@ -38,6 +38,7 @@ def test_the_training_stops_before_torch_is_loaded(wordless, setting, told):
     assert f"error LAYOUT: {told}" in line and '--set "data=[' in line
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_the_plan_warns_and_counts_without_any_model_of_language(wordless):
     program = PROGRAM + "print('t2v.model.text' in sys.modules)"

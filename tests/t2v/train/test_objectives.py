@@ -254,6 +254,7 @@ def taught():
     return race, {name: value.clone() for name, value in race.model.state_dict().items()}
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", [nft, rwr])
 def test_the_toy_learns_to_obey(taught, kind):

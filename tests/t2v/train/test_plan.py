@@ -33,6 +33,7 @@ def plan_of(path: Path, *sets: str):
     return make_plan(module, config)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_an_adapter_of_wan(wan):
     sets = [f"model={wan}", "data=[clips]", "loop.batch_size=1", "loop.micro_batch=0", "rank=32", "dtype=bfloat16"]
@@ -56,6 +57,7 @@ def test_an_adapter_of_wan(wan):
     assert held.flops_per_step == pytest.approx(1.5 * plan.flops_per_step, rel=0.02)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_the_starters_stages(tmp_path):
     plan = plan_of(CONFIGS / "t2v/vae.yaml")

@@ -98,6 +98,7 @@ def test_a_run_that_is_resumed_ends_the_same_to_the_bit(ours, drawn, tmp_path):
     assert all(torch.equal(one[name], two[name]) for name in one)
 
 
+@pytest.mark.long
 def test_rewards_by_hand_train_an_adapter_of_wan(wan, tmp_path):
     clips = draw(wan, tmp_path / "drawn", generator="diffusers")
     by_hand = reward(clips, where=tmp_path / "hand.jsonl", of=lambda place, row: [1, 0, None, 0.5][place % 4])

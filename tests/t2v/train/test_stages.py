@@ -41,6 +41,7 @@ def dit(folder: Path, name: str, vae: Path, **fields) -> Path:
     return recipe(folder, name, stage="dit", vae=str(vae), **{**kept, **fields})
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_frames_then_clips_end_in_a_pipeline(vae, tmp_path):
     assert train.run(dit(tmp_path, "frames", vae, num_frames=1, state_weight=0.2)) == 0

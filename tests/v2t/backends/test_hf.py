@@ -264,6 +264,7 @@ def test_a_folder_of_videos_is_captioned(tiny, tmp_path, builder):
     assert one[0]["frame_times_s"][1] == pytest.approx(second * 1001 / 24000, abs=1e-4)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_draws_come_from_the_whole_distribution_whatever_the_checkpoint_prefers(loaded):
     captioner, question = loaded(llava), [user_turn("What?", clip(NTSC[:1]))]

@@ -83,6 +83,7 @@ def ends(env: dict[str, str]) -> dict[int, list[int]]:
     return found
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.xdist_group("machine")

@@ -175,6 +175,7 @@ decord.VideoReader = reader
 """
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.parametrize("fallback", [True, False])
 def test_a_decoder_that_crashes_or_hangs_costs_one_clip(tmp_path, monkeypatch, fallback):

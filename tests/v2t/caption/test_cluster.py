@@ -128,6 +128,7 @@ def test_three_bad_clips_are_three_coded_records(clips, engines, tmp_path):
     assert len(journalled(tmp_path / "out")) == 7
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_decoder_that_hangs_and_one_that_aborts_cost_their_clips(clips, engines, tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(PLANTED_DECODER), prepend=os.pathsep)
@@ -141,6 +142,7 @@ def test_a_decoder_that_hangs_and_one_that_aborts_cost_their_clips(clips, engine
     assert codes == {"hangs.mp4": "DECODE_TIMEOUT", "aborts.mp4": "DECODER_CRASH", "empty.mp4": "EMPTY_FILE"}
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_clip_on_which_the_model_hangs_is_given_up_after_its_limit(clips, engines, tmp_path):
     source = copies(clips, tmp_path / "clips", 2)

@@ -124,11 +124,13 @@ def rounds(clips: Path, folder: Path, *, isolated: bool, longest_s: float) -> No
         driver.stdin.close()
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_fifty_kills_lose_nothing_and_repeat_nothing(clips, tmp_path):
     rounds(clips, tmp_path, isolated=False, longest_s=0.12)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_fifty_kills_with_decoders_in_processes_of_their_own(clips, tmp_path):
     rounds(clips, tmp_path, isolated=True, longest_s=1.5)

@@ -93,6 +93,7 @@ def check(out: Path, expected: dict[str, str]) -> None:
     assert not list((out / ".v2t").glob("ray-*"))
 
 
+@pytest.mark.long
 def test_a_node_is_killed_after_ten_records(nodes, clips, expected, tmp_path):
     out, marks = tmp_path / "out", tmp_path / "marks"
     marks.mkdir()
@@ -112,6 +113,7 @@ def test_a_node_is_killed_after_ten_records(nodes, clips, expected, tmp_path):
     assert lines[-1]["captioned"] == NUM_CLIPS and lines[-1]["exit_code"] == 3
 
 
+@pytest.mark.long
 def test_a_decoder_that_hangs_and_one_that_aborts_cost_their_clips(nodes, clips, expected, tmp_path):
     source, out, marks = tmp_path / "clips", tmp_path / "out", tmp_path / "marks"
     marks.mkdir()
@@ -134,6 +136,7 @@ KINDS = ("actor", "raylet", "driver")
 SEEDS = int(os.environ.get("CINELOOP_KILL_SEEDS", "1"))  # of each kind; scripts and people ask for twenty
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", KINDS if SEEDS > 1 else KINDS[1:])
 @pytest.mark.parametrize("seed", range(SEEDS))
 def test_whatever_is_killed_nothing_is_lost(nodes, clips, expected, tmp_path, seed, kind):

@@ -58,6 +58,7 @@ def captions(rows: list[dict]) -> list[tuple]:
     return [(row["id"], row["status"], row["caption"], row["frame_times_s"]) for row in rows]
 
 
+@pytest.mark.long
 def test_the_driver_is_killed_and_the_next_one_goes_on(coloured_clips, nodes, s3, hold, tmp_path):
     clips = coloured_clips(NUM_CLIPS, folders=2)
     assert subprocess.run(command(clips, str(tmp_path / "plain")), env=nodes.env, check=False).returncode == 0

@@ -263,6 +263,7 @@ print(lines, seen)
 """
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_killed_at_any_line_a_set_is_whole_and_the_next_run_completes_it(tmp_path):
     (tmp_path / "tests_sets.py").write_text(Path(__file__).read_text(encoding="utf-8"), encoding="utf-8")

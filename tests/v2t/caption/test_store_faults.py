@@ -23,6 +23,7 @@ def clips(coloured_clips) -> Path:
 # ---- a store that fails
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("fault", ["503", "drop", "lost", "hang"])
 def test_failed_requests_are_repeated(clips, s3, fault, monkeypatch):
     import s3fs

@@ -295,6 +295,7 @@ print("TORCHVISION", is_torchvision_available())
 """
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_plain_transformers_script_captions_a_file_without_torchvision(tmp_path):
     model, processor = tiny_captioner()

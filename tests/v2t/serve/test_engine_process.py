@@ -125,6 +125,7 @@ def test_it_starts_answers_and_ends_without_a_trace(tmp_path):
     run(main())
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.parametrize(("path", "why"), [("/die", "ended with status 7"), ("/hang", "failed 3 health checks")])
 def test_an_engine_that_dies_or_hangs_is_ended_with_its_children_and_reported(tmp_path, path, why):

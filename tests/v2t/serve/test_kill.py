@@ -116,6 +116,7 @@ def test_vllm_killed_under_load_ends_every_request_and_leaves_no_process():
     assert not folder.exists()
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_server_killed_in_the_middle_of_an_answer_leaves_nothing_and_starts_again(tmp_path):
     """What a service manager finds after a crash of the model, which is a crash of the server."""
@@ -153,6 +154,7 @@ time.sleep(600)
 """
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_clients_killed_with_all_their_connections_take_no_slot_with_them(tmp_path):
     encode(np.full((16, 64, 64, 3), 90, np.uint8), tmp_path / "clip.mp4", 4)

@@ -169,6 +169,7 @@ def told(**changes):
     return change
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("make", "code"),

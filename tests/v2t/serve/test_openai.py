@@ -102,6 +102,7 @@ def expected(captioner, conversation, tokens: int = TOKENS) -> str:
     return captioner.answer([conversation], Decoding(max_new_tokens=tokens))[0].text
 
 
+@pytest.mark.long
 def test_words_alone(client, captioner):
     with pytest.raises(openai.UnprocessableEntityError, match="only knows videos"):
         ask(client, {"role": "user", "content": "What can you do?"})
@@ -239,6 +240,7 @@ def test_errors_are_openais(client, server, clips, tmp_path):
     assert "Traceback" not in server.told()
 
 
+@pytest.mark.long
 def test_two_and_thirty_clients_get_their_own_answers(client, captioner, frames_of, clips):
     own = [expected(captioner, user_turn(SHORT, frames_of(clip))) for clip in clips]
     assert len(set(own)) > NUM // 2
@@ -258,6 +260,7 @@ def test_a_batch_captioner_finds_the_very_same_frames(server, captioner, frames_
     ]
 
 
+@pytest.mark.long
 def test_a_key_a_busy_port_and_a_signal(server, clips, tmp_path):
     """What ends a server, and that nothing of it stays."""
     number = server.url.rpartition(":")[2]

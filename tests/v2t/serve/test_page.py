@@ -62,6 +62,7 @@ def test_upload_question_streamed_answer_seek_and_refresh(page, gateway, clip):
     assert [part["type"] for part in told[2]["content"]] == ["text"], "the video is in the talk already"
 
 
+@pytest.mark.long
 def test_a_range_is_asked_about_and_its_times_lead_into_the_video(page, gateway, clip):
     gateway.answers = [
         Answer(
@@ -90,6 +91,7 @@ def test_a_range_is_asked_about_and_its_times_lead_into_the_video(page, gateway,
     assert stand_in.addresses(gateway.chats()[1]) == [upload, upload.split("#")[0]]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("by", ["button", "escape"])
 def test_stop_ends_the_request_and_keeps_what_came(page, gateway, clip, by):
     gateway.answers = [Answer(pieces=("A robot", " never said"), gate=threading.Event())]
@@ -108,6 +110,7 @@ def test_stop_ends_the_request_and_keeps_what_came(page, gateway, clip, by):
     expect(page.locator(".turn[data-state=done] .answer")).to_have_text("Yes.", timeout=WAIT_MS)
 
 
+@pytest.mark.long
 def test_while_the_engine_starts_the_page_waits_and_asks_again(page, gateway, clip):
     down = Answer(status=503, code="ENGINE_DOWN", retry_after="1")
     gateway.answers = [down, down, Answer(pieces=("There it is.",))]
@@ -127,6 +130,7 @@ def test_while_the_engine_starts_the_page_waits_and_asks_again(page, gateway, cl
     refusals(page, 503)
 
 
+@pytest.mark.long
 def test_the_state_of_the_engine_is_said(page, gateway):
     gateway.engine = "starting"
     page.reload()
@@ -136,6 +140,7 @@ def test_the_state_of_the_engine_is_said(page, gateway):
     refusals(page, 503)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("answer", "words"),
     [
@@ -159,6 +164,7 @@ def test_what_goes_wrong_is_said_with_the_request_and_can_be_asked_again(page, g
     refusals(page, 413)
 
 
+@pytest.mark.long
 def test_a_key_is_asked_for_once_and_sent(browser, gateway, clip):
     gateway.key = "a-key-of-this-test"
     context = browser.new_context()
@@ -184,6 +190,7 @@ def test_a_key_is_asked_for_once_and_sent(browser, gateway, clip):
         context.close()
 
 
+@pytest.mark.long
 def test_hostile_answers_and_names_are_shown_as_they_are(page, gateway, clip):
     gateway.answers = [Answer(pieces=(EVIL[:30], EVIL[30:]))]
     name = "<img src=x onerror=window.hacked=1>{{7*7}}\u202e.webm"
@@ -206,6 +213,7 @@ def download(page, kind: str) -> str:
     return Path(waited.value.path()).read_text("utf-8")
 
 
+@pytest.mark.long
 def test_exports_hold_the_talk_and_escape_it(page, gateway, clip):
     import webvtt
 
@@ -250,6 +258,7 @@ TIMES = [
 ]
 
 
+@pytest.mark.long
 def test_times_are_found_in_what_models_write(page):
     found = page.evaluate(
         """async (texts) => {
@@ -274,6 +283,7 @@ def test_times_are_found_in_what_models_write(page):
     assert clocked == ["0:00.0", "1:00.0", "1:01.3", "1:00:00.0", "1:02:05.5", "–:––"]
 
 
+@pytest.mark.long
 def test_in_a_narrow_window_the_answer_and_what_is_to_be_thought_of_it_are_in_sight(browser, gateway, clip):
     words = "A man in a blue coat rides a brown horse along the beach. " * 3
     gateway.answers = [Answer(pieces=(words,), warnings=(Notice("OUT_OF_DOMAIN", "unlike"),)) for _ in range(2)]

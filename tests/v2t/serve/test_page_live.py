@@ -40,6 +40,7 @@ def test_the_stand_in_keeps_the_policy_of_the_gateway(url):
             assert reply.headers["Content-Type"].split(";")[0] in stand_in.TYPES.values()
 
 
+@pytest.mark.long
 def test_a_clip_is_asked_about(browser, url, clip):
     with driving.opened(browser, url) as page:
         add(page, clip, 16)
@@ -64,6 +65,7 @@ def test_a_clip_is_asked_about(browser, url, clip):
         expect(page.locator("#frames li").first).to_be_visible(timeout=WAIT_MS)
 
 
+@pytest.mark.long
 def test_a_clip_the_starter_does_not_know_is_warned_about(browser, url, tmp_path):
     clip = tmp_path / "noise.webm"
     stand_in.webm(clip, np.random.default_rng(0).integers(0, 255, (12, 96, 96, 3), np.uint8), 12)

@@ -40,6 +40,7 @@ def test_what_the_server_would_refuse_is_not_sent(page, gateway, name, kind, num
     assert gateway.asked("/v1/files") == []
 
 
+@pytest.mark.long
 def test_a_video_the_browser_cannot_play_is_asked_about_all_the_same(page, gateway, clip):
     gateway.answers = [Answer(pieces=("It jumps at 2.5 s.",))]
     page.set_input_files("#file", {"name": "old.avi", "mimeType": "video/x-msvideo", "buffer": b"RIFF" + b"x" * 99})
@@ -54,11 +55,13 @@ def test_a_video_the_browser_cannot_play_is_asked_about_all_the_same(page, gatew
     expect(page.locator("#about")).to_have_text("About 0:02.5 to 0:04.0")
 
 
+@pytest.mark.long
 def test_a_file_that_is_no_video_inside_is_said_to_be_none(page, gateway):
     page.set_input_files("#file", {"name": "torn.webm", "mimeType": "video/webm", "buffer": b"x" * 99})
     expect(page.locator("#unplayable")).to_contain_text("This browser cannot play it.", timeout=WAIT_MS)
 
 
+@pytest.mark.long
 def test_a_broken_file_is_not_called_one_to_ask_about(page):
     error = {"error": {"message": "the video is truncated", "code": "TRUNCATED", "request_id": "req-1"}}
     page.route("**/v1/frames", lambda route: route.fulfill(status=422, json=error))
@@ -68,6 +71,7 @@ def test_a_broken_file_is_not_called_one_to_ask_about(page):
     refusals(page, 422)
 
 
+@pytest.mark.long
 def test_what_the_server_forgot_is_sent_again_unasked(page, gateway, clip):
     add(page, clip)
     ask(page, "What is it?")
@@ -97,6 +101,7 @@ IDBFactory.prototype.open = function (...args) {
 """
 
 
+@pytest.mark.long
 def test_a_video_chosen_while_the_page_still_reads_its_history_is_not_lost(browser, gateway, clip):
     context = browser.new_context()
     context.set_default_timeout(WAIT_MS)
@@ -115,6 +120,7 @@ def test_a_video_chosen_while_the_page_still_reads_its_history_is_not_lost(brows
         context.close()
 
 
+@pytest.mark.long
 def test_questions_put_while_the_video_is_on_its_way_wait_for_it(page, gateway, clip):
     gateway.upload_gate = threading.Event()
     page.set_input_files("#file", str(clip))
@@ -126,6 +132,7 @@ def test_questions_put_while_the_video_is_on_its_way_wait_for_it(page, gateway, 
     assert addresses(gateway.chats()[0]) == [f"upload:{next(iter(gateway.files))}"]
 
 
+@pytest.mark.long
 def test_a_video_that_was_on_its_way_when_the_page_was_left_is_sent_anew(page, gateway, clip):
     gateway.upload_gate = threading.Event()
     page.set_input_files("#file", str(clip))
@@ -137,6 +144,7 @@ def test_a_video_that_was_on_its_way_when_the_page_was_left_is_sent_anew(page, g
     assert len(gateway.asked("/v1/files")) == 2
 
 
+@pytest.mark.long
 def test_two_videos_are_asked_about_together_and_by_themselves(page, gateway, clip, tmp_path):
     gateway.answers = [Answer(pieces=("One.",)), Answer(pieces=("Both.",))]
     add(page, clip)
@@ -168,6 +176,7 @@ def test_two_videos_are_asked_about_together_and_by_themselves(page, gateway, cl
     gateway.wait(lambda: len(gateway.files) == 1)
 
 
+@pytest.mark.long
 def test_editing_a_question_takes_the_place_of_what_came_after(page, gateway, clip):
     gateway.answers = [Answer(pieces=(text,)) for text in ("First.", "Second.", "Third.")]
     add(page, clip)
@@ -185,6 +194,7 @@ def test_editing_a_question_takes_the_place_of_what_came_after(page, gateway, cl
     expect(page.locator(".answer")).to_have_text("Third.")
 
 
+@pytest.mark.long
 def test_presets_and_settings_go_into_the_request(page, gateway, clip):
     add(page, clip)
     ask(page, "What is it?")
@@ -207,6 +217,7 @@ def test_presets_and_settings_go_into_the_request(page, gateway, clip):
     assert texts(gateway.chats()[-1]) == ["And?"]
 
 
+@pytest.mark.long
 def test_sessions_are_kept_opened_and_deleted(page, gateway, clip):
     gateway.answers = [Answer(pieces=("In the first.",)), Answer(pieces=("In the second.",))]
     add(page, clip)
@@ -232,6 +243,7 @@ def test_sessions_are_kept_opened_and_deleted(page, gateway, clip):
     expect(page.locator(".answer")).to_have_text("In the second.")
 
 
+@pytest.mark.long
 def test_by_keyboard_alone(page, gateway, clip):
     gateway.answers = [Answer(pieces=("It jumps [0:02].",))]
     page.once("filechooser", lambda chooser: chooser.set_files(str(clip)))
@@ -265,6 +277,7 @@ def test_by_keyboard_alone(page, gateway, clip):
     assert nameless == []
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_nothing_is_wider_than_a_phone_and_text_can_be_read(page, gateway, clip, scheme):
     page.emulate_media(color_scheme=scheme, reduced_motion="reduce")

@@ -156,6 +156,7 @@ def test_a_share_of_the_clips_is_of_one_figure_under_a_prompt(trained):
     assert not torch.equal(texts[0.0], texts[1.0])
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_two_processes_contrast_as_one_large_batch():
     """Losses and gradients of both add up to those of all pairs; captions that both hold are no negatives."""

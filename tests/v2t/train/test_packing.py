@@ -62,6 +62,7 @@ def test_the_rule_broken_is_seen(captioner):
     assert furthest(model, batch, use_cache=True) > 1e-2  # transformers then sees no packing in the positions
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_loss_and_gradients_of_packed_rows_are_those_of_padded_ones(captioner):
     model, batch = captioner

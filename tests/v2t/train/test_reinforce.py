@@ -121,6 +121,7 @@ def test_captions_that_earn_the_same_teach_nothing(tmp_path, model, monkeypatch)
     assert all(weight.grad is None or not weight.grad.any() for weight in task.parameters())
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_run_leaves_a_captioner_and_resumes_to_the_bit(tmp_path, model):
     path = recipe(tmp_path, model, styles={"short": 0.5, "detailed": 0.5})

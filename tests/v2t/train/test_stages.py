@@ -125,6 +125,7 @@ def test_packed_conversations_do_not_see_each_other(language_run):
     assert batch["labels"][0, second] == -100 and first == 0
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_align_in_two_phases_then_resume_to_the_bit(tmp_path, parts):
     clips, frozen = {"num_frames": 4, "size": 32}, {"optim": {"lr": {"vision_tower": 0}}}
