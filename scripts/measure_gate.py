@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from gate_shapes import FALL, MEAN, RISE, SHAPES, Drawn, Shape, one_each
+from gate_shapes import FALL, RISE, SHAPES, Drawn, Shape, one_each
 
 from cineloop.files import write_atomic
 from v2t_eval.core.metric import MetricResult
@@ -33,7 +33,6 @@ from v2t_eval.gate import statistics
 from v2t_eval.gate.advice import least_margin_of, unchanged
 from v2t_eval.gate.guards import motion
 from v2t_eval.gate.statistics import beyond, least_margin, lower_bounds, p_values, parts_of_variance
-from v2t_eval.gate.tail import tail_test
 
 FIGURES = Path(__file__).resolve().parent.parent / "docs" / "figures"
 ALPHA, POWER = 0.05, 0.8
@@ -277,63 +276,12 @@ def advice_tables(cells: Cells, runs: int) -> list[str]:
     return lines
 
 
-# --- the tail test: share of runs with a note, in per cent
-
-
-def seed_values(kind: str, rng: np.random.Generator, num: int, per: int, broken: int) -> tuple[np.ndarray, np.ndarray]:
-    """Values of candidate and baseline (P, S) whose prompts differ and did not change, but for the broken ones."""
-    if kind == "right or wrong":
-        chance = rng.beta(4, 1, (num, 1))
-        new, old = ((rng.random((num, per)) < chance).astype(float) for _ in range(2))
-        new[:broken], old[:broken] = 0.0, 1.0
-        return new, old
-    own = rng.normal(MEAN, 0.1, (num, 1))
-    draw = rng.standard_normal if kind == "normal" else lambda shape: rng.standard_t(3, shape) / math.sqrt(3)
-    new, old = (own + 0.12 * draw((num, per)) for _ in range(2))
-    new[:broken] -= 0.5
-    return new, old
-
-
-def of_tail(kind: str, num: int, per: int, runs: int) -> Callable[[np.random.Generator], Any]:
-    """How often the tail test speaks: nothing changed, all fell by the accepted harm, two prompts are broken."""
-
-    def measure(rng: np.random.Generator) -> dict[str, float]:
-        prompts: list[int] = np.repeat(np.arange(num), per).tolist()
-        found: dict[str, float] = {}
-        for name, broken, harm in (("none", 0, 0.0), ("accepted", 0, 0.03), ("two", 2, 0.0)):
-            rejected = 0
-            for _ in range(runs):
-                new, old = seed_values(kind, rng, num, per, broken)
-                tail = tail_test((new - harm).ravel(), old.ravel(), prompts, accepted=harm, alpha=ALPHA)
-                rejected += tail is not None and tail.p < ALPHA
-            found[name] = 100 * rejected / runs
-        return found
-
-    return measure
-
-
-def tail_table(cells: Cells, runs: int) -> list[str]:
-    """False alarms and power of the tail test."""
-    lines = [
-        "\nTail test: how often it speaks, in per cent.\n",
-        "| values | seeds | prompts | nothing changed | all fell by the accepted harm | two prompts broke |",
-        "|---|---|---|---|---|---|",
-    ]
-    for kind in ("normal", "heavy tails (t, 3)", "right or wrong"):
-        for per in (2, 4):
-            for num in SIZES:
-                found = cells.run(f"tail, {kind}, {per}, {num}, {runs}", of_tail(kind, num, per, runs))
-                shown = " | ".join(f"{found[name]:.1f}" for name in ("none", "accepted", "two"))
-                lines.append(f"| {kind} | {per} | {num} | {shown} |")
-    return lines
-
-
 # --- the whole
 
 
 def all_tables(cells: Cells, runs: int) -> list[str]:
-    """Of the gate's rule, its advice, its guard of motion and its tail test."""
-    return [*gate_tables(cells, runs), *advice_tables(cells, runs), *tail_table(cells, runs)]
+    """Of the gate's rule, its advice and its guard of motion."""
+    return [*gate_tables(cells, runs), *advice_tables(cells, runs)]
 
 
 def gate_tables(cells: Cells, runs: int) -> list[str]:

@@ -27,7 +27,6 @@ from v2t_eval.gate.statistics import (
     sums_of,
     unpaired_change,
 )
-from v2t_eval.gate.tail import tail_test
 from v2t_eval.gate.verdict import ClipChange, Outcome
 
 NUM_WORST = 10  # clips of each metric
@@ -82,11 +81,9 @@ def compare(
     alpha: float = ALPHA,
     max_lost: float = MAX_LOST,
     rule: Rule | None = None,
-    num_rules: int = 1,
 ) -> MetricComparison:
-    """The change of the metric called `name`; no result of a metric, however odd, raises. Both bounds hold with 1 -
-    alpha each; `rule` is one of `num_rules`.
-    """
+    """The change of the metric called `name`; no result of a metric, however odd, raises. Both bounds hold with
+    1 - alpha each."""
     mine, its = candidate.by_name.get(name), baseline.by_name.get(name) if baseline else None
     found = MetricComparison(name=name, mine=mine, its=its)
     if mine is None or mine.headline not in mine.figures:
@@ -103,7 +100,7 @@ def compare(
     found = replace(found, blocked=reasons.below_minimum(mine, its))
     if figure not in mine.figures or not (finite_values(mine.items) or finite_values(its.items)):
         return _of_sets(found, candidate, baseline, alpha, max_lost, rule)
-    found = _of_pairs(found, candidate, baseline, alpha, rule, num_rules)
+    found = _of_pairs(found, candidate, baseline, alpha, rule)
     if figure != mine.headline:
         found = replace(found, notes=(f"compared by {figure}, which is a mean over clips", *found.notes))
     return found
@@ -166,7 +163,7 @@ def ends(
 
 
 def _of_pairs(
-    found: MetricComparison, candidate: Scores, baseline: Scores, alpha: float, rule: Rule | None, num_rules: int
+    found: MetricComparison, candidate: Scores, baseline: Scores, alpha: float, rule: Rule | None
 ) -> MetricComparison:
     mine, its = found.mine, found.its
     if mine is None or its is None:
@@ -197,13 +194,6 @@ def _of_pairs(
     if rule is not None and rule.margin is not None and change.low < change.high:
         share = invisible_share(change.num_clusters, alpha)
         notes.append(reasons.invisible_prompts(change.num_clusters, share, best, worst, alpha))
-        sign = -1.0 if mine.higher_is_better is False else 1.0
-        tail = tail_test(
-            [sign * value for value in first], [sign * value for value in second], clusters, accepted=rule.accepts,
-            alpha=alpha / num_rules,
-        )  # fmt: skip
-        if text := reasons.fallen_prompts(tail, alpha / num_rules):
-            notes.append(text)
     return replace(found, change=change, ends=(worst, best), notes=tuple(notes))
 
 

@@ -35,7 +35,7 @@ def decide_metrics(
     `guard_ps`: p of the guards that are tests, which share alpha.
     """
     of_metric = partial(compare, candidate, baseline, alpha=policy.alpha, max_lost=policy.max_lost)
-    primary = {one.metric: of_metric(one.metric, rule=one, num_rules=len(policy.primary)) for one in policy.primary}
+    primary = {one.metric: of_metric(one.metric, rule=one) for one in policy.primary}
     held = [rule.metric for rule in policy.primary if rule.margin is not None]
     adjusted = dict(zip(held, holm([*(_p(primary[name]) for name in held), *guard_ps]), strict=False))
     tests = len(held) + len(guard_ps)

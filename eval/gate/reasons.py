@@ -8,14 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 
-from cineloop.log import printable
 from v2t_eval.core.metric import Figure, MetricResult
 from v2t_eval.gate.policy import Policy, Rule
 from v2t_eval.gate.statistics import Change, least_margin, parts_of_variance, prompts_for
-from v2t_eval.gate.tail import Tail
 from v2t_eval.gate.verdict import MetricVerdict, Outcome
-
-_NUM_FALLEN, _MAX_PROMPT = 3, 80  # prompts named in a note, and characters of each
 
 
 def of_margin(
@@ -74,20 +70,6 @@ def invisible_prompts(num: int, share: float, best: float, worst: float, alpha: 
     return (
         f"with {num} prompts a share of {100 * share:.2g} % broken ones is invisible with a chance of {alpha:g}; the "
         f"bound allows for them to fall from {best:.3g} to {worst:.3g}"
-    )
-
-
-def fallen_prompts(tail: Tail | None, alpha: float) -> str:
-    """Prompts that fell by more than the seeds explain, whatever the mean says; "" where there are none."""
-    if tail is None:
-        return "one clip a prompt cannot distinguish a broken prompt from an unlucky seed: several seeds can"
-    if tail.p >= alpha:
-        return ""
-    names = ", ".join(printable(str(prompt), _MAX_PROMPT) for prompt in tail.fallen[:_NUM_FALLEN])
-    more = f" and {len(tail.fallen) - _NUM_FALLEN} more" if len(tail.fallen) > _NUM_FALLEN else ""
-    return (
-        f"{len(tail.fallen)} of {tail.num} prompts fell by more than {tail.limit:.3g}, more than their seeds explain "
-        f"(p = {tail.p:.2g}): {names}{more}; the mean decides"
     )
 
 
