@@ -12,7 +12,7 @@ from cineloop.errors import EXIT_OK
 SUMMARY = "Teach a generator by a judge: draw, judge, learn, measure; stop when it only learns to please."
 EXAMPLES = (
     "  v2t-eval learn -o learnt/                                  # the bundled generator and its judge\n"
-    "  v2t-eval learn recipe.yaml -o learnt/ --set objective=rwr --set rounds=20\n"
+    "  v2t-eval learn recipe.yaml -o learnt/ --set objective=raft --set rounds=20\n"
     "  v2t-eval learn recipe.yaml -o learnt/ --dry-run             # what would be drawn and measured, and how long\n"
     "  v2t-eval learn -o learnt/ --set model=Wan-AI/Wan2.1-T2V-1.3B-Diffusers --set generator=diffusers \\\n"
     "      --set rank=16 --set drawn=made/ --set rewards=mine.jsonl --set rounds=1   # rewards by hand\n"

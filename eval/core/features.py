@@ -119,10 +119,6 @@ class BaseExtractor(ABC):
         """Token numbers (L,) without padding, and their features (L, D)."""
         raise TypeError(f"{self.name} does not embed tokens")
 
-    def embed_tensor(self, pixels: Tensor) -> Tensor:
-        """(n, D), with gradient, of floats (n, H, W, 3) in [0, 1]: as `embed_frames`, but for the rounding to bytes."""
-        raise TypeError(f"{self.name} gives no gradient of pixels")
-
     def truncated(self, texts: Sequence[str]) -> list[bool]:
         """For each text, whether its end is cut off because it has more tokens than the model takes."""
         raise TypeError(f"{self.name} does not embed texts")

@@ -22,7 +22,7 @@ import numpy as np
 from cineloop.errors import MissingDependencyError, UsageError
 from v2t_eval.core.features import BaseExtractor, versions
 from v2t_eval.core.models import file_sha256
-from v2t_eval.extractors.pixels import normalise, pil_square, resize_tensor, tensor_square
+from v2t_eval.extractors.pixels import normalise, pil_square, tensor_square
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -115,16 +115,6 @@ class Extractor(BaseExtractor):
 
     def _embed(self, pixels: np.ndarray) -> Tensor:
         return self._model.encode_image(self._to_input(pixels))  # (n, D)
-
-    def embed_tensor(self, pixels: Tensor) -> Tensor:
-        side = self._side()
-        values = pixels.permute(0, 3, 1, 2)  # (n, 3, H, W)
-        if values.shape[2:] != side:
-            if self._settings["resize_mode"] != "squash" and values.shape[2] != values.shape[3]:
-                raise UsageError(f"{self.name} takes square frames with gradient, got {tuple(values.shape[2:])}")
-            values = resize_tensor(values, side, self._settings["interpolation"], antialias=True)
-        values = normalise(values, self._settings["mean"], self._settings["std"])  # (n, 3, h, w)
-        return self._model.encode_image(values)
 
     def _side(self) -> tuple[int, int]:
         size = self._settings["size"]

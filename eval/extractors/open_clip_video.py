@@ -40,7 +40,7 @@ class Extractor(open_clip.Extractor):
         return f"local-dir:{self.folder}", ""
 
     # A clip's embedding is not made of its frames', nor a text's of its tokens'.
-    _embed, embed_tensor, _embed_tokens = BaseExtractor._embed, BaseExtractor.embed_tensor, BaseExtractor._embed_tokens
+    _embed, _embed_tokens = BaseExtractor._embed, BaseExtractor._embed_tokens
 
     def _embed_clip(self, frames: Frames) -> Tensor:
         import torch

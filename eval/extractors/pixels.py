@@ -41,11 +41,11 @@ def resize_pil(pixels: np.ndarray, size: tuple[int, int], filter: str = "bicubic
     return np.stack([np.asarray(Image.fromarray(frame).resize((width, height), method)) for frame in pixels])
 
 
-def resize_tensor(values: Tensor, size: tuple[int, int], filter: str = "bicubic", *, antialias: bool = False) -> Tensor:
+def resize_tensor(values: Tensor, size: tuple[int, int], filter: str = "bicubic") -> Tensor:
     """(n, 3, h, w) of floats (n, 3, H, W), half-pixel centres; "bicubic" or "bilinear"."""
     from torch.nn.functional import interpolate
 
-    return interpolate(values, size=size, mode=filter, align_corners=False, antialias=antialias)
+    return interpolate(values, size=size, mode=filter, align_corners=False)
 
 
 def crop_start(length: int, side: int, *, floor: bool = False) -> int:

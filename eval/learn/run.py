@@ -20,7 +20,6 @@ from statistics import fmean
 from typing import Any
 
 from cineloop import config as configs
-from cineloop import plugin
 from cineloop.documents import json_lines, read_json
 from cineloop.errors import EXIT_INTERRUPTED, UsageError
 from cineloop.files import write_atomic
@@ -71,10 +70,6 @@ class Learner:
         self.scoring = ScoreConfig(workers=1, cache=out / STATE / "evidence", device=config.device,
                                    cluster=config.cluster, journals=out / STATE)  # fmt: skip
         self.measurer = Measurer(config)
-        self.settings = config.settings
-        if config.gradient is not None:
-            kind = plugin.load("v2t_eval.learn.gradients", config.gradient, "Reward", files=True)
-            self.settings = config.settings | {"reward": str(kind.__file__)}
 
     def run(self) -> Learning:
         """All rounds that are not done yet."""
@@ -191,7 +186,7 @@ class Learner:
     def _train(self, folder: Path, number: int, policy: _Policy, drawn: Path, rewards: Path) -> None:
         tree = {
             "stage": "reward", "out": str(folder), "model": policy.model, "clips": str(drawn),
-            "rewards": str(rewards), "objective": self.config.objective, "settings": self.settings,
+            "rewards": str(rewards), "objective": self.config.objective, "settings": self.config.settings,
             "rank": self.config.rank, "adapter": None if policy.adapter is None else str(policy.adapter),
             "data_seed": self.config.seed + number, "loop": {"steps": 16, "batch_size": 32, "workers": 0,
             "tensorboard": False, "optim": {"base_lr": 5e-5, "warmup_steps": 0, "schedule": "constant"}},

@@ -87,9 +87,8 @@ class LearnConfig:
             to do without the guidance that its clips are drawn with.
         reward: what is rewarded. `rewards`: a file of rewards made by hand instead, with `drawn`, the run folder of its
             clips (made with `--set options.latents=true`): one round, without a judge.
-        objective, settings: see `t2v.train.objectives`. `gradient`: of objective draft, the differentiable reward: a
-            file of `eval/learn/gradients`, or one of your own; `reward` is what is judged and reported. `train`:
-            settings over those of the training stage `reward`, such as `loop.steps`.
+        objective, settings: see `t2v.train.objectives`. `train`: settings over those of the training stage `reward`,
+            such as `loop.steps`.
         rounds: at most; `measure_every` so many the held-out clips are measured, and at the start and the end.
         judges: metrics that never are in the reward and should rise with it. `referee`: the one that knows the truth,
             of the cartoon world's prompts; null elsewhere. `guards`: see `Guard`.
@@ -117,7 +116,6 @@ class LearnConfig:
     drawn: Path | None = None
     objective: str = "nft"
     settings: dict[str, Any] = field(default_factory=dict)
-    gradient: str | None = None
     train: dict[str, Any] = field(default_factory=dict)
     rounds: int = 10
     measure_every: int = 2
@@ -142,8 +140,6 @@ class LearnConfig:
             raise UsageError("rewards by hand are of one round", hint="set rounds: 1, and draw again with its model")
         if self.rewards is None and not self.reward:
             raise UsageError("the reward has no metric")
-        if self.objective == "draft" and self.gradient is None:
-            raise UsageError("objective draft needs a reward with a gradient", hint="such as --set gradient=clipsim")
         watchers = (*self.judges, *(() if self.referee is None else (self.referee,)))
         inside = {part.metric for part in self.reward} if self.rewards is None else set()
         if both := inside.intersection(watchers):

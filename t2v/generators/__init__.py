@@ -69,8 +69,8 @@ class Drawn(Frames):
     """Frames with what they were decoded from.
 
     Attributes:
-        latents: `latents` (c, t, h, w) of mean 0 and deviation 1, float32; the sampler's noise levels `sigmas`
-            (steps + 1,); of a stochastic sampler also `path` (steps + 1, c, t, h, w) and its noise `level` ().
+        latents: `latents` (c, t, h, w) of mean 0 and deviation 1, float32; of a stochastic sampler also its
+            noise levels `sigmas` (steps + 1,), `path` (steps + 1, c, t, h, w) and its noise `level` ().
     """
 
     latents: Mapping[str, Any] = field(default_factory=dict)

@@ -300,13 +300,12 @@ class PipelineGenerator(ABC):
 
     def _drawn(self, clip: Frames, last: Mapping[str, Any], place: int) -> Drawn:
         """A clip of the batch with its latents."""
-        scheduler = self.pipeline.scheduler
         kept = {"latents": last["latents"][place].float().cpu()}
-        if getattr(scheduler, "sigmas", None) is not None:
-            kept["sigmas"] = scheduler.sigmas.float().cpu()
         if self.stochastic:
             import torch
 
+            scheduler = self.pipeline.scheduler
+            kept["sigmas"] = scheduler.sigmas.float().cpu()
             kept["path"] = torch.stack([each[place] for each in scheduler.path])
             kept["level"] = torch.tensor(self.stochastic)
         return Drawn(**{each.name: getattr(clip, each.name) for each in fields(Frames)}, latents=kept)

@@ -150,15 +150,6 @@ class Family:
         """Latents (1, c, t, h, w) of mean 0 and standard deviation 1, from video (1, 3, T, H, W) in [-1, 1]."""
         return vae.encode_normalized(video)
 
-    def decode(self, vae: Any, latents: torch.Tensor) -> torch.Tensor:
-        """Pixels (n, T, H, W, 3) in [0, 1] of latents (n, c, t, h, w) of mean 0 and standard deviation 1; a gradient
-        goes through."""
-        return self.video(vae, latents).to(latents.dtype).permute(0, 2, 3, 4, 1).clamp(-1, 1) / 2 + 0.5
-
-    def video(self, vae: Any, latents: torch.Tensor) -> torch.Tensor:
-        """The inverse of `normalised`, of any number of clips."""
-        return vae.decode_normalized(latents)
-
     @torch.inference_mode()
     def embed(self, encoder: Any, prompt: str) -> Tensors:
         """A prompt as `embeds` (L, D), its real tokens only, and `pooled` (P) where the model wants it."""
@@ -269,11 +260,6 @@ class Wan(Family):
         """The most likely latents, by the statistics in the autoencoder's config (a deviation, not its inverse)."""
         mean, std = _statistics(vae)
         return (vae.encode(video).latent_dist.mode().float() - mean) / std
-
-    def video(self, vae: Any, latents: torch.Tensor) -> torch.Tensor:
-        """As Wan's pipeline decodes."""
-        mean, std = _statistics(vae)
-        return vae.decode((latents * std + mean).to(vae.dtype)).sample
 
     def predict(self, transformer: Any, noisy: torch.Tensor, sigma: torch.Tensor, text: Tensors) -> torch.Tensor:
         """As Wan's pipeline asks."""

@@ -15,7 +15,6 @@ from typing import Any, Literal
 import torch
 from torch import nn
 from torch.func import functional_call
-from torch.utils.checkpoint import checkpoint
 
 from cineloop import plugin
 from cineloop.errors import UsageError
@@ -90,13 +89,10 @@ class Before:
 
 
 class RewardTask(nn.Module):
-    """The transformer, itself as it drew the clips, and the objective; `vae` where that decodes."""
+    """The transformer, itself as it drew the clips, and the objective."""
 
-    def __init__(
-        self, transformer: Any, family: Family, objective: BaseObjective, levels: flow.FlowConfig, vae: Any = None
-    ) -> None:
+    def __init__(self, transformer: Any, family: Family, objective: BaseObjective, levels: flow.FlowConfig) -> None:
         super().__init__()
-        self.vae = vae
         self.transformer, self.family, self.objective, self.levels = transformer, family, objective, levels
         self.before = Before(transformer)
 
@@ -109,17 +105,12 @@ class RewardTask(nn.Module):
         """See `t2v.train.objectives.Policy`."""
         return self.family.predict(self.before, noisy, sigma, text)
 
-    def decode(self, latents: torch.Tensor) -> torch.Tensor:
-        """See `t2v.train.objectives.Policy`. Clip by clip, twice: its activations are large."""
-        clips = (checkpoint(self.family.decode, self.vae, one, use_reentrant=False) for one in latents.split(1))
-        return torch.cat(list(clips))
-
     def forward(self, batch: dict[str, Any]) -> dict[str, Any]:
         """Loss summed over the examples; noise levels and noise come from the global random state."""
         if not self.objective.reads_steps:
             clean = batch["latents"][:, 0]
             sigma = flow.sample_sigmas(len(clean), self.levels).to(clean.device)  # (n,)
-            batch = {"sigma": sigma, "noise": torch.randn_like(clean), **batch}
+            batch = {**batch, "sigma": sigma, "noise": torch.randn_like(clean)}
         loss = self.objective.loss(self, batch)  # (n,)
         return {"terms": {"reward": loss.sum()}, "metrics": {"loss": (loss.detach().sum(), len(loss))}}
 
@@ -173,8 +164,7 @@ class RewardStage:
 
             load_lora(transformer, config.adapter)
             learn_adapter(transformer)
-        vae = self.family.load_vae(DTYPES[config.dtype]) if self.objective.decodes else None
-        return RewardTask(transformer, self.family, self.objective, config.flow, vae)
+        return RewardTask(transformer, self.family, self.objective, config.flow)
 
     def parts(self, task: RewardTask) -> dict[str, list[nn.Module]]:
         """`transformer`."""
@@ -185,8 +175,8 @@ class RewardStage:
         encoder = self.family.load_text_encoder(resolve(self.config.runtime)[0], DTYPES[self.config.dtype])
         wanted = dict.fromkeys(self.data.prompts[example.clips[0]] for example in self.examples)
         texts = {p: {k: v.cpu() for k, v in self.family.embed(encoder, p).items()} for p in wanted}
-        reads, decodes, seed = self.objective.reads_steps, self.objective.decodes, self.config.data_seed
-        return RewardedSource(self.data, self.examples, texts, self.family.collate, seed, reads, decodes)
+        reads_steps, seed = self.objective.reads_steps, self.config.data_seed
+        return RewardedSource(self.data, self.examples, texts, self.family.collate, seed, reads_steps)
 
     def counts(self, batch: dict[str, Any]) -> dict[str, float]:
         """Examples of the batch."""

@@ -135,7 +135,7 @@ class RewardedSource:
         data: the clips. examples: of the objective, not empty.
         texts: of each prompt, its embedding.
         collate: prompts of a batch into one set of tensors.
-        reads_steps, decodes: as of the objective.
+        reads_steps: as of the objective.
     """
 
     data: Rewarded
@@ -144,7 +144,6 @@ class RewardedSource:
     collate: Callable[[Sequence[Tensors]], Tensors]
     seed: int
     reads_steps: bool
-    decodes: bool = False
 
     @property
     def identity(self) -> str:
@@ -161,13 +160,8 @@ class RewardedSource:
         if self.reads_steps:
             steps = [self._step(example, start + n) for n, example in enumerate(chosen)]
             return batch | {name: torch.stack([step[name] for step in steps]) for name in steps[0]}
-        clips = [[load(self.data.latents[n]) for n in each.clips] for each in chosen]
-        batch["latents"] = torch.stack([torch.stack([clip["latents"] for clip in each]) for each in clips])
-        if self.decodes:
-            batch["prompts"] = [self.data.prompts[example.clips[0]] for example in chosen]
-            files = [self.data.latents[example.clips[0]] for example in chosen]
-            batch["sigma"] = torch.stack([_last_level(*one) for one in zip([c[0] for c in clips], files, strict=True)])
-        return batch
+        clips = [torch.stack([load(self.data.latents[n])["latents"] for n in each.clips]) for each in chosen]
+        return batch | {"latents": torch.stack(clips)}
 
     def _example(self, number: int) -> Example:
         epoch, place = divmod(number, len(self.examples))
@@ -210,11 +204,3 @@ def load(path: Path) -> Tensors:
         return load_file(path)
     except (OSError, SafetensorError) as error:
         raise CineloopError(f"cannot read {path}: {error}", code="LATENTS", hint="draw the clips again") from error
-
-
-def _last_level(clip: Mapping[str, torch.Tensor], file: Path) -> torch.Tensor:
-    """The noise level from which the sampler went to the clip of a file of latents."""
-    sigmas = clip.get("sigmas")
-    if sigmas is None or len(sigmas) < 2:
-        raise UsageError(f"{file} does not hold the sampler's noise levels", hint="draw the clips again")
-    return sigmas[-2]

@@ -1,4 +1,4 @@
-"""Objectives of reward fine-tuning, one file each: `raft`, `rwr`, `nft`, `dpo`, `grpo`, `draft`. Plug-in = file name.
+"""Objectives of reward fine-tuning, one file each: `raft`, `nft`, `dpo`, `grpo`. Plug-in = file name.
 
 In: clips of a few prompts that the policy drew, several of each prompt, with rewards. Out: which of them are trained
 on, with what weight (`examples`), and the loss of a batch (`loss`). A file defines `Objective`, a `BaseObjective`; a
@@ -41,18 +41,6 @@ class Policy(Protocol):
         """The same of the policy that drew the clips, without gradient."""
         ...
 
-    def decode(self, latents: torch.Tensor) -> torch.Tensor:
-        """Pixels (n, T, H, W, 3) in [0, 1] of clean latents (n, c, t, h, w), with gradient; where `decodes`."""
-        ...
-
-
-class DifferentiableReward(Protocol):
-    """What `Reward` in a file of the user's is; made with the device of the pixels, `Reward("cuda:0")`."""
-
-    def __call__(self, pixels: torch.Tensor, prompts: Sequence[str]) -> torch.Tensor:
-        """Rewards (n,), more is better, with gradient, of pixels (n, T, H, W, 3) in [0, 1]."""
-        ...
-
 
 @dataclass(frozen=True, kw_only=True)
 class NoSettings:
@@ -72,7 +60,6 @@ class BaseObjective(ABC):
     name: ClassVar[str]
     Settings: ClassVar[type] = NoSettings
     reads_steps: ClassVar[bool] = False  # learns from steps of a stochastic sampler, not from finished clips
-    decodes: ClassVar[bool] = False  # learns from pixels, at the level of the sampler's last step
 
     def __init__(self, settings: Mapping[str, Any] | None = None) -> None:
         self.settings: Any = configs.from_dict(self.Settings, settings or {})
@@ -89,8 +76,7 @@ class BaseObjective(ABC):
             policy: the transformer.
             batch: `latents` (n, k, c, t, h, w), `noise` (n, c, t, h, w), `sigma` (n,), `weight` (n,), `text` as the
                 policy takes it; where `reads_steps`, instead of noise and latents one step of the sampler: `before`
-                and `after` (n, c, t, h, w), `sigma` and `sigma_next` (n,), and the sampler's noise `level` (n,);
-                where `decodes`, `sigma` is that of the sampler's last step, and `prompts` are the n texts.
+                and `after` (n, c, t, h, w), `sigma` and `sigma_next` (n,), and the sampler's noise `level` (n,).
         """
 
 

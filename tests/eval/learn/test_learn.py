@@ -101,7 +101,7 @@ def recipe(ours: Path, prompts: Path, reward: str, **more) -> LearnConfig:
         "held_out": {"file": str(prompts.with_name("held-out.txt")), "num": 16}, "rounds": 2, "measure_every": 1,
         "clips": {"steps": 2, "num_frames": 5, "height": 32, "width": 32, "guidance": 1.0, "batch_size": 32},
         "reward": [{"metric": reward}], "judges": [], "referee": None, "guards": [], "gate": None,
-        "device": "cpu", "dtype": "float32", "objective": "rwr", "settings": {"temperature": 0.002},
+        "device": "cpu", "dtype": "float32", "objective": "raft",
         "train": {"loop.steps": 12, "loop.batch_size": 16, "loop.optim.base_lr": 0.01, "loop.save_every": 1,
                   "runtime.precision": "fp32"},
     }  # fmt: skip
@@ -245,20 +245,6 @@ def test_kill_9_in_each_phase_comes_to_the_same_end(ours, prompts, bright, tmp_p
     assert result["history"][-1]["figures"]["reward"]["value"] == whole.history[-1].figures["reward"].value
 
 
-@pytest.mark.long
-def test_the_gradient_of_a_hackable_reward_is_followed_and_stopped(ours, prompts, bright, dark, tmp_path):
-    """Brightness as the metric that is reported, the same as a function with a gradient, and a judge that sees it."""
-    (tmp_path / "gradient.py").write_text(
-        "class Reward:\n    def __init__(self, device): pass\n"
-        "    def __call__(self, pixels, prompts): return pixels.flatten(1).mean(1)\n"
-    )
-    given = {"objective": "draft", "settings": {}, "gradient": str(tmp_path / "gradient.py")}
-    found = run(recipe(ours, prompts, bright, judges=[dark], rounds=6, **given), tmp_path / "out")
-    rose = change(found.history[-1], found.history[0], "reward")
-    assert rose is not None and rose.low > 0
-    assert found.stopped is not None and found.stopped.measure == dark
-
-
 CLUSTER = {"engine": "ray", "decode_workers": "1..2", "model_workers": "1..2"}
 
 
@@ -337,7 +323,6 @@ def test_another_recipe_in_the_same_folder_is_refused(ours, prompts, bright, tmp
         ({"rewards": Path("x.jsonl"), "drawn": Path("y"), "rounds": 2}, "one round"),
         ({"reward": ()}, "no metric"),
         ({"rounds": 0}, "rounds"),
-        ({"objective": "draft"}, "with a gradient"),
         ({"held_out_videos": 1}, "compares the clips of a prompt"),
         ({"tolerated": {"clipsmi": 0.1}}, "neither a judge nor the referee"),
         ({"tolerated": {"clipsim": -0.1}}, "at least 0"),
