@@ -35,8 +35,8 @@ class Wording:
     Args:
         prefix, suffix: put before and behind the caption, character by character as given.
         trigger: a trainer's trigger word, put before the prefix, as given (end it with ", " or " " if wanted).
-        template: jinja2 over `caption, id, path, name, folder, duration_s, style, model, segments`; "" is the caption
-            alone. See `v2t.caption.template` for what it may say.
+        template: jinja2 over `caption, id, path, name, folder, duration_s, style, model, segments`; "" is the
+            caption alone.
         strip_preamble: remove "Sure! Here is a caption:", quotes or a code fence round the whole answer and the
             like (see `strip_preamble`).
         encoder: the text encoder that will read the captions, a name in `LIMITS`; "" checks no length.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 import re
 import time
-import tracemalloc
 
 import pytest
 from hypothesis import given
@@ -16,7 +15,6 @@ from cineloop.world.language.stated import STYLES
 from cineloop.world.language.words import caption
 from cineloop.world.scenes.sampler import sample_scene
 from v2t.backends.batching import loop
-from v2t.caption import template
 from v2t.caption.wording import LIMITS, Wording, strip_preamble
 
 RECORD = {
@@ -189,55 +187,30 @@ def test_what_a_caption_says_is_never_a_template():
     assert Wording(prefix="{{ id }} ").apply("A dog.", RECORD) == "{{ id }} A dog."
 
 
+def test_a_template_may_compute():
+    text = "{% set place = path.split('/')[0] %}{{ place ~ ': ' ~ caption }}{% if style is none %}!{% endif %}"
+    assert Wording(template=text).apply("A dog.", RECORD | {"style": None}) == "a: A dog.!"
+
+
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
         ("{{ ''.__class__ }}", "__class__"),
-        ("{{ caption.__class__.__mro__ }}", "__mro__"),
-        ("{{ caption['__class__'] }}", "Getitem"),
-        ("{{ caption|attr('__class__') }}", "attr"),
-        ("{{ caption.format(1) }}", "Call"),
-        ("{{ caption.index }}", "cannot be written"),
-        ("{{ segments.nothing }}", "nothing is not allowed"),
+        ("{{ caption.__class__.__mro__ }}", "__class__"),
+        ("{{ segments.nothing }}", "no attribute 'nothing', on an example clip"),
         ("{{ captoin }}", "choices: caption, id"),
         ("{{ loop.index }}", "'loop'"),
-        ("{{ cycler }}", "'cycler'"),
-        ("{{ caption", "unexpected"),
-        ("{% for i in range(99999999) %}x{% endfor %}", "over segments"),
-        ("{% for s in segments %}{% for t in segments %}x{% endfor %}{% endfor %}", "inside another"),
-        ("{% for s in segments recursive %}{{ s.caption }}{% endfor %}", "over segments"),
-        ("{{ 'x' * 999999999 }}", "Mul"),
-        ("{{ 9 ** 9 ** 9 }}", "Pow"),
-        ("{{ caption ~ caption }}", "Concat"),
-        ("{{ '%999999999d'|format(1) }}", "format"),
-        ("{{ caption|center(999999999) }}", "center"),
-        ("{% set x = 1 %}", "Assign"),
-        ("{% macro m() %}{% endmacro %}", "Macro"),
-        ("{% include 'x' %}", "Include"),
-        ("{% import 'os' as os %}", "Import"),
-        ("{{ caption is callable }}", "callable"),
-        ("x" * 10_000, "at most"),
-        ("{{ " + "(" * 3000 + "1" + ")" * 3000 + " }}", "nested|at most|template"),
+        ("a\n{{ caption", "line 2: unexpected"),
+        ("{{ caption|shout }}", "line 1: No filter named 'shout'"),
+        ("{% for i in range(99999999) %}x{% endfor %}", "Range too big"),
+        ("{{ 1 / 0 }}", "division by zero"),
+        ("{% include 'x' %}", "no loader"),
     ],
 )
 def test_a_template_that_is_wrong_or_reaches_out_is_refused_at_once(text, complaint):
     with pytest.raises(UsageError, match=complaint) as caught:
         Wording(template=text)
     assert caught.value.code == "TEMPLATE" and caught.value.exit_code == 2
-
-
-def test_a_template_cannot_fill_the_memory():
-    doubling = Wording(template="{{ caption" + "|replace('a', 'aa')" * 100 + " }}")
-    flood = Wording(template="{% for s in segments %}" + "{{ caption }}" * 500 + "{% endfor %}")
-    square = Wording(template="{{ caption|replace('', caption) }}")
-    values = {**RECORD, "segments": RECORD["segments"] * 10_000}
-    tracemalloc.start()
-    for wording, text in ((doubling, "a"), (flood, "dog " * 1000), (square, "a" * 1_000_000)):
-        with pytest.raises(ItemError, match=str(template.MAX_CHARS)) as caught:
-            wording.apply(text, values)
-        assert caught.value.code == "TEMPLATE"
-    assert tracemalloc.get_traced_memory()[1] < 100_000_000
-    tracemalloc.stop()
 
 
 def test_a_template_that_fails_on_one_clip_fails_that_clip():
