@@ -74,8 +74,6 @@ class Config(StageConfig):
     facts_weight: float = 0.0
     eval_clips: int = 128
     eval_prompts: int = 48
-    eval_steps: int = 16
-    eval_guidance: float = 2.0
     eval_seed: int = 7
 
     def __post_init__(self) -> None:

@@ -30,8 +30,8 @@ class Config(StageConfig):
     """The autoencoder and what it learns.
 
     `model` holds the arguments of `AutoencoderKLCineloop`, or `init` a folder to continue from. `lengths` are the
-    lengths (4k + 1) batches are drawn from. `figure_weight` is what a pixel of a figure counts, `edge_weight` and
-    `kl_weight` scale their terms. Latent statistics are taken over `statistics_clips`.
+    lengths (4k + 1) batches are drawn from. `figure_weight` is what a pixel of a figure counts. Latent statistics are
+    taken over `statistics_clips`.
     """
 
     model: dict[str, Any] = field(default_factory=dict)
@@ -39,8 +39,6 @@ class Config(StageConfig):
     size: tuple[int, int] = (64, 64)
     lengths: tuple[int, ...] = (1, 5, 9, 17)
     figure_weight: float = 3.0
-    edge_weight: float = 0.5
-    kl_weight: float = 1e-6
     equivariance_share: float = 0.0
     eval_clips: int = 64
     eval_seed: int = 7
@@ -127,7 +125,7 @@ class VaeStage:
 
     def __init__(self, config: Config) -> None:
         self.config = config
-        self.terms = {"pixel": 1.0, "edge": config.edge_weight, "kl": config.kl_weight}
+        self.terms = {"pixel": 1.0, "edge": 0.5, "kl": 1e-6}
         self._held_out: torch.Tensor | None = None
 
     def build(self) -> nn.Module:

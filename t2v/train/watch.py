@@ -14,6 +14,7 @@ from cineloop.world.scenes.solo import sample_solo
 from t2v.data.world import TIMES_S, prompt_of
 
 LEAST_FRAMES = 3  # that the referee reads
+STEPS, GUIDANCE = 16, 2.0  # at which the clips are drawn
 STILL = ("place", "color", "kind", "size")  # what a single frame shows
 
 
@@ -30,8 +31,8 @@ def obedience(pipeline: Any, config: Any, device: torch.device) -> dict[str, flo
         num_frames=config.num_frames,
         height=config.size[0],
         width=config.size[1],
-        num_inference_steps=config.eval_steps,
-        guidance_scale=config.eval_guidance,
+        num_inference_steps=STEPS,
+        guidance_scale=GUIDANCE,
         generator=[torch.Generator().manual_seed(index) for index in range(len(prompts))],
     ).frames  # (n, T, H, W, 3) in [0, 1]
     clips = np.rint(frames * 255).astype(np.uint8)

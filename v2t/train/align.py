@@ -52,7 +52,6 @@ class Config(StageConfig):
     video: dict[str, Any] = field(default_factory=dict)
     clips: ClipsConfig = field(default_factory=ClipsConfig)
     speaks: bool = True
-    answers_weight: float = 1.0
     heads_weight: float = 0.5
     rounds: int = 1
     block: int = 2048
@@ -63,8 +62,8 @@ class Config(StageConfig):
 
     def __post_init__(self) -> None:
         check_parts(self)
-        if self.heads_weight < 0 or self.answers_weight <= 0:
-            raise ValueError("heads_weight must be ≥ 0 and answers_weight > 0")
+        if self.heads_weight < 0:
+            raise ValueError(f"heads_weight must be ≥ 0, got {self.heads_weight}")
         check_rounds(self)
         if not self.speaks and not self.heads_weight:
             raise ValueError("with speaks: false there is nothing to learn but the heads; heads_weight must be > 0")
@@ -77,7 +76,7 @@ class AlignStage:
 
     def __init__(self, config: Config) -> None:
         self.config = config
-        self.terms = {"answers": config.answers_weight} if config.speaks else {}
+        self.terms = {"answers": 1.0} if config.speaks else {}
         self.terms |= {"facts": config.heads_weight} if config.heads_weight else {}
         self._processor: Any = None
         self._model: Any = None

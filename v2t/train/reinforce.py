@@ -42,8 +42,7 @@ class Config(align.Config):
     """How captions are drawn, and what they earn.
 
     `samples` captions of each clip at `temperature`, of at most `max_new_tokens`; all of a batch in one of `styles`
-    (their chances). `reward_weight` scales the loss of the captions, a mean over captions, against `answers_weight`,
-    a mean over answer tokens. The rest is as in `align`.
+    (their chances). The rest is as in `align`.
     """
 
     samples: int = 4
@@ -51,7 +50,6 @@ class Config(align.Config):
     max_new_tokens: int = 110
     styles: dict[str, float] = field(default_factory=lambda: {"short": 1.0})
     whole_bonus: float = 0.5
-    reward_weight: float = 1.0
     heads_weight: float = 0.0
 
     def __post_init__(self) -> None:
@@ -62,8 +60,8 @@ class Config(align.Config):
             raise ValueError(f"temperature must be above 0, got {self.temperature}")
         if not self.styles or not set(self.styles) <= set(STYLES) or min(self.styles.values()) <= 0:
             raise ValueError(f"styles must give chances above 0 to some of {', '.join(STYLES)}, got {self.styles}")
-        if not self.speaks or self.reward_weight <= 0:
-            raise ValueError("captions are drawn: speaks must be true and reward_weight above 0")
+        if not self.speaks:
+            raise ValueError("captions are drawn: speaks must be true")
         if self.rounds > 1 or self.cache is not None:
             raise ValueError("rounds and cache do not go with drawn captions: every clip is shown once")
 
@@ -166,7 +164,7 @@ class ReinforceStage(align.AlignStage):
     def __init__(self, config: Config) -> None:
         super().__init__(config)
         self.drawing: Config = config
-        self.terms |= {"reward": config.reward_weight}
+        self.terms |= {"reward": 1.0}
 
     def build(self) -> nn.Module:
         if is_wanted():
