@@ -28,6 +28,7 @@ OF_A_READER = (
     "t2v generate --prompts prompts.txt -o clips --generator world --num-videos 2 -q",
     "v2t world --num 4 --seed 4 --split seen -o films -q",
     "cp films/seen-4-000000.mp4 film.mp4 && cp film.mp4 clip.mp4",
+    "printf 'What color is the dog?\\nWhere is it?\\n' > questions.txt",
 )
 HUB = re.compile(r" --(?:model|generator|questions) (?:openai:URL|diffusers|[A-Z][\w.-]*/\S+)")
 
