@@ -262,11 +262,8 @@ def empty_house(tmp_path_factory) -> Path:
         for layer in contract.get(key, [])
         for name in layer.split(" | ")
     }
-    for name in (
-        *sorted(m for m in modules if m.split(".")[0] in PACKAGES),
-        "v2t_eval.core.statistics",
-        "v2t.model.vision",
-    ):
+    ours = sorted(m for m in modules if m.split(".")[0] in PACKAGES)
+    for name in (*ours, "v2t_eval.core.statistics", "v2t.model.vision"):
         (folder / name.replace(".", "/")).mkdir(parents=True, exist_ok=True)
         (folder / name.replace(".", "/") / "__init__.py").touch()
     (folder / "pyproject.toml").write_text((ROOT / "pyproject.toml").read_text())
