@@ -9,13 +9,11 @@ is what a crash in the middle of a write leaves; it is cut off before the next a
 
 from __future__ import annotations
 
-import gc
 import io
 import json
 import os
 import zlib
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
@@ -63,18 +61,6 @@ def decode_entry(line: bytes) -> Entry:
     # reading, is known, and a folder may hold millions of lines. Escapes may still be halves of characters.
     entry: Entry = parse_json(body) if b"\\u" in body else _DECODER.raw_decode(body.decode("utf-8"))[0]
     return entry
-
-
-@contextmanager
-def paused_collector() -> Iterator[None]:
-    """No garbage is collected while a journal's entries are learnt: they stay, and each collection would visit them."""
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()
 
 
 class Journal:

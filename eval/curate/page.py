@@ -21,8 +21,8 @@ import numpy as np
 
 from cineloop.clip import Clip
 from cineloop.files import write_atomic
-from cineloop.journal import paused_collector
 from cineloop.log import plural
+from cineloop.startup import collector_paused
 from v2t_eval.curate import report
 from v2t_eval.curate.recipe import Plan
 from v2t_eval.curate.run import Curation
@@ -57,7 +57,7 @@ def write(found: Curation, plan: Plan, films: Sequence[Clip], folder: Path, cach
     return folder / NAME
 
 
-@paused_collector()
+@collector_paused()
 def as_document(found: Curation, plan: Plan, files: Mapping[str, Path], command: str) -> Document:
     """The page's document; `files` are the films by id."""
     sound = [n for n, row in enumerate(found.rows) if row["error"] is None]

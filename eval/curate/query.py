@@ -13,7 +13,7 @@ from itertools import chain
 
 import numpy as np
 
-from cineloop.journal import paused_collector
+from cineloop.startup import collector_paused
 from v2t_eval.curate.recipe import Plan
 from v2t_eval.curate.step import BaseStep, Row
 
@@ -62,7 +62,7 @@ class Verdicts:
     values: dict[str, np.ndarray]
 
 
-@paused_collector()
+@collector_paused()
 def ask(plan: Plan, rows: Sequence[Row]) -> Verdicts:
     """Compare all rows with all limits. Columns that depend on other clips (`BaseStep.compare`) are set for the clips
     that keep the limits of the steps before, and null for the others."""

@@ -20,8 +20,9 @@ import numpy as np
 
 from cineloop.errors import MissingDependencyError, NothingMatchedError, UsageError
 from cineloop.files import write_atomic
-from cineloop.journal import Journal, paused_collector
+from cineloop.journal import Journal
 from cineloop.log import printable
+from cineloop.startup import collector_paused
 from v2t_eval.core.measure import Error
 from v2t_eval.curate.query import Verdicts
 from v2t_eval.curate.step import Row
@@ -65,7 +66,7 @@ class Film:
 def read_films(folder: Path) -> dict[str, Film]:
     """The films of the journal in a folder, by id; none without a journal."""
     films: dict[str, Film] = {}
-    with paused_collector(), Journal(folder / JOURNAL, writable=False) as journal:
+    with collector_paused(), Journal(folder / JOURNAL, writable=False) as journal:
         for entry, _ in journal.replay():
             if entry.pop("kind", "") == _KIND:
                 rows = _rows(entry.pop("same"), entry.pop("own"), entry.pop("columns"), entry.pop("scores"))

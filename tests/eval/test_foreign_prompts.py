@@ -13,6 +13,7 @@ from cineloop.video.encode import encode
 from cineloop.video.sample import SampleSpec
 from cineloop.world.scenes.render import render
 from cineloop.world.scenes.solo import FPS, sample_solo
+from foreign_prompts import FOREIGN
 from v2t.backends import Output, VideoLM
 from v2t.backends.abilities import Abilities
 from v2t_eval.cli import main
@@ -25,12 +26,6 @@ from v2t_eval.roundtrip.run import run as roundtrip
 from v2t_eval.roundtrip.settings import RoundtripConfig
 from v2t_eval.testing.clips import ClipEvaluator
 
-FOREIGN = (
-    "A giraffe plays the piano.", "A dragon breathes fire.", "A skateboarder does a kickflip.",
-    "A chef slices onions in a kitchen.", "Two astronauts shake hands on the moon.",
-    "A violinist performs on a stage.", "A barista pours latte art.", "A tractor ploughs a wheat field.",
-    "A surfer rides a huge wave.", "A giraffe rolls to the left on the beach.",
-)  # fmt: skip
 KNOWN = "A red dog rolls to the left on the beach."
 SUITE = """name: foreign
 metrics: [question_score, sharpness]

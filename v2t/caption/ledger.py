@@ -25,7 +25,8 @@ from cineloop.address import shown
 from cineloop.clip import Clip
 from cineloop.errors import ItemError
 from cineloop.files import content_key, escape_name, unescape_name
-from cineloop.journal import Entry, Journal, Place, paused_collector
+from cineloop.journal import Entry, Journal, Place
+from cineloop.startup import collector_paused
 from v2t.writers import Record
 
 _NONE: dict[str, str] = {}  # for the clips without files: one for all, since a folder may hold millions; never changed
@@ -86,7 +87,7 @@ class Ledger:
         self.clips: list[Clip] = []  # of the run
         self._later: list[Entry] = []
         self.begun: Counter[str] = Counter()  # clip id -> runs on a cluster that died while it was in hand
-        with paused_collector():
+        with collector_paused():
             for entry, place in journal.replay():
                 self._learn(entry, place)
         if whole is not None:

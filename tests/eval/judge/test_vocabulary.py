@@ -16,6 +16,7 @@ from cineloop.world.language.phrases import unknown_words, vocabulary
 from cineloop.world.language.questions import questions
 from cineloop.world.scenes.sampler import sample_scene
 from cineloop.world.scenes.solo import sample_solo
+from foreign_prompts import FOREIGN
 from v2t.backends import VideoLM
 from v2t.backends.abilities import Abilities
 from v2t_eval.core.metric import load_metric
@@ -25,13 +26,6 @@ from v2t_eval.judge.judge import Judge
 from v2t_eval.judge.question import Question, from_row
 from v2t_eval.judge.wording import LISTS, of_text
 from v2t_eval.testing.clips import STARTER, ClipEvaluator
-
-FOREIGN = (
-    "A giraffe plays the piano.", "A dragon breathes fire.", "A skateboarder does a kickflip.",
-    "A chef slices onions in a kitchen.", "Two astronauts shake hands on the moon.",
-    "A violinist performs on a stage.", "A barista pours latte art.", "A tractor ploughs a wheat field.",
-    "A surfer rides a huge wave.", "A giraffe rolls to the left on the beach.",
-)  # fmt: skip
 
 
 class SaysYes(VideoLM):
