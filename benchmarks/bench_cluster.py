@@ -234,7 +234,7 @@ class AtOnce:
     def call(self, handle: object, method: str, items: list, bulks: list) -> Future:
         from cineloop.cluster.node import Kept
         from v2t.backends import Output
-        from v2t.long.parts import answer_fields
+        from v2t.long.items import answer_fields
 
         if method == "decode":
             return _done([Kept((self.frames.pixels.shape, self.frames.about()), b"")])

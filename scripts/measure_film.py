@@ -125,7 +125,7 @@ def main() -> None:
         facts, path = row["facts"], folder / row["path"]
         print(f"{facts['duration_s'] / 60:.1f} minutes, {len(facts['shots'])} shots, {len(truth(facts).events)} events")
         with Viewer(AskConfig(model=args.model, notes=Path(scratch) / "notes.jsonl")) as viewer:
-            film = viewer.film(path)
+            film = viewer.video(path)
             report["model"] = viewer.model
             begun = time.monotonic()
             rows = ask_moments(lambda question: answer(viewer, film, question).answer, facts, args.moments, args.seed)

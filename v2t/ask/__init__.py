@@ -6,5 +6,5 @@ Start here:
 - `viewer` keeps a captioner and a decoder ready, `when` finds spans, `events` counts and
   compares them, `result` is what comes out. Words about time in
   questions: `moments`.
-- Films, their windows and the notes on them are `v2t.long`; `v2t.data.notes` is their form in prompts.
+- Long videos, their windows and the notes on them are `v2t.long`; `v2t.data.notes` is their form in prompts.
 """

@@ -19,15 +19,16 @@ from pathlib import Path
 from cineloop.errors import CineloopError, ItemError, Notice, UsageError
 from v2t.ask import moments
 from v2t.ask.events import count_or_compare
-from v2t.ask.result import Answer, Found, one_per_code
+from v2t.ask.result import Answer, Occurrence, one_per_code
 from v2t.ask.settings import AskConfig
 from v2t.ask.viewer import Advance, Viewer
 from v2t.ask.when import find_when, is_about_when
 from v2t.backends import Conversation, Message, VideoLM
 from v2t.data.notes import Note, notes_prompt
-from v2t.long.film import Film, Window
 from v2t.long.recall import recall
+from v2t.long.segments import Segment
 from v2t.long.spans import read_spans, shift_times
+from v2t.long.video import LongVideo
 
 _NEAR_S = 1.0  # notes this near to a moment are about it
 Turns = Sequence[tuple[str, str]]  # earlier (prompt, answer) pairs as the model sees them
@@ -42,7 +43,7 @@ class Prepared:
         prompt: the question with its moment in seconds of the part; without notes.
         conversation: earlier turns, then this one, with frames or notes.
         look: "whole", "window" or "notes".
-        part: the stretch of the film from whose start the answer's times count.
+        part: the segment of the video from whose start the answer's times count.
         windows: parts whose frames are included.
         notes: included notes.
         warnings: of the decoder and of the notes.
@@ -52,79 +53,82 @@ class Prepared:
     prompt: str
     conversation: Conversation
     look: str
-    part: Window
-    windows: tuple[Window, ...] = ()
+    part: Segment
+    windows: tuple[Segment, ...] = ()
     notes: tuple[Note, ...] = ()
     warnings: tuple[Notice, ...] = ()
 
 
-def prepare(viewer: Viewer, film: Film, question: str, view: Window | None = None, history: Turns = ()) -> Prepared:
+def prepare(
+    viewer: Viewer, video: LongVideo, question: str, view: Segment | None = None, history: Turns = ()
+) -> Prepared:
     """The question with the frames or notes it is answered from; see the docstring of `v2t.ask.answer`.
 
     Args:
-        view: (start, end) seconds the question is about, where it names no moment; None for the whole film.
+        view: (start, end) seconds the question is about, where it names no moment; None for the whole video.
         history: turns of this conversation so far, about the same view.
 
     Raises:
-        UsageError: no question, or a moment the film does not have. ItemError: the video cannot be read.
+        UsageError: no question, or a moment the video does not have. ItemError: the video cannot be read.
     """
     if not question.strip():
         raise UsageError("the question is empty", hint='for example: v2t ask video.mp4 "What happens?"')
     if view is not None:
-        moments.check_within(*view, film.duration_s)
-    whole, look = (0.0, film.duration_s), viewer.config.look
+        moments.check_within(*view, video.duration_s)
+    whole, look = video.whole, viewer.config.look
     moment = moments.find(question)
     if moment is not None:
-        moments.check_within(moment.start_s, moment.end_s, film.duration_s, question[slice(*moment.words)].strip())
+        moments.check_within(moment.start_s, moment.end_s, video.duration_s, question[slice(*moment.words)].strip())
     if look == "whole":
-        return by_frames(film, question, question, whole, history)
+        return by_frames(video, question, question, whole, history)
     if moment is None:
         extent = view or whole
-        if look == "auto" and extent[1] - extent[0] <= film.window_s:
-            return by_frames(film, question, question, extent, history)
-        return by_notes(viewer, film, question, question, extent, history)
-    start, end = moment.start_s, min(moment.end_s, film.duration_s)
-    if look == "notes" or end - start > film.window_s:
+        if look == "auto" and extent[1] - extent[0] <= video.window_s:
+            return by_frames(video, question, question, extent, history)
+        return by_notes(viewer, video, question, question, extent, history)
+    start, end = moment.start_s, min(moment.end_s, video.duration_s)
+    if look == "notes" or end - start > video.window_s:
         around = _NEAR_S if moment.is_point else 0.0
         prompt = question if moment.is_point else moments.within(question, moment, start)
-        return by_notes(viewer, film, question, prompt, (start - around, end + around), history)
-    window = (start, end)
+        return by_notes(viewer, video, question, prompt, Segment(start - around, end + around), history)
+    window = Segment(start, end)
     if moment.is_point:
-        window = whole if film.duration_s <= film.window_s else film.window_at(start)
-    return by_frames(film, question, moments.within(question, moment, window[0]), window, ())
+        window = whole if video.duration_s <= video.window_s else video.window_at(start)
+    return by_frames(video, question, moments.within(question, moment, window[0]), window, ())
 
 
-def by_frames(film: Film, question: str, prompt: str, window: Window, history: Turns) -> Prepared:
+def by_frames(video: LongVideo, question: str, prompt: str, window: Segment, history: Turns) -> Prepared:
     """The question with the frames of a part, which precede the conversation's first text."""
-    frames = film.decode(window)
+    frames = video.decode(window)
     messages = _messages(history, prompt)
     messages[0] = replace(messages[0], videos=(frames,))
     return Prepared(
         question=question,
         prompt=prompt,
         conversation=messages,
-        look="whole" if window == (0.0, film.duration_s) else "window",
+        look="whole" if window == video.whole else "window",
         part=window,
         windows=(window,),
         warnings=frames.warnings,
     )
 
 
-def by_notes(viewer: Viewer, film: Film, question: str, prompt: str, extent: Window, history: Turns) -> Prepared:
-    """The question with the notes it is about; if there are none, with an overview of the film."""
+def by_notes(viewer: Viewer, video: LongVideo, question: str, prompt: str, extent: Segment, history: Turns) -> Prepared:
+    """The question with the notes it is about; if there are none, with an overview of the video."""
     most = viewer.config.notes_tokens
-    notebook, _, placed = viewer.take_notes(film, extent)
-    found = recall(placed, prompt, most)
-    if not found.notes and history:  # "And what color is it?" is about what was asked before
-        found = recall(placed, f"{history[-1][0]}, {prompt}", most)
-    notes = [one.note for one in found.notes] or notebook.overview(placed, most)
+    notebook, _, placed = viewer.take_notes(video, extent)
+    recalled = recall(placed, prompt, most)
+    if not recalled.notes and history:  # "And what color is it?" is about what was asked before
+        recalled = recall(placed, f"{history[-1][0]}, {prompt}", most)
+    notes = [one.note for one in recalled.notes] or notebook.overview(placed, most)
     warnings = list(notebook.warnings)
-    if found.num_matching > len(notes):
-        left = found.num_matching - len(notes)
+    if recalled.num_matching > len(notes):
+        left = recalled.num_matching - len(notes)
         warnings.append(
             Notice(
                 "NOTES_LEFT_OUT",
-                f"{left} of the {found.num_matching} notes that fit the question are too many for notes_tokens={most}",
+                f"{left} of the {recalled.num_matching} notes that fit the question are too many for "
+                f"notes_tokens={most}",
             )
         )
     if not placed:
@@ -134,7 +138,7 @@ def by_notes(viewer: Viewer, film: Film, question: str, prompt: str, extent: Win
         prompt=prompt,
         conversation=_messages(history, notes_prompt(notes, prompt)),
         look="notes",
-        part=(0.0, film.duration_s),
+        part=video.whole,
         notes=tuple(notes),
         warnings=tuple(warnings),
     )
@@ -157,7 +161,7 @@ def ask(
 ) -> Answer:
     """One question about one video; see `answer`."""
     with Viewer(config, captioner, advance) as viewer:
-        return answer(viewer, viewer.film(video), question)
+        return answer(viewer, viewer.video(video), question)
 
 
 def ask_each(
@@ -169,12 +173,12 @@ def ask_each(
     advance: Advance = lambda done, total: None,
 ) -> Iterator[Answer | CineloopError]:
     """Questions about one video, for which the model is loaded once: for each its answer, or why it has none (a moment
-    the film does not have, frames that cannot be read)."""
+    the video does not have, frames that cannot be read)."""
     with Viewer(config, captioner, advance) as viewer:
-        film = viewer.film(video)
+        opened = viewer.video(video)
         for question in questions:
             try:
-                yield answer(viewer, film, question)
+                yield answer(viewer, opened, question)
             except (UsageError, ItemError) as error:
                 yield error
 
@@ -189,32 +193,32 @@ def when(
 ) -> Answer:
     """The spans in which a statement is true of a video; see `find_when`."""
     with Viewer(config, captioner, advance) as viewer:
-        return find_when(viewer, viewer.film(video), statement)
+        return find_when(viewer, viewer.video(video), statement)
 
 
-def answer(viewer: Viewer, film: Film, question: str, view: Window | None = None, history: Turns = ()) -> Answer:
+def answer(viewer: Viewer, video: LongVideo, question: str, view: Segment | None = None, history: Turns = ()) -> Answer:
     """The answer to one question; arguments and errors as for `prepare`."""
-    if (searched := search(viewer, film, question, view)) is not None:
+    if (searched := search(viewer, video, question, view)) is not None:
         return searched
-    prepared = prepare(viewer, film, question, view, history)
+    prepared = prepare(viewer, video, question, view, history)
     output = viewer.batcher.generate(viewer.request(prepared.conversation))
-    return finish(viewer, film, prepared, output.text, output.warnings)
+    return finish(viewer, video, prepared, output.text, output.warnings)
 
 
-def search(viewer: Viewer, film: Film, question: str, view: Window | None = None) -> Answer | None:
-    """The answer to a question of time, number or order about a long part of a film; None for all others."""
-    start, end = view or (0.0, film.duration_s)
-    if viewer.config.look != "auto" or end - start <= film.window_s or moments.find(question) is not None:
+def search(viewer: Viewer, video: LongVideo, question: str, view: Segment | None = None) -> Answer | None:
+    """The answer to a question of time, number or order about a long part of a video; None for all others."""
+    start, end = view or video.whole
+    if viewer.config.look != "auto" or end - start <= video.window_s or moments.find(question) is not None:
         return None
     if is_about_when(question):
-        return find_when(viewer, film, question, is_question=True, view=view)
-    return count_or_compare(viewer, film, question, view)
+        return find_when(viewer, video, question, is_question=True, view=view)
+    return count_or_compare(viewer, video, question, view)
 
 
-def finish(viewer: Viewer, film: Film, prepared: Prepared, text: str, warnings: Sequence[Notice] = ()) -> Answer:
-    """The captioner's text as an `Answer`: its times parsed, and shifted from the part it saw to the film."""
+def finish(viewer: Viewer, video: LongVideo, prepared: Prepared, text: str, warnings: Sequence[Notice] = ()) -> Answer:
+    """The captioner's text as an `Answer`: its times parsed, and shifted from the part it saw to the video."""
     start, end = prepared.part
-    spans = [Found(start_s=a + start, end_s=b + start) for a, b in read_spans(text, end - start).spans]
+    spans = [Occurrence(start_s=a + start, end_s=b + start) for a, b in read_spans(text, end - start).spans]
     return Answer(
         question=prepared.question,
         answer=shift_times(text.strip(), start),
@@ -224,5 +228,5 @@ def finish(viewer: Viewer, film: Film, prepared: Prepared, text: str, warnings: 
         spans=tuple(spans),
         windows=prepared.windows,
         notes=prepared.notes,
-        warnings=one_per_code([*film.warnings, *prepared.warnings, *warnings]),
+        warnings=one_per_code([*video.warnings, *prepared.warnings, *warnings]),
     )

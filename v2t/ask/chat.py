@@ -22,9 +22,10 @@ from v2t.ask.moments import check_within
 from v2t.ask.result import Answer
 from v2t.ask.viewer import Viewer
 from v2t.backends import Output
-from v2t.long.film import Film, Window
 from v2t.long.recall import num_tokens
+from v2t.long.segments import Segment
 from v2t.long.spans import format_span, shift_times
+from v2t.long.video import LongVideo
 
 HELP = """\
 /video PATH       look at another video
@@ -48,8 +49,8 @@ class Chat:
 
     def __init__(self, viewer: Viewer, write: Callable[[str], None], notify: Callable[[str], None]) -> None:
         self.viewer, self._write, self._notify = viewer, write, notify
-        self.film: Film | None = None
-        self.view: Window | None = None
+        self.video: LongVideo | None = None
+        self.view: Segment | None = None
         self._history: list[tuple[str, str]] = []  # (prompt, answer) as the model sees them
         self._shown: list[tuple[str, str, str]] = []  # video, question, answer
         self._warned: set[str] = set()
@@ -96,12 +97,12 @@ class Chat:
         return True
 
     def open(self, path: str) -> None:
-        self.film, self.view = self.viewer.film(path), None
+        self.video, self.view = self.viewer.video(path), None
         self._history.clear()
         self._warned.clear()
-        length = format_clock(self.film.duration_s, tenths=self.film.duration_s < 60)
-        self._notify(f"{printable(str(self.film.path))}, {length}; ask anything, /help lists the commands")
-        self._warn(self.film.warnings)
+        length = format_clock(self.video.duration_s, tenths=self.video.duration_s < 60)
+        self._notify(f"{printable(str(self.video.path))}, {length}; ask anything, /help lists the commands")
+        self._warn(self.video.warnings)
 
     def _command(self, line: str) -> bool:
         name, _, rest = line[1:].partition(" ")
@@ -129,19 +130,19 @@ class Chat:
         return True
 
     def _look_at(self, text: str) -> None:
-        film = self._open_film()
+        video = self._current_video()
         times = [parse_clock(part) for part in re.split(r"\s*(?:-|–|\bto\b)\s*", text, maxsplit=1)]
         if times[-1] < times[0]:
             raise UsageError(f"the stretch {text!r} ends before it starts", code="TIME")
-        check_within(times[0], times[-1], film.duration_s, printable(text))
+        check_within(times[0], times[-1], video.duration_s, printable(text))
         if len(times) == 2 and times[1] > times[0]:
-            self._turn_to((times[0], min(times[1], film.duration_s)))
+            self._turn_to(Segment(times[0], min(times[1], video.duration_s)))
         else:
-            self._turn_to(film.window_at(times[0]))
+            self._turn_to(video.window_at(times[0]))
 
-    def _turn_to(self, view: Window | None) -> None:
-        film = self._open_film()
-        view = None if view == (0.0, film.duration_s) else view
+    def _turn_to(self, view: Segment | None) -> None:
+        video = self._current_video()
+        view = None if view == video.whole else view
         is_new, self.view = view != self.view, view
         self._notify(f"looking at {format_span(view) if view else 'the whole video'}")
         if is_new and self._history:
@@ -149,22 +150,22 @@ class Chat:
             self._notify("earlier turns were about another view and are set aside")
 
     def _question(self, question: str) -> None:
-        film = self._open_film()
-        if (found := search(self.viewer, film, question, self.view)) is not None:
-            self._write(found.answer + "\n")
-            self._keep(question, found)
+        video = self._current_video()
+        if (answer := search(self.viewer, video, question, self.view)) is not None:
+            self._write(answer.answer + "\n")
+            self._keep(question, answer)
             return
         self._forget_oldest()
         try:
-            self._answer(film, prepare(self.viewer, film, question, self.view, self._history))
+            self._answer(video, prepare(self.viewer, video, question, self.view, self._history))
         except ItemError as problem:
             if not self._history:
                 raise
             self._notify(f"{problem.message}: asking again without the earlier turns")
             self._history.clear()
-            self._answer(film, prepare(self.viewer, film, question, self.view))
+            self._answer(video, prepare(self.viewer, video, question, self.view))
 
-    def _answer(self, film: Film, prepared: Prepared) -> None:
+    def _answer(self, video: LongVideo, prepared: Prepared) -> None:
         """Write the answer as it is generated; one with shifted times sentence by sentence."""
         start, end = prepared.part
         raw, held = "", ""
@@ -185,16 +186,15 @@ class Chat:
         finally:
             if raw:
                 self._write("\n")
-                found = finish(self.viewer, film, prepared, raw, warnings)
-                self._keep(prepared.prompt, found)
+                self._keep(prepared.prompt, finish(self.viewer, video, prepared, raw, warnings))
         if not raw.strip():
             self._notify("the model gave an empty answer")
 
-    def _keep(self, prompt: str, found: Answer) -> None:
-        self._history.append((prompt, found.raw.strip()))
+    def _keep(self, prompt: str, answer: Answer) -> None:
+        self._history.append((prompt, answer.raw.strip()))
         view = f", {format_span(self.view)}" if self.view else ""
-        self._shown.append((f"{self._open_film().path.name}{view}", found.question, found.answer))
-        self._warn(found.warnings)
+        self._shown.append((f"{self._current_video().path.name}{view}", answer.question, answer.answer))
+        self._warn(answer.warnings)
 
     def _warn(self, warnings: Sequence[Notice]) -> None:
         """Each kind of warning once for a video."""
@@ -210,14 +210,14 @@ class Chat:
         if len(self._history) < before:
             self._notify(f"(the oldest turns no longer fit: {before - len(self._history)} left out)")
 
-    def _open_film(self) -> Film:
-        if self.film is None:
+    def _current_video(self) -> LongVideo:
+        if self.video is None:
             raise UsageError("there is no video yet", code="NO_VIDEO", hint="/video PATH opens one")
-        return self.film
+        return self.video
 
     def _save(self, path: Path) -> None:
         if path.exists():
-            raise UsageError(f"{printable(str(path))} is there already", code="EXISTS", hint="name another file")
+            raise UsageError(f"{printable(str(path))} already exists", code="EXISTS", hint="name another file")
         text, last = f"# A chat with {self.viewer.model}\n", ""
         for video, question, reply in self._shown:
             text += f"\n## {video}\n" if video != last else ""

@@ -18,8 +18,9 @@ from dataclasses import dataclass
 from v2t.ask.result import Answer, one_per_code
 from v2t.ask.viewer import Viewer
 from v2t.ask.when import QUESTION, find_when
-from v2t.long.film import Film, Window
 from v2t.long.recall import names_all
+from v2t.long.segments import Segment
+from v2t.long.video import LongVideo
 
 _AUX = r"(?P<aux>does|do|did|is|are|was|were|has|have)"
 _LEAD = r"^\W*(?:and\s+)?"
@@ -65,11 +66,11 @@ def asked_events(question: str) -> Events | None:
     return None
 
 
-def count_or_compare(viewer: Viewer, film: Film, question: str, view: Window | None = None) -> Answer | None:
+def count_or_compare(viewer: Viewer, video: LongVideo, question: str, view: Segment | None = None) -> Answer | None:
     """The answer to a question of number or order; see the module.
 
     Args:
-        view: (start, end) seconds it is about; None for the whole film.
+        view: (start, end) seconds it is about; None for the whole video.
 
     Raises:
         ItemError: the video cannot be read.
@@ -77,17 +78,17 @@ def count_or_compare(viewer: Viewer, film: Film, question: str, view: Window | N
     events = asked_events(question)
     if events is None:
         return None
-    found = [find_when(viewer, film, text, is_question=True, view=view, every=True) for text in events.questions]
+    answers = [find_when(viewer, video, text, is_question=True, view=view, every=True) for text in events.questions]
     if events.choices:
-        if not all(one.spans for one in found):
+        if not all(one.spans for one in answers):
             return None
-        evidence = [one.spans[0] for one in found]
+        evidence = [one.spans[0] for one in answers]
         text = events.choices[0 if evidence[0].start_s <= evidence[1].start_s else 1]
     else:
-        _, _, notes = viewer.take_notes(film, view or (0.0, film.duration_s))
-        if not found[0].windows and not names_all(notes, events.statements[0]):
+        _, _, notes = viewer.take_notes(video, view or video.whole)
+        if not answers[0].windows and not names_all(notes, events.statements[0]):
             return None  # the notes may tell of it in other words
-        evidence = list(found[0].spans)
+        evidence = list(answers[0].spans)
         text = _TIMES[len(evidence)] if len(evidence) < len(_TIMES) else f"{len(evidence)} times"
     return Answer(
         question=question,
@@ -96,6 +97,6 @@ def count_or_compare(viewer: Viewer, film: Film, question: str, view: Window | N
         look="when",
         model=viewer.model,
         spans=tuple(sorted(evidence, key=lambda one: one.start_s)),
-        windows=tuple(window for one in found for window in one.windows),
-        warnings=one_per_code(warning for one in found for warning in one.warnings),
+        windows=tuple(window for one in answers for window in one.windows),
+        warnings=one_per_code(warning for one in answers for warning in one.warnings),
     )

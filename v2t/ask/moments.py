@@ -1,4 +1,4 @@
-"""Moments that a question names, and their conversion to seconds of a part of the film.
+"""Moments that a question names, and their conversion to seconds of a segment of the video.
 
 In: a question ("What happens at 34:22?", "Who jumps between 1:00 and 1:05?"). Out: a `Moment`, or None; and the
 question for a captioner that sees only a part ("What happens at 3.2 seconds?", "Who jumps?").
@@ -68,7 +68,7 @@ def within(question: str, moment: Moment, start_s: float) -> str:
 
 
 def check_within(start_s: float, end_s: float, duration_s: float, wording: str = "") -> None:
-    """Refuse seconds the film does not have; `wording` is how the user wrote them.
+    """Refuse seconds the video does not have; `wording` is how the user wrote them.
 
     Raises:
         UsageError: code BEYOND_END.

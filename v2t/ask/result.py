@@ -11,13 +11,13 @@ from typing import Any
 
 from cineloop.errors import Notice
 from v2t.data.notes import Note
-from v2t.long.film import Window
+from v2t.long.segments import Segment
 from v2t.long.spans import Span, format_span
 
 
 @dataclass(frozen=True, kw_only=True)
-class Found:
-    """A stretch of the film in which something happens, seconds of the file.
+class Occurrence:
+    """A time at which something happens, seconds of the file.
 
     `score` in [0, 1] is how well the note fits; `is_seen` whether the captioner confirmed it on frames, rather than
     only noted it.
@@ -53,8 +53,8 @@ class Answer:
     raw: str
     look: str
     model: str
-    spans: tuple[Found, ...] = ()
-    windows: tuple[Window, ...] = ()
+    spans: tuple[Occurrence, ...] = ()
+    windows: tuple[Segment, ...] = ()
     notes: tuple[Note, ...] = ()
     warnings: tuple[Notice, ...] = ()
 
@@ -77,7 +77,7 @@ class Answer:
 
 
 def one_per_code(warnings: Iterable[Notice]) -> tuple[Notice, ...]:
-    """One warning for each code, the first, with the number of further ones (a long film has many windows)."""
+    """One warning for each code, the first, with the number of further ones (a long video has many windows)."""
     by_code: dict[str, list[str]] = {}
     for warning in dict.fromkeys(warnings):
         by_code.setdefault(warning.code, []).append(warning.message)

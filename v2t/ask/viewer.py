@@ -1,16 +1,18 @@
 """A captioner and a decoder kept ready for questions.
 
-In: an `AskConfig`. Out: films to ask about, the captioner once it is loaded, notes on a stretch of a film.
+In: an `AskConfig`. Out: videos to ask about, the captioner once it is loaded, notes on a stretch of a video.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 
+from cineloop.clip import Clip
 from cineloop.errors import NothingMatchedError
 from cineloop.log import printable
 from cineloop.video.worker import DecoderPool
@@ -18,9 +20,10 @@ from v2t.ask.settings import AskConfig
 from v2t.backends import Conversation, Decoding, GenerateRequest, VideoLM, open_backend
 from v2t.backends.batching import Batcher
 from v2t.caption.run import notes_on
-from v2t.long.film import Film, Window
 from v2t.long.notebook import Notebook
 from v2t.long.recall import Placed
+from v2t.long.segments import Segment
+from v2t.long.video import LongVideo
 
 Advance = Callable[[int, int], None]  # called with (windows done, windows to do) while notes are taken
 
@@ -57,11 +60,11 @@ class Viewer:
     def __exit__(self, *exc: object) -> None:
         self._stack.close()
 
-    def film(self, path: str | Path) -> Film:
+    def video(self, path: str | Path) -> LongVideo:
         """The video at a path, ready to be asked about.
 
         Raises:
-            NothingMatchedError: there is no such video, or no such folder of captions. ItemError: see `Film`.
+            NothingMatchedError: there is no such video, or no such folder of captions. ItemError: it cannot be read.
         """
         notes = self.config.notes
         if notes is not None and notes.suffix != ".jsonl" and not notes.exists():
@@ -73,9 +76,15 @@ class Viewer:
         if self.config.frames is not None:
             spec = replace(spec, num_frames=self.config.frames)
         window_s = self.config.window_s or self._captioner.abilities.window_s
-        film = Film(path, self._pool, spec, self._captioner.frame_size, float(window_s))
+        if not os.path.lexists(path):
+            raise NothingMatchedError(f"there is no file {printable(str(path))}", hint="check the path")
+        clip = Clip(Path(path).name, str(path), str(path))
+        with suppress(OSError):  # a file that cannot be read is refused in better words below
+            status = os.stat(path)
+            clip = replace(clip, size=status.st_size, mtime_ns=status.st_mtime_ns)
+        video = LongVideo(clip, self._pool, spec, self._captioner.frame_size, float(window_s))
         self._load()
-        return film
+        return video
 
     def _load(self) -> Future[None]:
         # In a thread: the frames of the first question are decoded meanwhile, or the user types it. Not before a
@@ -116,17 +125,17 @@ class Viewer:
         decoding = Decoding(max_new_tokens=config.max_new_tokens, temperature=config.temperature, seed=config.seed)
         return GenerateRequest(messages=conversation, decoding=decoding)
 
-    def take_notes(self, film: Film, extent: Window) -> tuple[Notebook, list[Window], list[Placed]]:
-        """The notes on a film, the windows that overlap a stretch of it, and the notes within that stretch."""
+    def take_notes(self, video: LongVideo, extent: Segment) -> tuple[Notebook, list[Segment], list[Placed]]:
+        """The notes on a video, the windows that overlap a segment of it, and the notes within that segment."""
         config, folder = self.config, self.config.notes
         given = None
         if folder is not None and folder.is_dir():
-            given = notes_on(folder, film.path)
+            given = notes_on(folder, video.path)
             is_in_turn = all(one.end_s <= other.start_s + 0.01 for one, other in zip(given, given[1:], strict=False))
             # Windows follow the captioned segments: nothing is decoded to find the cuts again.
-            film.set_cuts([note.start_s for note in given] if is_in_turn else ())
+            video.cuts_s = [note.start_s for note in given] if is_in_turn else []
         notebook = Notebook(
-            film,
+            video,
             self.captioner,
             path=None if given is not None else folder,
             given=given,
@@ -136,6 +145,6 @@ class Viewer:
             seed=config.seed,
             batch_size=config.batch_size,
         )
-        windows = [window for window in film.windows() if window[1] > extent[0] and window[0] < extent[1]]
+        windows = [window for window in video.windows() if window[1] > extent[0] and window[0] < extent[1]]
         placed = notebook.notes(windows, self.advance)
         return notebook, windows, [p for p in placed if p.note.end_s >= extent[0] and p.note.start_s <= extent[1]]

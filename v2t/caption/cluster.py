@@ -1,10 +1,9 @@
 """A captioning run on a cluster: decoding workers, model workers, and their likeness in the run's own process.
 
-In: the job's pieces. Out: the same futures and answers as from this machine's decoders and captioner, so that the job
-(`v2t.caption.job`) is the same: it plans, makes records, and alone writes the folder. Frames go from the machine that
-decoded them to the one that runs the model; here they have a shape and no pixels. A model worker journals each record
-before it answers (`cineloop.cluster.journals`), so a run that dies loses nothing that was answered: `fold` takes it
-over.
+In: the job's work items. Out: the same futures and answers as from this machine's decoders and captioner, so that the
+job (`v2t.caption.job`) is the same: it plans, and alone writes the folder. Frames go from the machine that decoded them
+to the one that runs the model; here they have a shape and no pixels. A model worker journals each record before it
+answers (`cineloop.cluster.journals`), so a run that dies loses nothing that was answered: `fold` takes it over.
 """
 
 from __future__ import annotations
@@ -33,16 +32,15 @@ from cineloop.video.info import VideoInfo
 from cineloop.video.sample import SampleSpec
 from cineloop.video.worker import DecoderPool
 from v2t.backends import Output, open_backend
-from v2t.caption import record
 from v2t.caption.fetching import Fetching
-from v2t.caption.job import Asker, Items
+from v2t.caption.job import Asker
 from v2t.caption.ledger import clip_entry, source_of
 from v2t.caption.merge import join_folders
 from v2t.caption.outputs import STATE_FOLDER, CaptionFolder
-from v2t.caption.record import Question
+from v2t.caption.record import Question, result_of
 from v2t.caption.settings import CaptionConfig
 from v2t.caption.summary import Summary
-from v2t.long.parts import LongClip, error_fields
+from v2t.long.items import WorkItem, error_fields
 
 _TRIES = 3  # of frames that are lost with their machine
 _MOST_THREADS = 256
@@ -106,26 +104,31 @@ class PlacedAsker:
     """Model workers, with the methods of `v2t.caption.job.Asker`. Clips in `alone` get a call of their own: one of them
     may be what took an earlier run down."""
 
-    def __init__(self, models: Pool, decoders: PlacedDecoders, batch_size: int, alone: set[str]) -> None:
-        self.models, self.decoders, self.batch_size, self.alone = models, decoders, batch_size, alone
+    def __init__(
+        self, models: Pool, decoders: PlacedDecoders, question: Question, batch_size: int, alone: set[str]
+    ) -> None:
+        self.models, self.decoders, self.question = models, decoders, question
+        self.batch_size, self.alone = batch_size, alone
         self.concurrency = min(_MOST_THREADS, 2 * models.size.most)
 
     def load(self) -> None:
         """Nothing: the workers load while the first clips decode."""
 
-    def ask(self, items: Items) -> list[Entry]:
-        batches = [[item] for item in items if item[0][0].clip.id in self.alone]
-        rest = [item for item in items if item[0][0].clip.id not in self.alone]
+    def ask(self, items: Sequence[WorkItem]) -> list[Entry]:
+        batches = [[item] for item in items if item.clip.id in self.alone]
+        rest = [item for item in items if item.clip.id not in self.alone]
         batches += [rest] if rest else []
         futures = [self._submit(batch) for batch in batches]
-        found: dict[int, Entry] = {}
+        results: dict[WorkItem, Entry] = {}
         for batch, future in zip(batches, futures, strict=True):
             try:
-                results = [error_fields(each) if isinstance(each, ItemError) else each for each in future.result()]
+                answers = future.result()
             except InputLostError:
-                results = [self._ask_again(item) for item in batch]
-            found |= {id(item): result for item, result in zip(batch, results, strict=True)}
-        return [found[id(item)] for item in items]
+                answers = [self._ask_again(item) for item in batch]
+            for item, answer in zip(batch, answers, strict=True):
+                is_error = isinstance(answer, ItemError)  # of the worker; the model's are results
+                results[item] = result_of(item, error_fields(answer), self.question) if is_error else answer
+        return [results[item] for item in items]
 
     def ask_text(self, prompt: str, max_new_tokens: int) -> Output:
         (answer,) = self.models.submit("ask_text", [(prompt, max_new_tokens)]).result()
@@ -134,28 +137,28 @@ class PlacedAsker:
         output: Output = answer
         return output
 
-    def _submit(self, items: Items) -> Future[list[Any]]:
+    def _submit(self, items: Sequence[WorkItem]) -> Future[list[Any]]:
         sent, bulks = [], []
-        for (long, number), frames in items:
-            assert isinstance(frames, PlacedFrames)
-            sent.append((replace(long, done={}), number, frames.about()))
-            bulks.append(frames.bulk)
+        for item in items:
+            assert isinstance(item.frames, PlacedFrames)
+            sent.append((replace(item, frames=None, parent=None), item.frames.about()))
+            bulks.append(item.frames.bulk)
         return self.models.submit("ask", sent, bulks)
 
-    def _ask_again(self, item: tuple[Any, Frames]) -> Entry:
-        """The answer to a piece whose frames were lost with a machine: they are decoded again."""
-        piece, frames = item
+    def _ask_again(self, item: WorkItem) -> Entry | ItemError:
+        """The answer to an item whose frames were lost with a machine: they are decoded again."""
+        frames = item.frames
         assert isinstance(frames, PlacedFrames) and frames.request is not None
         for _ in range(_TRIES):
             try:
-                again = self.decoders.submit(*frames.request).result()
-                (answer,) = self._submit([(piece, again)]).result()
-                return error_fields(answer) if isinstance(answer, ItemError) else answer
+                item.frames = self.decoders.submit(*frames.request).result()
+                (answer,) = self._submit([item]).result()
+                return answer
             except InputLostError:
                 continue
             except ItemError as problem:
-                return error_fields(problem)
-        return error_fields(worker_died(f"its frames were lost {_TRIES} times with the machines that held them"))
+                return problem
+        return worker_died(f"its frames were lost {_TRIES} times with the machines that held them")
 
 
 @contextmanager
@@ -175,7 +178,8 @@ def cluster_of(
     with open_workers(config.cluster, model, partial(_Decoder, config), seen) as cluster:
         assert cluster.decoders is not None
         decoders = PlacedDecoders(cluster.decoders)
-        yield PlacedAsker(cluster.models, decoders, config.batch_size, set(folder.ledger.begun)), decoders
+        alone = set(folder.ledger.begun)
+        yield PlacedAsker(cluster.models, decoders, question, config.batch_size, alone), decoders
     if cluster.models.deaths:
         if store:
             store.pull(lambda name: f"/{run.name}/" in name)
@@ -257,31 +261,24 @@ class _Model:
         self.asker.load()
         self.journal = journals.WorkerJournal(run, name)
 
-    def ask(self, items: Sequence[tuple[LongClip, int, dict[str, Any]]], bulks: Sequence[Any]) -> list[Entry]:
-        pieces: Items = [
-            ((long, number), Frames.read(pixels.copy(), about))  # the store's own is read-only
-            for (long, number, about), pixels in zip(items, bulks, strict=True)
+    def ask(self, items: Sequence[tuple[WorkItem, dict[str, Any]]], bulks: Sequence[Any]) -> list[Entry]:
+        decoded = [
+            replace(item, frames=Frames.read(pixels.copy(), about))  # the store's own is read-only
+            for (item, about), pixels in zip(items, bulks, strict=True)
         ]
-        self.journal.begin([long.clip.id for (long, _), _ in pieces])
-        fields = self.asker.ask(pieces)
-        self.journal.append([self._entry(*item, each) for item, each in zip(pieces, fields, strict=True)])
-        return fields
+        self.journal.begin([item.clip.id for item in decoded])
+        results = self.asker.ask(decoded)
+        key = self.asker.question.settings_key
+        self.journal.append(
+            [
+                result if item.segment else clip_entry(result, key, source_of(item.clip), {}, {})
+                for item, result in zip(decoded, results, strict=True)
+            ]
+        )
+        return results
 
     def ask_text(self, items: Sequence[tuple[str, int]], bulks: Sequence[Any]) -> list[Any]:
         return _or_error(lambda: self.asker.ask_text(*items[0]))
-
-    def _entry(self, piece: tuple[LongClip, int], frames: Frames, fields: Entry) -> Entry:
-        """The record of a clip in one part, as the job will make it too; the entry of a part of a longer one."""
-        (long, number), question = piece, self.asker.question
-        entry = long.add(number, fields, frames)
-        if len(long.parts) > 1:
-            return entry
-        try:
-            segments = record.segments_of(long, question)
-            row = record.caption_record(long, segments, question)
-        except ItemError as problem:
-            row = record.failed_record(long.clip, problem, question)
-        return clip_entry(row, question.settings_key, source_of(long.clip), {}, {})
 
 
 def _or_error(work: Callable[[], Any]) -> list[Any]:

@@ -1,19 +1,20 @@
 """The main loop of a captioning run: decode ahead, caption in batches of one shape, save each batch.
 
 In: the clips to do. Out: their records in the output folder, counts and times in a `Summary`. A clip that fails becomes
-a record with a code. A clip in parts is journalled part by part; one becomes a record when all of them are done. A
-captioner that takes concurrent requests gets them from as many threads, and its answers are saved in the order in which
-they arrive. A run in one process has one `Asker`; on a cluster each model worker has its own, and the run's is a
-`v2t.caption.cluster.PlacedAsker` with the same methods.
+a record with a code. The segments of a long clip are journalled one by one; they become a record when all of them are
+answered. A captioner that takes concurrent requests gets them from as many threads, and its answers are saved in the
+order in which they arrive. A run in one process has one `Asker`; on a cluster each model worker has its own, and the
+run's is a `v2t.caption.cluster.PlacedAsker` with the same methods.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -26,36 +27,35 @@ from cineloop.threads import usable_cpus
 from cineloop.video.worker import DecoderPool
 from v2t.backends import OUT_OF_DOMAIN, Decoding, GenerateRequest, Output, VideoLM, user_turn
 from v2t.backends.batching import Batcher
-from v2t.caption import record
-from v2t.caption.ahead import Ahead, Batch, Pool
 from v2t.caption.fetching import Fetching
 from v2t.caption.ledger import cuts_entry, source_of
 from v2t.caption.outputs import CaptionFolder
-from v2t.caption.record import Question
+from v2t.caption.record import Question, caption_record, failed_record, result_of, segments_of
 from v2t.caption.summary import Summary, rate
 from v2t.data.notes import Note
-from v2t.long.parts import LongClip, Part, Piece, answer_fields, error_fields
+from v2t.long.items import WorkItem, answer_fields, ask_items, error_fields
+from v2t.long.queue import DecodeQueue, Decoders
+from v2t.long.segments import Segment
 from v2t.long.summary import join, sum_up
+from v2t.long.video import LongVideo
 from v2t.writers import EVERY, Record, html
 
 if TYPE_CHECKING:
-    from cineloop.video.frames import Frames
     from v2t.caption.settings import CaptionConfig
 
 _SETS_EVERY_S = 15.0
 _SEGMENT_EVERY_S = 5.0
 _POLL_S = 0.5
 _TICK_S, _BEAT_S = 1.0, 10.0
-Items = list[tuple[Piece, "Frames"]]
 _NAME_A_MODEL = "name a --model for such clips; --on-outside warn --retry-failed writes the captions anyway"
 
 
-class Asking(Protocol):
+class ModelCalls(Protocol):
     """The part of `Asker` that a job uses; `ask` and `ask_text` may be called from `concurrency` threads.
 
     Attributes:
         concurrency: calls at once, >= 1.
-        batch_size: pieces of a call.
+        batch_size: items of a call.
     """
 
     concurrency: int
@@ -64,8 +64,8 @@ class Asking(Protocol):
     def load(self) -> None:
         """Make ready to be asked."""
 
-    def ask(self, items: Items) -> list[Entry]:
-        """Fields of each piece's entry."""
+    def ask(self, items: Sequence[WorkItem]) -> list[Entry]:
+        """The result of each item, see `v2t.caption.record.result_of`."""
 
     def ask_text(self, prompt: str, max_new_tokens: int) -> Output:
         """The answer to a prompt without video. Raises ItemError if it fails."""
@@ -86,27 +86,20 @@ class Asker:
         # the model's frames for the run's page, without decoding twice
         self._keeps_strips = "html" in config.format or EVERY in config.format
 
-    def ask(self, items: Items) -> list[Entry]:
-        """Fields of each piece's entry."""
-        start = time.perf_counter()
-        prompt, decoding = self.question.prompt, self._decoding
-        requests = [GenerateRequest(messages=user_turn(prompt, frames), decoding=decoding) for _, frames in items]
-        answers = self._batcher.generate_many(requests, retry_loops=True)
-        seconds, fields = (time.perf_counter() - start) / len(items), []
-        for ((clip, number), frames), answer in zip(items, answers, strict=True):
-            if isinstance(answer, ItemError):
-                fields.append(error_fields(answer))
-                continue
-            if self._keeps_strips:
-                part = None if len(clip.parts) == 1 else clip.parts[number].start_s
-                html.save_strip(self.folder, frames.pixels, clip.clip.id, part)
-            outside = [warning for warning in answer.warnings if warning.code == OUT_OF_DOMAIN]
+    def ask(self, items: Sequence[WorkItem]) -> list[Entry]:
+        """The result of each decoded item, see `v2t.caption.record.result_of`."""
+        answers = ask_items(self._batcher, items, self.question.prompt, self._decoding, retry_loops=True)
+        results: list[Entry] = []
+        for item, answer in zip(items, answers, strict=True):
+            if self._keeps_strips and answer["error"] is None and item.frames is not None:
+                start_s = item.segment.start_s if item.segment else None
+                html.save_strip(self.folder, item.frames.pixels, item.clip.id, start_s)
+            outside = [each for each in answer["warnings"] if each["code"] == OUT_OF_DOMAIN]
             if outside and self.config.on_outside == "fail":
-                error = ItemError(outside[0].message, code=OUT_OF_DOMAIN, hint=_NAME_A_MODEL)
-                fields.append(error_fields(error))
-            else:
-                fields.append(answer_fields(frames, answer, seconds))
-        return fields
+                error = ItemError(outside[0]["message"], code=OUT_OF_DOMAIN, hint=_NAME_A_MODEL)
+                answer = error_fields(error)
+            results.append(result_of(item, answer, self.question))
+        return results
 
     def ask_text(self, prompt: str, max_new_tokens: int) -> Output:
         """The answer to a prompt without video. Raises ItemError if it fails."""
@@ -115,40 +108,56 @@ class Asker:
         return self._batcher.generate(request, retry_loops=True)
 
 
-@dataclass
+class _ThisThread(Executor):
+    """Runs each call at once: a model of this process gets no second batch while one is not saved."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        try:
+            future.set_result(fn(*args, **kwargs))
+        except Exception as error:
+            future.set_exception(error)
+        return future
+
+
 class Job:
     """Everything between the plan and the summary; used once."""
 
-    folder: CaptionFolder
-    asker: Asking
-    question: Question
-    config: CaptionConfig
-    summary: Summary
-    emit: Callable[[Record], None]
-    stop: Stopping
-    decoders: Pool | None = None  # those of a cluster; None for processes of this machine
-    _threads: ThreadPoolExecutor | None = None
-    _in_flight: dict[Future, Items | LongClip] = field(default_factory=dict)
-    _rows: list[tuple[Clip, Record]] = field(default_factory=list)
-    _entries: list[Entry] = field(default_factory=list)
-    _whole: list[LongClip] = field(default_factory=list)  # all parts done, record not yet made
-    _is_ending: bool = False  # every request fails now
-    _steps: int = 0  # clips and parts finished since the last progress report
-    _sets_at: float = field(default_factory=time.monotonic)
-    _sets_every_s: float = _SETS_EVERY_S
-    _saved_at: float = field(default_factory=time.monotonic)
-    _ticked_at: float = field(default_factory=time.monotonic)
-    _beat_at: float = field(default_factory=time.monotonic)
+    def __init__(
+        self,
+        folder: CaptionFolder,
+        asker: ModelCalls,
+        question: Question,
+        config: CaptionConfig,
+        summary: Summary,
+        emit: Callable[[Record], None],
+    ) -> None:
+        self.folder, self.asker, self.question, self.config = folder, asker, question, config
+        self.summary, self.emit = summary, emit
+        self._calls: Executor = _ThisThread()
+        self._in_flight: dict[Future[Any], Callable[[Any], None]] = {}  # call of the model -> what takes its result
+        self._records: list[tuple[Clip, Record]] = []
+        self._entries: list[Entry] = []
+        self._complete: list[WorkItem] = []  # long clips without a record, all of whose segments are answered
+        self._is_ending = False  # every request fails now
+        self._steps = 0  # items finished since the last progress report
+        self._sets_every_s = _SETS_EVERY_S
+        self._sets_at = self._saved_at = self._ticked_at = self._beat_at = time.monotonic()
 
-    def work(self, todo: list[Clip], show_progress: bool) -> None:
+    def work(
+        self, todo: Sequence[Clip], stop: Stopping, decoders: Decoders | None = None, show_progress: bool = False
+    ) -> None:
         """Caption the clips, until done or stopped.
+
+        Args:
+            decoders: those of a cluster; None starts processes on this machine.
 
         Raises:
             MissingDependencyError: the model does not load or fails on every clip, or the disk is full.
         """
+        config, question = self.config, self.question
         with ExitStack() as stack:
-            config = self.config
-            pool: Pool | None = self.decoders
+            pool = decoders
             if pool is None:
                 workers = config.workers or max(1, usable_cpus() // 2)
                 pool = stack.enter_context(DecoderPool(workers, config.limits, decoders=config.decoders))
@@ -156,87 +165,61 @@ class Job:
                     pool = stack.enter_context(Fetching(pool, workers + 2, int(config.remote_max_gb * 1e9)))
             self._progress = stack.enter_context(Progress(len(todo), "captioning", enabled=show_progress))
             if self.asker.concurrency > 1:
-                self._threads = stack.enter_context(ThreadPoolExecutor(self.asker.concurrency, "answer"))
+                self._calls = stack.enter_context(ThreadPoolExecutor(self.asker.concurrency, "answer"))
             # The weights load in a thread while the first clips decode in their processes.
             self._loading = stack.enter_context(ThreadPoolExecutor(1)).submit(self.asker.load)
             self._progress.advance(0, "loading the model")
-            ahead = Ahead(
-                pool,
-                self.question.spec,
-                self.question.frame_size,
-                self.asker.batch_size,
-                self.stop,
-                self.question.parts,
-                self._begin,
-                self.folder.ledger.cuts_of,
-            )
-            for batch in ahead.batches(todo):
-                self._take_batch(batch)
-                self._save(force=bool(batch.items))
+            divide = None if question.parts.kind == "whole" else partial(self._divide, pool)
+            size = self.asker.batch_size
+            queue = DecodeQueue(pool, question.spec, question.frame_size, size, lambda: stop.asked, divide)
+            for batch in queue.batches(map(WorkItem, todo)):
+                is_decoded = any(item.frames is not None for item in batch)
+                self._take(batch)
+                self._save(force=is_decoded)
             while True:
                 self._save(force=True)
                 if not self._in_flight:
                     break
-                self._collect_answers(wait_for_one=True)
+                self._collect(wait_for_one=True)
             self._tick()  # every clip is counted
-            self.summary.times["decode"] = self.summary.times.get("decode", 0.0) + ahead.wait_s
+            self.summary.times["decode"] = self.summary.times.get("decode", 0.0) + queue.wait_s
 
     # ---- generation
 
-    def _begin(self, clip: Clip, parts: list[Part], cuts_s: list[float] | None) -> LongClip:
-        """A clip in parts, with those that an earlier run finished."""
-        long = LongClip(clip, parts, self.question.settings_key, source_of(clip))
-        if cuts_s is not None and len(parts) > 1:
-            self._entries.append(cuts_entry(clip, long.source, cuts_s))
-        if len(parts) > 1 and not self.config.overwrite:
-            found = self.folder.ledger.parts_of(clip, long.settings)
-            for number, part in enumerate(parts):
-                entry = found.get(part)
-                if entry is not None and (entry["error"] is None or not self.config.retry_failed):
-                    long.done[number] = entry
-        self._progress.grow(len(parts) - 1)
-        self._steps += len(long.done)
-        if long.done:
-            logger.info("%s: %d of %d parts done before", printable(clip.id), len(long.done), len(parts))
-        return long
+    def _take(self, batch: list[WorkItem]) -> None:
+        """Ask the model about decoded items; note failed and divided ones."""
+        if batch and batch[0].segments:
+            self._begin_long(batch[0])
+        elif batch and batch[0].answer is not None:
+            self._add(batch, [result_of(item, item.answer or {}, self.question) for item in batch])
+        elif batch:
+            self._call(self.asker.ask, batch, then=partial(self._add, batch))
+        self._collect(wait_for_one=False)
 
-    def _take_batch(self, batch: Batch) -> None:
-        if batch.failed is not None:
-            self._add_parts([(batch.failed[0], None)], [error_fields(batch.failed[1])])
-        if batch.done is not None:
-            self._whole.append(batch.done)
-        if batch.items:
-            with stopwatch(self.summary.times, "load"):
-                self._loading.result()
-            if self._threads is None:
-                with stopwatch(self.summary.times, "model"):
-                    fields = self.asker.ask(batch.items)
-                self._add_parts(batch.items, fields)
-            else:
-                while len(self._in_flight) >= self.asker.concurrency:
-                    self._collect_answers(wait_for_one=True)
-                self._in_flight[self._threads.submit(self.asker.ask, batch.items)] = batch.items
-        if self._in_flight:
-            self._collect_answers(wait_for_one=False)
+    def _call(self, method: Callable[..., Any], *args: Any, then: Callable[[Any], None]) -> None:
+        """Call the model once it is loaded and a call of it has ended."""
+        with stopwatch(self.summary.times, "load"):
+            self._loading.result()
+        while len(self._in_flight) >= self.asker.concurrency:
+            self._collect(wait_for_one=True)
+        with stopwatch(self.summary.times, "model"):
+            self._in_flight[self._calls.submit(method, *args)] = then
 
-    def _collect_answers(self, *, wait_for_one: bool) -> None:
-        """Process the answers that the threads have finished."""
+    def _collect(self, *, wait_for_one: bool) -> None:
+        """Process the answers that are there."""
         if wait_for_one and not any(future.done() for future in self._in_flight):
             with stopwatch(self.summary.times, "model"):
                 wait(self._in_flight, timeout=_POLL_S, return_when=FIRST_COMPLETED)
         fatal: CineloopError | None = None
         while done := [future for future in self._in_flight if future.done()]:
             for future in done:
-                work = self._in_flight.pop(future)
+                then = self._in_flight.pop(future)
                 try:
                     result = future.result()
                 except CineloopError as error:
                     fatal = fatal or error
                     continue
-                if isinstance(work, LongClip):
-                    self._finish(work, result)
-                else:
-                    self._add_parts(work, result)
+                then(result)
             if fatal is not None:  # the run ends: what the other threads are still given is kept too
                 wait(self._in_flight)
         if fatal is not None:
@@ -244,45 +227,74 @@ class Job:
             self._save(force=True)
             raise fatal
 
-    # ---- records
-
-    def _add_parts(self, items: Sequence[tuple[Piece, Frames | None]], fields: list[Entry]) -> None:
-        for ((clip, number), frames), each in zip(items, fields, strict=True):
-            entry = clip.add(number, each, frames)
+    def _add(self, items: Sequence[WorkItem], results: Sequence[Entry]) -> None:
+        """Keep the results of items; a long clip whose last segment is among them is complete."""
+        for item, result in zip(items, results, strict=True):
+            item.frames = None
             self._steps += 1
             if self.question.parts.kind != "whole":
-                self.summary.num_parts += entry["error"] is None
-            if len(clip.parts) > 1:
-                self._entries.append(entry)
-            if len(clip.done) == len(clip.parts):
-                self._whole.append(clip)
+                self.summary.num_parts += result["error"] is None
+            if item.parent is None:
+                self._add_record(item.clip, result)
+                continue
+            item.answer = result
+            self._entries.append(result)
+            if all(segment.answer for segment in item.parent.segments):
+                self._complete.append(item.parent)
 
-    def _finish(self, clip: LongClip, summed: Entry | None = None) -> None:
-        """Make the record of a clip whose parts are all done; `summed` holds the fields of the model's summary, None
-        where it is still to be generated, or not wanted."""
-        question = self.question
+    def _add_record(self, clip: Clip, record: Record) -> None:
+        self._records.append((clip, record))
+        self.summary.add(record)
+
+    # ---- long clips
+
+    def _divide(self, pool: Decoders, item: WorkItem) -> list[Segment]:
+        """The segments of a clip; called in threads."""
+        video = LongVideo(item.clip, pool, self.question.spec, self.question.frame_size)
+        video.cuts_s = known = self.folder.ledger.cuts_of(item.clip)
+        segments = video.segments(self.question.parts)
+        item.cuts_s = video.cuts_s if known is None else None
+        return segments
+
+    def _begin_long(self, clip: WorkItem) -> None:
+        """Journal the cuts of a divided clip, and take over the answers of an earlier run."""
+        source = source_of(clip.clip)
+        if clip.cuts_s is not None:
+            self._entries.append(cuts_entry(clip.clip, source, clip.cuts_s))
+        earlier = {}
+        if not self.config.overwrite:
+            earlier = self.folder.ledger.parts_of(clip.clip, self.question.settings_key)
+        for item in clip.segments:
+            item.source, entry = source, item.segment and earlier.get(item.segment)
+            if entry is not None and (entry["error"] is None or not self.config.retry_failed):
+                item.answer = entry
+        num_answered = sum(item.answer is not None for item in clip.segments)
+        self._progress.grow(len(clip.segments) - 1)
+        self._steps += num_answered
+        if num_answered:
+            name = printable(clip.clip.id)
+            logger.info("%s: %d of %d parts done before", name, num_answered, len(clip.segments))
+        if num_answered == len(clip.segments):
+            self._complete.append(clip)
+
+    def _finish_long(self, clip: WorkItem, summary: Entry | None = None) -> None:
+        """Make the record of a clip whose segments are all answered; `summary` holds the fields of the model's summary,
+        None where it is still to be generated, or not wanted."""
+        question, entries = self.question, [item.answer or {} for item in clip.segments]
         try:
-            segments = record.segments_of(clip, question)
-            if summed is None and len(clip.parts) > 1 and question.sums_up and question.segments is None:
-                captioned = [segment for segment in segments if segment["caption"]]
-                if len(captioned) > 1:
-                    if self._is_ending:  # a later run sums up the journalled parts
-                        return
-                    with stopwatch(self.summary.times, "load"):
-                        self._loading.result()
-                    if self._threads is not None:
-                        self._in_flight[self._threads.submit(self._summarise, captioned)] = clip
-                        return
-                    with stopwatch(self.summary.times, "model"):
-                        summed = self._summarise(captioned)
-            row = record.caption_record(clip, segments, question, summed)
+            segments = segments_of(entries, question)
+            captioned = [segment for segment in segments if segment["caption"]]
+            if summary is None and question.sums_up and question.segments is None and len(captioned) > 1:
+                if not self._is_ending:  # else a later run sums up the journalled segments
+                    self._call(self._summarise, captioned, then=partial(self._finish_long, clip))
+                return
+            record = caption_record(clip.clip, entries, segments, question, summary)
         except ItemError as problem:
-            row = record.failed_record(clip.clip, problem, question)
-        self._rows.append((clip.clip, row))
-        self.summary.add(row)
+            record = failed_record(clip.clip, problem, question)
+        self._add_record(clip.clip, record)
 
     def _summarise(self, captioned: list[dict[str, Any]]) -> Entry:
-        """Fields of the model's summary of the parts, or of their joined captions if it fails; may run in a thread."""
+        """Fields of the model's summary of segments, or of their joined captions if it fails; may run in a thread."""
         notes = [Note(start_s=s["start_s"], end_s=s["end_s"], text=s["caption"]) for s in captioned]
         start = time.perf_counter()
         try:
@@ -297,26 +309,26 @@ class Job:
     # ---- saving
 
     def _save(self, *, force: bool = False) -> None:
-        """Journal the parts, then make and save the records; failed clips are batched."""
+        """Journal the segments' entries, then make and save the records; failed clips are batched."""
         if self._entries:
             entries, self._entries = self._entries, []
             with stopwatch(self.summary.times, "write"):
                 self.folder.ledger.append(entries)
-        whole, self._whole = self._whole, []
-        for clip in whole:
-            self._finish(clip)
-        has_caption = any(row["status"] == "ok" for _, row in self._rows)
+        complete, self._complete = self._complete, []
+        for clip in complete:
+            self._finish_long(clip)
+        has_caption = any(record["status"] == "ok" for _, record in self._records)
         # Concurrent answers come one by one: on a store, where each write is a request, they wait for a batch.
         is_early = time.monotonic() - self._saved_at < _SEGMENT_EVERY_S
         is_due = (force or has_caption) and not (self.folder.store and self._in_flight and is_early)
-        if self._rows and (is_due or len(self._rows) >= self.config.batch_size):
+        if self._records and (is_due or len(self._records) >= self.config.batch_size):
             self._saved_at = time.monotonic()
-            rows, self._rows = self._rows, []
+            records, self._records = self._records, []
             with stopwatch(self.summary.times, "write"):
-                for clip_id in self.folder.save(rows, self.question.settings_key):
+                for clip_id in self.folder.save(records, self.question.settings_key):
                     logger.warning("%s: a file of that name was written meanwhile; it is kept", printable(clip_id))
-            for _, row in rows:
-                self.emit(row)
+            for _, record in records:
+                self.emit(record)
         if time.monotonic() - self._ticked_at > _TICK_S:
             self._tick()
 

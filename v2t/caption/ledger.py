@@ -1,8 +1,8 @@
 """State of an output folder's journal: for every clip its newest record, its source and its settings.
 
 In: the journal's entries. Out: `Known` by clip id, and new entries. Kinds of entries: `clip` (a record, the settings'
-key, the video's size, date and content, the sidecars and their contents' keys), `part` (one finished part of a clip
-that is captioned in parts, see `v2t.long.parts`), `cuts` (where such a clip's scenes change), `settings` (what a key
+key, the video's size, date and content, the sidecars and their contents' keys), `part` (the answer to one
+segment of a long clip, see `v2t.caption.record`), `cuts` (where such a clip's scenes change), `settings` (what a key
 means), `source` (a new date of the same content), `merged` (how much of another journal was taken over), `run` (a run
 began: on which machine, with how many clips), `begun` (clips that were in hand when a run on a cluster died), `end` (on
 a store: the run ended in order).

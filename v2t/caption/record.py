@@ -1,9 +1,12 @@
 """The caption record: one clip's row, captioned or failed.
 
-In: a clip with its finished parts, or the error that ended it. Out: a plain dict for
-the journal and the writers. `caption` is null in a failed row and `error` is null in a good one; `seconds` is the
+In: the captioner's answer to a clip, or those to its segments, or the error that ended it. Out: a plain dict for the
+journal and the writers. `caption` is null in a failed row and `error` is null in a good one; `seconds` is the
 clip's share of the model's time; `frame_times_s` are the true times of the frames the model saw; all times, those of
-`segments` too, are seconds of the file.
+`segments` too, are seconds of the file. The answer to a segment of a long clip is kept in the journal until its clip is
+complete:
+
+    {"kind": "part", "id", "settings", "source", "start_s", "end_s", **fields}     fields as in `v2t.long.items`
 """
 
 from __future__ import annotations
@@ -19,7 +22,8 @@ from cineloop.files import text_key
 from cineloop.journal import Entry
 from cineloop.log import printable
 from v2t.caption.wording import Wording, strip_preamble
-from v2t.long.parts import LongClip, PartSpec, empty_caption, fields_of
+from v2t.long.items import WorkItem, error_fields, fields_of
+from v2t.long.segments import SegmentSpec
 from v2t.long.summary import join
 
 if TYPE_CHECKING:
@@ -42,7 +46,7 @@ class Question:
     frame_size: tuple[int, int] | None
     segments: Callable[[str, float], list[dict[str, Any]]] | None = None
     fields: Callable[[str], dict[str, Any]] | None = None
-    parts: PartSpec = field(default_factory=PartSpec)
+    parts: SegmentSpec = field(default_factory=SegmentSpec)
     sums_up: bool = False  # the caption of a video in parts is the model's summary; else its joined captions
     wording: Wording = field(default_factory=Wording)
     warnings: tuple[Notice, ...] = ()  # about the question itself, for every clip
@@ -86,22 +90,44 @@ class Question:
         return text_key(repr(sorted(self.settings.items())).encode("utf-8", "surrogatepass"))
 
 
-def segments_of(done: LongClip, question: Question) -> list[dict[str, Any]]:
-    """`[{start_s, end_s, caption}]` of a clip's parts: the events of a part's answer, or the part with its caption.
+def result_of(item: WorkItem, fields: Entry, question: Question) -> Entry:
+    """The record of a clip that was captioned whole, or the journal's entry of a segment of a long one.
 
-    A part that failed has an empty caption and an `error`. A clip that was to be captioned whole has events alone.
+    Args:
+        item: with its frames, where `fields` are an answer.
+        fields: of the answer or of the error, see `v2t.long.items`.
+    """
+    if fields["error"] is None and not fields["caption"]:
+        fields = error_fields(_empty_caption())
+    if item.segment is not None:
+        head = {"kind": "part", "id": item.clip.id, "settings": question.settings_key, "source": item.source}
+        return {**head, "start_s": item.segment.start_s, "end_s": item.segment.end_s, **fields}
+    if fields["error"] is not None or item.frames is None:
+        return _row(item.clip, question, error=fields["error"])
+    start_s = float(item.frames.start_s)  # known exactly after decoding
+    entry = {"start_s": start_s, "end_s": start_s + float(item.frames.duration_s), **fields}
+    try:
+        return caption_record(item.clip, [entry], segments_of([entry], question), question)
+    except ItemError as problem:
+        return failed_record(item.clip, problem, question)
+
+
+def segments_of(entries: Sequence[Entry], question: Question) -> list[dict[str, Any]]:
+    """`[{start_s, end_s, caption}]` of a clip: the events of each answer, or its segment with its caption.
+
+    A segment that failed has an empty caption and an `error`. A clip that was to be captioned whole has events alone.
 
     Raises:
-        ItemError: no part has a caption, or the file changed meanwhile.
+        ItemError: no segment has a caption, or the file changed meanwhile.
     """
-    errors = [entry["error"] for entry in done.done.values() if entry["error"] is not None]
+    errors = [entry["error"] for entry in entries if entry["error"] is not None]
     changed = [error for error in errors if error["code"] == "CHANGED"]
-    if changed or len(errors) == len(done.parts):
+    if changed or len(errors) == len(entries):
         worst = (changed or errors)[0]
         many = f"all {len(errors)} parts failed, the first: " if len(errors) > 1 and not changed else ""
         raise ItemError(many + worst["message"], code=worst["code"], hint=worst["hint"])
     segments = []
-    for _, entry in sorted(done.done.items()):
+    for entry in entries:
         start_s, end_s = entry["start_s"], entry["end_s"]
         part = {"start_s": round(start_s, 4), "end_s": round(end_s, 4)}
         if entry["error"] is not None:
@@ -114,26 +140,31 @@ def segments_of(done: LongClip, question: Question) -> list[dict[str, Any]]:
             for e in (question.segments(text, end_s - start_s) if question.segments else ())
         ]
         segments += events or ([{**part, "caption": text}] if question.parts.kind != "whole" else [])
-    if len(done.parts) > 1:  # the events of one answer stay in its order
+    if len(entries) > 1:  # the events of one answer stay in its order
         segments.sort(key=lambda segment: (segment["start_s"], segment["end_s"]))
     return segments
 
 
 def caption_record(
-    done: LongClip, segments: Sequence[dict[str, Any]], question: Question, summed: Entry | None = None
+    clip: Clip,
+    entries: Sequence[Entry],
+    segments: Sequence[dict[str, Any]],
+    question: Question,
+    summary: Entry | None = None,
 ) -> dict[str, Any]:
-    """The record of a clip whose parts are all done; some may have failed.
+    """The record of a clip all of which was answered; some segments may have failed.
 
     Args:
-        summed: `answer_fields` of the model's summary of the parts; None takes their captions as they are.
+        entries: of its segments in order, or the only one of a clip that was captioned whole.
+        segments: `segments_of` them.
+        summary: `answer_fields` of the model's summary of the segments; None takes their captions as they are.
 
     Raises:
         ItemError: BAD_CAPTION, the caption is empty; TEMPLATE, the template fails on this clip.
     """
-    entries = [entry for _, entry in sorted(done.done.items())]
     captioned = [segment for segment in segments if segment["caption"]]
-    if summed is not None:
-        text = summed["caption"]
+    if summary is not None:
+        text = summary["caption"]
     elif len(entries) == 1:
         text = entries[0]["caption"]
     elif question.segments is not None:
@@ -142,7 +173,7 @@ def caption_record(
         text = join([segment["caption"] for segment in captioned])
     text = text.strip()
     if not text:
-        raise empty_caption()
+        raise _empty_caption()
     warnings, times_s = entries[0]["warnings"], entries[0]["frame_times_s"]
     if len(entries) > 1:
         times_s = sorted({second for entry in entries for second in entry["frame_times_s"]})
@@ -155,9 +186,9 @@ def caption_record(
             f"{first['error']['code']}: {printable(first['error']['message'], 200)}",
         )
         warnings = [*warnings, warning.record()]
-    made = [*entries, *([summed] if summed else [])]
+    answers = [*entries, *([summary] if summary else [])]
     row = _row(
-        done.clip,
+        clip,
         question,
         status="ok",
         caption=text,
@@ -166,13 +197,13 @@ def caption_record(
         decoder=next((entry["decoder"] for entry in entries if entry["decoder"]), None),
         frame_times_s=times_s,
         duration_s=round(entries[-1]["end_s"] - entries[0]["start_s"], 4),
-        tokens=sum(entry["tokens"] for entry in made),
-        seconds=round(sum(entry["seconds"] for entry in made), 4),
+        tokens=sum(entry["tokens"] for entry in answers),
+        seconds=round(sum(entry["seconds"] for entry in answers), 4),
     )
     # The caption as written, and a warning if it is too long for its encoder.
     caption = question.wording.apply(text, row)
     notices = (*question.warnings, *question.wording.warnings(caption))
-    warnings = [*warnings, *(summed["warnings"] if summed else ()), *map(fields_of, notices)]
+    warnings = [*warnings, *(summary["warnings"] if summary else ()), *map(fields_of, notices)]
     return {**row, "caption": caption, "warnings": warnings}
 
 
@@ -181,7 +212,7 @@ def failed_record(clip: Clip, error: ItemError, question: Question) -> dict[str,
     return _row(clip, question, error=fields_of(error))
 
 
-def _row(clip: Clip, question: Question, **found: Any) -> dict[str, Any]:
+def _row(clip: Clip, question: Question, **values: Any) -> dict[str, Any]:
     """A record with its keys in their order; missing values are as in a failed one."""
     is_part = clip.start_s is not None or clip.end_s is not None
     return {
@@ -195,7 +226,7 @@ def _row(clip: Clip, question: Question, **found: Any) -> dict[str, Any]:
         "revision": question.revision,
         "style": question.style,
         "prompt_sha": question.prompt_sha,
-        **({"fields": None} if "fields" in found else {}),
+        **({"fields": None} if "fields" in values else {}),
         "decoder": None,
         "frame_times_s": [],
         "duration_s": None,
@@ -203,7 +234,7 @@ def _row(clip: Clip, question: Question, **found: Any) -> dict[str, Any]:
         "seconds": 0.0,
         "warnings": [],
         "error": None,
-        **found,
+        **values,
     }
 
 
@@ -218,3 +249,7 @@ def _merge_warnings(entries: Sequence[Entry]) -> list[dict[str, str]]:
         if len(each) > _WARNINGS_EACH:
             merged.append(Notice(code, f"and {len(each) - _WARNINGS_EACH} more of this kind"))
     return [warning.record() for warning in merged]
+
+
+def _empty_caption() -> ItemError:
+    return ItemError("the model answered with an empty caption", code="BAD_CAPTION", hint="another --prompt or model")

@@ -33,7 +33,7 @@ from cineloop.training.runtime import find_device, run_metadata
 from v2t import styles
 from v2t.backends import COST, VideoLM, effects, open_backend
 from v2t.caption.cluster import cluster_of, fold, without_suspects
-from v2t.caption.job import Asker, Asking, Job
+from v2t.caption.job import Asker, Job, ModelCalls
 from v2t.caption.ledger import run_entry
 from v2t.caption.outputs import CaptionFolder
 from v2t.caption.record import Question
@@ -42,7 +42,7 @@ from v2t.caption.shards import Shard, are_done, holder
 from v2t.caption.stored import formats_for, reading, refresh, writing
 from v2t.caption.summary import Summary
 from v2t.data.notes import Note
-from v2t.long.parts import PartSpec
+from v2t.long.segments import SegmentSpec
 from v2t.writers import Record
 
 
@@ -194,15 +194,16 @@ def _caption(
             folder.ledger.append([run_entry(listed=len(clips), clips=len(mine))])
             if store:
                 store.push()
-            about = captioner.about and f" ({captioner.about})"
-            logger.info("captioning %d of %d clips with %s%s", len(todo), len(mine), captioner.name, about)
+            name = captioner.name + (f" ({captioner.about})" if captioner.about else "")
+            logger.info("captioning %d of %d clips with %s", len(todo), len(mine), name)
             try:
                 with ExitStack() as stack:
-                    asker: Asking = Asker(captioner, question, config, output)
+                    asker: ModelCalls = Asker(captioner, question, config, output)
                     decoders = None
                     if config.cluster.engine != "none":
                         asker, decoders = stack.enter_context(cluster_of(folder, question, config, todo, summary))
-                    Job(folder, asker, question, config, summary, emit, stop, decoders).work(todo, show_progress)
+                    job = Job(folder, asker, question, config, summary, emit)
+                    job.work(todo, stop, decoders, show_progress)
             except CineloopError as error:  # the run's files still record what was done
                 if error.code not in ("DISK_FULL", "STORE"):
                     folder.sets.write_sets()
@@ -246,7 +247,7 @@ def ask(captioner: VideoLM, config: CaptionConfig) -> Question:
         spec=replace(captioner.spec, **{k: v for k, v in changes.items() if v is not None}),
         segments=None if config.prompt else style.segments,
         fields=None if config.prompt else style.fields,
-        parts=PartSpec.parse(config.parts),
+        parts=SegmentSpec.parse(config.parts),
         sums_up=config.summary == "model" or (config.summary == "auto" and captioner.abilities.can_summarise),
         wording=config.wording,
         sampled=(config.temperature, config.seed) if config.temperature else None,

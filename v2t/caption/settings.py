@@ -14,7 +14,7 @@ from cineloop.video.decode import DECODERS
 from cineloop.video.worker import Limits
 from v2t.caption.shards import parse
 from v2t.caption.wording import Wording
-from v2t.long.parts import PartSpec
+from v2t.long.segments import SegmentSpec
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,6 +105,6 @@ class CaptionConfig:
                 raise UsageError("--shard does not go with --cluster", hint="a cluster divides the work by itself")
             if self.overwrite_edited:
                 raise UsageError("--overwrite-edited does not go with --shard", hint="join with v2t merge first")
-        PartSpec.parse(self.parts)
+        SegmentSpec.parse(self.parts)
         if self.prompt is not None and not self.prompt.strip():
             raise UsageError("prompt must not be empty")

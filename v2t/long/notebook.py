@@ -1,12 +1,12 @@
-"""Notes on a film: taken once, window by window, kept in a file, summarised scene by scene if they are many.
+"""Notes on a long video: taken once, window by window, kept in a file, summarised scene by scene if they are many.
 
-In: a `Film` and a captioner. Out: notes with the film's seconds, keyed on disk by the video's content, the
+In: a `LongVideo` and a captioner. Out: notes with the video's seconds, keyed on disk by the video's content, the
 model's revision and the settings. The file is a journal (`cineloop.journal`): every batch of windows is appended and
-flushed, so a killed run resumes where it stopped, within the film. Its entries:
+flushed, so a killed run resumes where it stopped, within the video. Its entries:
 
     {"kind": "notebook", "settings": {...}}                        first, what the notes depend on
     {"kind": "cuts", "cuts_s": [...]}
-    {"kind": "part", "start_s", "end_s", "caption", ...}           one window, as in a captioning run (`v2t.long.parts`)
+    {"kind": "part", "start_s", "end_s", "caption", ...}           one window, see `v2t.long.items`
     {"kind": "summary", "level": 1, "start_s", "end_s", "text"}    events -> scenes -> ... -> the whole
 
 Notes of a captioning run are used as they are; then only summaries are kept here. The hierarchy of summaries is that of
@@ -17,11 +17,9 @@ from __future__ import annotations
 
 import os
 import re
-import time
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -34,11 +32,12 @@ from cineloop.log import printable
 from v2t.backends import Decoding, GenerateRequest, VideoLM, user_turn
 from v2t.backends.batching import Batcher
 from v2t.data.notes import Note, notes_prompt
-from v2t.long.film import Film, Window
-from v2t.long.parts import answer_fields
+from v2t.long.items import ask_items
 from v2t.long.recall import Placed, content, num_tokens
+from v2t.long.segments import Segment
 from v2t.long.spans import read_spans
 from v2t.long.summary import reduce_notes
+from v2t.long.video import LongVideo
 from v2t.styles import Style, load
 
 FORMAT = 2  # raised whenever the same settings would give other notes
@@ -48,7 +47,7 @@ _LEAD = re.compile(r"^[\W\d_]+|[\s\-–:,]+$")
 
 
 class Notebook:
-    """The notes on one film.
+    """The notes on one video.
 
     Args:
         captioner: takes the notes, loaded when there are any to take.
@@ -64,7 +63,7 @@ class Notebook:
 
     def __init__(
         self,
-        film: Film,
+        video: LongVideo,
         captioner: VideoLM,
         *,
         path: Path | None = None,
@@ -75,16 +74,16 @@ class Notebook:
         seed: int = 0,
         batch_size: int = 8,
     ) -> None:
-        self.film, self.captioner, self.given = film, captioner, given
+        self.video, self.captioner, self.given = video, captioner, given
         self._batcher, self._batch_size = Batcher(captioner), batch_size
         self.style: Style = load(style)
         self._decoding = Decoding(max_new_tokens=self.style.max_new_tokens, temperature=temperature, seed=seed)
         self.settings: dict[str, Any] = {
             "format": FORMAT,
-            "video": content_key(film.path),
+            "video": content_key(video.path),
             "model": captioner.name,
             "revision": captioner.revision,
-            "window_s": film.window_s,
+            "window_s": video.window_s,
             "frames": frames,
             "prompt": self.style.prompt,
             "max_new_tokens": self.style.max_new_tokens,
@@ -95,15 +94,15 @@ class Notebook:
             self.settings["notes"] = text_key("\n".join(note.line() for note in given).encode())
         self.path = path or default_path(self.settings)
         self.warnings: list[Notice] = []
-        self._windows: dict[Window, list[Note]] = {}
+        self._windows: dict[Segment, list[Note]] = {}
         self._summaries: dict[tuple[int, str], str] = {}
         self._is_new = True
         self._read()  # its cuts too, before they are detected
 
     def notes(
-        self, windows: Sequence[Window], advance: Callable[[int, int], None] = lambda done, total: None
+        self, windows: Sequence[Segment], advance: Callable[[int, int], None] = lambda done, total: None
     ) -> list[Placed]:
-        """Notes on some windows of the film in order of time; missing ones are taken now.
+        """Notes on some windows of the video in order of time; missing ones are taken now.
 
         Args:
             advance: called with (windows done, windows to do) after each batch.
@@ -112,13 +111,13 @@ class Notebook:
             starts, last = [start for start, _ in windows], windows[-1][1]
             within = [note for note in self.given if note.end_s >= starts[0] and note.start_s <= last]
             placed = [Placed(note, max(0, bisect_right(starts, note.start_s) - 1)) for note in within]
-            return join_notes(placed, windows, self.film.cuts())
+            return join_notes(placed, windows, self.video.cuts_s or ())
         missing = [window for window in windows if window not in self._windows]
         if missing:
             with self._writing() as journal:
                 self._take_notes(missing, journal, advance)
         placed = [Placed(note, n) for n, window in enumerate(windows) for note in self._windows.get(window, ())]
-        return join_notes(placed, windows, self.film.cuts())
+        return join_notes(placed, windows, self.video.cuts_s or ())
 
     def overview(self, placed: Sequence[Placed], max_tokens: int) -> list[Note]:
         """All that happens, in as much detail as `max_tokens` allow: events, else scenes, else groups of scenes."""
@@ -154,56 +153,51 @@ class Notebook:
                     hint="name another --notes file, or leave it out",
                 )
         elif entry["kind"] == "cuts":
-            self.film.set_cuts(entry["cuts_s"])
+            self.video.cuts_s = entry["cuts_s"]
         elif entry["kind"] == "part":
-            window = (entry["start_s"], entry["end_s"])
+            window = Segment(entry["start_s"], entry["end_s"])
             self._windows[window] = read_notes(entry["caption"], window, self.style)
             self.warnings += map(Notice.read, entry["warnings"])
         elif entry["kind"] == "summary":
-            self._summaries[entry["level"], _key((entry["start_s"], entry["end_s"]))] = entry["text"]
+            self._summaries[entry["level"], _key(Segment(entry["start_s"], entry["end_s"]))] = entry["text"]
 
     @contextmanager
     def _writing(self) -> Iterator[Journal]:
         """The file open for appending, by one run at a time; a new one begins with what it depends on."""
         with FolderLock(self.path.with_name(f"{self.path.name}.lock")), Journal(self.path) as journal:
             if self._is_new:
-                cuts = {"kind": "cuts", "cuts_s": list(self.film.cuts())}
+                cuts = {"kind": "cuts", "cuts_s": list(self.video.cuts_s or ())}
                 journal.append([{"kind": "notebook", "settings": self.settings}, cuts])
                 self._is_new = False
             yield journal
 
-    def _take_notes(self, windows: Sequence[Window], journal: Journal, advance: Callable[[int, int], None]) -> None:
+    def _take_notes(self, windows: Sequence[Segment], journal: Journal, advance: Callable[[int, int], None]) -> None:
         """Take notes on windows; an unreadable one gets a warning and is left for a later run."""
-        size = max(self._batch_size, self.captioner.concurrency)
-        looks = self.film.decode_ahead(windows, ahead=size)
         done = 0
         advance(done, len(windows))
-        while batch := list(islice(looks, size)):
-            seen = [(window, frames) for window, frames in batch if not isinstance(frames, ItemError)]
-            problems = [(window, frames) for window, frames in batch if isinstance(frames, ItemError)]
-            requests = [
-                GenerateRequest(messages=user_turn(self.style.prompt, f), decoding=self._decoding) for _, f in seen
-            ]
-            start = time.perf_counter()
-            outputs = self._batcher.generate_many(requests, batch_size=self._batch_size)
-            seconds = (time.perf_counter() - start) / max(1, len(seen))
+        for batch in self.video.decode_batches(windows, max(self._batch_size, self.captioner.concurrency)):
+            items = [item for _, item in batch if item.answer is None]
+            answers = ask_items(self._batcher, items, self.style.prompt, self._decoding, batch_size=self._batch_size)
+            for item, answer in zip(items, answers, strict=True):
+                item.answer = answer
             entries: list[Entry] = []
-            for (window, frames), output in zip(seen, outputs, strict=True):
-                if isinstance(output, ItemError):
-                    problems.append((window, output))
-                else:
-                    head = {"kind": "part", "start_s": window[0], "end_s": window[1]}
-                    entries.append(head | answer_fields(frames, output, seconds))
-            self.warnings += [Notice(p.code, f"no notes on {w[0]:.1f}-{w[1]:.1f} s: {p.message}") for w, p in problems]
+            for window, item in batch:
+                if error := item.error:
+                    text = f"no notes on {window.start_s:.1f}-{window.end_s:.1f} s: {error.message}"
+                    self.warnings.append(Notice(error.code, text))
+                elif item.answer is not None:
+                    head = {"kind": "part", "start_s": window.start_s, "end_s": window.end_s}
+                    entries.append({**head, **item.answer})
             journal.append(entries)
             for entry in entries:
                 self._learn(entry)
             done += len(batch)
-            advance(done, len(windows))
+            if batch:
+                advance(done, len(windows))
 
     def _summarise(self, level: int, groups: Sequence[Sequence[Note]]) -> list[str]:
         """The captioner's summary of each group, new or cached; its first note where the summary is empty."""
-        spans = [(group[0].start_s, max(note.end_s for note in group)) for group in groups]
+        spans = [Segment(group[0].start_s, max(note.end_s for note in group)) for group in groups]
         missing = [i for i, span in enumerate(spans) if (level, _key(span)) not in self._summaries]
         if missing:
             style = load("short")
@@ -214,7 +208,7 @@ class Notebook:
             entries: list[Entry] = []
             for i, output in zip(missing, outputs, strict=True):
                 if text := "" if isinstance(output, ItemError) else " ".join(output.text.split()):
-                    head = {"kind": "summary", "level": level, "start_s": spans[i][0], "end_s": spans[i][1]}
+                    head = {"kind": "summary", "level": level, **spans[i]._asdict()}
                     entries.append({**head, "text": text})
                     self._learn(entries[-1])
             with self._writing() as journal:
@@ -240,32 +234,32 @@ def _is_foreign(path: Path) -> bool:
         return True
 
 
-def _key(window: Window) -> str:
+def _key(window: Segment) -> str:
     return f"{window[0]:.2f}-{window[1]:.2f}"
 
 
-def read_notes(text: str, window: Window, style: Style) -> list[Note]:
-    """Notes in an answer about a window, their times moved to the film's. An answer without times is one note.
+def read_notes(text: str, window: Segment, style: Style) -> list[Note]:
+    """Notes in an answer about a window, their times moved to the video's. An answer without times is one note.
 
     Args:
         text: lines of `start-end: what happens`, in the style's form or any other that names times.
-        window: (start, end) seconds of the film the answer is about.
+        window: seconds of the video the answer is about.
         style: whose parser is tried first.
     """
     length_s = window[1] - window[0]
     read = style.segments(text, length_s) if style.segments else []
-    found = [(part["start_s"], part["end_s"], part["caption"]) for part in read] or list(_any_form(text, length_s))
-    if not found and text.strip():
-        found = [(0.0, length_s, text)]
+    timed = [(part["start_s"], part["end_s"], part["caption"]) for part in read] or list(_any_form(text, length_s))
+    if not timed and text.strip():
+        timed = [(0.0, length_s, text)]
     notes = [
         Note(start_s=round(start + window[0], 2), end_s=round(end + window[0], 2), text=" ".join(text.split()))
-        for start, end, text in dict.fromkeys(found)
+        for start, end, text in dict.fromkeys(timed)
         if text.strip()
     ]
     return sorted(notes, key=lambda note: (note.start_s, note.end_s))
 
 
-def join_notes(placed: Sequence[Placed], windows: Sequence[Window], cuts_s: Sequence[float]) -> list[Placed]:
+def join_notes(placed: Sequence[Placed], windows: Sequence[Segment], cuts_s: Sequence[float]) -> list[Placed]:
     """Notes in order of time, joined for an event that continues over the border of two windows of one scene.
 
     Args:

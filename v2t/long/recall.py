@@ -91,11 +91,11 @@ def recall(notes: Sequence[Placed], question: str, max_tokens: int) -> Recalled:
     scores = [0.0] * len(notes)
     index = _Index(notes)
     for clause in clauses(question):
-        found = index.scores(content(clause))
-        best = max(found, default=0.0)
+        of_clause = index.scores(content(clause))
+        best = max(of_clause, default=0.0)
         if best >= _LEAST:
             scores = [
-                max(old, new) if new >= _NEAR_BEST * best else old for old, new in zip(scores, found, strict=True)
+                max(old, new) if new >= _NEAR_BEST * best else old for old, new in zip(scores, of_clause, strict=True)
             ]
     matching = [i for i, score in enumerate(scores) if score]
     if not matching:

@@ -72,7 +72,7 @@ class Reading:
 
 
 @dataclass(frozen=True)
-class _Found:
+class _TimeMatch:
     """A time or a range of times in a text: its position, its numbers with their positions, and their values."""
 
     start: int
@@ -95,12 +95,12 @@ def read_spans(text: str, length_s: float, *, bare: bool = False) -> Reading:
     """
     if _NEVER.search(text):
         return Reading(spans=(), never=True)
-    found = [match.span for match in _find(text, bare=bare)]
-    kept = [(start, min(end, length_s)) for start, end in found if start <= length_s + 0.5]
-    spans = tuple((min(start, end), end) for start, end in kept)
-    if not found and _ALWAYS.search(text):
-        spans = ((0.0, length_s),)
-    return Reading(spans=tuple(dict.fromkeys(spans)))
+    spans = [match.span for match in _find(text, bare=bare)]
+    kept = [(start, min(end, length_s)) for start, end in spans if start <= length_s + 0.5]
+    kept = [(min(start, end), end) for start, end in kept]
+    if not spans and _ALWAYS.search(text):
+        kept = [(0.0, length_s)]
+    return Reading(spans=tuple(dict.fromkeys(kept)))
 
 
 def shift_times(text: str, offset_s: float) -> str:
@@ -109,14 +109,14 @@ def shift_times(text: str, offset_s: float) -> str:
     "from 1.2 to 3.0 seconds" moved by 722 becomes "from 723.2 to 725.0 seconds (12:03.2-12:05.0)".
     """
     out, position = "", 0
-    for found in _find(text):
-        out += text[position : found.start]
-        piece, position = text[found.start : found.end], found.end
-        for start, end, number in reversed(found.numbers):
-            piece = piece[: start - found.start] + _shift_number(number, offset_s) + piece[end - found.start :]
+    for match in _find(text):
+        out += text[position : match.start]
+        piece, position = text[match.start : match.end], match.end
+        for start, end, number in reversed(match.numbers):
+            piece = piece[: start - match.start] + _shift_number(number, offset_s) + piece[end - match.start :]
         out += piece
-        times = [parse_clock(number) + offset_s for _, _, number in found.numbers]
-        if max(times) >= 60 and not any(":" in number for _, _, number in found.numbers):
+        times = [parse_clock(number) + offset_s for _, _, number in match.numbers]
+        if max(times) >= 60 and not any(":" in number for _, _, number in match.numbers):
             out += f" ({'-'.join(format_clock(time, tenths=True) for time in times)})"
     return out + text[position:]
 
@@ -147,14 +147,14 @@ def _shift_number(number: str, offset_s: float) -> str:
     return f"{seconds:.{decimals}f}"
 
 
-def _find(text: str, *, bare: bool = False) -> list[_Found]:
+def _find(text: str, *, bare: bool = False) -> list[_TimeMatch]:
     """All times in a text, from left to right, none within another."""
-    found: list[_Found] = []
+    times: list[_TimeMatch] = []
     for pattern in (*_RANGES, *(_MOMENTS if bare else _MOMENTS[:-1])):
         for match in pattern.finditer(text):
-            if all(match.end() <= other.start or other.end <= match.start() for other in found):
-                found.append(_Found(match.start(), match.end(), tuple(_numbers(match))))
-    return sorted(found, key=lambda one: one.start)
+            if all(match.end() <= other.start or other.end <= match.start() for other in times):
+                times.append(_TimeMatch(match.start(), match.end(), tuple(_numbers(match))))
+    return sorted(times, key=lambda one: one.start)
 
 
 def _numbers(match: re.Match[str]) -> Iterator[tuple[int, int, str]]:

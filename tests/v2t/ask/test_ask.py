@@ -140,14 +140,14 @@ def test_notes_are_taken_where_a_killed_run_stopped(film, config):
 
     fake = Fake()
     with Viewer(config, fake) as viewer:
-        notebook = Notebook(viewer.film(film), viewer.captioner, path=config.notes, batch_size=config.batch_size)
+        notebook = Notebook(viewer.video(film), viewer.captioner, path=config.notes, batch_size=config.batch_size)
 
         def advance(done: int, total: int) -> None:
             if done == 6:
                 raise Killed
 
         with pytest.raises(Killed):
-            notebook.notes(notebook.film.windows(), advance)
+            notebook.notes(notebook.video.windows(), advance)
     with open(config.notes, "ab") as file:
         file.write(b'{"kind":"part","start_s":30.0,"en')  # a line torn by the kill
     assert len(fake.asked) == 6

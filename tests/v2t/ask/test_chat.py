@@ -176,7 +176,7 @@ def test_errors_are_told_and_the_chat_goes_on(terminal, clip, tmp_path):
     (tmp_path / "there.md").write_text("mine")
     saved = tmp_path / "chat.md"
     _, told = terminal.type(f"/save {tmp_path / 'there.md'}", "What is there?", f"/save {saved}", "/quit", "/help")
-    assert "is there already" in told and (tmp_path / "there.md").read_text() == "mine" and "/quit " not in told
+    assert "already exists" in told and (tmp_path / "there.md").read_text() == "mine" and "/quit " not in told
     assert saved.read_text().endswith("**You:** What is there?\n\n**Answer:** I see 0\n")
 
 

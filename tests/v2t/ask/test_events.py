@@ -33,7 +33,7 @@ def test_events_of_a_long_film_are_counted_and_compared(film, config, question, 
 def test_every_matching_window_of_the_stretch_is_looked_at_again_and_no_other(film, config):
     fake = Fake()
     with Viewer(replace(config, top=1), fake) as viewer:
-        opened = viewer.film(film)
+        opened = viewer.video(film)
         viewer.take_notes(opened, (0.0, opened.duration_s))
         fake.asked.clear()
         assert answer(viewer, opened, "How many times does a red square jump?").answer == "three times"

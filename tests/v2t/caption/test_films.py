@@ -39,7 +39,7 @@ class Pool(decoder_here.Pool):
     def probe(self, path):
         if "unreadable" in Path(path).name:
             raise ItemError("no media", code="NOT_MEDIA")
-        return SimpleNamespace(duration_s=json.loads(Path(path).read_text())["s"])
+        return SimpleNamespace(duration_s=json.loads(Path(path).read_text())["s"], warnings=())
 
     def cuts(self, path, start_s, end_s):
         Pool.looked.append(Path(path).name)
@@ -198,7 +198,7 @@ def test_scenes_are_looked_for_once(tmp_path):
 
 def test_a_run_that_only_lacked_the_record_asks_nothing(tmp_path, monkeypatch):
     source, out = film(tmp_path / "clips/a.mp4", 40), tmp_path / "out"
-    monkeypatch.setattr(job.Job, "_finish", lambda self, film: (_ for _ in ()).throw(Stop()))
+    monkeypatch.setattr(job.Job, "_finish_long", lambda self, clip: (_ for _ in ()).throw(Stop()))
     with pytest.raises(Stop):
         go(source, out)
     monkeypatch.undo()

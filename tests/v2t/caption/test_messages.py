@@ -16,11 +16,12 @@ from cineloop.errors import Notice, UsageError
 from cineloop.log import plural
 from clip_files import clips_in
 from v2t.backends import Output
-from v2t.caption import ahead, job
+from v2t.caption import job
 from v2t.caption import run as caption
 from v2t.caption.settings import CaptionConfig
 from v2t.caption.summary import rate
 from v2t.cli import main
+from v2t.long import queue
 
 
 @pytest.fixture(autouse=True)
@@ -49,7 +50,7 @@ def test_one_huge_clip_narrows_decoding_ahead_only_while_it_is_recent(tmp_path, 
             return futures[-1]
 
     monkeypatch.setattr(job, "DecoderPool", Slow)
-    monkeypatch.setattr(ahead, "MAX_AHEAD_BYTES", 2 * 4 * 64 * 64 * 3)
+    monkeypatch.setattr(queue, "MAX_AHEAD_BYTES", 2 * 4 * 64 * 64 * 3)
     go(source, None, batch_size=8, workers=2)
     assert max(pending[20:50]) <= 3 and max(pending[100:]) > 10
 

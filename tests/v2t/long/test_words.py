@@ -12,8 +12,8 @@ from v2t.ask.when import NEVER, QUESTION
 from v2t.data.notes import Note, notes_prompt
 from v2t.long import spans
 from v2t.long.notebook import join_notes, read_notes
-from v2t.long.parts import PartSpec, part_at, plan_parts, scenes
 from v2t.long.recall import Placed, clauses, content, names_all, num_tokens, rank, recall, says_all
+from v2t.long.segments import SegmentSpec, plan_segments, scenes, segment_at
 from v2t.styles import load
 
 TENTHS = st.integers(0, 80).map(lambda n: n / 10)
@@ -233,7 +233,7 @@ def test_an_event_cut_by_a_window_is_one_but_never_over_a_scene_cut():
 # --- windows
 @given(st.floats(1, 4000), st.lists(st.floats(0, 4000), max_size=30), st.floats(2, 60))
 def test_windows_cover_the_film_and_cross_no_cut(duration, cuts, length):
-    parts = plan_parts(PartSpec(kind="scene", seconds=length), duration, [cut for cut in cuts if cut < duration])
+    parts = plan_segments(SegmentSpec(kind="scene", seconds=length), duration, [cut for cut in cuts if cut < duration])
     assert parts[0][0] == 0 and parts[-1][1] == duration
     assert all(before[1] == after[0] for before, after in zip(parts, parts[1:], strict=False))
     assert all(0 < end - start <= length + 1e-6 for start, end in parts)
@@ -243,7 +243,7 @@ def test_windows_cover_the_film_and_cross_no_cut(duration, cuts, length):
 
 @given(st.floats(0, 99.9), st.lists(st.floats(0, 100), max_size=10), st.floats(2, 60))
 def test_the_window_around_a_moment_holds_it(second, cuts, length):
-    start, end = part_at(second, 100.0, cuts, length)
+    start, end = segment_at(second, 100.0, cuts, length)
     assert start <= second <= end and 0 <= start < end <= 100 and end - start <= length + 1e-6
     inside = next(scene for scene in scenes(100.0, cuts) if scene[0] <= second < scene[1])
     assert inside[0] <= start and end <= inside[1]

@@ -7,14 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cineloop.errors import UsageError
-from v2t.long.parts import PartSpec, plan_parts, scenes
+from v2t.long.segments import SegmentSpec, plan_segments, scenes
 
 lengths = st.floats(0.04, 11_000)
 steps = st.floats(0.5, 120)
 
 
 def pairs(spec: str, duration_s: float, cuts_s=(), start_s=0.0) -> list[tuple[float, float]]:
-    return [(p.start_s, p.end_s) for p in plan_parts(PartSpec.parse(spec), duration_s, cuts_s, start_s)]
+    return [(p.start_s, p.end_s) for p in plan_segments(SegmentSpec.parse(spec), duration_s, cuts_s, start_s)]
 
 
 @given(
@@ -26,8 +26,8 @@ def pairs(spec: str, duration_s: float, cuts_s=(), start_s=0.0) -> list[tuple[fl
     start_s=st.sampled_from([0.0, 12.5]),
 )
 def test_parts_leave_nothing_out(kind, duration_s, seconds, share, cuts_s, start_s):
-    spec = PartSpec(kind=kind, seconds=seconds, stride_s=seconds * share if kind == "window" else None)
-    parts = plan_parts(spec, duration_s, cuts_s, start_s)
+    spec = SegmentSpec(kind=kind, seconds=seconds, stride_s=seconds * share if kind == "window" else None)
+    parts = plan_segments(spec, duration_s, cuts_s, start_s)
     assert parts[0].start_s == start_s and parts[-1].end_s == start_s + duration_s
     for before, after in zip(parts, parts[1:], strict=False):
         assert before.start_s < after.start_s and before.end_s < after.end_s + 1e-9
@@ -38,7 +38,7 @@ def test_parts_leave_nothing_out(kind, duration_s, seconds, share, cuts_s, start
     assert all(0 < p.end_s - p.start_s <= longest + 1e-5 for p in parts)
     if kind == "window" and duration_s >= seconds:
         assert all(abs(p.end_s - p.start_s - seconds) < 1e-5 for p in parts)
-    assert plan_parts(spec, duration_s, cuts_s, start_s) == parts
+    assert plan_segments(spec, duration_s, cuts_s, start_s) == parts
 
 
 @given(duration_s=lengths, cuts_s=st.lists(st.floats(0.5, 10_000), max_size=20, unique=True))
@@ -69,9 +69,9 @@ def test_parts_by_hand():
 
 def test_forms_are_read_and_written_alike():
     for text in ("whole", "segment:8", "scene:20", "window:8", "window:8/2.5"):
-        assert str(PartSpec.parse(text)) == text
-    assert PartSpec.parse("segment") == PartSpec(kind="segment", seconds=10)
+        assert str(SegmentSpec.parse(text)) == text
+    assert SegmentSpec.parse("segment") == SegmentSpec(kind="segment", seconds=10)
     for text in ("", "half", "whole:3", "window", "segment:", "segment:x", "segment:8/4", "window:8/9", "window:8/0",
                  "segment:0", "segment:nan", "segment:1e9", "window:/2"):  # fmt: skip
         with pytest.raises(UsageError):
-            PartSpec.parse(text)
+            SegmentSpec.parse(text)

@@ -1,0 +1,191 @@
+"""Queue of decoded items: decoding ahead of the model, in batches of one shape.
+
+In: `WorkItem`s, a pool of decoder processes, a batch size, how to divide a clip. Out: batches of items with frames of
+one shape. While the model works on one batch, the pool fills the next; how far ahead is bounded by count and by bytes,
+so memory grows neither with the folder nor with the length of a video.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Protocol
+
+from cineloop.clip import check
+from cineloop.errors import ItemError
+from v2t.long.items import WorkItem, error_fields
+from v2t.long.segments import Segment
+
+if TYPE_CHECKING:
+    from cineloop.video.frames import Frames
+    from cineloop.video.info import VideoInfo
+    from cineloop.video.sample import SampleSpec
+
+MAX_AHEAD_BYTES = 1 << 30
+_RECENT = 64  # items whose size predicts that of the next ones
+_POLL_S = 0.5  # how soon a Ctrl-C is noticed while a slow file decodes
+_CRASHES = ("DECODE_TIMEOUT", "DECODER_CRASH", "OUT_OF_MEMORY")
+_MAX_CRASHES = 5  # in a row; each may cost a time limit, and an hour has hundreds of segments
+
+
+class Decoders(Protocol):
+    """The part of `cineloop.video.worker.DecoderPool` that is used here; thread-safe.
+
+    Attributes:
+        num_workers: files decoded at once.
+    """
+
+    num_workers: int
+
+    def submit(self, path: str, spec: SampleSpec, size: tuple[int, int] | None) -> Future[Frames]:
+        """Begin to decode."""
+
+    def probe(self, path: str) -> VideoInfo:
+        """Metadata of the file."""
+
+    def cuts(self, path: str, start_s: float | None, end_s: float | None) -> list[float]:
+        """Seconds of its scene cuts."""
+
+
+@dataclass
+class DecodeQueue:
+    """The queue; used once.
+
+    Args:
+        spec: frame sampling; the window of an item overrides the spec's.
+        batch_size: items in a full batch, >= 1.
+        is_stopped: checked between steps; once true, no work is started and the batches end.
+        divide: the segments of a clip, called in a thread, since detecting cuts may take minutes; None decodes each
+            item as it is.
+
+    Attributes:
+        wait_s: seconds that the reader spent waiting for frames.
+    """
+
+    pool: Decoders
+    spec: SampleSpec
+    size: tuple[int, int] | None
+    batch_size: int
+    is_stopped: Callable[[], bool] = lambda: False
+    divide: Callable[[WorkItem], Sequence[Segment]] | None = None
+    wait_s: float = 0.0
+    _ready: deque[WorkItem] = field(default_factory=deque)
+    _dividing: dict[Future[Sequence[Segment]], WorkItem] = field(default_factory=dict)
+    _decoding: dict[Future[Frames], WorkItem] = field(default_factory=dict)
+    _groups: dict[tuple[int, ...], list[WorkItem]] = field(default_factory=dict)
+    _sizes: deque[int] = field(default_factory=lambda: deque([1], maxlen=_RECENT))  # bytes of recent items' frames
+
+    def batches(self, items: Iterable[WorkItem]) -> Iterator[list[WorkItem]]:
+        """Batches until all items are done or stopped; the order of items is kept where possible. A batch is
+
+        - decoded items, their frames of one shape;
+        - one item whose `answer` is the error of its decoding;
+        - one clip that was divided: those of its `segments` that the reader answers at once are not decoded;
+        - empty, when there is nothing to report yet.
+        """
+        source = iter(items)
+        threads = ThreadPoolExecutor(self.pool.num_workers, thread_name_prefix="divide")
+        try:
+            while not self.is_stopped():
+                yield from self._fill(source, threads)
+                if not self._decoding and not self._dividing:
+                    break
+                for batch in self._collect():
+                    yield batch
+                    if self.is_stopped():
+                        break
+            if not self.is_stopped():
+                yield from sorted(self._groups.values(), key=len, reverse=True)
+        finally:
+            self._groups.clear()
+            for future in self._futures():
+                future.cancel()
+            # Not joined: its threads block on the pool and are released when that closes.
+            threads.shutdown(wait=False, cancel_futures=True)
+
+    def _futures(self) -> list[Future[Any]]:
+        return [*self._decoding, *self._dividing]
+
+    def _fill(self, source: Iterator[WorkItem], threads: ThreadPoolExecutor) -> Iterator[list[WorkItem]]:
+        """Submit as much decoding as the limits allow; yield what fails before that."""
+        # One batch more than there are workers, as memory allows, but never an idle worker.
+        by_bytes = int(MAX_AHEAD_BYTES / max(self._sizes))
+        room = max(self.pool.num_workers, min(2 * self.batch_size + self.pool.num_workers, by_bytes))
+        while len(self._decoding) < room:
+            # One clip is divided while others decode; as many as there are workers when no item is ready.
+            most = self.pool.num_workers if not self._ready else 0 if self.divide is None else 1
+            item = next(source, None) if len(self._dividing) < most else None
+            if item is not None:
+                try:
+                    check(item.clip)
+                except ItemError as error:
+                    yield _failed(item, error)
+                    continue
+                if self.divide is not None:
+                    self._dividing[threads.submit(self.divide, item)] = item
+                    continue
+                self._ready.append(item)
+            if not self._ready:
+                return
+            item = self._ready.popleft()
+            if item.parent is not None and item.parent.num_crashes >= _MAX_CRASHES:
+                reason = ItemError(
+                    f"not tried: the decoder crashed on the {item.parent.num_crashes} parts before it",
+                    code="DECODER_CRASH",
+                    hint="the file may be damaged or hostile",
+                )
+                yield _failed(item, reason)
+                continue
+            window = item.segment or (item.clip.start_s, item.clip.end_s)
+            spec = self.spec if window == (None, None) else replace(self.spec, start_s=window[0], end_s=window[1])
+            self._decoding[self.pool.submit(item.clip.file, spec, self.size)] = item
+
+    def _collect(self) -> Iterator[list[WorkItem]]:
+        """Wait until something is decoded or divided; yield divided clips, failures and every full group."""
+        if not any(future.done() for future in self._futures()):
+            start = time.perf_counter()
+            wait(self._futures(), timeout=_POLL_S, return_when=FIRST_COMPLETED)
+            self.wait_s += time.perf_counter() - start
+            yield []
+        for plan in [future for future in self._dividing if future.done()]:
+            item = self._dividing.pop(plan)
+            try:
+                segments = plan.result()
+            except ItemError as error:
+                yield _failed(item, error)
+                continue
+            if len(segments) == 1:  # decoded by the clip's own window: its end may be that of the file
+                self._ready.append(item)
+                continue
+            item.segments = [WorkItem(item.clip, segment, parent=item) for segment in segments]
+            yield [item]
+            self._ready += [segment for segment in item.segments if segment.answer is None]
+        for future in [future for future in self._decoding if future.done()]:
+            item = self._decoding.pop(future)
+            try:
+                item.frames = future.result()
+                check(item.clip)
+            except ItemError as error:
+                yield _failed(item, error)
+                continue
+            if item.parent is not None:
+                item.parent.num_crashes = 0
+            shape = item.frames.pixels.shape
+            self._sizes.append(item.frames.pixels.nbytes)
+            self._groups.setdefault(shape, []).append(item)
+            if len(self._groups[shape]) >= self.batch_size:
+                yield self._groups.pop(shape)
+        # Many shapes (odd lengths, no common size) would hold many half-full groups: yield the fullest.
+        held = min(4 * self.batch_size, MAX_AHEAD_BYTES // max(self._sizes))
+        while sum(map(len, self._groups.values())) > max(held, self.batch_size):
+            yield self._groups.pop(max(self._groups, key=lambda shape: len(self._groups[shape])))
+
+
+def _failed(item: WorkItem, error: ItemError) -> list[WorkItem]:
+    item.frames, item.answer = None, error_fields(error)
+    if item.parent is not None:
+        item.parent.num_crashes = item.parent.num_crashes + 1 if error.code in _CRASHES else 0
+    return [item]
