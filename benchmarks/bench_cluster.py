@@ -315,7 +315,7 @@ def resume(options: Options, folder: Path) -> Iterator[Row]:
         row = {"status": "ok", "caption": "x" * 200, "segments": [], "tokens": 40, "warnings": []}
         with CaptionFolder(out, formats) as opened:
             records = [(clip, {"id": clip.id, "path": clip.path, **row}) for clip in discover([clips])]
-            opened.save(records, question.settings_key)
+            opened.write(records, question.settings_key)
             del records
         where = "plain" if engine == "none" else f"--cluster {engine}"
         runs = {

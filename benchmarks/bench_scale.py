@@ -101,7 +101,7 @@ def resume(output: Path, rows: int) -> None:
 
     listed = list(clips(rows))
     with CaptionFolder(output, ("jsonl",)) as folder:
-        folder.sidecar_paths(listed)
+        folder.register(listed)
         assert all(folder.state(clip, "k" * 24) == "done" for clip in listed)
 
 

@@ -67,12 +67,12 @@ class PlacedDecoders:
     def submit(self, path: str, spec: SampleSpec, size: tuple[int, int] | None) -> Future[Frames]:
         request = (path, spec, size)
 
-        def made(kept: Kept) -> Frames:
+        def frames_of(kept: Kept) -> Frames:
             shape, about = kept.value
             pixels = np.broadcast_to(np.uint8(0), shape)
             return PlacedFrames.read(pixels, {**about, "bulk": kept.bulk, "request": request})
 
-        return self._future("decode", request, made)
+        return self._future("decode", request, frames_of)
 
     def probe(self, path: str) -> VideoInfo:
         return self._future("probe", (path,)).result()
@@ -81,7 +81,7 @@ class PlacedDecoders:
         return self._future("cuts", (path, start_s, end_s)).result()
 
     def _future(
-        self, method: str, item: tuple[Any, ...], made: Callable[[Any], Any] = lambda found: found
+        self, method: str, item: tuple[Any, ...], convert: Callable[[Any], Any] = lambda value: value
     ) -> Future[Any]:
         future: Future[Any] = Future()
 
@@ -92,7 +92,7 @@ class PlacedDecoders:
                 (result,) = done.result()
                 if isinstance(result, ItemError):
                     raise result
-                future.set_result(made(result))
+                future.set_result(convert(result))
             except Exception as error:
                 future.set_exception(error)
 

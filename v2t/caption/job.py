@@ -43,10 +43,9 @@ from v2t.writers import EVERY, Record, html
 if TYPE_CHECKING:
     from v2t.caption.settings import CaptionConfig
 
-_SETS_EVERY_S = 15.0
 _SEGMENT_EVERY_S = 5.0
 _POLL_S = 0.5
-_TICK_S, _BEAT_S = 1.0, 10.0
+_TICK_S = 1.0
 _NAME_A_MODEL = "name a --model for such clips; --on-outside warn --retry-failed writes the captions anyway"
 
 
@@ -141,8 +140,7 @@ class Job:
         self._complete: list[WorkItem] = []  # long clips without a record, all of whose segments are answered
         self._is_ending = False  # every request fails now
         self._steps = 0  # items finished since the last progress report
-        self._sets_every_s = _SETS_EVERY_S
-        self._sets_at = self._saved_at = self._ticked_at = self._beat_at = time.monotonic()
+        self._saved_at = self._ticked_at = time.monotonic()
 
     def work(
         self, todo: Sequence[Clip], stop: Stopping, decoders: Decoders | None = None, show_progress: bool = False
@@ -325,8 +323,7 @@ class Job:
             self._saved_at = time.monotonic()
             records, self._records = self._records, []
             with stopwatch(self.summary.times, "write"):
-                for clip_id in self.folder.save(records, self.question.settings_key):
-                    logger.warning("%s: a file of that name was written meanwhile; it is kept", printable(clip_id))
+                self.folder.write(records, self.question.settings_key)
             for _, record in records:
                 self.emit(record)
         if time.monotonic() - self._ticked_at > _TICK_S:
@@ -335,15 +332,8 @@ class Job:
     def _tick(self) -> None:
         """What need not be done for every clip: the heartbeat of the lock, the run-wide files, the progress."""
         self._ticked_at = time.monotonic()
-        if self._ticked_at - self._beat_at > _BEAT_S:
-            self._beat_at = self._ticked_at
-            self.folder.lock.beat()
-        # Seldom enough to cost nothing in a folder of a million.
-        if self._ticked_at - self._sets_at > self._sets_every_s:
-            with stopwatch(self.summary.times, "write"):
-                self.folder.sets.write_sets(during=True)
-            self._sets_at = time.monotonic()
-            self._sets_every_s = max(_SETS_EVERY_S, 20 * (self._sets_at - self._ticked_at))
+        with stopwatch(self.summary.times, "write"):
+            self.folder.update()
         if not self._steps:
             return
         seconds = time.perf_counter() - self.summary.started - self.summary.times.get("load", 0.0)

@@ -148,7 +148,7 @@ def _join(
     _take_over(folder, merged, others, allow_mixed, store)
     if not dry_run:  # by now the ledgers that were joined are out of memory
         with CaptionFolder(folder, formats, store=store) as opened:
-            opened.sets.write_sets()
+            opened.close()
             _count(merged, opened.ledger.known.values())
     return merged
 
@@ -250,19 +250,19 @@ def _refuse_mixed(winners: Winners, settings: Mapping[str, dict[str, Any]]) -> N
 
 def _find_missing(merged: Merged, folders: Sequence[Path]) -> None:
     """List the missing shards of the most recent division."""
-    found: dict[int, dict[int, dict[str, Any]]] = {}
+    facts_by_shard: dict[int, dict[int, dict[str, Any]]] = {}
     newest: dict[int, float] = {}
     for folder in folders:
         for of, group in shards.places(folder).items():
             for index, place in group.items():
                 facts = shards.facts_of(place)
-                found.setdefault(of, {}).setdefault(index, facts)
-                found[of][index] = found[of][index] or facts
+                facts_by_shard.setdefault(of, {}).setdefault(index, facts)
+                facts_by_shard[of][index] = facts_by_shard[of][index] or facts
                 newest[of] = max(newest.get(of, 0.0), place.stat().st_mtime)
-    if not found:
+    if not facts_by_shard:
         return
     merged.shards = max(newest, key=lambda of: newest[of])
-    last = found[merged.shards]
+    last = facts_by_shard[merged.shards]
     for index in range(1, merged.shards + 1):
         if not last.get(index):
             why = "not finished" if index in last else "never begun"

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -32,6 +33,7 @@ from v2t.caption.sidecar_checks import SidecarChecks
 from v2t.writers import Record, html
 
 STATE_FOLDER = shards.STATE_FOLDER
+_SETS_EVERY_S, _BEAT_S = 15.0, 10.0
 _NOBODY = ""  # owner of sidecar names that several clips of a run would share
 
 
@@ -72,6 +74,8 @@ class CaptionFolder:
         self._set_writers: dict[str, ModuleType] = {n: w for n, w in loaded.items() if hasattr(w, "NAME") and not shard}
         self._safe: set[Path] = set()
         self._stack = contextlib.ExitStack()
+        self._sets_at = self._beat_at = time.monotonic()
+        self._sets_every_s = _SETS_EVERY_S
 
     def __enter__(self) -> CaptionFolder:
         with contextlib.ExitStack() as stack:
@@ -79,7 +83,7 @@ class CaptionFolder:
                 self.ledger = self._open(stack)
             earlier = {name for known in self.ledger.known.values() for name in known.files} - self.clip_writers.keys()
             self._earlier_writers = writers.load_known(earlier)
-            self.sets = SetFiles(self.folder, self.state_folder, self._set_writers, self.ledger)
+            self._sets = SetFiles(self.folder, self.state_folder, self._set_writers, self.ledger)
             if not self.shard and shards.unmerged(self.folder, self.ledger.merged):
                 raise UsageError(
                     f"{printable(str(self.folder))} holds shards that were not joined yet",
@@ -87,13 +91,13 @@ class CaptionFolder:
                     hint=f"v2t merge {printable(str(self.folder))}, then run again; or continue with --shard",
                 )
             if self.writable:
-                self.sets.beat = self.lock.beat
+                self._sets.beat = self.lock.beat
                 if not self.shard:
                     sidecars = (path for known in self.ledger.known.values() for path in known.files.values())
                     folders = {Path(self._path(name)) for name in set(map(os.path.dirname, sidecars))}
                     for place in {self.state_folder, self.folder, self.folder / html.STRIPS, *folders}:
                         sweep(place)
-                    self.sets.open()
+                    self._sets.open()
                 self._update_sidecars()
             self._stack = stack.pop_all()
         return self
@@ -126,7 +130,7 @@ class CaptionFolder:
         known = self.ledger.known.get(clip.id)
         if known is not None and known.by_hand:
             return "by_hand"
-        if known is None or known.status != "ok":  # edits of known captions are found by `_update_sidecars`
+        if known is None or known.status != "ok":  # `_update_sidecars` reads the edits of known captions
             for name, (path, _) in self._sidecars(clip).items():
                 data = _read(self._path(path)) if name in self._readers else None
                 if data is None or (known and text_key(data) in known.keys):
@@ -143,10 +147,10 @@ class CaptionFolder:
             return "failed" if known.settings == settings else "new"
         return "done" if known.settings == settings else "settings"
 
-    # ---- saving
+    # ---- writing
 
-    def save(self, results: Iterable[tuple[Clip, Record]], settings: str) -> list[str]:
-        """Journal a batch of records, then write their sidecars. Returns ids whose sidecar a person wrote meanwhile.
+    def write(self, results: Iterable[tuple[Clip, Record]], settings: str) -> None:
+        """Journal a batch of records, then write their sidecars; a file that a person wrote meanwhile is kept.
 
         Raises:
             MissingDependencyError: DISK_FULL; everything saved before is intact, this batch may be repeated.
@@ -161,16 +165,34 @@ class CaptionFolder:
             entries.append(clip_entry(record, settings, source_of(clip), files, keys))
             writes += [(clip.id, files[name], data) for name, data in contents.items()]
         self.ledger.append(entries)
-        return [clip_id for clip_id, *sidecar in writes if not self._write_sidecar(clip_id, *sidecar)]
+        for clip_id, path, data in writes:
+            if not self._write_sidecar(clip_id, path, data):
+                logger.warning("%s: a file of that name was written meanwhile; it is kept", printable(clip_id))
+
+    def update(self) -> None:
+        """Call it every second or so of a long run: keeps the lock, and now and then writes the run-wide formats."""
+        now = time.monotonic()
+        if now - self._beat_at > _BEAT_S:
+            self._beat_at = now
+            self.lock.beat()
+        if now - self._sets_at > self._sets_every_s:  # seldom enough to cost nothing in a folder of a million
+            self._sets.write(during=True)
+            self._sets_at = time.monotonic()
+            self._sets_every_s = max(_SETS_EVERY_S, 20 * (self._sets_at - now))
+
+    def close(self) -> None:
+        """Write the run-wide formats; call it before the block ends."""
+        self._sets.write()
 
     # ---- sidecars and edits
 
     def _path(self, relative: str) -> str:
         return os.path.join(self.folder, unescape_name(relative))
 
-    def sidecar_paths(self, clips: list[Clip]) -> None:
-        """Assign the sidecar names of a run: `a.mp4` and `a.mkv` in one folder become `a.mp4.txt` and `a.mkv.txt`."""
-        self.sets.register_videos(clips)
+    def register(self, clips: list[Clip]) -> None:
+        """Note the videos of a run and assign their sidecars' names: of `a.mp4` and `a.mkv` in one folder `a.mp4.txt`
+        and `a.mkv.txt`."""
+        self._sets.register_videos(clips)
         if not self.clip_writers:
             return
         sharing = Counter(map(_stem, clips))
@@ -187,8 +209,8 @@ class CaptionFolder:
         known, owners = self.ledger.known.get(clip.id), self.ledger.owners
         files = known.files if known else {}
         earlier = sorted(self._earlier_writers.keys() & files.keys())
-        found = {name: (files[name], self._earlier_writers[name]) for name in earlier}
-        found = {name: sidecar for name, sidecar in found.items() if os.path.exists(self._path(sidecar[0]))}
+        sidecars = {name: (files[name], self._earlier_writers[name]) for name in earlier}
+        sidecars = {name: sidecar for name, sidecar in sidecars.items() if os.path.exists(self._path(sidecar[0]))}
         for name, writer in self.clip_writers.items():
             if name not in files and not assign:
                 continue
@@ -198,8 +220,8 @@ class CaptionFolder:
                 if owners.setdefault(path, clip.id) != clip.id:
                     path = clip.path + writer.SUFFIX
                     owners.setdefault(path, clip.id)
-            found[name] = path, writer
-        return found
+            sidecars[name] = path, writer
+        return sidecars
 
     def _by_hand(self, record: Record, name: str, data: bytes, source: dict[str, Any], files: dict[str, str]) -> Entry:
         record = {**record, "caption": self._readers[name].read(data), "edited": True}

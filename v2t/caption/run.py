@@ -75,7 +75,16 @@ def run(
         if config.shard is not None:
             raise UsageError("--shard needs a folder that the shards share", hint="give it by -o")
         config = replace(config, format=())
-    clips = _find_clips(paths, config)
+    clips = discover(
+        paths,
+        lists=config.lists,
+        root=config.root,
+        include=config.include,
+        exclude=config.exclude,
+        allow_remote=config.allow_remote,
+        holds=holder(config.shard) if config.shard else lambda clip_id: True,
+    )
+    clips = choose(clips, limit=config.limit, sample=config.sample, seed=config.seed)
     if config.cluster.engine != "none":
         if captioner is not None or output is None:
             raise UsageError("a run on a cluster needs an output folder and a captioner by name", hint="give -o")
@@ -99,19 +108,6 @@ def run(
         summary.interrupted = stop.asked
     summary.seconds = time.perf_counter() - started
     return summary
-
-
-def _find_clips(paths: Sequence[str], config: CaptionConfig) -> list[Clip]:
-    clips = discover(
-        paths,
-        lists=config.lists,
-        root=config.root,
-        include=config.include,
-        exclude=config.exclude,
-        allow_remote=config.allow_remote,
-        holds=holder(config.shard) if config.shard else lambda clip_id: True,
-    )
-    return choose(clips, limit=config.limit, sample=config.sample, seed=config.seed)
 
 
 def read_records(output: Path | str) -> list[Record]:
@@ -176,9 +172,9 @@ def _caption(
             folder.ledger.append([{"kind": "begun", "ids": begun}])
         if shard is None and not config.dry_run:
             journals.remove(folder.state_folder)
-        folder.sidecar_paths(clips)
+        folder.register(clips)
         plan = make_plan(mine, folder, question, config)
-        summary.found = len(mine)
+        summary.num_clips = len(mine)
         counts = Counter(plan.values())
         summary.done_before, summary.kept, summary.failed_before = counts["done"], counts["kept"], counts["failed"]
         todo = without_suspects([clip for clip in mine if plan[clip.id] in ("caption", "retry", "again")], folder)
@@ -190,7 +186,12 @@ def _caption(
             summary.planned = len(todo)
             return
         if todo:
-            _write_metadata(folder, question, config)
+            # What is needed to repeat the run.
+            folder.ledger.name_settings(question.settings_key, question.settings)
+            about = {**run_metadata("decord"), "settings": question.settings, "seed": config.seed}
+            values = layers.dump(config).encode("utf-8", "surrogateescape")
+            write_atomic(folder.state_folder / "config.yaml", values, durable=False)
+            write_atomic(folder.state_folder / "run.json", json.dumps(about, indent=2).encode() + b"\n", durable=False)
             folder.ledger.append([run_entry(listed=len(clips), clips=len(mine))])
             if store:
                 store.push()
@@ -206,25 +207,16 @@ def _caption(
                     job.work(todo, stop, decoders, show_progress)
             except CineloopError as error:  # the run's files still record what was done
                 if error.code not in ("DISK_FULL", "STORE"):
-                    folder.sets.write_sets()
+                    folder.close()
                 raise
         with stopwatch(summary.times, "write"):
-            folder.sets.write_sets()
+            folder.close()
         if shard and not stop.asked:
             shard.finish()
             if store:
                 refresh(store, shard.state)
             if are_done(output, shard.of):
                 logger.info("all %d shards are done; v2t merge %s joins them", shard.of, printable(str(output)))
-
-
-def _write_metadata(folder: CaptionFolder, question: Question, config: CaptionConfig) -> None:
-    """What is needed to repeat the run."""
-    folder.ledger.name_settings(question.settings_key, question.settings)
-    about = {**run_metadata("decord"), "settings": question.settings, "seed": config.seed}
-    values = layers.dump(config).encode("utf-8", "surrogateescape")
-    write_atomic(folder.state_folder / "config.yaml", values, durable=False)
-    write_atomic(folder.state_folder / "run.json", json.dumps(about, indent=2).encode() + b"\n", durable=False)
 
 
 def ask(captioner: VideoLM, config: CaptionConfig) -> Question:

@@ -74,7 +74,7 @@ class SetFiles:
 
     # ---- writing
 
-    def write_sets(self, *, during: bool = False) -> None:
+    def write(self, *, during: bool = False) -> None:
         """Write every format whose records have changed since: every clip exactly once, in the order of ids.
 
         Formats of earlier runs are kept up to date too where their files are still there and as we wrote them, but for
@@ -113,8 +113,12 @@ class SetFiles:
                 ) from error
             finally:
                 shutil.rmtree(self._state / "making", ignore_errors=True)
-            if not during:
-                _warn_left_out(name, rows)
+            if rows.left_out and not during:
+                clip_id, left_out = next(iter(rows.left_out.items()))
+                logger.warning(
+                    "%d captioned clips are not in %s; the first is %s: %s, %s",
+                    *(len(rows.left_out), name, printable(clip_id), left_out.code, left_out),
+                )
 
     def _write_set(self, name: str, writer: ModuleType, rows: Rows, made_from: str) -> None:
         place, making = self.folder / writer.NAME, self._state / "making" / writer.NAME
@@ -180,15 +184,6 @@ def _rename_edited(place: Path) -> None:
     )
 
 
-def _warn_left_out(name: str, rows: Rows) -> None:
-    if rows.left_out:
-        clip_id, error = next(iter(rows.left_out.items()))
-        logger.warning(
-            "%d captioned clips are not in %s; the first is %s: %s, %s",
-            *(len(rows.left_out), name, printable(clip_id), error.code, error),
-        )
-
-
 def set_key(place: Path, writer: ModuleType) -> str:
     """Short hash of a written set: a file's content; of a folder our names in it, texts by content, others by size."""
     digest = hashlib.blake2b(digest_size=12)
@@ -215,17 +210,14 @@ def _stamp(place: Path, writer: ModuleType) -> str:
     if place.is_symlink():
         return "a link"
     try:
-        if not place.is_dir():
-            return _stat(place)
-        ours = sorted(p for p in place.iterdir() if p.is_file() and re.fullmatch(writer.OWN, p.name))
-        return " ".join(["folder", *(f"{path.name} {_stat(path)}" for path in ours)])
+        ours = [place]
+        if is_folder := place.is_dir():
+            ours = sorted(p for p in place.iterdir() if p.is_file() and re.fullmatch(writer.OWN, p.name))
+        stats = [(path.name, path.stat()) for path in ours]
     except FileNotFoundError:
         return ""
-
-
-def _stat(path: Path) -> str:
-    status = path.stat()
-    return f"{status.st_size} {status.st_mtime_ns}"
+    texts = [f"{name} {status.st_size} {status.st_mtime_ns}" for name, status in stats]
+    return " ".join(["folder", *texts] if is_folder else texts)
 
 
 def _sync(making: Path) -> None:

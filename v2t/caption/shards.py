@@ -112,12 +112,12 @@ class Shard:
 
 def places(output: Path) -> dict[int, dict[int, Path]]:
     """The shards an output folder holds: count of shards → number of the shard → its folder."""
-    found: dict[int, dict[int, Path]] = {}
+    shards: dict[int, dict[int, Path]] = {}
     state = output / STATE_FOLDER
     for path in sorted(state.iterdir()) if state.is_dir() else []:
         if match := _FOLDER.fullmatch(path.name):
-            found.setdefault(int(match[2]), {})[int(match[1])] = path
-    return found
+            shards.setdefault(int(match[2]), {})[int(match[1])] = path
+    return shards
 
 
 def journals(output: Path) -> list[Path]:
@@ -137,8 +137,8 @@ def facts_of(place: Path) -> dict[str, Any]:
 
 def are_done(output: Path, of: int) -> bool:
     """Whether the runs of all `of` shards finished."""
-    found = places(output).get(of, {})
-    return len(found) == of and all(facts_of(place) for place in found.values())
+    shards = places(output).get(of, {})
+    return len(shards) == of and all(facts_of(place) for place in shards.values())
 
 
 def unmerged(output: Path, merged: Mapping[str, int]) -> list[Path]:

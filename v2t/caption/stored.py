@@ -122,5 +122,5 @@ def _push(stored: StoredFolder, sets: Sequence[str]) -> None:
 
 def _names(formats: Sequence[str]) -> list[str]:
     """Names of the files of these formats, and of the shipped ones, which an earlier run may have written."""
-    found = writers.load_known(DEFAULT + ("csv", "parquet")) | writers.load(formats)
-    return [writer.NAME for writer in found.values() if is_storable(writer)]
+    known = writers.load_known(DEFAULT + ("csv", "parquet")) | writers.load(formats)
+    return [writer.NAME for writer in known.values() if is_storable(writer)]

@@ -23,7 +23,7 @@ _NAMED_FAILURES = 5
 class Summary:
     """Counts of clips, seconds and tokens of one run. `times` holds seconds by activity; the rest is set-up."""
 
-    found: int = 0
+    num_clips: int = 0
     model: str = ""
     dry_run: bool = False
     is_kept: bool = True  # in a folder that the next run resumes
@@ -72,7 +72,7 @@ class Summary:
         """The summary as JSON-able values; speeds count the time after the model was loaded."""
         busy_s = max(self.seconds - self.times.get("load", 0.0), 1e-6)
         return {
-            "found": self.found,
+            "found": self.num_clips,
             "captioned": self.num_captioned,
             "parts": self.num_parts,
             "failed": len(self.failures),
@@ -97,24 +97,40 @@ class Summary:
 
     def report(self) -> list[tuple[int, str]]:
         """The lines of the summary with their levels of `logging`: errors and warnings are of level WARNING."""
-        head = f"{plural(self.found, 'clip')}: "
+        counts = {
+            "captioned": self.num_captioned,
+            "failed": len(self.failures),
+            "done before": self.done_before,
+            "kept (edited by hand)": self.kept,
+            "failed before": self.failed_before,
+        }
         if self.dry_run:
-            return [(INFO, f"{head}" + ", ".join([f"{self.planned} would be captioned", *self._other_counts()]))]
-        head += ", ".join([f"{self.num_captioned} captioned", f"{len(self.failures)} failed", *self._other_counts()])
+            counts = {"would be captioned": self.planned, **dict(list(counts.items())[2:])}
+        always = ("captioned", "failed", "would be captioned")
+        head = ", ".join(f"{count} {what}" for what, count in counts.items() if count or what in always)
+        head = f"{plural(self.num_clips, 'clip')}: {head}"
+        if self.dry_run:
+            return [(INFO, head)]
         if self.num_parts:
             head += f"; {plural(self.num_parts, 'part')} captioned now"
+        speed = []
+        if self.num_captioned:
+            values, busy_s = self.to_dict(), self.seconds - self.times.get("load", 0.0)
+            spent = ", ".join(f"{text} {self.times[name]:.1f}" for name, text in _TIMES.items() if name in self.times)
+            speed = [
+                f"{self.seconds:.1f} s: {spent}",
+                f"{rate(self.num_captioned, busy_s, 'video')}, {values['video_seconds_per_s']:.1f} video-seconds/s, "
+                f"{values['tokens_per_s']:.0f} tokens/s with {self.model}",
+            ]
         after = ["--retry-failed tries failed clips again"] if self.failures or self.failed_before else []
         after += [f"{self.twice} captioned twice after a lost worker, one record of each"] if self.twice else []
         after += ["stopped; the same command resumes here"] if self.interrupted else []
         if not self.is_kept:
             after = ["stopped; with -o the next run resumes here"] if self.interrupted else []
-        return [
-            *((WARNING, line) for line in (*self._outside_lines(), *self._failure_lines(), *self._warning_lines())),
-            *((INFO, line) for line in (*self._speed_lines(), head, *after)),
-        ]
+        return [*((WARNING, line) for line in self._problems()), *((INFO, line) for line in (*speed, head, *after))]
 
-    def _outside_lines(self) -> list[str]:
-        """Clips outside the model's domain, by name: their captions would be, or are, invented."""
+    def _problems(self) -> list[str]:
+        """Failures and warnings; first clips outside the model's domain, whose captions would be, or are, invented."""
         lines = []
         for ids, what in (
             (self._outside_failed, " and have no caption: {}; name a --model for them, or --on-outside warn"),
@@ -127,45 +143,17 @@ class Summary:
                 lines.append(
                     f"{plural(len(ids), 'clip')} {verb} outside the domain of {self.model}{what.format(names)}"
                 )
-        return lines
-
-    def _failure_lines(self) -> list[str]:
         failures = [failure for failure in self.failures if failure["code"] != OUT_OF_DOMAIN]
-        lines = []
         for failure in failures[:_NAMED_FAILURES]:
             hint = f" ({failure['hint']})" if failure["hint"] else ""
             lines.append(f"failed {failure['code']}: {printable(failure['id'])}: {printable(failure['message'])}{hint}")
         if len(failures) > _NAMED_FAILURES:
             lines.append(f"and {len(failures) - _NAMED_FAILURES} more; all are rows with status failed")
-        return lines
-
-    def _warning_lines(self) -> list[str]:
-        lines = []
         for code, count in self.warnings.most_common():
             if code != OUT_OF_DOMAIN:
-                more = f" (and {plural(count - 1, 'more clip')})" if count > 1 else ""
-                lines.append(f"warning {printable(self._examples[code])}{more}")
+                others = f" (and {plural(count - 1, 'more clip')})" if count > 1 else ""
+                lines.append(f"warning {printable(self._examples[code])}{others}")
         return lines
-
-    def _speed_lines(self) -> list[str]:
-        if not self.num_captioned:
-            return []
-        values = self.to_dict()
-        spent = ", ".join(f"{text} {self.times[name]:.1f}" for name, text in _TIMES.items() if name in self.times)
-        busy_s = self.seconds - self.times.get("load", 0.0)
-        return [
-            f"{self.seconds:.1f} s: {spent}",
-            f"{rate(self.num_captioned, busy_s, 'video')}, {values['video_seconds_per_s']:.1f} video-seconds/s, "
-            f"{values['tokens_per_s']:.0f} tokens/s with {self.model}",
-        ]
-
-    def _other_counts(self) -> list[str]:
-        counts = {
-            "done before": self.done_before,
-            "kept (edited by hand)": self.kept,
-            "failed before": self.failed_before,
-        }
-        return [f"{count} {what}" for what, count in counts.items() if count]
 
 
 def rate(count: int, seconds: float, noun: str) -> str:

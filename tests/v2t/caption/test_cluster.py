@@ -163,7 +163,7 @@ def test_a_clip_that_kills_one_worker_is_captioned_and_told(clips, engines, tmp_
 
 
 def die_after(monkeypatch, num_saved: int) -> None:
-    save = caption.CaptionFolder.save
+    save = caption.CaptionFolder.write
 
     def dying(self, results, settings):
         # However many results come at once: on a loaded machine the first save may get them all.
@@ -171,7 +171,7 @@ def die_after(monkeypatch, num_saved: int) -> None:
             save(self, results[:num_saved], settings)
         raise stand_in_engine.DeadDriver
 
-    monkeypatch.setattr(caption.CaptionFolder, "save", dying)
+    monkeypatch.setattr(caption.CaptionFolder, "write", dying)
 
 
 @pytest.mark.slow

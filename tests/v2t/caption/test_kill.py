@@ -32,7 +32,7 @@ from decoder_here import Pool
 from v2t.caption import job
 from v2t.caption import run as caption
 
-SAVING = {"save", "append", "_append", "_write_sidecar", "write_atomic", "write_sets"}
+SAVING = {"write", "append", "_append", "_write_sidecar", "write_atomic"}
 clips, isolated = sys.argv[1], sys.argv[2] == "isolated"
 if not isolated:
     job.DecoderPool = Pool

@@ -31,12 +31,12 @@ def work(source: Path, out: Path, shard: str | None, text="A clip.", *, settings
 
     mine = Shard(out, shard, listing) if shard else None
     with CaptionFolder(out, ("txt", "jsonl"), shard=mine) as folder:
-        folder.sidecar_paths(listing)
+        folder.register(listing)
         folder.ledger.name_settings(settings, {"model": settings})
         for clip in mine.clips if mine else listing:
             if redo or folder.state(clip, settings) in ("new", "changed"):
-                folder.save([(clip, row(clip, text))], settings)
-        folder.sets.write_sets()
+                folder.write([(clip, row(clip, text))], settings)
+        folder.close()
         if mine:
             mine.finish()
 

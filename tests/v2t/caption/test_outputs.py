@@ -21,15 +21,15 @@ def go(source: Path, out: Path, formats: tuple[str, ...] = ("txt", "jsonl")) -> 
     done = []
     with CaptionFolder(out, formats) as folder:
         clips = discover([str(source)])
-        folder.sidecar_paths(clips)
+        folder.register(clips)
         for clip in clips:
             if folder.state(clip, "settings") in ("new", "changed"):
                 row = {"id": clip.id, "path": clip.path, "status": "ok"}
                 if clip.end_s is not None:
                     row |= {"start_s": clip.start_s, "end_s": clip.end_s}
-                folder.save([(clip, {**row, "caption": f"A clip of {Path(clip.file).read_text()}."})], "settings")
+                folder.write([(clip, {**row, "caption": f"A clip of {Path(clip.file).read_text()}."})], "settings")
                 done.append(clip.id)
-        folder.sets.write_sets()
+        folder.close()
     return done
 
 

@@ -26,11 +26,11 @@ FOLDERS = ("two_file", "coco", "videofolder", "webdataset")
 def go(source: Path, out: Path, formats: tuple[str, ...], text: str = "A clip", during: bool = False) -> None:
     with CaptionFolder(out, formats) as folder:
         clips = discover([str(source)], exclude=["out/*"])
-        folder.sidecar_paths(clips)
+        folder.register(clips)
         todo = [clip for clip in clips if folder.state(clip, "key") == "new"]
         rows = [{"id": c.id, "path": c.path, "status": "ok", "caption": f"{text} {c.id}."} for c in todo]
-        folder.save(list(zip(todo, rows, strict=True)), "key")
-        folder.sets.write_sets(during=during)
+        folder.write(list(zip(todo, rows, strict=True)), "key")
+        folder._sets.write(during=during)
 
 
 def ids(out: Path, name: str) -> list[str]:
@@ -128,11 +128,11 @@ def test_a_set_changed_in_the_middle_of_a_run_is_put_aside_too(tmp_path):
     source, out = clips_in(tmp_path / "clips", "a", "b"), tmp_path / "out"
     clips = discover([str(source)])
     with CaptionFolder(out, ("jsonl",)) as folder:
-        folder.sidecar_paths(clips)
+        folder.register(clips)
         for clip in clips:
             row = {"id": clip.id, "path": clip.path, "status": "ok", "caption": "A dog."}
-            folder.save([(clip, row)], "key")
-            folder.sets.write_sets(during=True)
+            folder.write([(clip, row)], "key")
+            folder._sets.write(during=True)
             if clip is clips[0]:
                 (out / "captions.jsonl").write_text("mine, written meanwhile\n")
     assert (out / "captions.by-hand.jsonl").read_text() == "mine, written meanwhile\n"
@@ -173,7 +173,7 @@ def test_our_own_copies_are_not_captioned_again(tmp_path):
     with CaptionFolder(source / "out", ("videofolder",)) as folder:
         clips = [clip for clip in discover([str(source / "out" / "videofolder" / "videos")])]
         with pytest.raises(UsageError, match="copy that an earlier run made") as caught:
-            folder.sidecar_paths(clips)
+            folder.register(clips)
     assert caught.value.code == "OWN_COPY"
 
 

@@ -204,7 +204,7 @@ def test_workers_of_a_cluster_write_segments_of_their_own(clips, engines, s3, tm
 def test_what_a_dead_driver_of_a_cluster_left_is_taken_over(clips, engines, s3, monkeypatch, engine):
     url = f"{s3.url}/captions"
     with monkeypatch.context() as patched, pytest.raises(stand_in_engine.DeadDriver):
-        stand_in_engine.die_at(patched, run.CaptionFolder, "save")
+        stand_in_engine.die_at(patched, run.CaptionFolder, "write")
         placed(clips, url, "ray")
     answered = set(journalled(s3, "captions"))
     assert answered and [name for name in s3.objects() if "/ray-" in name]

@@ -22,7 +22,7 @@ def fill(source: Path, out: Path, captions: dict[str, str], formats: tuple[str, 
     """Caption the clips of a folder or manifest, as a run does."""
     with CaptionFolder(out, formats) as folder:
         clips = discover([str(source)])
-        folder.sidecar_paths(clips)
+        folder.register(clips)
         results = []
         for clip in clips:
             if clip.id in captions and folder.state(clip, "key") != "done":
@@ -30,8 +30,8 @@ def fill(source: Path, out: Path, captions: dict[str, str], formats: tuple[str, 
                 if clip.start_s is not None:
                     row |= {"start_s": clip.start_s, "end_s": clip.end_s}
                 results.append((clip, row))
-        folder.save(results, "key")
-        folder.sets.write_sets()
+        folder.write(results, "key")
+        folder.close()
 
 
 def tree(folder: Path) -> dict[str, str]:

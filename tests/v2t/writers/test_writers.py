@@ -61,7 +61,7 @@ def fill(source: Path, out: Path, captions: dict[str, str | None]) -> None:
     """Caption the clips of a folder, as a run does; None is a clip that fails."""
     with CaptionFolder(out, ("all",)) as folder:
         clips = discover([str(source)])
-        folder.sidecar_paths(clips)
+        folder.register(clips)
         results = []
         for clip in clips:
             if clip.id not in captions or folder.state(clip, "key") == "done":
@@ -78,8 +78,8 @@ def fill(source: Path, out: Path, captions: dict[str, str | None]) -> None:
             if caption is None:
                 row |= {"status": "failed", "error": {"code": "NOT_MEDIA", "message": "no video", "hint": ""}}
             results.append((clip, row))
-        folder.save(results, "key")
-        folder.sets.write_sets()
+        folder.write(results, "key")
+        folder.close()
 
 
 @pytest.fixture(scope="module")
