@@ -99,12 +99,12 @@ async def through(client: Any, request: dict[str, Any]) -> str:
 
 async def bare(engine: Any, model: str, frames: Any) -> str:
     """The answer of an engine."""
-    from v2t.backends import Output, user_turn
+    from v2t.backends import Decoding, Output, user_turn
     from v2t.serve.chat import ChatRequest
-    from v2t.serve.engines import EngineRequest
 
-    chat = ChatRequest(model=model, messages=(), max_tokens=MAX_TOKENS, sampling={"temperature": 0.0})
-    request = EngineRequest(id="bench", chat=chat, conversation=tuple(user_turn(PROMPT, frames)))
+    decoding = Decoding(max_new_tokens=MAX_TOKENS)
+    messages = user_turn(PROMPT, frames)
+    request = ChatRequest(id="bench", model=model, messages=messages, decoding=decoding, given=("temperature",))
     replies = [reply async for reply in engine.generate(request)]
     return next(reply.text for reply in replies if isinstance(reply, Output))
 

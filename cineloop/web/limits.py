@@ -13,7 +13,7 @@ import math
 import threading
 import time
 import weakref
-from collections import deque
+from collections import Counter, deque
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -73,11 +73,11 @@ class RateLimit:
 class FairQueue:
     """Slots given fairly: the next goes to the owner with the fewest, among equals to the one that waited longest.
 
-    For one event loop; `taken` is the number in use.
+    For one event loop; `taken` is the number of slots in use, `preparing` that of places (see `place`).
 
     Args:
         num: slots. per_owner: slots of one owner; None for all.
-        max_waiting: requests that may wait; None for any number. Of one owner `per_owner` may.
+        max_waiting: requests that may wait or prepare; None for any number. Of one owner `per_owner` may.
         clock: in seconds.
     """
 
@@ -93,6 +93,7 @@ class FairQueue:
         self._max_waiting, self._clock = max_waiting, clock
         self.taken, self._moved_at = 0, 0.0
         self._taken: dict[str, int] = {}
+        self._places: Counter[str] = Counter()  # by owner
         self._queues: dict[str, deque[asyncio.Future[None]]] = {}  # in the order in which owners came or were served
 
     @property
@@ -105,20 +106,36 @@ class FairQueue:
         """Seconds since a slot was last given or returned; 0 while one is free."""
         return self._clock() - self._moved_at if self.taken >= self._num else 0.0
 
+    @property
+    def preparing(self) -> int:
+        """Requests that hold a place."""
+        return self._places.total()
+
+    @contextmanager
+    def place(self, owner: str) -> Iterator[None]:
+        """A place among those that wait, for what a request does before it needs a slot. Raises Fault BUSY: too many
+        requests wait already."""
+        self._check(owner, 1)
+        self._places[owner] += 1
+        try:
+            yield
+        finally:
+            self._places[owner] -= 1
+            self._places += Counter()  # without owners of none
+
     @asynccontextmanager
-    async def slot(self, owner: str, *, is_admitted: bool = False) -> AsyncIterator[None]:
+    async def slot(self, owner: str, *, has_place: bool = False) -> AsyncIterator[None]:
         """A slot of `owner` for as long as the context lasts; a caller that is cancelled meanwhile leaves the queue.
 
-        `is_admitted`: the caller holds a slot of another queue, which limits how many such callers there are, so it may
-        wait here in any case. Raises Fault BUSY: too many requests wait already.
+        `has_place`: the caller gave up its place just now, so it may wait in any case. Raises Fault BUSY: too many
+        requests wait already.
         """
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._queues.setdefault(owner, deque()).append(turn)
         try:
             self._grant()
-            if self._max_waiting is not None and not is_admitted and not turn.done():
-                if self.waiting > self._max_waiting or _num_pending(self._queues[owner]) > self._share:
-                    raise busy("the queue is full")
+            if not has_place and not turn.done():
+                self._check(owner)
             await turn
             yield
         finally:
@@ -126,6 +143,12 @@ class FairQueue:
                 self._count(owner, -1)
             turn.cancel()
             self._grant()
+
+    def _check(self, owner: str, more: int = 0) -> None:
+        if self._max_waiting is not None:
+            mine = _num_pending(self._queues.get(owner, ())) + self._places[owner] + more
+            if self.waiting + self.preparing + more > self._max_waiting or mine > self._share:
+                raise busy("the queue is full")
 
     def _grant(self) -> None:
         """Give the free slots. An owner that gets one moves behind the others."""

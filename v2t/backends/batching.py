@@ -19,7 +19,7 @@ from typing import Any
 
 from cineloop.errors import CineloopError, ItemError, MissingDependencyError, Notice
 from cineloop.log import logger, printable
-from v2t.backends import GenerateRequest, Output, VideoLM
+from v2t.backends import Decoding, GenerateRequest, Output, VideoLM
 
 Answer = Output | ItemError
 _MAX_FAILURES = 16  # without a success in between: the model or its server is broken, not the requests
@@ -73,21 +73,16 @@ class Batcher:
             with ThreadPoolExecutor(min(self.captioner.concurrency, len(requests))) as threads:
                 answers = list(threads.map(lambda one: self.answer_batch([one])[0], requests))
         else:
-            # Batches have one shape and one decoding. Sampling and penalties depend on padding and position in the
-            # batch, so such requests go alone unless the captioner declares `batches_draws`.
             groups: dict[Any, list[int]] = {}
             for number, request in enumerate(requests):
-                decoding = request.decoding
-                is_alone = decoding.temperature > 0 or decoding.repetition_penalty != 1.0
-                shapes = tuple(video.pixels.shape for message in request.messages for video in message.videos)
-                key = (shapes, decoding, number if is_alone and not self.captioner.batches_draws else None)
-                groups.setdefault(key, []).append(number)
-            found: dict[int, Answer] = {}
+                key = batch_key(request, batches_draws=self.captioner.batches_draws)
+                groups.setdefault(number if key is None else key, []).append(number)
+            by_number: dict[int, Answer] = {}
             for group in groups.values():
                 size = batch_size or len(group)
                 for numbers in (group[first : first + size] for first in range(0, len(group), size)):
-                    found |= dict(zip(numbers, self.answer_batch([requests[i] for i in numbers]), strict=True))
-            answers = [found[number] for number in range(len(requests))]
+                    by_number |= dict(zip(numbers, self.answer_batch([requests[i] for i in numbers]), strict=True))
+            answers = [by_number[number] for number in range(len(requests))]
         return self._retry_loops(requests, answers, batch_size) if retry_loops else answers
 
     def stream(self, request: GenerateRequest) -> Iterator[str | Output]:
@@ -150,7 +145,7 @@ class Batcher:
     ) -> list[Answer]:
         """Answers, with repetitive ones replaced where a retry gives a better one."""
         texts = {i: one.text for i, one in enumerate(answers) if isinstance(one, Output)}
-        loops = {i: found for i, text in texts.items() if (found := loop(text)) is not None}
+        loops = {i: what for i, text in texts.items() if (what := loop(text)) is not None}
         if not loops:
             return answers
         attempts = {i: [answers[i]] for i in loops}
@@ -165,6 +160,18 @@ class Batcher:
         return [_best_answer(attempts[i], loops[i]) if i in loops else answer for i, answer in enumerate(answers)]
 
 
+def batch_key(
+    request: GenerateRequest, *, batches_draws: bool = False
+) -> tuple[tuple[tuple[int, ...], ...], Decoding] | None:
+    """What the requests of one batch have in common: the shapes of their videos' pixels, and the decoding. None for a
+    request that goes alone: with sampling or the repetition penalty an answer depends on padding and position in the
+    batch, unless the captioner declares `batches_draws`."""
+    decoding = request.decoding
+    if (decoding.temperature > 0 or decoding.repetition_penalty != 1.0) and not batches_draws:
+        return None
+    return tuple(video.pixels.shape for turn in request.messages for video in turn.videos), decoding
+
+
 def _request_error(error: Exception) -> ItemError:
     """A model's exception as an error of the request."""
     logger.debug("the model failed", exc_info=error)
@@ -175,13 +182,13 @@ def _request_error(error: Exception) -> ItemError:
     return ItemError(reason, code="MODEL_ERROR", hint="run again with -v")
 
 
-def _best_answer(candidates: Sequence[Answer], found: str) -> Output:
+def _best_answer(candidates: Sequence[Answer], repetition: str) -> Output:
     """The first answer without repetition, else the shortest that is not empty; with a warning."""
     answers = [one for one in candidates if isinstance(one, Output) and one.text.strip()]
     good = [one for one in answers if loop(one.text) is None]
     best = good[0] if good else min(answers, key=lambda one: len(one.text))
     how = "asked again with other decoding" if good else f"and still so after {len(candidates) - 1} more tries"
-    return replace(best, warnings=(*best.warnings, Notice("REPETITION", f"{found}; {how}")))
+    return replace(best, warnings=(*best.warnings, Notice("REPETITION", f"{repetition}; {how}")))
 
 
 def loop(text: str) -> str | None:

@@ -1,7 +1,7 @@
 """Parsing and validation of chat requests; nothing is opened, fetched or decoded here.
 
-In: the body of `POST /v1/chat/completions`. Out: `ChatRequest`. An unknown field is refused by name: unchecked
-input must not reach the engine. A null field counts as missing.
+In: the body of `POST /v1/chat/completions`. Out: `ChatRequest`, a `GenerateRequest` with what the response needs too.
+An unknown field is refused by name: unchecked input must not reach the engine. A null field counts as missing.
 """
 
 from __future__ import annotations
@@ -10,14 +10,15 @@ import json
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 from cineloop.web.faults import Fault
+from cineloop.web.limits import MemoryLease
+from v2t.backends import Decoding, GenerateRequest, Message
 from v2t.data.notes import HEADING
 from v2t.serve.served import Served
 from v2t.serve.settings import ServeLimits
 
-Role = Literal["system", "user", "assistant"]
 _DEFAULT_TOKENS = 512  # of an answer, unless the client sets a limit
 _MOST_STOPS, _STOP_CHARS = 4, 256
 _INT64 = 1 << 63
@@ -56,33 +57,36 @@ _NUMBERS = {
 
 @dataclass(frozen=True, kw_only=True)
 class VideoRef:
-    """A video of a request: its URL as received, its field, and its kind of source, one of `_SOURCES`, for metrics."""
+    """A video of a request: its URL as received, its field, its kind of source, one of `_SOURCES`, for metrics, and the
+    position of its message."""
 
     url: str = field(repr=False)
     param: str
     source: str
+    turn: int = 0
 
 
-@dataclass(frozen=True, kw_only=True)
-class ChatMessage:
-    """One message: its text, and the videos before it."""
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ChatRequest(GenerateRequest):
+    """A validated chat request. `read` leaves the videos out of `messages`; the gateway puts their frames there.
 
-    role: Role
-    text: str
-    videos: tuple[VideoRef, ...] = ()
-
-
-@dataclass(frozen=True, kw_only=True)
-class ChatRequest:
-    """A validated chat request; `sampling` holds the given fields alone, `stops` the strings that end the answer."""
+    Attributes:
+        model: of those that are served. videos: in the order of the messages that show them.
+        given: the sampling parameters of `decoding` that the client sent; an engine has defaults for the others.
+        stops: strings that end the answer.
+        id: for the log. cache_salt: isolates the prefix cache by owner; None shares it.
+        lease: the memory of the request, which copies of the frames are added to.
+    """
 
     model: str
-    messages: tuple[ChatMessage, ...]
-    max_tokens: int
-    sampling: Mapping[str, Any]
+    videos: tuple[VideoRef, ...] = ()
+    given: tuple[str, ...] = ()
     stops: tuple[str, ...] = ()
     stream: bool = False
     include_usage: bool = False
+    id: str = ""
+    cache_salt: str | None = None
+    lease: MemoryLease | None = None
 
 
 def read(body: Any, served: Served, limits: ServeLimits) -> ChatRequest:
@@ -102,28 +106,30 @@ def read(body: Any, served: Served, limits: ServeLimits) -> ChatRequest:
         raise _wrong("messages", "expected a list of at least one message", listed)
     if len(listed) > limits.messages:
         raise _too_many("messages", f"{len(listed)} messages; at most {limits.messages}")
-    messages = tuple(_message(message, f"messages[{i}]", i == 0) for i, message in enumerate(listed))
+    turns = [_message(message, i) for i, message in enumerate(listed)]
+    messages, videos = tuple(message for message, _ in turns), tuple(video for _, shown in turns for video in shown)
     if messages[-1].role != "user":
         raise _wrong(f"messages[{len(messages) - 1}].role", "the last message must be the user's")
-    if not messages[-1].text.strip() and not messages[-1].videos:
+    if not messages[-1].text.strip() and not turns[-1][1]:
         raise _wrong(f"messages[{len(messages) - 1}].content", "expected text or a video")
     if (chars := sum(len(message.text) for message in messages)) > limits.text_chars:
         raise _too_many("messages", f"{chars} characters of text; at most {limits.text_chars}")
-    if (videos := sum(len(message.videos) for message in messages)) > limits.videos:
-        raise _too_many("messages", f"{videos} videos and pictures; at most {limits.videos}")
+    if len(videos) > limits.videos:
+        raise _too_many("messages", f"{len(videos)} videos and pictures; at most {limits.videos}")
     has_notes = any(message.text.startswith(f"{HEADING}\n") for message in messages)
     if served.abilities.needs_video and not videos and not has_notes:
         text = f"{served.name} only knows videos; send one, as a part of type video_url, with the question"
         raise Fault(422, "VIDEO_NEEDED", text, param="messages")
-    max_tokens, sampling, stops = _decoding(given, limits)
+    decoding, sent, stops = _decoding(given, limits)
     include_usage = options.get("include_usage", False)
     if not isinstance(include_usage, bool):
         raise _wrong("stream_options.include_usage", "expected true or false", include_usage)
     return ChatRequest(
         model=model,
         messages=messages,
-        max_tokens=max_tokens,
-        sampling=sampling,
+        videos=videos,
+        decoding=decoding,
+        given=sent,
         stops=stops,
         stream=stream,
         include_usage=include_usage,
@@ -142,18 +148,20 @@ def model_of(name: Any, served: Served) -> str:
     return name
 
 
-def _message(message: Any, where: str, is_first: bool) -> ChatMessage:
+def _message(message: Any, turn: int) -> tuple[Message, list[VideoRef]]:
+    """The message at the position `turn`, and the videos before its text."""
+    where = f"messages[{turn}]"
     given = _known(message, {"role", "content", "name"}, where, _NEUTRAL_IN_MESSAGE)
     if "name" in given:
         _text(given["name"], f"{where}.name")
     role: Any = "system" if given.get("role") == "developer" else given.get("role")
     if role not in ("system", "user", "assistant"):
         raise _wrong(f"{where}.role", "expected system, developer, user or assistant", role)
-    if role == "system" and not is_first:
+    if role == "system" and turn:
         raise _wrong(f"{where}.role", "a system message must be the first")
     content, where = given.get("content"), f"{where}.content"
     if isinstance(content, str):
-        return ChatMessage(role=role, text=_text(content, where))
+        return Message(role=role, text=_text(content, where)), []
     if not isinstance(content, list):
         raise _wrong(where, "expected text or a list of parts", content)
     texts, videos = [], []
@@ -163,41 +171,41 @@ def _message(message: Any, where: str, is_first: bool) -> ChatMessage:
             texts.append(_text(_known(part, {"type", "text"}, at).get("text"), f"{at}.text"))
         elif kind in ("video_url", "image_url"):
             holder = _known(_known(part, {"type", kind}, at).get(kind), {"url"}, f"{at}.{kind}")
-            videos.append(_video(holder.get("url"), f"{at}.{kind}.url"))
+            videos.append(_video(holder.get("url"), f"{at}.{kind}.url", turn))
         elif kind == "file":
-            videos.append(_file(_known(part, {"type", "file"}, at).get("file"), f"{at}.file"))
+            videos.append(_file(_known(part, {"type", "file"}, at).get("file"), f"{at}.file", turn))
         elif not isinstance(part, dict):
             raise _wrong(at, "expected an object with a type", part)
         else:
             raise _wrong(f"{at}.type", "expected text, video_url, image_url or file", kind)
     if videos and role != "user":
         raise _wrong(videos[0].param, "only the user may send videos")
-    return ChatMessage(role=role, text="\n".join(texts), videos=tuple(videos))
+    return Message(role=role, text="\n".join(texts)), videos
 
 
-def _file(holder: Any, where: str) -> VideoRef:
+def _file(holder: Any, where: str, turn: int) -> VideoRef:
     given = _known(holder, {"file_id", "file_data", "filename"}, where)
     if ("file_id" in given) == ("file_data" in given):
         raise _wrong(where, "expected either file_id or file_data")
     if "file_data" in given:
-        video = _video(given["file_data"], f"{where}.file_data")
+        video = _video(given["file_data"], f"{where}.file_data", turn)
         if video.source != "data":
             raise _wrong(video.param, "expected a data URL: data:video/mp4;base64,...")
         return video
     name = given["file_id"]
     if not isinstance(name, str) or not _FILE_ID.fullmatch(name):
         raise _wrong(f"{where}.file_id", "expected the id of an uploaded file: file- and 32 hexadecimal digits", name)
-    return VideoRef(url=f"upload:{name}", param=f"{where}.file_id", source="upload")
+    return VideoRef(url=f"upload:{name}", param=f"{where}.file_id", source="upload", turn=turn)
 
 
-def _video(url: Any, where: str) -> VideoRef:
+def _video(url: Any, where: str, turn: int = 0) -> VideoRef:
     if not isinstance(url, str) or not url:
         raise _wrong(where, "expected a URL", url)
     # A single non-BMP character makes Python store every one in four bytes, beyond the memory budget.
     if len(url) > _LONGEST_URL and not url.isascii():
         raise _wrong(where, "expected ASCII characters alone in a long URL")
     scheme = url[:16].partition(":")[0].lower()
-    return VideoRef(url=url, param=where, source=scheme if scheme in _SOURCES else "other")
+    return VideoRef(url=url, param=where, source=scheme if scheme in _SOURCES else "other", turn=turn)
 
 
 def video_of(body: Any) -> tuple[Any, VideoRef]:
@@ -216,15 +224,16 @@ def _text(text: Any, where: str) -> str:
     return text
 
 
-def _decoding(given: Mapping[str, Any], limits: ServeLimits) -> tuple[int, dict[str, Any], tuple[str, ...]]:
-    """The longest answer in tokens, the given sampling fields, the strings that end the answer."""
+def _decoding(given: Mapping[str, Any], limits: ServeLimits) -> tuple[Decoding, tuple[str, ...], tuple[str, ...]]:
+    """The decoding parameters, the names of the sampling parameters among them that were sent, and the strings that end
+    the answer."""
     values = {name: given[name] for name in ("max_tokens", "max_completion_tokens") if name in given}
     for name, value in values.items():
         if type(value) is not int or not 1 <= value <= limits.max_tokens:
             raise _wrong(name, f"expected an integer from 1 to {limits.max_tokens}", value)
     if len(set(values.values())) > 1:
         raise _wrong("max_tokens", "differs from max_completion_tokens")
-    found: dict[str, Any] = {}
+    sampling: dict[str, Any] = {}
     for name, (least, most, with_least) in _NUMBERS.items():
         if name not in given:
             continue
@@ -232,11 +241,11 @@ def _decoding(given: Mapping[str, Any], limits: ServeLimits) -> tuple[int, dict[
         if type(value) not in (int, float) or not least <= value <= most or (value == least and not with_least):
             edge = "from" if with_least else "above"
             raise _wrong(name, f"expected a number {edge} {least:g} to {most:g}", value)
-        found[name] = float(value)
+        sampling[name] = float(value)
     if "seed" in given:
         if type(given["seed"]) is not int or not -_INT64 <= given["seed"] < _INT64:
             raise _wrong("seed", "expected an integer of 64 bits", given["seed"])
-        found["seed"] = given["seed"]
+        sampling["seed"] = given["seed"]
     stops = given.get("stop", [])
     stops = [stops] if isinstance(stops, str) else stops
     if not isinstance(stops, list) or len(stops) > _MOST_STOPS:
@@ -244,7 +253,8 @@ def _decoding(given: Mapping[str, Any], limits: ServeLimits) -> tuple[int, dict[
     for i, stop in enumerate(stops):
         if not _text(stop, f"stop[{i}]") or len(stop) > _STOP_CHARS:
             raise _wrong(f"stop[{i}]", f"expected 1 to {_STOP_CHARS} characters")
-    return next(iter(values.values()), min(_DEFAULT_TOKENS, limits.max_tokens)), found, tuple(stops)
+    max_tokens = next(iter(values.values()), min(_DEFAULT_TOKENS, limits.max_tokens))
+    return Decoding(max_new_tokens=max_tokens, **sampling), tuple(sampling), tuple(stops)
 
 
 def _known(

@@ -1,7 +1,7 @@
 """The gateway's state, and chat completions, whole and as a stream.
 
-In: a `ChatRequest` and its owner. Out: OpenAI's chat completion, or `Fault`. The videos are decoded first, then the
-request waits for the engine; one deadline covers both. A client that disconnects cancels all of it.
+In: a `ChatRequest` and its owner. Out: OpenAI's chat completion, or `Fault`. A request waits in two queues, for a
+decoder of each of its videos and for the engine; one deadline covers both. A client that disconnects cancels all of it.
 """
 
 from __future__ import annotations
@@ -10,9 +10,8 @@ import asyncio
 import json
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack, aclosing
-from dataclasses import dataclass, field
-from functools import partial
+from contextlib import aclosing
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from starlette.datastructures import Headers
@@ -23,10 +22,9 @@ from cineloop.web.bodies import MIB, Receive, read_json, unless_gone
 from cineloop.web.faults import Fault
 from cineloop.web.guard import REQUEST_ID, Send
 from cineloop.web.limits import ApiKeys, FairQueue, MemoryLease, RateLimit, busy
-from v2t.backends import Message
 from v2t.serve import chat
 from v2t.serve.chat import ChatRequest, VideoRef
-from v2t.serve.engines import Engine, EngineRequest, down, failed
+from v2t.serve.engines import Engine, down, failed
 from v2t.serve.metrics import Metrics
 from v2t.serve.served import Served
 from v2t.serve.settings import ServeConfig
@@ -59,20 +57,16 @@ class Gateway:
         self.keys = ApiKeys(self.config.keys())
         self.rate = RateLimit(limits.rate_per_minute)
         share = limits.in_flight_per_owner if self.keys.num_owners > 1 else None
-        # A request whose videos are being read takes no slot of those that the engine works on.
-        self.reading = FairQueue(limits.in_flight, per_owner=share, max_waiting=limits.in_flight)
         self.queue = FairQueue(limits.in_flight, per_owner=share, max_waiting=limits.in_flight)
         self.memory = self.media.memory
         # Engines cache prefixes of prompts: by the time to the first token, one key could detect prompts of another.
         self._isolates_caches = self.keys.num_owners > 1
-        watch = self.metrics.watch
-        for name, about, queue in (
-            ("", "Requests that the engine works on", self.queue),
-            ("reading_", "Requests whose videos are fetched and decoded, or are decoded and wait", self.reading),
-            ("decoders_", "Videos that decoders work on", self.media.decoder_queue),
-        ):
-            watch(f"v2t_{name}in_flight", about, partial(getattr, queue, "taken"))
-            watch(f"v2t_{name}waiting", f"Waiting for a slot: {about}", partial(getattr, queue, "waiting"))
+        watch, decoders = self.metrics.watch, self.media.decoder_queue
+        watch("v2t_in_flight", "Requests that the engine works on", lambda: self.queue.taken)
+        watch("v2t_waiting", "Requests that wait for the engine", lambda: self.queue.waiting)
+        watch("v2t_reading_in_flight", "Requests whose videos are fetched and decoded", lambda: self.queue.preparing)
+        watch("v2t_decoders_in_flight", "Videos that decoders work on", lambda: decoders.taken)
+        watch("v2t_decoders_waiting", "Videos that wait for a decoder", lambda: decoders.waiting)
         watch("v2t_uploads_bytes", "Bytes of all uploads", lambda: self.media.uploads.held_bytes)
         watch("v2t_engine_up", "Whether the engine answers", lambda: self.engine.state == "ready")
 
@@ -81,27 +75,32 @@ class Gateway:
         limits = self.config.limits
         queues = {
             "requests": (self.queue, limits.answer_s),
-            "videos": (self.reading, limits.answer_s),
             "decoders": (self.media.decoder_queue, 2 * limits.decode_s),  # a decoder that crashes is tried once more
         }
         return [name for name, (queue, most_s) in queues.items() if queue.stalled_s > most_s + _STALL_S]
 
-    async def frames(self, video: VideoRef, owner: str, max_frames: int) -> Frames:
-        """The frames of one video for the model. Raises Fault."""
-        begun, outcome = time.monotonic(), "failed"
-        try:
-            frames = await self.media.frames(video.url, owner=owner, param=video.param, max_frames=max_frames)
-            outcome = "ok"
-        except Fault as fault:
-            outcome = "refused" if fault.status < 500 else "failed"
-            raise
-        except asyncio.CancelledError:
-            outcome = "cancelled"
-            raise
-        finally:
-            self.metrics.videos.labels(video.source, outcome).inc()
-            self.metrics.decode_seconds.observe(time.monotonic() - begun)
-        return frames
+    async def frames(self, videos: Sequence[VideoRef], owner: str) -> list[Frames]:
+        """The frames of each video for the model; read one after the other, so that a request uses no more decoders
+        than others do. Raises Fault."""
+        shown: list[Frames] = []
+        left = self.config.limits.frames
+        for video in videos:
+            begun, outcome = time.monotonic(), "failed"
+            try:
+                frames = await self.media.frames(video.url, owner=owner, param=video.param, max_frames=left)
+                outcome = "ok"
+            except Fault as fault:
+                outcome = "refused" if fault.status < 500 else "failed"
+                raise
+            except asyncio.CancelledError:
+                outcome = "cancelled"
+                raise
+            finally:
+                self.metrics.videos.labels(video.source, outcome).inc()
+                self.metrics.decode_seconds.observe(time.monotonic() - begun)
+            shown.append(frames)
+            left -= len(frames)
+        return shown
 
     def describe(self, frames: Frames) -> dict[str, Any]:
         """The report on a video's frames for the response; times count from the beginning of the file."""
@@ -126,18 +125,31 @@ class Gateway:
             raise down(f"it is {self.engine.state}")
         limit_s = self.config.limits.answer_s
         try:
-            async with asyncio.timeout(limit_s), AsyncExitStack() as reading:
-                frames: dict[VideoRef, Frames] = {}
-                if videos := [video for message in request.messages for video in message.videos]:
-                    await reading.enter_async_context(self.reading.slot(owner))
-                    frames = await self._read(videos, owner)
-                # The slot of a reader is returned only now, so that no more videos are decoded than can be answered.
-                async with self.queue.slot(owner, is_admitted=bool(videos)):
-                    await reading.aclose()
+            async with asyncio.timeout(limit_s):
+                frames: list[Frames] = []
+                if request.videos:
+                    # In a place and not in a slot: slow videos keep no other request from the engine.
+                    with self.queue.place(owner):
+                        frames = await self.frames(request.videos, owner)
+                    self.metrics.frames.inc(sum(map(len, frames)))
+                async with self.queue.slot(owner, has_place=bool(frames)):
                     is_generating = True
-                    asked = self._asked(request, frames, owner, lease)
-                    report = {"cineloop": {"videos": [self.describe(each) for each in frames.values()]}}
-                    return await self._generate(asked, report if frames else {}, begun, emit)
+                    shown = list(zip(request.videos, frames, strict=True))
+                    request = replace(
+                        request,
+                        messages=tuple(
+                            replace(message, videos=tuple(each for video, each in shown if video.turn == turn))
+                            for turn, message in enumerate(request.messages)
+                        ),
+                        id=REQUEST_ID.get(),
+                        cache_salt=owner if self._isolates_caches else None,
+                        lease=lease,
+                    )
+                    if self.config.log_prompts:
+                        text = " | ".join(f"{each.role}: {each.text}" for each in request.messages)
+                        logger.info("%s prompt: %s", request.id, printable(text, 4000))
+                    report = {"cineloop": {"videos": [self.describe(each) for each in frames]}}
+                    return await self._generate(request, report if frames else {}, begun, emit)
         except TimeoutError:
             if not is_generating:
                 raise _out_of_turn(limit_s) from None
@@ -147,53 +159,25 @@ class Gateway:
         """The frames of a video that no engine gets, and what `render` makes of them in a thread. Raises Fault."""
         limits = self.config.limits
         try:
-            async with asyncio.timeout(limits.answer_s), self.reading.slot(owner):
-                frames = await self.frames(video, owner, limits.frames)
-                return frames, await asyncio.to_thread(render, frames)
+            async with asyncio.timeout(limits.answer_s):
+                with self.queue.place(owner):
+                    (frames,) = await self.frames([video], owner)
+                    return frames, await asyncio.to_thread(render, frames)
         except TimeoutError:
             raise _out_of_turn(limits.answer_s) from None
 
-    async def _read(self, videos: Sequence[VideoRef], owner: str) -> dict[VideoRef, Frames]:
-        """The frames of a request's videos; one after the other, so that it uses no more decoders than others do."""
-        frames: dict[VideoRef, Frames] = {}
-        left = self.config.limits.frames
-        for video in videos:
-            frames[video] = await self.frames(video, owner, left)
-            left -= len(frames[video])
-            self.metrics.frames.inc(len(frames[video]))
-        return frames
-
-    def _asked(
-        self, request: ChatRequest, frames: dict[VideoRef, Frames], owner: str, lease: MemoryLease
-    ) -> EngineRequest:
-        """The engine's request; logged where prompts are."""
-        asked = EngineRequest(
-            id=REQUEST_ID.get(),
-            chat=request,
-            conversation=tuple(
-                Message(role=each.role, text=each.text, videos=tuple(frames[video] for video in each.videos))
-                for each in request.messages
-            ),
-            cache_salt=owner if self._isolates_caches else None,
-            lease=lease,
-        )
-        if self.config.log_prompts:
-            text = " | ".join(f"{each.role}: {each.text}" for each in request.messages)
-            logger.info("%s prompt: %s", asked.id, printable(text, 4000))
-        return asked
-
     async def _generate(
-        self, asked: EngineRequest, report: dict[str, Any], begun: float, emit: Callable[[Any], Awaitable[None]]
+        self, request: ChatRequest, report: dict[str, Any], begun: float, emit: Callable[[Any], Awaitable[None]]
     ) -> dict[str, Any]:
         """See `answer`; `report` is on the videos, `begun` the time of the request."""
-        is_stream, is_first = asked.chat.stream, True
+        is_stream, is_first = request.stream, True
         head = {
-            "id": f"chatcmpl-{asked.id}",
+            "id": f"chatcmpl-{request.id}",
             "object": "chat.completion.chunk" if is_stream else "chat.completion",
             "created": int(time.time()),
-            "model": asked.chat.model,
+            "model": request.model,
         }
-        async with aclosing(self.engine.generate(asked)) as replies:
+        async with aclosing(self.engine.generate(request)) as replies:
             async for reply in replies:
                 if is_stream and is_first:
                     # Only now: an engine that refuses at once gets an ordinary refusal, with its status.
@@ -221,7 +205,7 @@ class Gateway:
                     choice = {"index": 0, "message": message, "finish_reason": reply.finish}
                     return {**head, "choices": [choice], "usage": usage, **report}
                 await emit({**head, "choices": [_choice({}, reply.finish)], **report})
-                if asked.chat.include_usage and usage is not None:
+                if request.include_usage and usage is not None:
                     await emit({**head, "choices": [], "usage": usage})
         if not is_stream:
             raise failed()

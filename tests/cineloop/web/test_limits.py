@@ -78,14 +78,19 @@ async def settle() -> None:
 
 
 class Worker:
-    """A request that holds its place until it is told to leave."""
+    """A request that holds its slot until it is told to leave; one that prepares holds a place for a few passes of the
+    event loop before."""
 
-    def __init__(self, queue: FairQueue, owner: str) -> None:
+    def __init__(self, queue: FairQueue, owner: str, *, prepares: bool = False) -> None:
         self.inside, self.leave = False, asyncio.Event()
-        self.task = asyncio.ensure_future(self._work(queue, owner))
+        self.task = asyncio.ensure_future(self._work(queue, owner, prepares))
 
-    async def _work(self, queue: FairQueue, owner: str) -> None:
-        async with queue.slot(owner):
+    async def _work(self, queue: FairQueue, owner: str, prepares: bool) -> None:
+        if prepares:
+            with queue.place(owner):
+                for _ in range(3):
+                    await asyncio.sleep(0)
+        async with queue.slot(owner, has_place=prepares):
             self.inside = True
             await self.leave.wait()
 
@@ -176,7 +181,7 @@ def test_all_callers_cancelled_in_one_pass_leave_every_slot_free():
 
 STEPS = st.lists(
     st.one_of(
-        st.tuples(st.just("come"), st.sampled_from("ab")),
+        st.tuples(st.sampled_from(["come", "prepare"]), st.sampled_from("ab")),
         st.tuples(st.sampled_from(["leave", "cancel"]), st.integers(0, 9)),  # of those that are here
         st.tuples(st.just("run"), st.just(1)),  # a pass of the event loop
     ),
@@ -191,8 +196,8 @@ def test_no_schedule_of_callers_that_come_leave_and_are_cancelled_loses_a_slot(s
     async def scene() -> None:
         queue, workers = FairQueue(num, per_owner=share, max_waiting=most), []
         for step, value in steps:
-            if step == "come":
-                workers.append(Worker(queue, value))
+            if step in ("come", "prepare"):
+                workers.append(Worker(queue, value, prepares=step == "prepare"))
             elif step == "run":
                 for _ in range(value):
                     await asyncio.sleep(0)
@@ -200,10 +205,12 @@ def test_no_schedule_of_callers_that_come_leave_and_are_cancelled_loses_a_slot(s
                 worker = here[value % len(here)]
                 worker.leave.set() if step == "leave" else worker.task.cancel()
             assert 0 <= queue.taken <= num and queue.waiting <= len(workers)
+            assert queue.preparing <= most
         await settle()
         inside = [worker for worker in workers if worker.inside and not worker.task.done()]
         assert queue.taken == len(inside)
         assert queue.waiting == sum(not worker.inside and not worker.task.done() for worker in workers)
+        assert queue.preparing == 0
         assert not queue.waiting or queue.taken == num or share is not None
         for worker in workers:
             worker.leave.set()
@@ -238,23 +245,30 @@ def test_a_queue_without_a_free_slot_counts_the_time_since_it_moved():
     asyncio.run(scene())
 
 
-def test_a_caller_admitted_elsewhere_waits_in_a_full_queue():
+def test_a_place_counts_among_those_that_wait_and_keeps_nobody_from_a_free_slot():
     async def scene() -> None:
-        queue = FairQueue(1, max_waiting=1)
-        first, waits = Worker(queue, "a"), Worker(queue, "a")
+        queue = FairQueue(2, per_owner=2, max_waiting=3)
+        with queue.place("a"), queue.place("a"), pytest.raises(Fault) as refusal, queue.place("a"):
+            pass  # beyond the owner's share
+        assert refusal.value.code == "BUSY" and queue.preparing == 0
+        with queue.place("a"), queue.place("a"):
+            with queue.place("b"):
+                workers = [Worker(queue, owner) for owner in "bcb"]
+                await settle()
+                assert [worker.inside for worker in workers] == [True, True, False]
+                with pytest.raises(Fault, match="the queue is full"):
+                    await workers[2].task
+                assert (queue.taken, queue.waiting, queue.preparing) == (2, 0, 3)
+            prepared = Worker(queue, "b", prepares=True)
+            await settle()
+            assert (queue.waiting, queue.preparing, prepared.inside) == (1, 2, False)
+            workers[0].leave.set()
+            await settle()
+            assert prepared.inside and (queue.taken, queue.waiting) == (2, 0)
+        for worker in (workers[1], prepared):
+            worker.leave.set()
         await settle()
-        admitted = asyncio.ensure_future(queue.slot("b", is_admitted=True).__aenter__())
-        await settle()
-        refused = Worker(queue, "c")
-        await settle()
-        with pytest.raises(Fault) as found:
-            await refused.task
-        assert found.value.code == "BUSY" and not admitted.done() and queue.waiting == 2
-        first.leave.set()
-        await settle()
-        waits.leave.set()
-        await settle()
-        assert admitted.done()
+        assert (queue.taken, queue.preparing) == (0, 0)
 
     asyncio.run(scene())
 

@@ -35,18 +35,22 @@ def test_too_many_requests_wait_and_then_are_refused():
 def test_requests_whose_videos_are_read_hold_no_slot_of_the_engine_and_end_in_time():
     async def play(client, engine, media, gateway):
         media.held = asyncio.Event()  # as behind decoders that never become free
-        waiting = [asyncio.create_task(client.post(CHAT, json=with_video())) for _ in range(2)]
-        frames = asyncio.create_task(client.post("/v1/frames", json={"url": "data:video/mp4;base64,AA=="}))
-        while len(media.asked) < 2 or gateway.reading.waiting < 1:
+        video = {"url": "data:video/mp4;base64,AA=="}
+        stuck = [asyncio.create_task(client.post(CHAT, json=with_video()))]
+        stuck += [asyncio.create_task(client.post("/v1/frames", json=video))]
+        while len(media.asked) < 2:
             await asyncio.sleep(0)
-        assert (gateway.reading.taken, gateway.queue.taken) == (2, 0)
+        assert (gateway.queue.preparing, gateway.queue.taken) == (2, 0)
         text = (await client.get("/metrics")).text
-        assert "v2t_reading_in_flight 2.0" in text and "v2t_reading_waiting 1.0" in text and "v2t_in_flight 0.0" in text
+        assert "v2t_reading_in_flight 2.0" in text and "v2t_in_flight 0.0" in text and "v2t_waiting 0.0" in text
         assert "v2t_decoders_in_flight 0.0" in text and "v2t_decoders_waiting 0.0" in text
+        for path, body in ((CHAT, with_video()), ("/v1/frames", video)):  # all places are taken
+            assert code_of(await client.post(path, json=body)) == (503, "BUSY")
         assert (await client.post(CHAT, json=WORDS)).status_code == 200
-        for task in (*waiting, frames):
+        for task in stuck:
             assert code_of(await task) == (503, "BUSY")
-        assert gateway.reading.taken == gateway.memory.held == media.memory.held == 0 and len(engine.asked) == 1
+        assert gateway.queue.preparing == gateway.memory.held == media.memory.held == 0
+        assert len(engine.asked) == 1 and len(media.asked) == 2
 
     scene(play, ServeConfig(limits=ServeLimits(in_flight=2, answer_s=2.0)))
 

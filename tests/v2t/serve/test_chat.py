@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from cineloop.video.sample import SampleSpec
 from cineloop.web.bodies import parse_json
 from cineloop.web.faults import Fault
+from v2t.backends import Decoding
 from v2t.backends.abilities import Abilities
 from v2t.data.notes import Note, notes_prompt
 from v2t.serve.chat import read, video_of
@@ -47,8 +48,8 @@ def video(url):
 
 def test_the_least_request_is_for_the_base_and_likeliest_tokens():
     request = asked()
-    assert (request.model, request.stream, request.include_usage, request.sampling) == ("base", False, False, {})
-    assert request.messages[0].text == "What?" and request.max_tokens == 64
+    assert (request.model, request.stream, request.include_usage, request.given) == ("base", False, False, ())
+    assert request.messages[0].text == "What?" and request.decoding == Decoding(max_new_tokens=64)
 
 
 def test_everything_known_is_taken():
@@ -69,8 +70,8 @@ def test_everything_known_is_taken():
         metadata={"anything": [1]},
         tools=None,
     )
-    assert (request.model, request.stream, request.include_usage, request.max_tokens) == ("shop", True, True, 7)
-    assert request.sampling == {
+    assert (request.model, request.stream, request.include_usage) == ("shop", True, True)
+    sampling = {
         "temperature": 1.0,
         "top_p": 0.5,
         "seed": -3,
@@ -78,6 +79,7 @@ def test_everything_known_is_taken():
         "presence_penalty": -2.0,
         "frequency_penalty": 2.0,
     }
+    assert request.decoding == Decoding(max_new_tokens=7, **sampling) and set(request.given) == set(sampling)
     assert request.stops == ("a", "b")
 
 
@@ -95,7 +97,7 @@ def test_everything_known_is_taken():
 )
 def test_values_that_ask_for_nothing_are_accepted(fields):
     """Stock chat clients send these always; each means the behaviour this server has anyway."""
-    assert asked(**fields) == asked()
+    assert vars(asked(**fields)) == vars(asked())
 
 
 @pytest.mark.parametrize(
@@ -207,25 +209,30 @@ def test_a_model_that_is_not_served_is_not_found():
 
 
 def test_videos_of_every_kind_stand_before_the_words():
-    turn = asked_of(
+    request = asked_of(
         text("one"),
         video("upload:" + FILE_ID + "#t=1,2"),
         text("two"),
         {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA=="}},
-    ).messages[0]
-    assert turn.text == "one\ntwo"
-    assert [(v.url[:12], v.param, v.source) for v in turn.videos] == [
-        ("upload:file-", "messages[0].content[1].video_url.url", "upload"),
-        ("data:image/p", "messages[0].content[3].image_url.url", "data"),
+    )
+    assert request.messages[0].text == "one\ntwo"
+    assert [(v.url[:12], v.param, v.source, v.turn) for v in request.videos] == [
+        ("upload:file-", "messages[0].content[1].video_url.url", "upload", 0),
+        ("data:image/p", "messages[0].content[3].image_url.url", "data", 0),
     ]
 
 
+def test_videos_belong_to_their_message():
+    turns = [{"role": "user", "content": [video("data:a")]}, {"role": "assistant", "content": "A dog."}]
+    request = asked(messages=[*turns, {"role": "user", "content": [video("data:b"), text("And then?")]}])
+    assert [(each.url, each.turn) for each in request.videos] == [("data:a", 0), ("data:b", 2)]
+
+
 def test_files_are_videos_by_id_or_by_data():
-    turn = asked_of({"type": "file", "file": {"file_id": FILE_ID}}).messages[0]
-    assert turn.videos[0].url == f"upload:{FILE_ID}"
-    assert turn.videos[0].param == "messages[0].content[0].file.file_id"
+    (uploaded,) = asked_of({"type": "file", "file": {"file_id": FILE_ID}}).videos
+    assert (uploaded.url, uploaded.param) == (f"upload:{FILE_ID}", "messages[0].content[0].file.file_id")
     data = {"type": "file", "file": {"file_data": "data:video/mp4;base64,AA==", "filename": "a.mp4"}}
-    assert asked_of(data).messages[0].videos[0].source == "data"
+    assert asked_of(data).videos[0].source == "data"
 
 
 @pytest.mark.parametrize(

@@ -201,5 +201,5 @@ def test_clients_killed_with_all_their_connections_take_no_slot_with_them(tmp_pa
 def taken_by(client: httpx.Client) -> dict[str, float]:
     """The gauges of slots and of those that wait for one."""
     found = re.findall(r"^(v2t_\w*(?:in_flight|waiting)) (\S+)$", client.get("/metrics").text, re.M)
-    assert len(found) == 6
+    assert len(found) == 5
     return {name: float(value) for name, value in found}

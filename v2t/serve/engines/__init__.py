@@ -1,6 +1,6 @@
 """The engine protocol: one request in, pieces of text and one output back; one file per engine (`--engine`).
 
-In: what is to be served, then `EngineRequest`s, checked, with their frames decoded. Out: text as it is written, and
+In: what is to be served, then `ChatRequest`s, checked, with their frames decoded. Out: text as it is written, and
 last an `Output`; a `Fault` on failure. An engine module defines `create(config, served)` and
 `command_line(config, served)`, the program it starts (empty if it runs in the gateway's process); both refuse settings
 that the engine does not support.
@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncGenerator
-from dataclasses import dataclass
 from importlib.util import find_spec
 from types import ModuleType
 from typing import Literal, Protocol
@@ -19,8 +18,7 @@ from cineloop import plugin
 from cineloop.errors import MissingDependencyError
 from cineloop.log import printable
 from cineloop.web.faults import Fault
-from cineloop.web.limits import MemoryLease
-from v2t.backends import Message, Output
+from v2t.backends import Output
 from v2t.serve.chat import ChatRequest
 from v2t.serve.served import Served
 from v2t.serve.settings import ServeConfig
@@ -28,23 +26,6 @@ from v2t.serve.settings import ServeConfig
 State = Literal["starting", "ready", "failing", "stopped"]
 _RETRY_S = 5.0
 MODEL_THREAD = "v2t-model"  # of an engine in this process
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class EngineRequest:
-    """A request to an engine.
-
-    Attributes:
-        id: for the log. chat: the client's request. conversation: its messages, the videos decoded.
-        cache_salt: isolates the prefix cache by owner; None shares it.
-        lease: the memory of the request, which copies of the frames are added to.
-    """
-
-    id: str
-    chat: ChatRequest
-    conversation: tuple[Message, ...]
-    cache_salt: str | None = None
-    lease: MemoryLease | None = None
 
 
 class Engine(Protocol):
@@ -69,7 +50,7 @@ class Engine(Protocol):
     async def failed(self) -> None:
         """Never returns while the engine runs. Raises CineloopError: it ended by itself, or had to be ended."""
 
-    def generate(self, request: EngineRequest) -> AsyncGenerator[str | Output, None]:
+    def generate(self, request: ChatRequest) -> AsyncGenerator[str | Output, None]:
         """The answer: with `stream` its pieces as they are generated, then the `Output`. Closing it stops the work.
         Raises Fault PROMPT_TOO_LONG, BAD_REQUEST, ENGINE, ENGINE_DOWN."""
 

@@ -1,9 +1,9 @@
 """This project's own captioner as an engine: a thread of the server's process with small batches.
 
-In: `EngineRequest`s from an event loop. Out: for each the pieces of its answer and an `Output`. Requests in the
-queue are batched where the batch does not affect the answers; streams run one at a time and alternate with batches. A
-request whose client disconnected is skipped, and its running answer is stopped. An exception of the model ends that
-request only; a crash of the process ends the server, which its service manager starts again.
+In: `ChatRequest`s from an event loop. Out: for each the pieces of its answer and an `Output`. Requests that the
+gateway admitted are batched where the batch does not affect the answers; streams run one at a time and alternate with
+batches. A request whose client disconnected is skipped, and its running answer is stopped. An exception of the model
+ends that request only; a crash of the process ends the server, which its service manager starts again.
 """
 
 from __future__ import annotations
@@ -21,10 +21,11 @@ from dataclasses import dataclass, field, replace
 from cineloop.errors import CineloopError, ItemError, MissingDependencyError, UsageError
 from cineloop.log import logger
 from cineloop.web.faults import Fault
-from v2t.backends import Decoding, GenerateRequest, Output
-from v2t.backends.batching import Batcher
+from v2t.backends import Output
+from v2t.backends.batching import Batcher, batch_key
 from v2t.backends.local import Backend
-from v2t.serve.engines import MODEL_THREAD, EngineRequest, State, down, failed, refused, too_long
+from v2t.serve.chat import ChatRequest
+from v2t.serve.engines import MODEL_THREAD, State, down, failed, refused, too_long
 from v2t.serve.served import Served
 from v2t.serve.settings import ServeConfig
 
@@ -60,16 +61,14 @@ def command_line(config: ServeConfig, served: Served) -> tuple[str, ...]:
 
 
 @dataclass(kw_only=True, eq=False)
-class _Job:
-    """A request in the queue, and the way back to its client.
+class _Client:
+    """A request in the engine, and the way back to its client.
 
     Attributes:
-        shapes: of its videos' pixels. is_gone: nobody waits for it any more.
+        is_gone: nobody waits for the answer any more.
     """
 
-    request: EngineRequest
-    decoding: Decoding
-    shapes: list[tuple[int, ...]]
+    request: ChatRequest
     is_gone: bool = False
     replies: asyncio.Queue[Reply | Fault] = field(default_factory=asyncio.Queue)
     loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.get_running_loop)
@@ -81,11 +80,6 @@ class _Job:
         except RuntimeError:  # the loop is closed
             self.is_gone = True
 
-    def is_batchable_with(self, other: _Job) -> bool:
-        """Whether both can share a batch without affecting the answers; sampling and penalties would."""
-        is_plain = self.decoding.temperature == 0 and self.decoding.repetition_penalty == 1
-        return is_plain and self.shapes == other.shapes and self.decoding == other.decoding
-
 
 class LocalEngine:
     """See `v2t.serve.engines.Engine`; the captioner is not loaded yet, and used only by this engine's thread."""
@@ -95,14 +89,14 @@ class LocalEngine:
     def __init__(self, captioner: Backend) -> None:
         self._captioner, self._batcher = captioner, Batcher(captioner)
         self._failures = 0  # in a row
-        self._waiting: list[_Job] = []
-        self._now: list[_Job] = []
+        self._waiting: list[_Client] = []
+        self._now: list[_Client] = []
         self._changed = threading.Condition()
         self._streamed_last = False
         self._loaded: Future[None] = Future()
         self._ended: Future[None] = Future()
         self._thread = threading.Thread(target=self._run, name=MODEL_THREAD, daemon=True)
-        captioner.wanted = lambda: not self._now or not all(job.is_gone for job in self._now)
+        captioner.wanted = lambda: not self._now or not all(client.is_gone for client in self._now)
 
     @property
     def state(self) -> State:
@@ -129,32 +123,29 @@ class LocalEngine:
         await asyncio.shield(asyncio.wrap_future(self._ended))
         raise MissingDependencyError("the engine local has stopped", code="ENGINE")
 
-    async def generate(self, request: EngineRequest) -> AsyncGenerator[Reply, None]:
-        given = {"temperature": 0.0, **request.chat.sampling}
-        if given["temperature"] < _LEAST_TEMPERATURE:
-            given |= {"temperature": 0.0, "seed": 0}
-        seed = given.pop("seed", None)  # without one every sample differs
-        given["seed"] = secrets.randbits(63) if seed is None else seed % (1 << 63)
-        job = _Job(
-            request=request,
-            decoding=Decoding(max_new_tokens=request.chat.max_tokens, **given),
-            shapes=[video.pixels.shape for message in request.conversation for video in message.videos],
-        )
+    async def generate(self, request: ChatRequest) -> AsyncGenerator[Reply, None]:
+        decoding = request.decoding
+        if decoding.temperature < _LEAST_TEMPERATURE:
+            decoding = replace(decoding, temperature=0.0, seed=0)
+        else:  # without a seed every sample differs
+            seed = decoding.seed % (1 << 63) if "seed" in request.given else secrets.randbits(63)
+            decoding = replace(decoding, seed=seed)
+        client = _Client(request=replace(request, decoding=decoding))
         with self._changed:
             if self._ended.done():
                 raise down("it is stopped")
-            self._waiting.append(job)
+            self._waiting.append(client)
             self._changed.notify_all()
         try:
             while True:
-                reply = await job.replies.get()
+                reply = await client.replies.get()
                 if isinstance(reply, Fault):
                     raise reply
                 yield reply
                 if isinstance(reply, Output):
                     return
         finally:
-            job.is_gone = True
+            client.is_gone = True
 
     async def stop(self) -> None:
         """See `Engine`. A model in the middle of a long step is waited for a short while; its thread ends with the
@@ -169,9 +160,9 @@ class LocalEngine:
         with self._changed:
             if not self._ended.done():
                 self._ended.set_result(None)
-            for job in (*self._waiting, *self._now):
-                job.is_gone = True
-                job.reply(down("it is stopped"))
+            for client in (*self._waiting, *self._now):
+                client.is_gone = True
+                client.reply(down("it is stopped"))
             self._changed.notify_all()
 
     def _run(self) -> None:
@@ -197,83 +188,79 @@ class LocalEngine:
         go with it. False when the engine is closed."""
         with self._changed:
             while True:
-                self._waiting = [job for job in self._waiting if not job.is_gone]
+                self._waiting = [client for client in self._waiting if not client.is_gone]
                 if self._ended.done():
                     return False
                 if self._waiting:
                     break
                 self._changed.wait()
-            others = [job for job in self._waiting if job.request.chat.stream != self._streamed_last]
+            others = [client for client in self._waiting if client.request.stream != self._streamed_last]
             first = (others or self._waiting)[0]
-            self._streamed_last = first.request.chat.stream
+            self._streamed_last = first.request.stream
             chosen = [first]
-            if not self._streamed_last:
-                # All have the shapes of the first.
-                most = min(_MAX_BATCH, _MAX_FRAMES // max(1, sum(shape[0] for shape in first.shapes)))
-                others = [job for job in self._waiting if job is not first and not job.request.chat.stream]
-                chosen += [job for job in others if job.is_batchable_with(first)][: max(0, most - 1)]
-            self._waiting = [job for job in self._waiting if job not in chosen]
+            if not self._streamed_last and (key := batch_key(first.request)) is not None:
+                most = min(_MAX_BATCH, _MAX_FRAMES // max(1, sum(shape[0] for shape in key[0])))
+                others = [client for client in self._waiting if client is not first and not client.request.stream]
+                chosen += [client for client in others if batch_key(client.request) == key][: max(0, most - 1)]
+            self._waiting = [client for client in self._waiting if client not in chosen]
             self._now = chosen
             return True
 
-    def _answer(self, jobs: list[_Job]) -> None:
-        requests = [GenerateRequest(messages=job.request.conversation, decoding=job.decoding) for job in jobs]
+    def _answer(self, clients: list[_Client]) -> None:
+        requests = [client.request for client in clients]
         try:
-            if jobs[0].request.chat.stream:
-                self._stream(jobs[0], requests[0])
+            if requests[0].stream:
+                self._stream(clients[0])
                 return
             replies: Sequence[Output | CineloopError] = self._batcher.answer_batch(requests)
         except CineloopError as error:
-            replies = [error] * len(jobs)
-        for job, reply in zip(jobs, replies, strict=True):
+            replies = [error] * len(clients)
+        for client, reply in zip(clients, replies, strict=True):
             if isinstance(reply, CineloopError):
-                self._refuse(job, reply)
+                self._refuse(client, reply)
                 continue
             self._failures = 0
-            if job.request.chat.stops:
-                stops = StopStrings(job.request.chat.stops)
+            if client.request.stops:
+                stops = StopStrings(client.request.stops)
                 text = stops.feed(reply.text) + stops.end()
                 reply = self._stopped(reply, stops, text) if stops.is_over else reply
-            job.reply(reply)
+            client.reply(reply)
 
-    def _refuse(self, job: _Job, error: CineloopError) -> None:
+    def _refuse(self, client: _Client, error: CineloopError) -> None:
         """Reply with the error, and count failures of the model."""
-        fault = _fault_of(error)
+        if error.code == "PROMPT_TOO_LONG":
+            fault = too_long()
+        elif error.code == "OUT_OF_MEMORY":
+            fault = refused(_NO_MEMORY)
+        else:
+            is_own = isinstance(error, ItemError) and error.code != "MODEL_ERROR"  # the request's own fault
+            fault = refused(error.message) if is_own else failed()
         if fault.status >= 500:
-            logger.error("%s: %s", job.request.id, error)
+            logger.error("%s: %s", client.request.id, error)
             self._failures += 1
             if self._failures == _FAILURES_IN_A_ROW:
                 logger.error("%d requests in a row failed; if the device is lost, restart the server", self._failures)
-        job.reply(fault)
+        client.reply(fault)
 
-    def _stream(self, job: _Job, request: GenerateRequest) -> None:
-        stops, parts = StopStrings(job.request.chat.stops), []
-        with closing(self._batcher.stream(request)) as pieces:  # type: ignore[type-var]
+    def _stream(self, client: _Client) -> None:
+        stops, parts = StopStrings(client.request.stops), []
+        with closing(self._batcher.stream(client.request)) as pieces:  # type: ignore[type-var]
             for piece in pieces:
-                if job.is_gone and not stops.is_over:
+                if client.is_gone and not stops.is_over:
                     return
                 self._failures = 0
                 text = stops.feed(piece) if isinstance(piece, str) else stops.end()
                 if text:
                     parts.append(text)
-                    job.reply(text)
+                    client.reply(text)
                 if stops.is_over:
-                    job.is_gone = True  # the model ends at its next token; then comes its output
+                    client.is_gone = True  # the model ends at its next token; then comes its output
                 if isinstance(piece, Output):
-                    job.reply(self._stopped(piece, stops, "".join(parts)) if stops.is_over else piece)
+                    client.reply(self._stopped(piece, stops, "".join(parts)) if stops.is_over else piece)
 
     def _stopped(self, output: Output, stops: StopStrings, text: str) -> Output:
         """An answer cut at a stop string; its tokens count up to the end of the stop string."""
         return replace(output, text=text, tokens=self._captioner.count(stops.read), finish="stop")
-
-
-def _fault_of(error: CineloopError) -> Fault:
-    """The client's fault for an error of the model."""
-    if error.code == "PROMPT_TOO_LONG":
-        return too_long()
-    if error.code == "OUT_OF_MEMORY":
-        return refused(_NO_MEMORY)
-    return refused(error.message) if isinstance(error, ItemError) and error.code != "MODEL_ERROR" else failed()
 
 
 class StopStrings:
@@ -295,9 +282,9 @@ class StopStrings:
             return ""
         text = self._held + piece
         self.read += piece
-        found = [(text.find(stop) + len(stop), text.find(stop)) for stop in self._stops if stop in text]
-        if found:
-            end, begin = min(found)
+        places = [(text.find(stop) + len(stop), text.find(stop)) for stop in self._stops if stop in text]
+        if places:
+            end, begin = min(places)
             self.is_over, self._held = True, ""
             self.read = self.read[: len(self.read) - len(text) + end]
             return text[:begin]

@@ -1,6 +1,6 @@
 """vLLM as an engine: its OpenAI server in a child process on a socket file, with the settings our models need.
 
-In: an `EngineRequest`, which becomes the JSON of OpenAI's chat request with its frames in base64. Out: the text and
+In: a `ChatRequest`, which becomes the JSON of OpenAI's chat request with its frames in base64. Out: the text and
 figures of the reply, copied field by field, so that no server internals get out; or `Fault`.
 
 The gateway passes only checked requests; in addition, this server fetches no address, opens no file, runs no code of
@@ -29,8 +29,9 @@ from cineloop.log import logger, printable
 from cineloop.web.faults import Fault
 from v2t.backends import Output
 from v2t.backends.payload import Form, chat_fields, warnings_of
+from v2t.serve.chat import ChatRequest
 from v2t.serve.engine_process import EngineCommand, EngineProcess, private_folder
-from v2t.serve.engines import EngineRequest, down, failed, interrupted_fault, refused, too_long
+from v2t.serve.engines import down, failed, interrupted_fault, refused, too_long
 from v2t.serve.served import Served
 from v2t.serve.settings import ServeConfig
 
@@ -193,14 +194,14 @@ class VllmEngine(EngineProcess):
         super().__init__(command)
         self._packs_frames = packs_frames
 
-    async def generate(self, request: EngineRequest) -> AsyncGenerator[str | Output, None]:
+    async def generate(self, request: ChatRequest) -> AsyncGenerator[str | Output, None]:
         body = await self._body(request)
         headers = {"content-type": "application/json", "x-request-id": request.id}
         try:
             async with self.client.stream("POST", _PATH, content=body, headers=headers) as reply:
                 if reply.status_code != 200:
                     raise _refusal(request, reply.status_code, await reply.aread())
-                if not request.chat.stream:
+                if not request.stream:
                     yield _whole(json.loads(await reply.aread()))
                     return
                 async with aclosing(_pieces(request, reply)) as pieces:
@@ -215,11 +216,11 @@ class VllmEngine(EngineProcess):
             logger.warning("%s: the engine disconnected: %s", request.id, type(error).__name__)
             raise interrupted_fault() from None
 
-    async def _body(self, request: EngineRequest) -> bytes:
+    async def _body(self, request: ChatRequest) -> bytes:
         """The request's JSON; its copy of all frames in base64 counts against its memory."""
         lease = request.lease
         if lease is not None and self._packs_frames:  # for others the size of the pictures is not known in advance
-            videos = [frames for message in request.conversation for frames in message.videos]
+            videos = [frames for message in request.messages for frames in message.videos]
             lease.set(lease.size + sum(frames.pixels.nbytes for frames in videos) * 4 // 3)
         body = await asyncio.to_thread(_json, request, "packed" if self._packs_frames else "video")
         if lease is not None:
@@ -227,15 +228,15 @@ class VllmEngine(EngineProcess):
         return body
 
 
-def _json(request: EngineRequest, form: Form) -> bytes:
-    chat = request.chat
-    body = {"model": chat.model, **chat_fields(request.conversation, form), "max_tokens": chat.max_tokens}
-    body |= chat.sampling
-    if chat.stops:
-        body["stop"] = list(chat.stops)
+def _json(request: ChatRequest, form: Form) -> bytes:
+    decoding = request.decoding
+    body = {"model": request.model, **chat_fields(request.messages, form), "max_tokens": decoding.max_new_tokens}
+    body |= {name: getattr(decoding, name) for name in request.given}
+    if request.stops:
+        body["stop"] = list(request.stops)
     if request.cache_salt is not None:
         body["cache_salt"] = request.cache_salt
-    if chat.stream:
+    if request.stream:
         body |= {"stream": True, "stream_options": {"include_usage": True}}
     return json.dumps(body).encode()
 
@@ -246,7 +247,7 @@ def _whole(value: dict[str, Any]) -> Output:
     return _output(_text(choice["message"]["content"]), choice.get("finish_reason"), usage, _warnings(value))
 
 
-async def _pieces(request: EngineRequest, reply: httpx.Response) -> AsyncGenerator[str | Output, None]:
+async def _pieces(request: ChatRequest, reply: httpx.Response) -> AsyncGenerator[str | Output, None]:
     """The text of a stream, an empty piece where an event has none, and its output. Raises Fault for an error event."""
     parts: list[str] = []
     finish, usage = "stop", {"prompt_tokens": None}
@@ -261,7 +262,7 @@ async def _pieces(request: EngineRequest, reply: httpx.Response) -> AsyncGenerat
     yield _output("".join(parts), finish, usage, warnings)
 
 
-async def _events(request: EngineRequest, reply: httpx.Response) -> AsyncIterator[dict[str, Any]]:
+async def _events(request: ChatRequest, reply: httpx.Response) -> AsyncIterator[dict[str, Any]]:
     """The JSON of `data: {...}` lines up to `[DONE]`. Lines end at line feeds alone: an answer may hold any of the
     other characters that Unicode counts as the end of a line."""
     held = b""
@@ -306,7 +307,7 @@ def _warnings(value: dict[str, Any]) -> tuple[Notice, ...]:
     return tuple(Notice(printable(one.code, _WARNING_CHARS), printable(one.message, _WARNING_CHARS)) for one in found)
 
 
-def _refusal(request: EngineRequest, status: int, data: bytes) -> Fault:
+def _refusal(request: ChatRequest, status: int, data: bytes) -> Fault:
     """The fault for a refusal of the server, with its message where it helps."""
     try:
         error = json.loads(data)
