@@ -13,10 +13,13 @@ from __future__ import annotations
 import hashlib
 import importlib
 import importlib.util
+import inspect
 import re
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from cineloop.errors import UsageError, did_you_mean
 
@@ -62,6 +65,29 @@ def load(package: str, name: str, symbol: str, *, files: bool = False) -> Module
             + (", or anywhere: give path/to/NAME.py" if files else ""),
         )
     return importlib.import_module(f"{package}.{name}")
+
+
+def construct(
+    kind: str, name: str, plugin_class: Any, model: Any, *, options: Mapping[str, Any], hint: str = "", **place: Any
+) -> Any:
+    """`plugin_class(model, **place, **options)`, of the plug-in `name`.
+
+    Args:
+        kind: what messages call the plug-in: captioner, generator.
+        options: of the user, by name. place: device and dtype, which every class takes.
+
+    Raises:
+        UsageError: an option that the class does not know.
+    """
+    known = [key for key in inspect.signature(plugin_class).parameters if key not in ("model", *place)]
+    for key in options:
+        if key not in known:
+            raise UsageError(
+                f"{kind} {name!r} has no option {key!r}; it knows: {', '.join(known) or 'none'}",
+                code="UNKNOWN_OPTION",
+                hint=hint,
+            )
+    return plugin_class(model, **place, **options)
 
 
 def is_file(name: str) -> bool:

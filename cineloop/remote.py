@@ -12,9 +12,7 @@ import asyncio
 import datetime
 import functools
 import hashlib
-import random
 import re
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,15 +22,14 @@ from typing import Any
 from cineloop.address import is_web, shown, url_path
 from cineloop.errors import CineloopError, ItemError, MissingDependencyError, NothingMatchedError, UsageError
 from cineloop.files import raise_if_full
-from cineloop.log import logger, printable
+from cineloop.log import printable
+from cineloop.retry import backoff_s, retry
 
 _CHUNK_BYTES = 4 << 20
 _MANIFEST_BYTES = 256 << 20
 _TRIES = 4
-_PAUSE_S = 0.25  # doubled before each retry
 _TIMEOUT_S = 60.0
 _LEAST_RATE = 100_000  # bytes a second of what is sent; slower counts as no answer
-_FINAL = (FileNotFoundError, IsADirectoryError, PermissionError, ImportError)  # a retry would not help
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,22 +108,16 @@ def fetch(url: str, target: Path, *, max_bytes: int, stopped: Callable[[], bool]
         MissingDependencyError: a package for this protocol is missing, or the disk is full.
     """
     partial = target.with_name(target.name + ".part")
+
+    def pause_s(error: Exception, errors: int) -> float | None:
+        if isinstance(error, OSError):
+            raise_if_full(error, target)
+        return None if stopped() else backoff_s(error, errors, _TRIES)
+
     with _errors_of(url):
         try:
-            for retries_left in reversed(range(_TRIES)):
-                try:
-                    _copy(url, partial, max_bytes, stopped)
-                    partial.replace(target)
-                    return
-                except (*_FINAL, CineloopError):
-                    raise
-                except Exception as error:  # each service has errors of its own
-                    if isinstance(error, OSError):
-                        raise_if_full(error, target)
-                    if not retries_left or stopped():
-                        raise
-                    logger.debug("%s: %s; %d retries left", _printable(url), reason(error), retries_left)
-                    time.sleep(_PAUSE_S * 2 ** (_TRIES - retries_left) * random.uniform(0.5, 1.0))
+            retry(lambda: _copy(url, partial, max_bytes, stopped), pause_s)
+            partial.replace(target)
         finally:
             partial.unlink(missing_ok=True)
 

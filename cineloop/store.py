@@ -16,9 +16,7 @@ from __future__ import annotations
 
 import logging
 import os
-import random
 import re
-import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -32,16 +30,14 @@ from cineloop.files import scratch_folder
 from cineloop.journal import encode_entry
 from cineloop.log import logger, plural, printable
 from cineloop.remote import file_system, modified_ns, reason
+from cineloop.retry import backoff_s, is_final, retry
 
 PROTOCOLS = ("s3", "gs", "memory")
 END = {"kind": "end"}  # the last entry of a writer that ended in order
 _TRIES = 6
-_PAUSE_S = 0.25  # doubled before each retry
 _SEGMENT = re.compile(r"(.+)/(\d{6,})\.jsonl")
 _ODD = {"", ".", ".."}
 _AT_ONCE = 128  # segments read at once
-_FINAL = (FileNotFoundError, IsADirectoryError, PermissionError, ImportError)  # a retry would not help
-_FINAL_NAMES = ("Credential", "Validation")  # in the classes of errors that derive from none of these
 Result = TypeVar("Result")
 
 
@@ -152,18 +148,12 @@ class Store:
             )
 
     def _call(self, verb: str, name: str, work: Callable[[], Result]) -> Result:
-        for tries_left in reversed(range(_TRIES)):
-            try:
-                return work()
-            except CineloopError:
-                raise
-            except Exception as error:  # each service has errors of its own
-                is_final = isinstance(error, _FINAL) or any(word in type(error).__name__ for word in _FINAL_NAMES)
-                if is_final or not tries_left:
-                    raise self._failure(verb, name, error, 1 if is_final else _TRIES) from error
-                logger.debug("%s: cannot %s: %s; %d retries left", self.url, verb, reason(error), tries_left)
-                time.sleep(_PAUSE_S * 2 ** (_TRIES - tries_left) * random.uniform(0.5, 1.0))
-        raise AssertionError("the last try returns or raises")
+        try:
+            return retry(work, partial(backoff_s, tries=_TRIES))
+        except CineloopError:
+            raise
+        except Exception as error:  # each service has errors of its own
+            raise self._failure(verb, name, error, 1 if is_final(error) else _TRIES) from error
 
     def _failure(self, verb: str, name: str, error: Exception, tries: int) -> MissingDependencyError:
         place = printable(shown(f"{self.url}/{name}".rstrip("/")))

@@ -267,12 +267,11 @@ def s3(monkeypatch):
     """A bucket of an S3 server on this machine (`object_store.Bucket`)."""
     for name in ("moto", "flask", "s3fs"):
         pytest.importorskip(name, reason=f"a stand-in for S3 needs {name}, which is not installed")
-    from cineloop import store
     from decoder_here import Pool
     from object_store import bucket, forget_clients
     from v2t.caption import job
 
-    monkeypatch.setattr(store, "_PAUSE_S", 0.001)
+    monkeypatch.setattr("cineloop.retry._PAUSE_S", 0.001)
     monkeypatch.setattr(job, "DecoderPool", Pool)  # no child process for each run
     forget_clients()
     with bucket("bucket") as place:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
     from torch import nn
 
+DTYPES = ("auto", "float32", "bfloat16", "float16")
 PACKAGES = ("torch", "transformers", "accelerate", "peft", "bitsandbytes", "safetensors", "tokenizers", "numpy", "av")
 
 
@@ -62,6 +63,22 @@ def find_device(name: str) -> str:
     if name.startswith("cuda") and int(name.partition(":")[2] or 0) >= there:
         raise MissingDependencyError(f"--device {name}: torch sees {there} CUDA devices", hint="use --device cpu")
     return name
+
+
+def check_dtype(name: str) -> str:
+    """`name` where a model's weights can be loaded in it.
+
+    Raises:
+        UsageError: the name is invalid.
+    """
+    if name not in DTYPES:
+        raise UsageError(f"dtype must be one of {', '.join(DTYPES)}, got {name!r}")
+    return name
+
+
+def find_dtype(name: str, device: str) -> str:
+    """The dtype of a name: float32 on a CPU and bfloat16 elsewhere for "auto"; any other as it is named."""
+    return {"auto": "float32" if device == "cpu" else "bfloat16"}.get(name, name)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,6 @@ class `Generator(model, *, device, dtype, **options)` in a file of this folder; 
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -140,13 +139,8 @@ def open_generator(
         UsageError: no such generator, or an option it does not know. MissingDependencyError: no such model.
     """
     check_device(device)
-    maker = plugin.load("t2v.generators", name, "Generator", files=True).Generator
-    known = [key for key in inspect.signature(maker).parameters if key not in ("model", "device", "dtype")]
-    for key in options:
-        if key not in known:
-            raise UsageError(
-                f"generator {name!r} has no option {key!r}; it knows: {', '.join(known) or 'none'}",
-                code="UNKNOWN_OPTION",
-            )
-    made: GeneratorLike = maker(model, device=device, dtype=dtype, **options)
-    return made
+    generator_class = plugin.load("t2v.generators", name, "Generator", files=True).Generator
+    generator: GeneratorLike = plugin.construct(
+        "generator", name, generator_class, model, device=device, dtype=dtype, options=options
+    )
+    return generator

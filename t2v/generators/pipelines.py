@@ -21,14 +21,13 @@ from typing import Any
 from cineloop import model_folder
 from cineloop.errors import CineloopError, ItemError, MissingDependencyError, Notice, UsageError
 from cineloop.log import logger
-from cineloop.training.runtime import find_device
+from cineloop.training.runtime import check_dtype, find_device
 from cineloop.video.frames import Frames
 from t2v.generators import Drawn, GenerateSettings, OnStep, Request
 from t2v.generators.pictures import first_line, read_picture, to_frames
 from t2v.generators.weights import lora_of, sha256_of
 from t2v.shape import Shape
 
-DTYPES = ("auto", "float32", "bfloat16", "float16")
 OFFLOADS = ("none", "model", "sequential")
 NAMES = {"steps": "num_inference_steps", "guidance": "guidance_scale"}  # ours -> those of a pipeline's call
 RATES = ("frame_rate", "fps")  # as what a pipeline may take frames a second
@@ -70,8 +69,7 @@ class PipelineGenerator(ABC):
     ) -> None:
         if not 0 <= stochastic < math.inf:
             raise UsageError(f"stochastic must be a number of at least 0, got {stochastic}")
-        if dtype not in DTYPES:
-            raise UsageError(f"dtype must be one of {', '.join(DTYPES)}, got {dtype!r}")
+        check_dtype(dtype)
         if offload not in OFFLOADS:
             raise UsageError(f"offload must be one of {', '.join(OFFLOADS)}, got {offload!r}")
         self.model, self.offload, self.tiling = model or self.default_model, offload, tiling

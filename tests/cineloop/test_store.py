@@ -20,7 +20,7 @@ URL = "memory://bucket/out"
 
 @pytest.fixture
 def memory(monkeypatch):
-    monkeypatch.setattr(stores, "_PAUSE_S", 0.0)
+    monkeypatch.setattr("cineloop.retry._PAUSE_S", 0.0)
     fs = fsspec.filesystem("memory")
     fs.store.clear()
     yield fs
@@ -174,8 +174,7 @@ def deaf(monkeypatch):
     """A server for `s3://` that takes connections and never answers: a function that counts them."""
     s3fs = pytest.importorskip("s3fs", reason="s3fs is not installed: pip install 'cineloop[remote]'")
     monkeypatch.setattr(s3fs.S3FileSystem, "read_timeout", 0.2)
-    monkeypatch.setattr(stores, "_PAUSE_S", 0.0)
-    monkeypatch.setattr(remote, "_PAUSE_S", 0.0)
+    monkeypatch.setattr("cineloop.retry._PAUSE_S", 0.0)
     with socket.create_server(("127.0.0.1", 0)) as server:
         for name, value in object_store.ENV.items():
             monkeypatch.setenv(name, value)

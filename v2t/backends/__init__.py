@@ -279,15 +279,10 @@ def open_backend(
     check_device(device)
     name = choose(model) if captioner == "auto" else captioner
     backend_class = plugin.load("v2t.backends", name, "Backend", files=True).Backend
-    known = list(effects(backend_class))
-    for key in options:
-        if key not in known:
-            raise UsageError(
-                f"captioner {name!r} has no option {key!r}; it knows: {', '.join(known) or 'none'}",
-                code="UNKNOWN_OPTION",
-                hint="the captioner is chosen by --model",
-            )
-    backend: VideoLM = backend_class(model, device=device, dtype=dtype, **options)
+    hint = "the captioner is chosen by --model"
+    backend: VideoLM = plugin.construct(
+        "captioner", name, backend_class, model, device=device, dtype=dtype, options=options, hint=hint
+    )
     return backend
 
 

@@ -22,6 +22,7 @@ from typing import Any, TypeVar
 from cineloop.documents import parse_json
 from cineloop.errors import CineloopError, ItemError, MissingDependencyError, UsageError
 from cineloop.log import printable
+from cineloop.retry import retry
 
 T = TypeVar("T")
 _SPENT = "insufficient_quota"
@@ -179,24 +180,23 @@ class Endpoint:
 
         retries = self.retries if retries is None else retries
         deadline = time.monotonic() + min(self.total_s, total_s or math.inf)
-        client = self._client.with_options(max_retries=retries)
-        while True:
-            pause_s = 0.0
-            try:
-                return send(client)
-            except BadReply as error:
-                problem: Exception = error
-                retries -= 1
-                is_last = retries < 0
-            except openai.RateLimitError as error:
-                problem = error
-                pause_s = _retry_after_s(error.response.headers.get("Retry-After"))
-                is_last = time.monotonic() + pause_s >= deadline or _problem(error.response.text)["code"] == _SPENT
-            except openai.OpenAIError as error:
-                problem, is_last = error, True
-            if is_last:
-                break
-            time.sleep(pause_s)
+        client, bad_replies = self._client.with_options(max_retries=retries), 0
+
+        def pause_s(error: Exception, _: int) -> float | None:
+            """The client has no retries for replies that it takes for good, and gives up a rate limit too early."""
+            nonlocal bad_replies
+            if isinstance(error, BadReply):
+                bad_replies += 1
+                return 0.0 if bad_replies <= retries else None
+            if not isinstance(error, openai.RateLimitError) or _problem(error.response.text)["code"] == _SPENT:
+                return None
+            wait_s = _retry_after_s(error.response.headers.get("Retry-After"))
+            return wait_s if time.monotonic() + wait_s < deadline else None
+
+        try:
+            return retry(lambda: send(client), pause_s)
+        except (BadReply, openai.OpenAIError) as error:
+            problem = error
         raise self._error_of(problem)  # outside the except block: no exception context repeats the server's text
 
     def _error_of(self, error: Exception) -> CineloopError:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cineloop.errors import ItemError, MissingDependencyError, UsageError
 from cineloop.log import printable
-from cineloop.training.runtime import find_device
+from cineloop.training.runtime import check_dtype, find_device, find_dtype
 from v2t.backends import COST, TEXT, Conversation, Decoding, Output, VideoLM, sampling_settings, user_turn
 from v2t.backends.abilities import Abilities, read
 from v2t.backends.hf_prompt import Prompter, noise_clip
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
     from cineloop.video.frames import Frames
 
-_DTYPES = ("auto", "float32", "bfloat16", "float16")
 _QUANTIZE = {"4bit": "nf4", "8bit": "int8"}
 
 
@@ -61,8 +60,7 @@ class Backend(VideoLM):
         device_map: Annotated[str | None, COST] = None,
         trust_remote_code: Annotated[bool, COST] = False,
     ) -> None:
-        if dtype not in _DTYPES:
-            raise UsageError(f"dtype must be one of {', '.join(_DTYPES)}, got {dtype!r}")
+        check_dtype(dtype)
         if quantize is not None and quantize not in _QUANTIZE:
             raise UsageError(f"quantize must be one of {', '.join(_QUANTIZE)}, got {quantize!r}")
         if not isinstance(trust_remote_code, bool):
@@ -99,7 +97,7 @@ class Backend(VideoLM):
         from transformers.utils import logging as transformers_logging
 
         device = find_device(self.device)
-        dtype = {"auto": "bfloat16" if device != "cpu" else "float32"}.get(self.dtype, self.dtype)
+        dtype = find_dtype(self.dtype, device)
         options: dict[str, Any] = {"dtype": getattr(torch, dtype)}
         if self.device_map is not None or self.quantize is not None:
             options["device_map"] = self.device_map or {"": device}

@@ -20,7 +20,7 @@ from cineloop import model_folder, startup
 from cineloop.documents import read_json
 from cineloop.errors import ItemError, MissingDependencyError, Notice, UsageError
 from cineloop.files import content_key, text_key
-from cineloop.training.runtime import find_device
+from cineloop.training.runtime import check_dtype, find_device, find_dtype
 from cineloop.video.sample import SampleSpec
 from v2t import STARTER
 from v2t.backends import (
@@ -45,7 +45,6 @@ if TYPE_CHECKING:
 
 STARTER_NAME = "cineloop-starter"
 ABOUT_STARTER = "a small model that knows only the cartoon world of v2t world; for other footage name a --model"
-_DTYPES = ("auto", "float32", "bfloat16", "float16")
 T = TypeVar("T")
 
 
@@ -80,8 +79,7 @@ class Backend(VideoLM):
     wanted: Callable[[], bool] | None = None
 
     def __init__(self, model: str = "starter", *, device: str = "auto", dtype: str = "auto") -> None:
-        if dtype not in _DTYPES:
-            raise UsageError(f"dtype must be one of {', '.join(_DTYPES)}, got {dtype!r}")
+        check_dtype(dtype)
         self.folder = STARTER if model == "starter" else Path(model)
         self.name = STARTER_NAME if model == "starter" else self.folder.resolve().name
         self.about = ABOUT_STARTER if model == "starter" else ""
@@ -122,7 +120,7 @@ class Backend(VideoLM):
         transformers_logging.disable_progress_bar()
         with model_folder.loading(self.folder):
             self._processor = CineloopProcessor.from_pretrained(str(self.folder), local_files_only=True)
-        dtype = {"auto": "bfloat16" if device != "cpu" else "float32"}.get(self.dtype, self.dtype)
+        dtype = find_dtype(self.dtype, device)
         model = model_folder.load_weights(CineloopForConditionalGeneration, self.folder, dtype=getattr(torch, dtype))
         self._model = model.to(device)
         # On a CPU the tower's activations should stay in its caches: 16 frames at a time took 40 ms a clip, 256 took

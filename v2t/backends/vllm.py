@@ -18,9 +18,8 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from cineloop.errors import ItemError, MissingDependencyError, Notice, UsageError
+from cineloop.training.runtime import check_dtype, find_dtype
 from v2t.backends import COST, Conversation, Decoding, Output, VideoLM, domain, local
-
-_DTYPES = ("auto", "float32", "bfloat16", "float16")
 
 
 class Backend(VideoLM):
@@ -59,8 +58,7 @@ class Backend(VideoLM):
                 "needs vllm, which has a separate environment",
                 hint="scripts/serve-env, then .venv-serve/bin/v2t; or another --captioner",
             )
-        if dtype not in _DTYPES:
-            raise UsageError(f"dtype must be one of {', '.join(_DTYPES)}, got {dtype!r}")
+        check_dtype(dtype)
         if min(num_seqs, tensor_parallel, kv_cache_gb, 1 if max_model_len is None else max_model_len) < 1:
             raise UsageError("max_model_len, num_seqs, tensor_parallel and kv_cache_gb must be 1 or more")
         self._local = local.Backend(model, device="cpu")
@@ -103,7 +101,7 @@ class Backend(VideoLM):
             raise MissingDependencyError(
                 f"--device {self.device}: this vLLM is built for {kind!r}", hint="scripts/serve-env gpu, or cpu"
             )
-        dtype = {"auto": "float32" if kind == "cpu" else "bfloat16"}.get(self.dtype, self.dtype)
+        dtype = find_dtype(self.dtype, kind)
         try:
             self._processor = CineloopProcessor.from_pretrained(str(self.folder), local_files_only=True)
             self._engine = vllm.LLM(

@@ -149,7 +149,7 @@ class Server(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def web(monkeypatch):
-    monkeypatch.setattr(remote, "_PAUSE_S", 0.001)
+    monkeypatch.setattr("cineloop.retry._PAUSE_S", 0.001)
     for name in ("http_proxy", "HTTP_PROXY"):
         monkeypatch.delenv(name, raising=False)
     server = ThreadingHTTPServer(("127.0.0.1", 0), Server)
