@@ -20,8 +20,8 @@ from cineloop.files import open_file, read_bytes
 from cineloop.log import printable
 
 MAX_DEPTH = 64
+MAX_DIGITS = 100  # of a whole number: reading one takes the square of its length
 _HALF_CHAR = re.compile(r"[\ud800-\udfff]|\\u[dD][89abABcdefCDEF]")  # pairs included: `_half_char` looks closer
-_LONG_NUMBER = re.compile(r"[0-9][eE]\+?[0-9]{2}|[0-9]{300}")
 
 
 def read_text(path: str | Path) -> str:
@@ -42,13 +42,11 @@ def parse_json(text: str | bytes, *, finite: bool = True) -> Any:
         finite: refuse NaN and infinity, which some models' configurations hold and no contract of ours.
 
     Raises:
-        ValueError: it is not JSON, not UTF-8, nested deeper than `MAX_DEPTH`, or holds a number that is not finite
-            or a lone surrogate; the message says where.
+        ValueError: it is not JSON, not UTF-8, nested deeper than `MAX_DEPTH`, or holds a number that is not finite,
+            a whole number of more than `MAX_DIGITS` or a lone surrogate; the message says where.
     """
     text = decoded(text) if isinstance(text, bytes) else text.removeprefix("\ufeff")
-    numbers: dict[str, Any] = (
-        {"parse_float": _finite, "parse_int": _whole} if finite and _LONG_NUMBER.search(text) else {}
-    )
+    numbers: dict[str, Any] = {"parse_float": _finite, "parse_int": _whole} if finite else {}
     try:
         value = json.loads(text, parse_constant=_refuse if finite else None, **numbers)
     except json.JSONDecodeError as error:
@@ -58,7 +56,8 @@ def parse_json(text: str | bytes, *, finite: bool = True) -> Any:
         raise ValueError(f"nested deeper than {MAX_DEPTH} levels") from None
     if text.count("[") + text.count("{") > MAX_DEPTH:
         check_depth(value)
-    if _HALF_CHAR.search(text) and (place := half_char(value)) is not None:
+    # The first two look faster through a long text than the pattern does.
+    if (not text.isascii() or "\\u" in text) and _HALF_CHAR.search(text) and (place := half_char(value)) is not None:
         raise ValueError(f"{place} holds half a character, a lone surrogate such as \\ud800")
     return value
 
@@ -142,12 +141,12 @@ def half_char(value: Any, place: str = "") -> str | None:
             path = f"{place}.{key}" if place else str(key)
             if isinstance(key, str) and not _fits_utf8(key):
                 return f"the name of the field {printable(path)!r}"
-            if (found := half_char(inner, path)) is not None:
-                return found
+            if (inside := half_char(inner, path)) is not None:
+                return inside
     elif isinstance(value, list):
         for number, inner in enumerate(value):
-            if (found := half_char(inner, f"{place}[{number}]")) is not None:
-                return found
+            if (inside := half_char(inner, f"{place}[{number}]")) is not None:
+                return inside
     return None
 
 
@@ -160,7 +159,11 @@ def _lines(path: str | Path, where: str, code: str) -> Iterator[bytes]:
 
 
 def _fits_utf8(text: str) -> bool:
-    return not any("\ud800" <= char <= "\udfff" for char in text)
+    try:
+        text.encode()  # a loop over the characters of a long text would take seconds
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _finite(text: str) -> float:
@@ -171,7 +174,8 @@ def _finite(text: str) -> float:
 
 
 def _whole(text: str) -> int:
-    _finite(text)
+    if len(text.lstrip("-")) > MAX_DIGITS:
+        raise ValueError(f"the number {text[:20]}... has {len(text)} digits; at most {MAX_DIGITS}")
     return int(text)
 
 

@@ -7,12 +7,12 @@ of it is read. `ClientGone` when the client closed the connection.
 from __future__ import annotations
 
 import asyncio
-import json
-import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, MutableMapping
-from typing import Any, NoReturn, TypeVar
+from typing import Any, TypeVar
 
+from cineloop import documents
+from cineloop.log import printable
 from cineloop.web.faults import Fault
 from cineloop.web.limits import MemoryLease
 
@@ -22,9 +22,7 @@ MIB = 1 << 20
 _IDLE_S, _START_S, _LEAST_RATE = 20.0, 30.0, 64 << 10  # between two pieces; to begin with; bytes a second after that
 # Each bracket, comma or colon can become an object of Python's that is many times as large as it.
 _MOST_MARKS = 500_000
-_MOST_DIGITS = 100  # of a whole number; reading one takes the square of its length
 _LENGTH_DIGITS = 18  # of any length that can be meant
-_LONG_NUMBER = re.compile(rb"[0-9]{%d}" % _MOST_DIGITS)
 
 
 class ClientGone(Exception):
@@ -74,29 +72,14 @@ async def read_json(receive: Receive, headers: Mapping[str, str], limit: int, le
 
 
 def parse_json(data: bytes) -> Any:
-    """The JSON value in `data`, UTF-8. Raises Fault BAD_JSON for anything else, NaN and too deep ones included."""
+    """The JSON value in `data`. Raises Fault BAD_JSON for what `cineloop.documents` refuses, 413 TOO_LARGE for what
+    would grow in memory."""
     if sum(data.count(mark) for mark in (b"[", b"{", b",", b":")) > _MOST_MARKS:
         raise Fault(413, "TOO_LARGE", f"the JSON has more than {_MOST_MARKS} commas, colons and brackets")
-    whole = _whole if _LONG_NUMBER.search(data) else None  # it may be text
     try:
-        return json.loads(data.decode("utf-8"), parse_constant=_refuse, parse_int=whole)
-    except UnicodeDecodeError as error:
-        raise Fault(400, "BAD_JSON", f"the body is not UTF-8, at byte {error.start}") from None
-    except json.JSONDecodeError as error:
-        place = f"line {error.lineno} column {error.colno}"
-        raise Fault(400, "BAD_JSON", f"the body is not valid JSON: {error.msg}, {place}") from None
-    except RecursionError:
-        raise Fault(400, "BAD_JSON", "the body is nested too deeply") from None
-
-
-def _whole(digits: str) -> int:
-    if len(digits) > _MOST_DIGITS:
-        raise Fault(400, "BAD_JSON", "the body contains a number that is too long")
-    return int(digits)
-
-
-def _refuse(name: str) -> NoReturn:
-    raise Fault(400, "BAD_JSON", f"the body contains {name}, which is not valid JSON")
+        return documents.parse_json(data)
+    except ValueError as error:
+        raise Fault(400, "BAD_JSON", f"the body is not valid JSON: {printable(str(error), 200)}") from None
 
 
 def _too_large(limit: int) -> Fault:
