@@ -1,6 +1,6 @@
 """A judge whose answers are evidence of the engine: no question is asked twice about the same clip.
 
-In: planted clips and questions. Out: `Answer`s, cached as the evidence of any metric is: under the judge's fingerprint,
+In: planted clips and questions. Out: `Answer`s, cached as all evidence is: under the judge's fingerprint,
 the clip's content and the question. Frames are made only when a question is left to ask.
 """
 
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 
 from v2t_eval.core.measure import Engine, Job, one_thread
-from v2t_eval.core.metric import Evidence, EvidenceMetric
+from v2t_eval.core.measurement import Evidence, Measurement
 from v2t_eval.core.sample import Sample
 from v2t_eval.judge.answer import Answer
 from v2t_eval.judge.judge import Judge
@@ -19,10 +19,11 @@ from v2t_eval.judge.question import Question
 _FIELDS = ("status", "chance", "text", "code")  # of an answer
 
 
-class _Answers(EvidenceMetric):
+class JudgeAnswer(Measurement):
     """Defines the evidence: a judge's answer to the `question` of a row; another `repeat` of the row asks again."""
 
     name = "judge_answer"
+    needs = ("frames",)
     uses = ("question", "repeat")
 
     def __init__(self, judge: Judge) -> None:
@@ -43,7 +44,7 @@ class CachedJudge:
     def __init__(self, judge: Judge, engine: Engine) -> None:
         self.judge, self.engine, self.num_asked = judge, engine, 0
         self.has_likelihoods = judge.has_likelihoods
-        engine.metrics.append(_Answers(judge))
+        engine.metrics.append(JudgeAnswer(judge))
         self._number = len(engine.metrics) - 1
 
     def ask(self, sample: Sample, questions: Sequence[Question], *, repeat: int = 0) -> list[Answer]:

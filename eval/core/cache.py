@@ -24,7 +24,7 @@ import numpy as np
 from cineloop.documents import parse_json
 from cineloop.files import escape_name
 from cineloop.log import logger, printable
-from v2t_eval.core.metric import Evidence
+from v2t_eval.core.measurement import Evidence
 
 FILE = "evidence.sqlite"
 _FORMAT = 1

@@ -30,7 +30,8 @@ from cineloop.video.worker import DecoderPool
 from v2t_eval.core import models
 from v2t_eval.core.cache import EvidenceCache, decode, encode
 from v2t_eval.core.measure import NOT_PENDING, ClipLimits, Engine, Job, spec_of
-from v2t_eval.core.metric import BaseMetric, load_metric
+from v2t_eval.core.measurement import Measurement
+from v2t_eval.core.metric import load_metric
 from v2t_eval.core.sample import Clip, Sample
 
 _POLL_S = 0.2
@@ -40,7 +41,7 @@ _TRIES = 3  # of frames that are lost with their machine
 def measured_on(
     cluster: ClusterConfig,
     state: Path,
-    metrics: Sequence[BaseMetric],
+    metrics: Sequence[Measurement],
     limits: ClipLimits,
     jobs: Iterable[Job],
     stop: Callable[[], bool],
@@ -190,7 +191,7 @@ class _Decoder:
 class ModelStep:
     """Makes a model worker: loaded metrics and a journal."""
 
-    specs: list[tuple[type[BaseMetric] | str, dict[str, Any]]]
+    specs: list[tuple[type[Measurement] | str, dict[str, Any]]]
     limits: ClipLimits
     device: str
     run: str
@@ -222,7 +223,7 @@ class _Measurer:
         return [replace(done, sample=Sample(id=job.sample.id), **NOT_PENDING)]
 
 
-def _read_surveys(metrics: Sequence[BaseMetric]) -> bool:
+def _read_surveys(metrics: Sequence[Measurement]) -> bool:
     return any("survey" in metric.needs for metric in metrics)
 
 

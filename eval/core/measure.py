@@ -31,7 +31,7 @@ from cineloop.video.frames import Frames
 from cineloop.video.survey import Survey
 from cineloop.video.worker import DecoderPool, Limits, SampleSpec
 from v2t_eval.core.cache import EvidenceCache, NotFiniteError, plain
-from v2t_eval.core.metric import ABSTENTIONS, NOTHING_ASKED, REFERENCE_CLIPS, BaseMetric, Evidence
+from v2t_eval.core.measurement import ABSTENTIONS, NOTHING_ASKED, REFERENCE_CLIPS, Evidence, Measurement
 from v2t_eval.core.sample import Clip, Sample
 
 AHEAD = 2  # clips decoded or being decoded in addition to the one being measured
@@ -118,7 +118,7 @@ class Engine:
     """Metrics, a decoder and an evidence cache; a context manager, used from one thread. Metrics may be added to
     `metrics`; each must be loaded before it measures."""
 
-    def __init__(self, metrics: Sequence[BaseMetric], limits: ClipLimits, cache: EvidenceCache | None = None) -> None:
+    def __init__(self, metrics: Sequence[Measurement], limits: ClipLimits, cache: EvidenceCache | None = None) -> None:
         self.metrics, self.limits, self.cache = list(metrics), limits, cache or EvidenceCache(None)
         self._decoders = " ".join(name for name in DECODERS if installed(name))
         self._prints: dict[int, str] = {}
@@ -358,7 +358,7 @@ def about(frames: Frames) -> dict[str, Any]:
     }
 
 
-def uses_frames(metric: BaseMetric) -> bool:
+def uses_frames(metric: Measurement) -> bool:
     """Whether the metric reads frames."""
     return "frames" in (*metric.needs, *metric.uses)
 

@@ -1,38 +1,30 @@
 """Base class of metrics, their results, and loading by name.
 
-In: samples. Out: a `MetricResult`. A metric is a file of `eval/metrics` with a class `Metric(BaseMetric)`. It works in
-two steps: `measure` reads one sample alone and returns its evidence (numbers, token counts, a feature vector);
-`summarise` computes the figures of a set from all evidence. So a clip's evidence can be cached by content and by the
-metric's fingerprint, computed in any order by any number of workers, and a rescoring repeats the second step alone.
+In: samples. Out: a `MetricResult`. A metric is a file of `eval/metrics` with a class `Metric(BaseMetric)`: a
+measurement (`v2t_eval.core.measurement`) with a summary. `measure` reads one sample alone and returns its evidence;
+`summarise` computes the figures of a set from all evidence, so a rescoring of cached evidence repeats the second step
+alone.
 `update`, `compute` and `reset` are those of torchmetrics, for training loops.
 """
 
 from __future__ import annotations
 
-import json
 import math
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import MISSING, asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
 
-from cineloop.config import from_dict, to_dict
+from cineloop.config import to_dict
 from cineloop.errors import ItemError, NothingMatchedError, UsageError
 from cineloop.plugin import choices, load
-from v2t_eval.core.models import anonymise, content_id, display_name
+from v2t_eval.core.measurement import NOTHING_ASKED, REFERENCE_CLIPS, Measurement, Observation, as_text
 from v2t_eval.core.sample import Sample
 from v2t_eval.core.statistics import Estimate, interval_of_sums, mean_interval, unless_flat, weighted_shares
 
-Evidence = dict[str, Any]  # JSON values and numpy arrays
 LEVELS = ("text", "clip", "set")
-NOTHING_ASKED = "NOTHING_ASKED"  # code of a sample that a metric does not apply to, so it is not counted as expected
-# Codes by which a metric declines a sound sample, for a reason it documents: this lowers the coverage, and is no error.
-ABSTENTIONS = frozenset(
-    "TOO_SHORT TOO_SMALL UNREAD UNKNOWN_ACTION NOT_BY_BOXES OUT_OF_DOMAIN UNDEFINED NO_HIGHLIGHT UNAUDITED".split()
-)
-REFERENCE_CLIPS = "reference_clips"  # in `needs`: a second set of clips
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,15 +90,6 @@ class MetricResult:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Measured:
-    """The evidence of one sample."""
-
-    id: str
-    cluster: str
-    evidence: Evidence
-
-
-@dataclass(frozen=True, kw_only=True)
 class Summary:
     """The result of `summarise`: the metric's own parts of a `MetricResult`.
 
@@ -124,120 +107,54 @@ class Summary:
     fingerprint: dict[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, kw_only=True)
-class NoSettings:
-    """For metrics without settings."""
+class BaseMetric(Measurement):
+    """A measurement with a summary; see the module's head.
 
-
-class BaseMetric(ABC):
-    """A metric; see the module's head.
-
-    Class attributes, of which a metric states those that differ from the ones here:
-        name: its file name.
+    Class attributes, of which a metric states those that differ from the ones here, in addition to those of a
+    `Measurement`:
         level: text (reads words), clip (a value for each clip), set (one value for a set of clips).
-        needs: what a sample must bring, see `v2t_eval.core.sample`; "reference_clips" stands for a second set of clips.
-        uses: optional inputs, read where a sample has them.
+        needs: "reference_clips" in it stands for a second set of clips.
         higher_is_better: None without a preferred direction (amount of motion).
         value_range: least and greatest possible value.
         reduction: what the values of the items are to the score: "mean", it is their mean; "mean_of_clips", the figure
             of that name is; "set", it is a figure of the whole set and no mean. Only means are compared in pairs.
         detects, misses: what it is sensitive and insensitive to, in words.
         requires: what it needs to run, in words, "" for none.
-        version: raised whenever the same sample may get another value (`tests/eval/test_metric_versions.py` holds known
-            values of each version). Source code is not part of the fingerprint: a comment must not void a baseline.
-        shared_version: the same for code that several metrics share, such as the reading of prompts; 0 at first.
-        named, hidden: settings that are always in the title, and never (the path of a file).
         of_set: settings and keys of `describe()` that `summarise` alone reads: changing them keeps the evidence.
     """
 
-    name: ClassVar[str] = ""
     level: ClassVar[str] = "clip"
-    needs: ClassVar[tuple[str, ...]] = ()
-    uses: ClassVar[tuple[str, ...]] = ()
     higher_is_better: ClassVar[bool | None] = True
     value_range: ClassVar[tuple[float, float]] = (0.0, 1.0)
     reduction: ClassVar[str] = "mean"
     detects: ClassVar[str] = ""
     misses: ClassVar[str] = ""
     requires: ClassVar[str] = ""
-    version: ClassVar[int] = 1
-    shared_version: ClassVar[int] = 0
     of_set: ClassVar[tuple[str, ...]] = ()
-    named: ClassVar[tuple[str, ...]] = ()
-    hidden: ClassVar[tuple[str, ...]] = ()
-    Settings: ClassVar[type[Any]] = NoSettings
 
     def __init__(self, **settings: Any) -> None:
-        """Settings by name, see the metric's `Settings`.
-
-        Raises:
-            UsageError: an unknown setting or a wrong value.
-        """
-        self.settings: Any = from_dict(type(self).Settings, settings, f"{self.name}.")
+        super().__init__(**settings)
         self.reset()
 
-    @property
-    def title(self) -> str:
-        """The name, with the non-default settings: `frechet[feature=clip]`; of a file its name."""
-        usual = {field.name: to_dict(field.default) for field in fields(self.settings) if field.default is not MISSING}
-        shown = [
-            f"{key}={display_name(value)}"
-            for key, value in to_dict(self.settings).items()
-            if (key in self.named and value != "") or (key not in self.hidden and value != usual.get(key, MISSING))
-        ]
-        return f"{self.name}[{','.join(shown)}]" if shown else self.name
-
-    def prepare(self) -> None:  # noqa: B027 - most metrics have nothing to load
-        """Load models; called once before the first `measure`.
-
-        Raises:
-            MissingDependencyError: something is not available; the message explains how to get it.
-        """
-
     @abstractmethod
-    def measure(self, sample: Sample) -> Evidence:
-        """The evidence of one sample: a pure function of the fields in `needs` and `uses`.
-
-        Raises:
-            ItemError: this sample cannot be measured.
-        """
-
-    @abstractmethod
-    def summarise(self, rows: Sequence[Measured], references: Sequence[Measured]) -> Summary:
+    def summarise(self, rows: Sequence[Observation], references: Sequence[Observation]) -> Summary:
         """Figures of a set. `rows` (at least one) and `references` (of "reference_clips") are in the order of ids."""
 
     def summary_of_none(self) -> Summary:
         """The same where no sample could be measured."""
         return Summary(headline=self.name, figures={})
 
-    def describe(self) -> dict[str, str]:
-        """The metric's own part of the fingerprint: models with their hashes, preprocessing, dtype."""
-        return {}
-
-    def fingerprint(self) -> dict[str, str]:
-        """What determines the value: definition, settings, and `describe()`; files by their content."""
-        settings = to_dict(self.settings)
-        shared = f".{self.shared_version}" if self.shared_version else ""
-        base = {"definition": f"{self.name}/{self.version}{shared}", "settings": _as_text(settings)}
-        return base | anonymise(self.describe(), settings)
-
     def evidence_fingerprint(self) -> dict[str, str]:
-        """What determines the evidence: the fingerprint without `of_set`."""
-        found = {key: value for key, value in self.fingerprint().items() if key not in self.of_set}
+        """The fingerprint without `of_set`."""
+        kept = {key: value for key, value in self.fingerprint().items() if key not in self.of_set}
         settings = {key: value for key, value in to_dict(self.settings).items() if key not in self.of_set}
-        return found | {"settings": _as_text(settings)}
-
-    def check(self, sample: Sample) -> None:
-        """Raises ItemError, NO_<NAME>, when the sample lacks what this metric needs."""
-        for name in self.needs:
-            if name != REFERENCE_CLIPS:
-                sample.require(name)
+        return kept | {"settings": as_text(settings)}
 
     # torchmetrics' three verbs
 
     def reset(self) -> None:
-        self._rows: dict[str, Measured] = {}
-        self._references: dict[str, Measured] = {}
+        self._rows: dict[str, Observation] = {}
+        self._references: dict[str, Observation] = {}
         self._failures: list[dict[str, str]] = []
         self._failed_references: list[dict[str, str]] = []
         self._not_asked = 0
@@ -257,9 +174,9 @@ class BaseMetric(ABC):
             except ItemError as error:
                 self.fail(sample.id, error.record(), reference=reference)
             else:
-                self.add(Measured(id=sample.id, cluster=sample.cluster, evidence=evidence), reference=reference)
+                self.add(Observation(id=sample.id, cluster=sample.cluster, evidence=evidence), reference=reference)
 
-    def add(self, row: Measured, *, reference: bool = False) -> None:
+    def add(self, row: Observation, *, reference: bool = False) -> None:
         """Keep evidence that was made elsewhere. Raises ValueError: the id is there already."""
         kept = self._references if reference else self._rows
         if row.id in kept:
@@ -310,23 +227,14 @@ class BaseMetric(ABC):
             reduction=self.reduction,
         )
 
-    def mean(self, rows: Sequence[Measured], key: str = "value") -> Figure:
+    def mean(self, rows: Sequence[Observation], key: str = "value") -> Figure:
         """The plain mean of a value of the evidence; its interval resamples clusters and stays within the range, see
         `v2t_eval.core.statistics.unless_flat`."""
         return mean_of(rows, [row.evidence[key] for row in rows], self.value_range)
 
 
-class EvidenceMetric(BaseMetric):
-    """Evidence alone, of the frames of a clip; it has no figure of a set."""
-
-    needs: ClassVar[tuple[str, ...]] = ("frames",)
-
-    def summarise(self, rows: Sequence[Measured], references: Sequence[Measured]) -> Summary:
-        return Summary(headline=self.name, figures={})
-
-
 def mean_of(
-    rows: Sequence[Measured], values: Sequence[float] | np.ndarray, value_range: tuple[float, float] = (0.0, 1.0)
+    rows: Sequence[Observation], values: Sequence[float] | np.ndarray, value_range: tuple[float, float] = (0.0, 1.0)
 ) -> Figure:
     """The plain mean of a value of each row, see `BaseMetric.mean`."""
     values, clusters = [float(value) for value in values], [row.cluster for row in rows]
@@ -336,7 +244,7 @@ def mean_of(
 
 
 def share_of(
-    rows: Sequence[Measured],
+    rows: Sequence[Observation],
     right: Sequence[float] | np.ndarray,
     num: Sequence[float] | np.ndarray | None = None,
     detail: dict[str, int] | None = None,
@@ -350,7 +258,7 @@ def share_of(
 
 
 def figure_of_sums(
-    rows: Sequence[Measured],
+    rows: Sequence[Observation],
     sums: np.ndarray,
     statistic: Callable[[np.ndarray], np.ndarray],
     value_range: tuple[float, float] = (0.0, 1.0),
@@ -363,7 +271,7 @@ def figure_of_sums(
     return Figure(value=value, low=float(min(low, value)), high=float(max(high, value)), n=len(rows))
 
 
-def items_of(rows: Sequence[Measured]) -> list[dict[str, Any]]:
+def items_of(rows: Sequence[Observation]) -> list[dict[str, Any]]:
     """Items of a metric whose evidence for a sample is its score."""
     return [{"id": row.id, "value": float(row.evidence["value"])} for row in rows]
 
@@ -393,7 +301,3 @@ def load_metric(name: str) -> type[Any]:
     if lacking := sorted(metric.__abstractmethods__):
         raise UsageError(f"{name}: its class Metric lacks {' and '.join(lacking)}", hint=hint)
     return metric
-
-
-def _as_text(settings: Mapping[str, Any]) -> str:
-    return json.dumps({key: content_id(value) for key, value in settings.items()}, sort_keys=True, default=str)

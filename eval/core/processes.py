@@ -23,7 +23,8 @@ from cineloop.log import logger
 from cineloop.plugin import source
 from v2t_eval.core import models
 from v2t_eval.core.measure import AHEAD, NOT_PENDING, ClipLimits, Engine, Error, Job
-from v2t_eval.core.metric import BaseMetric, load_metric
+from v2t_eval.core.measurement import Measurement
+from v2t_eval.core.metric import load_metric
 from v2t_eval.core.sample import Sample
 
 _STARTS = 3  # tries of a process that dies before its first sample
@@ -33,7 +34,7 @@ _POLL_S = 0.2
 class Worker:
     """One process, the pipe to it, and its queue of jobs, the first one being measured."""
 
-    def __init__(self, metrics: Sequence[BaseMetric], limits: ClipLimits, device: str) -> None:
+    def __init__(self, metrics: Sequence[Measurement], limits: ClipLimits, device: str) -> None:
         context = get_context("spawn")
         self.pipe, theirs = context.Pipe()
         specs = [(source(type(metric)) or type(metric), to_dict(metric.settings)) for metric in metrics]
@@ -63,7 +64,7 @@ class Worker:
 
 def measured_by(
     num: int,
-    metrics: Sequence[BaseMetric],
+    metrics: Sequence[Measurement],
     limits: ClipLimits,
     jobs: Iterable[Job],
     stop: Callable[[], bool] = lambda: False,
@@ -97,7 +98,7 @@ def measured_by(
 class _Pool:
     """The processes."""
 
-    def __init__(self, num: int, metrics: Sequence[BaseMetric], limits: ClipLimits) -> None:
+    def __init__(self, num: int, metrics: Sequence[Measurement], limits: ClipLimits) -> None:
         self.num, self.metrics, self.limits = num, metrics, limits
         self.workers: list[Worker] = []
         self.devices = models.shared_gpus() or [models.chosen_device()]
@@ -165,7 +166,7 @@ class _Pool:
 
 
 def _work(
-    pipe: Connection, specs: list[tuple[type[BaseMetric] | str, dict[str, Any]]], limits: ClipLimits, device: str
+    pipe: Connection, specs: list[tuple[type[Measurement] | str, dict[str, Any]]], limits: ClipLimits, device: str
 ) -> None:
     """The process: load the metrics, then answer every job, reading one clip ahead."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)

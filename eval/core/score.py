@@ -29,7 +29,8 @@ from v2t_eval.core.cache import EvidenceCache
 from v2t_eval.core.cluster import fold, measured_on
 from v2t_eval.core.inputs import Inputs
 from v2t_eval.core.measure import ClipLimits, Engine, Error, Job, error_of
-from v2t_eval.core.metric import NOTHING_ASKED, REFERENCE_CLIPS, BaseMetric, Measured, MetricResult
+from v2t_eval.core.measurement import NOTHING_ASKED, REFERENCE_CLIPS, Observation
+from v2t_eval.core.metric import BaseMetric, MetricResult
 from v2t_eval.core.processes import measured_by
 from v2t_eval.core.sample import HINTS, Sample
 from v2t_eval.core.scores import Scored, Scores, Skipped, require_ready
@@ -114,7 +115,7 @@ def _scored(
         Engine(ready, config.limits, cache) as engine,
         Progress(total, "scoring", enabled=show_progress) as bar,
     ):
-        gathering = _Gathering(inputs, engine, bar)
+        gathering = _Gathering(inputs, ready, engine, bar)
         if config.journals is not None:
             fold(config.journals, cache)
         gathering.run(config, stop)
@@ -133,8 +134,8 @@ def _scored(
 class _Gathering:
     """Passes the samples through the engine into the metrics; used once."""
 
-    def __init__(self, inputs: Inputs, engine: Engine, bar: Progress) -> None:
-        self.inputs, self.engine, self.bar = inputs, engine, bar
+    def __init__(self, inputs: Inputs, metrics: Sequence[BaseMetric], engine: Engine, bar: Progress) -> None:
+        self.inputs, self.metrics, self.engine, self.bar = inputs, metrics, engine, bar
         self.dimensions = _named_dimensions(inputs)
         self.abouts: dict[str, dict[str, Any]] = {}
         self.broken: dict[str, Error] = {}
@@ -165,7 +166,7 @@ class _Gathering:
         for sample, is_reference in both:
             if stop():
                 return
-            asked = [n for n, metric in enumerate(self.engine.metrics) if self._is_asked(metric, sample, is_reference)]
+            asked = [n for n, metric in enumerate(self.metrics) if self._is_asked(metric, sample, is_reference)]
             job = self.engine.open(sample, asked, is_reference=is_reference)
             self.num_known += len(job.keys) - len(job.todo)
             if not job.todo:
@@ -186,10 +187,10 @@ class _Gathering:
         sample = job.sample
         self.engine.keep(job)
         for n, evidence in job.evidence.items():
-            row = Measured(id=sample.id, cluster=sample.cluster, evidence=evidence)
-            self.engine.metrics[n].add(row, reference=job.is_reference)
+            row = Observation(id=sample.id, cluster=sample.cluster, evidence=evidence)
+            self.metrics[n].add(row, reference=job.is_reference)
         for n, error in job.errors.items():
-            self.engine.metrics[n].fail(sample.id, error, reference=job.is_reference)
+            self.metrics[n].fail(sample.id, error, reference=job.is_reference)
         if not job.is_reference:
             if job.error is not None:
                 self.broken[sample.id] = job.error

@@ -22,7 +22,8 @@ from cineloop.errors import (
     UsageError,
 )
 from cineloop.log import printable
-from v2t_eval.core.metric import ABSTENTIONS, Figure, MetricResult
+from v2t_eval.core.measurement import ABSTENTIONS
+from v2t_eval.core.metric import Figure, MetricResult
 
 SCHEMA = 1
 RESULTS = "scores.json"

@@ -1,4 +1,4 @@
-"""Films as evidence of the scoring engine: one survey a film, cached by its content.
+"""Films as evidence: one survey a film, cached by its content.
 
 In: samples of films. Out: evidence, and the `Survey` in it.
 """
@@ -6,11 +6,11 @@ In: samples of films. Out: evidence, and the `Survey` in it.
 from __future__ import annotations
 
 from cineloop.video import survey
-from v2t_eval.core.metric import Evidence, EvidenceMetric
+from v2t_eval.core.measurement import Evidence, Measurement
 from v2t_eval.core.sample import Sample
 
 
-class FilmMetric(EvidenceMetric):
+class FilmSurvey(Measurement):
     """The survey of a film."""
 
     name = "film"
@@ -23,5 +23,5 @@ class FilmMetric(EvidenceMetric):
 
 
 def read_survey(evidence: Evidence) -> survey.Survey:
-    """The survey of which `FilmMetric` made evidence."""
+    """The survey of which `FilmSurvey` made evidence."""
     return survey.Survey.read(evidence["plain"], evidence["arrays"])

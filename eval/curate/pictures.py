@@ -1,4 +1,4 @@
-"""Clips looked at again: evidence of a metric from a few frames of each, cached by the clip's content.
+"""Clips looked at again: evidence of a measurement from a few frames of each, cached by the clip's content.
 
 In: rows of clips, the files of their films. Out: evidence; a clip whose evidence is cached is not opened. And what the
 steps have examined, kept in the set's folder for as long as clips, settings and versions stay the same.
@@ -18,7 +18,7 @@ from cineloop.log import Progress, logger, printable
 from cineloop.video.sample import SampleSpec
 from v2t_eval.core.cache import EvidenceCache
 from v2t_eval.core.measure import Engine, Job
-from v2t_eval.core.metric import BaseMetric, Evidence
+from v2t_eval.core.measurement import Evidence, Measurement
 from v2t_eval.core.sample import Clip, Sample
 from v2t_eval.core.score import ScoreConfig, measured, usual_workers
 from v2t_eval.curate.recipe import Plan
@@ -36,24 +36,24 @@ class Pictures:
     stop: Callable[[], bool]
     show_progress: bool = False
 
-    def evidence(self, metric: BaseMetric, rows: Sequence[Row], sampling: SampleSpec) -> dict[str, Evidence]:
+    def evidence(self, measurement: Measurement, rows: Sequence[Row], sampling: SampleSpec) -> dict[str, Evidence]:
         """See `Work.evidence`.
 
         Raises:
-            MissingDependencyError: the metric's model, or a decoder, is not available.
+            MissingDependencyError: its model, or a decoder, is not available.
             KeyboardInterrupt: `stop` returned true before all were measured.
         """
-        metric.prepare()
+        measurement.prepare()
         found: dict[str, Evidence] = {}
         left: list[Job] = []
-        with EvidenceCache(self.config.cache) as cache, Engine([metric], self.config.limits, cache) as engine:
+        with EvidenceCache(self.config.cache) as cache, Engine([measurement], self.config.limits, cache) as engine:
             for row in rows:
                 job = engine.open(self._sample(row, sampling), [0])
                 if job.todo and job.error is None:
                     left.append(job)
                 else:
                     _take(job, found)
-            with Progress(len(left), metric.name, enabled=self.show_progress) as bar:
+            with Progress(len(left), measurement.name, enabled=self.show_progress) as bar:
                 for job in self._measured(engine, left):
                     engine.keep(job)
                     _take(job, found)

@@ -29,7 +29,7 @@ from v2t_eval.core.cluster import fold
 from v2t_eval.core.measure import Engine, Error, Job, error_of
 from v2t_eval.core.sample import Clip, Sample
 from v2t_eval.core.score import ScoreConfig, measured, usual_workers
-from v2t_eval.curate.film import FilmMetric, read_survey
+from v2t_eval.curate.film import FilmSurvey, read_survey
 from v2t_eval.curate.pictures import Pictures, examine
 from v2t_eval.curate.query import Verdicts, as_tree, ask
 from v2t_eval.curate.recipe import Plan
@@ -122,7 +122,7 @@ def _films(
     with (
         Journal(folder / JOURNAL) as journal,
         EvidenceCache(config.cache) as cache,
-        Engine([FilmMetric()], config.limits, cache) as engine,
+        Engine([FilmSurvey()], config.limits, cache) as engine,
         Progress(len(left), "films", enabled=show_progress) as bar,
     ):
         if config.journals is not None:

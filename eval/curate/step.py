@@ -22,7 +22,7 @@ from cineloop.config import from_dict, to_dict
 from cineloop.plugin import load, source
 from cineloop.video.sample import SampleSpec
 from cineloop.video.survey import Survey
-from v2t_eval.core.metric import BaseMetric, Evidence, NoSettings
+from v2t_eval.core.measurement import Evidence, Measurement, NoSettings
 from v2t_eval.core.models import content_id
 
 Row = dict[str, Any]
@@ -90,8 +90,8 @@ class Work:
 
     Attributes:
         folder: of the set, where a step may keep files of its own.
-        evidence: evidence of a metric by id of row, from the cache or from the frames of its clip that are sampled so;
-            of a clip that cannot be read or measured there is none.
+        evidence: evidence of a measurement by id of row, from the cache or from the frames of its clip that are sampled
+            so; of a clip that cannot be read or measured there is none.
         file: the file of a row's film.
         held_out: rows of the clips of `--against`, which are not in the set.
         clips: all clips, whether limits leave them or not.
@@ -99,7 +99,7 @@ class Work:
     """
 
     folder: Path
-    evidence: Callable[[BaseMetric, Sequence[Row], SampleSpec], dict[str, Evidence]]
+    evidence: Callable[[Measurement, Sequence[Row], SampleSpec], dict[str, Evidence]]
     file: Callable[[Row], Path]
     held_out: Sequence[Row] = ()
     clips: Sequence[Row] = ()

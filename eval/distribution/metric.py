@@ -18,7 +18,8 @@ import numpy as np
 
 from cineloop.errors import NothingMatchedError, UsageError
 from v2t_eval.core.features import BaseExtractor
-from v2t_eval.core.metric import BaseMetric, Evidence, Figure, Measured, Summary
+from v2t_eval.core.measurement import Evidence, Observation
+from v2t_eval.core.metric import BaseMetric, Figure, Summary
 from v2t_eval.core.sample import Sample
 from v2t_eval.core.statistics import jackknife_interval, student
 from v2t_eval.distribution.estimators import Estimator
@@ -61,7 +62,7 @@ class FeatureSet:
     clips: int
 
     @classmethod
-    def of(cls, rows: Sequence[Measured]) -> FeatureSet:
+    def of(cls, rows: Sequence[Observation]) -> FeatureSet:
         """From the evidence of clips, in its order.
 
         Raises:
@@ -121,7 +122,7 @@ class DistributionMetric(BaseMetric):
         """
         return {"features": np.asarray(self.vectors(sample, self.open()), dtype=np.float32)}
 
-    def summarise(self, rows: Sequence[Measured], references: Sequence[Measured]) -> Summary:
+    def summarise(self, rows: Sequence[Observation], references: Sequence[Observation]) -> Summary:
         """See the module's head.
 
         Raises:

@@ -18,7 +18,6 @@ from v2t_eval.judge.question import Question
 from v2t_eval.judge.replies import is_refusal, normalise, read_number
 
 REFUSALS = ("REFUSED", "PROMPT_REFUSED")
-UNAUDITED = "UNAUDITED"  # code of what a judge may not be asked
 Status = Literal["answered", "refused", "unparsable", "failed", "unaudited"]
 
 

@@ -20,9 +20,10 @@ from cineloop.log import logger
 from cineloop.video.still import frozen
 from cineloop.world.language.plain_questions import NONE, PLAIN
 from v2t.backends import OUT_OF_DOMAIN, VideoLM, open_backend
+from v2t_eval.core.measurement import UNAUDITED
 from v2t_eval.core.sample import Sample
 from v2t_eval.judge import calibration as calibrations
-from v2t_eval.judge.answer import UNAUDITED, Answer, Heard, answer_of, vote_key
+from v2t_eval.judge.answer import Answer, Heard, answer_of, vote_key
 from v2t_eval.judge.asker import Asker
 from v2t_eval.judge.calibration import Calibration
 from v2t_eval.judge.question import Question

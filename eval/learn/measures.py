@@ -18,7 +18,8 @@ from cineloop.documents import read_json
 from cineloop.errors import NothingMatchedError
 from cineloop.files import write_atomic
 from v2t_eval.core.inputs import read_inputs
-from v2t_eval.core.metric import REFERENCE_CLIPS, MetricResult
+from v2t_eval.core.measurement import REFERENCE_CLIPS
+from v2t_eval.core.metric import MetricResult
 from v2t_eval.core.score import ScoreConfig, score
 from v2t_eval.core.statistics import mean_interval, unless_flat
 from v2t_eval.learn.rewards import Reward

@@ -15,7 +15,7 @@ import numpy as np
 
 from cineloop.errors import MissingDependencyError
 from v2t_eval.core.features import frame_features, unit
-from v2t_eval.core.metric import Measured
+from v2t_eval.core.measurement import Observation
 from v2t_eval.core.models import file_sha256
 from v2t_eval.core.sample import Sample
 from v2t_eval.vbench.dimension import Dimension, DimensionSettings, Part
@@ -105,5 +105,5 @@ class Metric(Dimension):
         scores = (math.fsum(row) + self._bias for row in features * self._weight)
         return Part(sum=math.fsum(score / 10 for score in scores), count=stop - start, more={})
 
-    def notes(self, rows: Sequence[Measured]) -> tuple[str, ...]:
+    def notes(self, rows: Sequence[Observation]) -> tuple[str, ...]:
         return (*super().notes(rows), *(self._extractor.warnings if hasattr(self, "_extractor") else ()))

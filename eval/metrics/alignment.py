@@ -16,7 +16,8 @@ import numpy as np
 
 from cineloop.errors import ItemError, MissingDependencyError
 from v2t_eval.core.features import BaseExtractor, frame_features, open_extractor, text_features, unit
-from v2t_eval.core.metric import BaseMetric, Measured, Summary, items_of
+from v2t_eval.core.measurement import Observation
+from v2t_eval.core.metric import BaseMetric, Summary, items_of
 from v2t_eval.core.sample import Sample
 
 
@@ -88,7 +89,7 @@ class AlignmentMetric(BaseMetric):
         """Evidence that every metric of the family keeps: the kind of text and whether it was truncated."""
         return {"kind": kind, "truncated": self.extractor.truncated([self.prefix + text])[0]}
 
-    def summarise(self, rows: Sequence[Measured], references: Sequence[Measured]) -> Summary:
+    def summarise(self, rows: Sequence[Observation], references: Sequence[Observation]) -> Summary:
         return Summary(
             headline=self.name,
             figures={self.name: self.mean(rows)},
@@ -97,7 +98,7 @@ class AlignmentMetric(BaseMetric):
             notes=self.notes(rows),
         )
 
-    def counts(self, rows: Sequence[Measured]) -> dict[str, int]:
+    def counts(self, rows: Sequence[Observation]) -> dict[str, int]:
         kinds = [row.evidence["kind"] for row in rows]
         return {
             "truncated": sum(bool(row.evidence["truncated"]) for row in rows),
@@ -105,7 +106,7 @@ class AlignmentMetric(BaseMetric):
             "prompts": kinds.count("prompt"),
         }
 
-    def notes(self, rows: Sequence[Measured]) -> tuple[str, ...]:
+    def notes(self, rows: Sequence[Observation]) -> tuple[str, ...]:
         extractor, counts = self.extractor, self.counts(rows)
         known = extractor.fingerprint()
         quick = f", QuickGELU {known['quick_gelu']}" if "quick_gelu" in known else ""

@@ -16,7 +16,8 @@ import numpy as np
 
 from cineloop.errors import ItemError
 from cineloop.world.language import lexicon as lex
-from v2t_eval.core.metric import BaseMetric, Evidence, Figure, Measured, Summary
+from v2t_eval.core.measurement import Evidence, Observation
+from v2t_eval.core.metric import BaseMetric, Figure, Summary
 from v2t_eval.core.sample import Sample
 from v2t_eval.core.statistics import weighted_shares
 
@@ -88,7 +89,7 @@ class Metric(BaseMetric):
         about = {"kind": kind, "question": sample.get("question"), "answer": answer, "reference": reference}
         return {**about, "verdict": verdict}
 
-    def summarise(self, rows: Sequence[Measured], references: Sequence[Measured]) -> Summary:
+    def summarise(self, rows: Sequence[Observation], references: Sequence[Observation]) -> Summary:
         """Accuracies; the headline `all` is the mean of open and yes/no accuracy."""
         kinds = sorted({row.evidence["kind"] for row in rows}, key=lambda kind: (kind.startswith("yesno"), kind))
         figures = {kind: _accuracy([row for row in rows if row.evidence["kind"] == kind]) for kind in kinds}
@@ -107,14 +108,14 @@ class Metric(BaseMetric):
         )
 
 
-def _part(row: Measured) -> str:
+def _part(row: Observation) -> str:
     """open, or for a yes/no question its true answer."""
     if not row.evidence["kind"].startswith("yesno"):
         return "open"
     return str(yes_or_no(row.evidence["reference"]))
 
 
-def _accuracy(rows: Sequence[Measured]) -> Figure:
+def _accuracy(rows: Sequence[Observation]) -> Figure:
     """Open questions weigh as much as yes/no questions, yes as much as no, of the parts that are there."""
     parts = sorted({_part(row) for row in rows})
     closed = [part for part in parts if part != "open"]

@@ -12,7 +12,8 @@ from dataclasses import replace
 from typing import Any
 
 from v2t_eval.core.features import frame_features, text_features
-from v2t_eval.core.metric import Measured, Summary
+from v2t_eval.core.measurement import Observation
+from v2t_eval.core.metric import Summary
 from v2t_eval.core.sample import Sample
 from v2t_eval.metrics.alignment import cosine
 from v2t_eval.semantics import asked
@@ -44,7 +45,7 @@ class Metric(TextDimension):
         ).tolist()
         return found
 
-    def summarise(self, rows: Sequence[Measured], references: Sequence[Measured]) -> Summary:
+    def summarise(self, rows: Sequence[Observation], references: Sequence[Observation]) -> Summary:
         summary = super().summarise(rows, references)
         if not self.compat:
             return summary

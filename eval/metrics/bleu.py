@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from v2t_eval.core.metric import Evidence, Measured, Summary, figure_of_sums
+from v2t_eval.core.measurement import Evidence, Observation
+from v2t_eval.core.metric import Summary, figure_of_sums
 from v2t_eval.text.captions import CaptionMetric, Tokens
 from v2t_eval.text.ngrams import MAX_N, clipped_matches
 
@@ -44,7 +45,7 @@ class Metric(CaptionMetric):
         grams = [max(0, length - n) for n in range(MAX_N)]
         return {"sums": np.array([*clipped_matches(words, references), *grams, length, closest], dtype=np.float64)}
 
-    def summarise(self, rows: Sequence[Measured], references: Sequence[Measured]) -> Summary:
+    def summarise(self, rows: Sequence[Observation], references: Sequence[Observation]) -> Summary:
         complete, tokenized = self.complete_rows(rows)
         sums = np.stack([evidence["sums"] for evidence in complete])  # (n, 10)
         figures = {

@@ -17,7 +17,8 @@ from cineloop.errors import ItemError
 from v2t.backends import Decoding, GenerateRequest, Output, VideoLM, open_backend, user_turn
 from v2t.backends.batching import Batcher
 from v2t_eval.core import models
-from v2t_eval.core.metric import NOTHING_ASKED, BaseMetric, Evidence, Measured, Summary
+from v2t_eval.core.measurement import NOTHING_ASKED, Evidence, Observation
+from v2t_eval.core.metric import BaseMetric, Summary
 from v2t_eval.core.sample import Sample
 from v2t_eval.judge.answer import REFUSALS
 from v2t_eval.judge.replies import is_refusal, yes_or_no
@@ -120,7 +121,7 @@ class Metric(BaseMetric):
         replies = Batcher(self.reader).generate_many(requests)
         return [_verdict(reply, one.question.answer) for reply, one in zip(replies, listed, strict=True)]
 
-    def summarise(self, rows: Sequence[Measured], references: Sequence[Measured]) -> Summary:
+    def summarise(self, rows: Sequence[Observation], references: Sequence[Observation]) -> Summary:
         return Summary(
             headline="score",
             figures={"score": self.mean(rows), "answered": self.mean(rows, "answered")},

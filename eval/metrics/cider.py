@@ -15,7 +15,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from v2t_eval.core.metric import Measured, Summary, mean_of
+from v2t_eval.core.measurement import Observation
+from v2t_eval.core.metric import Summary, mean_of
 from v2t_eval.text.captions import CaptionMetric, Tokens, tokens_of
 from v2t_eval.text.ngrams import (
     MAX_N,
@@ -55,7 +56,7 @@ class Metric(CaptionMetric):
         corpus = f"sha256:{file_hash(self.settings.corpus)}" if self.settings.corpus else "the scored set"
         return super().fingerprint() | {"settings": "{}", "corpus": corpus}
 
-    def summarise(self, rows: Sequence[Measured], references: Sequence[Measured]) -> Summary:
+    def summarise(self, rows: Sequence[Observation], references: Sequence[Observation]) -> Summary:
         complete, tokenized = self.complete_rows(rows)
         if not hasattr(self, "_corpus"):
             self.prepare()

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from v2t_eval.core.metric import Evidence
+from v2t_eval.core.measurement import Evidence
 from v2t_eval.core.sample import Sample
 from v2t_eval.metrics import alignment
 

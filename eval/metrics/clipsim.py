@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from v2t_eval.core.metric import Evidence, Figure, Measured
+from v2t_eval.core.measurement import Evidence, Observation
+from v2t_eval.core.metric import Figure
 from v2t_eval.core.sample import Sample
 from v2t_eval.metrics import alignment
 
@@ -41,7 +42,7 @@ class Metric(alignment.AlignmentMetric):
         factor = 100.0 if self.settings.scale == "torchmetrics" else 1.0
         return {"value": factor * alignment.exact_mean(self.cosines(sample, text)), **self.about_text(text, kind)}
 
-    def mean(self, rows: Sequence[Measured], key: str = "value") -> Figure:
+    def mean(self, rows: Sequence[Observation], key: str = "value") -> Figure:
         """As of every metric; torchmetrics cuts it off at zero."""
         figure = super().mean(rows, key)
         if self.settings.scale == "torchmetrics":

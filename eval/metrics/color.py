@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from v2t_eval.core.metric import Evidence, Measured
+from v2t_eval.core.measurement import Evidence, Observation
 from v2t_eval.core.sample import Sample
 from v2t_eval.judge.english import COLORS
 from v2t_eval.judge.wording import exists, is_colored
@@ -50,6 +50,6 @@ class Metric(SemanticDimension):
         value = right / there if there else None if self.compat else 0.0
         return {"value": value, "there": there, "right": right}
 
-    def counts(self, rows: Sequence[Measured]) -> dict[str, int]:
+    def counts(self, rows: Sequence[Observation]) -> dict[str, int]:
         """Besides: clips in which the thing is never seen."""
         return super().counts(rows) | {"not_shown": sum(row.evidence.get("there") == 0 for row in rows)}

@@ -23,7 +23,8 @@ from typing import Any, Literal
 import numpy as np
 
 from cineloop.errors import ItemError
-from v2t_eval.core.metric import BaseMetric, Evidence, Figure, Measured, Summary, figure_of_sums, mean_of
+from v2t_eval.core.measurement import Evidence, Observation
+from v2t_eval.core.metric import BaseMetric, Figure, Summary, figure_of_sums, mean_of
 from v2t_eval.core.sample import Sample
 from v2t_eval.metrics.cider import cider
 from v2t_eval.metrics.spans import is_valid, tiou
@@ -113,7 +114,7 @@ class Metric(BaseMetric):
             "num_outside": sum(not exact for _, exact in read_all.values()),
         }
 
-    def summarise(self, rows: Sequence[Measured], references: Sequence[Measured]) -> Summary:
+    def summarise(self, rows: Sequence[Observation], references: Sequence[Observation]) -> Summary:
         """Figures of the set; the headline is SODA_c."""
         clips = [_Clip(row.evidence) for row in rows]
         swapped = self.settings.mode == "compat"
@@ -234,13 +235,13 @@ def _corpus(clips: Sequence[Sequence[str]]) -> Frequencies:
     return Frequencies(dict(counts), len(texts), len(texts), 0)
 
 
-def _mean(rows: Sequence[Measured], values: Any, most: float) -> Figure:
+def _mean(rows: Sequence[Observation], values: Any, most: float) -> Figure:
     """Mean of values from 0 to `most`."""
     found = mean_of(rows, [value / most for value in values])
     return Figure(value=found.value * most, low=found.low * most, high=found.high * most, n=found.n)
 
 
-def _ratio(rows: Sequence[Measured], sums: np.ndarray, weights: tuple[float, float]) -> Figure:
+def _ratio(rows: Sequence[Observation], sums: np.ndarray, weights: tuple[float, float]) -> Figure:
     """The sum over pairs, over the numbers of stated and of true events by `weights`; (1/2, 1/2) gives F1."""
 
     def statistic(totals: np.ndarray) -> np.ndarray:

@@ -19,7 +19,8 @@ from math import exp, lgamma
 import numpy as np
 
 from cineloop.intervals import wilson
-from v2t_eval.core.metric import BaseMetric, Evidence, Figure, Measured, Summary, mean_of, share_of
+from v2t_eval.core.measurement import Evidence, Observation
+from v2t_eval.core.metric import BaseMetric, Figure, Summary, mean_of, share_of
 from v2t_eval.core.sample import Sample
 from v2t_eval.core.statistics import jackknife_interval
 from v2t_eval.text.ngrams import ngrams
@@ -93,7 +94,7 @@ class Metric(BaseMetric):
     def measure(self, sample: Sample) -> Evidence:
         return {"words": words(sample.require("caption"))}
 
-    def summarise(self, rows: Sequence[Measured], references: Sequence[Measured]) -> Summary:
+    def summarise(self, rows: Sequence[Observation], references: Sequence[Observation]) -> Summary:
         """Figures of the set, with intervals that leave one cluster out at a time; the headline is distinct-2.
 
         A bootstrap would not do: it draws captions twice, and a caption that comes twice is less varied.

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from v2t_eval.core.features import BaseExtractor, clip_features, open_extractor, unit
-from v2t_eval.core.metric import BaseMetric, Evidence, Figure, Measured, Summary
+from v2t_eval.core.measurement import Evidence, Observation
+from v2t_eval.core.metric import BaseMetric, Figure, Summary
 from v2t_eval.core.sample import Sample
 from v2t_eval.core.statistics import mean_interval, unless_flat
 
@@ -51,7 +52,7 @@ class Metric(BaseMetric):
         sample.require("prompt")
         return {"features": [round(float(x), 7) for x in unit(clip_features(sample, self.extractor))]}
 
-    def summarise(self, rows: Sequence[Measured], references: Sequence[Measured]) -> Summary:
+    def summarise(self, rows: Sequence[Observation], references: Sequence[Observation]) -> Summary:
         by_prompt: dict[str, list[list[float]]] = {}
         for row in rows:
             by_prompt.setdefault(row.cluster, []).append(row.evidence["features"])

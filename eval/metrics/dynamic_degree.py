@@ -18,7 +18,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from cineloop.errors import ItemError
-from v2t_eval.core.metric import Figure, Measured, share_of
+from v2t_eval.core.measurement import Observation
+from v2t_eval.core.metric import Figure, share_of
 from v2t_eval.core.sample import Sample
 from v2t_eval.vbench.dimension import Dimension, DimensionSettings, Part
 from v2t_eval.vbench.flow import open_flow, pair_motion
@@ -82,7 +83,7 @@ class Metric(Dimension):
         }
         return Part(sum=float(is_dynamic(scores, limit, needed)), count=1, more=more)
 
-    def figures(self, rows: Sequence[Measured]) -> dict[str, Figure]:
+    def figures(self, rows: Sequence[Observation]) -> dict[str, Figure]:
         """A share, with an interval that is honest at 0 and at 1."""
         return {self.name: share_of(rows, [row.evidence["value"] for row in rows])}
 

@@ -24,7 +24,8 @@ import numpy as np
 
 from cineloop.errors import MissingDependencyError
 from v2t_eval.core.features import frame_features, mean_features, text_features, unit
-from v2t_eval.core.metric import Evidence, Measured, Summary
+from v2t_eval.core.measurement import Evidence, Observation
+from v2t_eval.core.metric import Summary
 from v2t_eval.core.sample import Sample
 from v2t_eval.core.statistics import f1
 from v2t_eval.metrics import alignment
@@ -78,7 +79,7 @@ class Metric(alignment.AlignmentMetric):
             **self.about_text(text, kind),
         }
 
-    def summarise(self, rows: Sequence[Measured], references: Sequence[Measured]) -> Summary:
+    def summarise(self, rows: Sequence[Observation], references: Sequence[Observation]) -> Summary:
         reference_tokens = [compared["tokens"] for row in rows for compared in row.evidence["references"]]
         corpus = reference_tokens or [row.evidence["tokens"] for row in rows]
         weights = Weights(corpus if self.settings.idf else [], self.extractor.end_token)

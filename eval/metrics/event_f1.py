@@ -18,7 +18,8 @@ from typing import Literal
 import numpy as np
 
 from cineloop.errors import ItemError
-from v2t_eval.core.metric import BaseMetric, Evidence, Figure, Measured, Summary, figure_of_sums
+from v2t_eval.core.measurement import Evidence, Observation
+from v2t_eval.core.metric import BaseMetric, Figure, Summary, figure_of_sums
 from v2t_eval.core.sample import Sample
 from v2t_eval.core.statistics import f1
 from v2t_eval.text.events import EventJudge, open_judge
@@ -80,7 +81,7 @@ class Metric(BaseMetric):
             "unused": 0 if isinstance(found, str) else len(found) - 1,
         }
 
-    def summarise(self, rows: Sequence[Measured], references: Sequence[Measured]) -> Summary:
+    def summarise(self, rows: Sequence[Observation], references: Sequence[Observation]) -> Summary:
         """F1, recall and precision over sources, and of each source; the headline is F1 over sources."""
         shares = [(self._share(row.evidence["expected"]), self._share(row.evidence["stated"])) for row in rows]
         sources = sorted({row.evidence["source"] for row in rows})
@@ -124,7 +125,7 @@ class Metric(BaseMetric):
         return sum(verdict == "entailment" for _, verdict in judged) / len(judged)
 
 
-def _figure(rows: Sequence[Measured], sums: np.ndarray, kind: int) -> Figure:
+def _figure(rows: Sequence[Observation], sums: np.ndarray, kind: int) -> Figure:
     """Kind 0 is F1, 1 recall, 2 precision, of sums (n, S, 4)."""
 
     def statistic(totals: np.ndarray) -> np.ndarray:

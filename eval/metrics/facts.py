@@ -20,7 +20,8 @@ from cineloop.world.language.comparison import KINDS, compare
 from cineloop.world.language.read_text import parse
 from cineloop.world.language.stated import STYLES
 from cineloop.world.language.wrong_words import wrong_words
-from v2t_eval.core.metric import BaseMetric, Evidence, Measured, Summary, share_of
+from v2t_eval.core.measurement import Evidence, Observation
+from v2t_eval.core.metric import BaseMetric, Summary, share_of
 from v2t_eval.core.sample import Sample
 
 STATES = ("captioned", "failed", "missing")
@@ -70,7 +71,7 @@ class Metric(BaseMetric):
             "facts": {kind: [tally.right, tally.missed, tally.wrong] for kind, tally in found.tallies.items()},
         }
 
-    def summarise(self, rows: Sequence[Measured], references: Sequence[Measured]) -> Summary:
+    def summarise(self, rows: Sequence[Observation], references: Sequence[Observation]) -> Summary:
         """Shares of all facts of a kind; the headline is joint."""
         figures = {}
         for kind in KINDS:

@@ -19,7 +19,8 @@ from typing import Any, Literal
 import numpy as np
 
 from cineloop.errors import ItemError
-from v2t_eval.core.metric import BaseMetric, Evidence, Measured, Summary, mean_of, share_of
+from v2t_eval.core.measurement import Evidence, Observation
+from v2t_eval.core.metric import BaseMetric, Summary, mean_of, share_of
 from v2t_eval.core.sample import Sample
 
 
@@ -95,7 +96,7 @@ class Metric(BaseMetric):
         hit = all(bool(telling[part].any()) if part < len(telling) else False for part in picked)
         return {"ap": precisions, "hit": hit, "num_scores": len(scores), "num_parts": len(telling)}
 
-    def summarise(self, rows: Sequence[Measured], references: Sequence[Measured]) -> Summary:
+    def summarise(self, rows: Sequence[Observation], references: Sequence[Observation]) -> Summary:
         """Means over the questions; the headline is mAP. A person who was left out weighs nothing."""
         judged = [[value for value in row.evidence["ap"] if value is not None] for row in rows]
         precisions = [sum(values) / len(values) for values in judged]

@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 
 from cineloop.errors import ItemError
-from v2t_eval.core.metric import Evidence
+from v2t_eval.core.measurement import Evidence
 from v2t_eval.core.sample import Sample
 from v2t_eval.judge.wording import does
 from v2t_eval.semantics import asked

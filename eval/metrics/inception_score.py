@@ -16,7 +16,8 @@ import numpy as np
 
 from cineloop.errors import NothingMatchedError
 from v2t_eval.core.features import BaseExtractor
-from v2t_eval.core.metric import BaseMetric, Evidence, Figure, Measured, Summary
+from v2t_eval.core.measurement import Evidence, Observation
+from v2t_eval.core.metric import BaseMetric, Figure, Summary
 from v2t_eval.core.sample import Sample
 from v2t_eval.distribution.detectors import USUAL_FRAMES, check_rule, frame_positions, open_inception
 from v2t_eval.distribution.frechet import as_matrix
@@ -101,7 +102,7 @@ class Metric(BaseMetric):
         key = ("picked frames' classes", extractor.name, extractor.preprocess, self.settings.frames)
         return {"features": sample.shared(key, lambda: extractor.class_probabilities(pixels))}
 
-    def summarise(self, rows: Sequence[Measured], references: Sequence[Measured]) -> Summary:
+    def summarise(self, rows: Sequence[Observation], references: Sequence[Observation]) -> Summary:
         """See the module's head.
 
         Raises:

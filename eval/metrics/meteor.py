@@ -19,7 +19,8 @@ import numpy as np
 
 from cineloop.errors import MissingDependencyError
 from v2t_eval.core import models
-from v2t_eval.core.metric import Measured, Summary, figure_of_sums
+from v2t_eval.core.measurement import Observation
+from v2t_eval.core.metric import Summary, figure_of_sums
 from v2t_eval.text.captions import CaptionMetric, Tokens, tokens_of
 from v2t_eval.text.java import jar_hash, need_java, run_java, work_folder
 
@@ -41,7 +42,7 @@ class Metric(CaptionMetric):
     def describe(self) -> dict[str, str]:
         return {"meteor": f"{Path(_JAR).name} sha256:{jar_hash(need_java(_JAR))}"}
 
-    def summarise(self, rows: Sequence[Measured], references: Sequence[Measured]) -> Summary:
+    def summarise(self, rows: Sequence[Observation], references: Sequence[Observation]) -> Summary:
         complete, tokenized = self.complete_rows(rows)
         found = statistics([tokens_of(own) for own in complete])  # (n, 23)
         items = [{"id": row.id, "value": float(own)} for row, own in zip(rows, meteor(found), strict=True)]

@@ -13,7 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cineloop.errors import ItemError
-from v2t_eval.core.metric import BaseMetric, Evidence, Measured, Summary
+from v2t_eval.core.measurement import Evidence, Observation
+from v2t_eval.core.metric import BaseMetric, Summary
 from v2t_eval.core.sample import Sample
 from v2t_eval.vbench.flow import open_flow, pair_motion
 from v2t_eval.vbench.still import is_frozen
@@ -61,7 +62,7 @@ class Metric(BaseMetric):
         value = math.fsum(path) / height / seconds
         return {"value": value, "still_share": min(1.0, math.fsum(still) / seconds), "frozen": False}
 
-    def summarise(self, rows: Sequence[Measured], references: Sequence[Measured]) -> Summary:
+    def summarise(self, rows: Sequence[Observation], references: Sequence[Observation]) -> Summary:
         """Means over clips, and the number of frozen ones."""
         still = self.mean(rows, "still_share")
         frozen = sum(bool(row.evidence["frozen"]) for row in rows)

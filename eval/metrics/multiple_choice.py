@@ -13,7 +13,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from cineloop.errors import ItemError
-from v2t_eval.core.metric import BaseMetric, Evidence, Figure, Measured, Summary, share_of
+from v2t_eval.core.measurement import Evidence, Observation
+from v2t_eval.core.metric import BaseMetric, Figure, Summary, share_of
 from v2t_eval.core.sample import Sample
 from v2t_eval.judge.replies import is_refusal, plain, read_choice
 
@@ -61,7 +62,7 @@ class Metric(BaseMetric):
             "blind": None if blind is None else _verdict(blind, choices, true),
         }
 
-    def summarise(self, rows: Sequence[Measured], references: Sequence[Measured]) -> Summary:
+    def summarise(self, rows: Sequence[Observation], references: Sequence[Observation]) -> Summary:
         """Accuracies, chance and blind replies; in the headline an unread reply is wrong."""
         verdicts = [row.evidence["verdict"] for row in rows]
         counts = {name: verdicts.count(name) for name in VERDICTS}
@@ -88,6 +89,6 @@ def _verdict(reply: str, choices: Sequence[str], true: int) -> str:
     return "refused" if is_refusal(reply) else "unreadable"
 
 
-def _accuracy(rows: Sequence[Measured], key: str) -> Figure:
+def _accuracy(rows: Sequence[Observation], key: str) -> Figure:
     right = [row.evidence[key] == "right" for row in rows]
     return share_of(rows, right, detail={"right": sum(right)})

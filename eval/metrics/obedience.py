@@ -17,7 +17,8 @@ import numpy as np
 from cineloop.errors import ItemError
 from cineloop.world.referee.read import FigureRead, ReadBack
 from t2v.obedience import FACTORS, Asked, Verdict, asked, chance, compare, motion_of
-from v2t_eval.core.metric import NOTHING_ASKED, BaseMetric, Evidence, Measured, Summary, share_of
+from v2t_eval.core.measurement import NOTHING_ASKED, Evidence, Observation
+from v2t_eval.core.metric import BaseMetric, Summary, share_of
 from v2t_eval.core.sample import Sample
 from v2t_eval.semantics.detectors.world import VERSION, reading
 from v2t_eval.semantics.prompt_questions import is_plain, questions, share
@@ -65,7 +66,7 @@ class Metric(BaseMetric):
             "questions": rows,
         }
 
-    def summarise(self, rows: Sequence[Measured], references: Sequence[Measured]) -> Summary:
+    def summarise(self, rows: Sequence[Observation], references: Sequence[Observation]) -> Summary:
         figures = {"joint": self.mean(rows)}
         for factor in FACTORS:
             of = [row for row in rows if factor in row.evidence["factors"]]
@@ -84,7 +85,7 @@ class Metric(BaseMetric):
         return Summary(headline="joint", figures=figures, items=items, counts={"unread": unread})
 
 
-def _chance_verdicts(rows: Sequence[Measured]) -> list[Verdict]:
+def _chance_verdicts(rows: Sequence[Observation]) -> list[Verdict]:
     """Verdicts of each clip under the prompts of the next few."""
     reads, requested = [], []
     for row in rows:

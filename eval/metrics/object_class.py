@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from v2t_eval.core.metric import Evidence
+from v2t_eval.core.measurement import Evidence
 from v2t_eval.core.sample import Sample
 from v2t_eval.judge.wording import exactly, exists
 from v2t_eval.semantics import asked

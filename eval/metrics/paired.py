@@ -15,7 +15,8 @@ from typing import ClassVar
 import numpy as np
 
 from cineloop.errors import ItemError
-from v2t_eval.core.metric import BaseMetric, Evidence, Measured, Summary, items_of
+from v2t_eval.core.measurement import Evidence, Observation
+from v2t_eval.core.metric import BaseMetric, Summary, items_of
 from v2t_eval.core.sample import Sample
 
 
@@ -50,7 +51,7 @@ class PairedMetric(BaseMetric):
             raise ItemError(f"{sample.id}: {self.name} needs {self.least} pixels a side", code="TOO_SMALL")
         return {"value": self.compare(clip, reference)}
 
-    def summarise(self, rows: Sequence[Measured], references: Sequence[Measured]) -> Summary:
+    def summarise(self, rows: Sequence[Observation], references: Sequence[Observation]) -> Summary:
         return Summary(headline=self.name, figures={self.name: self.mean(rows)}, items=items_of(rows))
 
 

@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from cineloop.errors import ItemError
-from v2t_eval.core.metric import NOTHING_ASKED, BaseMetric, Evidence, Measured, Summary, share_of
+from v2t_eval.core.measurement import NOTHING_ASKED, Evidence, Observation
+from v2t_eval.core.metric import BaseMetric, Summary, share_of
 from v2t_eval.core.sample import Sample
 from v2t_eval.text.prompt_facts import KINDS, match_facts
 
@@ -34,7 +35,7 @@ class Metric(BaseMetric):
         facts = [[fact.kind, fact.value, fact.caption_value] for fact in found.facts]
         return {"value": found.recall, "f1": found.f1, "made_up": found.made_up, "facts": facts}
 
-    def summarise(self, rows: Sequence[Measured], references: Sequence[Measured]) -> Summary:
+    def summarise(self, rows: Sequence[Observation], references: Sequence[Observation]) -> Summary:
         """Means over captions, and shares by kind of fact."""
         figures = {"recall": self.mean(rows), "f1": self.mean(rows, "f1")}
         for kind in KINDS:

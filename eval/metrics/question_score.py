@@ -21,9 +21,10 @@ from typing import Any, Literal
 
 from cineloop.errors import ItemError
 from cineloop.log import printable
-from v2t_eval.core.metric import NOTHING_ASKED, Evidence, Measured, Summary
+from v2t_eval.core.measurement import NOTHING_ASKED, UNAUDITED, Evidence, Observation
+from v2t_eval.core.metric import Summary
 from v2t_eval.core.sample import Sample
-from v2t_eval.judge.answer import UNAUDITED, Answer
+from v2t_eval.judge.answer import Answer
 from v2t_eval.judge.judge import Judge
 from v2t_eval.judge.question import Mode, Question, dsg, from_row, parents_first
 from v2t_eval.semantics.dimension import JudgedMetric, domain_notes, num_outside
@@ -121,7 +122,7 @@ class Metric(JudgedMetric):
             sample.require("prompt")
         super().check(sample)
 
-    def summarise(self, rows: Sequence[Measured], references: Sequence[Measured]) -> Summary:
+    def summarise(self, rows: Sequence[Observation], references: Sequence[Observation]) -> Summary:
         """Both scores, the share of questions that were answered, and why others were not."""
         items = [each for row in rows for each in row.evidence["questions"]]
         counts = {"questions": len(items)}
@@ -167,7 +168,7 @@ def _question_item(answer: Answer, found: Evaluation, threshold: float) -> dict[
     }  # fmt: skip
 
 
-def _rest(row: Measured) -> dict[str, Any]:
+def _rest(row: Observation) -> dict[str, Any]:
     return {key: row.evidence[key] for key in _SHOWN}
 
 

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 
 from cineloop.errors import ItemError
 from v2t_eval.core.features import text_features
-from v2t_eval.core.metric import Evidence, Measured, Summary
+from v2t_eval.core.measurement import Evidence, Observation
+from v2t_eval.core.metric import Summary
 from v2t_eval.core.sample import Sample
 from v2t_eval.metrics import clipscore
 from v2t_eval.metrics.alignment import cosine
@@ -48,7 +49,7 @@ class Metric(clipscore.Metric):
         score = evidence["value"]
         return {**evidence, "value": harmonic(score, near, self.settings), "clipscore": score, "reference": near}
 
-    def summarise(self, rows: Sequence[Measured], references: Sequence[Measured]) -> Summary:
+    def summarise(self, rows: Sequence[Observation], references: Sequence[Observation]) -> Summary:
         keys = ("value", "clipscore", "reference")
         return Summary(
             headline=self.name,

@@ -18,7 +18,8 @@ from statistics import median
 import numpy as np
 
 from v2t_eval.core.features import clip_embedding, text_features, unit
-from v2t_eval.core.metric import Evidence, Figure, Measured, Summary, mean_of
+from v2t_eval.core.measurement import Evidence, Observation
+from v2t_eval.core.metric import Figure, Summary, mean_of
 from v2t_eval.core.sample import Sample
 from v2t_eval.core.statistics import bootstrap
 from v2t_eval.metrics import alignment
@@ -50,7 +51,7 @@ class Metric(alignment.AlignmentMetric):
         words = unit(text_features(extractor, self.prefix + text)).astype(np.float32)  # (D,)
         return {"clip": clip, "words": words, "text": text, **self.about_text(text, kind)}
 
-    def summarise(self, rows: Sequence[Measured], references: Sequence[Measured]) -> Summary:
+    def summarise(self, rows: Sequence[Observation], references: Sequence[Observation]) -> Summary:
         headline = f"{WAYS[0]}_r1"
         texts = [str(row.evidence["text"]) for row in rows]
         if len(set(texts)) < 2:

@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from v2t_eval.core.metric import Evidence, Measured, Summary, items_of
+from v2t_eval.core.measurement import Evidence, Observation
+from v2t_eval.core.metric import Summary, items_of
 from v2t_eval.text.captions import CaptionMetric, Tokens
 from v2t_eval.text.ngrams import common_subsequence
 
@@ -33,7 +34,7 @@ class Metric(CaptionMetric):
             return {"value": 0.0}
         return {"value": (1 + _WEIGHT) * precision * recall / (recall + _WEIGHT * precision)}
 
-    def summarise(self, rows: Sequence[Measured], references: Sequence[Measured]) -> Summary:
+    def summarise(self, rows: Sequence[Observation], references: Sequence[Observation]) -> Summary:
         complete, tokenized = self.complete_rows(rows)
         rows = [replace(row, evidence=own) for row, own in zip(rows, complete, strict=True)]
         figures = {"rouge_l": self.mean(rows)}

@@ -8,7 +8,7 @@ reference has Tag2Text.
 
 from __future__ import annotations
 
-from v2t_eval.core.metric import Evidence
+from v2t_eval.core.measurement import Evidence
 from v2t_eval.core.sample import Sample
 from v2t_eval.judge.question import Question
 from v2t_eval.judge.wording import happens

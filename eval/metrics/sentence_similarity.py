@@ -13,7 +13,8 @@ from typing import Literal
 
 from cineloop.errors import MissingDependencyError
 from v2t_eval.core.features import BaseExtractor, open_extractor, text_features
-from v2t_eval.core.metric import BaseMetric, Evidence, Measured, Summary
+from v2t_eval.core.measurement import Evidence, Observation
+from v2t_eval.core.metric import BaseMetric, Summary
 from v2t_eval.core.sample import Sample
 from v2t_eval.metrics.alignment import cosine
 
@@ -80,7 +81,7 @@ class Metric(BaseMetric):
             "truncated": any(extractor.truncated([caption, *others])),
         }
 
-    def summarise(self, rows: Sequence[Measured], references: Sequence[Measured]) -> Summary:
+    def summarise(self, rows: Sequence[Observation], references: Sequence[Observation]) -> Summary:
         known, cut = self.extractor.fingerprint(), sum(row.evidence["truncated"] for row in rows)
         notes = [f"model {self.extractor.name}, weights {known['weights'][:12]}, {known['dtype']}"]
         if cut:

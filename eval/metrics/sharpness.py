@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from math import fsum, inf
 
 from cineloop.video.sharpness import laplacian_variance
-from v2t_eval.core.metric import BaseMetric, Evidence, Measured, Summary, items_of
+from v2t_eval.core.measurement import Evidence, Observation
+from v2t_eval.core.metric import BaseMetric, Summary, items_of
 from v2t_eval.core.sample import Sample
 from v2t_eval.vbench.ssim import grey_frames
 
@@ -27,6 +28,6 @@ class Metric(BaseMetric):
         values = [laplacian_variance(frame) for frame in grey_frames(sample)]
         return {"value": fsum(values) / len(values), "least": min(values)}
 
-    def summarise(self, rows: Sequence[Measured], references: Sequence[Measured]) -> Summary:
+    def summarise(self, rows: Sequence[Observation], references: Sequence[Observation]) -> Summary:
         items = [item | {"least": row.evidence["least"]} for item, row in zip(items_of(rows), rows, strict=True)]
         return Summary(headline=self.name, figures={self.name: self.mean(rows)}, items=items)

@@ -19,7 +19,8 @@ from typing import Any
 import numpy as np
 
 from cineloop.errors import ItemError
-from v2t_eval.core.metric import BaseMetric, Evidence, Measured, Summary, share_of
+from v2t_eval.core.measurement import Evidence, Observation
+from v2t_eval.core.metric import BaseMetric, Summary, share_of
 from v2t_eval.core.sample import Sample
 
 Span = tuple[float, float]
@@ -107,7 +108,7 @@ class Metric(BaseMetric):
             "num_invalid": valid.count(False),
         }
 
-    def summarise(self, rows: Sequence[Measured], references: Sequence[Measured]) -> Summary:
+    def summarise(self, rows: Sequence[Observation], references: Sequence[Observation]) -> Summary:
         """Figures over the questions; the headline is mIoU."""
         made = [_of_question(row) for row in rows]
         figures = {"mIoU": self.mean(made, "iou")}
@@ -130,7 +131,7 @@ class Metric(BaseMetric):
         )
 
 
-def _of_question(row: Measured) -> Measured:
+def _of_question(row: Observation) -> Observation:
     """The IoU of the first span, the best of each, and average precisions."""
     ious = np.asarray(row.evidence["ious"], dtype=np.float64).reshape(-1, len(row.evidence["true"]))  # (P, M)
     best = ious.max(1).tolist()  # (P,)

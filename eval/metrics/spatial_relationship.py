@@ -11,7 +11,7 @@ from __future__ import annotations
 from math import fsum
 
 from cineloop.errors import ItemError
-from v2t_eval.core.metric import Evidence
+from v2t_eval.core.measurement import Evidence
 from v2t_eval.core.sample import Sample
 from v2t_eval.judge.wording import stands
 from v2t_eval.semantics import asked

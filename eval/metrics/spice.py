@@ -17,7 +17,8 @@ from typing import Any
 
 from cineloop.documents import read_json
 from cineloop.errors import MissingDependencyError
-from v2t_eval.core.metric import Measured, Summary, mean_of
+from v2t_eval.core.measurement import Observation
+from v2t_eval.core.metric import Summary, mean_of
 from v2t_eval.text.captions import CaptionMetric, Tokens, tokens_of
 from v2t_eval.text.java import jar_hash, need_java, run_java, work_folder
 
@@ -44,7 +45,7 @@ class Metric(CaptionMetric):
             "models": f"{_MODELS[1]} sha256:{jar_hash(jar.parent / 'lib' / _MODELS[1])}",
         }
 
-    def summarise(self, rows: Sequence[Measured], references: Sequence[Measured]) -> Summary:
+    def summarise(self, rows: Sequence[Observation], references: Sequence[Observation]) -> Summary:
         complete, tokenized = self.complete_rows(rows)
         found = scores([tokens_of(own) for own in complete])
         kept = [(row, own) for row, own in zip(rows, found, strict=True) if math.isfinite(own.get("All", math.nan))]

@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from cineloop.errors import ItemError
-from v2t_eval.core.metric import BaseMetric, Evidence, Measured, Summary, share_of
+from v2t_eval.core.measurement import Evidence, Observation
+from v2t_eval.core.metric import BaseMetric, Summary, share_of
 from v2t_eval.core.sample import Sample
 from v2t_eval.judge.replies import normalise
 from v2t_eval.text.ngrams import token_f1
@@ -63,7 +64,7 @@ class Metric(BaseMetric):
             "vqa": vqa_accuracy(answer, right) if len(right) >= MIN_PEOPLE else None,
         }
 
-    def summarise(self, rows: Sequence[Measured], references: Sequence[Measured]) -> Summary:
+    def summarise(self, rows: Sequence[Observation], references: Sequence[Observation]) -> Summary:
         """Means over the answers; the headline is F1."""
         exact = share_of(rows, [row.evidence["exact"] for row in rows])
         figures = {"f1": self.mean(rows, "f1"), "exact match": exact}

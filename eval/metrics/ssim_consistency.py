@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from math import fsum
 
 from cineloop.errors import ItemError
-from v2t_eval.core.metric import Measured
+from v2t_eval.core.measurement import Observation
 from v2t_eval.core.sample import Sample
 from v2t_eval.vbench.dimension import Dimension, Part
 from v2t_eval.vbench.picks import pairs_apart
@@ -37,6 +37,6 @@ class Metric(Dimension):
         apart_s = float(times[pairs[0][1]] - times[pairs[0][0]])
         return Part(sum=total / len(pairs), count=1, more={"apart_s": apart_s})
 
-    def notes(self, rows: Sequence[Measured]) -> tuple[str, ...]:
+    def notes(self, rows: Sequence[Observation]) -> tuple[str, ...]:
         """Frozen clips; nothing about VBench, which has no such dimension."""
         return tuple(note for note in super().notes(rows) if "frozen" in note)

@@ -13,7 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from cineloop.errors import ItemError
-from v2t_eval.core.metric import Evidence, Measured, Summary
+from v2t_eval.core.measurement import Evidence, Observation
+from v2t_eval.core.metric import Summary
 from v2t_eval.core.sample import Sample
 from v2t_eval.vbench.dimension import Dimension, DimensionSettings, Part
 from v2t_eval.vbench.flow import open_flow
@@ -72,17 +73,17 @@ class Metric(Dimension):
             evidence["more"] = evidence["more"] | {"static": is_static(sample, open_flow(self.settings.flow))}
         return evidence
 
-    def counts_in(self, row: Measured) -> bool:
+    def counts_in(self, row: Observation) -> bool:
         """Clips in which something moves are not meant."""
         return super().counts_in(row) and bool(row.evidence["more"].get("static", True))
 
-    def counts(self, rows: Sequence[Measured]) -> dict[str, int]:
+    def counts(self, rows: Sequence[Observation]) -> dict[str, int]:
         """Clips that the static filter leaves out."""
         if not self.settings.static_filter:
             return {}
         return {"moving": sum(not row.evidence["more"]["static"] for row in rows)}
 
-    def summarise(self, rows: Sequence[Measured], references: Sequence[Measured]) -> Summary:
+    def summarise(self, rows: Sequence[Observation], references: Sequence[Observation]) -> Summary:
         """As every dimension; leaving out a clip that moves is a choice and no failure to score it."""
         summary = super().summarise(rows, references)
         if not self.settings.static_filter or not summary.scored:
@@ -90,7 +91,7 @@ class Metric(Dimension):
         left_out = sum(not row.evidence["more"]["static"] for row in rows if super(Metric, self).counts_in(row))
         return replace(summary, scored=summary.scored + left_out)
 
-    def notes(self, rows: Sequence[Measured]) -> tuple[str, ...]:
+    def notes(self, rows: Sequence[Observation]) -> tuple[str, ...]:
         notes = super().notes(rows)
         if not self.settings.static_filter:
             return (*notes, "no static filter: motion counts as flicker (static_filter=true)")

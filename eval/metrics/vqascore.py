@@ -18,7 +18,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from cineloop.errors import UsageError
-from v2t_eval.core.metric import Evidence, Measured, Summary
+from v2t_eval.core.measurement import Evidence, Observation
+from v2t_eval.core.metric import Summary
 from v2t_eval.core.sample import Sample
 from v2t_eval.judge.asker import YES
 from v2t_eval.judge.judge import Judge
@@ -116,7 +117,7 @@ class Metric(JudgedMetric):
             "outside": judge.is_outside(sample),
         }
 
-    def summarise(self, rows: Sequence[Measured], references: Sequence[Measured]) -> Summary:
+    def summarise(self, rows: Sequence[Observation], references: Sequence[Observation]) -> Summary:
         about = self.describe()
         notes = [f"judge {about['judge']}, {about['answers']}; wording: {about['wording']}"]
         left_out = sum(row.evidence.get("unaudited", 0) for row in rows)
@@ -132,6 +133,6 @@ class Metric(JudgedMetric):
         )
 
 
-def _clip_item(row: Measured) -> dict[str, Any]:
+def _clip_item(row: Observation) -> dict[str, Any]:
     questions = row.evidence["questions"]
     return {"questions": questions} if questions else {}

@@ -15,7 +15,8 @@ from typing import Any
 
 from cineloop.errors import NothingMatchedError, UsageError
 from v2t_eval.core.inputs import Inputs, read_inputs
-from v2t_eval.core.metric import NOTHING_ASKED, BaseMetric, MetricResult
+from v2t_eval.core.measurement import NOTHING_ASKED
+from v2t_eval.core.metric import BaseMetric, MetricResult
 from v2t_eval.core.sample import Clip, Sample
 from v2t_eval.core.score import ScoreConfig, score
 from v2t_eval.suites.suite import parse_metrics

@@ -13,10 +13,10 @@ from typing import Any
 from cineloop.errors import EXIT_OK
 from cineloop.files import unescape_name
 from cineloop.log import plural, printable
+from v2t_eval.core.measurement import UNAUDITED
 from v2t_eval.core.metric import Figure, MetricResult
 from v2t_eval.core.sample import HINTS
 from v2t_eval.core.scores import Scored, Scores, Skipped
-from v2t_eval.judge.answer import UNAUDITED
 from v2t_eval.report.document import (
     Banner,
     Card,

@@ -22,8 +22,8 @@ from v2t.backends import VideoLM
 from v2t.caption.run import read_records
 from v2t.caption.run import run as caption
 from v2t.caption.settings import CaptionConfig
+from v2t_eval.core.measurement import UNAUDITED
 from v2t_eval.core.models import on_device
-from v2t_eval.judge.answer import UNAUDITED
 from v2t_eval.judge.judge import Judge, open_judge
 from v2t_eval.report import markdown, page
 from v2t_eval.roundtrip import clips, figures, leakage, report

@@ -22,9 +22,9 @@ from typing import Any, ClassVar, Literal
 from cineloop.errors import ItemError, UsageError
 from cineloop.log import printable
 from v2t_eval.core import models
-from v2t_eval.core.metric import BaseMetric, Evidence, Figure, Measured, Summary
+from v2t_eval.core.measurement import UNAUDITED, Evidence, Observation
+from v2t_eval.core.metric import BaseMetric, Figure, Summary
 from v2t_eval.core.sample import Clip, Sample
-from v2t_eval.judge.answer import UNAUDITED
 from v2t_eval.judge.free_text import Thing
 from v2t_eval.judge.judge import NOT_DECLARED, Judge, model_of, open_judge, unaudited
 from v2t_eval.judge.question import Question
@@ -144,7 +144,7 @@ class SemanticDimension(VBenchMetric):
         pieces = [each["value"] for each in found]
         return {"value": value, "pieces": pieces, "outside": outside, "long_clip": is_long(sample)}
 
-    def summarise(self, rows: Sequence[Measured], references: Sequence[Measured]) -> Summary:
+    def summarise(self, rows: Sequence[Observation], references: Sequence[Observation]) -> Summary:
         """The mean over clips; clips the reference drops are counted, and lower the coverage."""
         kept = [row for row in rows if row.evidence["value"] is not None]
         top = self.ceiling()
@@ -164,7 +164,7 @@ class SemanticDimension(VBenchMetric):
             return None
         return ceiling(self.title, world.VERSION)
 
-    def item(self, row: Measured) -> dict[str, Any]:
+    def item(self, row: Observation) -> dict[str, Any]:
         """The report item of one clip."""
         kept = {key: value for key, value in row.evidence.items() if key not in ("long_clip", "outside")}
         return {"id": row.id, **kept}
@@ -173,15 +173,15 @@ class SemanticDimension(VBenchMetric):
         counts = self.counts(()) if self.is_judged else {}
         return replace(super().summary_of_none(), counts=counts, notes=tuple(self._domain_notes(())))
 
-    def counts(self, rows: Sequence[Measured]) -> dict[str, int]:
+    def counts(self, rows: Sequence[Observation]) -> dict[str, int]:
         """Clips outside the judge's world, and questions without an answer by the reason."""
         outside = {"outside": num_outside(rows, self._failures)} if self.is_judged else {}
         return unanswered(self._failures) | outside
 
-    def _domain_notes(self, rows: Sequence[Measured]) -> list[str]:
+    def _domain_notes(self, rows: Sequence[Observation]) -> list[str]:
         return domain_notes(self.describe(), rows, self._failures) if self.is_judged else []
 
-    def notes(self, rows: Sequence[Measured]) -> tuple[str, ...]:
+    def notes(self, rows: Sequence[Observation]) -> tuple[str, ...]:
         """Detector or judge, mode, clips that need the long form."""
         about = self.describe()
         who = about.get("judge") or about.get("detector") or about.get("model") or self.settings.detector
@@ -270,7 +270,7 @@ class JudgedMetric(BaseMetric):
         return replace(super().summary_of_none(), counts=counts, notes=tuple(notes))
 
 
-def num_outside(rows: Sequence[Measured], failures: Sequence[Mapping[str, str]]) -> int:
+def num_outside(rows: Sequence[Observation], failures: Sequence[Mapping[str, str]]) -> int:
     """Clips that the judge says nothing of: it warned of them (`is_outside`), or may not be asked about them."""
     return sum(bool(row.evidence.get("outside")) for row in rows) + len(_unaudited(failures))
 
@@ -280,7 +280,7 @@ def _unaudited(failures: Sequence[Mapping[str, str]]) -> list[str]:
 
 
 def domain_notes(
-    about: Mapping[str, str], rows: Sequence[Measured], failures: Sequence[Mapping[str, str]]
+    about: Mapping[str, str], rows: Sequence[Observation], failures: Sequence[Mapping[str, str]]
 ) -> list[str]:
     """What lies outside the judge's domain, clips and words; of a judge that declares none that this is unknown.
     `about`: the judge's fingerprint."""

@@ -20,7 +20,7 @@ from cineloop.errors import ItemError
 from cineloop.log import logger, printable
 from cineloop.world.language.plain_questions import PLAIN, motion_of
 from v2t_eval.core import models
-from v2t_eval.core.metric import NOTHING_ASKED
+from v2t_eval.core.measurement import NOTHING_ASKED
 from v2t_eval.judge.noun_phrases import singular
 from v2t_eval.judge.prompt import of_world
 from v2t_eval.judge.question import Question, dsg

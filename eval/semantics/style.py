@@ -16,7 +16,8 @@ import numpy as np
 
 from cineloop.errors import MissingDependencyError
 from v2t_eval.core.features import BaseExtractor, frame_features, mean_features, text_features, unit
-from v2t_eval.core.metric import Evidence, Measured, Summary
+from v2t_eval.core.measurement import Evidence, Observation
+from v2t_eval.core.metric import Summary
 from v2t_eval.core.sample import Sample
 from v2t_eval.metrics.alignment import cosine
 from v2t_eval.semantics import VERSION
@@ -99,7 +100,7 @@ class TextDimension(VBenchMetric):
             "long_clip": is_long(sample),
         }
 
-    def summarise(self, rows: Sequence[Measured], references: Sequence[Measured]) -> Summary:
+    def summarise(self, rows: Sequence[Observation], references: Sequence[Observation]) -> Summary:
         return Summary(
             headline=self.name,
             figures={self.name: self.mean(rows)},
@@ -108,7 +109,7 @@ class TextDimension(VBenchMetric):
             notes=self.notes(rows),
         )
 
-    def notes(self, rows: Sequence[Measured]) -> tuple[str, ...]:
+    def notes(self, rows: Sequence[Observation]) -> tuple[str, ...]:
         extractor = self.extractor
         known = extractor.fingerprint()
         notes = [

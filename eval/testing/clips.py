@@ -16,9 +16,9 @@ from cineloop.errors import ItemError, UsageError
 from cineloop.video.frames import Frames
 from v2t_eval.core.cache import EvidenceCache
 from v2t_eval.core.measure import ClipLimits, Engine, Error, Job
-from v2t_eval.core.metric import BaseMetric, Evidence, EvidenceMetric, Measured
+from v2t_eval.core.measurement import UNAUDITED, Evidence, Measurement, Observation
+from v2t_eval.core.metric import BaseMetric
 from v2t_eval.core.sample import Clip, Sample
-from v2t_eval.judge.answer import UNAUDITED
 from v2t_eval.judge.judge import Judge
 from v2t_eval.metrics import question_score
 from v2t_eval.report import thumbnails
@@ -194,7 +194,7 @@ class ClipEvaluator:
         picture = thumbnails.of_parts([part], _STRIP_BYTES, _STRIP_FRAMES, self._folder).get(part)
         return None if picture is None else picture.data
 
-    def _number(self, key: str, make: Callable[[], BaseMetric]) -> int:
+    def _number(self, key: str, make: Callable[[], Measurement]) -> int:
         if key not in self._numbers:
             self._engine.metrics.append(make())
             self._numbers[key] = len(self._engine.metrics) - 1
@@ -239,8 +239,9 @@ class ClipEvaluator:
         if n in job.errors:
             why, code = str(_raised(job.errors[n])), job.errors[n]["code"]
         else:
+            assert isinstance(metric, BaseMetric)
             metric.reset()
-            metric.add(Measured(id=sample.id, cluster=sample.cluster, evidence=job.evidence[n]))
+            metric.add(Observation(id=sample.id, cluster=sample.cluster, evidence=job.evidence[n]))
             result = metric.compute()
             figure = result.figures.get(result.headline)
             value, why = (None, "; ".join(result.notes[:1])) if figure is None else (figure.value, "")
@@ -323,10 +324,11 @@ class Answers(question_score.Metric):
         return {"answers": rows, "judge": judge.fingerprint()["judge"], "outside": judge.is_outside(sample)}
 
 
-class Stillness(EvidenceMetric):
+class Stillness(Measurement):
     """Whether every frame is the first one, up to what a codec does to it."""
 
     name = "stillness"
+    needs = ("frames",)
 
     def measure(self, sample: Sample) -> Evidence:
         return {"frozen": is_frozen(sample), "num_frames": len(sample.frames)}

@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from v2t_eval.core import models
-from v2t_eval.core.metric import BaseMetric, Evidence, Measured
+from v2t_eval.core.measurement import Evidence, Observation
+from v2t_eval.core.metric import BaseMetric
 from v2t_eval.core.sample import Sample
 from v2t_eval.text.java import TOKENIZER, jar_hash, java_missing, java_tokenize, need_java
 from v2t_eval.text.ptb import flatten, read
@@ -62,7 +63,7 @@ class CaptionMetric(BaseMetric):
             return {"texts": len(texts)} | self.count(Tokens(tokens[0], tuple(tokens[1:])))
         return {"texts": len(texts), "unread": [flatten(text) for text in texts]}
 
-    def complete_rows(self, rows: Sequence[Measured]) -> tuple[list[Evidence], TokenReport]:
+    def complete_rows(self, rows: Sequence[Observation]) -> tuple[list[Evidence], TokenReport]:
         """The evidence of every row, with unread texts now tokenized, and how texts were tokenized."""
         outside = sorted({text for row in rows for text in row.evidence.get("unread", ()) if not read(text)[1]})
         by_java = bool(outside) and not java_missing()

@@ -18,7 +18,8 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from cineloop.errors import ItemError
-from v2t_eval.core.metric import Evidence, Figure, Measured, Summary, figure_of_sums
+from v2t_eval.core.measurement import Evidence, Observation
+from v2t_eval.core.metric import Figure, Summary, figure_of_sums
 from v2t_eval.core.sample import Sample
 from v2t_eval.vbench.long import VBenchMetric, is_long
 from v2t_eval.vbench.still import is_frozen
@@ -111,7 +112,7 @@ class Dimension(VBenchMetric):
             "more": parts[0].more if len(spans) == 1 else {"pieces": [part.sum / part.count for part in parts]},
         }
 
-    def summarise(self, rows: Sequence[Measured], references: Sequence[Measured]) -> Summary:
+    def summarise(self, rows: Sequence[Observation], references: Sequence[Observation]) -> Summary:
         """The set's value and the other mean; frozen clips counted."""
         kept = [row for row in rows if self.counts_in(row)]
         figures = self.figures(kept) if kept else {}
@@ -125,27 +126,27 @@ class Dimension(VBenchMetric):
             scored=len(kept),
         )
 
-    def counts_in(self, row: Measured) -> bool:
+    def counts_in(self, row: Observation) -> bool:
         """Whether the clip is among those behind the figures."""
         return self.compat or not (self.fooled_by_frozen and row.evidence["frozen"])
 
-    def figures(self, rows: Sequence[Measured]) -> dict[str, Figure]:
+    def figures(self, rows: Sequence[Observation]) -> dict[str, Figure]:
         """Headline, and the mean of the other kind where a clip has several terms."""
         if self.pooled == "frames":
             return {self.name: mean_of_terms(rows, self.value_range), "mean_of_clips": self.mean(rows)}
         return {self.name: self.mean(rows)}
 
-    def item(self, row: Measured) -> dict[str, Any]:
+    def item(self, row: Observation) -> dict[str, Any]:
         """The report item of one clip; a clip that does not count has its value under `raw`."""
         evidence = row.evidence
         shown = {"value": evidence["value"]} if self.counts_in(row) else {"value": None, "raw": evidence["value"]}
         return {"id": row.id, **shown, "frozen": bool(evidence["frozen"]), **evidence["more"]}
 
-    def counts(self, rows: Sequence[Measured]) -> dict[str, int]:
+    def counts(self, rows: Sequence[Observation]) -> dict[str, int]:
         """Counts of a dimension in addition to frozen clips."""
         return {}
 
-    def notes(self, rows: Sequence[Measured]) -> tuple[str, ...]:
+    def notes(self, rows: Sequence[Observation]) -> tuple[str, ...]:
         """Backbone, mode, frozen clips, clips that need the long form."""
         notes = []
         if self.reference:
@@ -161,7 +162,7 @@ class Dimension(VBenchMetric):
         return (*notes, *self.long_notes(rows))
 
 
-def mean_of_terms(rows: Sequence[Measured], value_range: tuple[float, float]) -> Figure:
+def mean_of_terms(rows: Sequence[Observation], value_range: tuple[float, float]) -> Figure:
     """Sum of all terms over their number, with its interval by cluster."""
     sums = np.array([[row.evidence["sum"], row.evidence["count"]] for row in rows], dtype=np.float64)  # (n, 2)
     value = fsum(sums[:, 0]) / float(sums[:, 1].sum())

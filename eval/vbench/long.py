@@ -17,7 +17,8 @@ from cineloop.errors import MissingDependencyError, UsageError
 from cineloop.plugin import load
 from cineloop.video.frames import Frames
 from v2t_eval.core.features import BaseExtractor, open_extractor
-from v2t_eval.core.metric import BaseMetric, Measured
+from v2t_eval.core.measurement import Observation
+from v2t_eval.core.metric import BaseMetric
 from v2t_eval.core.sample import Sample
 
 PIECE_S, LONG_PIECE_S = 2.0, 10.0
@@ -100,7 +101,7 @@ class VBenchMetric(BaseMetric):
             return sample_pieces(sample, self.piece_s, compat=self.compat)
         return [(0, len(sample.frames))]
 
-    def long_notes(self, rows: Sequence[Measured]) -> list[str]:
+    def long_notes(self, rows: Sequence[Observation]) -> list[str]:
         """A note on clips that need the long form."""
         num = sum(bool(row.evidence["long_clip"]) for row in rows)
         if self.settings.long or not num:

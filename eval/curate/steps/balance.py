@@ -18,7 +18,7 @@ import numpy as np
 
 from v2t_eval.core.features import unit
 from v2t_eval.curate.step import BaseStep, Column, Row, Work, source_of
-from v2t_eval.curate.steps.near_copies import FRAMES, VectorMetric
+from v2t_eval.curate.steps.near_copies import FRAMES, CopyVectors
 
 _ROUNDS = 25
 
@@ -51,7 +51,7 @@ class Step(BaseStep):
 
     def examine(self, rows: Sequence[Row], work: Work) -> dict[str, Any]:
         """`cluster`: the number of each clip's cluster, by id."""
-        found = work.evidence(VectorMetric(model=self.settings.model), rows, FRAMES)
+        found = work.evidence(CopyVectors(model=self.settings.model), rows, FRAMES)
         known = [row["id"] for row in rows if row["id"] in found]
         if not known:
             return {"cluster": {}}

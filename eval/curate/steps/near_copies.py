@@ -16,7 +16,7 @@ import numpy as np
 
 from cineloop.video.sample import SampleSpec
 from v2t_eval.core.features import open_extractor, unit
-from v2t_eval.core.metric import Evidence, EvidenceMetric
+from v2t_eval.core.measurement import Evidence, Measurement
 from v2t_eval.core.sample import Sample
 from v2t_eval.curate.near import groups, near_pairs
 from v2t_eval.curate.overlay import SIZE, same_pictures
@@ -48,11 +48,12 @@ class VectorSettings:
     model: str = "starter-tower"
 
 
-class VectorMetric(EvidenceMetric):
+class CopyVectors(Measurement):
     """`hash` float32 (T 35): the low frequencies of the frames' brightness, without its mean. `vector` and `mirrored`
     float32 (D,): the mean of the frames' embeddings, and of those of mirrored frames; none without a model."""
 
     name = "copy_vectors"
+    needs = ("frames",)
     Settings = VectorSettings
 
     def prepare(self) -> None:
@@ -76,10 +77,11 @@ class VectorMetric(EvidenceMetric):
         return found
 
 
-class PictureMetric(EvidenceMetric):
+class CopyPictures(Measurement):
     """`pictures` uint8 (T, h, w, 3): the frames, small."""
 
     name = "copy_pictures"
+    needs = ("frames",)
 
     def measure(self, sample: Sample) -> Evidence:
         import cv2
@@ -111,7 +113,7 @@ class Step(BaseStep):
         every = [*rows, *work.held_out]
         candidates = self._candidates(every, work)
         wanted = sorted({n for i, j, _ in candidates for n in (i, j)})
-        found = work.evidence(PictureMetric(), [every[n] for n in wanted], FRAMES)
+        found = work.evidence(CopyPictures(), [every[n] for n in wanted], FRAMES)
         pictures = {id: each["pictures"] for id, each in found.items()}
         pairs = []
         for i, j, is_mirrored in candidates:
@@ -121,7 +123,7 @@ class Step(BaseStep):
         return {"pairs": pairs, "held_out": [row["id"] for row in work.held_out]}
 
     def _candidates(self, rows: Sequence[Row], work: Work) -> list[tuple[int, int, bool]]:
-        found = work.evidence(VectorMetric(model=self.settings.model), rows, FRAMES)
+        found = work.evidence(CopyVectors(model=self.settings.model), rows, FRAMES)
         vectors = [found.get(row["id"]) for row in rows]
         flipped = np.where(np.arange(_LOW * _LOW)[1:] % _LOW % 2 == 1, -1, 1)  # signs of a mirrored picture
         signs = np.tile(flipped, FRAMES.num_frames)

@@ -18,7 +18,7 @@ import numpy as np
 from cineloop.errors import UsageError
 from cineloop.log import printable
 from cineloop.video.sample import SampleSpec
-from v2t_eval.core.metric import Evidence, EvidenceMetric
+from v2t_eval.core.measurement import Evidence, Measurement
 from v2t_eval.core.sample import Sample
 from v2t_eval.curate.step import BaseStep, Column, Row, Work, check_file
 
@@ -78,11 +78,12 @@ class TextSettings:
         check_file("detector", self.detector)
 
 
-class TextMetric(EvidenceMetric):
+class TextBoxes(Measurement):
     """`text`: mean share of the picture in boxes of text; `overlay`: share of it in boxes of edges that stay, or that a
     detector's boxes cover in four frames of five."""
 
     name = "text_boxes"
+    needs = ("frames",)
     Settings = TextSettings
 
     def prepare(self) -> None:
@@ -139,7 +140,7 @@ class Step(BaseStep):
 
     def examine(self, rows: Sequence[Row], work: Work) -> dict[str, Any]:
         """`text_share`, `overlay_share`: by id."""
-        found = work.evidence(TextMetric(detector=self.settings.detector), rows, FRAMES)
+        found = work.evidence(TextBoxes(detector=self.settings.detector), rows, FRAMES)
         return {f"{name}_share": {id: each[name] for id, each in found.items()} for name in ("text", "overlay")}
 
     def compare(self, rows: Sequence[Row]) -> Mapping[str, Sequence[float | None]]:

@@ -20,7 +20,7 @@ from v2t_eval.core.score import ScoreConfig
 from v2t_eval.curate.recipe import read_plan
 from v2t_eval.curate.run import curate
 from v2t_eval.curate.step import Work
-from v2t_eval.curate.steps.text import FRAMES, Step, TextMetric, gradient, text_boxes
+from v2t_eval.curate.steps.text import FRAMES, Step, TextBoxes, gradient, text_boxes
 from v2t_eval.curate.table import PARQUET
 
 SIZE = (180, 320)
@@ -50,7 +50,7 @@ def with_line(frames, at=lambda t: (60, 150), text="forty two bright words"):
 def measured(frames, **settings):
     times = np.arange(len(frames)) / 2.0
     clip = Clip.from_frames(Frames(pixels=frames, times_s=times, fps=2.0, duration_s=len(frames) / 2, decoder="test"))
-    metric = TextMetric(**settings)
+    metric = TextBoxes(**settings)
     metric.prepare()
     return metric.measure(Sample(id="x", clip=clip))
 
@@ -110,7 +110,7 @@ def test_a_detector_of_ones_own_says_what_is_text(tmp_path):
 def test_what_is_no_detector_is_refused(tmp_path):
     (tmp_path / "no.onnx").write_bytes(b"nothing")
     with pytest.raises(UsageError, match="no text detector that OpenCV reads"):
-        TextMetric(detector=str(tmp_path / "no.onnx")).prepare()
+        TextBoxes(detector=str(tmp_path / "no.onnx")).prepare()
 
 
 def test_a_clip_that_cannot_be_read_has_no_value(tmp_path):

@@ -13,7 +13,8 @@ import pytest
 from cineloop.errors import ItemError, MissingDependencyError, NothingMatchedError, UsageError
 from cineloop.video.frames import Frames
 from v2t_eval.core.features import BaseExtractor
-from v2t_eval.core.metric import BaseMetric, Measured, load_metric
+from v2t_eval.core.measurement import Observation
+from v2t_eval.core.metric import BaseMetric, load_metric
 from v2t_eval.core.models import file_sha256
 from v2t_eval.core.sample import Clip, Sample
 from v2t_eval.distribution import detectors
@@ -64,14 +65,16 @@ def samples(num: int, seed: int, **about: Any) -> list[Sample]:
     ]
 
 
-def rows(features: np.ndarray, name: str = "r") -> list[Measured]:
+def rows(features: np.ndarray, name: str = "r") -> list[Observation]:
     return [
-        Measured(id=f"{name}{number:04}", cluster=f"{name}{number:04}", evidence={"features": row.astype(np.float32)})
+        Observation(
+            id=f"{name}{number:04}", cluster=f"{name}{number:04}", evidence={"features": row.astype(np.float32)}
+        )
         for number, row in enumerate(features)
     ]
 
 
-def filled(metric: BaseMetric, own: list[Measured], reference: list[Measured]) -> BaseMetric:
+def filled(metric: BaseMetric, own: list[Observation], reference: list[Observation]) -> BaseMetric:
     for row in own:
         metric.add(row)
     for row in reference:
@@ -184,9 +187,9 @@ def test_clusters_widen_the_interval() -> None:
     own, reference = normal(40, 4, 7), normal(40, 4, 8, 0.5)
     alone = filled(load_metric("kernel_distance")(feature="toy"), rows(own), rows(reference)).compute()
 
-    def copies(name: str, features: np.ndarray) -> list[Measured]:
+    def copies(name: str, features: np.ndarray) -> list[Observation]:
         return [
-            Measured(id=f"{name}{number}.{copy}", cluster=f"{name}{number}", evidence={"features": row})
+            Observation(id=f"{name}{number}.{copy}", cluster=f"{name}{number}", evidence={"features": row})
             for number, row in enumerate(features)
             for copy in range(5)
         ]

@@ -5,12 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from v2t_eval.core.metric import Measured
+from v2t_eval.core.measurement import Observation
 from v2t_eval.metrics.diversity import Metric
 
 
-def row(id: str, prompt: str, *features: float) -> Measured:
-    return Measured(id=id, cluster=prompt, evidence={"features": list(np.array(features) / np.linalg.norm(features))})
+def row(id: str, prompt: str, *features: float) -> Observation:
+    return Observation(
+        id=id, cluster=prompt, evidence={"features": list(np.array(features) / np.linalg.norm(features))}
+    )
 
 
 def test_the_mean_over_prompts_of_one_minus_cosine():

@@ -33,7 +33,8 @@ from metric_samples import (
     sample,
     sets,
 )
-from v2t_eval.core.metric import ABSTENTIONS, LEVELS, BaseMetric, Measured, load_metric, metric_names
+from v2t_eval.core.measurement import ABSTENTIONS, Observation
+from v2t_eval.core.metric import LEVELS, BaseMetric, load_metric, metric_names
 from v2t_eval.core.sample import Clip, Sample
 
 
@@ -118,10 +119,10 @@ def test_neither_order_nor_batches_matter(metric: str) -> None:
 def test_equal_values_are_no_certainty() -> None:
     metric = load_metric("squad")()
     metric.value_range = (0.0, 1.0)
-    same = [Measured(id=f"s{i}", cluster=f"c{i}", evidence={"value": 1.0}) for i in range(3)]
+    same = [Observation(id=f"s{i}", cluster=f"c{i}", evidence={"value": 1.0}) for i in range(3)]
     figure = metric.mean(same)
     assert (figure.value, figure.high) == (1.0, 1.0) and figure.low == pytest.approx(0.4385, abs=1e-4)  # Wilson, 3 of 3
-    one_prompt = [Measured(id=f"s{i}", cluster="c", evidence={"value": i / 9}) for i in range(10)]
+    one_prompt = [Observation(id=f"s{i}", cluster="c", evidence={"value": i / 9}) for i in range(10)]
     assert metric.mean(one_prompt).low < 0.1 and metric.mean(one_prompt).high > 0.9
 
 
@@ -162,12 +163,12 @@ def test_evidence_survives_being_kept(metric: str) -> None:
     for reference, some in ((False, good), (True, others() if NEEDS_TWO_SETS in made.needs else [])):
         for one in some:
             try:
-                row = Measured(id=one.id, cluster=one.cluster, evidence=made.measure(one))
+                row = Observation(id=one.id, cluster=one.cluster, evidence=made.measure(one))
             except ItemError as declined:
                 assert declined.code in ABSTENTIONS
                 continue
             made.add(row, reference=reference)
-            kept = Measured(id=one.id, cluster=one.cluster, evidence=decode(encode(row.evidence)))
+            kept = Observation(id=one.id, cluster=one.cluster, evidence=decode(encode(row.evidence)))
             again.add(kept, reference=reference)
     assert plain(again.compute()) == plain(made.compute())
 
