@@ -27,12 +27,14 @@ import numpy as np
 from gate_shapes import FALL, RISE, SHAPES, Drawn, Shape, one_each
 
 from cineloop.files import write_atomic
+from v2t_eval.core import bounds
+from v2t_eval.core.bounds import beyond, lower_bounds, p_values
 from v2t_eval.core.metric import MetricResult
 from v2t_eval.core.scores import Scored, Scores
-from v2t_eval.gate import statistics
+from v2t_eval.core.statistics import parts_of_variance
 from v2t_eval.gate.advice import least_margin_of, unchanged
 from v2t_eval.gate.guards import motion
-from v2t_eval.gate.statistics import beyond, least_margin, lower_bounds, p_values, parts_of_variance
+from v2t_eval.gate.power import least_margin
 
 FIGURES = Path(__file__).resolve().parent.parent / "docs" / "figures"
 ALPHA, POWER = 0.05, 0.8
@@ -236,7 +238,7 @@ def of_motion(spread: float, num: int, scale: float, runs: int) -> Callable[[np.
                 raise ValueError("no motion was compared")
             p = float(p_values(one_each((after - least * before)[None]), max(before.max(), after.max()), 0.0)[0])
             is_less = after.sum() < least * before.sum()
-            less = guard.outcome == "fail"
+            less = not guard.is_within
             counts += less and guard.p < ALPHA, less and guard.p >= ALPHA, is_less and p < ALPHA, is_less and p >= ALPHA
         names = ("new fail", "new unsure", "old fail", "old unsure")
         return dict(zip(names, (100 * counts / runs).tolist(), strict=True))
@@ -316,5 +318,5 @@ def _by_size(found: Sequence[dict[str, float]], name: str, places: int) -> str:
 
 
 if __name__ == "__main__":
-    statistics.NUM_DRAWS = DRAWS
+    bounds.NUM_DRAWS = DRAWS
     sys.exit(run_tables(__doc__, "gate", all_tables))

@@ -18,6 +18,12 @@ from v2t_eval.judge.calibration import LEAST_KAPPA
 SCHEMA = 1
 SEEN = 0.9  # share of clips in which a detected fault changes the score
 _WORDS = {"=": "blind", "?": "unclear", "~": "chance"}
+_BLIND = {
+    "blind": "does not change under",
+    "chance": "was not shown to see",
+    "fooled": "likes",
+    "unclear": "was audited on too few prompts to tell whether it sees",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,13 +178,15 @@ class Audit:
 
     def blind_to(self, metric: str) -> list[str]:
         """Faults that the metric does not detect or prefers, in words; empty where it was not audited."""
-        how = {
-            "blind": "does not change under",
-            "chance": "was not shown to see",
-            "fooled": "likes",
-            "unclear": "was audited on too few prompts to tell whether it sees",
-        }
-        return [f"{how[row.word]} {row.description}" for row in self.table if row.metric == metric and row.word in how]
+        return [
+            f"{_BLIND[row.word]} {row.description}" for row in self.table if row.metric == metric and row.word in _BLIND
+        ]
+
+    def is_blind_to_fault(self, fault: str, metric: str, *, judged: bool) -> bool:
+        """Whether the metric does not see this fault, encoded again or not; or, where it is `judged`, the judge."""
+        rows = [row.fault for row in self.table if row.metric == metric and row.word in _BLIND]
+        rows += [row.fault for row in self.noticed if judged and row.word == "cannot see"]
+        return any(row.partition(",")[0] == fault for row in rows)
 
     def unseen_by_judge(self) -> list[str]:
         """Faults that the judge does not detect by the facts they break, in words."""

@@ -12,9 +12,7 @@ from cineloop.errors import EXIT_NOT_COMPARABLE, EXIT_OK
 from v2t_eval.commands.score import add_scoring, score_options
 
 if TYPE_CHECKING:
-    from v2t_eval.core.scores import Scores
-    from v2t_eval.gate.compare import MetricComparison
-    from v2t_eval.gate.verdict import ClipChange
+    from v2t_eval.core.changes import ClipChange, MetricChange
     from v2t_eval.report.document import Cell, Document
 
 SUMMARY = "Show what changed from one scoring to another; decides nothing."
@@ -40,6 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from cineloop import log
+    from v2t_eval.core.changes import changes
     from v2t_eval.gate import sides
     from v2t_eval.gate.comparable import comparison
     from v2t_eval.report import terminal
@@ -56,73 +55,85 @@ def run(args: argparse.Namespace) -> int:
     check = comparison(after, before, deciding)
     if not check.incompatible < set(after.by_name) & set(before.by_name):
         check = comparison(after, before)  # all that both have, if any, decide: nothing is left
-    rows = [] if check.differences else changes(before, after)
+    by_name = {} if check.differences else changes(before, after)
+    rows = rows_of(by_name)
     if args.json:
         tree = {"schema": 1, "comparable": not check.differences, "differences": list(check.differences),
                 "notes": list(check.notes), "metrics": rows}  # fmt: skip
         print(json.dumps(tree, allow_nan=False))
     else:
-        terminal.show(_document(rows, check.differences, check.notes))
+        terminal.show(_document(rows, by_name, check.differences, check.notes))
     return EXIT_NOT_COMPARABLE if check.differences else EXIT_OK
 
 
-def changes(before: Scores, after: Scores) -> list[dict[str, Any]]:
+def rows_of(by_name: dict[str, MetricChange]) -> list[dict[str, Any]]:
     """For each metric that both have: both figures, the change with its bounds and p, the clips that changed most; or
     why it is not what it was."""
+    from v2t_eval.core.changes import worst_clips
     from v2t_eval.gate.comparable import definition_changes
-    from v2t_eval.gate.compare import MetricComparison, compare, worst_clips
 
-    sides = {name: (one, before.by_name[name]) for name, one in after.by_name.items() if name in before.by_name}
-    why = {name: "; ".join(definition_changes(*both)[0]) for name, both in sides.items()}
-    names = [name for name in sides if not why[name]]
-    worst, best = (worst_clips(*sides, names, limit=NUM_CLIPS) for sides in ((after, before), (before, after)))
+    why = {name: "; ".join(each.text for each in definition_changes(one.ours, one.theirs)[0])
+           for name, one in by_name.items() if one.ours and one.theirs}  # fmt: skip
+    same = {name: one for name, one in by_name.items() if not why[name]}
+    worst, best = (worst_clips(same, limit=NUM_CLIPS, best=best) for best in (False, True))
     return [
         _row(
-            compare(after, before, name) if name in names else
-            MetricComparison(name=name, mine=mine, its=its, outcome="not_comparable", why=why[name]),
-            len(names),
+            one,
+            why[name],
+            len(same),
             [clip for clip in worst if clip.metric == name],
             [clip for clip in best if clip.metric == name],
         )
-        for name, (mine, its) in sides.items()
-    ]  # fmt: skip
+        for name, one in by_name.items()
+    ]
 
 
-def _row(found: MetricComparison, num_tests: int, worst: list[ClipChange], best: list[ClipChange]) -> dict[str, Any]:
-    from v2t_eval.gate.compare import ALPHA, POWER
+def _row(
+    one: MetricChange, why: str, num_tests: int, worst: list[ClipChange], best: list[ClipChange]
+) -> dict[str, Any]:
+    from v2t_eval.core.changes import ALPHA
+    from v2t_eval.gate.power import POWER, least_change
+    from v2t_eval.gate.sentences import below_minimum, notes_on, obstacle
 
-    change, (b, a) = found.change, found.figures
+    change, (b, a) = None if why else one.change, one.figures
+    mde = change and change.se and least_change(change, accepted=0.0, alpha=ALPHA, power=POWER, num_tests=num_tests)
     return {
-        "metric": found.name,
-        "higher_is_better": found.higher_is_better,
+        "metric": one.name,
+        "higher_is_better": one.higher_is_better,
         "change": change and change.value,
         "low": change and change.low,
         "high": change and change.high,
         "p": change and change.p,
         "num_pairs": change.num_pairs if change else 0,
         "num_clusters": change.num_clusters if change else 0,
-        "mde": found.detectable(accepted=0.0, alpha=ALPHA, power=POWER, num_tests=num_tests),
+        "mde": mde or None,
         "a": a and {"value": a.value, "low": a.low, "high": a.high},
         "b": b and {"value": b.value, "low": b.low, "high": b.high},
-        "why_not": found.why or None,
-        "notes": [*([found.blocked] if found.blocked else []), *found.notes],
-        "worst": [{"id": c.id, "prompt": c.prompt, "a": c.baseline, "b": c.candidate} for c in worst],
-        "best": [{"id": c.id, "prompt": c.prompt, "a": c.candidate, "b": c.baseline} for c in best],  # sides turned
+        "why_not": why or obstacle(one) or None,
+        "notes": [] if why else [*filter(None, [below_minimum(one)]), *notes_on(one)],
+        "worst": [_clip(clip) for clip in worst],
+        "best": [_clip(clip) for clip in best],
     }
 
 
-def _document(found: list[dict[str, Any]], differences: tuple[str, ...], notes: tuple[str, ...]) -> Document:
+def _clip(clip: ClipChange) -> dict[str, Any]:
+    return {"id": clip.id, "prompt": clip.prompt, "a": clip.baseline, "b": clip.candidate}
+
+
+def _document(
+    rows: list[dict[str, Any]], by_name: dict[str, MetricChange], differences: tuple[str, ...], notes: tuple[str, ...]
+) -> Document:
     from cineloop.log import plural
     from v2t_eval.report.document import Banner, Document, Section, Table
     from v2t_eval.report.summary import DIRECTIONS
 
-    refused = sum(one["change"] is None for one in found)
-    word = "NOT COMPARABLE" if differences else f"{plural(len(found) - refused, 'metric')} compared"
+    refused = sum(one["change"] is None for one in rows)
+    word = "NOT COMPARABLE" if differences else f"{plural(len(rows) - refused, 'metric')} compared"
     if refused:
         word += f", {refused} not"
     columns = ("Metric", "Direction", "A", "B", "Change (B minus A)", "p", "Rests on")
-    rows: list[tuple[Cell, ...]] = []
-    for one in found:
+    lines: list[tuple[Cell, ...]] = []
+    for one in rows:
         cells: tuple[Cell, ...] = (None,) * 5
         if one["change"] is not None:
             cells = (
@@ -130,8 +141,8 @@ def _document(found: list[dict[str, Any]], differences: tuple[str, ...], notes: 
                 f"{one['change']:+.4g} [{one['low']:+.4g}, {one['high']:+.4g}]", f"{one['p']:.3g}",
                 f"{one['num_pairs']} pairs in {one['num_clusters']} clusters",
             )  # fmt: skip
-        rows.append((one["metric"], DIRECTIONS[one["higher_is_better"]], *cells))
-    table = Table(columns=columns, rows=tuple(rows), notes=tuple(map(_notes, found)))
+        lines.append((one["metric"], DIRECTIONS[one["higher_is_better"]], *cells))
+    table = Table(columns=columns, rows=tuple(lines), notes=tuple(_notes(one, by_name[one["metric"]]) for one in rows))
     sections = (
         Section(title="What makes them not comparable", text=differences),
         Section(title="Changes", tables=(table,) if rows else ()),
@@ -140,8 +151,10 @@ def _document(found: list[dict[str, Any]], differences: tuple[str, ...], notes: 
     return Document(title="Comparison", banner=Banner(word=word, sentence=""), sections=sections)
 
 
-def _notes(one: dict[str, Any]) -> tuple[str, ...]:
+def _notes(one: dict[str, Any], change: MetricChange) -> tuple[str, ...]:
     """Below a metric: why it is not compared, or that all values are equal; the clips that changed most."""
+    from v2t_eval.gate.sentences import level_note
+
     if one["change"] is None:
         return (str(one["why_not"]),)
     clips = [
@@ -149,4 +162,4 @@ def _notes(one: dict[str, Any]) -> tuple[str, ...]:
         for word in ("worst", "best")
         for clip in one[word]
     ]
-    return (*(note for note in one["notes"] if note.startswith("every value")), *clips)
+    return (*level_note(change), *clips)

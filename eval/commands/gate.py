@@ -61,34 +61,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from cineloop import log
-    from v2t_eval.audit.record import audit_of, read_audit
-    from v2t_eval.core.scores import Scores, read_scores
-    from v2t_eval.gate import sides
+    from v2t_eval.core.scores import Scores
     from v2t_eval.gate.report import document
-    from v2t_eval.gate.run import gate
+    from v2t_eval.gate.sides import GateInputs
     from v2t_eval.report import write
-    from v2t_eval.suites.suite import read_suite
 
     log.setup(verbosity=-1 if args.quiet else args.verbose)
-    suite = read_suite(args.suite)
-    policy = suite.rules
     _refuse_old(args)
-    baseline = read_scores(args.baseline) if args.baseline else None
-    audit = read_audit(args.audit) if args.audit else audit_of(policy.audit)
-    found = sides.read(args.clips)
+    sides = GateInputs.read(args.clips, args.suite, args.baseline, args.audit)
     if args.dry_run:
-        return plan(found, suite.metrics, args)
-    root = None if isinstance(found, Scores) else found.clips_root
+        return plan(sides.candidate, sides.suite.metrics, args)
+    root = None if isinstance(sides.candidate, Scores) else sides.candidate.clips_root
     names = {"file": args.baseline, "folder": args.baseline_clips}
     with ExitStack() as stack:
         cache = lock_output(args, stack)
         _delete_verdict(args)
-        scores = sides.scores_of(found, suite.metrics, decides=policy.decides, **score_options(args, stack, cache))
+        scores = sides.scores(**score_options(args, stack, cache))
         if args.output:
             write(scores, args.output, root, cache)
-        verdict = gate(
-            scores, policy, baseline=baseline, audit=audit, suite=log.printable(str(args.suite)),
-            about_candidate={"folder": log.printable(str(args.clips))},
+        verdict = sides.verdict(
+            scores, suite=log.printable(str(args.suite)), about_candidate={"folder": log.printable(str(args.clips))},
             about_baseline={key: log.printable(str(path)) for key, path in names.items() if path is not None},
         )  # fmt: skip
         report = document(verdict, root, args.baseline_clips)

@@ -102,9 +102,13 @@ def _show(made: Scores, scores: Scores, policy: Policy | None, path: Path, *, as
     """Print what a baseline holds and which margins it can hold, and warn of the faults it would allow."""
     from cineloop.log import logger, printable
     from v2t_eval.gate.advice import advise
-    from v2t_eval.gate.guards import guards
+    from v2t_eval.gate.decide import guard_outcomes
+    from v2t_eval.gate.guards import guard_checks
+    from v2t_eval.gate.sentences import guard as in_words
 
-    for guard in guards(scores, None, policy) if policy else ():
+    checks = guard_checks(scores, None, policy) if policy else []
+    for check, outcome in zip(checks, guard_outcomes(checks, (), policy.alpha if policy else 0.0), strict=True):
+        guard = in_words(check, *outcome)
         if guard.outcome != "pass":
             logger.warning(
                 "%s: %s; the baseline's own share does not count against a candidate", guard.name, guard.message

@@ -251,6 +251,23 @@ def _wins(scores: np.ndarray, others: np.ndarray) -> np.ndarray:
     return (np.searchsorted(ordered, scores, "left") + np.searchsorted(ordered, scores, "right")) / 2
 
 
+def parts_of_variance(values: Sequence[float], clusters: Sequence[Hashable]) -> tuple[float, float] | None:
+    """Variance between clusters and within them, by the analysis of variance of one way with clusters of any size
+    (Searle 1971); None where no cluster has two values or there is one cluster."""
+    groups: dict[Hashable, list[float]] = {}
+    for value, cluster in zip(values, clusters, strict=True):
+        groups.setdefault(cluster, []).append(value)
+    num, parts = len(values), len(groups)
+    if parts < 2 or num == parts:
+        return None
+    mean = fsum(values) / num
+    means = {cluster: fsum(group) / len(group) for cluster, group in groups.items()}
+    inside = fsum((v - means[c]) ** 2 for v, c in zip(values, clusters, strict=True)) / (num - parts)
+    across = fsum(len(group) * (means[c] - mean) ** 2 for c, group in groups.items()) / (parts - 1)
+    size = (num - sum(len(group) ** 2 for group in groups.values()) / num) / (parts - 1)
+    return max(0.0, (across - inside) / size), inside
+
+
 def unless_flat(
     found: Interval, value: float, num_clusters: int, value_range: tuple[float, float] = (0.0, 1.0)
 ) -> Interval:

@@ -14,11 +14,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from v2t_eval.core.bounds import SEED, cluster_sums, lower_bounds
+from v2t_eval.core.changes import ends, finite_values
 from v2t_eval.core.metric import MetricResult
 from v2t_eval.core.scores import Scores
-from v2t_eval.gate.compare import ends
 from v2t_eval.gate.policy import Policy, Rule
-from v2t_eval.gate.statistics import SEED, finite_values, least_margin, lower_bounds, prompts_for, sums_of
+from v2t_eval.gate.power import least_margin, prompts_for
 
 RUNS = 400  # of the unchanged candidate
 
@@ -52,8 +53,8 @@ def advise(scores: Scores, policy: Policy) -> list[Advice]:
 
 
 def _advice(rule: Rule, result: MetricResult, clusters: dict[str, str], alpha: float, power: float) -> Advice:
-    found = finite_values(result.items)
-    values, own = list(found.values()), [clusters.get(id, id) for id in found]
+    by_id = finite_values(result.items)
+    values, own = list(by_id.values()), [clusters.get(id, id) for id in by_id]
     num, margin = len(set(own)), rule.margin or 0.0
     if num < 2:
         text = "one prompt can show nothing: use 20 and more"
@@ -89,7 +90,7 @@ def least_margin_of(changes: np.ndarray, span: float, *, alpha: float, power: fl
 
 
 def unchanged(values: Sequence[float], clusters: Sequence[Hashable]) -> np.ndarray:
-    """Changes of unchanged candidates, sums and numbers (R, G, 2) as `v2t_eval.gate.statistics.lower_bounds` takes
+    """Changes of unchanged candidates, sums and numbers (R, G, 2) as `v2t_eval.core.bounds.lower_bounds` takes
     them: of each clip the difference of two clips of its prompt; of a prompt with one clip that of a prompt with more,
     and where there is none, the difference of clips of two prompts."""
     groups: dict[Hashable, list[float]] = {}
@@ -102,7 +103,7 @@ def unchanged(values: Sequence[float], clusters: Sequence[Hashable]) -> np.ndarr
     for group in groups.values():
         pairs = _pairs(np.array(group)) if len(group) > 1 else pool
         drawn.append(rng.choice(pairs, (RUNS, len(group))).sum(1))
-    sizes = sums_of(values, clusters)[:, 1]
+    sizes = cluster_sums(values, clusters)[:, 1]
     sums = np.stack(drawn, axis=1)  # (R, G)
     return np.stack([sums, np.broadcast_to(sizes, sums.shape)], axis=2)
 

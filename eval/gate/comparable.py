@@ -25,7 +25,7 @@ _LONGEST = 160  # characters of a value in a message
 
 
 @dataclass(frozen=True, kw_only=True)
-class Comparison:
+class Compatibility:
     """`differences` refuse; `notes` do not; `incompatible` names metrics other than the `needed` ones whose
     definitions differ; they are left out."""
 
@@ -34,7 +34,7 @@ class Comparison:
     incompatible: frozenset[str] = frozenset()
 
 
-def comparison(candidate: Scores, baseline: Scores, needed: Iterable[str] | None = None) -> Comparison:
+def comparison(candidate: Scores, baseline: Scores, needed: Iterable[str] | None = None) -> Compatibility:
     """Differences between a candidate and a baseline. `needed`: titles of the metrics that decide; None for all that
     both have.
     """
@@ -50,37 +50,51 @@ def comparison(candidate: Scores, baseline: Scores, needed: Iterable[str] | None
         if name not in theirs:
             differences.append(f"{name}: the baseline does not have it; its metrics are {', '.join(theirs) or 'none'}")
     for name in shared:
-        found, minor = definition_changes(ours[name], theirs[name])
-        notes += minor
-        if found and name in deciding:
-            differences += found
-        elif found:
+        changed, others = definition_changes(ours[name], theirs[name])
+        notes += [one.text for one in others]
+        if changed and name in deciding:
+            differences += [one.text for one in changed]
+        elif changed:
             incompatible.add(name)
-            notes.append(f"{name} is left out, it is not what it was: {found[0].removeprefix(f'{name}: ')}")
+            notes.append(f"{name} is left out, it is not what it was: {changed[0].values()}")
     about, minor = _clip_changes(candidate.by_id, baseline.by_id)
     notes += [*minor, *_environment_changes(candidate.environment, baseline.environment)]
-    return Comparison(
+    return Compatibility(
         differences=(*about, *differences), notes=tuple(dict.fromkeys(notes)), incompatible=frozenset(incompatible)
     )  # fmt: skip
 
 
-def definition_changes(ours: MetricResult, theirs: MetricResult) -> tuple[list[str], list[str]]:
+@dataclass(frozen=True, kw_only=True)
+class Difference:
+    """What differs between two definitions of a metric, with both values."""
+
+    metric: str
+    what: str
+    ours: Any
+    theirs: Any
+
+    def values(self, whose: tuple[str, str] = ("candidate", "baseline")) -> str:
+        """Without the metric's name; `whose` they are."""
+        return f"{self.what}: {whose[0]} {_value_text(self.ours)}, {whose[1]} {_value_text(self.theirs)}"
+
+    @property
+    def text(self) -> str:
+        return f"{self.metric}: {self.values()}"
+
+
+def definition_changes(ours: MetricResult, theirs: MetricResult) -> tuple[list[Difference], list[Difference]]:
     """What differs between two definitions of one metric: what decides its value, and what does not."""
-    name = ours.name
-    deciding, minor = fingerprint_changes(name, ours.fingerprint, theirs.fingerprint)
-    if ours.headline != theirs.headline:
-        deciding.append(f"{name}: headline: candidate {ours.headline}, baseline {theirs.headline}")
-    sizes = [_reference_size(result) for result in (ours, theirs)]
-    if sizes[0] != sizes[1]:
-        deciding.append(
-            f"{name}: vectors of the second set: candidate {_value_text(sizes[0])}, baseline {_value_text(sizes[1])}"
-        )
+    deciding, minor = fingerprint_changes(ours.name, ours.fingerprint, theirs.fingerprint)
+    sizes = (_reference_size(result) for result in (ours, theirs))
+    for what, both in (("headline", (ours.headline, theirs.headline)), ("vectors of the second set", tuple(sizes))):
+        if both[0] != both[1]:
+            deciding.append(Difference(metric=ours.name, what=what, ours=both[0], theirs=both[1]))
     return deciding, minor
 
 
 def fingerprint_changes(
-    name: str, ours: Mapping[str, str], theirs: Mapping[str, str], whose: tuple[str, str] = ("candidate", "baseline")
-) -> tuple[list[str], list[str]]:
+    name: str, ours: Mapping[str, str], theirs: Mapping[str, str]
+) -> tuple[list[Difference], list[Difference]]:
     """What differs between two fingerprints of the metric `name`: what decides its value, and what does not."""
     deciding, minor = [], []
     for key in dict.fromkeys([*ours, *theirs]):
@@ -92,7 +106,7 @@ def fingerprint_changes(
             both = [_object(text) for text in (mine, other)]
             keys = [each for each in dict.fromkeys([*both[0], *both[1]]) if both[0].get(each) != both[1].get(each)]
             parts = [(each, both[0].get(each), both[1].get(each)) for each in keys]
-        lines = [f"{name}: {what}: {whose[0]} {_value_text(a)}, {whose[1]} {_value_text(b)}" for what, a, b in parts]
+        lines = [Difference(metric=name, what=what, ours=a, theirs=b) for what, a, b in parts]
         if key.endswith("library"):
             minor += lines
         else:
@@ -102,10 +116,10 @@ def fingerprint_changes(
 
 def _object(text: str | None) -> dict[str, Any]:
     try:
-        found = parse_json(text or "{}")
+        tree = parse_json(text or "{}")
     except ValueError:
-        found = text
-    return found if isinstance(found, dict) else {"settings": found}
+        tree = text
+    return tree if isinstance(tree, dict) else {"settings": tree}
 
 
 def _reference_size(result: MetricResult) -> int | None:

@@ -1,132 +1,200 @@
-"""Verdicts from two scorings and a policy.
+"""Decisions of a gate: outcomes and codes, from changes, guards and a policy; no sentence.
 
-In: the candidate's `Scores`, the baseline's where there is one, a `Policy`. Out: a `MetricVerdict` for each metric, and
-one outcome with its reason. The changes come from `v2t_eval.gate.compare`, the sentences from `v2t_eval.gate.reasons`;
-the rules, their reasons and error rates are in docs/gate-statistics.md:
+In: the `MetricChange` of each metric, the guards' checks, a `Policy`. Out: a `Decision` for each metric, the outcomes
+of the guards, one outcome of all. `v2t_eval.gate.sentences` puts them in words; the rules, their reasons and error
+rates are in docs/gate-statistics.md:
 
 * with a margin m and an accepted harm a (half of m): pass when the bound that holds with 1 - alpha is on the good
   side of -m (non-inferiority); else fail when Holm's p of "the harm is not above a" is below alpha; else inconclusive;
 * a metric below its own minimum number of samples decides nothing;
 * an absolute bound: pass when the 95 % interval is on its good side, fail when it is on the bad one;
+* a guard that is a test shares alpha with the metrics: beyond its limit it fails when Holm's p is below alpha, else it
+  is inconclusive;
 * exploratory metrics: Benjamini and Hochberg's p of "no harm"; they decide nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from functools import partial
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
 
+from v2t_eval.core.bounds import Change
+from v2t_eval.core.changes import MetricChange, Obstacle
 from v2t_eval.core.metric import Figure
-from v2t_eval.core.scores import Scores
 from v2t_eval.core.statistics import benjamini_hochberg, holm
-from v2t_eval.gate import reasons
-from v2t_eval.gate.compare import MetricComparison, compare
+from v2t_eval.gate.guards import GuardCheck
 from v2t_eval.gate.policy import Policy, Rule
-from v2t_eval.gate.statistics import least_margin
-from v2t_eval.gate.verdict import OUTCOMES, Guard, MetricVerdict, Outcome
+from v2t_eval.gate.power import least_change, least_margin, prompts_for
+from v2t_eval.gate.verdict import OUTCOMES, Outcome
 
-
-def decide_metrics(
-    candidate: Scores, baseline: Scores | None, policy: Policy, guard_ps: Sequence[float] = ()
-) -> list[MetricVerdict]:
-    """Verdicts of the primary metrics in the policy's order, then of all others that both sides have, by name.
-
-    `guard_ps`: p of the guards that are tests, which share alpha.
-    """
-    of_metric = partial(compare, candidate, baseline, alpha=policy.alpha, max_lost=policy.max_lost)
-    primary = {one.metric: of_metric(one.metric, rule=one) for one in policy.primary}
-    held = [rule.metric for rule in policy.primary if rule.margin is not None]
-    adjusted = dict(zip(held, holm([*(_p(primary[name]) for name in held), *guard_ps]), strict=False))
-    tests = len(held) + len(guard_ps)
-    unit = "prompts" if any(clip.prompt for clip in candidate.clips) else "clips"
-    verdicts = [
-        _verdict(primary[rule.metric], rule, policy, adjusted.get(rule.metric), tests, unit) for rule in policy.primary
+Code = (
+    Obstacle
+    | Literal[
+        "BELOW_MINIMUM", "NO_DIRECTION", "EQUAL", "WITHIN_MARGIN", "ABOVE_ACCEPTED", "BEYOND_MARGIN", "TOO_EARLY",
+        "NO_PREFERENCE", "WORSE", "NO_LOSS", "IN_BOUND", "OUT_OF_BOUND", "ACROSS_BOUND", "NO_FIGURE_FOR_BOUND",
     ]
-    if baseline is None:
-        return verdicts
-    others = sorted((set(candidate.by_name) & set(baseline.by_name)) - set(primary))
-    explored = [of_metric(name) for name in others]
-    seen = [one for one in explored if one.change]
-    shared = dict(zip((one.name for one in seen), benjamini_hochberg([_p(one) for one in seen]), strict=True))
-    return verdicts + [_verdict(one, None, policy, shared.get(one.name), 1, unit) for one in explored]
+)  # fmt: skip
+_UNKNOWN: tuple[Obstacle, ...] = ("NO_FIGURE", "NO_BASELINE", "NO_INTERVAL")  # the sides may be comparable
 
 
-def overall(
-    metrics: Sequence[MetricVerdict], guards: Iterable[Guard], differences: Sequence[str]
-) -> tuple[Outcome, str]:
-    """One outcome and the sentence that says why: fail if a primary metric or a guard fails; else not comparable,
-    inconclusive, pass."""
-    primary = [one for one in metrics if one.role == "primary"]
-    failed = [one for one in primary if one.outcome == "fail"]
-    checks = list(guards)
-    broken = [guard for guard in checks if guard.outcome == "fail"]
-    unsure = [guard for guard in checks if guard.outcome == "inconclusive"]
-    if broken:
-        more = f"; also failed: {', '.join(one.metric for one in failed)}" if failed else ""
-        return "fail", f"{broken[0].name}: {broken[0].message}{more}"
-    if failed:
-        return "fail", reasons.first_of(failed)
-    if differences:
-        more = f" (and {len(differences) - 1} more)" if len(differences) > 1 else ""
-        return "not_comparable", f"{differences[0]}{more}"
-    for outcome in ("not_comparable", "inconclusive"):
-        if some := [one for one in primary if one.outcome == outcome]:
-            return outcome, reasons.first_of(some)
-    if unsure:
-        return "inconclusive", f"{unsure[0].name}: {unsure[0].message}"
-    if not primary:
-        return "inconclusive", "no primary metric was decided"
-    return "pass", reasons.all_passed(primary)
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """What one rule makes of a metric; `bound` of an absolute one, with its `sign`: 1 for at least, -1 for at most."""
+
+    outcome: Outcome
+    code: Code
+    bound: float = 0.0
+    sign: float = 1.0
 
 
-def _verdict(
-    compared: MetricComparison, rule: Rule | None, policy: Policy, p_adjusted: float | None, tests: int, unit: str
-) -> MetricVerdict:
-    change, better = compared.change, compared.higher_is_better
-    candidate, baseline = compared.figures
-    accepted, power = rule.accepts if rule else 0.0, {"alpha": policy.alpha, "power": policy.power}
-    least = None
-    if change is not None and change.se:
-        least = least_margin(change.se, change.num_clusters, change.span, **power)
-    worst, best = compared.ends or (None, None)
-    found: list[tuple[Outcome, str]] = []
-    if compared.blocked:
-        found.append(("inconclusive", compared.blocked))
-    elif change is None and (rule is None or rule.margin is not None):
-        found.append((compared.outcome, compared.why))
+@dataclass(frozen=True, kw_only=True)
+class Decision:
+    """One metric.
+
+    Attributes:
+        rule: what is asked of it; None of an exploratory metric.
+        findings: of each rule, those that decide first.
+        p_adjusted: of its change; None where it was not tested.
+        mde, least_margin: see `v2t_eval.gate.verdict.MetricVerdict`.
+        needed: the number of prompts that the margin takes; None where that is not asked or beyond all reason.
+    """
+
+    change: MetricChange
+    rule: Rule | None
+    findings: tuple[Finding, ...]
+    p_adjusted: float | None = None
+    mde: float | None = None
+    least_margin: float | None = None
+    needed: int | None = None
+
+    @property
+    def outcome(self) -> Outcome:
+        return self.findings[0].outcome
+
+
+def decide(
+    by_name: Mapping[str, MetricChange], checks: Sequence[GuardCheck], policy: Policy
+) -> tuple[list[Decision], list[tuple[Outcome, float | None]]]:
+    """Decisions of the metrics in their order, those that the policy does not name being exploratory; and of each guard
+    its outcome with its adjusted p."""
+    rules = {rule.metric: rule for rule in policy.primary}
+    held = [rule.metric for rule in policy.primary if rule.margin is not None]
+    adjusted = dict(zip(held, holm([*(_p(by_name[name]) for name in held), *_ps(checks)]), strict=False))
+    num_tests = len(held) + len(_ps(checks))
+    tested = [one for name, one in by_name.items() if name not in rules and one.change]
+    adjusted |= zip((one.name for one in tested), benjamini_hochberg([_p(one) for one in tested]), strict=True)
+    decisions = [
+        _decision(one, rules.get(name), policy, adjusted.get(name), num_tests if name in rules else 1)
+        for name, one in by_name.items()
+    ]
+    return decisions, guard_outcomes(checks, [_p(by_name[name]) for name in held], policy.alpha)
+
+
+def guard_outcomes(
+    checks: Sequence[GuardCheck], ps: Sequence[float], alpha: float
+) -> list[tuple[Outcome, float | None]]:
+    """Outcome and adjusted p of each guard, by Holm's correction among each other and `ps` of the metrics: a share
+    beyond its limit that may be chance is inconclusive."""
+    adjusted, outcomes = iter(holm([*_ps(checks), *ps])), list[tuple[Outcome, float | None]]()
+    for check in checks:
+        p = None if check.p is None else next(adjusted)
+        beyond: Outcome = "fail" if p is None or p < alpha else "inconclusive"
+        outcomes.append(("pass" if check.is_within else beyond, p))
+    return outcomes
+
+
+def overall(primary: Sequence[Outcome], guards: Iterable[Outcome], *, is_comparable: bool = True) -> Outcome:
+    """One outcome: fail if a primary metric or a guard fails; else not comparable, inconclusive, pass."""
+    outcomes: list[Outcome] = [*primary, *guards]
+    outcomes += [] if primary else ["inconclusive"]
+    outcomes += [] if is_comparable else ["not_comparable"]
+    return min(outcomes, key=list(OUTCOMES).index)
+
+
+def _decision(one: MetricChange, rule: Rule | None, policy: Policy, p: float | None, num_tests: int) -> Decision:
+    change, both = one.change, {"alpha": policy.alpha, "power": policy.power}
+    findings, needed = [], None
+    if _is_below_minimum(one):
+        findings.append(Finding(outcome="inconclusive", code="BELOW_MINIMUM"))
+    elif one.obstacle is not None and (rule is None or rule.margin is not None):
+        # a rule was refused before where only the baseline lacks its metric
+        codes: list[Obstacle] = ["NO_BASELINE"] if one.theirs is None and one.obstacle == "NO_FIGURE" else []
+        for code in (*codes, one.obstacle):
+            findings.append(Finding(outcome="inconclusive" if code in _UNKNOWN else "not_comparable", code=code))
     elif change is not None and rule is None:
-        found.append(reasons.of_exploratory(change, p_adjusted, better, policy))
+        findings.append(_without_margin(change, p, one.higher_is_better, policy.alpha))
     elif change is not None and rule is not None and rule.margin is not None:
-        found.append(reasons.of_margin(change, rule, p_adjusted, better, policy, unit))
-    if rule is not None and not compared.blocked:
-        found += _of_bounds(rule, candidate, compared.why)
-    outcome = min((one for one, _ in found), key=list(OUTCOMES).index)
-    why = [text for one, text in found if one == outcome] + [text for one, text in found if one != outcome]
-    asked: dict[str, Any] = {}
-    changed: dict[str, Any] = {}
-    if rule is not None:
-        asked = {"margin": rule.margin, "at_least": rule.at_least, "at_most": rule.at_most}
-        asked["accepted"] = None if rule.margin is None else accepted
-    if change is not None:
-        changed = {"change": change.value, "p_adjusted": p_adjusted}
-        changed |= {name: getattr(change, name) for name in ("low", "high", "p", "num_pairs", "num_clusters")}
-    return MetricVerdict(
-        metric=compared.name, role="primary" if rule else "exploratory", outcome=outcome, higher_is_better=better,
-        candidate=candidate, baseline=baseline, least_margin=least, worst=worst, best=best,
-        mde=compared.detectable(accepted=accepted, num_tests=tests, **power), reasons=(*why, *compared.notes),
-        **asked, **changed,
+        findings.append(_with_margin(change, rule.margin, p, one.higher_is_better, policy.alpha))
+        if findings[0].code in ("BEYOND_MARGIN", "TOO_EARLY") and change.num_pairs:
+            num = change.num_clusters if change.se else 2
+            needed = prompts_for(rule.margin, change.se or 0.0, num, change.span, **both)
+    if rule is not None and not _is_below_minimum(one):
+        findings += _within_bounds(rule, one.figures[0])
+    decisive = min((finding.outcome for finding in findings), key=list(OUTCOMES).index)
+    least, mde = None, None
+    if change is not None and change.se:
+        least = least_margin(change.se, change.num_clusters, change.span, **both)
+        mde = least_change(change, accepted=rule.accepts if rule else 0.0, num_tests=max(num_tests, 1), **both)
+    return Decision(
+        change=one, rule=rule, findings=tuple(sorted(findings, key=lambda finding: finding.outcome != decisive)),
+        p_adjusted=None if change is None else p, mde=mde, least_margin=least, needed=needed,
     )  # fmt: skip
 
 
-def _of_bounds(rule: Rule, figure: Figure | None, why: str) -> list[tuple[Outcome, str]]:
-    found: list[tuple[Outcome, str]] = []
+def _is_below_minimum(one: MetricChange) -> bool:
+    """Whether a side has fewer samples than the metric itself asks for, of sides that may be compared."""
+    sides = [side for side in (one.ours, one.theirs) if side is not None]
+    may_be = one.obstacle in (None, "NO_PAIRS", "OTHER_NUMBER", "NO_INTERVAL")
+    return may_be and any(side.counts.get("below_minimum") for side in sides)
+
+
+def _with_margin(
+    change: Change, margin: float, p: float | None, higher_is_better: bool | None, alpha: float
+) -> Finding:
+    """Compared with the baseline under a margin."""
+    if higher_is_better is None:
+        return Finding(outcome="inconclusive", code="NO_DIRECTION")
+    if change.value == 0 and change.se == 0 and change.low == change.high:
+        return Finding(outcome="pass", code="EQUAL")
+    sign = 1.0 if higher_is_better else -1.0
+    if sign * (change.low if higher_is_better else change.high) > -margin:
+        return Finding(outcome="pass", code="WITHIN_MARGIN")
+    if p is not None and p < alpha:
+        return Finding(outcome="fail", code="ABOVE_ACCEPTED")
+    return Finding(outcome="inconclusive", code="BEYOND_MARGIN" if sign * change.value <= -margin else "TOO_EARLY")
+
+
+def _without_margin(change: Change, p: float | None, higher_is_better: bool | None, alpha: float) -> Finding:
+    """Compared with the baseline without a margin: only a proven change is named."""
+    is_proven = p is not None and p < alpha
+    if higher_is_better is None:
+        return Finding(outcome="inconclusive" if is_proven else "pass", code="NO_PREFERENCE")
+    return Finding(outcome="fail", code="WORSE") if is_proven else Finding(outcome="pass", code="NO_LOSS")
+
+
+def _within_bounds(rule: Rule, figure: Figure | None) -> list[Finding]:
+    """Compared with absolute bounds."""
+    findings = []
     for bound, sign in ((rule.at_least, 1.0), (rule.at_most, -1.0)):
-        if bound is not None:
-            found.append(("inconclusive", why) if figure is None else reasons.of_bound(figure, bound, sign))
-    return found
+        if bound is None:
+            continue
+        outcome: Outcome = "inconclusive"
+        code: Code = "ACROSS_BOUND"
+        if figure is None:
+            code = "NO_FIGURE_FOR_BOUND"
+        elif sign * ((figure.low if sign > 0 else figure.high) - bound) >= 0:
+            outcome, code = "pass", "IN_BOUND"
+        elif sign * ((figure.high if sign > 0 else figure.low) - bound) < 0:
+            outcome, code = "fail", "OUT_OF_BOUND"
+        findings.append(Finding(outcome=outcome, code=code, bound=bound, sign=sign))
+    return findings
 
 
-def _p(compared: MetricComparison) -> float:
+def _ps(checks: Sequence[GuardCheck]) -> list[float]:
+    return [check.p for check in checks if check.p is not None]
+
+
+def _p(one: MetricChange) -> float:
     """P of the change; 1 for what could not be tested, which counts as a test too."""
-    return compared.change.p if compared.change else 1.0
+    return one.change.p if one.change else 1.0

@@ -1,28 +1,27 @@
 """Guards: checks of the set of clips that no metric can outweigh.
 
-In: the scores of a candidate, those of a baseline where there is one, a policy. Out: a `Guard` each for clips that are
-lost, frozen, much less in motion than the baseline's, copies of each other, and outside the judge's world. The
-baseline's own share counts against no candidate: each limit is on the excess over it. Lost clips are a fact of the set.
-The others are samples of what the generator does: each has a p-value over prompts, and a share in alpha by Holm's
-correction together with the primary metrics (`with_outcomes`).
+In: the scores of a candidate, those of a baseline where there is one, a policy. Out: a `GuardCheck` each, numbers only,
+for clips that are lost, frozen, much less in motion than the baseline's, copies of each other, and outside the judge's
+world. The baseline's own share counts against no candidate: each limit is on the excess over it. Lost clips are a fact
+of the set. The others are samples of what the generator does: each has a p-value over prompts, and a share in alpha by
+Holm's correction together with the primary metrics (`v2t_eval.gate.decide`).
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass
+from functools import partial
 from statistics import fmean
-from typing import NamedTuple
+from typing import Literal
 
 import numpy as np
 
+from v2t_eval.core.bounds import cluster_sums, p_values
 from v2t_eval.core.metric import MetricResult
 from v2t_eval.core.scores import Scored, Scores
-from v2t_eval.core.statistics import holm
 from v2t_eval.gate.policy import Policy
-from v2t_eval.gate.statistics import p_values, sums_of
-from v2t_eval.gate.verdict import Guard, Outcome
 
 MAX_COPIES = 0.05  # share of clips that may be byte for byte copies of another one
 MAX_OUTSIDE = 0.05  # share of clips that may be outside the judge's world beyond the baseline's own
@@ -32,40 +31,48 @@ USUAL_MOTION = 0.9  # share of the baseline's clips whose motion counts in full
 MOST_OUTSIDE = 0.5  # from here on the judge says nothing of a set, whether the baseline is similar or unknown
 
 
-def guards(candidate: Scores, baseline: Scores | None, policy: Policy) -> tuple[Guard, ...]:
-    """The guards that the scores allow; frozen clips need a metric that decodes frames, motion one of `MOTION`. Their
-    outcomes are those of single tests, see `with_outcomes`."""
+@dataclass(frozen=True, kw_only=True)
+class GuardCheck:
+    """The numbers of one guard.
+
+    Attributes:
+        is_within: the limit is kept, or what exceeds it may be chance by this test alone (`chance`, its p).
+        p: of the candidate being within its limit; None where it is no test.
+        clips: ids of those that count against it and not against the baseline.
+        count, num: clips that do, of so many; `own`: the baseline's share, None where it is not known or has no part.
+        limit: the share that may; `share`: of motion, the candidate's in the baseline's.
+        metric: by which motion, or the judge's world, was measured.
+        causes: of lost clips, how many by kind (MISSING, UNREADABLE, NO_SCORE) and error code or metric.
+    """
+
+    name: Literal["lost clips", "frozen clips", "motion", "copies", "outside the judge's world"]
+    is_within: bool
+    limit: float
+    p: float | None = None
+    clips: tuple[str, ...] = ()
+    count: int = 0
+    num: int = 0
+    own: float | None = None
+    share: float = 0.0
+    chance: float | None = None
+    metric: str = ""
+    causes: Mapping[tuple[str, str], int] | None = None
+
+
+def guard_checks(candidate: Scores, baseline: Scores | None, policy: Policy) -> list[GuardCheck]:
+    """The guards that the scores allow; frozen clips need a metric that decodes frames, motion one of `MOTION`."""
     primary = [rule.metric for rule in policy.primary]
-    found = [
+    checks = [
         lost_clips(candidate, baseline, primary, policy.max_lost),
         frozen_clips(candidate, baseline, policy.max_frozen),
         motion(candidate, baseline, policy.min_motion),
         copies(candidate, baseline),
         outside(candidate, baseline),
     ]
-    return with_outcomes([guard for guard in found if guard is not None], (), policy.alpha)
+    return [check for check in checks if check is not None]
 
 
-def with_outcomes(found: Iterable[Guard], ps: Sequence[float], alpha: float) -> tuple[Guard, ...]:
-    """The guards with the outcomes that Holm's correction gives them among each other and `ps` of the metrics: a share
-    beyond its limit that may be chance is inconclusive."""
-    guards = tuple(found)
-    own = [guard.p for guard in guards if guard.p is not None]
-    adjusted = iter(holm([*own, *ps])[: len(own)])
-    return tuple(guard if guard.p is None else _with_outcome(guard, next(adjusted), alpha) for guard in guards)
-
-
-def _with_outcome(guard: Guard, p: float, alpha: float) -> Guard:
-    if guard.outcome == "pass":
-        return replace(guard, p_adjusted=p)
-    chance = f"; this may be chance (p = {p:.2g} after Holm)"
-    message = guard.message.split("; this may be chance")[0]
-    if p < alpha:
-        return replace(guard, outcome="fail", p_adjusted=p, message=message)
-    return replace(guard, outcome="inconclusive", p_adjusted=p, message=message + chance)
-
-
-def lost_clips(candidate: Scores, baseline: Scores | None, primary: Sequence[str], most: float) -> Guard:
+def lost_clips(candidate: Scores, baseline: Scores | None, primary: Sequence[str], most: float) -> GuardCheck:
     """Clips of the baseline that are missing, or have no value under a primary metric though the baseline's had one.
 
     Without a baseline, every clip that was expected and has none. A clip without a value because it is frozen is
@@ -73,11 +80,11 @@ def lost_clips(candidate: Scores, baseline: Scores | None, primary: Sequence[str
     """
     ours = candidate.by_id
     expected = list(ours) if baseline is None else [clip.id for clip in baseline.clips]
-    why: dict[str, str] = {id: "missing" for id in expected if id not in ours}
+    why = {id: ("MISSING", "") for id in expected if id not in ours}
     broken = set() if baseline is None else {clip.id for clip in baseline.clips if clip.status != "ok"}
     for id in expected:
         if id in ours and ours[id].status != "ok" and id not in broken:
-            why.setdefault(id, f"unreadable ({(ours[id].error or {}).get('code', 'failed')})")
+            why.setdefault(id, ("UNREADABLE", (ours[id].error or {}).get("code", "failed")))
     for name in primary:
         result = candidate.by_name.get(name)
         if result is None:
@@ -86,32 +93,25 @@ def lost_clips(candidate: Scores, baseline: Scores | None, primary: Sequence[str
         still = {item["id"] for item in result.items if item.get("frozen")}
         for id in _expected_ids(result, before) & set(expected) - set(_values(result)) - still:
             if id in ours and ours[id].frozen is not True:
-                why.setdefault(id, f"no score by {name}")
+                why.setdefault(id, ("NO_SCORE", name))
     share = len(why) / len(expected) if expected else 0.0
-    counts: dict[str, int] = defaultdict(int)
-    for reason in why.values():
-        counts[reason] += 1
-    listed = "; ".join(f"{count} {reason}" for reason, count in sorted(counts.items()))
-    message = f"{len(why)} of {len(expected)} clips are missing or have no score, {_percent(most)} may"
-    return Guard(
-        name="lost clips", outcome=_outcome(share <= most), clips=tuple(sorted(why)),
-        message=message + (f": {listed}" if listed else ""),
-    )  # fmt: skip
+    return GuardCheck(name="lost clips", is_within=share <= most, limit=most, clips=tuple(sorted(why)), count=len(why),
+                      num=len(expected), causes=Counter(why.values()))  # fmt: skip
 
 
-def frozen_clips(candidate: Scores, baseline: Scores | None, most: float) -> Guard | None:
+def frozen_clips(candidate: Scores, baseline: Scores | None, most: float) -> GuardCheck | None:
     """Frozen clips; None where no metric decoded frames."""
     flags, own = ({c.id: c.frozen for c in _clips(side) if c.frozen is not None} for side in (candidate, baseline))
-    return _share_guard("frozen clips", "stand still", candidate, flags, own, most) if flags else None
+    return _share_check("frozen clips", candidate, flags, own, most) if flags else None
 
 
-def copies(candidate: Scores, baseline: Scores | None) -> Guard | None:
+def copies(candidate: Scores, baseline: Scores | None) -> GuardCheck | None:
     """Clips whose bytes are those of another clip of the set; None where the bytes are not known."""
     flags, own = (_copy_flags(clip for clip in _clips(side) if clip.content) for side in (candidate, baseline))
-    return _share_guard("copies", "are copies of another clip", candidate, flags, own, MAX_COPIES) if flags else None
+    return _share_check("copies", candidate, flags, own, MAX_COPIES) if flags else None
 
 
-def motion(candidate: Scores, baseline: Scores | None, least: float) -> Guard | None:
+def motion(candidate: Scores, baseline: Scores | None, least: float) -> GuardCheck | None:
     """Clips that move less than `least` of what the baseline's move, on average: a still picture with a small part that
     moves is not frozen, and smoother than any clip that moves. None without a baseline or a metric of `MOTION`.
 
@@ -132,17 +132,14 @@ def motion(candidate: Scores, baseline: Scores | None, least: float) -> Guard | 
         new, old = ({id: min(value, most) for id, value in each.items()} for each in (new, old))
         share = sum(new[clip.id] for clip in shared) / sum(old[clip.id] for clip in shared)
         spare = [new[clip.id] - least * old[clip.id] for clip in shared]
-        sums = sums_of(spare, [clip.cluster for clip in shared])
-        return Guard(
-            name="motion", outcome=_outcome(share >= least), p=_p(sums, most, 0.0),
-            message=f"clips have {_percent(share)} of the baseline's {name}, at least {_percent(least)} is expected",
-            clips=tuple(sorted(clip.id for clip in shared if new[clip.id] < least * old[clip.id])) if share < least
-            else (),
-        )  # fmt: skip
+        sums = cluster_sums(spare, [clip.cluster for clip in shared])
+        slower = sorted(clip.id for clip in shared if new[clip.id] < least * old[clip.id])
+        return GuardCheck(name="motion", is_within=share >= least, limit=least, p=_p(sums, most, 0.0), share=share,
+                          metric=name, clips=tuple(slower) if share < least else ())  # fmt: skip
     return None
 
 
-def outside(candidate: Scores, baseline: Scores | None) -> Guard | None:
+def outside(candidate: Scores, baseline: Scores | None) -> GuardCheck | None:
     """Clips that the judge warned of as unlike those it was trained on, or may not be asked about (UNAUDITED); None
     where no judge is asked about clips."""
     judged = [result for result in candidate.results if "outside" in result.counts and result.n]
@@ -150,66 +147,46 @@ def outside(candidate: Scores, baseline: Scores | None) -> Guard | None:
         return None
     worst = max(judged, key=lambda result: result.counts["outside"] / result.n)
     before = baseline.by_name.get(worst.name) if baseline else None
-    own = (before.counts.get("outside", 0), before.n) if before is not None else (0, 0)
-    counts = _Counts(worst.counts["outside"], worst.n, *own)
-    name = "outside the judge's world"
-    what = f"are unlike what the judge of {worst.name} was trained on, or to show what it cannot be asked (UNAUDITED)"
-    message = f"{counts.found} of {counts.num} clips {what}"
-    if counts.share > MOST_OUTSIDE and (not counts.num_before or counts.own > MOST_OUTSIDE):
-        message += ": its answers mean nothing here; name a judge that knows such clips (judge=v2t:MODEL)"
-        return Guard(name=name, outcome="fail", message=message)
-    if not counts.num_before:  # some of any set are: without a baseline the usual share is unknown
-        return Guard(name=name, outcome="pass", message=message)
-    message += f", {_percent(MAX_OUTSIDE)} may beyond the baseline's {_percent(counts.own)}"
-    p, is_fine = counts.p(), counts.share - counts.own <= MAX_OUTSIDE
-    if not is_fine and p >= _CHANCE:  # other seeds give other clips, and some of any set are
-        is_fine, message = True, f"{message}; this may be chance (p = {p:.2g})"
-    return Guard(name=name, outcome=_outcome(is_fine), message=message, p=p)
+    count, num, metric = worst.counts["outside"], worst.n, worst.name
+    own_count, own_num = (before.counts.get("outside", 0), before.n) if before is not None else (0, 0)
+    own = own_count / own_num if own_num else None
+    check = partial(GuardCheck, name="outside the judge's world", count=count, num=num, metric=metric)
+    if count / num > MOST_OUTSIDE and (own is None or own > MOST_OUTSIDE):
+        return check(is_within=False, limit=MOST_OUTSIDE)
+    if own is None:  # some of any set are: without a baseline the usual share is unknown
+        return check(is_within=True, limit=MOST_OUTSIDE)
+    p = _excess_p((count, num), (own_count, own_num))
+    is_within = count / num - own <= MAX_OUTSIDE
+    chance = p if not is_within and p >= _CHANCE else None  # other seeds give other clips, and some of any set are
+    return check(is_within=is_within or chance is not None, limit=MAX_OUTSIDE, p=p, own=own, chance=chance)
 
 
-class _Counts(NamedTuple):
-    """How many of the candidate's clips, and how many of the baseline's."""
+def _excess_p(counts: tuple[int, int], before: tuple[int, int]) -> float:
+    """P of so many, of so many clips, or more if the baseline's clips were no better (Fisher's exact test)."""
+    from scipy.stats import fisher_exact  # type: ignore[import-untyped]
 
-    found: int
-    num: int
-    before: int
-    num_before: int
-
-    @property
-    def share(self) -> float:
-        return self.found / self.num
-
-    @property
-    def own(self) -> float:
-        """The baseline's share."""
-        return self.before / self.num_before if self.num_before else 0.0
-
-    def p(self) -> float:
-        """Of so many or more if the baseline's clips were no better (Fisher's exact test)."""
-        from scipy.stats import fisher_exact  # type: ignore[import-untyped]
-
-        table = [[self.found, self.num - self.found], [self.before, self.num_before - self.before]]
-        return float(fisher_exact(table, alternative="greater").pvalue)
+    table = [[count, num - count] for count, num in (counts, before)]
+    return float(fisher_exact(table, alternative="greater").pvalue)
 
 
-def _share_guard(
-    name: str, what: str, candidate: Scores, flags: Mapping[str, bool], own: Mapping[str, bool], most: float
-) -> Guard:
-    """A guard over the share of flagged clips by which the candidate exceeds the baseline, tested over prompts: paired
-    by clip where both sides know a clip."""
-    found, before = sum(flags.values()), fmean(own.values()) if own else 0.0
-    message = f"{found} of {len(flags)} clips {what}, {_percent(most)} may"
-    if before:
-        message += f" beyond the baseline's {_percent(before)}"
+def _share_check(
+    name: Literal["frozen clips", "copies"],
+    candidate: Scores,
+    flags: Mapping[str, bool],
+    own: Mapping[str, bool],
+    most: float,
+) -> GuardCheck:
+    """The share of flagged clips by which the candidate exceeds the baseline, tested over prompts: paired by clip where
+    both sides know a clip."""
+    count, before = sum(flags.values()), fmean(own.values()) if own else 0.0
     clusters = {clip.id: clip.cluster for clip in candidate.clips}
     named, usual = [clusters[id] for id in flags], [float(own.get(id, before)) for id in flags]
-    shares = sums_of(usual, named)
+    shares = cluster_sums(usual, named)
     gain = float((shares[:, 0] / shares[:, 1]).max())  # of a prompt that the sample lacks: as of one that it has
-    p = _p(sums_of([one - flag for one, flag in zip(usual, flags.values(), strict=True)], named), gain, most)
+    excess = cluster_sums([one - flag for one, flag in zip(usual, flags.values(), strict=True)], named)
     new = sorted(id for id, flag in flags.items() if flag and not own.get(id))
-    return Guard(
-        name=name, outcome=_outcome(found / len(flags) - before <= most), message=message, clips=tuple(new), p=p
-    )
+    return GuardCheck(name=name, is_within=count / len(flags) - before <= most, limit=most, p=_p(excess, gain, most),
+                      clips=tuple(new), count=count, num=len(flags), own=before or None)  # fmt: skip
 
 
 def _p(sums: np.ndarray, span: float, accepted: float) -> float:
@@ -224,11 +201,11 @@ def _clips(scores: Scores | None) -> list[Scored]:
 def _copy_flags(clips: Iterable[Scored]) -> dict[str, bool]:
     """Whether an earlier clip has the same bytes, by id."""
     seen: set[str | None] = set()
-    found = {}
+    flags = {}
     for clip in sorted(clips, key=lambda clip: clip.id):
-        found[clip.id] = clip.content in seen
+        flags[clip.id] = clip.content in seen
         seen.add(clip.content)
-    return found
+    return flags
 
 
 def _expected_ids(result: MetricResult, before: MetricResult | None) -> set[str]:
@@ -242,11 +219,3 @@ def _expected_ids(result: MetricResult, before: MetricResult | None) -> set[str]
 
 def _values(result: MetricResult) -> dict[str, float]:
     return {item["id"]: item["value"] for item in result.items if item.get("value") is not None}
-
-
-def _outcome(is_fine: bool) -> Outcome:
-    return "pass" if is_fine else "fail"
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.3g} %"

@@ -15,8 +15,9 @@ from typing import Any
 
 from cineloop.files import unescape_name
 from cineloop.log import plural
+from v2t_eval.core.changes import ClipChange
 from v2t_eval.core.metric import Figure
-from v2t_eval.gate.verdict import OUTCOMES, ClipChange, MetricVerdict, Outcome, Verdict
+from v2t_eval.gate.verdict import OUTCOMES, MetricVerdict, Outcome, Verdict
 from v2t_eval.report.document import Banner, Card, Cell, Check, Document, Interval, Section, Table
 from v2t_eval.report.summary import DIRECTIONS, decimals, figure_texts, number
 

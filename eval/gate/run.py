@@ -1,28 +1,28 @@
-"""Run one gate: check compatibility, compare metrics, apply guards, and give the verdict.
+"""Run one gate: numbers, then outcomes, then sentences.
 
 In: the candidate's `Scores`, a `Policy`, the baseline's `Scores` and an `Audit` where there are such. Out: a `Verdict`.
-Without a baseline the absolute rules decide alone. No file is read or written here, and nothing depends on the clock.
+The changes are those of `v2t_eval.core.changes`, the outcomes of `v2t_eval.gate.decide`, the words of
+`v2t_eval.gate.sentences`. Without a baseline the absolute rules decide alone. No file is read or written here, and
+nothing depends on the clock.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from cineloop.config import changes, to_dict
+from cineloop.config import to_dict
 from cineloop.errors import NothingMatchedError, UsageError
 from v2t_eval.audit.record import Audit
+from v2t_eval.core.changes import MetricChange, changes, worst_clips
 from v2t_eval.core.scores import Scores, require_ready
-from v2t_eval.gate.comparable import Comparison, comparison, fingerprint_changes
-from v2t_eval.gate.compare import worst_clips
-from v2t_eval.gate.decide import decide_metrics, overall
-from v2t_eval.gate.guards import MOTION, guards, with_outcomes
+from v2t_eval.gate import sentences
+from v2t_eval.gate.comparable import Compatibility, comparison
+from v2t_eval.gate.decide import decide, overall
+from v2t_eval.gate.guards import guard_checks
 from v2t_eval.gate.policy import Policy
-from v2t_eval.gate.verdict import Guard, MetricVerdict, Verdict
-
-NO_BASELINE = "there is no baseline, so whether it got worse is unknown: make one with `v2t-eval gate init`"
+from v2t_eval.gate.verdict import MetricVerdict, Verdict
 
 
 def gate(
@@ -49,56 +49,49 @@ def gate(
         UsageError: the scores do not have it.
     """
     require(scores, policy)
-    sides = {
+    plain = plain_policy(policy) | ({"suite": suite} if suite else {})
+    match = Compatibility()
+    if baseline is not None:
+        match = comparison(scores, baseline, [rule.metric for rule in policy.primary if rule.margin is not None])
+    notes = [*match.notes, *sentences.notes_before(scores, baseline, plain_policy(policy))]
+    common: dict[str, Any] = {
         "candidate": _about(scores) | dict(about_candidate or {}),
         "baseline": {} if baseline is None else _about(baseline) | dict(about_baseline or {}),
-    }
-    plain = plain_policy(policy) | ({"suite": suite} if suite else {})
-    found = Comparison()
-    if baseline is not None:
-        found = comparison(scores, baseline, [rule.metric for rule in policy.primary if rule.margin is not None])
-    notes = [*found.notes, *_policy_notes(policy, baseline), *_same_notes(scores, baseline), *_skip_notes(scores)]
-    common: dict[str, Any] = {
-        **sides, "policy": plain, "environment": scores.environment, "differences": found.differences,
+        "policy": plain, "environment": scores.environment, "differences": match.differences,
     }  # fmt: skip
-    if found.differences:
+    if match.differences:
         metrics = _side_by_side(scores, baseline, policy)
-        outcome, reason = overall(metrics, (), found.differences)
-        return Verdict(outcome=outcome, reason=reason, metrics=metrics, notes=tuple(notes), **common)
-    before = baseline
-    if baseline is not None:
-        before = replace(baseline, results=[one for one in baseline.results if one.name not in found.incompatible])
-    checks = guards(scores, baseline, policy)
-    metrics = tuple(decide_metrics(scores, before, policy, [check.p for check in checks if check.p is not None]))
-    held = [one for one in metrics if one.role == "primary" and one.margin is not None]
-    checks = with_outcomes(checks, [1.0 if one.p is None else one.p for one in held], policy.alpha)
-    if baseline is None:
-        metrics = tuple(map(_without_baseline, metrics))
-    if audit is not None:
-        metrics = tuple(replace(metric, blind=_blind(metric.metric, audit, scores)) for metric in metrics)
-    notes += [*_motion_notes(scores, policy), *_audit_notes(scores, audit, metrics, checks, policy)]
-    outcome, reason = overall(metrics, checks, ())
+        reason = sentences.because("not_comparable", metrics, (), match.differences)
+        return Verdict(outcome="not_comparable", reason=reason, metrics=metrics, notes=tuple(notes), **common)
+    by_name = _changes(scores, baseline, policy, match)
+    checks = guard_checks(scores, baseline, policy)
+    decisions, outcomes = decide(by_name, checks, policy)
+
+    unit = "prompts" if any(clip.prompt for clip in scores.clips) else "clips"
+    metrics = tuple(
+        sentences.metric_verdict(
+            one, policy, unit, () if audit is None else sentences.blind_spots(one.change.name, audit, scores)
+        )
+        for one in decisions
+    )
+    guards = tuple(sentences.guard(check, *each) for check, each in zip(checks, outcomes, strict=True))
+    primary = [one for one in metrics if one.role == "primary"]
+    outcome = overall([one.outcome for one in primary], [one.outcome for one in guards])
     return Verdict(
-        outcome=outcome, reason=reason, metrics=metrics, guards=checks, notes=tuple(notes),
-        clips=tuple(worst_clips(scores, before, [rule.metric for rule in policy.primary])), **common,
+        outcome=outcome, reason=sentences.because(outcome, primary, guards, ()), metrics=metrics, guards=guards,
+        notes=(*notes, *sentences.notes_after(scores, audit, decisions, checks, policy)),
+        clips=tuple(worst_clips({name: by_name[name] for name in policy.decides})), **common,
     )  # fmt: skip
 
 
-def _without_baseline(metric: MetricVerdict) -> MetricVerdict:
-    """Without a baseline a margin is inconclusive, not incomparable."""
-    if metric.margin is None or metric.outcome == "fail":
-        return metric
-    others = metric.reasons[1:] if metric.outcome == "not_comparable" else metric.reasons
-    return replace(metric, outcome="inconclusive", reasons=(NO_BASELINE, *others))
-
-
-def _blind(name: str, audit: Audit, scores: Scores) -> tuple[str, ...]:
-    """What the audit says that a metric does not see, and, where it asks the audited judge, what that judge does not
-    see."""
-    result = scores.by_name.get(name)
-    judge = None if result is None else result.fingerprint.get("judge")
-    unseen = audit.unseen_by_judge() if judge is not None and judge == audit.judge.get("judge") else []
-    return tuple(dict.fromkeys([*audit.blind_to(name), *unseen]))
+def _changes(scores: Scores, baseline: Scores | None, policy: Policy, match: Compatibility) -> dict[str, MetricChange]:
+    """Of the policy's metrics, then of all others that both sides define alike, by name."""
+    rules = {rule.metric: rule for rule in policy.primary}
+    if baseline is not None:
+        baseline = replace(baseline, results=[one for one in baseline.results if one.name not in match.incompatible])
+    shared = set() if baseline is None else set(scores.by_name) & set(baseline.by_name)
+    names = [*rules, *sorted(shared - set(rules))]
+    return changes(baseline, scores, names, expected=rules, alpha=policy.alpha, max_lost=policy.max_lost)
 
 
 def require(scores: Scores, policy: Policy) -> None:
@@ -110,8 +103,7 @@ def require(scores: Scores, policy: Policy) -> None:
     """
     there, skipped = scores.by_name, {one.metric: one for one in scores.skipped}
     unreadable = bool(scores.clips) and all(clip.status != "ok" for clip in scores.clips)
-    for rule in policy.primary:
-        name = rule.metric
+    for name in policy.decides:
         if name in there or (unreadable and name in skipped and skipped[name].found_nothing):
             continue  # the guard reports clips that cannot be read
         if name not in skipped:
@@ -139,79 +131,12 @@ def _about(scores: Scores) -> dict[str, str]:
 
 def _side_by_side(scores: Scores, baseline: Scores | None, policy: Policy) -> tuple[MetricVerdict, ...]:
     """The primary metrics' figures side by side, without a decision, of sides that are not comparable."""
-    theirs, found = baseline.by_name if baseline else {}, []
-    for one in decide_metrics(scores, None, policy):
-        its = theirs.get(one.metric)
-        figure = None if its is None else its.figures.get(its.headline)
-        found.append(replace(one, outcome="not_comparable", baseline=figure, accepted=None, reasons=()))
-    return tuple(found)
-
-
-# --- what a reader must know
-
-
-def _policy_notes(policy: Policy, baseline: Scores | None) -> list[str]:
-    """Rules that are not those the baseline was made under."""
-    if baseline is None or not baseline.policy:
-        return []
-    before, after = ({**tree, "primary": _by_metric(tree)} for tree in (baseline.policy, plain_policy(policy)))
-    old, new = before["primary"], after["primary"]
-    lines = [f"{name} decides now" for name in new if name not in old]
-    lines += [f"{name} decides no more" for name in old if name not in new]
-    shared = [name for name in new if name in old]
-    for tree in (before, after):
-        tree["primary"] = {name: tree["primary"][name] for name in shared}
-    lines += [line.removeprefix("primary.") for line in changes(before, after)]
-    return [f"the gate's rules have changed since the baseline was made: {line}" for line in lines]
-
-
-def _by_metric(tree: Mapping[str, Any]) -> dict[str, Any]:
-    return {rule.get("metric", ""): rule for rule in tree.get("primary") or ()}
-
-
-def _same_notes(scores: Scores, baseline: Scores | None) -> list[str]:
-    if baseline is None:
-        return []
-    before = {clip.id: clip.content for clip in baseline.clips}
-    same = sum(clip.content is not None and clip.content == before.get(clip.id) for clip in scores.clips)
-    return [f"{same} of {len(scores.clips)} clips are byte for byte the baseline's"] if same else []
-
-
-def _skip_notes(scores: Scores) -> list[str]:
-    return [f"{one.metric} could not run: {one.reason}" for one in scores.skipped if not one.found_nothing]
-
-
-def _motion_notes(scores: Scores, policy: Policy) -> list[str]:
-    """A note where nothing in the suite measures motion: a still picture with a small moving part would pass."""
-    measured = {result.name.partition("[")[0] for result in scores.results}
-    has_frames = any(clip.frozen is not None for clip in scores.clips)
-    if not has_frames or not policy.min_motion or measured & set(MOTION):
-        return []
-    return ["no metric of the suite measures motion, so clips that hardly move pass: add `motion` to its metrics"]
-
-
-def _audit_notes(
-    scores: Scores, audit: Audit | None, metrics: Sequence[MetricVerdict], checks: Sequence[Guard], policy: Policy
-) -> list[str]:
-    """What the audit does not cover, and what it reports that no guard covers."""
-    if audit is None and policy.audit is not None:
-        return [f"there is no audit {policy.audit}, so what the metrics cannot see is not shown"]
-    if audit is None:
-        return ["no audit is named, so what the metrics cannot see is not shown (`v2t-eval audit` measures it)"]
-    results, notes = scores.by_name, []
-    guarded = policy.max_frozen < 1 and any(check.name == "frozen clips" for check in checks)
-    audited = {row.metric for row in audit.table}
-    for metric in metrics:
-        if metric.role != "primary":
-            continue
-        name = metric.metric
-        if name not in audited:
-            notes.append(f"{name} was not audited: what it cannot see is not known")
-        if name in audit.fingerprints and name in results:
-            whose = ("here", "in the audit")
-            differing, _ = fingerprint_changes(name, results[name].fingerprint, audit.fingerprints[name], whose)
-            if differing:
-                notes.append(f"{name} was audited with another definition: {differing[0].removeprefix(f'{name}: ')}")
-        if not guarded and any(re.search(r"\bfreeze\b", text) for text in metric.blind):
-            notes.append(f"{name} does not see frozen clips, and no guard checks for them")
-    return notes
+    by_name = changes(baseline, scores, policy.decides)
+    return tuple(
+        MetricVerdict(
+            metric=rule.metric, role="primary", outcome="not_comparable", candidate=by_name[rule.metric].figures[0],
+            baseline=by_name[rule.metric].figures[1], higher_is_better=by_name[rule.metric].higher_is_better,
+            margin=rule.margin, at_least=rule.at_least, at_most=rule.at_most,
+        )
+        for rule in policy.primary
+    )  # fmt: skip

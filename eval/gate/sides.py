@@ -7,20 +7,21 @@ verdict of a gate. Results are taken as they are; clips are scored.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from cineloop.documents import read_json
 from cineloop.errors import NothingMatchedError, UsageError
 from cineloop.log import printable
-from v2t_eval.audit.record import audit_of
+from v2t_eval.audit.record import Audit, audit_of, read_audit
 from v2t_eval.core.inputs import Inputs, read_inputs
 from v2t_eval.core.metric import BaseMetric
 from v2t_eval.core.score import ScoreConfig, score
 from v2t_eval.core.scores import RESULTS, Scores, read_scores
 from v2t_eval.gate.run import gate
 from v2t_eval.gate.verdict import Verdict
-from v2t_eval.suites.suite import read_suite
+from v2t_eval.suites.suite import Suite, read_suite
 
 
 def read(place: Path) -> Scores | Inputs:
@@ -36,7 +37,7 @@ def read(place: Path) -> Scores | Inputs:
 
 
 def scores_of(
-    found: Scores | Inputs,
+    side: Scores | Inputs,
     metrics: list[BaseMetric] | None,
     config: ScoreConfig | None = None,
     stop: Callable[[], bool] = lambda: False,
@@ -49,15 +50,15 @@ def scores_of(
     Raises:
         UsageError: clips, and no metrics to score them by. Else what `v2t_eval.core.score.score` raises.
     """
-    if isinstance(found, Scores):
-        return found
+    if isinstance(side, Scores):
+        return side
     if metrics is None:
         raise UsageError(
-            f"{found.sources['clips']} holds clips and no {RESULTS}", hint="give --suite SUITE to score them by"
+            f"{side.sources['clips']} holds clips and no {RESULTS}", hint="give --suite SUITE to score them by"
         )
     config = replace(config or ScoreConfig(), is_suite=True, decides=tuple(decides))
-    scores = score(found, metrics, config, stop=stop, show_progress=show_progress)
-    made_by = "" if found.clips_root is None else generator_of(found.clips_root)
+    scores = score(side, metrics, config, stop=stop, show_progress=show_progress)
+    made_by = "" if side.clips_root is None else generator_of(side.clips_root)
     return replace(scores, environment=scores.environment | {"generator": made_by}) if made_by else scores
 
 
@@ -72,6 +73,37 @@ def generator_of(folder: Path) -> str:
         return ""
     parts = [tree.get("generator"), tree.get("model"), str(tree.get("weights_sha256") or "")[:12]]
     return " ".join(part for part in parts if isinstance(part, str) and part)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GateInputs:
+    """What a gate needs, read before hours of scoring: the suite, the candidate, the baseline, the audit."""
+
+    suite: Suite
+    candidate: Scores | Inputs
+    baseline: Scores | None
+    audit: Audit | None
+
+    @classmethod
+    def read(
+        cls, candidate: Path | Scores, suite: Path, baseline: Path | Scores | None = None, audit: Path | None = None
+    ) -> GateInputs:
+        """See `gate_verdict`. `audit`: its file, instead of the one that the suite names."""
+        asked = read_suite(suite)
+        return cls(
+            suite=asked,
+            baseline=read_scores(baseline) if isinstance(baseline, Path) else baseline,
+            audit=read_audit(audit) if audit else audit_of(asked.rules.audit),
+            candidate=read(candidate) if isinstance(candidate, Path) else candidate,
+        )
+
+    def scores(self, config: ScoreConfig | None = None, **options: Any) -> Scores:
+        """The candidate's scores, see `scores_of`."""
+        return scores_of(self.candidate, self.suite.metrics, config, decides=self.suite.rules.decides, **options)
+
+    def verdict(self, scores: Scores, **about: Any) -> Verdict:
+        """The verdict on these scores; `about`: see `v2t_eval.gate.run.gate`."""
+        return gate(scores, self.suite.rules, baseline=self.baseline, audit=self.audit, **about)
 
 
 def gate_verdict(
@@ -89,9 +121,5 @@ def gate_verdict(
         UsageError: the suite has no gate. Else what `read`, `scores_of`, `v2t_eval.core.scores.read_scores` and
             `v2t_eval.gate.run.gate` raise.
     """
-    asked = read_suite(suite)
-    rules, audit = asked.rules, audit_of(asked.rules.audit)
-    before = read_scores(baseline) if isinstance(baseline, Path) else baseline
-    found = read(candidate) if isinstance(candidate, Path) else candidate
-    scores = scores_of(found, asked.metrics, config, decides=rules.decides)
-    return gate(scores, rules, baseline=before, audit=audit, suite=suite.name)
+    sides = GateInputs.read(candidate, suite, baseline)
+    return sides.verdict(sides.scores(config), suite=suite.name)

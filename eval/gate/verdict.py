@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, NamedTuple
 
 from cineloop.errors import EXIT_GATE_FAILED, EXIT_INCONCLUSIVE, EXIT_NOT_COMPARABLE, EXIT_OK
+from v2t_eval.core.changes import ClipChange
 from v2t_eval.core.metric import Figure
 from v2t_eval.report.document import Tone
 
@@ -30,21 +31,6 @@ OUTCOMES: dict[Outcome, Ending] = {  # most severe first
     "inconclusive": Ending("inconclusive", "unsure", EXIT_INCONCLUSIVE),
     "pass": Ending("pass", "good", EXIT_OK),
 }
-
-
-@dataclass(frozen=True, kw_only=True)
-class ClipChange:
-    """One clip under one metric. `worse` is how much worse it got, above zero for worse, in the metric's units;
-    None where there is nothing to compare with. Paths are relative to the folders the verdict names."""
-
-    id: str
-    metric: str
-    prompt: str | None = None
-    baseline: float | None = None
-    candidate: float | None = None
-    worse: float | None = None
-    baseline_path: str | None = None
-    candidate_path: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

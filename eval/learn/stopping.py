@@ -7,7 +7,7 @@ the start and on the same prompts and seeds:
 
 Chance: the changes of a watcher (a judge, the referee) at a look (a measure after the start) are paired by clip and
 clustered by prompt. Their mean is below zero where it is so under Dirichlet weights of the prompts and of one more,
-which gained as much as the values seen are apart (the bound of Gaffke 2005, as in `v2t_eval.gate.statistics`: it holds
+which gained as much as the values seen are apart (the bound of Gaffke 2005, as in `v2t_eval.core.bounds`: it holds
 for skew, ties and right-or-wrong), and by Student's test. 4 % are spent over all watchers and looks, however many looks
 follow (Lan and DeMets 1983, by look and not by information: more rounds may be asked for later), 1 % over the guards.
 What a look may spend is not divided by the number of watchers: they share their prompts, so one draw of weights is one

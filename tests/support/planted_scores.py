@@ -5,9 +5,12 @@ from __future__ import annotations
 import random
 from dataclasses import replace
 
+from v2t_eval.core.changes import changes
 from v2t_eval.core.metric import Figure, MetricResult
 from v2t_eval.core.scores import Scored, Scores, Skipped
 from v2t_eval.core.statistics import mean_interval
+from v2t_eval.gate.decide import decide
+from v2t_eval.gate.sentences import metric_verdict
 from v2t_eval.report.json import render
 
 DATE = "2026-01-02T03:04:05Z"
@@ -104,3 +107,12 @@ def _less(one, ids, clips):
 def absent(metric, code="ENVIRONMENT"):
     """A metric that was skipped."""
     return Skipped(metric=metric, reason="its weights are not here", hint="get them", code=code)
+
+
+def metric_verdicts(candidate, baseline, policy):
+    """What the gate says of each metric, of sides that it takes to be comparable and without its guards."""
+    names = set(candidate.by_name) & set(baseline.by_name) if baseline else set()
+    rules = {rule.metric: rule for rule in policy.primary}
+    by_name = changes(baseline, candidate, [*rules, *sorted(names - set(rules))], expected=rules, alpha=policy.alpha)
+    unit = "prompts" if any(clip.prompt for clip in candidate.clips) else "clips"
+    return [metric_verdict(one, policy, unit) for one in decide(by_name, (), policy)[0]]

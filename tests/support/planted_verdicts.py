@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from v2t_eval.core.changes import ClipChange
 from v2t_eval.core.metric import Figure
-from v2t_eval.gate.verdict import ClipChange, Guard, MetricVerdict, Outcome, Verdict
+from v2t_eval.gate.verdict import Guard, MetricVerdict, Outcome, Verdict
 
 HOSTILE = (
     "</script><script>window.hacked = 1</script>",

@@ -12,11 +12,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from planted_scores import metric_verdicts
+from v2t_eval.core.changes import changes, worst_clips
 from v2t_eval.core.metric import Figure, MetricResult
 from v2t_eval.core.scores import Scored, Scores
-from v2t_eval.gate.compare import worst_clips
-from v2t_eval.gate.decide import decide_metrics, overall
+from v2t_eval.gate.decide import overall
 from v2t_eval.gate.policy import Policy, Rule
+from v2t_eval.gate.sentences import because
 from v2t_eval.gate.verdict import Guard, MetricVerdict
 
 NUM, SEEDS = 40, 2
@@ -59,8 +61,12 @@ def policy(*rules: Rule, **other: Any) -> Policy:
     return Policy(primary=rules or (Rule(metric="score", margin=0.08),), **other)
 
 
+def outcome_of(metrics: list[MetricVerdict]) -> str:
+    return overall([one.outcome for one in metrics if one.role == "primary"], ())
+
+
 def only(candidate: Scores, baseline: Scores | None, *rules: Rule) -> MetricVerdict:
-    return decide_metrics(candidate, baseline, policy(*rules))[0]
+    return metric_verdicts(candidate, baseline, policy(*rules))[0]
 
 
 def test_pass_fail_and_too_early() -> None:
@@ -152,7 +158,7 @@ def test_both_kinds_must_pass() -> None:
     assert only(after, before, Rule(metric="score", margin=0.08, at_least=0.3)).outcome == "pass"
     failed = only(after, before, Rule(metric="score", margin=0.08, at_least=0.9))
     assert failed.outcome == "fail" and "at least 0.9" in failed.reasons[0] and "not worse" in failed.reasons[1]
-    assert only(after, None, Rule(metric="score", margin=0.08, at_least=0.3)).outcome == "not_comparable"
+    assert only(after, None, Rule(metric="score", margin=0.08, at_least=0.3)).outcome == "inconclusive"
 
 
 def test_holm_is_over_the_primary_metrics_with_a_margin() -> None:
@@ -163,7 +169,7 @@ def test_holm_is_over_the_primary_metrics_with_a_margin() -> None:
         *(result(drawn(9 + n, shift), name=name) for n, (name, shift) in enumerate(zip(names, shifts, strict=True)))
     )
     rules = [Rule(metric=name, margin=0.03) for name in names[:3]] + [Rule(metric="bound", at_least=0.1)]
-    found = decide_metrics(after, before, policy(*rules))
+    found = metric_verdicts(after, before, policy(*rules))
     raw = [one.p or 0.0 for one in found[:3]]
     ranked = sorted(raw)
     assert found[raw.index(ranked[0])].p_adjusted == pytest.approx(min(1, 3 * ranked[0]))
@@ -171,7 +177,9 @@ def test_holm_is_over_the_primary_metrics_with_a_margin() -> None:
     alone = only(after, before, Rule(metric="a", margin=0.03))
     assert alone.mde is not None and found[0].mde is not None and found[0].mde > alone.mde, "alpha is shared by three"
     lost = bare([one for one in after.results if one.name != "c"], {clip.id: clip.cluster for clip in after.clips})
-    assert decide_metrics(lost, before, policy(*rules))[0].p_adjusted == found[0].p_adjusted, "a lost test still counts"
+    assert metric_verdicts(lost, before, policy(*rules))[0].p_adjusted == found[0].p_adjusted, (
+        "a lost test still counts"
+    )
 
 
 def test_exploratory_metrics_are_told() -> None:
@@ -185,14 +193,14 @@ def test_exploratory_metrics_are_told() -> None:
         result(drawn(1), name="mine alone"),
     )
     before.results[2] = result(drawn(1), name="better", higher_is_better=None)
-    found = decide_metrics(after, before, policy())
+    found = metric_verdicts(after, before, policy())
     assert [(one.metric, one.role) for one in found] == [
         ("score", "primary"), ("a", "exploratory"), ("better", "exploratory"), ("z", "exploratory"),
     ]  # fmt: skip
     outcomes = {one.metric: one.outcome for one in found}
     assert outcomes["z"] == "fail" and "Benjamini-Hochberg" in found[-1].reasons[0]
     assert outcomes["better"] == "inconclusive" and found[2].p is not None and found[2].p < 0.01, "two-sided"
-    assert overall(found, (), ())[0] == "pass", "an exploratory metric decides nothing"
+    assert outcome_of(found) == "pass", "an exploratory metric decides nothing"
 
 
 def test_a_margin_needs_a_better_end() -> None:
@@ -238,7 +246,7 @@ def test_clips_without_a_partner_are_left_out_and_counted() -> None:
     after["p00-0"] = None
     after["p01-0"] = math.nan
     del after["p02-0"], before["p03-0"]
-    known = {id: value for id, value in after.items() if value is not None and not math.isnan(value)}
+    known = {id: value for id, value in after.items() if value == value and value is not None}
     mine = result(known, items=[{"id": id, "value": value} for id, value in after.items()])
     found = only(side(mine), side(result(before)))
     assert found.num_pairs == 76 and any("76 pairs of 77 scored clips" in why for why in found.reasons)
@@ -271,8 +279,8 @@ def test_odd_results_are_told_and_never_raise(
 
 
 def test_without_a_baseline_a_margin_cannot_be_held() -> None:
-    found = decide_metrics(side(result(drawn(1)), result(drawn(2), name="other")), None, policy())
-    assert [one.outcome for one in found] == ["not_comparable"] and overall(found, (), ())[0] == "not_comparable"
+    found = metric_verdicts(side(result(drawn(1)), result(drawn(2), name="other")), None, policy())
+    assert [one.outcome for one in found] == ["inconclusive"] and outcome_of(found) == "inconclusive"
 
 
 def test_where_the_spread_comes_from() -> None:
@@ -285,9 +293,8 @@ def test_where_the_spread_comes_from() -> None:
 def test_seeds_of_one_prompt_are_one_case() -> None:
     """Five copies of 12 clips: taken for 60 cases they would fail a change that 12 cannot show."""
     before, after = drawn(1, num=12, seeds=1), drawn(11, -0.15, num=12, seeds=1)
-    five = [
-        {f"{id[:-2]}-{seed}": value for id, value in values.items() for seed in range(5)} for values in (after, before)
-    ]
+    each = range(5)
+    five = [{f"{id[:-2]}-{n}": value for id, value in values.items() for n in each} for values in (after, before)]
     rule = Rule(metric="score", margin=0.01)
     sides = [side(result(values), num=12, seeds=5) for values in five]
     found = only(*sides, rule)
@@ -307,13 +314,15 @@ def test_worst_clips_first() -> None:
         side(result(values), result(small, name="fine", higher_is_better=False))
         for values, small in ((after, moved), (before, fine))
     ]
-    found = worst_clips(*sides, names := ["score", "fine"])
+    by_name = changes(sides[1], sides[0], ["score", "fine"])
+    found = worst_clips(by_name)
     assert [clip.id for clip in found] == ["p09-0", "p07-1", "p03-0"], "a metric's unit gives it no weight"
     assert found[1].worse == pytest.approx(0.4) and found[1].candidate == after["p07-1"]
     assert found[1].baseline_path == found[1].candidate_path == "clips/p07-1.mp4"
     assert found[1].prompt == "prompt p07" and found[0].worse == pytest.approx(1e-3)
-    assert [clip.id for clip in worst_clips(*sides, names, limit=1)] == ["p09-0", "p07-1"]
-    assert worst_clips(sides[0], None, names) == []
+    assert [clip.id for clip in worst_clips(by_name, limit=1)] == ["p09-0", "p07-1"]
+    assert [clip.id for clip in worst_clips({"score": by_name["score"]}, best=True)] == ["p05-0"]
+    assert worst_clips(changes(None, sides[0], ["score", "fine"])) == []
 
 
 def test_one_outcome_with_its_reason() -> None:
@@ -322,21 +331,25 @@ def test_one_outcome_with_its_reason() -> None:
 
     good, bad = verdict("good", "pass"), verdict("bad", "fail")
     open_, other = verdict("open", "inconclusive"), verdict("other", "not_comparable")
-    fine, broken = (
-        Guard(name="lost clips", outcome="pass", message=""),
-        Guard(name="frozen clips", outcome="fail", message="9 of 40, at most 2"),
-    )
-    assert overall([good], [fine], ()) == ("pass", "the primary metric passes; good: why good")
-    assert overall([good, open_, verdict("loud", "fail", "exploratory")], [fine], ()) == (
-        "inconclusive",
-        "open: why open",
-    )
-    assert overall([open_, other], [], ()) == ("not_comparable", "other: why other")
-    assert overall([good], [], ["weights differ", "fps differs"]) == ("not_comparable", "weights differ (and 1 more)")
-    assert overall([open_, bad, verdict("worse", "fail")], [], ["x"]) == ("fail", "bad: why bad; likewise worse")
-    outcome, reason = overall([good, bad], [fine, broken], ())
+    fine = Guard(name="lost clips", outcome="pass", message="")
+    broken = Guard(name="frozen clips", outcome="fail", message="9 of 40, at most 2")
+
+    def said(metrics: list[MetricVerdict], guards: list[Guard], differences: Any = ()) -> tuple[str, str]:
+        primary = [one for one in metrics if one.role == "primary"]
+        guarded = [one.outcome for one in guards]
+        outcome = overall([one.outcome for one in primary], guarded, is_comparable=not differences)
+        return outcome, because(outcome, primary, guards, differences)
+
+    assert said([good], [fine]) == ("pass", "the primary metric passes; good: why good")
+    assert said([good, open_, verdict("x", "fail", "exploratory")], [fine]) == ("inconclusive", "open: why open")
+    assert said([open_, other], []) == ("not_comparable", "other: why other")
+    assert said([good], [], ["weights differ", "fps differs"]) == ("not_comparable", "weights differ (and 1 more)")
+    assert said([open_, bad, verdict("worse", "fail")], [], ["x"]) == ("fail", "bad: why bad; likewise worse")
+    outcome, reason = said([good, bad], [fine, broken])
     assert outcome == "fail" and reason.startswith("frozen clips: 9 of 40, at most 2") and "bad" in reason
-    assert overall([], [], ())[0] == "inconclusive", "nothing decided is no pass"
+    unsure = replace(broken, outcome="inconclusive")
+    assert said([good, open_], [unsure])[1] == "open: why open" and "frozen" in said([good], [unsure])[1]
+    assert said([], [])[0] == "inconclusive", "nothing decided is no pass"
 
 
 @pytest.mark.slow
@@ -380,8 +393,9 @@ def test_no_result_raises(mine: MetricResult, its: MetricResult, as_mean: bool, 
             one = result({}, **{**vars(one), "figures": {"score": Figure(value=mean, low=mean, high=mean, n=8)}})
         sides.append(bare([one, replace(one, name="other")], {f"p{n:02}-0": str(n % clusters) for n in range(7)}))
     rules = policy(Rule(metric="score", margin=0.1, at_least=0.2), Rule(metric="gone", at_most=1))
-    found = decide_metrics(sides[0], sides[1], rules)
-    worst_clips(sides[0], sides[1], ["score", "gone"])
-    outcome, reason = overall(found, (), ())
+    found = metric_verdicts(sides[0], sides[1], rules)
+    worst_clips(changes(sides[1], sides[0], ["score", "gone"]))
+    outcome = outcome_of(found)
+    reason = because(outcome, [one for one in found if one.role == "primary"], (), ())  # type: ignore[arg-type]
     assert outcome in ("pass", "fail", "inconclusive", "not_comparable") and reason
     assert all(one.reasons and one.reasons[0] for one in found)

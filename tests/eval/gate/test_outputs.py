@@ -11,9 +11,10 @@ from xml.etree import ElementTree
 import pytest
 
 import planted_verdicts as planted
+from v2t_eval.core.changes import ClipChange
 from v2t_eval.gate.report import asked_text, change_text, clip_text, document, p_text
 from v2t_eval.gate.verdict import OUTCOMES as ENDINGS
-from v2t_eval.gate.verdict import ClipChange, Guard, MetricVerdict, Verdict
+from v2t_eval.gate.verdict import Guard, MetricVerdict, Verdict
 from v2t_eval.report import github, junit, markdown, terminal
 
 OUTCOMES = ("pass", "fail", "inconclusive", "not_comparable")

@@ -8,15 +8,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from planted_scores import scores, with_motion
+from planted_scores import metric_verdicts, scores, with_motion
+from v2t_eval.core.bounds import lower_bounds, p_values
+from v2t_eval.core.changes import changes
 from v2t_eval.core.metric import Figure, MetricResult
 from v2t_eval.core.scores import Scored, Scores
 from v2t_eval.gate import baseline as file
 from v2t_eval.gate.advice import advise
-from v2t_eval.gate.decide import decide_metrics
+from v2t_eval.gate.decide import guard_outcomes
+from v2t_eval.gate.guards import guard_checks, motion
 from v2t_eval.gate.policy import Policy, Rule
 from v2t_eval.gate.run import gate, plain_policy
-from v2t_eval.gate.statistics import lower_bounds, p_values
 from v2t_eval.gate.verdict import MetricVerdict
 
 NUM = 60
@@ -41,7 +43,7 @@ def side(values: np.ndarray, *, reduction: str = "mean", counts: dict[str, int] 
 
 def decided(after: np.ndarray, before: np.ndarray, *, margin: float = 0.1, **other: Any) -> MetricVerdict:
     policy = Policy(primary=(Rule(metric="score", margin=margin),))
-    return decide_metrics(side(after, **other), side(before, **other), policy)[0]
+    return metric_verdicts(side(after, **other), side(before, **other), policy)[0]
 
 
 def noise(seed: int, spread: float = 0.03, shape: tuple[int, int] = (NUM, 1)) -> np.ndarray:
@@ -74,7 +76,7 @@ def test_a_perfect_baseline_can_be_compared() -> None:
     perfect = np.ones((NUM, 1))
     after = np.random.default_rng(0).uniform(0, 1, (NUM, 1))
     policy = Policy(primary=(Rule(metric="score", margin=0.1),))
-    found = decide_metrics(
+    found = metric_verdicts(
         side(after, reduction="set", figures=worse), side(perfect, reduction="set", figures=ends), policy
     )[0]
     assert found.outcome == "fail" and found.num_pairs == 0
@@ -90,7 +92,7 @@ def test_below_its_own_minimum_a_metric_decides_nothing() -> None:
     policy = Policy(primary=(Rule(metric="score", margin=0.2, at_most=0.9, at_least=0.1),))
     for counts in ({"below_minimum": 1, "minimum": 512, "vectors": 32},):
         small = side(noise(1), reduction="set", counts=counts)
-        found = decide_metrics(small, small, policy)[0]
+        found = metric_verdicts(small, small, policy)[0]
         assert found.outcome == "inconclusive" and "512" in found.reasons[0] and "score" not in found.reasons[0][:5]
 
 
@@ -227,7 +229,6 @@ def test_an_accepted_harm_does_not_fail_where_few_prompts_gain_everything() -> N
 
 def test_motion_is_told_from_less_motion_by_more_clips() -> None:
     """Motion with a heavy tail, halved twice over: with the greatest clip for a limit more clips showed less."""
-    from v2t_eval.gate.guards import motion
 
     def failed(num: int, amount: float) -> float:
         rng, found = np.random.default_rng(0), 0
@@ -236,7 +237,7 @@ def test_motion_is_told_from_less_motion_by_more_clips() -> None:
             before, after = (np.exp(own + rng.normal(0, 1, (num, 1))) for _ in range(2))
             guard = motion(*(side(each, name="motion") for each in (amount * after, before)), 0.7)
             assert guard is not None
-            found += guard.outcome == "fail" and (guard.p or 0.0) < 0.05
+            found += not guard.is_within and (guard.p or 0.0) < 0.05
         return found / 30
 
     assert failed(60, 0.35) > 0.3 and failed(180, 0.35) > 0.8
@@ -245,22 +246,25 @@ def test_motion_is_told_from_less_motion_by_more_clips() -> None:
 
 def test_guards_share_alpha_and_need_more_than_chance() -> None:
     """One frozen clip of 12 is 8 %, which 2 % on both sides give in every fifth run."""
-    from v2t_eval.gate.guards import guards
-
     policy = Policy(primary=(Rule(metric="sharpness", margin=0.3),))
     sides = [scores(prompts=12, seeds=1, change=lambda c: replace(c, frozen=c.id < "p01")), scores(prompts=12, seeds=1)]
-    found = next(one for one in guards(*sides, policy) if one.name == "frozen clips")
-    assert found.outcome == "inconclusive" and found.p is not None and found.p > 0.2
-    all_still = scores(prompts=12, seeds=1, change=lambda c: replace(c, frozen=True))
-    assert next(o for o in guards(all_still, sides[1], policy) if o.name == "frozen clips").outcome == "fail"
+
+    def frozen(candidate: Scores) -> tuple[str, float | None]:
+        checks = guard_checks(candidate, sides[1], policy)
+        outcomes = guard_outcomes(checks, (), policy.alpha)
+        return next(each for check, each in zip(checks, outcomes, strict=True) if check.name == "frozen clips")
+
+    outcome, p = frozen(sides[0])
+    assert outcome == "inconclusive" and p is not None and p > 0.2
+    assert frozen(scores(prompts=12, seeds=1, change=lambda c: replace(c, frozen=True)))[0] == "fail"
 
 
 def test_compare_says_where_there_is_but_one_value() -> None:
-    from v2t_eval.commands.compare import changes
+    from v2t_eval.commands.compare import rows_of
 
     flat = scores(prompts=3, seeds=1)
     for result in flat.results:
         for item in result.items:
             item["value"] = 0.0
-    told = changes(flat, flat)
+    told = rows_of(changes(flat, flat))
     assert all("every value is 0 on both sides" in one["notes"] for one in told)

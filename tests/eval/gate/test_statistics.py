@@ -11,22 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from v2t_eval.core.bounds import Change, least_distance, no_change, paired_change, unpaired_change
+from v2t_eval.core.changes import finite_values
 from v2t_eval.core.metric import Figure
-from v2t_eval.core.statistics import benjamini_hochberg, holm
-from v2t_eval.gate.statistics import (
-    Change,
-    finite_values,
-    invisible_share,
-    least_change,
-    least_margin,
-    least_step,
-    no_change,
-    paired_change,
-    parts_of_variance,
-    prompts_for,
-    student,
-    unpaired_change,
-)
+from v2t_eval.core.statistics import benjamini_hochberg, holm, parts_of_variance, student
+from v2t_eval.gate.power import invisible_share, least_change, least_margin, prompts_for
 
 NUM_RUNS = 200
 
@@ -177,7 +166,7 @@ def test_the_least_change_of_right_or_wrong_counts_the_prompts_that_flip(num: in
     """Harm adds to their spread: with that of an unchanged candidate alone twice the least change was found in 84 % of
     20 prompts."""
     se, margin = math.sqrt(0.06 / num), {20: 0.19, 60: 0.095}[num]
-    model = Change(value=0, low=0, high=0, se=se, p=1, num_pairs=num, num_clusters=num, span=1.0, step=1.0)
+    model = Change(value=0, low=0, high=0, se=se, p=1, num_pairs=num, num_clusters=num, span=1.0, granularity=1.0)
     mde = least_change(model, accepted=margin / 2, alpha=0.05, power=0.8, num_tests=1)
     assert mde is not None
 
@@ -200,9 +189,9 @@ def test_differences_almost_without_spread_pass_at_the_least_margin() -> None:
     assert passed / NUM_RUNS == pytest.approx(0.8, abs=0.09)
 
 
-def test_least_step() -> None:
-    assert least_step([0, 1, 1, 0]) == 1 and least_step([0.25, 0.5, 1.0]) == 0.25 and least_step([0.3]) == 0
-    assert least_step([0.1 + 0.2, 0.3, 0.8]) == pytest.approx(0.5) and least_step([]) == 0
+def test_least_distance() -> None:
+    assert least_distance([0, 1, 1, 0]) == 1 and least_distance([0.25, 0.5, 1.0]) == 0.25 and least_distance([0.3]) == 0
+    assert least_distance([0.1 + 0.2, 0.3, 0.8]) == pytest.approx(0.5) and least_distance([]) == 0
 
 
 def test_unpaired_by_hand() -> None:
