@@ -129,9 +129,9 @@ def generate(
         which have an `error` and no `path`.
 
     Raises:
-        UsageError: a setting that cannot be; EXISTS, clips of the folder were made otherwise. NothingMatchedError: no
-        prompt. MissingDependencyError: no such model, no disk space. KeyboardInterrupt: stopped after the batch in
-        hand; what was made is kept.
+        UsageError: a setting that cannot be; OTHER_SETTINGS, clips of the folder were made otherwise.
+        NothingMatchedError: no prompt. MissingDependencyError: no such model, no disk space. KeyboardInterrupt: stopped
+        after the batch in hand; what was made is kept.
 
     Example:
         >>> import cineloop
@@ -140,7 +140,7 @@ def generate(
         clips/a-red-ball-rolls-to-the-left-on-the-s0-46837029.mp4 9
     """
     from cineloop import config
-    from t2v.generate.folder import RunFolder
+    from t2v.generate.folder import ClipFolder
     from t2v.generate.run import run
     from t2v.generate.settings import GenerateConfig
 
@@ -153,7 +153,7 @@ def generate(
         raise KeyboardInterrupt
     if asked.dry_run:
         return rows
-    with RunFolder(folder, writable=False) as made:
+    with ClipFolder(folder, writable=False) as made:
         return [*made.rows(), *made.failures()]
 
 

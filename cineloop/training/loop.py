@@ -29,6 +29,7 @@ import torch
 
 from cineloop import config as configs
 from cineloop.errors import CineloopError, UsageError
+from cineloop.run_folder import refuse_existing
 from cineloop.training import checkpoint, runtime, sharding
 from cineloop.training.loader import spans, stream
 from cineloop.training.optim import WeightAverage, build_optimizers, freeze, lr_factor
@@ -186,10 +187,13 @@ class Loop:
 
     def _prepare_folder(self, resolved: Mapping[str, Any], resume: bool, overwrite: bool) -> bool:
         """Look at the run folder and prepare it; returns whether the run resumes."""
-        saved, begun = checkpoint.steps(self.out), (self.out / "config.yaml").exists()
+        saved = checkpoint.steps(self.out)
         if int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")):
             # A process died and torchrun started all of them again, by the command line of the first start.
             resume, overwrite = bool(saved), True
+        if not resume:
+            hint = "--resume continues the run, --overwrite restarts it"
+            refuse_existing([self.out / "config.yaml"], overwrite=overwrite, hint=hint)
         self.accelerator.wait_for_everyone()  # everyone has looked before the main process changes anything
         if resume and not saved:
             if (self.out / "final").exists():
@@ -199,9 +203,7 @@ class Loop:
                 )
             if self.main:
                 say(f"nothing to resume: {self.out} holds no checkpoint yet; the run begins at step 1")
-            resume, overwrite = False, True
-        if not resume and begun and not overwrite:
-            raise UsageError(f"{self.out} already holds a run", hint="--resume continues it, --overwrite restarts")
+            resume = False
         if not self.main:
             return resume
         if not resume:

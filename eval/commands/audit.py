@@ -206,7 +206,7 @@ def _generate(num: int, folder: Path, args: argparse.Namespace) -> None:
     try:
         summary = summary_of()
     except UsageError as error:
-        if error.code != "EXISTS" or not args.overwrite:
+        if error.code != "OTHER_SETTINGS" or not args.overwrite:
             raise
         summary = summary_of(overwrite=True)  # by other weights
     if summary.interrupted:

@@ -1,7 +1,7 @@
 """Generate on a cluster: each of its model workers is a generator that writes clips into the shared run folder.
 
 In: batches of planned clips. Out: the same entries and errors as from a generator of this process, in any order. A
-worker journals each entry before it answers (`cineloop.cluster.journals`); `RunFolder` takes over what a run that died
+worker journals each entry before it answers (`cineloop.cluster.journals`); `ClipFolder` takes over what a run that died
 left there.
 """
 
@@ -17,7 +17,7 @@ from cineloop.cluster import journals
 from cineloop.cluster.workers import open_workers
 from cineloop.errors import ItemError, MissingDependencyError
 from cineloop.journal import Entry
-from t2v.generate.folder import STATE, RunFolder
+from t2v.generate.folder import ClipFolder
 from t2v.generate.making import Made, Maker, Steps
 from t2v.generate.prompts import Clip
 from t2v.generate.settings import GenerateConfig
@@ -29,7 +29,7 @@ _POLL_S = 0.2
 
 def made_on(
     config: GenerateConfig,
-    folder: RunFolder,
+    folder: ClipFolder,
     fingerprint: Row,
     batches: Sequence[Sequence[Clip]],
     todo: Mapping[str, Row],
@@ -40,7 +40,7 @@ def made_on(
     Raises:
         MissingDependencyError: no ray, no cluster, or a worker without the model.
     """
-    run = journals.new_run(folder.path / STATE)
+    run = journals.new_run(folder.state)
     output = folder.path.absolute()
     images = list({clip.request.image: None for batch in batches for clip in batch if clip.request.image is not None})
     step = ModelStep(config, fingerprint, str(output), str(run.absolute()))

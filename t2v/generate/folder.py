@@ -17,14 +17,13 @@ from pathlib import Path
 from typing import Any
 
 from cineloop.cluster import journals
-from cineloop.errors import UsageError
 from cineloop.files import sweep, unescape_name, write_atomic
 from cineloop.journal import Entry, Journal
-from cineloop.lock import FolderLock, usable
 from cineloop.manifest import dump_line, write_manifest
+from cineloop.run_folder import RunFolder, refuse_existing
 from t2v.generate.prompts import Clip
 
-STATE = ".cineloop"
+JOURNAL = "generate.jsonl"
 CLIPS = "clips"
 MANIFEST, FAILURES = "manifest.jsonl", "failures.jsonl"
 Row = dict[str, Any]
@@ -38,8 +37,8 @@ class _Done:
     row: Row
 
 
-class RunFolder:
-    """An open run folder; use as a context manager. `writable=False` only looks, and makes nothing.
+class ClipFolder(RunFolder):
+    """The open folder of a run of `t2v generate`; a context manager. `writable=False` only looks, and makes nothing.
 
     Raises (on entering):
         UsageError: EXISTS, the folder holds a manifest of something else; LOCKED, another run is at work in it.
@@ -47,41 +46,25 @@ class RunFolder:
     """
 
     def __init__(self, path: Path, *, writable: bool = True) -> None:
-        self.path = path
-        self.writable = writable
-        self._stack = ExitStack()
+        super().__init__(path, journal=JOURNAL, writable=writable)
         self._done: dict[str, _Done] = {}
         self._failed: dict[str, Row] = {}
         self._order: dict[str, None] = {}
         self._batches: dict[str, tuple[int, tuple[str, ...]]] = {}  # id: batch size, ids that are made together
 
-    def __enter__(self) -> RunFolder:
-        with ExitStack() as stack, usable(self.path):
-            self._stack = stack
-            self._open()
-            self._stack = stack.pop_all()
-        return self
-
-    def _open(self) -> None:
-        journal = self.path / STATE / "generate.jsonl"
-        if (self.path / MANIFEST).exists() and not journal.exists():
-            raise UsageError(
-                f"{self.path} holds a {MANIFEST} of something else", code="EXISTS", hint="choose another folder with -o"
-            )
+    def _open(self, stack: ExitStack) -> None:
+        if not (self.state / JOURNAL).exists():
+            refuse_existing([self.path / MANIFEST], hint="it is not of `t2v generate`: choose another -o")
         if self.writable:
-            self._stack.enter_context(FolderLock(self.path / STATE / "lock"))
             (self.path / CLIPS).mkdir(exist_ok=True)
             sweep(self.path)
             for half in (self.path / CLIPS).glob(".*.tmp.mp4"):  # what a killed run left of `encode`
                 half.unlink(missing_ok=True)
-        self._journal = self._stack.enter_context(Journal(journal, writable=self.writable))
-        for entry, _ in self._journal.replay():
+        super()._open(stack)
+        for entry in self.replay():
             self._learn(entry)
         if self.writable:
             self._fold()
-
-    def __exit__(self, *exc: Any) -> None:
-        self._stack.__exit__(*exc)
 
     def _learn(self, entry: Entry) -> None:
         if entry["kind"] == "plan":
@@ -96,8 +79,8 @@ class RunFolder:
         elif entry["kind"] == "failed":
             self._failed[entry["row"]["id"]] = entry["row"]
 
-    def _append(self, entry: Entry) -> None:
-        self._journal.append([entry])
+    def _note(self, entry: Entry) -> None:
+        self.append([entry])
         self._learn(entry)
 
     # --- what is there
@@ -105,7 +88,7 @@ class RunFolder:
         """Note the order of clips that are new here, and write the manifest of what is finished."""
         new = [clip.id for clip in clips if clip.id not in self._order]
         if new:
-            self._append({"kind": "plan", "ids": new})
+            self._note({"kind": "plan", "ids": new})
         self.write_tables()
 
     def batches(self, clips: Sequence[Clip], todo: Container[str], size: int) -> list[list[Clip]]:
@@ -137,7 +120,7 @@ class RunFolder:
         batches = [made[id] for id in sorted(made, key=order.__getitem__)]
         planned = [[clip.id for clip in batch] for batch in batches]
         if any(self._batches.get(ids[0]) != (size, tuple(ids)) for ids in planned):
-            self._append({"kind": "batches", "size": size, "batches": planned})
+            self._note({"kind": "batches", "size": size, "batches": planned})
         return batches
 
     def is_finished(self, clip: Clip, key: str) -> bool:
@@ -169,7 +152,7 @@ class RunFolder:
         """Note a clip whose file is in place: an entry of kind `clip`."""
         row = entry["row"]
         before = self._done.get(row["id"])
-        self._append(entry)
+        self._note(entry)
         if before is None:  # one write of one line; the order is put right at the end
             with open(self.path / MANIFEST, "ab", buffering=0) as manifest:
                 manifest.write(dump_line(row))
@@ -180,18 +163,18 @@ class RunFolder:
 
     def _fold(self) -> None:
         """Take over what the workers of a run on a cluster had made when it died."""
-        for path in journals.journals(self.path / STATE):
+        for path in journals.journals(self.state):
             with Journal(path, writable=False) as journal:
                 for entry, _ in journal.replay():
                     if entry["kind"] == "clip":
                         known = self._done.get(entry["row"]["id"])
                         if known is None or known.key != entry["key"]:
-                            self._append(entry)
-        journals.remove(self.path / STATE)
+                            self._note(entry)
+        journals.remove(self.state)
 
     def add_failure(self, row: Row) -> None:
         """Note that a clip could not be made."""
-        self._append({"kind": "failed", "row": row})
+        self._note({"kind": "failed", "row": row})
         self._write_failures()
 
     def write_tables(self) -> None:

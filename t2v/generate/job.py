@@ -12,7 +12,7 @@ from cineloop.errors import ItemError
 from cineloop.journal import Entry
 from cineloop.log import Progress, logger, printable
 from t2v.generate.cluster import made_on
-from t2v.generate.folder import RunFolder
+from t2v.generate.folder import ClipFolder
 from t2v.generate.making import Made, Maker, Steps
 from t2v.generate.prompts import Clip
 from t2v.generate.settings import GenerateConfig
@@ -27,7 +27,7 @@ class Job:
     """The making of the clips that are not there yet."""
 
     def __init__(
-        self, folder: RunFolder, generator: GeneratorLike, config: GenerateConfig, emit: Emit, summary: Summary
+        self, folder: ClipFolder, generator: GeneratorLike, config: GenerateConfig, emit: Emit, summary: Summary
     ) -> None:
         self.folder, self.generator, self.config, self.emit, self.summary = folder, generator, config, emit, summary
         # Loads the model: its errors come before anything is written. Those of a cluster load on its workers.

@@ -10,12 +10,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cineloop import config as layers
-from cineloop.errors import UsageError
 from cineloop.files import write_atomic
 from cineloop.interrupt import Stopping
-from cineloop.log import logger, printable
+from cineloop.log import logger, plural, printable
+from cineloop.run_folder import other_settings
 from cineloop.training import runtime
-from t2v.generate.folder import RunFolder
+from t2v.generate.folder import ClipFolder
 from t2v.generate.gallery import write_gallery
 from t2v.generate.job import Emit, Job
 from t2v.generate.making import cache_key_parts, key_of
@@ -24,8 +24,6 @@ from t2v.generate.settings import GenerateConfig
 from t2v.generate.sheet import write_sheet
 from t2v.generate.summary import Row, Summary
 from t2v.generators import GeneratorLike, open_generator
-
-_NAMED = 10  # so many differences are listed one by one
 
 
 def run(
@@ -48,7 +46,7 @@ def run(
         show_progress: progress on stderr.
 
     Raises:
-        UsageError: EXISTS, the folder's clips were made with other settings and `overwrite` is not given; bad prompts.
+        UsageError: OTHER_SETTINGS, clips of the folder were made otherwise and `overwrite` is not given; bad prompts.
         NothingMatchedError: no prompts. MissingDependencyError: no such model, no GPU, disk full.
     """
     clips = plan(prompts, files, config)
@@ -56,7 +54,7 @@ def run(
         config.generator, model=config.model, device=config.device, dtype=config.dtype, options=config.generator_options
     )
     summary = Summary(asked=len(clips), folder=out)
-    with RunFolder(out, writable=not config.dry_run) as folder:
+    with ClipFolder(out, writable=not config.dry_run) as folder:
         todo = _todo(folder, clips, generator, config, emit, summary)
         if config.dry_run:
             return summary
@@ -78,7 +76,7 @@ def run(
 
 
 def _todo(
-    folder: RunFolder,
+    folder: ClipFolder,
     clips: Sequence[Clip],
     generator: GeneratorLike,
     config: GenerateConfig,
@@ -96,19 +94,13 @@ def _todo(
         else:
             before = folder.other_settings(clip, key)
             if before is not None and not config.overwrite:
-                conflicts.append((clip, layers.changes(before, decisive)))
+                conflicts.append((before, decisive))
             action = "make" if before is None else "replace" if config.overwrite else "refuse"
             todo[clip.id] = decisive
         if config.dry_run:
             emit({"action": action, "id": clip.id, "prompt": clip.request.prompt, "seed": clip.request.seed})
     if conflicts and not config.dry_run:
-        clip, changed = conflicts[0]
-        raise UsageError(
-            f"{len(conflicts)} clips of {folder.path} were made with other settings; {clip.id}: "
-            f"{'; '.join(changed[:_NAMED])}",
-            code="EXISTS",
-            hint="choose another folder with -o, or make them again with --overwrite",
-        )
+        raise other_settings(f"{plural(len(conflicts), 'clip')} of {folder.path} were", *conflicts[0])
     return todo
 
 

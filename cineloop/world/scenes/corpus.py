@@ -21,6 +21,7 @@ from cineloop.documents import read_json
 from cineloop.errors import UsageError
 from cineloop.files import write_atomic
 from cineloop.manifest import write_manifest
+from cineloop.run_folder import other_settings, refuse_existing
 from cineloop.world.language.questions import conversations, questions
 from cineloop.world.language.words import captions
 from cineloop.world.scenes.sampler import sample_scene
@@ -158,14 +159,9 @@ def _claim(folder: Path, config: WorldConfig, *, overwrite: bool) -> None:
         except ValueError as error:
             raise UsageError(f"{note} is not JSON: {error}", hint="--overwrite replaces the folder's clips") from error
         if theirs != json.loads(text):
-            differing = sorted(k for k in {*ours, *theirs} if json.loads(text).get(k) != theirs.get(k))
-            raise UsageError(
-                f"{folder} holds clips made with another {', '.join(differing)}",
-                code="EXISTS",
-                hint="choose another folder, or --overwrite",
-            )
-    elif not overwrite and (folder / "manifest.jsonl").exists():
-        raise UsageError(f"{folder} holds a manifest.jsonl of something else", code="EXISTS", hint="another folder")
+            raise other_settings(f"the clips of {folder} were", theirs, json.loads(text))
+    elif not note.exists():
+        refuse_existing([folder / "manifest.jsonl"], overwrite=overwrite, hint="it is of something else: another -o")
     write_atomic(note, text.encode("utf-8"))
 
 

@@ -270,7 +270,7 @@ def test_best_weights_are_the_ones_exported(tmp_path):
 
 def test_a_run_is_not_overwritten_unasked_and_batches_must_divide(tmp_path):
     make(tmp_path).run()
-    with pytest.raises(UsageError, match="already holds a run"):
+    with pytest.raises(UsageError, match="already exists"):
         make(tmp_path)
     make(tmp_path, overwrite=True).run()
     assert sum("loss" in row for row in rows(tmp_path)) == 3

@@ -181,7 +181,7 @@ def test_other_settings_want_another_folder_or_overwrite(fake, tmp_path, change)
     fake.weights = "b" if change == "weights" else "a"
     with pytest.raises(UsageError, match=f"2 clips .*{change}.*→") as caught:
         run([BALL, BOX], [], tmp_path, config)
-    assert caught.value.code == "EXISTS"
+    assert caught.value.code == "OTHER_SETTINGS"
     over = GenerateConfig(steps=config.steps, overwrite=True)
     assert run([BALL], [], tmp_path, over).made == 1
     rows = rows_of(tmp_path)
@@ -191,7 +191,7 @@ def test_other_settings_want_another_folder_or_overwrite(fake, tmp_path, change)
 
 def test_a_foreign_folder_is_left_alone(fake, tmp_path):
     (tmp_path / "manifest.jsonl").write_text('{"id": "a", "path": "a.mp4"}\n')
-    with pytest.raises(UsageError, match="something else"):
+    with pytest.raises(UsageError, match="already exists"):
         run([BALL], [], tmp_path, GenerateConfig(overwrite=True))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["manifest.jsonl"]
 

@@ -73,7 +73,7 @@ def test_processes_give_the_same_files(tmp_path: Path) -> None:
 
 def test_other_settings_need_overwrite(tmp_path: Path) -> None:
     write(tmp_path, num=1)
-    with pytest.raises(UsageError, match="another fps, size"):
+    with pytest.raises(UsageError, match=r"fps: 6 → 5; size: "):
         write(tmp_path, num=1, fps=5, size=(32, 32))
     assert write(tmp_path, num=1, fps=5, overwrite=True).written == 1
     assert json.loads((tmp_path / "world.json").read_text())["fps"] == "5"
