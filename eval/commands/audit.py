@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cineloop.errors import EXIT_ENVIRONMENT, EXIT_FAILED_ITEMS, EXIT_NOTHING_MATCHED, EXIT_OK, ItemError, UsageError
+from cineloop.run_folder import STATE, RunFolder, refuse_existing
 from v2t_eval.commands.score import add_machine, old_files
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ EXAMPLES = (
     "  v2t-eval audit --metrics temporal_flickering,clipsim --num 20 --codec --judge none -o audit/"
 )
 NAMES = ("audit.json", "audit.md", "audit.html")
-STATE, NONE = ".cineloop", "none"
+NONE = "none"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -59,7 +60,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from cineloop import log
     from cineloop.interrupt import Stopping
-    from cineloop.lock import FolderLock
     from v2t_eval.audit.report import document
     from v2t_eval.audit.run import audit
     from v2t_eval.core.models import on_device
@@ -71,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
     if args.dry_run:
         return _dry_run(args, metrics, config)
     with ExitStack() as stack:
-        stack.enter_context(FolderLock(args.output / STATE / "lock"))
+        stack.enter_context(RunFolder(args.output))
         stack.enter_context(on_device(args.device))
         judge = _judge(args.judge, args.device)
         material = _material(args, config)
@@ -161,9 +161,7 @@ def _refuse(args: argparse.Namespace) -> None:
     """Refuse, before any work, to replace files without --overwrite, and arguments that leave nothing to audit."""
     if args.metrics == NONE and args.suite is None and args.judge == NONE:
         raise UsageError("nothing to audit: neither metrics nor a judge", hint="name --metrics, or a --judge")
-    there = old_files(args.output, NAMES)
-    if there and not args.overwrite:
-        raise UsageError(f"{there[0]} exists", code="EXISTS", hint="another folder, or --overwrite")
+    refuse_existing(old_files(args.output, NAMES), overwrite=args.overwrite)
 
 
 def _judge(name: str, device: str) -> Any:

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from cineloop.errors import PolicyError, UsageError
+from cineloop.run_folder import refuse_existing
 
 SUMMARY = (
     "Calibrate a judge's probabilities on drawn clips of known truth, and report its reliability before and after."
@@ -62,5 +63,4 @@ def _check(args: argparse.Namespace) -> None:
             f"-o {target} is inside the installed package: it would change the judge of every project here",
             hint="another file; one next to a model of your own is found",
         )
-    if target.exists() and not args.overwrite:
-        raise UsageError(f"{target} exists", code="EXISTS", hint="another file, or --overwrite")
+    refuse_existing([target], overwrite=args.overwrite)

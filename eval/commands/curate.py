@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 from cineloop.cluster.settings import add_flags
 from cineloop.errors import EXIT_FAILED_ITEMS, EXIT_OK, UsageError
-from v2t_eval.commands.score import STATE, cluster_of, lock_output
+from cineloop.run_folder import STATE
+from v2t_eval.commands.score import cluster_of, lock_output
 
 if TYPE_CHECKING:
     from types import ModuleType

@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cineloop.errors import UsageError
+from cineloop.run_folder import refuse_existing
 from v2t_eval.commands.score import add_scoring, lock_output, old_files, score_options
 
 if TYPE_CHECKING:
@@ -112,11 +112,8 @@ def _refuse_old(args: argparse.Namespace) -> None:
     from v2t_eval.report import NAMES as REPORTS
 
     there = old_files(args.output, (*NAMES, *REPORTS)) if args.output else []
-    there += [args.junit] if args.junit and args.junit.exists() else []
-    if there and not args.overwrite:
-        raise UsageError(
-            f"{there[0]} exists", code="EXISTS", hint="another folder or file, or --overwrite (evidence is kept)"
-        )
+    there += [args.junit] if args.junit else []
+    refuse_existing(there, overwrite=args.overwrite)
 
 
 def _delete_verdict(args: argparse.Namespace) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cineloop.errors import UsageError
+from cineloop.run_folder import refuse_existing
 from v2t_eval.commands.gate import CLIPS, DRY_RUN, SUITE, plan
 from v2t_eval.commands.score import add_scoring, score_options
 
@@ -93,9 +94,8 @@ def keep(
 def _refuse_old(args: argparse.Namespace) -> None:
     if args.output.is_dir():
         raise UsageError(f"-o takes a file, and {args.output} is a folder", hint="-o baseline.json")
-    if args.output.exists() and not args.overwrite:
-        hint = "`gate update --reason` replaces it and keeps its history; --overwrite forgets that"
-        raise UsageError(f"{args.output} exists", code="EXISTS", hint=hint)
+    hint = "`gate update --reason` replaces it and keeps its history; --overwrite forgets that"
+    refuse_existing([args.output], overwrite=args.overwrite, hint=hint)
 
 
 def _show(made: Scores, scores: Scores, policy: Policy | None, path: Path, *, as_json: bool) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cineloop.errors import NothingMatchedError, UsageError
+from cineloop.run_folder import refuse_existing
 from v2t_eval.commands.score import add_scoring, lock_output, old_files, score_options
 
 if TYPE_CHECKING:
@@ -59,8 +60,8 @@ def run(args: argparse.Namespace) -> int:
     from v2t_eval.report import page, terminal
 
     log.setup(verbosity=-1 if args.quiet else args.verbose)
-    if (there := old_files(args.output, (report.FILE, report.PAIRS, report.PAGE))) and not args.overwrite:
-        raise UsageError(f"{there[0]} exists", code="EXISTS", hint="another folder, or --overwrite")
+    there = old_files(args.output, (report.FILE, report.PAIRS, report.PAGE))
+    refuse_existing(there, overwrite=args.overwrite)
     by_facts = args.pairs_by == "facts" or args.truth is not None
     sources = MineConfig(judge=args.judge, questions=args.questions, encoder=args.encoder, facts=by_facts)
     if args.pairs_by == "judge" and args.judge == "none" and len(args.captions) > 1:

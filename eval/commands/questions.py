@@ -30,16 +30,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from cineloop import log
-    from cineloop.errors import NothingMatchedError, UsageError
+    from cineloop.errors import NothingMatchedError
     from cineloop.files import write_atomic
     from cineloop.manifest import dump_line
+    from cineloop.run_folder import refuse_existing
     from v2t_eval.roundtrip.clips import prompt_rows
     from v2t_eval.roundtrip.settings import RoundtripConfig
     from v2t_eval.semantics.sources import open_source
 
     log.setup(verbosity=-1 if args.quiet else args.verbose)
-    if args.output is not None and args.output.exists() and not args.overwrite:
-        raise UsageError(f"{args.output} exists", code="EXISTS", hint="another file, or --overwrite")
+    if args.output is not None:
+        refuse_existing([args.output], overwrite=args.overwrite)
     source = open_source(args.questions)
     prompts = dict.fromkeys(row["prompt"] for row in prompt_rows(RoundtripConfig(prompts=tuple(args.prompts))))
     rows = [row_of(prompt, source) for prompt in prompts]

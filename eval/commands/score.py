@@ -14,6 +14,7 @@ from cineloop.cluster.settings import FLAGS as CLUSTER
 from cineloop.cluster.settings import ClusterConfig, add_flags
 from cineloop.config import from_dict
 from cineloop.errors import UsageError
+from cineloop.run_folder import STATE, RunFolder, other_settings, refuse_existing
 
 if TYPE_CHECKING:
     from v2t_eval.core.inputs import Inputs
@@ -41,7 +42,6 @@ _FILES = (
     ("answers", "rows of id, question, answer; also kind and reference where --truth lacks them"),
 )
 _VIDEOS = ("reference_clips", "reference_videos")
-STATE = ".cineloop"
 SETTINGS = "scoring.json"  # in STATE: inputs and metrics of the folder's scores
 
 
@@ -152,19 +152,8 @@ def lock_output(args: argparse.Namespace, stack: ExitStack) -> Path | None:
     Raises:
         MissingDependencyError: OUTPUT_FOLDER, it cannot be made or written.
     """
-    from cineloop.errors import MissingDependencyError
-    from cineloop.lock import FolderLock
-    from cineloop.log import printable
-
     if args.output:
-        try:
-            stack.enter_context(FolderLock(args.output / STATE / "lock"))
-        except OSError as error:
-            raise MissingDependencyError(
-                f"cannot use the output folder {printable(str(args.output))}: {error.strerror or error}",
-                code="OUTPUT_FOLDER",
-                hint="choose another -o",
-            ) from error
+        stack.enter_context(RunFolder(args.output))
     return args.cache or (args.output / STATE if args.output else None)
 
 
@@ -218,16 +207,13 @@ def _refuse_other(output: Path | None, settings: dict[str, str], *, overwrite: b
     there = old_files(output, NAMES)
     if not there or overwrite:
         return
-    hint = "another folder, or --overwrite (evidence is kept)"
     try:
         before = dict(json.loads((output / STATE / SETTINGS).read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
-        raise UsageError(f"{there[0]} exists", code="EXISTS", hint=hint) from None
-    for name in dict.fromkeys(["metrics", *settings, *before]):
-        if settings.get(name) != before.get(name):
-            here, kept = settings.get(name, "none"), before.get(name, "none")
-            text = f"{output} holds scores of other settings: {name}: {here} here, {kept} in the folder"
-            raise UsageError(text, code="OTHER_SETTINGS", hint=hint)
+        refuse_existing(there)
+        return
+    if before != settings:
+        raise other_settings(f"the scores of {output} were", before, settings)
 
 
 def dry_run(inputs: Inputs, metrics: list[BaseMetric], args: argparse.Namespace) -> int:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cineloop.errors import EXIT_FAILED_ITEMS, EXIT_OK, UsageError
+from cineloop.run_folder import refuse_existing
 from v2t_eval.commands.score import add_scoring, lock_output, score_options
 
 if TYPE_CHECKING:
@@ -85,9 +86,7 @@ def _refuse(output: Path | None, clips: Path, *, overwrite: bool) -> None:
         return
     if output.resolve() == (clips if clips.is_dir() else clips.parent).resolve():
         raise UsageError("-o is the folder of the clips", hint="name another folder")
-    there = [name for name in (MANIFEST, TABLE, PAGE) if (output / name).exists()]
-    if there and not overwrite:
-        raise UsageError(f"{output / there[0]} exists", code="EXISTS", hint="another folder, or --overwrite")
+    refuse_existing([output / name for name in (MANIFEST, TABLE, PAGE)], overwrite=overwrite)
 
 
 def _row(one: Any) -> dict[str, Any]:

@@ -64,9 +64,9 @@ def test_the_command_writes_and_does_not_overwrite(command, clips, tmp_path, cap
     assert json.loads(first)["results"] == json.loads((out / "scores.json").read_bytes())["results"]
     capsys.readouterr()
     for other, said in (
-        ([*call[:3], "bright", *call[4:]], "metrics: bright here, bright,words in the folder"),
-        ([*call, "--limit", "2"], "limit: 2 here, none in the folder"),
-        ([*call[:-1], str(clips)], f"prompts: {clips} here, {tmp_path / 'p.txt'} in the folder"),
+        ([*call[:3], "bright", *call[4:]], "metrics: bright,words → bright"),
+        ([*call, "--limit", "2"], "limit: None → 2"),
+        ([*call[:-1], str(clips)], f"prompts: {tmp_path / 'p.txt'} → {clips}"),
     ):
         assert command([*other, "-o", str(out)]) == 2
         err = capsys.readouterr().err
