@@ -16,15 +16,14 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Callable
-from functools import cache, lru_cache
+from functools import cache
 from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
 
-ROOT = Path(__file__).resolve().parent.parent
-PACKAGES = ("cineloop", "v2t", "t2v", "v2t_eval")
-FOLDERS = ("cineloop", "v2t", "t2v", "eval")  # of the packages: eval/ is imported as v2t_eval
+from source_tree import FOLDERS, PACKAGES, ROOT, dotted, module_of, parsed, sources, tracked
+
 MAX_FILE_LINES, MAX_FUNCTION_LINES = 400, 80
 MB = 1_000_000
 # The one class of a plug-in, and the two functions of a verb: the module's head describes them.
@@ -57,42 +56,6 @@ HEAVY = {
     "diffusers",
     "huggingface_hub",
 }
-
-
-@cache
-def tracked() -> tuple[Path, ...]:
-    """Files of the repository, relative to its root; all files but ignored folders where there is no git."""
-    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=False)
-    if listed.returncode == 0:
-        return tuple(Path(name) for name in listed.stdout.split("\0") if name and (ROOT / name).is_file())
-    skipped = {".venv", ".git", "runs", "__pycache__", "build", "dist"}
-    files = (path.relative_to(ROOT) for path in ROOT.rglob("*") if path.is_file())
-    return tuple(path for path in files if not skipped & set(path.parts))
-
-
-def sources(*folders: str) -> list[tuple[Path, str]]:
-    return [(p, (ROOT / p).read_text("utf-8")) for p in tracked() if p.suffix == ".py" and p.parts[0] in folders]
-
-
-@lru_cache(maxsize=1)
-def parsed(text: str) -> tuple[ast.Module, tuple[ast.AST, ...]]:
-    """The tree of a source, and all of its nodes: every rule looks at a file before the next one is read."""
-    tree = ast.parse(text)
-    return tree, tuple(ast.walk(tree))
-
-
-def dotted(node: ast.AST) -> str:
-    """`torch.load` of such a name or attribute, "" of anything else."""
-    if isinstance(node, ast.Attribute):
-        return f"{base}.{node.attr}" if (base := dotted(node.value)) else ""
-    return node.id if isinstance(node, ast.Name) else ""
-
-
-def module_of(path: Path) -> str:
-    parts = path.with_suffix("").parts
-    if parts[0] == "eval":
-        parts = ("v2t_eval", *parts[1:])
-    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
 def imported_by(text: str) -> set[str]:

@@ -1,4 +1,4 @@
-"""The true model classes at tiny width, from a folder through `local.py` and through the command line."""
+"""The true model classes at tiny width, from a folder through `v2t/backends/local.py` and through the command line."""
 
 from __future__ import annotations
 
