@@ -66,8 +66,8 @@ def peer(path: Path) -> int:
 
 def cuts(path: Path) -> int:
     """Ours: cuts alone."""
-    from cineloop.video.canvas import Limits
     from cineloop.video.cuts import find_cuts
+    from cineloop.video.limits import Limits
     from cineloop.video.open_file import LastFile
 
     with LastFile().open(str(path).encode()) as opened:
@@ -76,7 +76,7 @@ def cuts(path: Path) -> int:
 
 def whole(path: Path) -> int:
     """Ours: all that the steps need."""
-    from cineloop.video.canvas import Limits
+    from cineloop.video.limits import Limits
     from cineloop.video.open_file import LastFile
     from cineloop.video.survey import survey
 

@@ -40,7 +40,8 @@ _PAINTER = """
 import json, sys, time
 from cineloop import threads
 threads.prepare()
-from t2v.generators import GenerateSettings, Request, open_generator
+from t2v.generators import Request, open_generator
+from t2v.settings import GenerateSettings
 generator, steps = open_generator("dit"), GenerateSettings(steps=2)
 requests = [Request(prompt="A red ball rolls to the right on the beach.", seed=seed) for seed in (0, 1)]
 generator.generate(requests, steps)

@@ -66,7 +66,8 @@ def main(
         words = [*words[1:3], "--help"]
     # A verb that is named needs none of the others.
     named = [verb for verb in verbs if verb.split()[0] == words[0]]
-    parser = build_parser(prog, description, named or verbs, package)
+    # The list of all verbs needs none of their arguments, nor what these import.
+    parser = build_parser(prog, description, named or verbs, package, with_arguments=bool(named))
     pair = " ".join(word for word in words[:2] if not word.startswith("-"))
     if not words[0].startswith("-") and words[0] not in verbs and pair not in verbs:
         parser.error(no_verb(prog, pair if named else words[0], named or verbs))
@@ -77,7 +78,9 @@ def main(
     return guarded(lambda: int(verb.run(args)), traceback=bool(getattr(args, "verbose", 0)))
 
 
-def build_parser(prog: str, description: str, verbs: Sequence[str], package: str) -> argparse.ArgumentParser:
+def build_parser(
+    prog: str, description: str, verbs: Sequence[str], package: str, *, with_arguments: bool = True
+) -> Parser:
     """The parser of the command `prog`, with one subparser for each verb, a file of `PACKAGE.commands`."""
     of_gates = package == "v2t_eval"
     codes = ", ".join(f"{code} {means}" for code, means in EXIT_CODES.items() if of_gates or code not in _OF_GATES)
@@ -93,7 +96,8 @@ def build_parser(prog: str, description: str, verbs: Sequence[str], package: str
             epilog=f"examples:\n{module.EXAMPLES}",
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
-        module.add_arguments(verb)
+        if with_arguments:
+            module.add_arguments(verb)
         noise = verb.add_mutually_exclusive_group()
         noise.add_argument("-v", "--verbose", action="count", default=0, help="more messages; tracebacks")
         noise.add_argument("-q", "--quiet", action="store_true", help="warnings and errors only")

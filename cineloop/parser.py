@@ -21,7 +21,13 @@ PROGRAMS = {"v2t": "v2t", "t2v": "t2v", "v2t-eval": "v2t_eval"}  # and their pac
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser of one program or verb."""
+    """A parser of one program or verb.
+
+    Attributes:
+        settings: the config whose keys a verb's --set takes; None where it has none, or one of each recipe.
+    """
+
+    settings: type | None = None
 
     def error(self, message: str) -> NoReturn:
         """Say what is wrong in one line and end with exit 2."""

@@ -15,11 +15,13 @@ import importlib
 import re
 import sys
 from collections.abc import Iterable, Iterator
+from dataclasses import is_dataclass
 from functools import cache
 from pathlib import Path
 
 from cineloop import errors, plugin
 from cineloop.cli import EXIT_CODES, build_parser
+from cineloop.options import options_of
 from cineloop.training.recipe import recipes
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -87,13 +89,18 @@ def commands() -> str:
     lines = ["# Commands", "", MADE, "Every verb also takes `-h`, `-v` (more messages, tracebacks) and `-q` (warnings"]
     lines += ["and failures only). Exit codes: [codes.md](codes.md).", ""]
     for program, package in PROGRAMS.items():
-        module = importlib.import_module(f"{package}.cli")
+        module, described = importlib.import_module(f"{package}.cli"), dict[type, str]()
         lines += [f"## {program}", "", module.ABOUT, ""]
         parser = build_parser(program, module.ABOUT, module.VERBS, package)
         verbs = next(a for a in parser._actions if isinstance(a, argparse._SubParsersAction)).choices
         for name, verb in verbs.items():
             lines += [f"### {program} {name}", "", str(verb.description), "", "```", examples(verb), "```", ""]
             lines += table(("option", "what it does"), options(verb))
+            if verb.settings is not None and (first := described.setdefault(verb.settings, name)) != name:
+                lines += [f"Keys of its settings that have no flag: those of `{program} {first}`.", ""]
+            elif verb.settings is not None:
+                lines += ["Keys of its settings that have no flag:", ""]
+                lines += table(("key", "what it is"), settings(verb.settings))
     return "\n".join(lines)
 
 
@@ -112,6 +119,13 @@ def options(verb: argparse.ArgumentParser) -> Iterator[tuple[str, str]]:
         value = " ".join(value) if isinstance(value, tuple) else str(value)
         name = ", ".join(action.option_strings)
         yield f"`{f'{name} {value}'.strip()}`", str(action.help or "") % vars(action)
+
+
+def settings(config: type) -> Iterator[tuple[str, str]]:
+    """Key and text of a config's fields without a flag; of a nested config those of its fields."""
+    for each in options_of(config):
+        if each.written.flag is None and not is_dataclass(each.kind):
+            yield f"`{each.key}`", each.help
 
 
 def metrics() -> str:

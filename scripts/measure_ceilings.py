@@ -20,8 +20,9 @@ from cineloop.files import write_atomic
 from cineloop.world import vocabulary as words
 from cineloop.world.language import lexicon as lex
 from cineloop.world.language.grammar import article, inflect, noun, pick
-from t2v.generators import GenerateSettings, Request
+from t2v.generators import Request
 from t2v.generators.world import Generator
+from t2v.settings import GenerateSettings
 from v2t_eval.core.metric import load_metric
 from v2t_eval.core.sample import Clip, Sample
 from v2t_eval.semantics.detectors.world import VERSION

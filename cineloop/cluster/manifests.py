@@ -18,6 +18,7 @@ from typing import Any
 
 from cineloop.errors import UsageError
 from cineloop.log import printable
+from cineloop.options import option
 from cineloop.parser import PROGRAMS
 
 FOLDER = Path(__file__).resolve().parents[1] / "recipes" / "cluster"
@@ -26,19 +27,15 @@ _RAY = "ray"  # ends the name of an engine that runs Ray
 
 @dataclass(frozen=True, kw_only=True)
 class JobSize:
-    """What a job asks of its engine.
+    """What a job asks of its engine."""
 
-    Args:
-        nodes: machines, or processes at a time where the engine places them itself; at least 1.
-        shards: parts of the work, at least 1; None for one a node. More of them than nodes even out slow ones.
-        cpus: cores for each process, at least 1.
-        gpus: GPUs for each process, at least 0.
-    """
-
-    nodes: int = 8
-    shards: int | None = None
-    cpus: int = 8
-    gpus: int = 1
+    nodes: int = option(8, "machines, or processes at a time where the engine places them", metavar="N")
+    shards: int | None = option(
+        None, "parts of the work where no Ray divides it; more than nodes even out slow ones (default: one a node)",
+        metavar="N",
+    )  # fmt: skip
+    cpus: int = option(8, "cores of a process", metavar="N")
+    gpus: int = option(1, "GPUs of a process", metavar="N")
 
     def __post_init__(self) -> None:
         for name, least in (("nodes", 1), ("shards", 1), ("cpus", 1), ("gpus", 0)):

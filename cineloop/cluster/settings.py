@@ -6,15 +6,13 @@ In: `--cluster`, `--decode-workers`, `--model-workers`, `--gpus-per-worker`. Out
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 from cineloop.errors import UsageError
+from cineloop.options import option, setting
 
 MAX_WORKERS = 10_000
-FLAGS = {name: f"cluster.{name}" for name in ("decode_workers", "model_workers", "gpus_per_worker")}
-FLAGS["cluster"] = "cluster.engine"
 
 
 class Size(NamedTuple):
@@ -28,25 +26,28 @@ class Size(NamedTuple):
 class ClusterConfig:
     """Where a run places its work.
 
-    Args:
-        engine: "none" for this process, "ray" for the cluster of RAY_ADDRESS, or without it one on this machine.
-        decode_workers: "8..64" for a pool that grows and shrinks, "8" for a fixed one; None for 1 up to the CPUs.
-        model_workers: likewise; None for 1 up to the GPUs, or without GPUs up to the nodes.
-        gpus_per_worker: GPUs of a model worker, >= 0; a fraction shares one. None for 1 where the cluster has GPUs.
-        cpus_per_worker: what a worker asks of the scheduler, > 0.
-        item_limit_s: seconds after which a call of the model is given up and its worker is killed. Decoders have
-            limits of their own.
-
     Raises:
-        UsageError: on a value outside these ranges.
+        UsageError: on a value outside its range.
     """
 
-    engine: Literal["none", "ray"] = "none"
-    decode_workers: str | None = None
-    model_workers: str | None = None
-    gpus_per_worker: float | None = None
-    cpus_per_worker: float = 0.5
-    item_limit_s: float = 1800.0
+    engine: Literal["none", "ray"] = option(
+        "none",
+        "ray: the cluster of RAY_ADDRESS, or one on this machine (default: none, in this process)",
+        flag="--cluster",
+        metavar="ENGINE",
+        group="a cluster (pip install 'cineloop[cluster]')",
+    )
+    decode_workers: str | None = option(
+        None, "decoding workers: 8, or 8..64 for as many as it needs (default: up to the CPUs)", metavar="MIN..MAX"
+    )
+    model_workers: str | None = option(
+        None, "model workers, likewise (default: up to the GPUs, or nodes)", metavar="MIN..MAX"
+    )
+    gpus_per_worker: float | None = option(
+        None, "GPUs of a model worker; a fraction shares one (default: 1 where there are GPUs)", metavar="N"
+    )
+    cpus_per_worker: float = setting(0.5, "CPUs that a worker asks of the scheduler")
+    item_limit_s: float = setting(1800.0, "seconds after which a call of the model ends, and its worker with it")
 
     def __post_init__(self) -> None:
         for name in ("decode_workers", "model_workers"):
@@ -57,9 +58,9 @@ class ClusterConfig:
         if self.cpus_per_worker <= 0 or self.item_limit_s <= 0:
             raise UsageError("cpus_per_worker and item_limit_s must be above 0")
         if self.engine == "none":
-            given = [name for name in FLAGS if name != "cluster" and getattr(self, name) is not None]
-            if given:
-                raise UsageError(f"--{given[0].replace('_', '-')} needs --cluster ray")
+            for name in ("decode_workers", "model_workers", "gpus_per_worker"):
+                if getattr(self, name) is not None:
+                    raise UsageError(f"--{name.replace('_', '-')} needs --cluster ray")
 
 
 def parse_size(name: str, text: str) -> Size:
@@ -73,12 +74,3 @@ def parse_size(name: str, text: str) -> Size:
     if not 1 <= least <= most <= MAX_WORKERS:
         raise UsageError(f"--{name.replace('_', '-')} must look like 8..64 or 8 (1 to {MAX_WORKERS}), not {text!r}")
     return Size(least, most)
-
-
-def add_flags(add: Callable[..., Any], *, decodes: bool = True) -> None:
-    """The flags of a verb that can run on a cluster; `decodes` where it reads videos."""
-    add("--cluster", metavar="ENGINE", help="ray: the cluster of RAY_ADDRESS, or one on this machine")
-    if decodes:
-        add("--decode-workers", metavar="MIN..MAX", help="decoding workers of the cluster (default: up to its CPUs)")
-    add("--model-workers", metavar="MIN..MAX", help="model workers of the cluster (default: up to its GPUs, or nodes)")
-    add("--gpus-per-worker", type=float, metavar="N", help="GPUs of a model worker (default: 1 where there are GPUs)")

@@ -1,4 +1,4 @@
-"""The pixels being read, and what a file may cost.
+"""The pixels being read.
 
 In: frames one by one from a decoder. Out: one array (T, H, W, 3), resized on the way. `Limits` refuse before anything
 is allocated.
@@ -7,45 +7,14 @@ is allocated.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 
-from cineloop.errors import ItemError, UsageError
+from cineloop.errors import ItemError
+from cineloop.video.limits import Limits
 from cineloop.video.stream import check_pixels
 
 Allocate = Callable[[tuple[int, ...]], np.ndarray]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Limits:
-    """What one file may cost.
-
-    Args:
-        timeout_s: wall-clock seconds per decoder and file, > 0; a long film gets them again for each stretch of it.
-        total_s: wall-clock seconds for a question about a file, however long the film; None sets no end.
-        memory_mb: resident memory a worker may reach, MiB, >= 64.
-        max_pixels: greatest height * width of a frame (8K UHD passes by default, 16384 x 16384 does not), >= 1.
-        max_duration_s: greatest length of a file, > 0.
-        codecs: FFmpeg's names of the decoders that may read it, with commas between; "" is any.
-
-    Raises:
-        UsageError: on a value outside these ranges.
-    """
-
-    timeout_s: float = 60.0
-    memory_mb: int = 2048
-    max_pixels: int = 36_000_000
-    max_duration_s: float = 6 * 3600.0
-    total_s: float | None = None
-    codecs: str = ""
-
-    def __post_init__(self) -> None:
-        for name, least in (("timeout_s", 0.01), ("memory_mb", 64), ("max_pixels", 1), ("max_duration_s", 1e-3)):
-            if not getattr(self, name) >= least:
-                raise UsageError(f"Limits.{name} must be at least {least}, got {getattr(self, name)!r}")
-        if self.total_s is not None and not self.total_s > 0:
-            raise UsageError(f"Limits.total_s must be above 0, got {self.total_s!r}")
 
 
 class Canvas:

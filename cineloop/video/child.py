@@ -25,7 +25,8 @@ import numpy as np
 from cineloop.errors import CineloopError
 from cineloop.video.cut import Cut, write_cut
 from cineloop.video.cuts import find_cuts
-from cineloop.video.decode import Limits, Request, SampleSpec, decode, warm_up
+from cineloop.video.decode import Request, SampleSpec, decode, warm_up
+from cineloop.video.limits import Limits
 from cineloop.video.open_file import LastFile
 from cineloop.video.survey import survey
 

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from cineloop.errors import MissingDependencyError
-from cineloop.video.canvas import Limits
 from cineloop.video.frame_index import Table
+from cineloop.video.limits import Limits
 from cineloop.video.open_file import Opened
 from cineloop.video.pyav_walk import Walk
 from cineloop.video.sample import window

@@ -20,15 +20,15 @@ from typing import Any
 import numpy as np
 
 from cineloop.errors import ItemError, MissingDependencyError, Notice, UsageError
-from cineloop.video.canvas import Allocate, Canvas, Limits
+from cineloop.video.canvas import Allocate, Canvas
 from cineloop.video.container import Source
 from cineloop.video.frame_index import Table
 from cineloop.video.frames import Frames
+from cineloop.video.limits import DECODERS, Limits
 from cineloop.video.open_file import LastFile, Opened
 from cineloop.video.pyav_reader import motion_grid, read_pyav
 from cineloop.video.sample import SampleSpec, choose
 
-DECODERS = ("decord", "pyav")
 _MODULES = {"decord": "decord", "pyav": "av"}
 _NARROWEST_DECORD = 64  # decord 0.6 mistakes padded rows for more channels in narrower frames
 _INDEXED = ("mov", "matroska", "avi", "flv")  # FFmpeg's names of containers with an index of intra frames

@@ -29,10 +29,10 @@ import numpy as np
 
 from cineloop.errors import ItemError, MissingDependencyError, UsageError
 from cineloop.isolation import harmless_environment
-from cineloop.video.canvas import Limits
 from cineloop.video.cut import Cut, Piece
 from cineloop.video.frames import Frames
 from cineloop.video.info import VideoInfo
+from cineloop.video.limits import Limits
 from cineloop.video.sample import SampleSpec
 from cineloop.video.survey import Survey
 

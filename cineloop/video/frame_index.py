@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 
 from cineloop.errors import ItemError, Notice
-from cineloop.video.canvas import Limits
 from cineloop.video.container import Layout, Source, as_path
 from cineloop.video.info import VideoInfo
+from cineloop.video.limits import Limits
 from cineloop.video.stream import check_pixels, default_stream, demuxed, open_container
 
 _LONGEST_LAST_FRAME_S = 3600.0

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 
 from cineloop.errors import ItemError
-from cineloop.video.canvas import Limits
 from cineloop.video.container import Source, as_path
 from cineloop.video.info import VideoInfo
+from cineloop.video.limits import Limits
 from cineloop.video.stream import check_pixels
 
 _FORMATS = ("PNG", "JPEG", "GIF", "WEBP", "BMP")

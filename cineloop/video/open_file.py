@@ -10,11 +10,11 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 
-from cineloop.video.canvas import Limits
 from cineloop.video.container import Layout, Source, open_source, read_layout
 from cineloop.video.frame_index import Table, read_table
 from cineloop.video.images import read_times
 from cineloop.video.info import VideoInfo
+from cineloop.video.limits import Limits
 from cineloop.video.pyav_walk import Walk
 from cineloop.video.stream import open_container
 

@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 
 from cineloop.errors import ItemError
-from cineloop.video.canvas import Limits
 from cineloop.video.cuts import CutFinder, frames_between, small_size
 from cineloop.video.flow import FLOW_HEIGHT, VECTOR_CODECS, Motion, of_pictures, of_vectors
 from cineloop.video.info import VideoInfo
+from cineloop.video.limits import Limits
 from cineloop.video.open_file import Opened
 from cineloop.video.pyav_walk import Walk
 from cineloop.video.scaler import Scaler

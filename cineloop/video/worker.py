@@ -21,10 +21,11 @@ from cineloop.errors import ItemError, Notice, UsageError
 from cineloop.threads import usable_cpus
 from cineloop.video.container import name_of
 from cineloop.video.cut import Cut, Piece
-from cineloop.video.decode import DECODERS, Limits, Request, installed
+from cineloop.video.decode import Request, installed
 from cineloop.video.decoder_process import DecoderProcess, Died
 from cineloop.video.frames import Frames
 from cineloop.video.info import VideoInfo
+from cineloop.video.limits import DECODERS, Limits
 from cineloop.video.sample import SampleSpec
 from cineloop.video.survey import Survey
 

@@ -10,8 +10,10 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cineloop.cluster.settings import add_flags
+from cineloop.cluster.settings import ClusterConfig
 from cineloop.errors import EXIT_FAILED_ITEMS, EXIT_OK, UsageError
+from cineloop.options import add_options
+from cineloop.parser import Parser
 from cineloop.run_folder import STATE
 from v2t_eval.commands.score import cluster_of, lock_output
 
@@ -30,7 +32,7 @@ EXAMPLES = (
 )
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: Parser) -> None:
     """Declare the arguments."""
     add = parser.add_argument
     add(
@@ -65,7 +67,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--json", action="store_true", help="as one JSON object on stdout")
     add("--workers", type=int, metavar="N", help="processes for films (default: by cores and films); same result")
     add("--cache", type=Path, metavar="DIR", help="cache of surveys of films, shared by runs (default: inside -o)")
-    add_flags(parser.add_argument_group("a cluster (pip install 'cineloop[cluster]')").add_argument)
+    add_options(parser, ClusterConfig, prefix="cluster.")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from cineloop.cluster.settings import FLAGS as CLUSTER
-from cineloop.cluster.settings import add_flags
 from cineloop.errors import EXIT_OK
+from cineloop.options import add_options, add_set, load_options
+from cineloop.parser import Parser
+from v2t_eval.learn.settings import LearnConfig
 
 SUMMARY = "Teach a generator by a judge: draw, judge, learn, measure; stop when it only learns to please."
 EXAMPLES = (
@@ -23,28 +24,25 @@ EXAMPLES = (
 )
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: Parser) -> None:
     add = parser.add_argument
     add("recipe", nargs="?", type=Path, metavar="RECIPE", help="YAML file of settings (docs/learning.md)")
     add("-o", "--output", type=Path, required=True, metavar="DIR", help="folder for all rounds and the report")
-    add("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting over the recipe's")
+    add_set(parser, LearnConfig, "a setting over the recipe's")
     add("--dry-run", action="store_true", help="what would be drawn and measured, and how long; writes nothing")
     add("--json", action="store_true", help="print the result as one JSON object on stdout")
-    add_flags(parser.add_argument_group("a cluster (pip install 'cineloop[cluster]')").add_argument)
+    add_options(parser, LearnConfig)
 
 
 def run(args: argparse.Namespace) -> int:
-    from cineloop import config as configs
     from cineloop import log
     from v2t_eval.learn import plan
     from v2t_eval.learn.report import as_dict, document
     from v2t_eval.learn.run import run as learn
-    from v2t_eval.learn.settings import LearnConfig
     from v2t_eval.report import terminal
 
     log.setup(verbosity=-1 if args.quiet else args.verbose)
-    flags = {key: getattr(args, name) for name, key in CLUSTER.items()}
-    config = configs.load(LearnConfig, file=args.recipe, sets=args.set, flags=flags)
+    config = load_options(args, LearnConfig, file=args.recipe)
     if args.dry_run:
         planned = plan.plan(config, args.output)
         terminal.show(plan.page(planned), planned if args.json else None)

@@ -10,10 +10,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cineloop.cluster.settings import FLAGS as CLUSTER
-from cineloop.cluster.settings import ClusterConfig, add_flags
+from cineloop.cluster.settings import ClusterConfig
 from cineloop.config import from_dict
 from cineloop.errors import UsageError
+from cineloop.options import add_options
+from cineloop.parser import Parser
 from cineloop.run_folder import STATE, RunFolder, other_settings, refuse_existing
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ _VIDEOS = ("reference_clips", "reference_videos")
 SETTINGS = "scoring.json"  # in STATE: inputs and metrics of the folder's scores
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: Parser) -> None:
     add = parser.add_argument
     add("clips", nargs="?", type=Path, metavar="CLIPS", help="folder of videos, a run folder, or a manifest.jsonl")
     for name, says in _FILES:
@@ -68,7 +69,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--dry-run", action="store_true", help="read and join all inputs, print what would be measured")
     machine = parser.add_argument_group("the machine")
     add_scoring(machine.add_argument, "evidence cache, shared by runs (default: inside -o)")
-    add_flags(parser.add_argument_group("a cluster (pip install 'cineloop[cluster]')").add_argument)
+    add_options(parser, ClusterConfig, prefix="cluster.")
 
 
 def add_scoring(add: Callable[..., object], cache: str = "evidence cache of clips, shared by runs") -> None:
@@ -142,8 +143,8 @@ def run(args: argparse.Namespace) -> int:
 
 def cluster_of(args: argparse.Namespace) -> ClusterConfig:
     """The cluster of the flags. Raises UsageError: a value that cannot be."""
-    given = {key.partition(".")[2]: getattr(args, name) for name, key in CLUSTER.items()}
-    return from_dict(ClusterConfig, {key: value for key, value in given.items() if value is not None}, "cluster.")
+    flags = {key.removeprefix("cluster."): value for key, value in vars(args).items() if key.startswith("cluster.")}
+    return from_dict(ClusterConfig, {key: value for key, value in flags.items() if value is not None}, "cluster.")
 
 
 def lock_output(args: argparse.Namespace, stack: ExitStack) -> Path | None:

@@ -26,8 +26,9 @@ from typing import Any
 from cineloop.clip import reading
 from cineloop.errors import CineloopError, ItemError
 from cineloop.log import logger
-from cineloop.video.decode import DECODERS, installed
+from cineloop.video.decode import installed
 from cineloop.video.frames import Frames
+from cineloop.video.limits import DECODERS
 from cineloop.video.survey import Survey
 from cineloop.video.worker import DecoderPool, Limits, SampleSpec
 from v2t_eval.core.cache import EvidenceCache, NotFiniteError, plain
@@ -115,8 +116,7 @@ class Job:
 
 
 class Engine:
-    """Metrics, a decoder and an evidence cache; a context manager, used from one thread. Metrics may be added to
-    `metrics`; each must be loaded before it measures."""
+    """Metrics, a decoder and an evidence cache; a context manager of one thread. `metrics` may grow, by loaded ones."""
 
     def __init__(self, metrics: Sequence[Measurement], limits: ClipLimits, cache: EvidenceCache | None = None) -> None:
         self.metrics, self.limits, self.cache = list(metrics), limits, cache or EvidenceCache(None)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from cineloop.cluster.settings import ClusterConfig
 from cineloop.errors import UsageError
+from cineloop.options import setting
 from cineloop.training.runtime import check_device
 
 
@@ -62,9 +63,11 @@ class PromptConfig:
     Of a file each round takes the next `num` in a shuffled order.
     """
 
-    file: Path | None = None
-    split: str = "train"
-    num: int = 64
+    file: Path | None = setting(
+        None, "file of prompts (default: prompts of the cartoon world, new ones in every round)"
+    )
+    split: str = setting("train", "combinations of the cartoon world: train, seen, unseen")
+    num: int = setting(64, "prompts of a round")
 
     def __post_init__(self) -> None:
         if self.num < 1:
@@ -75,58 +78,59 @@ class PromptConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class LearnConfig:
-    """The recipe.
+    """The recipe."""
 
-    Attributes:
-        generator, model: as of `t2v generate`; the policy that learns. `rank`: learn a low-rank adapter instead of all
-            weights.
-        prompts: to draw for in every round; `num_videos` clips of each. `held_out`: the prompts of the measures, never
-            drawn for; their clips have the same seeds at every measure.
-        clips: settings of the clips (`steps`, `guidance`, `num_frames` ...), `dtype` and `device` where they are drawn.
-            `held_out_clips`: settings over those for the held-out clips, such as {guidance: 1} where a generator learns
-            to do without the guidance that its clips are drawn with.
-        reward: what is rewarded. `rewards`: a file of rewards made by hand instead, with `drawn`, the run folder of its
-            clips (made with `--set options.latents=true`): one round, without a judge.
-        objective, settings: see `t2v.train.objectives`. `train`: settings over those of the training stage `reward`,
-            such as `loop.steps`.
-        rounds: at most; `measure_every` so many the held-out clips are measured, and at the start and the end.
-        judges: metrics that never are in the reward and should rise with it. `referee`: the one that knows the truth,
-            of the cartoon world's prompts; null elsewhere. `guards`: see `Guard`.
-        tolerated: by judge or referee, how much its mean may fall before it counts as harm; 0 where none is given.
-        real: folder of clips that the prompts' clips should look like, for distances between sets; null: the cartoon
-            world's renderings of the held-out prompts, where it can draw them.
-        gate: the suite by which the final model is compared with the first one; null for none.
-        seed: of everything drawn.
-        cluster: where clips are drawn and judged, by default in this process. Training and drift stay here.
-    """
-
-    generator: str = "dit"
-    model: str = "starter"
-    rank: int = 0
-    prompts: PromptConfig = field(default_factory=PromptConfig)
-    held_out: PromptConfig = field(default_factory=lambda: PromptConfig(split="seen"))
-    num_videos: int = 8
-    held_out_videos: int = 2
-    clips: dict[str, Any] = field(default_factory=lambda: {"steps": 16})
-    held_out_clips: dict[str, Any] = field(default_factory=dict)
-    dtype: str = "auto"
-    device: str = "auto"
-    reward: tuple[RewardPart, ...] = (RewardPart(metric="question_score", key="chance"),)
-    rewards: Path | None = None
-    drawn: Path | None = None
-    objective: str = "nft"
-    settings: dict[str, Any] = field(default_factory=dict)
-    train: dict[str, Any] = field(default_factory=dict)
-    rounds: int = 10
-    measure_every: int = 2
-    judges: tuple[str, ...] = ("clipsim",)
-    referee: str | None = "obedience"
-    guards: tuple[Guard, ...] = DEFAULT_GUARDS
-    tolerated: dict[str, float] = field(default_factory=dict)
-    real: Path | None = None
-    gate: str | None = "gate"
-    seed: int = 0
-    cluster: ClusterConfig = field(default_factory=ClusterConfig)
+    generator: str = setting("dit", "what learns, as of `t2v generate`")
+    model: str = setting("starter", "its weights, as of `t2v generate`")
+    rank: int = setting(0, "learn a low-rank adapter of this rank; 0 learns all weights")
+    prompts: PromptConfig = setting(PromptConfig(), "prompts to draw for in every round")
+    held_out: PromptConfig = setting(
+        PromptConfig(split="seen"), "prompts of the measures, never drawn for; their clips always have the same seeds"
+    )
+    num_videos: int = setting(8, "clips of each prompt of a round")
+    held_out_videos: int = setting(2, "clips of each held-out prompt")
+    clips: dict[str, Any] = setting(
+        {"steps": 16}, "settings of the clips (steps, guidance, num_frames ...), by default {steps: 16}"
+    )
+    held_out_clips: dict[str, Any] = setting(
+        {},
+        "settings over those for the held-out clips, such as {guidance: 1} where a generator learns to do without the "
+        "guidance that its clips are drawn with",
+    )
+    dtype: str = setting("auto", "of the generator where it draws")
+    device: str = setting("auto", "where clips are drawn: auto, cpu, cuda, cuda:1")
+    reward: tuple[RewardPart, ...] = setting(
+        (RewardPart(metric="question_score", key="chance"),),
+        "what is rewarded: {metric, key, weight} each (default: question_score by the chance of the wanted answers)",
+    )
+    rewards: Path | None = setting(None, "file of rewards made by hand instead, for the clips in `drawn`: one round")
+    drawn: Path | None = setting(None, "run folder of those clips, made with `--set options.latents=true`")
+    objective: str = setting("nft", "a file of `t2v/train/objectives`")
+    settings: dict[str, Any] = setting({}, "settings of the objective")
+    train: dict[str, Any] = setting({}, "settings over those of the training stage `reward`, such as loop.steps")
+    rounds: int = setting(10, "most rounds")
+    measure_every: int = setting(2, "rounds between two measures of the held-out clips")
+    judges: tuple[str, ...] = setting(("clipsim",), "metrics that are never in the reward and should rise with it")
+    referee: str | None = setting(
+        "obedience", "the metric that knows the truth, of the cartoon world's prompts; null elsewhere"
+    )
+    guards: tuple[Guard, ...] = setting(
+        DEFAULT_GUARDS,
+        "metrics of the set with least and most, times the start's value (default: diversity, sharpness, frechet)",
+    )
+    tolerated: dict[str, float] = setting(
+        {}, "by judge or referee, how much its mean may fall before it counts as harm; 0 where none is given"
+    )
+    real: Path | None = setting(
+        None,
+        "folder of clips that the prompts' clips should look like (default: the cartoon world's renderings of the "
+        "held-out prompts, where it can draw them)",
+    )
+    gate: str | None = setting("gate", "suite by which the final model is compared with the first; null for none")
+    seed: int = setting(0, "seed of everything drawn")
+    cluster: ClusterConfig = setting(
+        ClusterConfig(), "where clips are drawn and judged (default: in this process); training and drift stay here"
+    )
 
     def __post_init__(self) -> None:
         for name in ("num_videos", "held_out_videos", "rounds", "measure_every"):

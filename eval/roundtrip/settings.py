@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cineloop.errors import UsageError
+from cineloop.options import option
 from cineloop.training.runtime import check_device
 
 NUM_OTHERS = 8  # captions of other prompts that each prompt is compared with; half make the floor, half test it
@@ -16,36 +17,49 @@ NUM_OTHERS = 8  # captions of other prompts that each prompt is compared with; h
 
 @dataclass(frozen=True, kw_only=True)
 class RoundtripConfig:
-    """Settings of a round trip, as the flags of `v2t-eval roundtrip` describe them.
+    """Settings of a round trip.
 
-    With `clips` there is one file of `prompts` at most, joined to them. For prompts of the cartoon world `judge` "auto"
-    is the starter, and `sentence` "auto" its dual encoder; else both are none. `questions`: see
-    `v2t_eval.semantics.sources`; those of a language model need a `reader` to answer them from captions.
+    With `clips` there is one file of `prompts` at most, joined to them.
     """
 
-    prompts: tuple[str, ...] = ()
-    world: int | None = None
-    split: str = "seen"
-    seed: int = 0
-    clips: Path | None = None
-    generator: str = "dit"
-    model: str | None = None
-    steps: int | None = None
-    num_videos: int = 1
-    captioner: str = "starter"
-    style: str = "detailed"
-    ceiling: bool = True
-    reference_clips: Path | None = None
-    judge: str = "auto"
-    questions: str = "grammar"
-    reader: str | None = None
-    sentence: str = "auto"
-    corpus: Path | None = None
-    limit: int | None = None
-    device: str = "auto"
-    max_clip_mb: int = 1024
-    overwrite: bool = False
-    retry_failed: bool = False
+    prompts: tuple[str, ...] = option((), "files of prompts (.txt, one per line; .jsonl), or prompts", flag="PROMPTS")
+    limit: int | None = option(None, "only the first N prompts or clips", metavar="N")
+    overwrite: bool = option(False, "replace what was made with other settings")
+    retry_failed: bool = option(False, "retry captions that failed")
+    world: int | None = option(
+        None, "number of prompts, of one figure each", metavar="N",
+        group="prompts of the cartoon world, instead of PROMPTS",
+    )  # fmt: skip
+    split: str = option("seen", "seen (default), unseen, train")
+    seed: int = option(0, "seed of prompts and first clips")
+    generator: str = option("dit", "dit (default: the bundled model), world, diffusers", group="the clips")
+    model: str | None = option(None, "a folder, or for diffusers a hub id")
+    steps: int | None = option(None, "sampling steps", metavar="N")
+    num_videos: int = option(1, "clips per prompt", metavar="N")
+    clips: Path | None = option(None, "use existing clips: run folder, manifest or folder", metavar="DIR")
+    reference_clips: Path | None = option(
+        None, "clips that show the prompts truly, by id", metavar="DIR",
+        group="the ceiling (default: the cartoon world's exact clips, where it can draw them)",
+    )  # fmt: skip
+    ceiling: bool = option(True, "measure no ceiling")
+    captioner: str = option(
+        "starter", "any model of `v2t caption --model`", metavar="MODEL", group="captioner, judge and reader"
+    )
+    style: str = option("detailed", "caption style")
+    judge: str = option(
+        "auto", "answers from the clip: v2t (the starter), v2t:MODEL, none (default: v2t for prompts of the world)"
+    )
+    questions: str = option(
+        "grammar", "grammar (default), FILE.jsonl, or openai:URL, whose questions need a --reader", metavar="SOURCE"
+    )
+    reader: str | None = option(None, "language model that answers from captions in plain English", metavar="MODEL")
+    sentence: str = option(
+        "auto", "sentence encoder: folder, hub id, none (default: the starter's for prompts of the world)",
+        metavar="MODEL",
+    )  # fmt: skip
+    corpus: Path | None = option(None, "captions from which CIDEr takes document frequencies", metavar="FILE")
+    device: str = option("auto", "auto (default), cpu, cuda, cuda:1", metavar="NAME")
+    max_clip_mb: int = option(1024, "memory limit of one clip's decoded frames", metavar="MB")
 
     def __post_init__(self) -> None:
         for name in ("world", "limit", "num_videos", "steps", "max_clip_mb"):

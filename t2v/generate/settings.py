@@ -2,42 +2,44 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
 from cineloop.cluster.settings import ClusterConfig
 from cineloop.errors import UsageError
-from t2v.generators import GenerateSettings
+from cineloop.options import option, setting
+from t2v.settings import GenerateSettings
 
 MAX_SEED = 2**63 - 1
 
 
 @dataclass(frozen=True, kw_only=True)
 class GenerateConfig(GenerateSettings):
-    """What to generate with.
+    """What to generate with."""
 
-    `seed` is that of every prompt's first clip, the next ones count on; `num_videos` clips of each prompt; `lora` files
-    as PATH or PATH:WEIGHT; `image` the first frame of every clip; `options` keyword arguments of the generator's class,
-    for settings that only one generator has; `cluster` where the work is placed, by default this process.
-    """
-
-    generator: str = "dit"
-    model: str | None = None
-    seed: int = 0
-    num_videos: int = 1
-    negative_prompt: str = ""
-    image: Path | None = None
-    batch_size: int | None = None
-    device: str = "auto"
-    dtype: str = "auto"
-    lora: tuple[str, ...] = ()
-    offload: Literal["none", "model", "sequential"] = "none"
-    tiling: bool = False
-    options: dict[str, Any] = field(default_factory=dict)
-    overwrite: bool = False
-    dry_run: bool = False
-    cluster: ClusterConfig = field(default_factory=ClusterConfig)
+    negative_prompt: str = option("", "what not to show", metavar="TEXT")
+    image: Path | None = option(None, "first frame of every clip (image to video)", metavar="FILE")
+    seed: int = option(0, "seed of each prompt's first clip; further clips count up")
+    num_videos: int = option(1, "clips per prompt", metavar="N")
+    generator: str = option(
+        "dit",
+        "dit (default: the bundled model), world (draws the cartoon world), diffusers, FILE.py",
+        group="the generator and the machine",
+    )
+    model: str | None = option(None, "a folder, or for diffusers a hub id (default: the bundled model)")
+    options: dict[str, Any] = setting({}, "keyword arguments of the generator's class, which only it has")
+    batch_size: int | None = option(None, "clips in a batch (default: the generator's)", metavar="N")
+    device: str = option("auto", "auto (default), cpu, cuda, cuda:1")
+    dtype: str = option("auto", "auto (default), float32, bfloat16, float16")
+    lora: tuple[str, ...] = option((), "LoRA weights; repeatable", metavar="PATH[:WEIGHT]")
+    offload: Literal["none", "model", "sequential"] = option(
+        "none", "keep parts of the model in main memory: none (default), model, sequential"
+    )
+    tiling: bool = option(False, "decode in tiles: less memory, slower")
+    overwrite: bool = option(False, "make existing clips again", group="")
+    dry_run: bool = option(False, "list what would be made; write nothing")
+    cluster: ClusterConfig = setting(ClusterConfig(), "where the work is placed (default: in this process)")
 
     def __post_init__(self) -> None:
         super().__post_init__()

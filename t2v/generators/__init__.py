@@ -16,6 +16,7 @@ from cineloop import plugin
 from cineloop.errors import Notice, UsageError
 from cineloop.training.runtime import check_device
 from cineloop.video.frames import Frames
+from t2v.settings import GenerateSettings
 from t2v.shape import Shape
 
 OnStep = Callable[[int, int], None]  # (steps done, steps in all) of the batch in hand
@@ -36,31 +37,6 @@ class Request:
     seed: int = 0
     negative_prompt: str = ""
     image: Path | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class GenerateSettings:
-    """What holds for all clips of a run; None leaves the generator's own value.
-
-    `fps` frames a second, `steps` of the sampler, `guidance` scale (1 switches it off).
-    """
-
-    num_frames: int | None = None
-    height: int | None = None
-    width: int | None = None
-    fps: float | None = None
-    steps: int | None = None
-    guidance: float | None = None
-
-    def __post_init__(self) -> None:
-        for name in ("num_frames", "height", "width", "steps"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise UsageError(f"{name} must be at least 1, got {value}")
-        if self.fps is not None and not 0 < self.fps <= 240:
-            raise UsageError(f"fps must be above 0 and at most 240, got {self.fps}")
-        if self.guidance is not None and not 0 <= self.guidance <= 100:
-            raise UsageError(f"guidance must be within 0 and 100, got {self.guidance}")
 
 
 @dataclass(frozen=True, eq=False)

@@ -23,9 +23,10 @@ from cineloop.errors import CineloopError, ItemError, MissingDependencyError, No
 from cineloop.log import logger
 from cineloop.training.runtime import check_dtype, find_device
 from cineloop.video.frames import Frames
-from t2v.generators import Drawn, GenerateSettings, OnStep, Request
+from t2v.generators import Drawn, OnStep, Request
 from t2v.generators.pictures import first_line, read_picture, to_frames
 from t2v.generators.weights import lora_of, sha256_of
+from t2v.settings import GenerateSettings
 from t2v.shape import Shape
 
 OFFLOADS = ("none", "model", "sequential")

@@ -17,7 +17,8 @@ from cineloop.world.scenes.casting import refuse
 from cineloop.world.scenes.scene import Scene
 from cineloop.world.scenes.solo import FPS, NUM_FRAMES
 from cineloop.world.scenes.staging import stage
-from t2v.generators import GenerateSettings, OnStep, Request
+from t2v.generators import OnStep, Request
+from t2v.settings import GenerateSettings
 from t2v.shape import Shape, valid_shape
 
 SIZE = (64, 64)

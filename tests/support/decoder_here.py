@@ -6,10 +6,10 @@ import os
 from concurrent.futures import Future
 
 from cineloop.errors import ItemError
-from cineloop.video.canvas import Limits
 from cineloop.video.decode import Request, decode
 from cineloop.video.frames import Frames
 from cineloop.video.info import VideoInfo
+from cineloop.video.limits import Limits
 from cineloop.video.open_file import LastFile
 
 

@@ -20,7 +20,7 @@ from typing import Any
 
 from cineloop.journal import Journal, encode_entry
 from cineloop.video import survey
-from cineloop.video.canvas import Limits
+from cineloop.video.limits import Limits
 from cineloop.video.open_file import LastFile
 from v2t_eval.cli import main
 from v2t_eval.core import cache

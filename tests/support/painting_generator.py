@@ -6,7 +6,8 @@ import numpy as np
 
 from cineloop.errors import ItemError, Notice
 from cineloop.video.frames import Frames
-from t2v.generators import GenerateSettings, Request
+from t2v.generators import Request
+from t2v.settings import GenerateSettings
 from t2v.shape import Shape
 
 

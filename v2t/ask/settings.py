@@ -5,58 +5,48 @@ In: values from flags, YAML or a caller. Out: a checked `AskConfig`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from cineloop.errors import UsageError
-from cineloop.video.decode import DECODERS
-from cineloop.video.worker import Limits
+from cineloop.options import option, setting
+from cineloop.video.limits import DECODERS, Limits
 
 
 @dataclass(frozen=True, kw_only=True)
 class AskConfig:
-    """All settings of asking.
+    """All settings of asking."""
 
-    Args:
-        model, captioner, options, device, dtype: see `v2t.backends.open_backend`.
-        look: "auto" looks at a short video or at the moment a question names, and answers all else about a long video
-            from notes on it; "whole" only ever looks at frames spread over the whole video; "notes" answers from notes
-            alone.
-        window_s: seconds the captioner sees at once; None takes what the model declares.
-        top: windows verified on frames to find when something happens, best first; 0 for all.
-        notes: file of the notes on a long video, or an output folder of `v2t caption` whose captions of the video are
-            the notes; None for a file in the user's cache folder.
-        style: file of `v2t/styles` whose prompt asks for the notes; its answers have times.
-        notes_tokens: limit on the notes in a prompt, in estimated tokens.
-        history_tokens: limit on earlier turns of a chat, in estimated tokens.
-        max_new_tokens: longest answer.
-        temperature, seed: of sampling; temperature 0 decodes greedily.
-        batch_size: windows the model sees at once while notes are taken.
-        frames: frames of a window; None takes the captioner's default.
-        workers: decoder processes. decoders, limits: see `cineloop.video.worker.DecoderPool`.
-    """
-
-    model: str = "starter"
-    captioner: str = "auto"
-    options: dict[str, Any] = field(default_factory=dict)
-    device: str = "auto"
-    dtype: str = "auto"
-    look: Literal["auto", "whole", "notes"] = "auto"
-    window_s: float | None = None
-    top: int = 5
-    notes: Path | None = None
-    style: str = "notes"
-    notes_tokens: int = 2000
-    history_tokens: int = 1000
-    max_new_tokens: int = 256
-    temperature: float = 0.0
-    seed: int = 0
-    batch_size: int = 8
-    frames: int | None = None
-    workers: int = 1
-    decoders: tuple[str, ...] = DECODERS
-    limits: Limits = field(default_factory=Limits)
+    model: str = option("starter", "starter (default), a folder, a hub id, or openai:URL[#model]")
+    captioner: str = option("auto", "backend that runs the model (default: chosen by the model)")
+    options: dict[str, Any] = setting({}, "options of the captioner, such as revision or concurrency (see its class)")
+    look: Literal["auto", "whole", "notes"] = option(
+        "auto",
+        "what an answer is based on: auto (default: of a long video notes, but for the moment a question names), whole "
+        "(frames of the whole video) or notes",
+    )
+    window_s: float | None = option(None, "seconds of a window (default: the model's)", flag="--window", metavar="S")
+    top: int = option(5, "windows examined for --when, best first; 0 for all", metavar="N")
+    notes: Path | None = option(
+        None,
+        "output folder of v2t caption, to answer from its captions; or the .jsonl file to keep notes in "
+        "(default: a file in the user's cache)",
+        metavar="PATH",
+    )
+    style: str = setting("notes", "file of v2t/styles whose prompt asks for the notes; its answers have times")
+    notes_tokens: int = setting(2000, "most tokens of notes in a prompt, estimated")
+    history_tokens: int = setting(1000, "most tokens of earlier turns of a chat in a prompt, estimated")
+    frames: int | None = option(None, "frames sampled from each window (default: the model's)", metavar="N")
+    max_new_tokens: int = option(256, "maximum tokens of an answer", metavar="N")
+    temperature: float = setting(0.0, "0 takes the likeliest words; above 0 samples, by the seed")
+    seed: int = setting(0, "seed of sampling")
+    batch_size: int = setting(8, "windows the model sees at once while notes are taken")
+    device: str = option("auto", "auto (default), cpu, cuda, cuda:1")
+    dtype: str = option("auto", "auto (default), float32, bfloat16, float16")
+    workers: int = setting(1, "decoder processes")
+    decoders: tuple[str, ...] = setting(DECODERS, "decoders to try, in order; a single one has no fallback")
+    limits: Limits = setting(Limits(), "limits on one file")
 
     def __post_init__(self) -> None:
         for name, least in (

@@ -5,92 +5,77 @@ In: values from flags, YAML or a caller. Out: a checked `CaptionConfig`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from cineloop.cluster.settings import ClusterConfig
 from cineloop.errors import UsageError
-from cineloop.video.decode import DECODERS
-from cineloop.video.worker import Limits
-from v2t.caption.shards import parse
+from cineloop.options import option, setting
+from cineloop.video.limits import DECODERS, Limits
 from v2t.caption.wording import Wording
 from v2t.long.segments import SegmentSpec
 
 
 @dataclass(frozen=True, kw_only=True)
 class CaptionConfig:
-    """All settings of a captioning run.
+    """All settings of a captioning run."""
 
-    Args:
-        model: "starter", a folder, a hub id, or an address.
-        captioner: the backend, a file of `v2t/backends`; "auto" depends on the model.
-        options: captioner-specific options, such as revision or concurrency (see its class).
-        style: a file of `v2t/styles`, or a YAML file: the prompt and the length of an answer.
-        prompt: replaces the style's prompt.
-        max_new_tokens: longest answer in tokens instead of the style's, >= 1.
-        parts: the unit of captioning: "whole", "segment[:S]", "scene[:S]", "window:S[/STRIDE]" (seconds).
-        summary: the caption of a video in parts: "model" lets the captioner summarise, "join" concatenates its parts'
-            captions, "auto" joins where the model declares that it cannot summarise.
-        wording: prefix, suffix, trigger word, template, and the target text encoder.
-        sampler, frames, fps: frame sampling; None takes the model's. `fps` alone means sampler "fps".
-        format: files of `v2t/writers`.
-        batch_size: clips the model sees at once, >= 1.
-        device, dtype: "auto" or a name torch knows.
-        workers: decoder processes; None takes half the cores.
-        decoders: which decoders to try, in order; a single one disables the fallbacks.
-        limits: on one file (seconds, memory, pixels, length).
-        root, lists, include, exclude, allow_remote: see `cineloop.discovery.discover`.
-        on_outside: for a clip outside the model's domain, where the model declares one: "fail" makes it
-            a failed row with OUT_OF_DOMAIN and writes no caption, "warn" writes the caption with a warning.
-        remote_max_gb: largest remote file that is fetched, > 0; at most one per decoder and two more are on disk.
-        temperature: 0 takes the likeliest words; above 0 samples, by `seed`.
-        limit, sample: only the first so many clips; only so many at random (by `seed`).
-        overwrite: caption again what was captioned with other settings or already. Never touches an edited caption.
-        overwrite_edited: caption again also what a person wrote or changed.
-        retry_failed: try again what failed in an earlier run.
-        dry_run: report what would be done; write nothing.
-        shard: "2/4" for the second of four parts (see `v2t.caption.shards`).
-        cluster: where the work is placed; by default in this process.
-    """
-
-    model: str = "starter"
-    captioner: str = "auto"
-    options: dict[str, Any] = field(default_factory=dict)
-    style: str = "short"
-    prompt: str | None = None
-    max_new_tokens: int | None = None
-    parts: str = "whole"
-    summary: Literal["auto", "model", "join"] = "auto"
-    wording: Wording = field(default_factory=Wording)
-    sampler: str | None = None
-    frames: int | None = None
-    fps: float | None = None
-    format: tuple[str, ...] = ("txt", "jsonl", "html")
-    batch_size: int = 16
-    device: str = "auto"
-    dtype: str = "auto"
-    workers: int | None = None
-    decoders: tuple[str, ...] = DECODERS
-    limits: Limits = field(default_factory=Limits)
-    root: str | None = None
-    lists: tuple[str, ...] = ()
-    include: tuple[str, ...] = ()
-    exclude: tuple[str, ...] = ()
-    allow_remote: tuple[str, ...] = ()
-    on_outside: Literal["fail", "warn"] = "fail"
-    remote_max_gb: float = 8.0
-    limit: int | None = None
-    sample: int | None = None
-    seed: int = 0
-    temperature: float = 0.0
-    overwrite: bool = False
-    overwrite_edited: bool = False
-    retry_failed: bool = False
-    dry_run: bool = False
-    shard: str | None = None
-    cluster: ClusterConfig = field(default_factory=ClusterConfig)
+    model: str = option("starter", "starter (default), a folder, a hub id, or openai:URL[#model]")
+    captioner: str = option("auto", "backend of the model, or FILE.py (default: chosen by the model)")
+    options: dict[str, Any] = setting({}, "options of the captioner, such as revision or concurrency (see its class)")
+    style: str = option("short", "short (default), detailed, timed, notes, structured, tags, or a YAML file")
+    prompt: str | None = option(None, "prompt to use instead of the style's")
+    max_new_tokens: int | None = option(None, "maximum tokens of a caption (default: the style's)", metavar="N")
+    parts: str = option(
+        "whole",
+        "whole (default: one caption per video), segment[:SECONDS], scene[:SECONDS] or window:SECONDS[/STRIDE]",
+        metavar="HOW",
+    )
+    summary: Literal["auto", "model", "join"] = option(
+        "auto", "caption of a video in parts: model (it sums them up), join, auto (default: join where it cannot)"
+    )
+    wording: Wording = setting(Wording(), "what stands around a caption, and what reads it")
+    sampler: str | None = option(None, "uniform, fps, segment, keyframe or motion (default: the model's)")
+    frames: int | None = option(None, "frames to sample (default: the model's)", metavar="N")
+    fps: float | None = option(None, "frames to sample per second of video; alone it means --sampler fps")
+    format: tuple[str, ...] = option(("txt", "jsonl", "html"), "formats to write, FILE.py, or all", metavar="A,B")
+    batch_size: int = option(16, "clips in a batch", metavar="N")
+    device: str = option("auto", "auto (default), cpu, cuda, cuda:1")
+    dtype: str = option("auto", "auto (default), float32, bfloat16, float16")
+    workers: int | None = option(None, "decoder processes (default: half the cores)", metavar="N")
+    decoders: tuple[str, ...] = option(
+        DECODERS, "decoders to try, in order; a single one has no fallback", flag="--decoder", metavar="A,B"
+    )
+    limits: Limits = setting(Limits(), "limits on one file")
+    seed: int = option(0, "seed of --sample and of models that sample")
+    temperature: float = setting(0.0, "0 takes the likeliest words; above 0 samples, by the seed")
+    overwrite: bool = option(False, "caption finished clips again; edited captions stay")
+    overwrite_edited: bool = option(False, "also replace captions edited by hand")
+    retry_failed: bool = option(False, "retry clips that failed before")
+    on_outside: Literal["fail", "warn"] = option(
+        "fail", "clips outside the model's domain: fail (default: no caption), or warn", metavar="HOW"
+    )
+    remote_max_gb: float = setting(8.0, "largest remote file that is fetched; one per decoder and two more are on disk")
+    dry_run: bool = option(False, "print what would be done; write nothing")
+    lists: tuple[str, ...] = option(
+        (), "file with one path a line, or NUL-separated", flag="--list", metavar="FILE", group="selection of clips"
+    )
+    root: str | None = option(None, "folder that names are relative to", metavar="DIR")
+    include: tuple[str, ...] = option((), "only clips whose name matches; repeatable", metavar="PATTERN")
+    exclude: tuple[str, ...] = option((), "skip clips whose name matches; repeatable", metavar="PATTERN")
+    allow_remote: tuple[str, ...] = option(
+        (),
+        "allow http(s) URLs, and any URL in a list, by protocol or prefix (https://example.org/); repeatable",
+        metavar="ADDRESS",
+    )
+    shard: str | None = option(None, "only shard I of N, by SHA-256 of the clip's id; then v2t merge", metavar="I/N")
+    limit: int | None = option(None, "only the first N clips", metavar="N")
+    sample: int | None = option(None, "only N random clips (see --seed)", metavar="N")
+    cluster: ClusterConfig = setting(ClusterConfig(), "where the work is placed (default: in this process)")
 
     def __post_init__(self) -> None:
+        from v2t.caption.shards import parse  # not for --help, which loads this module
+
         for name in ("batch_size", "workers", "max_new_tokens", "limit", "sample", "frames"):
             value = getattr(self, name)
             if value is not None and value < 1:

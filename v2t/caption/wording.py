@@ -18,6 +18,7 @@ from typing import Any
 
 from cineloop.errors import ItemError, MissingDependencyError, Notice, UsageError, did_you_mean
 from cineloop.log import printable
+from cineloop.options import option, setting
 from v2t.caption import template as templates
 
 # Limits as the pipelines set them: CLIP 77 (Radford et al. 2021), CogVideoX 226 (T5), HunyuanVideo 256 (LLaMA), Wan 512
@@ -30,28 +31,21 @@ _SPECIAL = 2
 
 @dataclass(frozen=True, kw_only=True)
 class Wording:
-    """How captions are written; everything off by default but `strip_preamble`.
+    """How captions are written: the preamble of an answer goes, template, prefix, trigger and suffix come."""
 
-    Args:
-        prefix, suffix: put before and behind the caption, character by character as given.
-        trigger: a trainer's trigger word, put before the prefix, as given (end it with ", " or " " if wanted).
-        template: jinja2 over `caption, id, path, name, folder, duration_s, style, model, segments`; "" is the
-            caption alone.
-        strip_preamble: remove "Sure! Here is a caption:", quotes or a code fence round the whole answer and the
-            like (see `strip_preamble`).
-        encoder: the text encoder that will read the captions, a name in `LIMITS`; "" checks no length.
-        tokenizer: folder or hub id of that encoder's tokenizer; "" estimates the tokens.
-        max_tokens: the encoder's limit if it is not in `LIMITS`.
-    """
-
-    prefix: str = ""
-    suffix: str = ""
-    trigger: str = ""
-    template: str = ""
-    strip_preamble: bool = True
-    encoder: str = ""
-    tokenizer: str = ""
-    max_tokens: int | None = None
+    trigger: str = option("", "trigger word for a trainer, placed before the prefix, verbatim", metavar="TEXT")
+    prefix: str = option("", "text placed before every caption, verbatim", metavar="TEXT")
+    suffix: str = option("", "text placed after every caption, verbatim", metavar="TEXT")
+    template: str = option(
+        "",
+        "template of the written caption, such as '{{ caption }} ({{ folder }})': jinja2 over caption, id, path, name, "
+        "folder, duration_s, style, model, segments",
+        metavar="TEXT",
+    )
+    strip_preamble: bool = setting(True, 'remove "Here is a caption:", quotes or a code fence round the whole answer')
+    encoder: str = option("", "warn of captions too long for clip, cogvideox, hunyuan or wan", metavar="NAME")
+    tokenizer: str = setting("", "folder or hub id of that encoder's tokenizer (default: tokens are estimated)")
+    max_tokens: int | None = setting(None, "tokens that the encoder reads, where it is not one of those")
 
     def __post_init__(self) -> None:
         for name in ("prefix", "suffix", "trigger", "template"):

@@ -9,7 +9,9 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from v2t.commands import add_layers, load_settings
+from cineloop.options import add_layers, add_options, load_options
+from cineloop.parser import Parser
+from v2t.ask.settings import AskConfig
 
 SUMMARY = "Ask about a video of any length: an answer, or with --when the times at which something happens."
 EXAMPLES = (
@@ -21,28 +23,7 @@ EXAMPLES = (
 )
 
 
-def add_model_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments that ask and chat share."""
-    add = parser.add_argument
-    add("--model", help="starter (default), a folder, a hub id, or openai:URL[#model]")
-    add("--captioner", help="backend that runs the model (default: chosen by the model)")
-    add("--look", help="what an answer is based on: auto (default), whole (frames of the whole video) or notes")
-    add("--window", type=float, dest="window_s", metavar="S", help="seconds of a window (default: the model's)")
-    add(
-        "--notes",
-        type=Path,
-        metavar="PATH",
-        help="output folder of v2t caption, to answer from its captions; or the .jsonl file to keep notes in "
-        "(default: a file in the user's cache)",
-    )
-    add("--frames", type=int, metavar="N", help="frames sampled from each window (default: the model's)")
-    add("--max-new-tokens", type=int, metavar="N", help="maximum tokens of an answer (default: 256)")
-    add("--device", help="auto (default), cpu, cuda, cuda:1")
-    add("--dtype", help="auto (default), float32, bfloat16, float16")
-    add_layers(parser)
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: Parser) -> None:
     parser.add_argument("video", metavar="VIDEO", help="a video file")
     parser.add_argument("question", nargs="?", metavar="QUESTION", help="a question; it may name a moment (at 34:22)")
     parser.add_argument("--when", metavar="STATEMENT", help="find when this happens, instead of asking a question")
@@ -53,16 +34,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a text file with a question a line, - for stdin: each is printed with its answer, a tab between; "
         "exit 3 where one has none",
     )
-    parser.add_argument("--top", type=int, metavar="N", help="windows examined for --when (default: 5; 0 for all)")
     parser.add_argument("--json", action="store_true", help="JSON on stdout: one object, for --questions one a line")
-    add_model_arguments(parser)
+    add_options(parser, AskConfig)
+    add_layers(parser, AskConfig)
 
 
 def run(args: argparse.Namespace) -> int:
     from cineloop import log
     from cineloop.errors import EXIT_NOTHING_MATCHED, EXIT_OK, UsageError
     from v2t.ask.answer import ask, when
-    from v2t.ask.settings import AskConfig
 
     logger = log.setup(verbosity=-1 if args.quiet else args.verbose)
     if [args.question, args.when, args.questions].count(None) != 2:
@@ -70,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
             "expected a question, --when STATEMENT or --questions FILE", hint='v2t ask video.mp4 "What happens?"'
         )
     questions = None if args.questions is None else _lines(args.questions)
-    settings = load_settings(args, AskConfig)
+    settings = load_options(args, AskConfig)
 
     with NoteProgress(enabled=not args.quiet) as progress:
         if questions is not None:

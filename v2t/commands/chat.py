@@ -6,8 +6,10 @@ import argparse
 import sys
 from collections.abc import Iterator
 
-from v2t.commands import load_settings
-from v2t.commands.ask import NoteProgress, add_model_arguments
+from cineloop.options import add_layers, add_options, load_options
+from cineloop.parser import Parser
+from v2t.ask.settings import AskConfig
+from v2t.commands.ask import NoteProgress
 
 SUMMARY = "Chat about a video in the terminal: several turns, /at 34:22 to look at a moment, /help for the rest."
 EXAMPLES = (
@@ -15,19 +17,19 @@ EXAMPLES = (
 )
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: Parser) -> None:
     parser.add_argument("video", nargs="?", metavar="VIDEO", help="a video file; /video opens one later")
-    add_model_arguments(parser)
+    add_options(parser, AskConfig, without={"top"})
+    add_layers(parser, AskConfig)
 
 
 def run(args: argparse.Namespace) -> int:
     from cineloop import log
     from v2t.ask.chat import Chat
-    from v2t.ask.settings import AskConfig
     from v2t.ask.viewer import Viewer
 
     logger = log.setup(verbosity=-1 if args.quiet else args.verbose)
-    settings = load_settings(args, AskConfig)
+    settings = load_options(args, AskConfig)
 
     def write(text: str) -> None:
         sys.stdout.write(text)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import json
 
-from v2t.commands import comma_list, folder_or_address
+from cineloop.options import comma_list
+from v2t.commands import folder_or_address
 
 SUMMARY = "Join the shards of a captioning run, or several output folders, into one."
 EXAMPLES = (

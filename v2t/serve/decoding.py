@@ -21,8 +21,8 @@ from typing import Any
 from cineloop.errors import CineloopError, ItemError, MissingDependencyError, Notice
 from cineloop.files import TEMPORARY
 from cineloop.log import logger, printable
-from cineloop.video.canvas import Limits
 from cineloop.video.frames import Frames
+from cineloop.video.limits import Limits
 from cineloop.video.sample import SampleSpec
 from cineloop.video.worker import DecoderPool
 from cineloop.web.faults import Fault, fault_of

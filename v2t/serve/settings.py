@@ -9,11 +9,12 @@ from __future__ import annotations
 import ipaddress
 import os
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from cineloop.errors import PolicyError, UsageError
+from cineloop.options import option, setting
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}", re.IGNORECASE)
 _LEAST_KEY = 16  # characters
@@ -21,45 +22,30 @@ _LEAST_KEY = 16  # characters
 
 @dataclass(frozen=True, kw_only=True)
 class ServeLimits:
-    """Limits on clients.
+    """Limits on clients."""
 
-    Args:
-        body_mb: a request's body, MiB; data URLs count.
-        upload_mb: one uploaded or fetched file, MiB.
-        uploads_gb: all uploads together, GiB; one owner's, where there are several, half of it.
-        upload_ttl_s: seconds an upload is kept after it was last used.
-        memory_mb: bodies being read and frames being held together, MiB.
-        messages: messages of a conversation. text_chars: characters of all its text. videos: videos of a conversation.
-        duration_s: length of a video, seconds. pixels: height * width of its frames. frames: sampled frames of a
-            request.
-        max_tokens: longest answer a client may request.
-        in_flight: concurrent requests; as many again may wait. in_flight_per_owner: of one key.
-        rate_per_minute: requests of one key; a folder that `v2t caption` sends counts one for each clip and prompt.
-        decoders: decoder processes. decode_s: seconds one video may take to decode.
-        fetch_s: seconds a video may take to fetch. answer_s: seconds from a request to the end of its answer.
-        drain_s: seconds that requests in flight get when the server is stopped.
-    """
-
-    body_mb: int = 64
-    upload_mb: int = 512
-    uploads_gb: float = 8.0
-    upload_ttl_s: float = 3600.0
-    memory_mb: int = 4096
-    messages: int = 64
-    text_chars: int = 100_000
-    videos: int = 8
-    duration_s: float = 2 * 3600.0
-    pixels: int = 9_000_000
-    frames: int = 768
-    max_tokens: int = 2048
-    in_flight: int = 32
-    in_flight_per_owner: int = 24
-    rate_per_minute: int = 3000
-    decoders: int = 2
-    decode_s: float = 60.0
-    fetch_s: float = 60.0
-    answer_s: float = 300.0
-    drain_s: float = 30.0
+    body_mb: int = setting(64, "a request's body, MiB; data URLs count")
+    upload_mb: int = setting(512, "one uploaded or fetched file, MiB")
+    uploads_gb: float = setting(8.0, "all uploads together, GiB; one owner's, where there are several, half of it")
+    upload_ttl_s: float = setting(3600.0, "seconds an upload is kept after it was last used")
+    memory_mb: int = setting(4096, "bodies being read and frames being held together, MiB")
+    messages: int = setting(64, "messages of a conversation")
+    text_chars: int = setting(100_000, "characters of all text of a conversation")
+    videos: int = setting(8, "videos of a conversation")
+    duration_s: float = setting(2 * 3600.0, "length of a video, seconds")
+    pixels: int = setting(9_000_000, "height * width of a video's frames")
+    frames: int = setting(768, "sampled frames of a request")
+    max_tokens: int = setting(2048, "longest answer a client may request")
+    in_flight: int = setting(32, "concurrent requests; as many again may wait")
+    in_flight_per_owner: int = setting(24, "concurrent requests of one key")
+    rate_per_minute: int = setting(
+        3000, "requests of one key; a folder that v2t caption sends counts one for each clip and prompt"
+    )
+    decoders: int = setting(2, "decoder processes")
+    decode_s: float = setting(60.0, "seconds one video may take to decode")
+    fetch_s: float = setting(60.0, "seconds a video may take to fetch")
+    answer_s: float = setting(300.0, "seconds from a request to the end of its answer")
+    drain_s: float = setting(30.0, "seconds that requests in flight get when the server is stopped")
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
@@ -71,49 +57,44 @@ class ServeLimits:
 class ServeConfig:
     """All settings of a server.
 
-    Args:
-        model: "starter", a folder, or a hub id that vLLM knows.
-        name: for clients; None takes the folder's or the starter's.
-        engine: "vllm", "local" (this project's own captioner), or "auto": vLLM where it is installed.
-        host, port: where the gateway listens. Anything but loopback needs a key; port 0 takes a free one.
-        key_env: the environment variable that holds the clients' keys, one or more, with commas or spaces between.
-        hosts: names, in addition to the loopback's, by which browsers may reach the server (HTTP `Host`).
-        roots: name → folder, whose files clients may name as `file://NAME/path/in/it`.
-        allow_hosts: hosts ("cdn.example.org", "example.org:8443") from which videos may be fetched; https only, unless
-            written as "http://host".
-        page: whether the chat page is served. log_prompts: whether prompts are logged.
-        device, dtype: "auto" or a name torch knows.
-        max_model_len: tokens of prompt and answer together; None takes the model's.
-        adapters: name → folder of a LoRA adapter, served by that name in addition to the base (vLLM).
-        tensor_parallel, pipeline_parallel: devices of an engine (vLLM).
-        kv_cache_gb: size of the KV cache on a CPU, GiB (vLLM).
-        engine_args: further arguments of vLLM's server, in its own form.
-        limits: see `ServeLimits`.
-
     Raises:
         UsageError: a value out of its range. PolicyError: a host that is not loopback, without a key.
     """
 
-    model: str = "starter"
-    name: str | None = None
-    engine: Literal["auto", "vllm", "local"] = "auto"
-    host: str = "127.0.0.1"
-    port: int = 8000
-    key_env: str = "V2T_SERVE_KEY"
-    hosts: tuple[str, ...] = ()
-    roots: dict[str, Path] = field(default_factory=dict)
-    allow_hosts: tuple[str, ...] = ()
-    page: bool = True
-    log_prompts: bool = False
-    device: str = "auto"
-    dtype: str = "auto"
-    max_model_len: int | None = None
-    adapters: dict[str, Path] = field(default_factory=dict)
-    tensor_parallel: int = 1
-    pipeline_parallel: int = 1
-    kv_cache_gb: float = 1.0
-    engine_args: tuple[str, ...] = ()
-    limits: ServeLimits = field(default_factory=ServeLimits)
+    model: str = option("starter", "starter (default), a folder, or a hub id that vLLM knows", flag="MODEL")
+    engine: Literal["auto", "vllm", "local"] = option(
+        "auto", "auto (default: vLLM where it is installed), vllm, or local: this project's own captioner"
+    )
+    host: str = option("127.0.0.1", "address to listen on; all but loopback need a key")
+    port: int = option(8000, "port; 0 picks a free one")
+    name: str | None = option(None, "name of the model for clients (default: the folder's or the starter's)")
+    hosts: tuple[str, ...] = setting((), "names, besides the loopback's, by which browsers may reach it (HTTP Host)")
+    roots: dict[str, Path] = option(
+        {}, "folder whose files clients may request as file://NAME/...", flag="--root", metavar="NAME=DIR"
+    )
+    allow_hosts: tuple[str, ...] = option(
+        (),
+        "host (cdn.example.org, example.org:8443) from which videos may be fetched, by https unless it begins with "
+        "http://",
+        flag="--allow-host",
+        metavar="HOST",
+    )
+    adapters: dict[str, Path] = option(
+        {}, "LoRA adapter, served by that name next to the model (vLLM)", flag="--lora", metavar="NAME=DIR"
+    )
+    key_env: str = option("V2T_SERVE_KEY", "environment variable with the clients' keys", metavar="VAR")
+    max_model_len: int | None = option(
+        None, "maximum tokens of prompt and answer together (default: the model's)", metavar="N"
+    )
+    device: str = option("auto", "auto (default), cpu, cuda, cuda:1")
+    dtype: str = option("auto", "auto (default), float32, bfloat16, float16")
+    page: bool = option(True, "serve the API without the chat page")
+    log_prompts: bool = setting(False, "log the clients' prompts")
+    tensor_parallel: int = setting(1, "of vLLM: devices that share each layer")
+    pipeline_parallel: int = setting(1, "of vLLM: devices that share the layers out")
+    kv_cache_gb: float = setting(1.0, "of vLLM: size of the KV cache on a CPU, GiB")
+    engine_args: tuple[str, ...] = setting((), "further arguments of vLLM's server, in its own form")
+    limits: ServeLimits = setting(ServeLimits(), "limits on clients")
 
     def __post_init__(self) -> None:
         if not 0 <= self.port <= 65535:

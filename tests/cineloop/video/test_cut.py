@@ -15,8 +15,8 @@ import pytest
 import torch
 
 from cineloop.errors import ItemError, UsageError
-from cineloop.video.canvas import Limits
 from cineloop.video.cut import Cut, write_cut
+from cineloop.video.limits import Limits
 from cineloop.video.open_file import LastFile
 from cineloop.video.worker import DecoderPool, SampleSpec
 from onnx_models import export
@@ -223,7 +223,7 @@ signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
 from pathlib import Path
 from cineloop.errors import ItemError
-from cineloop.video.canvas import Limits
+from cineloop.video.limits import Limits
 from cineloop.video.cut import Cut, write_cut
 from cineloop.video.open_file import LastFile
 with LastFile() as last, last.open({str(source)!r}) as opened:

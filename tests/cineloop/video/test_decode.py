@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from cineloop.errors import ItemError, UsageError
-from cineloop.video.canvas import Limits
-from cineloop.video.decode import DECODERS, Request, decode, installed
+from cineloop.video.decode import Request, decode, installed
+from cineloop.video.limits import DECODERS, Limits
 from cineloop.video.sample import SampleSpec
 from decoder_here import probe
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cineloop.video.canvas import Limits
+from cineloop.video.limits import Limits
 from cineloop.video.open_file import LastFile
 from cineloop.video.survey import survey
 from planted_films import picture

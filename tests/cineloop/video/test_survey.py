@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from cineloop.errors import ItemError
-from cineloop.video.canvas import Limits
 from cineloop.video.cuts import find_cuts
+from cineloop.video.limits import Limits
 from cineloop.video.open_file import LastFile
 from cineloop.video.survey import Survey, survey
 from cineloop.video.worker import DecoderPool

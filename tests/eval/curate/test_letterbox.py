@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cineloop.video.canvas import Limits
+from cineloop.video.limits import Limits
 from cineloop.video.open_file import LastFile
 from cineloop.video.survey import survey
 from planted_films import shot, write

@@ -17,8 +17,9 @@ from cineloop.errors import MissingDependencyError, UsageError
 from cineloop.video.frames import Frames
 from cineloop.world.scenes.render import render
 from cineloop.world.scenes.scene import Actor, Event, Scene, Shot
-from t2v.generators import GenerateSettings, Request
+from t2v.generators import Request
 from t2v.generators.world import Generator
+from t2v.settings import GenerateSettings
 from v2t_eval.core.metric import MetricResult, load_metric
 from v2t_eval.core.sample import Clip, Sample
 from v2t_eval.semantics.detectors import world as world_detector

@@ -47,8 +47,9 @@ from transformers import (
 from cineloop.errors import ItemError, MissingDependencyError, NothingMatchedError, UsageError
 from cineloop.video.decode import decode
 from t2v.cli import main
-from t2v.generators import GenerateSettings, Request, open_generator
+from t2v.generators import Request, open_generator
 from t2v.generators.diffusers import Generator
+from t2v.settings import GenerateSettings
 
 PROMPTS = ["a red ball", "a blue box"]
 

@@ -18,11 +18,12 @@ from cineloop.errors import MissingDependencyError, UsageError
 from cineloop.video.decode import decode
 from cineloop.world.scenes.solo import prompt, sample_solo
 from t2v.cli import main
-from t2v.generators import GenerateSettings, Request, dit, open_generator
+from t2v.generators import Request, dit, open_generator
 from t2v.model.dit import CineloopTransformer3DModel
 from t2v.model.text import CineloopTextConfig, CineloopTextModel, build_tokenizer, world_words
 from t2v.model.vae import AutoencoderKLCineloop
 from t2v.pipeline import CineloopPipeline
+from t2v.settings import GenerateSettings
 
 BALL = "A red ball rolls to the left on the beach."
 STEPS = GenerateSettings(steps=2)

@@ -13,8 +13,9 @@ from cineloop.world.language.read_text import parse
 from cineloop.world.language.words import caption
 from cineloop.world.scenes.sampler import sample_scene
 from cineloop.world.scenes.solo import NUM_FRAMES, SECONDS, prompt, sample_solo
-from t2v.generators import GenerateSettings, Request, open_generator
+from t2v.generators import Request, open_generator
 from t2v.obedience import judge
+from t2v.settings import GenerateSettings
 
 WORLD = open_generator("world")
 PLAIN = GenerateSettings()

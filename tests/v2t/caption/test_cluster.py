@@ -17,8 +17,8 @@ from cineloop.cluster import journals
 from cineloop.cluster.settings import ClusterConfig
 from cineloop.errors import UsageError
 from cineloop.journal import Journal
-from cineloop.video.canvas import Limits
 from cineloop.video.encode import encode
+from cineloop.video.limits import Limits
 from v2t.caption import cluster
 from v2t.caption import run as caption
 from v2t.caption.ledger import Ledger

@@ -113,8 +113,8 @@ def test_a_fixed_number_of_frames_is_not_cut_short():
 def test_rare_codecs_are_not_opened(tmp_path, codec, read):
     import av
 
-    from cineloop.video.canvas import Limits
     from cineloop.video.decode import Request, decode
+    from cineloop.video.limits import Limits
     from cineloop.video.open_file import LastFile
     from v2t.serve.decoding import _CODECS
 
