@@ -64,31 +64,31 @@ def fill(engine: str, words: Sequence[str], size: JobSize) -> str:
     import jinja2
 
     args = _parse(words)
-    has_ray, text, name = engine.endswith(_RAY), shlex.join(words), f"{words[0]} {args.command}"
-    option, given = ("cluster", "ray") if has_ray else ("shard", "I/N")
-    if not (hasattr(args, "cluster") or hasattr(args, "shard")):
+    has_ray, text, name = engine.endswith(_RAY), shlex.join(words), f"{words[0]} {args['command']}"
+    option, key = ("cluster", "cluster.engine") if has_ray else ("shard", "shard")
+    if not {"cluster.engine", "shard"} & args.keys():
         raise UsageError(
             f"{name} is one process for each GPU, not work that an engine divides: it has no --shard and no --cluster",
             hint="start it on each machine by torchrun or accelerate launch, see docs/training.md",
         )
-    if not hasattr(args, option):
+    if key not in args:
         other = "an engine with Ray, such as slurm-ray" if option == "shard" else "an engine without Ray, such as slurm"
         raise UsageError(f"{name} has no --{option}, which {engine} needs", hint=other)
-    if getattr(args, "output", None) is None:
+    if args.get("output") is None:
         raise UsageError(f"{name} has no output folder, and all processes write into one", hint="give it by -o")
     if has_ray:
-        if args.cluster not in (None, given):
-            raise UsageError(f"--cluster {printable(args.cluster)} is given, and {engine} needs --cluster {given}")
-        text += "" if args.cluster else f" --cluster {given}"
-    elif args.shard is not None:
-        raise UsageError(f"--shard {printable(args.shard)} is given, and {engine} numbers the shards itself")
+        if args[key] not in (None, "ray"):
+            raise UsageError(f"--cluster {printable(args[key])} is given, and {engine} needs --cluster ray")
+        text += "" if args[key] else " --cluster ray"
+    elif args[key] is not None:
+        raise UsageError(f"--shard {printable(args[key])} is given, and {engine} numbers the shards itself")
     (path,) = FOLDER.glob(f"{engine}.*.j2")
     sandbox = jinja2.Environment(undefined=jinja2.StrictUndefined, keep_trailing_newline=True, trim_blocks=True)
     sandbox.filters["quoted"] = lambda value: json.dumps(value, ensure_ascii=False)  # a YAML string too
     return sandbox.from_string(path.read_text("utf-8")).render(
         command=text,
         name=name.replace(" ", "-"),
-        output=shlex.quote(str(args.output)),
+        output=shlex.quote(str(args["output"])),
         nodes=size.nodes,
         shards=size.shards or size.nodes,
         cpus=size.cpus,
@@ -96,7 +96,7 @@ def fill(engine: str, words: Sequence[str], size: JobSize) -> str:
     )
 
 
-def _parse(words: Sequence[str]) -> Any:
+def _parse(words: Sequence[str]) -> dict[str, Any]:
     from cineloop.cli import build_parser
 
     if words[0] not in PROGRAMS:
@@ -105,4 +105,5 @@ def _parse(words: Sequence[str]) -> Any:
         )
     package = PROGRAMS[words[0]]
     verbs = importlib.import_module(f"{package}.cli").VERBS
-    return build_parser(words[0], "", verbs, package).parse_args(words[1:])
+    args: dict[str, Any] = vars(build_parser(words[0], "", verbs, package).parse_args(words[1:]))
+    return args

@@ -89,7 +89,7 @@ def test_a_job_with_ray_runs_the_command_that_was_given_on_its_cluster(engine, g
     assert words == [*command, "--cluster", "ray"]
     package = PROGRAMS[words[0]]
     verbs = import_module(f"{package}.cli").VERBS
-    assert build_parser(words[0], "", verbs, package).parse_args(words[1:]).cluster == "ray"
+    assert vars(build_parser(words[0], "", verbs, package).parse_args(words[1:]))["cluster.engine"] == "ray"
 
 
 @pytest.mark.parametrize("engine", engines())
