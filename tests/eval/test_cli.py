@@ -85,14 +85,9 @@ def test_exit_codes(command, clips, tmp_path, capsys) -> None:
     empty = tmp_path / "empty"
     empty.mkdir()
     assert run(str(clips), "--metrics", "bright", "--json") == 0
-    assert run(str(clips)) == 2 and "--metrics" in capsys.readouterr().err
-    assert run(str(clips), "--metrics", "brihgt") == 2
     assert run(str(clips), "--metrics", "words") == 2
-    assert run(str(clips), "--metrics", "bright", "-o", str(tmp_path / "report.json")) == 2
     assert run(str(clips), "--metrics", "bright", "--limit", "0") == 2
     assert run(str(clips), "--metrics", "bright", "--max-clip-mb", "0") == 2
-    with pytest.raises(SystemExit, match="2"):
-        run(str(clips), "--metrics", "bright", "--device", "tpu")
     assert run(str(empty), "--metrics", "bright") == 4
     assert run(str(clips), "--metrics", "absent,bright") == 5
     (tmp_path / "s.yaml").write_text("metrics: [bright, words]")
@@ -192,9 +187,6 @@ def test_the_list_of_metrics(capsys) -> None:
     assert main(["list", "fvd", "--json"]) == 0
     fvd = json.loads(capsys.readouterr().out)
     assert fvd["runs"] is False and fvd["why_not"]
-    capsys.readouterr()
-    assert main(["list", "sharpnes"]) == 2
-    assert "no metric is called 'sharpnes': did you mean 'sharpness'?" in capsys.readouterr().err
 
 
 def test_what_is_wrong_with_a_file_of_prompts_is_said(clips, tmp_path, capsys) -> None:

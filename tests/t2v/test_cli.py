@@ -1,4 +1,4 @@
-"""The command `t2v`: verbs, help without heavy imports, layers of settings, exit codes."""
+"""The command `t2v`: verbs, layers of settings, exit codes."""
 
 from __future__ import annotations
 
@@ -15,17 +15,6 @@ from t2v import cli
 
 ROOT = Path(__file__).resolve().parents[2]
 BALL = "A red ball rolls to the left on the beach."
-HEAVY = {"torch", "transformers", "numpy", "cv2", "av", "PIL", "accelerate", "diffusers", "huggingface_hub"}
-
-
-@pytest.mark.parametrize("words", [["--help"], ["generate", "--help"], ["train", "--help"]])
-def test_help_is_light(words):
-    code = (
-        f"import sys\nfrom t2v.cli import main\ntry:\n    main({words!r})\nexcept SystemExit as end:\n"
-        f"    assert not end.code\nprint('HEAVY', sorted({HEAVY!r} & set(sys.modules)))"
-    )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.stdout.splitlines()[-1:] == ["HEAVY []"], done.stdout[-300:] + done.stderr[-1000:]
 
 
 @pytest.mark.slow
@@ -50,20 +39,12 @@ def test_layers_of_settings(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("words", "code", "told"),
     [
-        (["generate", "A red ball.", "--generator", "wrold"], 2, "did you mean 'world'"),
-        (["generate", "A red ball.", "--set", "stepps=3"], 2, "did you mean 'steps'"),
-        (["generate", "A red ball.", "--num-frames", "0"], 2, "num_frames must be at least 1"),
-        (["generate", "A red ball.", "--image", "gone.png"], 2, "no such picture"),
-        (["generate", "A red ball.", "--generator", "world", "--tiling"], 2, "no option 'tiling'"),
-        (["generate", "A red ball.", "--lora", "x:y"], 2, "PATH:WEIGHT"),
-        (["generate"], 2, "no prompt given"),
         (["generate", "A dragon.", "--generator", "world"], 3, "'dragon'"),
         (["generate", "A red ball.", "--generator", "diffusers", "--model", "."], 5, "model_index.json"),
     ],
 )
 def test_exit_codes_and_what_is_said(words, code, told, tmp_path, capsys):
-    out = ["-o", str(tmp_path / "out")] if len(words) > 1 else []
-    assert cli.main([*words, *out]) == code
+    assert cli.main([*words, "-o", str(tmp_path / "out")]) == code
     assert told in capsys.readouterr().err
 
 

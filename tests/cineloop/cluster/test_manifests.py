@@ -16,7 +16,7 @@ import yaml
 
 from cineloop.cli import build_parser
 from cineloop.cluster.manifests import JobSize, engines, fill
-from cineloop.errors import EXIT_USAGE, UsageError
+from cineloop.errors import UsageError
 from cineloop.parser import PROGRAMS
 from cluster_schemas import JOB, RAYJOB, SBATCH, SKY, breaches
 from v2t.cli import main
@@ -152,15 +152,6 @@ def test_a_slurm_job_drains_before_its_limit_and_is_queued_again():
 def test_what_cannot_run_there_is_refused_here(engine, line, says):
     with pytest.raises(UsageError, match=re.escape(says)):
         job(engine, shlex.split(line))
-
-
-def test_a_wrong_option_of_the_command_or_a_size_ends_in_one_line(capsys):
-    line = ["cluster", "print", "slurm", "--", "v2t", "caption", "clips/", "-o", "out/", "--modle", "x"]
-    with pytest.raises(SystemExit) as end:
-        main(line)
-    assert end.value.code == EXIT_USAGE and "did you mean --model?" in capsys.readouterr().err
-    assert main([*line[:3], "--nodes", "0", *line[3:-2]]) == EXIT_USAGE
-    assert "nodes must be at least 1, got 0" in capsys.readouterr().err
 
 
 def test_the_command_prints_the_file_and_nothing_else(capsys):

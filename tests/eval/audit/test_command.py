@@ -72,22 +72,6 @@ def test_spoiled_clips_have_plain_names() -> None:
     assert clip.sample(codec=True).id == "solo-5-0 through mp4"
 
 
-@pytest.mark.parametrize(
-    ("given", "said"),
-    [
-        (["--metrics", "none", "--judge", "none"], "neither metrics nor a judge"),
-        (["--num", "1"], "two clips or more"),
-        (["--generate", "5", "--judge", "none"], "for testing a judge"),
-        (["--generate", "1"], "2 or more"),
-        (["--metrics", "sharpnes"], "sharpness"),
-        (["--judge", "gpt"], "v2t:MODEL"),
-    ],
-)
-def test_what_cannot_be_audited_is_refused_at_once(given: list[str], said: str, tmp_path: Path, capsys) -> None:
-    assert main(["audit", *given, "-o", str(tmp_path / "audit")]) == 2
-    assert said in capsys.readouterr().err
-
-
 @pytest.mark.slow
 def test_clips_of_the_bundled_generator_are_made_once_for_the_judge(tmp_path: Path) -> None:
     args = argparse.Namespace(output=tmp_path, seed=3, device="cpu", quiet=True, overwrite=False)

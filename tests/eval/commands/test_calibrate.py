@@ -51,28 +51,3 @@ def test_a_judge_that_says_yes_to_everything_is_believed_in_nothing(tmp_path, ca
     assert found.chance(plain_question("place", "room"), 1 / 8) > 0.25, "nor does the share of one of eight"
     table = capsys.readouterr().out
     assert "| yes_no all |" in table and "→" in table and str(target) in table
-
-
-@pytest.mark.parametrize(
-    ("words", "code", "says"),
-    [
-        (["--num", "8", "-o", "judge.json"], 2, "--few"),
-        (["-o", str(STARTER / "judge.json"), "--overwrite"], 7, "inside the installed package"),
-        (["-o", str(STARTER / "mine.json")], 7, "inside the installed package"),
-        (["-o", "there.json"], 2, "exists"),
-        (["-o", "."], 2, "judge.json"),
-    ],
-)
-def test_what_is_not_written(tmp_path, monkeypatch, capsys, words, code, says):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "there.json").write_text("kept")
-    before = (STARTER / "judge.json").read_bytes()
-    assert main(["calibrate", "starter", *words]) == code
-    assert says in capsys.readouterr().err
-    assert (STARTER / "judge.json").read_bytes() == before and (tmp_path / "there.json").read_text() == "kept"
-
-
-def test_a_file_must_be_named(capsys):
-    with pytest.raises(SystemExit) as end:
-        main(["calibrate", "starter"])
-    assert end.value.code == 2 and "-o" in capsys.readouterr().err

@@ -70,28 +70,6 @@ def test_a_dry_run_says_what_it_would_do_and_writes_nothing(films, made, tmp_pat
     assert json.loads(text)["films"] == 3 and json.loads(text)["known"] == 3
 
 
-@pytest.mark.parametrize(
-    ("args", "code", "message"),
-    [
-        (["--recipe", "t2w"], 2, "did you mean t2v"),
-        (["--recipe", "nowhere.yaml"], 2, "cannot read"),
-        (["--set", "steps=[shap]"], 2, "did you mean 'shape'"),
-        (["--set", "limits.sharpness.least=-3"], 2, "must be at least 0, got -3"),
-    ],
-)
-def test_wrong_recipes_end_in_exit_2(films, tmp_path, capsys, args, code, message):
-    found, _, err = run(capsys, films, "-o", tmp_path / "set", *args)
-    assert (found, (tmp_path / "set").exists()) == (code, False) and message in err
-
-
-def test_a_set_is_written_to_a_folder_of_its_own(films, tmp_path, capsys):
-    assert run(capsys, films)[0] == 2
-    code, _, err = run(capsys, films, "-o", films)
-    assert code == 2 and "the folder of the films" in err
-    assert run(capsys, tmp_path / "nothing", "-o", tmp_path / "set")[0] == 4
-    assert run(capsys, tmp_path, "--explain", "x")[0] == 4
-
-
 def test_copies_of_a_held_out_set_are_left_out_and_explained(tmp_path, capsys):
     write(tmp_path / "films" / "one.mp4", shot(1))
     write(tmp_path / "films" / "two.mp4", shot(2))

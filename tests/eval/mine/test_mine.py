@@ -89,7 +89,6 @@ def test_pairs_by_the_truth_need_no_model(world, tmp_path, capsys, monkeypatch):
         (["--judge", "none", "--encoder", "none"], 2, "nothing is asked"),
         (["--pairs-by", "facts", "--captions", "{}/empty.jsonl"], 4, "no clip has a caption"),
         (["--captions", "{}/gone.jsonl"], 2, "gone.jsonl"),
-        (["--captions", "{}/a.jsonl", "{}/b.jsonl", "--judge", "none"], 2, "pairs need a judge"),
     ],
 )
 def test_what_cannot_be_mined_is_refused(world, tmp_path, capsys, more, code, message):

@@ -121,8 +121,6 @@ def test_the_command_keeps_the_clip_that_shows_the_prompt(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("by", "code", "text"),
     [
-        ("frechet", 2, "not of single clips"),
-        ("obedience,sharpness", 2, "one metric each"),
         ("obedience", 4, "obedience: "),
     ],
 )

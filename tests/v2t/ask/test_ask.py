@@ -265,7 +265,6 @@ def test_the_command_prints_answers_and_spans(film, clip, tmp_path, capsys, fake
     assert main(["ask", str(film), "What happens at 0:22?", "--json"]) == 0
     row = json.loads(capsys.readouterr().out)
     assert row["spans"] == [{"start_s": 21.0, "end_s": 23.0, "text": "0:21.0-0:23.0"}] and row["model"] == "fake@1"
-    assert main(["ask", str(clip)]) == 2 and main(["ask", str(clip), "Who?", "--when", "x"]) == 2
     assert main(["ask", str(tmp_path / "none.mp4"), "Who?"]) == 4
 
 
@@ -285,9 +284,6 @@ def test_a_file_of_questions_is_answered_by_one_start(film, clip, tmp_path, caps
     assert failed["question"] == "What happens at 59:00?" and failed["error"]["code"] == "BEYOND_END"
     questions.write_text("What is there?\n")
     assert main(["ask", str(clip), "--questions", str(questions), "-q"]) == 0
-    questions.write_text(" \n")
-    for wrong in ([str(questions)], [str(tmp_path / "none.txt")], [str(questions), "Who?"]):
-        assert main(["ask", str(clip), "--questions", *wrong]) == 2
 
 
 # --- a model that fails

@@ -143,7 +143,6 @@ def test_flags_reach_wording_and_captioner(folder, tmp_path, monkeypatch, capsys
     settings = json.loads((tmp_path / "out/.v2t/run.json").read_text())["settings"]
     assert settings["options.quantize"] == "4bit" and settings["wording.prefix"] == "P:"
     assert "options.concurrency" not in settings
-    assert main(["caption", str(folder), "--parts", "halves"]) == 2
 
 
 def test_an_option_that_only_says_how_fast_does_not_make_captions_others(folder, tmp_path):
