@@ -19,7 +19,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from harness import Loaded, Options, Row, Size, main, turns
+from harness import LoadedCaptioner, Options, Row, Size, main, turns
 
 
 def plain_loop(paths: list[Path], model: Any, processor: Any, style: ModuleType) -> dict[str, str]:
@@ -57,7 +57,7 @@ def captions(options: Options, folder: Path) -> Iterator[Row]:
     from v2t.model import CineloopForConditionalGeneration, CineloopProcessor
 
     captioner = Backend(options.model, device=options.device, dtype="float32")
-    loaded, place = Loaded(captioner), str(captioner.folder)
+    loaded, place = LoadedCaptioner(captioner), str(captioner.folder)
     processor = CineloopProcessor.from_pretrained(place)
     model = CineloopForConditionalGeneration.from_pretrained(place, dtype="float32")
     model = model.to(captioner._model.device).eval()

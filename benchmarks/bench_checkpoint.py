@@ -56,12 +56,12 @@ def train(out: Path, side: int, saves: int, in_thread: bool) -> float:
     loop = Loop(stage(side), config, out, runtime_config=RuntimeConfig(device="cpu", precision="fp32"), resolved={})
     took, save = [], loop._save
 
-    def timed() -> None:
+    def time_call() -> None:
         begun = time.perf_counter()
         save()
         took.append(time.perf_counter() - begun)
 
-    loop._save = timed  # type: ignore[method-assign]
+    loop._save = time_call  # type: ignore[method-assign]
     loop.run()
     return statistics.median(took[:-1])
 

@@ -88,7 +88,7 @@ def draw(folder: Path, num_clips: int, num_frames: int, side: int, prefix: str =
     return folder
 
 
-def paired(
+def paired_rows(
     part: str, sides: dict[str, Callable[[Path], float]], options: Options, folder: Path, goal: str
 ) -> list[Row]:
     """Rows of two sides in turns, as seconds a clip; the ratio is of their rates."""
@@ -112,7 +112,7 @@ def machine(options: Options, folder: Path) -> Iterator[Row]:
             "plain": lambda out: caption(clips, out, *given),
             "--cluster ray": lambda out: caption(clips, out, *given, "--cluster", "ray", env=cluster.env),
         }
-        yield from paired("a clip on one machine", sides, options, folder, ">= 0.8")
+        yield from paired_rows("a clip on one machine", sides, options, folder, ">= 0.8")
     finally:
         cluster.close()
 
@@ -143,7 +143,7 @@ def one_and_two(part: str, clips: Path, options: Options, folder: Path, *first: 
             )
             for name, count, cluster in (("one node", 1, one), ("two nodes", 2, two))
         }  # fmt: skip
-        return paired(part, sides, options, folder, ">= 1.7")
+        return paired_rows(part, sides, options, folder, ">= 1.7")
     finally:
         one.close()
         two.close()
@@ -229,7 +229,7 @@ class AtOnce:
         return name
 
     def ready(self, handle: object) -> Future:
-        return _done("here")
+        return _finished_future("here")
 
     def call(self, handle: object, method: str, items: list, bulks: list) -> Future:
         from cineloop.cluster.node import Kept
@@ -237,8 +237,8 @@ class AtOnce:
         from v2t.long.items import answer_fields
 
         if method == "decode":
-            return _done([Kept((self.frames.pixels.shape, self.frames.about()), b"")])
-        return _done([answer_fields(self.frames, Output(text="x" * 300, tokens=60), 0.1) for _ in items])
+            return _finished_future([Kept((self.frames.pixels.shape, self.frames.about()), b"")])
+        return _finished_future([answer_fields(self.frames, Output(text="x" * 300, tokens=60), 0.1) for _ in items])
 
     def kill(self, handle: object) -> None:
         return None
@@ -247,7 +247,7 @@ class AtOnce:
         return ""
 
 
-def _done(value: object) -> Future:
+def _finished_future(value: object) -> Future:
     future: Future = Future()
     future.set_result(value)
     return future

@@ -39,7 +39,7 @@ FORMS = [
 ]
 
 
-def compared(part: str, runs: dict[str, Run], rounds: int, goal: str = "") -> Iterator[Row]:
+def comparison_rows(part: str, runs: dict[str, Run], rounds: int, goal: str = "") -> Iterator[Row]:
     """Rows of ours and the baselines; ratios are times ours took."""
     ours, *peers = turns(part, runs, rounds, base="ours")
     yield ours
@@ -91,7 +91,7 @@ def text(options: Options, folder: Path) -> Iterator[Row]:
         }
 
     part = f"BLEU, ROUGE-L and CIDEr of {len(captions):,} captions with {options.references} references"
-    yield from compared(part, {"ours": ours, "pycocoevalcap": peer}, options.rounds, ">= 5")
+    yield from comparison_rows(part, {"ours": ours, "pycocoevalcap": peer}, options.rounds, ">= 5")
 
 
 def frechet(options: Options, folder: Path) -> Iterator[Row]:
@@ -127,7 +127,7 @@ def frechet(options: Options, folder: Path) -> Iterator[Row]:
         "numpy.cov and scipy.linalg.sqrtm": by_scipy,
         "torchmetrics FrechetInceptionDistance": by_torchmetrics,
     }
-    yield from compared("Frechet distance of 2 x 2048 vectors of 400", runs, options.rounds)
+    yield from comparison_rows("Frechet distance of 2 x 2048 vectors of 400", runs, options.rounds)
 
 
 def engine(options: Options, folder: Path) -> Iterator[Row]:
@@ -145,15 +145,17 @@ def engine(options: Options, folder: Path) -> Iterator[Row]:
     ]
     prompts.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
 
-    def scored(names: str) -> dict[str, float]:
+    def score_all(names: str) -> dict[str, float]:
         scores = score(read_inputs(folder, prompts=prompts), parse_metrics(names), ScoreConfig(workers=1))
         return {result.name: result.value for result in scores.results}
 
     def apart() -> dict[str, float]:
-        return {key: value for name in EIGHT.split(",") for key, value in scored(name).items()}
+        return {key: value for name in EIGHT.split(",") for key, value in score_all(name).items()}
 
     part = f"{options.clips} clips of 128 x 128 by {EIGHT}"
-    yield from compared(part, {"ours": lambda: scored(EIGHT), "each metric alone": apart}, options.rounds, ">= 3")
+    yield from comparison_rows(
+        part, {"ours": lambda: score_all(EIGHT), "each metric alone": apart}, options.rounds, ">= 3"
+    )
 
 
 def caption(draw: random.Random) -> str:

@@ -22,7 +22,7 @@ from pathlib import Path
 from harness import ROOT, Options, Row, Size, Stopwatch, main, rows_of
 
 
-def drawn(folder: Path, num: int) -> Path:
+def draw_clips(folder: Path, num: int) -> Path:
     """A folder of so many clips of the world, each with the prompt it shows."""
     from cineloop.manifest import write_manifest
     from cineloop.video.encode import encode
@@ -61,7 +61,7 @@ def gate(options: Options, folder: Path) -> Iterator[Row]:
     from v2t_eval.core.inputs import read_inputs
     from v2t_eval.suites.suite import read_suite
 
-    clips = options.folder or drawn(folder / "clips", options.clips)
+    clips = options.folder or draw_clips(folder / "clips", options.clips)
     titles = [metric.title for metric in read_suite(options.suite).metrics]
     taken: dict[str, list[tuple[float, float]]] = {}
     for number in range(options.rounds):

@@ -138,7 +138,7 @@ def alone(step: Step, output: Path, rows: int, memory_gb: float) -> tuple[float,
     return time.process_time() - before, (peak - memory) * 1024 / MB
 
 
-def measured(part: str, name: str, step: Step, output: Path, rows: int, options: Options) -> Row:
+def measure_step(part: str, name: str, step: Step, output: Path, rows: int, options: Options) -> Row:
     """A step in a process of its own."""
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
         cpu_s, mb = process.submit(alone, step, output, rows, options.memory_gb).result()
@@ -155,7 +155,7 @@ def folders(options: Options, folder: Path) -> Iterator[Row]:
             size = write(output, rows, options.shards)
             part = f"{rows:,} rows in {options.shards} journals, {size / rows:.0f} bytes a row"
             for name, step in steps.items():
-                row = measured(part, name, step, output, rows, options)
+                row = measure_step(part, name, step, output, rows, options)
                 taken.setdefault(name, row).cpu_s += row.cpu_s[: number > 0]
         yield from taken.values()
 
@@ -167,7 +167,7 @@ def files(options: Options, folder: Path) -> Iterator[Row]:
             path = folder / clip.path
             path.parent.mkdir(exist_ok=True)
             os.close(os.open(path, os.O_CREAT | os.O_WRONLY))
-        yield measured(f"{options.listing:,} files", "listing", listing, folder, options.listing, options)
+        yield measure_step(f"{options.listing:,} files", "listing", listing, folder, options.listing, options)
 
 
 def reading(options: Options, folder: Path) -> Iterator[Row]:
@@ -178,7 +178,7 @@ def reading(options: Options, folder: Path) -> Iterator[Row]:
         path = folder / f"{height}.mp4"
         encode(moving(height, height * 16 // 9 // 2 * 2, 300, seed=0), path, Fraction(30))  # ten seconds
         name = f"decode, {height} lines"
-        yield measured(f"{options.decode} clips", name, decode, path, options.decode, options)
+        yield measure_step(f"{options.decode} clips", name, decode, path, options.decode, options)
 
 
 def flags(parser: argparse.ArgumentParser) -> None:

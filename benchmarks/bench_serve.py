@@ -33,7 +33,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from harness import ROOT, Loaded, Options, Row, Size, command_of, main, processes, rows_of, turns
+from harness import ROOT, LoadedCaptioner, Options, Row, Size, command_of, main, processes, rows_of, turns
 
 sys.path.insert(0, str(ROOT / "tests/support"))
 
@@ -169,7 +169,7 @@ def serving(options: Options, folder: Path) -> Iterator[Row]:
         )
         gateway = stack.enter_context(serve_process.serving(folder, "starter", *arguments)).ready()
         front = httpx.AsyncClient(base_url=gateway.url, timeout=600)
-        here, there = (Loaded(open_backend(name)) for name in ("starter", f"openai:{gateway.url}/v1"))
+        here, there = (LoadedCaptioner(open_backend(name)) for name in ("starter", f"openai:{gateway.url}/v1"))
         roads: dict[str, Road] = {
             "local": lambda: caption_folder(folder / "clips", here),
             "bare": lambda: wait(gather(frames, lambda name: bare(engine, known.name, frames[name]), num)),

@@ -108,7 +108,7 @@ def count_flops(run: Run) -> int:
 
 
 @cache
-def opened(model: str, device: str, threads: int) -> Any:
+def open_pipeline(model: str, device: str, threads: int) -> Any:
     """The pipeline whose sizes are measured."""
     import torch
 
@@ -120,8 +120,8 @@ def opened(model: str, device: str, threads: int) -> Any:
 
 
 def pipeline_of(options: Options) -> Any:
-    """See `opened`."""
-    return opened(options.model, options.device, options.threads)
+    """See `open_pipeline`."""
+    return open_pipeline(options.model, options.device, options.threads)
 
 
 def whole(run: Run, device: Any) -> Run:
@@ -163,7 +163,7 @@ def transformer(options: Options, folder: Path) -> Iterator[Row]:
         yield from rows
 
 
-def cached(options: Options, folder: Path) -> Iterator[Row]:
+def cache_rows(options: Options, folder: Path) -> Iterator[Row]:
     """A training step on latents that are ready, and one that encodes its clips first."""
     import torch
 
@@ -174,12 +174,12 @@ def cached(options: Options, folder: Path) -> Iterator[Row]:
     shape = (options.clips, 3, config.sample_frames, config.sample_height, config.sample_width)
     pixels = torch.rand(shape, device=ours.device) * 2 - 1  # (B, 3, T, H, W)
 
-    def uncached() -> None:
+    def without_cache() -> None:
         with torch.no_grad(), torch.autocast(ours.device.type, dtype=torch.bfloat16):
             latents = vae.encode_normalized(pixels).float()
         train_step(ours, common | extra | {"hidden_states": latents})
 
-    runs: dict[str, Run] = {"uncached": uncached, "cached": lambda: train_step(ours, common | extra)}
+    runs: dict[str, Run] = {"uncached": without_cache, "cached": lambda: train_step(ours, common | extra)}
     runs = {name: whole(run, ours.device) for name, run in runs.items()}
     yield from turns(f"training step on {options.clips} clips", runs, options.rounds, base="uncached")
 
@@ -251,7 +251,7 @@ if __name__ == "__main__":
         Size("clips", 4, 8, "clips in the cached and uncached step"),
         Size("steps", (4, 16), (4, 8, 16, 24, 48), "of the sampler"),
     )
-    parts = {"transformer": transformer, "cache": cached, "sampler": sampler}
+    parts = {"transformer": transformer, "cache": cache_rows, "sampler": sampler}
     sys.exit(
         main(__doc__, parts, *sizes, rounds=(2, 7), more=flags, only=lambda given: {"load": load} if given.load else {})
     )

@@ -215,7 +215,7 @@ def resident_mb() -> float:
     return processes(os.getpid())[os.getpid()].resident / 2**20
 
 
-class Loaded:
+class LoadedCaptioner:
     """A captioner whose weights are in memory already, so that no run's time holds the loading."""
 
     def __init__(self, captioner: Any) -> None:
@@ -251,7 +251,7 @@ def main(
         parser.add_argument("parts", nargs="*", choices=[*parts, []], metavar="PART", help=", ".join(parts))
     parser.add_argument("--full", action="store_true", help="all parts, at the sizes of the published figures")
     for name, small, full, text in (*sizes, Size("rounds", *rounds, "runs of each side, in turns")):
-        shown = f"{text} (default: {_shown(small)}; with --full {_shown(full)})".strip()
+        shown = f"{text} (default: {_text(small)}; with --full {_text(full)})".strip()
         form: dict[str, Any] = {"type": type(small)}
         if isinstance(small, bool):
             form = {"action": argparse.BooleanOptionalAction}
@@ -319,7 +319,7 @@ def lines(rows: Sequence[Row]) -> list[str]:
 
 
 def _cells(row: Row) -> tuple[str, ...]:
-    figures = [f"{name} {_shown(value)}" for name, value in row.figures.items()]
+    figures = [f"{name} {_text(value)}" for name, value in row.figures.items()]
     figures += [f"goal {row.goal}"] * bool(row.goal) + [f"WRONG: {row.wrong}"] * bool(row.wrong)
     rate = [row.items / seconds for seconds in row.wall_s] if row.items else []
     times = (_median(each) for each in (row.wall_s, row.cpu_s, rate, row.ratios("wall_s"), row.ratios("cpu_s")))
@@ -333,9 +333,9 @@ def _median(values: Sequence[float]) -> str:
     return text if len(values) == 1 else f"{text} ({min(values):.3g} to {max(values):.3g})"
 
 
-def _shown(value: Any) -> str:
+def _text(value: Any) -> str:
     if isinstance(value, tuple):
-        return " ".join(map(_shown, value))
+        return " ".join(map(_text, value))
     if isinstance(value, bool) or not isinstance(value, int | float):
         return str(value)
     return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"

@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from cineloop.files import write_atomic  # noqa: E402
 from cineloop.world.language.plain_questions import PLAIN  # noqa: E402
 from v2t_eval.report.document import Banner, Card, Document, Section  # noqa: E402
-from v2t_eval.report.evidence import answer_lines, fact_lines, struck  # noqa: E402
+from v2t_eval.report.evidence import answer_lines, fact_lines, struck_text  # noqa: E402
 from v2t_eval.report.page import render  # noqa: E402
 
 FIGURES = Path(__file__).resolve().parents[1] / "docs/figures/captioner.json"  # of the card, by measure_starter.py
@@ -73,7 +73,7 @@ def captions(folder: Path) -> tuple[list[tuple[str, str, str]], list[Card], str]
         rows.append((caption, true, verdict))
         cards.append(
             Card(
-                title=struck(caption, item),
+                title=struck_text(caption, item),
                 lines=(f"Truth: {true}", *fact_lines(item)),
                 clip=folder / "clips" / truth["path"],
                 labels=("clip", ""),
@@ -89,7 +89,7 @@ def captions(folder: Path) -> tuple[list[tuple[str, str, str]], list[Card], str]
     )
 
 
-def made(folder: Path) -> tuple[list[Card], str]:
+def generated_cards(folder: Path) -> tuple[list[Card], str]:
     """Cards of the generated clips, and a sentence by kind of question."""
     items = {item["id"]: item for item in result(folder / "scores", "question_score")["items"]}
     right: Counter[str] = Counter()
@@ -116,7 +116,7 @@ def main(folder: Path, first_s: float, captions_s: float, made_s: float) -> None
     from rich.table import Table
 
     rows, watched, captioned = captions(folder)
-    drawn, judged = made(folder)
+    drawn, judged = generated_cards(folder)
     table = Table(box=box.SIMPLE_HEAD, show_lines=False, pad_edge=False, padding=(0, 2, 1, 0))
     for name in ("caption", "truth", "facts right"):
         table.add_column(name, overflow="fold")

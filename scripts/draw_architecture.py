@@ -49,7 +49,7 @@ def room_of(module: str) -> tuple[str, str]:
     return package, room if (ROOT / PACKAGES[package][0] / room / "__init__.py").is_file() and room else ""
 
 
-def imported(node: ast.AST) -> Iterator[str]:
+def imported_names(node: ast.AST) -> Iterator[str]:
     """Dotted names that a source imports, at any depth, without `if TYPE_CHECKING:`."""
     for child in ast.iter_child_nodes(node):
         if isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test):
@@ -58,7 +58,7 @@ def imported(node: ast.AST) -> Iterator[str]:
             yield from (alias.name for alias in child.names)
         elif isinstance(child, ast.ImportFrom) and child.module and not child.level:
             yield from (f"{child.module}.{alias.name}" for alias in child.names)
-        yield from imported(child)
+        yield from imported_names(child)
 
 
 def uses() -> dict[tuple[str, str], set[str]]:
@@ -71,7 +71,7 @@ def uses() -> dict[tuple[str, str], set[str]]:
         for path in sorted((ROOT / folder).rglob("*.py")):
             parts = path.relative_to(ROOT / folder).with_suffix("").parts
             source = room_of(".".join((package, *parts)))
-            for name in imported(ast.parse(path.read_text("utf-8"))):
+            for name in imported_names(ast.parse(path.read_text("utf-8"))):
                 if name.partition(".")[0] not in PACKAGES or (target := room_of(name)) == source:
                     continue
                 if target[0] != package:
@@ -81,7 +81,7 @@ def uses() -> dict[tuple[str, str], set[str]]:
     return found
 
 
-def _listed(names: Iterable[str]) -> str:
+def _list_text(names: Iterable[str]) -> str:
     return ", ".join(name or "modules" for name in sorted(names))
 
 
@@ -109,7 +109,7 @@ def picture() -> str:
 
     def imports(package: str) -> list[tuple[str, str]]:
         lower = [(name, rooms) for (source, name), rooms in sorted(found.items()) if source == package]
-        return [("uses", f"imports of {PACKAGES[name][0]}/: {_listed(rooms)}") for name, rooms in lower]
+        return [("uses", f"imports of {PACKAGES[name][0]}/: {_list_text(rooms)}") for name, rooms in lower]
 
     def box(package: str, x: int, y: int, width: int) -> tuple[list[str], int]:
         texts = [("rooms", " · ".join(rooms(package))), *imports(package)]
@@ -121,12 +121,12 @@ def picture() -> str:
     right, right_height = box("t2v", half + GAP, y, half)
     floor = y + max(left_height, right_height) + GAP
     inside = [
-        ("uses", f"{source}: imports {_listed(names)}")
+        ("uses", f"{source}: imports {_list_text(names)}")
         for (source, name), names in sorted(found.items())
         if name == BASE and source not in PACKAGES
     ]
     face = [
-        ("uses", f"the face in Python (import cineloop) calls {PACKAGES[name][0]}/: {_listed(names)}")
+        ("uses", f"the face in Python (import cineloop) calls {PACKAGES[name][0]}/: {_list_text(names)}")
         for (source, name), names in sorted(found.items())
         if source == BASE
     ]

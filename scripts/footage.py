@@ -70,7 +70,7 @@ class Film:
             yield frame
 
     def _picture(self, size: Size) -> Iterator[np.ndarray]:
-        shots = [_flashed(make(size, num), flash) for make, (_, num, flash) in zip(self.make, self.shots, strict=True)]
+        shots = [_flash(make(size, num), flash) for make, (_, num, flash) in zip(self.make, self.shots, strict=True)]
         for n, (shot, (_, num, _)) in enumerate(zip(shots, self.shots, strict=True)):
             before = self.changes[n - 1][1] if n else 0
             after = self.changes[n][1] if n < len(self.changes) else 0
@@ -79,7 +79,7 @@ class Film:
                 yield between(self.changes[n][0], next(shot), next(shots[n + 1]), (k + 1) / (after + 1), n)
 
 
-def _flashed(frames: Iterator[np.ndarray], at: int | None) -> Iterator[np.ndarray]:
+def _flash(frames: Iterator[np.ndarray], at: int | None) -> Iterator[np.ndarray]:
     for n, frame in enumerate(frames):
         if at is not None and at <= n < at + FLASH:
             frame = cv2.addWeighted(frame, 0.2, np.full_like(frame, 255), 0.8, 0)
@@ -182,7 +182,7 @@ def night(rng: random.Random) -> Shot:
     return frames
 
 
-def played(frames: Sequence[np.ndarray]) -> Shot:
+def play(frames: Sequence[np.ndarray]) -> Shot:
     """A real clip as it is, to and fro where it is short."""
 
     def shot(size: Size, num: int) -> Iterator[np.ndarray]:
@@ -274,7 +274,7 @@ def shot(rng: random.Random, folder: Path | None, used: set[str]) -> tuple[str, 
             and (clips := real_clips(folder))
             and (name := f"real {rng.randrange(len(clips))}") not in used
         ):
-            return name, played(clips[int(name[5:])])
+            return name, play(clips[int(name[5:])])
 
 
 def plant(number: int, seed: int, folder: Path | None, side: int | None = None) -> Film:

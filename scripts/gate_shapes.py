@@ -47,7 +47,7 @@ def seeds(values: np.ndarray, there: np.ndarray) -> Drawn:
     return np.stack([(values * there).sum(2), there.sum(2)], axis=2), None
 
 
-def skewed(rng: np.random.Generator, runs: int, num: int) -> np.ndarray:
+def lognormal_values(rng: np.random.Generator, runs: int, num: int) -> np.ndarray:
     """Lognormal, mean 0, standard deviation 0.1: most a little below, few far above."""
     return 0.1 * (rng.lognormal(0, 1, (runs, num)) - math.exp(0.5)) / math.sqrt((math.e - 1) * math.e)
 
@@ -64,7 +64,7 @@ def ties(rng: np.random.Generator, runs: int, num: int, harm: float) -> Drawn:
     return plain(np.where(rng.random((runs, num)) < share, rng.normal(-harm / share, 0.22, (runs, num)), 0.0))
 
 
-def carried(rng: np.random.Generator, runs: int, num: int, harm: float) -> Drawn:
+def concentrated_harm(rng: np.random.Generator, runs: int, num: int, harm: float) -> Drawn:
     """All harm in 3 % of the prompts, or in as few as can carry it; the others hardly change."""
     share = max(0.03, harm / FALL)
     values = rng.normal(0, 0.02, (runs, num))
@@ -150,11 +150,11 @@ def alike(correlation: float, rng: np.random.Generator, runs: int, num: int, har
 SHAPES: dict[str, Shape] = {
     "normal": Shape(lambda r, runs, n, h: plain(r.normal(-h, 0.1, (runs, n)))),
     "heavy tails (t, 3)": Shape(lambda r, runs, n, h: plain(0.1 * r.standard_t(3, (runs, n)) / math.sqrt(3) - h)),
-    "few much worse": Shape(lambda r, runs, n, h: plain(-skewed(r, runs, n) - h)),
-    "few much better": Shape(lambda r, runs, n, h: plain(skewed(r, runs, n) - h)),
+    "few much worse": Shape(lambda r, runs, n, h: plain(-lognormal_values(r, runs, n) - h)),
+    "few much better": Shape(lambda r, runs, n, h: plain(lognormal_values(r, runs, n) - h)),
     "right or wrong": Shape(right_wrong),
     "80 % ties": Shape(ties),
-    "few prompts carry all": Shape(carried),
+    "few prompts carry all": Shape(concentrated_harm),
     "half carried by few": Shape(both),
     "4 seeds, prompts differ": Shape(
         lambda r, runs, n, h: seeds(

@@ -74,7 +74,7 @@ def scene(heading: str, typed: str, shown: list[Image.Image], verdict: list[Line
     return steps
 
 
-def watched(folder: Path, number: int) -> list[Image.Image]:
+def caption_panels(folder: Path, number: int) -> list[Image.Image]:
     """A clip, its caption, and which of its facts are right."""
     item = result(folder / "score", "facts")["items"][number]
     record = next(row for row in rows_of(folder / "captions/captions.jsonl") if row["id"] == item["id"])
@@ -88,7 +88,7 @@ def watched(folder: Path, number: int) -> list[Image.Image]:
     return scene("v2t caption clips/", record["caption"], shown, verdict, late=False)
 
 
-def made(folder: Path, number: int) -> list[Image.Image]:
+def generation_panels(folder: Path, number: int) -> list[Image.Image]:
     """A prompt, the clip that was made of it, and the judge's answers."""
     row = rows_of(folder / "made/manifest.jsonl")[number]
     item = next(item for item in result(folder / "scores", "question_score")["items"] if item["id"] == row["id"])
@@ -104,7 +104,11 @@ def made(folder: Path, number: int) -> list[Image.Image]:
 
 def main(folder: Path, out: Path, caption: int, prompts: list[int]) -> None:
     """Write the picture."""
-    steps = [step for steps in (watched(folder, caption), *(made(folder, n) for n in prompts)) for step in steps]
+    steps = [
+        step
+        for steps in (caption_panels(folder, caption), *(generation_panels(folder, n) for n in prompts))
+        for step in steps
+    ]
     held = io.BytesIO()
     steps[0].save(held, "WEBP", save_all=True, append_images=steps[1:], duration=STEP_MS, loop=0, quality=70, method=6)
     write_atomic(out, held.getvalue())

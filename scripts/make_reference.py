@@ -78,7 +78,7 @@ def pages() -> dict[str, str]:
         "commands.md": commands(),
         "metrics.md": metrics(),
         "formats.md": formats(),
-        "recipes.md": shipped(),
+        "recipes.md": recipes_and_suites(),
         "codes.md": codes(),
         "records.md": records(),
     }
@@ -180,7 +180,7 @@ def head(module: str) -> str:
     return " ".join(text.split("\n\n")[0].split())
 
 
-def shipped() -> str:
+def recipes_and_suites() -> str:
     """Recipes and suites by name."""
     from v2t_eval.suites.suite import suites
 
@@ -213,7 +213,9 @@ def codes() -> str:
     """Exit codes, error codes, warnings and the server's codes."""
     lines = ["# Exit codes, error codes, warnings", "", MADE, "## Exit codes", ""]
     lines += table(("code", "meaning"), ((str(code), meaning) for code, meaning in EXIT_CODES.items()))
-    found = [(f"`{c}`", ", ".join(sorted(e)), ", ".join(sorted(w)), message) for c, (e, w, message) in raised().items()]
+    found = [
+        (f"`{c}`", ", ".join(sorted(e)), ", ".join(sorted(w)), message) for c, (e, w, message) in error_codes().items()
+    ]
     lines += [
         "## Error codes",
         "",
@@ -228,7 +230,7 @@ def codes() -> str:
     return "\n".join(lines)
 
 
-def raised() -> dict[str, tuple[set[str], set[str], str]]:
+def error_codes() -> dict[str, tuple[set[str], set[str], str]]:
     """Exit codes, rooms and one message of each error code, sorted by code."""
     found: dict[str, tuple[set[str], set[str], str]] = {}
     kinds = {
@@ -244,7 +246,7 @@ def raised() -> dict[str, tuple[set[str], set[str], str]]:
         found.setdefault(code, ({str(errors.EXIT_FAILED_ITEMS)}, set(), ""))
     for room, node in calls():
         for code in constants(next((k.value for k in node.keywords if k.arg == "code"), None)):
-            kind = kinds.get(called(node))
+            kind = kinds.get(callee_name(node))
             exits, rooms, message = found.get(code, (set(), set(), ""))
             exits |= {str(kind.exit_code)} if kind else set()
             found[code] = (exits, rooms | {room}, message or (template(node.args[0]) if node.args else ""))
@@ -265,7 +267,7 @@ def warnings() -> dict[str, str]:
     """One message of each warning code, sorted by code."""
     found = {}
     for _, node in calls():
-        if called(node) == "Notice" and isinstance(node.args[0], ast.Constant):
+        if callee_name(node) == "Notice" and isinstance(node.args[0], ast.Constant):
             code, message = str(node.args[0].value), template(node.args[1])
             found[code] = max(found.get(code, ""), message, key=len)
     return dict(sorted(found.items()))
@@ -275,14 +277,14 @@ def faults() -> dict[tuple[str, int], str]:
     """One message of each code and status of the server, sorted."""
     found = {}
     for _, node in calls():
-        if called(node) == "Fault" and len(node.args) > 2:
+        if callee_name(node) == "Fault" and len(node.args) > 2:
             status, code, message = node.args[:3]
             if isinstance(status, ast.Constant) and isinstance(code, ast.Constant):
                 found.setdefault((code.value, status.value), template(message))
     return dict(sorted(found.items()))
 
 
-def called(call: ast.Call) -> str:
+def callee_name(call: ast.Call) -> str:
     """The last name of what is called."""
     return getattr(call.func, "attr", None) or getattr(call.func, "id", "")
 
@@ -295,7 +297,7 @@ def template(node: ast.AST) -> str:
     return node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else ""
 
 
-class Named(ast.NodeTransformer):
+class ConstantInliner(ast.NodeTransformer):
     """Puts a text in the place of the name that a module gives it at its top level: `CODE = "CODE"`."""
 
     def __init__(self) -> None:
@@ -321,7 +323,7 @@ class Named(ast.NodeTransformer):
 @cache
 def calls() -> tuple[tuple[str, ast.Call], ...]:
     """Every call in the sources, with its room; read once: parsing all sources takes seconds."""
-    named, found = Named(), []
+    named, found = ConstantInliner(), []
     for top in SOURCES:
         for path in sorted((ROOT / top).rglob("*.py")):
             parts = path.relative_to(ROOT).parts

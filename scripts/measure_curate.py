@@ -48,7 +48,7 @@ FAULTS = {
 
 
 @dataclass
-class Planted:
+class PlantedFilm:
     """A film: frames in parts, its changes of shots and the faults of its shots, in seconds."""
 
     parts: list[np.ndarray] = field(default_factory=list)
@@ -135,11 +135,11 @@ def between(kind: str, before: np.ndarray, after: np.ndarray, rng: random.Random
     return None
 
 
-def plant(number: int, seed: int) -> Planted:
+def plant(number: int, seed: int) -> PlantedFilm:
     """A film: every eighth of one shot, the others of 4 to 6 with a change between each two and, at half of the
     shots, a fault."""
     rng = random.Random(f"curate|{seed}|{number}")
-    size, film = rng.choice(SIZES), Planted()
+    size, film = rng.choice(SIZES), PlantedFilm()
     num = 1 if number % 8 == 7 else rng.randint(4, 6)
     last: np.ndarray | None = None
     for n in range(num):
@@ -164,7 +164,7 @@ def found_changes(rows: list[Row]) -> Iterator[tuple[str, float, float]]:
             yield one["ends"], one["end_s"], after["start_s"]
 
 
-def match_changes(planted: Planted, rows: list[Row], counts: Counter[str]) -> None:
+def match_changes(planted: PlantedFilm, rows: list[Row], counts: Counter[str]) -> None:
     """Count the changes found (`hit`), missed and false, by kind."""
     left = list(found_changes(rows))
     for kind, start, end in planted.changes:
@@ -179,7 +179,7 @@ def match_changes(planted: Planted, rows: list[Row], counts: Counter[str]) -> No
         counts[f"{'cut' if kind == 'black' else kind} false"] += 1
 
 
-def match_faults(planted: Planted, rows: list[Row], counts: Counter[str]) -> None:
+def match_faults(planted: PlantedFilm, rows: list[Row], counts: Counter[str]) -> None:
     """Count for each filter the shots with and without its fault, by the clip that covers most of them."""
     for fault, start, end in planted.shots:
         overlaps = [max(0.0, min(end, row["end_s"]) - max(start, row["start_s"])) for row in rows]
@@ -253,7 +253,7 @@ def clips_of(films: Path, folder: Path, workers: int) -> dict[str, list[Row]]:
     return {film.id: film.rows for film in done.films if film.error is None}
 
 
-def figures(planted: dict[str, Planted], rows: dict[str, list[Row]]) -> dict[str, Any]:
+def figures(planted: dict[str, PlantedFilm], rows: dict[str, list[Row]]) -> dict[str, Any]:
     """All shares, and the films of one shot."""
     counts: Counter[str] = Counter()
     whole = []

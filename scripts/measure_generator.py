@@ -133,7 +133,7 @@ def through_mp4(frames: np.ndarray) -> np.ndarray:
 
 
 # --- measuring
-def judged(
+def judge_clips(
     make: Maker, prompts: Sequence[str], scenes: Sequence[Scene], seeds: Sequence[int], args: argparse.Namespace
 ) -> Clips:
     """Make the clips of some prompts in batches and read them back; compare each with its scene's facts and prompt."""
@@ -162,7 +162,7 @@ def measure_split(make: Maker, split: str, args: argparse.Namespace) -> tuple[Cl
     scenes, prompts = scenes_of(split, args, args.prompts)
     print(f"{split}: {args.prompts} prompts x {args.seeds} seeds", file=sys.stderr)
     several = [(p, s, args.seed * 1000 + k) for k in range(args.seeds) for p, s in zip(prompts, scenes, strict=True)]
-    clips = judged(make, [p for p, _, _ in several], [s for _, s, _ in several], [k for _, _, k in several], args)
+    clips = judge_clips(make, [p for p, _, _ in several], [s for _, s, _ in several], [k for _, _, k in several], args)
     verdicts = [compare(read, want) for read, want in zip(clips.reads, clips.wants, strict=True)]
     rows = table(verdicts, chance(clips.reads, clips.wants))
     return clips, {"num": len(verdicts), "factors": [asdict(r) | {"share": r.share} for r in rows], **look(clips)}
@@ -197,7 +197,7 @@ def velocity_error(read: ReadBack, want: Asked) -> list[float]:
 def unconditional(make: Maker, clips: Clips, args: argparse.Namespace) -> dict[str, Any]:
     """Clips of the empty prompt compared with the prompts: what a generator gets that does not listen."""
     count = min(len(clips.reads), args.prompts, 128)
-    empty = judged(make, [""] * count, clips.scenes[:count], list(range(count)), args)
+    empty = judge_clips(make, [""] * count, clips.scenes[:count], list(range(count)), args)
     verdicts = [compare(read, want) for read, want in zip(empty.reads, clips.wants, strict=False)]
     return {"num": count, "factors": [asdict(r) | {"share": r.share} for r in table(verdicts)], **look(empty)}
 
@@ -226,7 +226,7 @@ def diversity(make: Maker, args: argparse.Namespace) -> dict[str, Any]:
     pool = [solo_scene("train", args.train_seed, i) for i in range(4000)]
     made, real = [], []
     for scene, prompt in zip(scenes, prompts, strict=True):
-        clips = judged(make, [prompt] * 16, [scene] * 16, list(range(16)), args)
+        clips = judge_clips(make, [prompt] * 16, [scene] * 16, list(range(16)), args)
         made.append(spread([(f.x, f.y, f.height) for r in clips.reads for f in r.figures[:1]]))
         same = [s for s in pool if alike(s, scene, clips.wants[0])]
         real.append(spread([(s.actors[0].x, s.actors[0].y, words.SIZES[s.actors[0].size]) for s in same]))

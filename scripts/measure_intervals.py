@@ -78,16 +78,16 @@ def of_bleu(num: int, runs: int) -> Callable[[np.random.Generator], Any]:
     """BLEU-4 of captions of 8 to 16 words, each n-gram of which is matched with a chance of the caption's own; the
     truth is the BLEU of 200,000 of them."""
 
-    def drawn(rng: np.random.Generator, num: int) -> np.ndarray:
+    def draw(rng: np.random.Generator, num: int) -> np.ndarray:
         words, own = rng.integers(8, 17, num), rng.beta(6, 3, num)
         grams = [np.maximum(words - n, 0) for n in range(4)]
         matches = [rng.binomial(count, own ** (1 + 0.3 * n)) for n, count in enumerate(grams)]
         return np.stack([*matches, *grams, words, words], axis=1).astype(float)
 
     def measure(rng: np.random.Generator) -> float:
-        truth, hits = float(bleu(drawn(rng, 200_000).sum(0))[0, 3]), 0
+        truth, hits = float(bleu(draw(rng, 200_000).sum(0))[0, 3]), 0
         for _ in range(runs):
-            sums = drawn(rng, num)
+            sums = draw(rng, num)
             low, high = interval_of_sums(sums, lambda parts: bleu(parts)[:, 3], range(num))
             hits += low <= truth <= high
         return 100 * hits / runs
@@ -98,14 +98,14 @@ def of_bleu(num: int, runs: int) -> Callable[[np.random.Generator], Any]:
 def of_frechet(kind: str, num: int, runs: int) -> Callable[[np.random.Generator], Any]:
     """The jackknife interval of a Frechet distance of G against G vectors, d = 8; the truth is its mean at that G."""
 
-    def drawn(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    def draw(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         first, second = rng.normal(0, 1, (2, num, 8))
         return (np.exp(first / 2), np.exp(second / 2 + 0.3)) if kind == "lognormal" else (first, second + 0.5)
 
     def measure(rng: np.random.Generator) -> float:
-        truth, hits = float(np.mean([frechet(*drawn(rng)) for _ in range(2000)])), 0
+        truth, hits = float(np.mean([frechet(*draw(rng)) for _ in range(2000)])), 0
         for _ in range(runs):
-            first, second = drawn(rng)
+            first, second = draw(rng)
 
             def without(groups: np.ndarray, other: np.ndarray, a: np.ndarray = first, b: np.ndarray = second) -> Any:
                 return np.array([frechet(a[groups != g], b[other != g]) for g in range(int(groups.max()) + 1)])

@@ -82,20 +82,20 @@ def gate(work: Path, num: int) -> dict[str, Any]:
     """Verdict on candidates of known faults, each against one baseline of 16 steps."""
     listed = prompts(work, num, SEED + 2)
 
-    def made(name: str, *settings: str | Path) -> Path:
+    def folder_of(name: str, *settings: str | Path) -> Path:
         command("t2v", "generate", "--prompts", listed, "-o", work / name, *settings)
         return work / name
 
-    base = made("baseline", "--steps", str(STEPS))
+    base = folder_of("baseline", "--steps", str(STEPS))
     cache = ("--suite", "gate", "--cache", work / "cache")
     command("v2t_eval", "gate", "init", base, *cache, "-o", work / "baseline.json", "--overwrite")
     candidates = {
         "same clips": base,
-        "other seeds": made("seeds", "--steps", str(STEPS), "--seed", "1000"),
-        "4 steps": made("steps", "--steps", "4"),
-        "noised weights": made("noised", "--steps", str(STEPS), "--model", noised(work / "weights")),
-        "swapped channels": changed(base, work / "swapped", lambda frames: frames[..., ::-1]),
-        "frozen clips": changed(base, work / "frozen", lambda frames: np.repeat(frames[:1], len(frames), axis=0)),
+        "other seeds": folder_of("seeds", "--steps", str(STEPS), "--seed", "1000"),
+        "4 steps": folder_of("steps", "--steps", "4"),
+        "noised weights": folder_of("noised", "--steps", str(STEPS), "--model", noisy_copy(work / "weights")),
+        "swapped channels": change_clips(base, work / "swapped", lambda frames: frames[..., ::-1]),
+        "frozen clips": change_clips(base, work / "frozen", lambda frames: np.repeat(frames[:1], len(frames), axis=0)),
     }
     verdicts = {}
     for name in FAULTS:
@@ -110,7 +110,7 @@ def gate(work: Path, num: int) -> dict[str, Any]:
     return {"prompts": num, "candidates": verdicts}
 
 
-def noised(folder: Path) -> Path:
+def noisy_copy(folder: Path) -> Path:
     """A copy of the starter generator whose transformer's weights carry noise."""
     import torch
     from safetensors.torch import load_file, save_file
@@ -130,7 +130,7 @@ def noised(folder: Path) -> Path:
     return folder
 
 
-def changed(base: Path, folder: Path, change: Callable[[np.ndarray], np.ndarray]) -> Path:
+def change_clips(base: Path, folder: Path, change: Callable[[np.ndarray], np.ndarray]) -> Path:
     """The clips of a run with `change` applied to their frames (T, H, W, 3), and their manifest."""
     from cineloop.video.encode import encode
 

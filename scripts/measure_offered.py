@@ -20,7 +20,7 @@ CLAIMS = (10, 14, 20, 30, 42, 60)
 KAPPAS = (0.5, 0.6, 0.8, 0.9, 0.95)
 
 
-def drawn(kappa: float, num: int, rng: np.random.Generator) -> list[Claim]:
+def draw_claims(kappa: float, num: int, rng: np.random.Generator) -> list[Claim]:
     """`num` true and as many false claims, each about a clip of its own."""
     right = rng.random(2 * num) < (1 + kappa) / 2
     return [
@@ -29,9 +29,9 @@ def drawn(kappa: float, num: int, rng: np.random.Generator) -> list[Claim]:
     ]
 
 
-def offered(kappa: float, num: int, rng: np.random.Generator) -> tuple[bool, bool]:
+def is_offered(kappa: float, num: int, rng: np.random.Generator) -> tuple[bool, bool]:
     """Whether an audit offers the answer by the estimate of kappa, and by the lower end of its interval."""
-    value, ends = agreement_of(drawn(kappa, num, rng))
+    value, ends = agreement_of(draw_claims(kappa, num, rng))
     return (value or 0.0) >= LEAST_KAPPA, ends.low >= LEAST_KAPPA
 
 
@@ -47,7 +47,7 @@ def main() -> None:
         cells = []
         for num in CLAIMS:
             rng = np.random.default_rng([int(100 * kappa), num])
-            first, second = 100 * np.mean([offered(kappa, num, rng) for _ in range(runs)], axis=0)
+            first, second = 100 * np.mean([is_offered(kappa, num, rng) for _ in range(runs)], axis=0)
             cells.append(f"{first:.1f} → {second:.1f}")
         print(f"| {kappa:g} | {' | '.join(cells)} |", flush=True)
 

@@ -43,7 +43,7 @@ from v2t_eval.core.sample import Sample
 Change = Callable[[list[Frames], int], Frames]
 
 
-def _shuffled(clips: list[Frames], index: int) -> Frames:
+def _shuffle(clips: list[Frames], index: int) -> Frames:
     order = list(range(len(clips[index])))
     random.Random(f"shuffle|{index}").shuffle(order)
     return replace(clips[index], pixels=clips[index].pixels[order])
@@ -58,7 +58,7 @@ def _one_frame(clips: list[Frames], index: int) -> Frames:
 CONTROLS: dict[str, Change] = {
     "blank": lambda clips, i: replace(clips[i], pixels=np.full_like(clips[i].pixels, 127)),
     "one frame": _one_frame,
-    "shuffled": _shuffled,
+    "shuffled": _shuffle,
     "other clip": lambda clips, i: clips[(i + 1) % len(clips)],
 }
 

@@ -77,7 +77,7 @@ def heavy(prompts: np.ndarray, errors: np.ndarray, fall: np.ndarray, look: int) 
     return 0.3 + 0.03 * prompts + 0.02 * t.ppf(ndtr(errors), 3) / math.sqrt(3) - fall
 
 
-def skewed(prompts: np.ndarray, errors: np.ndarray, fall: np.ndarray, look: int) -> np.ndarray:
+def lognormal_values(prompts: np.ndarray, errors: np.ndarray, fall: np.ndarray, look: int) -> np.ndarray:
     """Lognormal, as sharpness is; of mean 1."""
     return np.exp(0.5 * prompts + 0.3 * errors - (0.25 + 0.09) / 2) * (1 - fall)
 
@@ -105,14 +105,14 @@ SHAPES: dict[str, tuple[Shape, tuple[float, ...]]] = {  # with the falls to be f
     "share of 8 facts": (facts, (0.05, 0.1, 0.2)),
     "similarity (clips' spread .02)": (score, (0.005, 0.01, 0.02)),
     "the same, heavy tails": (heavy, (0.005, 0.01, 0.02)),
-    "lognormal, mean 1": (skewed, (0.1, 0.2, 0.3)),
+    "lognormal, mean 1": (lognormal_values, (0.1, 0.2, 0.3)),
     "80 % ties": (ties, (0.01, 0.02, 0.04)),
     "few gain, most lose a little": (few_gain, (0.05, 0.1, 0.2)),
     "few lose, most gain a little": (few_lose, (0.05, 0.1, 0.2)),
 }
 
 
-def correlated(rng: np.random.Generator, shape: tuple[int, ...], alike: float) -> np.ndarray:
+def correlated_normal(rng: np.random.Generator, shape: tuple[int, ...], alike: float) -> np.ndarray:
     """Standard normal (R, W, ...), of correlation `alike` between watchers."""
     runs, _, *rest = shape
     return math.sqrt(alike) * rng.standard_normal((runs, 1, *rest)) + math.sqrt(1 - alike) * rng.standard_normal(shape)
@@ -123,13 +123,13 @@ def measures(
     alike: float, kept: float,
 ) -> Iterator[np.ndarray]:  # fmt: skip
     """Values (R, W, G, S) at the start and at every look."""
-    prompts = correlated(rng, (runs, watchers, num, 1), alike)
-    errors = correlated(rng, (runs, watchers, num, CLIPS), alike)
+    prompts = correlated_normal(rng, (runs, watchers, num, 1), alike)
+    errors = correlated_normal(rng, (runs, watchers, num, CLIPS), alike)
     falls = np.zeros((1, watchers, 1, 1))
     for look in range(looks + 1):
         falls[:, 0] = fall * look / looks
         yield shape(prompts, errors, falls, look)
-        errors = kept * errors + math.sqrt(1 - kept**2) * correlated(rng, errors.shape, alike)
+        errors = kept * errors + math.sqrt(1 - kept**2) * correlated_normal(rng, errors.shape, alike)
 
 
 def stops(values: Iterator[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
@@ -167,7 +167,7 @@ def _first(stopped: np.ndarray) -> np.ndarray:
     return np.where(stopped.any(1), stopped.argmax(1) + 1, 0)
 
 
-def measured(rng: np.random.Generator, shape: Shape, fall: float, num: int, runs: int, **how: Any) -> dict[str, Any]:
+def stop_shares(rng: np.random.Generator, shape: Shape, fall: float, num: int, runs: int, **how: Any) -> dict[str, Any]:
     """Shares of runs stopped, in per cent, and the median look of the stops."""
     given = {"looks": LOOKS, "watchers": WATCHERS, "alike": ALIKE, "kept": KEPT} | how
     parts = [
@@ -178,7 +178,7 @@ def measured(rng: np.random.Generator, shape: Shape, fall: float, num: int, runs
     return {"new": 100 * float((new > 0).mean()), "old": 100 * float((old > 0).mean()), "look": at, "runs": runs}
 
 
-def guarded(rng: np.random.Generator, to: float, num: int, runs: int) -> dict[str, Any]:
+def guard_shares(rng: np.random.Generator, to: float, num: int, runs: int) -> dict[str, Any]:
     """Shares of runs that a guard of least .8 stops, by the rule and by its limit alone, where the mean falls evenly to
     so many times its start: a spread of pairs of clips, drawn anew at every look, as uneven as the bundled
     generator's."""
@@ -200,15 +200,15 @@ def all_cells(cells: Cells, runs: int) -> None:
         for num in SIZES:
             for fall in (0.0, *falls):
                 given = (draw, fall, num, runs if fall else 2 * runs)
-                cells.run(f"{shape}|{fall:g}|{num}", lambda rng, given=given: measured(rng, *given))  # type: ignore[misc]
+                cells.run(f"{shape}|{fall:g}|{num}", lambda rng, given=given: stop_shares(rng, *given))  # type: ignore[misc]
     for to in GUARDED:
         for num in SIZES:
-            cells.run(f"guard|{to:g}|{num}", lambda rng, to=to, num=num: guarded(rng, to, num, runs))  # type: ignore[misc]
+            cells.run(f"guard|{to:g}|{num}", lambda rng, to=to, num=num: guard_shares(rng, to, num, runs))  # type: ignore[misc]
     for key, value in OTHERS:
         how = {key: value}
         cells.run(
             f"{key} {value:g}|0|64",
-            lambda rng, how=how: measured(rng, right_wrong, 0.0, 64, 2 * runs, **how),  # type: ignore[misc]
+            lambda rng, how=how: stop_shares(rng, right_wrong, 0.0, 64, 2 * runs, **how),  # type: ignore[misc]
         )
 
 

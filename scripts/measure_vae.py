@@ -172,10 +172,10 @@ class LiveBytes(TorchDispatchMode):
                 self._known.add(place)
                 self.now += size
                 self.peak = max(self.peak, self.now)
-                weakref.finalize(storage, self._freed, place, size)
+                weakref.finalize(storage, self._on_free, place, size)
         return out
 
-    def _freed(self, place: int, size: int) -> None:
+    def _on_free(self, place: int, size: int) -> None:
         self._known.discard(place)
         self.now -= size
 

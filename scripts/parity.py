@@ -113,9 +113,10 @@ def main() -> int:
     off = []
     for row in rows:
         case, quantity, reference, ours, _ = row
-        difference, is_off = compared(row)
+        difference, is_off = compare_row(row)
         off += [f"{case} {quantity}"] * is_off
-        print(f"| {case} | {quantity} | {shown(reference)} | {shown(ours)} | {difference}{' **off**' * is_off} |")
+        cells = (case, quantity, number_text(reference), number_text(ours), difference + " **off**" * is_off)
+        print(f"| {' | '.join(cells)} |")
     print(
         "\nLeft open: the CLIP columns of A1 (OpenAI's ViT-B/32 and two photographs), A5 (annotations of COCO 2014), A7"
         " (I3D; `CINELOOP_I3D=FILE scripts/test tests/eval/metrics/test_distribution.py` runs it), SPICE (CoreNLP's"
@@ -127,7 +128,7 @@ def main() -> int:
     return 1 if off else 0
 
 
-def compared(row: Row) -> tuple[str, bool]:
+def compare_row(row: Row) -> tuple[str, bool]:
     """The difference in words, and whether it is greater than it may be."""
     _, _, reference, ours, tolerance = row
     if isinstance(reference, float) and isinstance(ours, float):
@@ -138,7 +139,7 @@ def compared(row: Row) -> tuple[str, bool]:
     return "–", reference != ours
 
 
-def shown(value: float | str) -> str:
+def number_text(value: float | str) -> str:
     """A number with the digits that matter."""
     return f"{value:.9g}" if isinstance(value, float) else value
 

@@ -88,7 +88,7 @@ def weights_key(folders: Sequence[str]) -> str:
     return text_key("".join(f"{path.relative_to(ROOT)}={content_key(path)};" for path in files).encode())[:12]
 
 
-def outdated() -> list[str]:
+def outdated_measures() -> list[str]:
     """Measurements whose figures are of other weights than today's, or are missing."""
     known = {name: load(name)["measured"]["weights"] for name in MEASURES if (FIGURES / f"{name}.json").exists()}
     return [name for name, (folders, _) in MEASURES.items() if known.get(name) != weights_key(folders)]
@@ -96,7 +96,7 @@ def outdated() -> list[str]:
 
 def measure(names: Sequence[str]) -> None:
     """Run the named measurements, or all whose weights have changed; each is stored as soon as it is done."""
-    for name in names or outdated():
+    for name in names or outdated_measures():
         folders, command = MEASURES[name]
         target = (FIGURES / f"{name}.json").resolve()  # a link to what a package ships
         partial = FIGURES / f"{name}.partial"
@@ -122,7 +122,7 @@ def without_rows(found: Any) -> Any:
 
 
 # --- documents
-def filled(text: str, path: str) -> str:
+def fill(text: str, path: str) -> str:
     """A document with its figures in place.
 
     Raises:
@@ -144,7 +144,7 @@ def write(*, check: bool) -> int:
     for name in DOCUMENTS:
         path = ROOT / name
         text = path.read_text("utf-8")
-        if (new := filled(text, name)) != text:
+        if (new := fill(text, name)) != text:
             stale.append(name)
             if not check:
                 write_atomic(path, new.encode())
@@ -154,7 +154,7 @@ def write(*, check: bool) -> int:
             write_atomic(PICTURE, picture().encode())
     if stale:
         print(("differ from docs/figures: " if check else "written: ") + ", ".join(stale))
-    if others := outdated():
+    if others := outdated_measures():
         print(f"of other weights than these: {', '.join(others)}; run: python scripts/results.py measure")
     return int(check and bool(stale or others))
 

@@ -24,7 +24,7 @@ import torch
 from cineloop.files import write_atomic
 from cineloop.video.frames import Frames
 from cineloop.video.sample import choose
-from cineloop.world.scenes.augment import augmented
+from cineloop.world.scenes.augment import augmented_frames
 from cineloop.world.scenes.render import frame_times
 from cineloop.world.scenes.sampler import sample_scene
 from t2v import STARTER as GENERATOR
@@ -81,7 +81,7 @@ def world_frames(captioner: Backend, split: str, seed: int, num: int) -> Iterato
         rng = np.random.default_rng([seed, index, 3])
         grid = frame_times(scene.duration_s, float(rng.choice([8.0, 12.0, 24.0, 30.0])))
         times = grid[choose(captioner.spec, grid, scene.duration_s)]
-        pixels = augmented(scene, captioner.frame_size or (64, 64), times, rng)
+        pixels = augmented_frames(scene, captioner.frame_size or (64, 64), times, rng)
         yield Frames(pixels, times, duration_s=scene.duration_s, fps=12.0, decoder="world")
 
 

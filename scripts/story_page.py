@@ -17,7 +17,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from cineloop.files import write_atomic  # noqa: E402
-from v2t_eval.report.document import Banner, Card, Document, Interval, Section, Table  # noqa: E402
+from v2t_eval.report.document import Banner, Card, Document, IntervalCell, Section, Table  # noqa: E402
 from v2t_eval.report.page import render  # noqa: E402
 
 NUM_SHOWN = 4
@@ -70,7 +70,7 @@ def world(story: Story) -> Section:
                          links=story.links("world/manifest.jsonl"))  # fmt: skip
 
 
-def trained(story: Story, title: str, steps: tuple[str, ...], text: tuple[str, ...]) -> Section:
+def training_section(story: Story, title: str, steps: tuple[str, ...], text: tuple[str, ...]) -> Section:
     """What a few trainings came to."""
     rows, logs = [], []
     for name in steps:
@@ -134,7 +134,7 @@ def with_interval(figure: dict[str, Any]) -> str:
     return "{value:.3g} [{low:.3g}, {high:.3g}]".format_map(figure)
 
 
-def scored(story: Story) -> Section:
+def score_section(story: Story) -> Section:
     """Facts in both captioners' words; the starter's clips against their prompts."""
     both = [result(story.json(f"{name}/scores.json"), "facts")["figures"] for name in ("score-tiny", "score-captions")]
     rows = tuple(
@@ -176,7 +176,7 @@ def audit(story: Story) -> Section:
 
     found = read_audit(story.folder / "audit/audit.json")
     rows = tuple(
-        (name, row.n, row.kappa, Interval(value=row.auroc, low=row.auroc_low, high=row.auroc_high, zero=0.5),
+        (name, row.n, row.kappa, IntervalCell(value=row.auroc, low=row.auroc_low, high=row.auroc_high, zero=0.5),
          row.yes_bias)
         for name, agreements in found.agreement.items()
         for row in agreements
@@ -240,9 +240,9 @@ def main(folder: Path) -> None:
              "(dit).",)  # fmt: skip
     sections = [
         world(story),
-        trained(story, "2. A captioner from nothing", ("tower", "language", "align-heads", "align"), seen),
-        trained(story, "3. A generator from nothing", ("vae", "dit"), shown),
-        tiny(story), starters(story), scored(story), roundtrip(story), audit(story), gate(story), times(story),
+        training_section(story, "2. A captioner from nothing", ("tower", "language", "align-heads", "align"), seen),
+        training_section(story, "3. A generator from nothing", ("vae", "dit"), shown),
+        tiny(story), starters(story), score_section(story), roundtrip(story), audit(story), gate(story), times(story),
     ]  # fmt: skip
     took = sum(seconds for seconds, _, _ in story.steps.values())
     banner = Banner(

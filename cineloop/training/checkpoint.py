@@ -70,7 +70,7 @@ def write(folder: Path, groups: Mapping[str, Tensors], state: Mapping[str, Any])
     sync(folder.parent)
 
 
-class Writer:
+class CheckpointWriter:
     """Does the writing of checkpoints, one after the other.
 
     Args:

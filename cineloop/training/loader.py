@@ -47,10 +47,10 @@ def stream(source: Source, wanted: Iterable[tuple[int, int]], *, workers: int, p
         # An own generator, so that the loader draws its worker seed without moving the training's random state.
         generator=torch.Generator().manual_seed(0),
     )
-    return _ended(iter(loader))
+    return _until_end(iter(loader))
 
 
-def _ended(batches: Any) -> Iterator[Any]:
+def _until_end(batches: Any) -> Iterator[Any]:
     """The batches; whatever ends them ends the workers. They hear no SIGTERM (see `_quiet`), so an interpreter that
     leaves with one of them alive would wait for it for ever."""
     try:

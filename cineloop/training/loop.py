@@ -35,7 +35,7 @@ from cineloop.training.loader import spans, stream
 from cineloop.training.optim import WeightAverage, build_optimizers, freeze, lr_factor
 from cineloop.training.run_log import RunLog, accumulate, say
 from cineloop.training.runtime import RuntimeConfig
-from cineloop.training.stage import LoopConfig, Outcome, Stage, StepCost
+from cineloop.training.stage import LoopConfig, RunOutcome, Stage, StepCost
 
 
 class Loop:
@@ -67,7 +67,7 @@ class Loop:
             )
         self.step, self.seconds, self.stopping = 0, 0.0, False
         self.best: float | None = None
-        self.writer = checkpoint.Writer(in_thread=config.save_in_thread)
+        self.writer = checkpoint.CheckpointWriter(in_thread=config.save_in_thread)
         resume = self._prepare_folder(resolved, resume, overwrite)
         self._build()  # from the shared seed: every process begins with the same weights
         self.source = stage.source()
@@ -75,7 +75,7 @@ class Loop:
         if resume:
             self._resume()
 
-    def run(self) -> Outcome:
+    def run(self) -> RunOutcome:
         """Train to the end, to the budget, or to the first SIGINT or SIGTERM.
 
         Raises:
@@ -113,7 +113,7 @@ class Loop:
         elif self.main:
             say(f"stopped and saved at step {self.step} of {config.steps}; the same command with --resume continues")
         log.close()
-        return Outcome(status=status, step=self.step, best=self.best, folder=self.out)
+        return RunOutcome(status=status, step=self.step, best=self.best, folder=self.out)
 
     # one step
 
@@ -159,7 +159,7 @@ class Loop:
     def _no_sync(self) -> Any:
         if not sharding.is_sharded(self.task):
             return self.accelerator.no_sync(self.model)
-        return sharding.gradients_kept(self.task)
+        return sharding.local_gradients(self.task)
 
     def _check_finite(self, norm: torch.Tensor, sums: Mapping[str, Any]) -> None:
         if math.isfinite(float(norm)):  # of the gradients of all processes: one bad process stops every one
@@ -318,7 +318,7 @@ class Loop:
         # Captions written with a cache would have every block compiled again.
         blocks = self.runtime_config.compile == "blocks"
         plain = torch.compiler.set_stance("force_eager") if blocks else contextlib.nullcontext()
-        with runtime.kept_rng(), self._averaged(), torch.no_grad(), plain:
+        with runtime.kept_rng(), self._average_weights(), torch.no_grad(), plain:
             self.stage.step = self.step
             with sharding.whole(self.task), self.accelerator.autocast():
                 figures = self.stage.evaluate(self.task, self.accelerator.device)
@@ -355,8 +355,8 @@ class Loop:
             runtime.write_json(self.out / "final" / "scores.json", {"step": best, **state["figures"]})
             say(f"wrote {self.out / 'final'}: step {best}, score {state['figures']['score']:.4f}")
 
-    def _averaged(self) -> contextlib.AbstractContextManager[None]:
-        return contextlib.nullcontext() if self.average is None else self.average.applied()
+    def _average_weights(self) -> contextlib.AbstractContextManager[None]:
+        return contextlib.nullcontext() if self.average is None else self.average.swap_in()
 
     def _ask_stop(self) -> None:
         self.stopping = True

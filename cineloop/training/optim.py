@@ -93,8 +93,8 @@ class Muon(torch.optim.Muon):
     """PyTorch's Muon, for convolutions too: a kernel counts as the matrix (outputs, inputs × places) it is.
 
     PyTorch orthogonalises in bfloat16 everywhere; on a CPU without instructions for it a step then takes ten times as
-    long as all the rest of the training. There it is done in float32 (`orthogonalised`), else as PyTorch does, bit for
-    bit.
+    long as all the rest of the training. There it is done in float32 (`orthogonal_factor`), else as PyTorch does, bit
+    for bit.
     """
 
     def __init__(self, groups: Sequence[dict], *, momentum: float) -> None:
@@ -118,7 +118,7 @@ class Muon(torch.optim.Muon):
             for tensors in zip(*found, strict=True):
                 weight, grad, mean = (each.view(len(each), -1) for each in tensors)
                 mean.lerp_(grad, 1 - momentum)
-                update = orthogonalised(
+                update = orthogonal_factor(
                     grad.lerp(mean, momentum),
                     group["ns_coefficients"],
                     group["ns_steps"],
@@ -128,7 +128,7 @@ class Muon(torch.optim.Muon):
                 weight.add_(update, alpha=-lr * 0.2 * math.sqrt(max(weight.shape)))  # as large as AdamW's
 
 
-def orthogonalised(
+def orthogonal_factor(
     matrix: torch.Tensor, coefficients: tuple[float, float, float], steps: int, dtype: torch.dtype
 ) -> torch.Tensor:
     """A matrix (A, B) with its singular values brought near to 1, by Newton and Schulz's iteration in `dtype`.
@@ -178,7 +178,7 @@ class WeightAverage:
             self.tensors[name].lerp_(weight.detach().float(), 1 - decay)
 
     @contextmanager
-    def applied(self) -> Iterator[None]:
+    def swap_in(self) -> Iterator[None]:
         """Within the block the model carries the averaged weights."""
         kept = {name: weight.detach().clone() for name, weight in self._trainable()}
         self._copy(self.tensors)

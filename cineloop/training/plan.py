@@ -45,7 +45,7 @@ _GPUS = {"4090", "A100", "H100", "H200"}  # the words of those names that tell t
 
 
 @dataclass(frozen=True)
-class Piece:
+class ModelPart:
     """One part in the order data flows: its modules, one sample through it, and how many tokens that is.
 
     `main` tokens are those of the whole step's count; `packed` is how its frozen matrices are held (nf4, int8);
@@ -75,7 +75,7 @@ class PartPlan:
 
 
 @dataclass(frozen=True)
-class Plan:
+class RunEstimate:
     """Figures of one run on one device; bytes, FLOPs of a step, seconds.
 
     `floor_s` is the least of a step: its kernels have to be launched, however little each of them does.
@@ -93,7 +93,7 @@ class Plan:
     assumes: str
 
 
-def make_plan(module: Any, config: Any) -> Plan:
+def make_plan(module: Any, config: Any) -> RunEstimate:
     """Count.
 
     Args:
@@ -108,7 +108,7 @@ def make_plan(module: Any, config: Any) -> Plan:
     with torch.device("meta"):
         pieces, assumes = module.plan_pieces(config)
         optim, loop = config.loop.optim, config.loop
-        freeze({piece.part: piece.modules for piece in pieces}, _known(optim, pieces))
+        freeze({piece.part: piece.modules for piece in pieces}, _optim_of(optim, pieces))
         micro = loop.micro_batch or loop.batch_size
         rows, upstream, kept_bytes = [], False, 0
         for piece in pieces:
@@ -132,7 +132,7 @@ def make_plan(module: Any, config: Any) -> Plan:
     floor_s = LAUNCH_S * launches
     seconds = {name: max(flops / (peak * share), floor_s) for name, (peak, share) in HARDWARE.items()}
     tokens = sum(row.tokens for row, piece in zip(rows, pieces, strict=True) if piece.main)
-    return Plan(
+    return RunEstimate(
         config.stage, loop.steps, loop.batch_size, rows, memory | {"sum": sum(memory.values())}, tokens, flops, seconds,
         floor_s, assumes,
     )  # fmt: skip
@@ -173,7 +173,7 @@ def read_part(folder: Path) -> dict[str, Any]:
     return config
 
 
-def print_plan(plan: Plan, *, as_json: bool = False) -> None:
+def print_plan(plan: RunEstimate, *, as_json: bool = False) -> None:
     """The plan on stdout."""
     if as_json:
         print(json.dumps(asdict(plan)))
@@ -200,13 +200,13 @@ def _duration(seconds: float) -> str:
     return f"{seconds / size:.3g} {unit}"
 
 
-def _known(optim: OptimConfig, pieces: list[Piece]) -> OptimConfig:
+def _optim_of(optim: OptimConfig, pieces: list[ModelPart]) -> OptimConfig:
     """The optimiser's settings without the rates of parts that cost nothing to speak of (heads)."""
     names = {piece.part for piece in pieces}
     return OptimConfig(base_lr=optim.base_lr, lr={name: rate for name, rate in optim.lr.items() if name in names})
 
 
-def _part(piece: Piece, config: Any, upstream: bool) -> tuple[PartPlan, int]:
+def _part(piece: ModelPart, config: Any, upstream: bool) -> tuple[PartPlan, int]:
     """Figures of one part, and the bytes autograd keeps of one sample in it."""
     from torch.utils.flop_counter import FlopCounterMode
 
@@ -278,7 +278,7 @@ class _Attention(torch.autograd.Function):
         return out
 
 
-def _weight_bytes(piece: Piece, weights: set[nn.Parameter], config: Any) -> int:
+def _weight_bytes(piece: ModelPart, weights: set[nn.Parameter], config: Any) -> int:
     packed = {"nf4": 0.5, "int8": 1.0}.get(piece.packed or "")
     frozen_bytes = 2 if getattr(config, "dtype", "float32") == "bfloat16" else 4
     size = 0.0

@@ -65,7 +65,7 @@ def read_recipe(
     Raises:
         UsageError: unknown recipe, stage or key, wrong value; the message names the nearest.
     """
-    return _validated(package, *_layers(package, config, over, sets, out))
+    return _stage_and_config(package, *_layers(package, config, over, sets, out))
 
 
 def _layers(
@@ -88,7 +88,7 @@ def _layers(
     return name, settings
 
 
-def _validated(package: str, name: str, settings: dict[str, Any]) -> tuple[ModuleType, Any]:
+def _stage_and_config(package: str, name: str, settings: dict[str, Any]) -> tuple[ModuleType, Any]:
     module = plugin.load(package, name, "build_stage", files=True)
     return module, _with_starters(configs.from_dict(module.Config, settings))
 
@@ -151,7 +151,7 @@ def run(
     name, settings = _layers(package, config, over, sets, out)
     _check_data(package, name, settings, plan)  # before torch is loaded, which takes longer
     with startup.collector_paused():
-        module, resolved = _validated(package, name, settings)
+        module, resolved = _stage_and_config(package, name, settings)
         from cineloop.training.plan import count_step, make_plan, print_plan
 
         if plan:

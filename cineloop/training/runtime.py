@@ -160,7 +160,7 @@ def start(config: RuntimeConfig) -> Accelerator:
     # Beside parts that a step leaves out, this keeps the order in which gradients add up: without it DDP arranges them
     # anew after the first step, so with more than two processes a resumed run would differ in the last bit.
     wrapper = DistributedDataParallelKwargs(find_unused_parameters=True)
-    _join_restarted("nccl" if device == "cuda" else "gloo")
+    _join_restart("nccl" if device == "cuda" else "gloo")
     with sharding.without_accelerates():
         accelerator = Accelerator(
             cpu=device == "cpu",
@@ -171,7 +171,7 @@ def start(config: RuntimeConfig) -> Accelerator:
     return accelerator
 
 
-def _join_restarted(backend: str) -> None:
+def _join_restart(backend: str) -> None:
     """Join the process group of a restart by torchrun, before Accelerate would.
 
     torchrun's static rendezvous (its default) gives every start the same store, and torch 2.14 looks there for the
@@ -273,12 +273,12 @@ def align_gradients(task: nn.Module) -> None:
     """Let gradients have their weights' strides: of a depthwise convolution they differ where the shape has a 1, which
     DDP's buckets take for another layout, copy element by element and warn of."""
 
-    def aligned(weight: torch.Tensor, grad: torch.Tensor) -> torch.Tensor:
+    def grad_in_layout(weight: torch.Tensor, grad: torch.Tensor) -> torch.Tensor:
         return grad.as_strided(weight.size(), weight.stride()) if grad.is_contiguous() else grad
 
     for weight in task.parameters():
         if weight.requires_grad and weight.is_contiguous() and 1 in weight.shape:
-            weight.register_hook(partial(aligned, weight))
+            weight.register_hook(partial(grad_in_layout, weight))
 
 
 def rng_state() -> tuple[dict[str, Any], dict[str, torch.Tensor]]:

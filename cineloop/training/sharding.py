@@ -77,7 +77,7 @@ def is_sharded(module: nn.Module) -> bool:
 
 
 @contextlib.contextmanager
-def gradients_kept(task: Any) -> Iterator[None]:
+def local_gradients(task: Any) -> Iterator[None]:
     """Within the block a backward pass adds to the gradients of this process; the next one outside sums over all."""
     task.set_requires_gradient_sync(False)
     try:

@@ -1,6 +1,6 @@
 """The contract between the one loop and the stages it runs.
 
-In: nothing. Out: `LoopConfig` (how long, how large, how often), `Stage` (what the loop asks of a stage), `Outcome`.
+In: nothing. Out: `LoopConfig` (how long, how large, how often), `Stage` (what the loop asks of a stage), `RunOutcome`.
 A *task* is the module that joins model and loss: `task(batch)` returns `{"terms": {name: sum}, "metrics":
 {name: (sum, count)}}`, sums over the targets of the batch, as scalar tensors.
 """
@@ -98,7 +98,7 @@ class StepCost:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Outcome:
+class RunOutcome:
     """How a run ended: after its last step, out of seconds, or asked to stop; with its best held-out score."""
 
     status: Literal["done", "budget", "interrupted"]

@@ -40,12 +40,12 @@ class Canvas:
 
     def put(self, index: int, rgb: np.ndarray) -> None:
         if rgb.shape[:2] != self.size:
-            rgb = resized(rgb, self.size)
+            rgb = resize_picture(rgb, self.size)
         self.pixels[index] = rgb
         self.there[index] = True
 
 
-def resized(rgb: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+def resize_picture(rgb: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """uint8 (h, w, 3) → (H, W, 3) for size (H, W): area mean when shrinking, linear when growing."""
     import cv2
 

@@ -139,29 +139,29 @@ def _answer(
 ) -> tuple[dict[str, Any], int | None]:
     path = message["path"].encode("latin-1")
 
-    def started(name: str) -> None:
+    def report_start(name: str) -> None:
         """Tell the parent what works now; its clock and ours restart."""
         _set_alarm(limits)
         link.send({"started": name})
 
     if message["op"] == "probe":
         with last.open(path) as opened:
-            return {"info": opened.info(limits, lambda: started("")).record()}, None
+            return {"info": opened.info(limits, lambda: report_start("")).record()}, None
     if message["op"] == "cuts":
         with last.open(path) as opened:
             window = {"start_s": message["start_s"], "end_s": message["end_s"]}
-            found = find_cuts(opened, limits, **window, threads=threads, beat=lambda: started("pyav"))
+            found = find_cuts(opened, limits, **window, threads=threads, beat=lambda: report_start("pyav"))
         return {"cuts": found}, None
     if message["op"] == "cut":
         target = os.fsdecode(message["target"].encode("latin-1"))
         cut = Cut(**message["cut"])
         with last.open(path) as opened:
-            piece = write_cut(opened, limits, target, cut, threads=threads, beat=lambda: started("pyav"))
+            piece = write_cut(opened, limits, target, cut, threads=threads, beat=lambda: report_start("pyav"))
         return {"piece": asdict(piece)}, None
     if message["op"] == "survey":
         with last.open(path) as opened:
             window = {"start_s": message["start_s"], "end_s": message["end_s"]}
-            found_all = survey(opened, limits, **window, threads=threads, beat=lambda: started("pyav"))
+            found_all = survey(opened, limits, **window, threads=threads, beat=lambda: report_start("pyav"))
         arrays = found_all.arrays()
         data = b"".join(array.tobytes() for array in arrays.values())
         arena.allocate((len(data),))[...] = np.frombuffer(data, dtype=np.uint8)
@@ -174,7 +174,7 @@ def _answer(
         decoders=tuple(message["decoders"]),
         threads=threads,
     )
-    frames = decode(path, request, allocate=arena.allocate, started=started, last=last)
+    frames = decode(path, request, allocate=arena.allocate, started=report_start, last=last)
     if not arena.holds(frames.pixels):  # frames were left out, so the rest was moved elsewhere
         arena.allocate(frames.pixels.shape)[...] = frames.pixels
     return {"shape": frames.pixels.shape, "frames": frames.about()}, arena.unsent

@@ -1,6 +1,6 @@
 """A video file before any decoder sees it: is it a file, can it be read, what is it, is all of it there?
 
-In: a path. Out: an open `Source` (a descriptor and the address to give to a decoder) and a `Layout` read from the
+In: a path. Out: an open `VideoSource` (a descriptor and the address to give to a decoder) and a `Layout` read from the
 file's own outermost boxes: ISO base media (mp4, mov), EBML (Matroska, WebM) and RIFF (AVI). Nothing is decoded.
 Decoders get `/proc/self/fd/N` rather than the name, so odd names (leading dash, newline, bytes that are no UTF-8,
 "concat:...") cannot be misread, and a name that is swapped meanwhile does no harm.
@@ -53,7 +53,7 @@ class Layout:
 
 
 @dataclass
-class Source:
+class VideoSource:
     """A readable regular file, held open; its holder closes the descriptor.
 
     `codecs` are FFmpeg's names of the decoders that may read it, with commas between; "" is any.
@@ -98,8 +98,8 @@ def name_of(path: bytes) -> str:
     return os.path.basename(path).decode("utf-8", "backslashreplace")
 
 
-def open_source(path: str | bytes | os.PathLike[str], codecs: str = "") -> Source:
-    """Open `path` for decoding (by these `codecs` alone); see `Source` for errors. Never blocks on a pipe or device."""
+def open_source(path: str | bytes | os.PathLike[str], codecs: str = "") -> VideoSource:
+    """Open `path` for decoding (by these `codecs` alone); errors as of `VideoSource`. Never blocks on a pipe."""
     raw = os.fsencode(path)
     shown = name_of(raw)
     try:
@@ -120,10 +120,10 @@ def open_source(path: str | bytes | os.PathLike[str], codecs: str = "") -> Sourc
     except BaseException:
         os.close(descriptor)
         raise
-    return Source(raw, descriptor, status.st_size, status.st_mtime_ns, codecs)
+    return VideoSource(raw, descriptor, status.st_size, status.st_mtime_ns, codecs)
 
 
-def read_layout(source: Source) -> Layout:
+def read_layout(source: VideoSource) -> Layout:
     """Read the outermost boxes of `source`.
 
     Raises:
@@ -148,7 +148,7 @@ def read_layout(source: Source) -> Layout:
     return Layout("other")
 
 
-def _boxes(source: Source, start: int, end: int) -> Iterator[tuple[bytes, int, int]]:
+def _boxes(source: VideoSource, start: int, end: int) -> Iterator[tuple[bytes, int, int]]:
     """Yield (type, body start, box end) of the ISO boxes within [start, end); a box's end may lie beyond the file."""
     while start + 8 <= end:
         header = os.pread(source.descriptor, 16, start)
@@ -165,7 +165,7 @@ def _boxes(source: Source, start: int, end: int) -> Iterator[tuple[bytes, int, i
         start += size
 
 
-def _movie_layout(source: Source) -> Layout:
+def _movie_layout(source: VideoSource) -> Layout:
     has_index, missing, turned, size = False, 0, False, (0, 0)
     for kind, body, end in _boxes(source, 0, source.size):
         missing = max(missing, end - source.size)
@@ -179,7 +179,7 @@ def _movie_layout(source: Source) -> Layout:
     return Layout("mp4", has_index=has_index, missing_bytes=missing, may_be_turned=turned, size=size)
 
 
-def _track_header(source: Source, start: int, end: int) -> tuple[bool, tuple[int, int]]:
+def _track_header(source: VideoSource, start: int, end: int) -> tuple[bool, tuple[int, int]]:
     """(is upright, (H, W)) of a track by its tkhd box."""
     for kind, body, _ in _boxes(source, start, end):
         if kind == b"tkhd":

@@ -23,12 +23,12 @@ import numpy as np
 from cineloop.errors import ItemError
 from cineloop.video.encode import PLAIN, X264
 from cineloop.video.faces import FaceBlur
-from cineloop.video.frame_index import Table
+from cineloop.video.frame_index import FrameTable
 from cineloop.video.limits import Limits
-from cineloop.video.open_file import Opened
+from cineloop.video.open_file import OpenFile
 from cineloop.video.pyav_walk import Walk
 from cineloop.video.sample import window
-from cineloop.video.stream import demuxed, open_container
+from cineloop.video.stream import open_container, packets_until_damage
 
 VERSION = 1  # raised whenever the same part may get other bytes
 _PICTURES = frozenset(("av1", "h264", "hevc", "mpeg4", "vp9"))  # codecs that are copied
@@ -71,7 +71,13 @@ class Piece:
 
 
 def write_cut(
-    opened: Opened, limits: Limits, target: str, cut: Cut, *, threads: int = 0, beat: Callable[[], None] = lambda: None
+    opened: OpenFile,
+    limits: Limits,
+    target: str,
+    cut: Cut,
+    *,
+    threads: int = 0,
+    beat: Callable[[], None] = lambda: None,
 ) -> Piece:
     """Write the part to `target`.
 
@@ -106,10 +112,10 @@ def write_cut(
             )
             if copied is not None:
                 stream = out.add_stream_from_template(source, opaque=True)  # FFmpeg may have no encoder of its name
-                video, size = _copied(picture, table, stream, *copied), table.stored_size
+                video, size = _packet_copies(picture, table, stream, *copied), table.stored_size
             else:
                 walk = Walk(picture, opened.layout, table, threads)
-                video, size = _encoded(out, walk, cut, first, stop, beat)
+                video, size = _encode(out, walk, cut, first, stop, beat)
             offset_s = info.first_pts_s
             audio = _sound(out, sound, start_s + offset_s, end_s + offset_s, copy=copied is not None)
             has_sound = False
@@ -132,7 +138,7 @@ def _second(packet: Any) -> float:
     return float(packet.dts * packet.time_base)
 
 
-def _end_s(table: Table, stop: int) -> float:
+def _end_s(table: FrameTable, stop: int) -> float:
     """When the frame before `stop` ends."""
     return float(table.times_s[stop]) if stop < len(table.times_s) else table.info.duration_s
 
@@ -140,7 +146,7 @@ def _end_s(table: Table, stop: int) -> float:
 # ---- the picture, copied
 
 
-def _copied_span(picture: Any, table: Table, cut: Cut) -> tuple[int, list[int]] | None:
+def _copied_span(picture: Any, table: FrameTable, cut: Cut) -> tuple[int, list[int]] | None:
     """The first frame of a copy of a part, and the times of all of them in the order of decoding, in ticks of the
     stream; None where the part must be encoded."""
     times, info = table.times_s, table.info
@@ -162,14 +168,14 @@ def _copied_span(picture: Any, table: Table, cut: Cut) -> tuple[int, list[int]] 
     return (first, ticks) if ticks and lacking_s <= _SNAP_S else None
 
 
-def _from(picture: Any, table: Table, key: int, stop: int) -> Iterator[Any]:
+def _from(picture: Any, table: FrameTable, key: int, stop: int) -> Iterator[Any]:
     """Packets from a key frame on, in the order of decoding, up to the first one that is not shown before `stop`."""
     pts: Any = table.pts
     source, first, place = picture.streams[table.stream], int(pts[key]), int(table.dts[key])
     for seek in (first, place, int(table.dts[0])):  # as in `Walk`: a transport stream may land behind what is asked
         picture.seek(seek, stream=source)
         begun = False
-        for packet in demuxed(picture, source):
+        for packet in packets_until_damage(picture, source):
             begun = begun or (packet.pts == first and packet.is_keyframe)
             if not begun and packet.dts is not None and packet.dts > place:
                 break
@@ -182,7 +188,7 @@ def _from(picture: Any, table: Table, key: int, stop: int) -> Iterator[Any]:
             return
 
 
-def _copied(picture: Any, table: Table, stream: Any, key: int, ticks: list[int]) -> Iterator[Any]:
+def _packet_copies(picture: Any, table: FrameTable, stream: Any, key: int, ticks: list[int]) -> Iterator[Any]:
     """The packets of a copy, from time 0 on."""
     first, shown = ticks[0], sorted(ticks)
     late = max(at - own for at, own in zip(shown, ticks, strict=True))  # Matroska has no decoding times: all are made
@@ -194,7 +200,7 @@ def _copied(picture: Any, table: Table, stream: Any, key: int, ticks: list[int])
 # ---- the picture, encoded
 
 
-def _encoded(
+def _encode(
     out: Any, walk: Walk, cut: Cut, first: int, stop: int, beat: Callable[[], None]
 ) -> tuple[Iterator[Any], tuple[int, int]]:
     """Packets of the frames [first, stop), from time 0 on; (H, W)."""
@@ -219,7 +225,7 @@ def _encoded(
 
     faces = FaceBlur(cut.faces) if cut.faces else None
 
-    def shown(frame: Any) -> Any:
+    def display_crop(frame: Any) -> Any:
         """The frame as it is shown, cropped."""
         if is_rgb:
             frame = frame.reformat(format="yuv420p", dst_colorspace=1, dst_color_range=to.color_range)
@@ -237,7 +243,7 @@ def _encoded(
             faces.blur(_frame(parts).to_ndarray(format="bgr24"), parts)
         return _frame(parts)
 
-    return _packets(stream, walk, first, stop, shown, beat), size
+    return _packets(stream, walk, first, stop, display_crop, beat), size
 
 
 def _frame(planes: list[np.ndarray]) -> Any:
@@ -299,7 +305,7 @@ def _sound(out: Any, container: Any, start_s: float, end_s: float, *, copy: bool
 
 def _copied_sound(container: Any, source: Any, stream: Any, start_s: float, end_s: float) -> Iterator[Any]:
     first = round(start_s / source.time_base)
-    for packet in demuxed(container, source):
+    for packet in packets_until_damage(container, source):
         if not packet.size or packet.pts is None or packet.pts < first:
             continue
         if packet.pts * source.time_base >= end_s:
@@ -315,7 +321,7 @@ def _encoded_sound(container: Any, source: Any, stream: Any, start_s: float, end
     to = stream.codec_context
     rate = to.sample_rate
     resampler = av.AudioResampler(format="fltp", layout=to.layout.name, rate=rate)
-    for frame in _resampled(container, source, resampler):
+    for frame in _resample(container, source, resampler):
         if frame.pts is None:
             continue
         at = round((float(frame.pts * frame.time_base) - start_s) * rate)
@@ -330,10 +336,10 @@ def _encoded_sound(container: Any, source: Any, stream: Any, start_s: float, end
     yield from stream.encode(None)
 
 
-def _resampled(container: Any, source: Any, resampler: Any) -> Iterator[Any]:
+def _resample(container: Any, source: Any, resampler: Any) -> Iterator[Any]:
     import av.error
 
-    for packet in itertools.chain(demuxed(container, source)):
+    for packet in itertools.chain(packets_until_damage(container, source)):
         try:
             frames = packet.decode()
         except av.error.FFmpegError:  # damaged sound is no reason to lose the picture

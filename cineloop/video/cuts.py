@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 
 from cineloop.errors import MissingDependencyError
-from cineloop.video.frame_index import Table
+from cineloop.video.frame_index import FrameTable
 from cineloop.video.limits import Limits
-from cineloop.video.open_file import Opened
+from cineloop.video.open_file import OpenFile
 from cineloop.video.pyav_walk import Walk
 from cineloop.video.sample import window
 from cineloop.video.scaler import Scaler
@@ -31,7 +31,7 @@ _BEAT_S = 60.0  # film seconds after which the time limit restarts
 
 
 def find_cuts(
-    opened: Opened,
+    opened: OpenFile,
     limits: Limits,
     *,
     start_s: float | None = None,
@@ -104,7 +104,7 @@ def small_size(stored: tuple[int, int]) -> tuple[int, int]:
 
 
 def frames_between(
-    table: Table, walk: Walk, start_s: float | None, end_s: float | None, beat: Callable[[], None]
+    table: FrameTable, walk: Walk, start_s: float | None, end_s: float | None, beat: Callable[[], None]
 ) -> Iterator[tuple[float, Any]]:
     """(second of the file, frame of PyAV) of each frame within the window; `beat` is called after every minute."""
     first, stop = window(table.times_s, table.info.duration_s, start_s, end_s)

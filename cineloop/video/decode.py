@@ -21,11 +21,11 @@ import numpy as np
 
 from cineloop.errors import ItemError, MissingDependencyError, Notice, UsageError
 from cineloop.video.canvas import Allocate, Canvas
-from cineloop.video.container import Source
-from cineloop.video.frame_index import Table
+from cineloop.video.container import VideoSource
+from cineloop.video.frame_index import FrameTable
 from cineloop.video.frames import Frames
 from cineloop.video.limits import DECODERS, Limits
-from cineloop.video.open_file import LastFile, Opened
+from cineloop.video.open_file import LastFile, OpenFile
 from cineloop.video.pyav_reader import motion_grid, read_pyav
 from cineloop.video.sample import SampleSpec, choose
 
@@ -103,7 +103,7 @@ def decode(
     return frames
 
 
-def installed(name: str) -> bool:
+def is_installed(name: str) -> bool:
     """Whether the package of a decoder of `DECODERS` can be found (it may still fail to load)."""
     return importlib.util.find_spec(_MODULES[name]) is not None
 
@@ -120,7 +120,7 @@ def warm_up(threads: int) -> None:
         return
 
 
-def _decode_image(source: Source, request: Request, allocate: Allocate) -> Frames:
+def _decode_image(source: VideoSource, request: Request, allocate: Allocate) -> Frames:
     from cineloop.video.images import read_frames, read_times
 
     spec, limits = request.spec, request.limits
@@ -141,7 +141,7 @@ def _span(spec: SampleSpec, duration_s: float) -> tuple[float, float]:
     return start, max(0.0, end - start)
 
 
-def _decode_video(opened: Opened, request: Request, allocate: Allocate, started: Callable[[str], None]) -> Frames:
+def _decode_video(opened: OpenFile, request: Request, allocate: Allocate, started: Callable[[str], None]) -> Frames:
     source, table = opened.source, opened.table(request.limits, lambda: started(""))
     positions = _positions(opened, table, request, started)
     stored = (table.info.height, table.info.width)
@@ -149,7 +149,7 @@ def _decode_video(opened: Opened, request: Request, allocate: Allocate, started:
     unfit: dict[str, str] = {}
     failed: dict[str, str] = {}
     for name in _order(request.decoders, table, positions):
-        reason = "not installed" if not installed(name) else _unfit_for(name, table)
+        reason = "not installed" if not is_installed(name) else _unfit_for(name, table)
         if reason:
             unfit[name] = reason
             continue
@@ -174,7 +174,7 @@ def _decode_video(opened: Opened, request: Request, allocate: Allocate, started:
     raise ItemError(f"no decoder could read {source.name!r}: {reasons}", code=code)
 
 
-def _order(decoders: tuple[str, ...], table: Table, positions: np.ndarray) -> list[str]:
+def _order(decoders: tuple[str, ...], table: FrameTable, positions: np.ndarray) -> list[str]:
     """The decoders in order. For a small part of a long film PyAV goes first: decord looks through all of the film
     each time before it gives a frame, PyAV continues from its position.
     """
@@ -188,7 +188,7 @@ def _fallbacks(failed: dict[str, str], name: str) -> list[Notice]:
 
 
 def _frames(
-    canvas: Canvas, table: Table, positions: np.ndarray, spec: SampleSpec, name: str, notes: list[Notice]
+    canvas: Canvas, table: FrameTable, positions: np.ndarray, spec: SampleSpec, name: str, notes: list[Notice]
 ) -> Frames:
     warnings = [*table.info.warnings, *notes]
     pixels, times_s = canvas.pixels, table.times_s[positions]
@@ -212,7 +212,7 @@ def _first_line(error: BaseException) -> str:
     return text.strip()[:160]
 
 
-def _unfit_for(name: str, table: Table) -> str:
+def _unfit_for(name: str, table: FrameTable) -> str:
     """Why `name` is not even tried on this file; empty when it is."""
     info = table.info
     if name == "decord":
@@ -229,7 +229,7 @@ def _unfit_for(name: str, table: Table) -> str:
     return ""
 
 
-def _positions(opened: Opened, table: Table, request: Request, started: Callable[[str], None]) -> np.ndarray:
+def _positions(opened: OpenFile, table: FrameTable, request: Request, started: Callable[[str], None]) -> np.ndarray:
     spec, grid, energy = request.spec, np.zeros(0), np.zeros(0)
     if spec.sampler == "motion":
         started("pyav")
@@ -257,7 +257,9 @@ class _Borrowed:
         return (1, 0)  # CPU
 
 
-def _read_decord(opened: Opened, table: Table, positions: list[int], canvas: Canvas, threads: int) -> list[Notice]:
+def _read_decord(
+    opened: OpenFile, table: FrameTable, positions: list[int], canvas: Canvas, threads: int
+) -> list[Notice]:
     import decord
 
     if table.info.rotation and not decord.__version__.startswith("0.6"):

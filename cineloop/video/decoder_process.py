@@ -1,8 +1,8 @@
 """One decoding process and the socket to it (`cineloop.video.child` describes the messages).
 
-In: paths, or open descriptors. Out: what was asked for, or `Died`. The child reads strangers' files with native code,
-so it is treated as theirs: it starts without secrets in its environment and confined (`cineloop.isolation`), a reply
-that does not have the form of ours is a crash, and nothing of its memory is mapped here.
+In: paths, or open descriptors. Out: what was asked for, or `DecoderDeath`. The child reads strangers' files with native
+code, so it is treated as theirs: it starts without secrets in its environment and confined (`cineloop.isolation`), a
+reply that does not have the form of ours is a crash, and nothing of its memory is mapped here.
 """
 
 from __future__ import annotations
@@ -51,10 +51,10 @@ def _reply_of_a_stranger() -> Iterator[None]:
     try:
         yield
     except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError, OSError) as error:
-        raise Died("DECODER_CRASH", "the decoding process sent an invalid reply", "") from error
+        raise DecoderDeath("DECODER_CRASH", "the decoding process sent an invalid reply", "") from error
 
 
-class Died(Exception):
+class DecoderDeath(Exception):
     """The child is gone, or had to be killed, while it worked on a file."""
 
     def __init__(self, code: str, message: str, decoder: str) -> None:
@@ -89,7 +89,7 @@ class DecoderProcess:
             try:
                 with _reply_of_a_stranger():
                     self._reply(_START_S, watch=False)
-            except Died as error:
+            except DecoderDeath as error:
                 self.kill()
                 complaints.seek(0)
                 output = complaints.read()[-500:].decode("utf-8", "replace").strip()
@@ -119,7 +119,7 @@ class DecoderProcess:
             reply = self._ask("survey", path, start_s=start_s, end_s=end_s)
             arrays, offset = {}, 0
             for name, (kind, shape) in reply["arrays"].items():
-                arrays[name] = self._copied(shape, np.dtype(kind), offset)
+                arrays[name] = self._copy(shape, np.dtype(kind), offset)
                 offset += arrays[name].nbytes
             return Survey.read(reply["plain"], arrays)
 
@@ -135,9 +135,9 @@ class DecoderProcess:
         with _reply_of_a_stranger():
             request = {"spec": asdict(spec), "size": size, "decoders": decoders}
             reply = self._ask("decode", path, descriptor, **request)
-            return Frames.read(self._copied(reply["shape"], np.dtype(np.uint8)), reply["frames"])
+            return Frames.read(self._copy(reply["shape"], np.dtype(np.uint8)), reply["frames"])
 
-    def _copied(self, shape: Sequence[int], dtype: np.dtype, offset: int = 0) -> np.ndarray:
+    def _copy(self, shape: Sequence[int], dtype: np.dtype, offset: int = 0) -> np.ndarray:
         """An array out of the shared memory, which the next file reuses. It is read and never mapped: the child can
         shrink it at any time, and touching a mapped page beyond its end would kill this process."""
         size = dtype.itemsize * math.prod(shape)
@@ -201,7 +201,7 @@ class DecoderProcess:
             if left <= 0:
                 self.process.kill()
                 took = last - began if last <= now else timeout_s
-                raise Died("DECODE_TIMEOUT", f"{decoder or 'reading'} took longer than {took:g} s", decoder)
+                raise DecoderDeath("DECODE_TIMEOUT", f"{decoder or 'reading'} took longer than {took:g} s", decoder)
             ready, _, _ = select.select([self._socket], [], [], min(left, _TICK_S))
             if watch:
                 self._check_memory(decoder)
@@ -234,9 +234,9 @@ class DecoderProcess:
         if resident > self.limits.memory_mb << 20:
             self.process.kill()
             text = f"{decoder or 'reading'} used {resident >> 20} MiB, the limit is {self.limits.memory_mb} MiB"
-            raise Died("OUT_OF_MEMORY", text, decoder)
+            raise DecoderDeath("OUT_OF_MEMORY", text, decoder)
 
-    def _death(self, decoder: str) -> Died:
+    def _death(self, decoder: str) -> DecoderDeath:
         try:
             status = self.process.wait(timeout=5)
         except subprocess.TimeoutExpired:
@@ -246,4 +246,4 @@ class DecoderProcess:
             how = f"was killed by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
         except ValueError:
             how = f"was killed by signal {-status}"
-        return Died("DECODER_CRASH", f"{decoder or 'the decoding process'} {how}", decoder)
+        return DecoderDeath("DECODER_CRASH", f"{decoder or 'the decoding process'} {how}", decoder)

@@ -90,7 +90,7 @@ def _write(
     from av.video.reformatter import ColorRange, Colorspace
 
     frames = iter(pixels)
-    first = _checked(next(frames, None), None)
+    first = _check_frame(next(frames, None), None)
     height, width = even(first.shape[0]), even(first.shape[1])
     count = 0
     # bitexact: no encoder name or creation time in the file.
@@ -103,7 +103,7 @@ def _write(
         stream.codec_context.color_trc, stream.codec_context.color_range = 1, ColorRange.MPEG
         plain = BitStreamFilterContext(PLAIN, "h264")
         for array in _chain(first, frames):
-            rgb = _padded(_checked(array, first.shape), height, width)
+            rgb = _pad(_check_frame(array, first.shape), height, width)
             frame = av.VideoFrame.from_ndarray(rgb, format="rgb24").reformat(
                 format="yuv420p", dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG
             )
@@ -121,7 +121,7 @@ def _chain(first: np.ndarray, rest: Iterable[np.ndarray]) -> Iterable[np.ndarray
     yield from rest
 
 
-def _checked(frame: np.ndarray | None, shape: tuple[int, ...] | None) -> np.ndarray:
+def _check_frame(frame: np.ndarray | None, shape: tuple[int, ...] | None) -> np.ndarray:
     if frame is None:
         raise UsageError("encode needs at least one frame, got none")
     if not isinstance(frame, np.ndarray) or frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[-1] != 3:
@@ -132,7 +132,7 @@ def _checked(frame: np.ndarray | None, shape: tuple[int, ...] | None) -> np.ndar
     return frame
 
 
-def _padded(frame: np.ndarray, height: int, width: int) -> np.ndarray:
+def _pad(frame: np.ndarray, height: int, width: int) -> np.ndarray:
     missing = ((0, height - frame.shape[0]), (0, width - frame.shape[1]), (0, 0))
     if any(after for _, after in missing):
         frame = np.pad(frame, missing, mode="edge")  # (H even, W even, 3)

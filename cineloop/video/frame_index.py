@@ -1,7 +1,7 @@
 """Every frame's presentation time, from the packets themselves.
 
-In: an open `Source`. Out: a `Table` of all frames in the order they are shown, for the decoders, with the `VideoInfo`
-made from it. Packets are read (PyAV), nothing is decoded but, where a track may be turned, its first frame.
+In: an open `VideoSource`. Out: a `FrameTable` of all frames in the order they are shown, for the decoders, with the
+`VideoInfo` made from it. Packets are read (PyAV), nothing is decoded but, where a track may be turned, its first frame.
 Letters: N frames of the file.
 """
 
@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 
 from cineloop.errors import ItemError, Notice
-from cineloop.video.container import Layout, Source, as_path
+from cineloop.video.container import Layout, VideoSource, as_path
 from cineloop.video.info import VideoInfo
 from cineloop.video.limits import Limits
-from cineloop.video.stream import check_pixels, default_stream, demuxed, open_container
+from cineloop.video.stream import check_pixels, default_stream, open_container, packets_until_damage
 
 _LONGEST_LAST_FRAME_S = 3600.0
 _BEAT_S = 600.0
@@ -26,7 +26,7 @@ _HDR = {16: "PQ", 18: "HLG"}
 
 
 @dataclass(frozen=True)
-class Table:
+class FrameTable:
     """All frames of one video stream, in the order they are shown; positions never leave `cineloop.video`.
 
     Attributes:
@@ -52,7 +52,9 @@ class Table:
     stored_size: tuple[int, int]
 
 
-def read_table(source: Source, layout: Layout, limits: Limits, beat: Callable[[], None] = lambda: None) -> Table:
+def read_table(
+    source: VideoSource, layout: Layout, limits: Limits, beat: Callable[[], None] = lambda: None
+) -> FrameTable:
     """Every frame of the default video stream; `beat` is called every ten film minutes.
 
     Raises:
@@ -93,7 +95,7 @@ def quarter_turns(matrix: bytes) -> tuple[int, bool]:
     return int(round(clockwise / 90.0)) * 90 % 360, bool(mirrored)
 
 
-def _first_frame(container: Any, stream: Any, packets: _Packets, source: Source) -> tuple[int, int, int, bool]:
+def _first_frame(container: Any, stream: Any, packets: _Packets, source: VideoSource) -> tuple[int, int, int, bool]:
     """(H, W, rotation, mirrored) of the first frame that decodes; (stored size, 0, False) when none does."""
     import av.error
 
@@ -135,7 +137,7 @@ class _Packets:
         longest = max_duration_s / float(self.base)
         start: int | None = None
         per_beat, next_beat = _BEAT_S / float(self.base), _BEAT_S / float(self.base)
-        for packet in demuxed(container, stream):
+        for packet in packets_until_damage(container, stream):
             if packet.size == 0:
                 continue
             if layout.missing_bytes and packet.is_corrupt:
@@ -166,7 +168,9 @@ class _Packets:
         pts, dts = self.rows[0][:2]
         return dts if dts is not None else pts if pts is not None else 0
 
-    def table(self, source: Source, layout: Layout, stored: tuple[int, int], rotation: int, mirrored: bool) -> Table:
+    def table(
+        self, source: VideoSource, layout: Layout, stored: tuple[int, int], rotation: int, mirrored: bool
+    ) -> FrameTable:
         """Sort into the order of showing, and compare with what the container claims."""
         warnings: list[Notice] = []
         pts = [row[0] for row in self.rows]
@@ -216,7 +220,7 @@ class _Packets:
             first_pts_s=float(shown[kept[0]] * self.base) if timed else 0.0,
             warnings=tuple(warnings),
         )
-        return Table(
+        return FrameTable(
             info=info,
             times_s=times_s,
             pts=shown[kept] if timed else None,

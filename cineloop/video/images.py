@@ -1,8 +1,8 @@
 """Images as videos: png, jpeg, webp, gif, bmp; a still is one frame shown for one second, an animation keeps its times.
 
-In: an open `Source`. Out: `VideoInfo` and frames in the same terms as for video. Pillow reads them. Camera orientation
-(EXIF) is applied; transparency is laid on white. Frames of an animation without a usable duration stay 0.1 s, as in
-browsers.
+In: an open `VideoSource`. Out: `VideoInfo` and frames in the same terms as for video. Pillow reads them. Camera
+orientation (EXIF) is applied; transparency is laid on white. Frames of an animation without a usable duration stay 0.1
+s, as in browsers.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from cineloop.errors import ItemError
-from cineloop.video.container import Source, as_path
+from cineloop.video.container import VideoSource, as_path
 from cineloop.video.info import VideoInfo
 from cineloop.video.limits import Limits
 from cineloop.video.stream import check_pixels
@@ -25,7 +25,7 @@ _NO_DURATION_S = 0.1
 _SHORTEST_S = 0.011  # browsers take 10 ms and less as "not set"
 
 
-def read_times(source: Source, limits: Limits) -> tuple[np.ndarray, float, VideoInfo]:
+def read_times(source: VideoSource, limits: Limits) -> tuple[np.ndarray, float, VideoInfo]:
     """(times (N,), duration in seconds, info) of the image or animation.
 
     `info.codec` is Pillow's format, `info.container` is "image".
@@ -33,7 +33,7 @@ def read_times(source: Source, limits: Limits) -> tuple[np.ndarray, float, Video
     Raises:
         ItemError: NOT_MEDIA, TRUNCATED, TOO_LARGE, TOO_LONG.
     """
-    with _opened(source) as image:
+    with _open_image(source) as image:
         width, height = image.size
         check_pixels(height, width, limits.max_pixels, source.name)
         if image.getexif().get(0x0112, 1) in (5, 6, 7, 8):
@@ -67,7 +67,7 @@ def read_times(source: Source, limits: Limits) -> tuple[np.ndarray, float, Video
     return times_s, duration_s, info
 
 
-def read_frames(source: Source, positions: Sequence[int], put: Callable[[int, np.ndarray], None]) -> None:
+def read_frames(source: VideoSource, positions: Sequence[int], put: Callable[[int, np.ndarray], None]) -> None:
     """Give frame `positions[i]` to `put(i, rgb)` for each i; rgb is uint8 (H, W, 3).
 
     Raises:
@@ -75,7 +75,7 @@ def read_frames(source: Source, positions: Sequence[int], put: Callable[[int, np
     """
     from PIL import ImageOps
 
-    with _opened(source) as image:
+    with _open_image(source) as image:
         for i, position in enumerate(positions):
             _go_to(image, position, source)
             try:
@@ -86,7 +86,7 @@ def read_frames(source: Source, positions: Sequence[int], put: Callable[[int, np
                 raise ItemError(f"the image cannot be read: {source.name!r}: {error}", code=code) from error
 
 
-def _opened(source: Source) -> Any:
+def _open_image(source: VideoSource) -> Any:
     from PIL import Image, UnidentifiedImageError
 
     handle = os.fdopen(os.dup(source.descriptor), "rb")
@@ -117,7 +117,7 @@ class _Closing:
         self._handle.close()
 
 
-def _go_to(image: Any, index: int, source: Source) -> None:
+def _go_to(image: Any, index: int, source: VideoSource) -> None:
     try:
         if image.tell() != index:
             image.seek(index)

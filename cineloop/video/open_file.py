@@ -1,7 +1,7 @@
 """The file that was read last, kept open: the parts of a long film do not each read all of its packets again.
 
-In: a path. Out: an `Opened`: descriptor, layout, the table of frames once it was asked for, and a decoder that goes on
-from where it stands. One file at a time, and only while it stays the same (path, device, inode, size, date).
+In: a path. Out: an `OpenFile`: descriptor, layout, the table of frames once it was asked for, and a decoder that goes
+on from where it stands. One file at a time, and only while it stays the same (path, device, inode, size, date).
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 
-from cineloop.video.container import Layout, Source, open_source, read_layout
-from cineloop.video.frame_index import Table, read_table
+from cineloop.video.container import Layout, VideoSource, open_source, read_layout
+from cineloop.video.frame_index import FrameTable, read_table
 from cineloop.video.images import read_times
 from cineloop.video.info import VideoInfo
 from cineloop.video.limits import Limits
@@ -19,14 +19,14 @@ from cineloop.video.pyav_walk import Walk
 from cineloop.video.stream import open_container
 
 
-class Opened:
+class OpenFile:
     """A file that is being read. Raises as `cineloop.video.container.open_source` and
     `cineloop.video.frame_index.read_table` do."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: VideoSource) -> None:
         self.source = source
         self._decoder = ExitStack()
-        self._table: Table | None = None
+        self._table: FrameTable | None = None
         self._walk: Walk | None = None
         try:
             self.layout: Layout = read_layout(source)
@@ -34,7 +34,7 @@ class Opened:
             self.close()
             raise
 
-    def table(self, limits: Limits, beat: Callable[[], None] = lambda: None) -> Table:
+    def table(self, limits: Limits, beat: Callable[[], None] = lambda: None) -> FrameTable:
         """All frames of the file; read once. `beat` is called now and then while that goes on."""
         if self._table is None:
             self._table = read_table(self.source, self.layout, limits, beat)
@@ -46,7 +46,7 @@ class Opened:
             return read_times(self.source, limits)[2]
         return self.table(limits, beat).info
 
-    def walk(self, table: Table, threads: int) -> Walk:
+    def walk(self, table: FrameTable, threads: int) -> Walk:
         """A PyAV decoder for the file; the same one for every part that is asked for."""
         # Without presentation times frames are counted from the start, so a decoder serves once.
         if self._walk is None or self._walk.threads != threads or table.pts is None:
@@ -62,14 +62,14 @@ class Opened:
 
 
 class LastFile(AbstractContextManager["LastFile"]):
-    """Keeps one file open between calls; a context manager. `codecs` as in `cineloop.video.container.Source`."""
+    """Keeps one file open between calls; a context manager. `codecs` as in `cineloop.video.container.VideoSource`."""
 
     def __init__(self, codecs: str = "") -> None:
         self._codecs = codecs
-        self._kept: Opened | None = None
+        self._kept: OpenFile | None = None
 
     @contextmanager
-    def open(self, path: str | bytes | os.PathLike[str]) -> Iterator[Opened]:
+    def open(self, path: str | bytes | os.PathLike[str]) -> Iterator[OpenFile]:
         """The file at `path`, kept open afterwards unless the block raises."""
         source = open_source(path, self._codecs)
         kept, self._kept = self._kept, None
@@ -78,7 +78,7 @@ class LastFile(AbstractContextManager["LastFile"]):
         else:
             if kept is not None:
                 kept.close()
-            kept = Opened(source)
+            kept = OpenFile(source)
         try:
             yield kept
         except BaseException:

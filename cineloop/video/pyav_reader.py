@@ -1,6 +1,7 @@
 """Reading frames with PyAV, by presentation time.
 
-In: an `Opened` file, its `Table` and positions. Out: upright RGB frames on a `Canvas`; the motion sampler's energies.
+In: an `OpenFile` file, its `FrameTable` and positions. Out: upright RGB frames on a `Canvas`; the motion sampler's
+energies.
 Letters: M grid points.
 """
 
@@ -11,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from cineloop.errors import Notice
-from cineloop.video.canvas import Canvas, resized
-from cineloop.video.frame_index import Table
-from cineloop.video.open_file import Opened
+from cineloop.video.canvas import Canvas, resize_picture
+from cineloop.video.frame_index import FrameTable
+from cineloop.video.open_file import OpenFile
 from cineloop.video.pyav_walk import Walk
 from cineloop.video.sample import SampleSpec, motion_energy, window
 from cineloop.video.scaler import Scaler
@@ -24,7 +25,7 @@ _FAR = 2000  # frames; from the start of all but long films, where it would cost
 _MOTION_FPS, _MOTION_POINTS, _MOTION_SIZE = 8.0, 4096, (36, 64)
 
 
-def read_pyav(opened: Opened, table: Table, positions: list[int], canvas: Canvas, threads: int) -> list[Notice]:
+def read_pyav(opened: OpenFile, table: FrameTable, positions: list[int], canvas: Canvas, threads: int) -> list[Notice]:
     """Put the frames at `positions` on `canvas`; returns warnings. What cannot be read stays absent there."""
     walk = opened.walk(table, threads)
     walk.errors = 0
@@ -69,7 +70,7 @@ def _walk_through(walk: Walk, positions: list[int], wanted: list[int], canvas: C
     return damaged
 
 
-def _upright(frame: Any, table: Table, canvas: Canvas) -> np.ndarray:
+def _upright(frame: Any, table: FrameTable, canvas: Canvas) -> np.ndarray:
     check_pixels(frame.height, frame.width, canvas.limits.max_pixels, str(table.info.path))
     canvas.sizes.add((frame.height, frame.width))
     rgb = frame.to_ndarray(format="rgb24")  # (h, w, 3) as stored
@@ -79,11 +80,11 @@ def _upright(frame: Any, table: Table, canvas: Canvas) -> np.ndarray:
         rgb = rgb[:, ::-1]
     target = (table.info.height, table.info.width)
     if rgb.shape[:2] != target and rgb.shape[:2] != canvas.size:  # the size changed within the stream
-        rgb = resized(np.ascontiguousarray(rgb), target)
+        rgb = resize_picture(np.ascontiguousarray(rgb), target)
     return np.ascontiguousarray(rgb)
 
 
-def motion_grid(opened: Opened, table: Table, spec: SampleSpec, threads: int) -> tuple[np.ndarray, np.ndarray]:
+def motion_grid(opened: OpenFile, table: FrameTable, spec: SampleSpec, threads: int) -> tuple[np.ndarray, np.ndarray]:
     """(seconds (M,), change (M,)) over the window, from thumbnails at no more than 8 a second."""
     first, stop = window(table.times_s, table.info.duration_s, spec.start_s, spec.end_s)
     span = float(table.times_s[stop - 1] - table.times_s[first])

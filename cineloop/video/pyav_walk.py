@@ -1,6 +1,6 @@
 """One stream of a file decoded forward with PyAV: seek to an intra frame, decode on, match each frame's time.
 
-In: an open container, its layout and `Table`. Out: frames, each with its position in the table.
+In: an open container, its layout and `FrameTable`. Out: frames, each with its position in the table.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 
 from cineloop.video.container import Layout
-from cineloop.video.frame_index import Table
-from cineloop.video.stream import demuxed
+from cineloop.video.frame_index import FrameTable
+from cineloop.video.stream import packets_until_damage
 
 
 class Walk:
     """Decode one stream forward from any frame, saying which frame of the table each one is."""
 
-    def __init__(self, container: Any, layout: Layout, table: Table, threads: int) -> None:
+    def __init__(self, container: Any, layout: Layout, table: FrameTable, threads: int) -> None:
         self.container, self.table, self.threads = container, table, threads
         self.stream = container.streams[table.stream]
         self.stream.thread_type = "AUTO"
@@ -39,12 +39,12 @@ class Walk:
         key = self.key_before(position)
         if self.fresh and key == 0:
             self.fresh = False
-            yield from self._placed()
+            yield from self._frames_with_positions()
             return
         self.fresh = False
         for place in self._places(key):
             self.container.seek(place, stream=self.stream)
-            frames = self._placed()
+            frames = self._frames_with_positions()
             first = next(frames, None)
             if first is not None and first[0] <= position:
                 break
@@ -52,10 +52,10 @@ class Walk:
             yield first
             yield from frames
 
-    def _placed(self) -> Iterator[tuple[int, Any]]:
+    def _frames_with_positions(self) -> Iterator[tuple[int, Any]]:
         """(position, frame) from where the container stands; frames the table does not know are left out."""
         pts = self.table.pts
-        for count, frame in enumerate(self._decoded()):
+        for count, frame in enumerate(self._decode()):
             if pts is None:
                 if count < len(self.table.times_s):
                     yield count, frame
@@ -64,11 +64,11 @@ class Walk:
                 if at < len(pts) and pts[at] == frame.pts:
                     yield at, frame
 
-    def _decoded(self) -> Iterator[Any]:
+    def _decode(self) -> Iterator[Any]:
         """Frames as they come out, those the decoder still holds at the end (or the cut) included."""
         import av.error
 
-        for packet in demuxed(self.container, self.stream):
+        for packet in packets_until_damage(self.container, self.stream):
             if packet.size == 0 or (self.is_cut and packet.is_corrupt):
                 continue
             try:

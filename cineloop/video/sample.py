@@ -76,7 +76,7 @@ class SampleSpec:
         return cls(num_frames=1 << 30, max_frames=1 << 30, start_s=start_s, end_s=end_s)
 
 
-def shown_at(times_s: np.ndarray, targets_s: np.ndarray) -> np.ndarray:
+def positions_at(times_s: np.ndarray, targets_s: np.ndarray) -> np.ndarray:
     """Positions int64 (n,) of the frames on screen at `targets_s` (n,), given frame times (N,); clamped to the clip."""
     positions = np.searchsorted(times_s, np.asarray(targets_s, dtype=np.float64) + _TICK, side="right") - 1
     return np.clip(positions, 0, len(times_s) - 1).astype(np.int64)
@@ -97,7 +97,7 @@ def window(times_s: np.ndarray, duration_s: float, start_s: float | None, end_s:
             code="NO_FRAMES",
             hint="correct start_s in the manifest",
         )
-    first = int(shown_at(times_s, np.array([start]))[0])
+    first = int(positions_at(times_s, np.array([start]))[0])
     stop = len(times_s) if end_s is None else int(np.searchsorted(times_s, end_s - _TICK, side="left"))
     return first, max(stop, first + 1)
 
@@ -176,7 +176,7 @@ def _distinct(positions: np.ndarray, total: int) -> np.ndarray:
 
 
 def _evenly(times_s: np.ndarray, num: int) -> np.ndarray:
-    return _distinct(shown_at(times_s, _even_targets(times_s, num)), len(times_s))
+    return _distinct(positions_at(times_s, _even_targets(times_s, num)), len(times_s))
 
 
 def _at_rate(times_s: np.ndarray, fps: float, max_frames: int) -> np.ndarray:
@@ -187,7 +187,7 @@ def _at_rate(times_s: np.ndarray, fps: float, max_frames: int) -> np.ndarray:
     targets = times_s[0] + np.arange(math.floor(span * fps + _TICK) + 1) / fps
     if times_s[-1] - targets[-1] > 1.0:  # slower than a frame a second: the end would go unseen
         targets = np.append(targets, times_s[-1])
-    picked = np.unique(shown_at(times_s, targets))
+    picked = np.unique(positions_at(times_s, targets))
     return picked if len(picked) <= max_frames else _evenly(times_s, max_frames)
 
 
@@ -195,7 +195,7 @@ def _at_keyframes(times_s: np.ndarray, num: int, keyframe_times_s: np.ndarray) -
     total = len(times_s)
     within = keyframe_times_s[(keyframe_times_s >= times_s[0] - _TICK) & (keyframe_times_s <= times_s[-1] + _TICK)]
     ends = [0, total - 1] if num > 1 else []
-    candidates = np.unique(np.concatenate([np.array(ends, dtype=np.int64), shown_at(times_s, within)]))
+    candidates = np.unique(np.concatenate([np.array(ends, dtype=np.int64), positions_at(times_s, within)]))
     if len(candidates) == 0:  # one frame wanted and no intra frame in the window
         return _evenly(times_s, num)
     if len(candidates) >= num:
@@ -214,7 +214,7 @@ def _fill_gaps(times_s: np.ndarray, chosen: list[int], num: int) -> np.ndarray:
     heapq.heapify(heap)
     while len(chosen) < num and heap:
         _, a, b = heapq.heappop(heap)
-        middle = int(shown_at(times_s, np.array([(times_s[a] + times_s[b]) / 2]))[0])
+        middle = int(positions_at(times_s, np.array([(times_s[a] + times_s[b]) / 2]))[0])
         middle = min(max(middle, a + 1), b - 1)
         chosen.append(middle)
         for left, right in ((a, middle), (middle, b)):

@@ -1,6 +1,6 @@
 """Opening a file with PyAV (FFmpeg): files and known formats only, the stream a player would show, its packets.
 
-In: an open `Source` and its `Layout`. Out: a container, a stream, packets. PyAV's errors become stable codes here.
+In: an open `VideoSource` and its `Layout`. Out: a container, a stream, packets. PyAV's errors become stable codes here.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from cineloop.errors import ItemError
-from cineloop.video.container import Layout, Source
+from cineloop.video.container import Layout, VideoSource
 
 if TYPE_CHECKING:
     import av.container
@@ -24,7 +24,7 @@ _FORMATS = (
 
 
 @contextmanager
-def open_container(source: Source, layout: Layout) -> Iterator[av.container.InputContainer]:
+def open_container(source: VideoSource, layout: Layout) -> Iterator[av.container.InputContainer]:
     """The file opened by PyAV, files and known formats only.
 
     Raises:
@@ -58,7 +58,7 @@ def open_container(source: Source, layout: Layout) -> Iterator[av.container.Inpu
         yield container
 
 
-def _not_media(source: Source, layout: Layout) -> ItemError:
+def _not_media(source: VideoSource, layout: Layout) -> ItemError:
     return ItemError(
         f"no video or audio format is recognised in {source.name!r}",
         code="TRUNCATED" if layout.missing_bytes else "NOT_MEDIA",
@@ -66,7 +66,7 @@ def _not_media(source: Source, layout: Layout) -> ItemError:
     )
 
 
-def default_stream(container: av.container.InputContainer, source: Source, layout: Layout) -> Any:
+def default_stream(container: av.container.InputContainer, source: VideoSource, layout: Layout) -> Any:
     """The video stream a player would show: FFmpeg's choice, cover pictures left out.
 
     Raises:
@@ -111,7 +111,7 @@ def check_pixels(height: int, width: int, max_pixels: int, name: str) -> None:
         )
 
 
-def demuxed(container: Any, stream: Any) -> Iterator[Any]:
+def packets_until_damage(container: Any, stream: Any) -> Iterator[Any]:
     """Packets up to the end, or up to where the file stops making sense."""
     import av.error
 

@@ -20,7 +20,7 @@ from cineloop.video.cuts import CutFinder, frames_between, small_size
 from cineloop.video.flow import FLOW_HEIGHT, VECTOR_CODECS, Motion, of_pictures, of_vectors
 from cineloop.video.info import VideoInfo
 from cineloop.video.limits import Limits
-from cineloop.video.open_file import Opened
+from cineloop.video.open_file import OpenFile
 from cineloop.video.pyav_walk import Walk
 from cineloop.video.scaler import Scaler
 from cineloop.video.sharpness import common_size, laplacian_variance
@@ -99,7 +99,7 @@ class Survey:
 
 
 def survey(
-    opened: Opened,
+    opened: OpenFile,
     limits: Limits,
     *,
     start_s: float | None = None,
@@ -132,7 +132,7 @@ def survey(
     return seen.survey()
 
 
-def _of_image(opened: Opened, limits: Limits) -> Iterator[tuple[float, Any]]:
+def _of_image(opened: OpenFile, limits: Limits) -> Iterator[tuple[float, Any]]:
     import av
 
     from cineloop.video.images import read_frames, read_times

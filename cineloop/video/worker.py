@@ -21,8 +21,8 @@ from cineloop.errors import ItemError, Notice, UsageError
 from cineloop.threads import usable_cpus
 from cineloop.video.container import name_of
 from cineloop.video.cut import Cut, Piece
-from cineloop.video.decode import Request, installed
-from cineloop.video.decoder_process import DecoderProcess, Died
+from cineloop.video.decode import Request, is_installed
+from cineloop.video.decoder_process import DecoderDeath, DecoderProcess
 from cineloop.video.frames import Frames
 from cineloop.video.info import VideoInfo
 from cineloop.video.limits import DECODERS, Limits
@@ -113,7 +113,7 @@ class DecoderPool(AbstractContextManager["DecoderPool"]):
     def submit_probe(self, path: str | bytes | os.PathLike[str]) -> Future[VideoInfo]:
         """As `probe`, at once: a future of the info."""
         name = os.path.abspath(os.fsencode(path))
-        return self._executor.submit(self._asked, name, lambda child: child.probe(name))
+        return self._executor.submit(self._ask, name, lambda child: child.probe(name))
 
     def cuts(
         self, path: str | bytes | os.PathLike[str], start_s: float | None = None, end_s: float | None = None
@@ -124,7 +124,7 @@ class DecoderPool(AbstractContextManager["DecoderPool"]):
         MissingDependencyError without PySceneDetect. See `cineloop.video.cuts`.
         """
         name = os.path.abspath(os.fsencode(path))
-        found: list[float] = self._executor.submit(self._asked, name, lambda c: c.cuts(name, start_s, end_s)).result()
+        found: list[float] = self._executor.submit(self._ask, name, lambda c: c.cuts(name, start_s, end_s)).result()
         return found
 
     def submit_survey(
@@ -132,12 +132,12 @@ class DecoderPool(AbstractContextManager["DecoderPool"]):
     ) -> Future[Survey]:
         """A future of the survey of the window; the time limit is of a minute of film. Raises as `decode` does."""
         name = os.path.abspath(os.fsencode(path))
-        return self._executor.submit(self._asked, name, lambda child: child.survey(name, start_s, end_s))
+        return self._executor.submit(self._ask, name, lambda child: child.survey(name, start_s, end_s))
 
     def submit_cut(self, path: str | bytes | os.PathLike[str], target: str, cut: Cut) -> Future[Piece]:
         """A future of a part of the file, written to `target`; raises also DISK_FULL. See `cineloop.video.cut`."""
         name = os.path.abspath(os.fsencode(path))
-        return self._executor.submit(self._asked, name, lambda child: child.cut(name, os.path.abspath(target), cut))
+        return self._executor.submit(self._ask, name, lambda child: child.cut(name, os.path.abspath(target), cut))
 
     def pids(self) -> list[int]:
         """Process ids of the living children."""
@@ -180,30 +180,30 @@ class DecoderPool(AbstractContextManager["DecoderPool"]):
             self._mine.child = None
         child.kill()
 
-    def _asked(self, path: bytes, question: Callable[[DecoderProcess], T]) -> T:
+    def _ask(self, path: bytes, question: Callable[[DecoderProcess], T]) -> T:
         """The answer of this thread's child."""
         child = self._child()
         try:
             return question(child)
-        except Died as death:
+        except DecoderDeath as death:
             self._drop(child)
             raise self._item_error(path, death) from death
 
     def _decode(self, path: bytes, spec: SampleSpec, size: tuple[int, int] | None, descriptor: int | None) -> Frames:
-        deaths: list[Died] = []
+        deaths: list[DecoderDeath] = []
         decoders = self._decoders
         again = False
         while True:
             child = self._child()
             try:
                 frames = child.decode(path, spec, size, decoders, descriptor)
-            except Died as death:
+            except DecoderDeath as death:
                 self._drop(child)
                 if death.code == "DECODER_CRASH" and not death.decoder and not again:
                     again = True  # it may have been dead before it saw this file
                     continue
                 rest = tuple(name for name in decoders if name != death.decoder)
-                if death.decoder not in decoders or not any(installed(name) for name in rest):
+                if death.decoder not in decoders or not any(is_installed(name) for name in rest):
                     raise self._item_error(path, death) from death
                 deaths.append(death)
                 decoders = rest
@@ -211,7 +211,7 @@ class DecoderPool(AbstractContextManager["DecoderPool"]):
             more = (Notice(death.code, f"{death.message}; read by {frames.decoder}") for death in deaths)
             return replace(frames, warnings=(*frames.warnings, *more))
 
-    def _item_error(self, path: bytes, death: Died) -> Exception:
+    def _item_error(self, path: bytes, death: DecoderDeath) -> Exception:
         if self._closed:
             return CancelledError("the decoder pool was closed")
         hints = {"DECODE_TIMEOUT": "raise timeout_s if the file is only long", "OUT_OF_MEMORY": "raise memory_mb"}

@@ -31,7 +31,7 @@ class Draw:
         """One of `items`, each equally likely."""
         return items[self.integer(len(items))]
 
-    def weighted(self, weights: Mapping[T, float]) -> T:
+    def weighted_choice(self, weights: Mapping[T, float]) -> T:
         """One of the keys, by weight."""
         left = self._random() * sum(weights.values())
         for item, weight in weights.items():

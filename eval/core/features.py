@@ -119,7 +119,7 @@ class BaseExtractor(ABC):
         """Token numbers (L,) without padding, and their features (L, D)."""
         raise TypeError(f"{self.name} does not embed tokens")
 
-    def truncated(self, texts: Sequence[str]) -> list[bool]:
+    def are_truncated(self, texts: Sequence[str]) -> list[bool]:
         """For each text, whether its end is cut off because it has more tokens than the model takes."""
         raise TypeError(f"{self.name} does not embed texts")
 

@@ -26,7 +26,7 @@ from typing import Any
 from cineloop.clip import reading
 from cineloop.errors import CineloopError, ItemError
 from cineloop.log import logger
-from cineloop.video.decode import installed
+from cineloop.video.decode import is_installed
 from cineloop.video.frames import Frames
 from cineloop.video.limits import DECODERS
 from cineloop.video.survey import Survey
@@ -120,7 +120,7 @@ class Engine:
 
     def __init__(self, metrics: Sequence[Measurement], limits: ClipLimits, cache: EvidenceCache | None = None) -> None:
         self.metrics, self.limits, self.cache = list(metrics), limits, cache or EvidenceCache(None)
-        self._decoders = " ".join(name for name in DECODERS if installed(name))
+        self._decoders = " ".join(name for name in DECODERS if is_installed(name))
         self._prints: dict[int, str] = {}
         self._pool: DecoderPool | None = None
         self._begun: Job | None = None  # the last one whose clip is decoded

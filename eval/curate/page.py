@@ -28,7 +28,7 @@ from v2t_eval.curate.recipe import Plan
 from v2t_eval.curate.run import Curation
 from v2t_eval.curate.step import BaseStep, Row
 from v2t_eval.report import page
-from v2t_eval.report.document import Card, Cell, Document, Explorer, Interval, Sampled, Section, Table
+from v2t_eval.report.document import Card, Cell, Document, Explorer, IntervalCell, LimitSample, Section, Table
 
 Drops = Sequence[Mapping[str, Any]]
 NAME = "report.html"
@@ -190,7 +190,7 @@ def _packed(array: np.ndarray) -> str:
     return base64.b64encode(array.tobytes()).decode("ascii")
 
 
-def _samples(plan: Plan, rows: Sequence[Row], table: np.ndarray, files: Mapping[str, Path]) -> tuple[Sampled, ...]:
+def _samples(plan: Plan, rows: Sequence[Row], table: np.ndarray, files: Mapping[str, Path]) -> tuple[LimitSample, ...]:
     """Clips at quantiles of each column, dense at both ends, where limits are; `table` (n, c) holds the columns. Of
     columns that compare clips, of which limits decide who has a value, what was examined of all clips counts."""
     known = {
@@ -210,7 +210,7 @@ def _samples(plan: Plan, rows: Sequence[Row], table: np.ndarray, files: Mapping[
         if num and np.nanmin(values) < np.nanmax(values):
             chosen |= set(np.argpartition(values, ranks)[ranks].tolist())
     return tuple(
-        Sampled(
+        LimitSample(
             id=rows[n]["id"],
             path=_file(rows[n], files),
             span=(rows[n]["start_s"], rows[n]["end_s"]),
@@ -314,7 +314,7 @@ def _filters(plan: Plan) -> Section:
     for step in plan.steps:
         for planted, _, one in _of_step(step, measured) or [("–", "", {})]:
             cells = [
-                Interval(value=one[what]["value"], low=one[what]["low"], high=one[what]["high"], least=0, most=1)
+                IntervalCell(value=one[what]["value"], low=one[what]["low"], high=one[what]["high"], least=0, most=1)
                 if what in one else None
                 for what in ("precision", "recall")
             ]  # fmt: skip

@@ -14,7 +14,7 @@ import numpy as np
 
 from cineloop.errors import MissingDependencyError
 from cineloop.video.frames import Frames
-from cineloop.video.sample import shown_at
+from cineloop.video.sample import positions_at
 from v2t_eval.core.features import BaseExtractor, clip_features, open_extractor
 from v2t_eval.core.sample import Sample
 from v2t_eval.distribution.metric import DistributionMetric, DistributionSettings
@@ -165,4 +165,4 @@ def frame_positions(frames: Frames, rule: str) -> np.ndarray:
     if rule == "all" or num <= int(rule.partition("-")[2]):
         return np.arange(num)
     times = frames.times_s
-    return np.unique(shown_at(times, np.linspace(times[0], times[-1], int(rule.partition("-")[2]))))
+    return np.unique(positions_at(times, np.linspace(times[0], times[-1], int(rule.partition("-")[2]))))

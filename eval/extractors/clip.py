@@ -82,7 +82,7 @@ class Extractor(BaseExtractor):
         real = slice(-length, None) if self._tokenizer.padding_side == "left" else slice(0, length)
         return encoded["input_ids"][0, real].tolist(), self._model.text_projection(states[real])  # (L,), (L, D)
 
-    def truncated(self, texts: Sequence[str]) -> list[bool]:
+    def are_truncated(self, texts: Sequence[str]) -> list[bool]:
         return [len(self._tokenizer(text).input_ids) > self._context for text in texts]
 
     def describe(self) -> dict[str, str]:

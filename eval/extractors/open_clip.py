@@ -143,7 +143,7 @@ class Extractor(BaseExtractor):
         real = slice(ids.shape[1] - length, None) if left else slice(0, length)
         return ids[0, real].tolist(), self._all_tokens.encode_text(ids.to(self.device))[0, real]  # (L,), (L, D)
 
-    def truncated(self, texts: list[str]) -> list[bool]:  # type: ignore[override]
+    def are_truncated(self, texts: list[str]) -> list[bool]:  # type: ignore[override]
         return [self._length(text) > self._tokenizer.context_length for text in texts]
 
     def _length(self, text: str) -> int:

@@ -154,7 +154,7 @@ class Extractor(BaseExtractor):
                 found = torch.nn.functional.normalize(found, dim=-1)
         return found
 
-    def truncated(self, texts: Sequence[str]) -> list[bool]:
+    def are_truncated(self, texts: Sequence[str]) -> list[bool]:
         limit = self._longest
         return [limit is not None and len(self._encode(text)["input_ids"]) > limit for text in texts]
 

@@ -18,7 +18,7 @@ from cineloop.log import plural
 from v2t_eval.core.changes import ClipChange
 from v2t_eval.core.metric import Figure
 from v2t_eval.gate.verdict import OUTCOMES, MetricVerdict, Outcome, Verdict
-from v2t_eval.report.document import Banner, Card, Cell, Check, Document, Interval, Section, Table
+from v2t_eval.report.document import Banner, Card, Cell, Check, Document, IntervalCell, Section, Table
 from v2t_eval.report.summary import DIRECTIONS, decimals, figure_texts, number
 
 NOTHING = "–"
@@ -183,7 +183,7 @@ def _candidate(metric: MetricVerdict) -> Cell:
     found = metric.candidate
     if found is None or (metric.at_least is None and metric.at_most is None):
         return figure_text(found)
-    return Interval(
+    return IntervalCell(
         value=found.value, low=found.low, high=found.high, text=figure_text(found), bad_below=metric.at_least,
         bad_above=metric.at_most, mirrored=metric.higher_is_better is False,
     )  # fmt: skip
@@ -193,7 +193,7 @@ def _change(metric: MetricVerdict) -> Cell:
     if metric.change is None or metric.low is None or metric.high is None:
         return change_text(metric)
     margin = metric.margin
-    return Interval(
+    return IntervalCell(
         value=metric.change, low=metric.low, high=metric.high, text=change_text(metric), zero=0.0,
         bad_below=None if margin is None or metric.higher_is_better is False else -margin,
         bad_above=None if margin is None or metric.higher_is_better is True else margin,

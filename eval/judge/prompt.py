@@ -1,7 +1,7 @@
 """Parse the requirements of a prompt, by the cartoon world's grammar where it knows every word, else by that of plain
 English.
 
-In: a prompt. Out: `Asked`, or `Stated` of the world's reader.
+In: a prompt. Out: `Asked`, or `StatedFacts` of the world's reader.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from functools import lru_cache
 from cineloop.world.language.grammar import inflect
 from cineloop.world.language.lexicon import STYLE_NOUNS, VERBS
 from cineloop.world.language.read_text import parse
-from cineloop.world.language.stated import Stated
+from cineloop.world.language.stated import StatedFacts
 from v2t_eval.judge.free_text import Asked, Thing, read
 
 
@@ -23,14 +23,14 @@ def of_prompt(prompt: str) -> Asked:
 
 
 @lru_cache(maxsize=4096)
-def of_world(prompt: str) -> Stated | None:
+def of_world(prompt: str) -> StatedFacts | None:
     """The prompt as the cartoon world's reader has it; None where it has a word outside that world."""
     stated = parse(prompt)
     states = stated.actors or any(shot.place for shot in stated.shots)
     return stated if states and not stated.unread else None
 
 
-def _of_world(stated: Stated) -> Asked:
+def _of_world(stated: StatedFacts) -> Asked:
     event = next((e for e in stated.events if e.actor is not None), None)
     relation = next(iter(stated.relations), None)
     return Asked(

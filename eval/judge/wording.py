@@ -16,10 +16,10 @@ from typing import Any
 
 from cineloop.world import vocabulary as words
 from cineloop.world.language import lexicon as lex
-from cineloop.world.language.claims import Clip
+from cineloop.world.language.claims import NamedFacts
 from cineloop.world.language.grammar import article, inflect, noun
 from cineloop.world.language.plain_questions import PLAIN, Plain, motion_of, values
-from cineloop.world.language.stated import Stated
+from cineloop.world.language.stated import StatedFacts
 from cineloop.world.language.words import PROMPTS
 from v2t_eval.judge import english
 from v2t_eval.judge.english import IRREGULAR
@@ -185,7 +185,7 @@ def _plural(noun_: str) -> str:
     return noun_[:-1] + "ies" if noun_.endswith("y") and noun_[-2:-1] not in "aeiou" else noun_ + "s"
 
 
-def _of_world(stated: Stated, closed: bool = False) -> list[Question]:
+def _of_world(stated: StatedFacts, closed: bool = False) -> list[Question]:
     """In the words of `cineloop.world.language.claims`; of two figures of one name only what distinguishes
     them is asked."""
     actors = [{"kind": a.kind, "color": a.color, "count": a.count or 1} for a in stated.actors]
@@ -193,7 +193,7 @@ def _of_world(stated: Stated, closed: bool = False) -> list[Question]:
         {"actor": e.actor, "action": e.action, "target": e.target, "direction": e.direction, "speed": e.speed,
          "to_color": e.to_color} for e in stated.events if e.actor is not None
     ]  # fmt: skip
-    clip = Clip({"actors": actors, "events": events, "shots": stated.shots})
+    clip = NamedFacts({"actors": actors, "events": events, "shots": stated.shots})
     listed = _List(closed)
     roots = []
     for index, actor in enumerate(stated.actors):
@@ -232,7 +232,7 @@ def _answers(phrases: Mapping[Any, tuple[str, ...] | str], key: Any) -> tuple[st
     return answers[key], list(answers.values())
 
 
-def _about_actor(clip: Clip, listed: _List, index: int, size: str | None) -> str:
+def _about_actor(clip: NamedFacts, listed: _List, index: int, size: str | None) -> str:
     actor = clip.actors[index]
     kind, count, color = actor["kind"], actor["count"], actor["color"]
     if listed.closed and color and len(clip.actors) == 1:
@@ -271,7 +271,7 @@ def _beginning(color: str, kind: str, count: int) -> str:
     return (article(figure) if count == 1 else f"{lex.NUMBERS[count]} {figure}").capitalize()
 
 
-def _about_event(clip: Clip, listed: _List, event: Mapping[str, Any], roots: Sequence[str]) -> None:
+def _about_event(clip: NamedFacts, listed: _List, event: Mapping[str, Any], roots: Sequence[str]) -> None:
     actor, target = event["actor"], event["target"]
     parents = [roots[actor]] + ([roots[target]] if target is not None else [])
     ask = f"{clip.do(actor).capitalize()} {clip.name(actor)} {clip.verb(event, 'bare', way=False)}"
@@ -342,7 +342,7 @@ def plain_claim(factor: str, value: str, id: str = "") -> Question:
     return Question(id=id or factor, question=LISTS[factor].claims[value], about=factor)
 
 
-def plain_values(stated: Stated) -> dict[str, str]:
+def plain_values(stated: StatedFacts) -> dict[str, str]:
     """What is stated of one figure that does one thing, by the factors of `cineloop.world.language.plain_questions`;
     empty for any other prompt."""
     if len(stated.actors) != 1 or len(stated.events) != 1 or len(stated.shots) > 1 or stated.relations:
@@ -363,7 +363,7 @@ def plain_values(stated: Stated) -> dict[str, str]:
     return {factor: value for factor, value in found.items() if value is not None and value in PLAIN[factor].answers}
 
 
-def plain_questions(stated: Stated) -> list[Question]:
+def plain_questions(stated: StatedFacts) -> list[Question]:
     """The plain questions of a prompt that they cover; none where it asks for a camera move or a style."""
     if stated.style or (stated.shots and stated.shots[0].camera):
         return []

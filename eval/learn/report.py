@@ -16,7 +16,7 @@ from v2t_eval.learn.measures import DRIFT, Measure, change
 from v2t_eval.learn.result import Learning
 from v2t_eval.learn.settings import LearnConfig
 from v2t_eval.learn.stopping import ALPHA, falls
-from v2t_eval.report.document import Banner, Card, Cell, Document, Interval, Section, Table
+from v2t_eval.report.document import Banner, Card, Cell, Document, IntervalCell, Section, Table
 
 _CARDS, _FOLLOWED, _COLUMNS = 24, 6, 4
 
@@ -89,7 +89,7 @@ def _changes(found: Learning, config: LearnConfig) -> Table:
             rows.append((name, figure.role, None, figure.value, None, None))
             continue
         moved = change(last, start, name)
-        cell = None if moved is None else Interval(value=moved.value, low=moved.low, high=moved.high, zero=0.0)
+        cell = None if moved is None else IntervalCell(value=moved.value, low=moved.low, high=moved.high, zero=0.0)
         fall = fallen.get(name)
         p = None if fall is None else f"{fall.p:.2g}, stops below {fall.level:.2g}"
         rows.append((name, figure.role, start.figures[name].value, figure.value, cell, p))
@@ -118,7 +118,7 @@ def _curve(history: tuple[Measure, ...], name: str) -> list[Cell]:
         if figure is None or figure.role == DRIFT:  # has no interval
             cells.append(None if figure is None else figure.value)
         else:
-            cells.append(Interval(value=figure.value, low=figure.low, high=figure.high, least=least, most=most))
+            cells.append(IntervalCell(value=figure.value, low=figure.low, high=figure.high, least=least, most=most))
     return cells
 
 

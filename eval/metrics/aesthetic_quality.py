@@ -31,7 +31,7 @@ GET_HEAD = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class AestheticSettings(DimensionSettings):
+class AestheticQualitySettings(DimensionSettings):
     """Attributes in addition to those of every dimension:
 
     model: the extractor the head was trained on, see `v2t_eval.core.features`.
@@ -50,7 +50,7 @@ class Metric(Dimension):
     requires = "the LAION head as safetensors (head=FILE) and CLIP ViT-L/14 of OpenAI"
     fooled_by_frozen = False
     reference = "CLIP ViT-L/14 with the LAION head"
-    Settings = AestheticSettings
+    Settings = AestheticQualitySettings
 
     def prepare(self) -> None:
         from safetensors import SafetensorError

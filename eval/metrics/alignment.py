@@ -87,7 +87,7 @@ class AlignmentMetric(BaseMetric):
 
     def about_text(self, text: str, kind: str) -> dict[str, object]:
         """Evidence that every metric of the family keeps: the kind of text and whether it was truncated."""
-        return {"kind": kind, "truncated": self.extractor.truncated([self.prefix + text])[0]}
+        return {"kind": kind, "truncated": self.extractor.are_truncated([self.prefix + text])[0]}
 
     def summarise(self, rows: Sequence[Observation], references: Sequence[Observation]) -> Summary:
         return Summary(

@@ -20,13 +20,13 @@ from v2t_eval.core.metric import Summary, mean_of
 from v2t_eval.text.captions import CaptionMetric, Tokens, tokens_of
 from v2t_eval.text.ngrams import (
     MAX_N,
-    Counted,
     Entries,
     Frequencies,
+    NgramCounts,
     count_ngrams,
-    distinct_sorted,
     file_hash,
     frequencies,
+    unique_counts,
 )
 
 _SIGMA = 6.0
@@ -123,18 +123,18 @@ def _similarity(entries: Entries, idf: np.ndarray, sample_of: np.ndarray, num: i
     return np.divide(found, both, out=np.zeros_like(found), where=both > 0)
 
 
-def _of_samples(counted: Counted, sample_of: np.ndarray, num: int) -> list[np.ndarray]:
+def _of_samples(counted: NgramCounts, sample_of: np.ndarray, num: int) -> list[np.ndarray]:
     """In how many samples some reference holds each n-gram."""
     frequency = []
     for entries, first in zip(counted.entries, counted.place, strict=True):
         size = max(1, len(first))
         of_reference = entries.text >= num
-        held, _ = distinct_sorted(sample_of[entries.text[of_reference]] * size + entries.gram[of_reference])
+        held, _ = unique_counts(sample_of[entries.text[of_reference]] * size + entries.gram[of_reference])
         frequency.append(np.bincount(held % size, minlength=len(first)).astype(np.float64))
     return frequency
 
 
-def _of_corpus(counted: Counted, corpus: Frequencies) -> list[np.ndarray]:
+def _of_corpus(counted: NgramCounts, corpus: Frequencies) -> list[np.ndarray]:
     """The corpus' frequency of each n-gram of the texts."""
     return [
         np.array([corpus.counts.get(counted.gram(n, number), 0) for number in range(len(first))], dtype=np.float64)

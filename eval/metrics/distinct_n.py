@@ -115,7 +115,7 @@ class Metric(BaseMetric):
                     counts, grams, clusters, self.settings.drawn
                 )
         long = [list(ngrams(text, REPEATED)) for text in texts]
-        shared = _shared(long)
+        shared = _is_shared(long)
         figures["share a 4-gram with another"] = share_of(rows, shared)
         within = [1 - len(set(text)) / len(text) if text else 0.0 for text in long]
         repeats = [(row, share) for row, share, text in zip(rows, within, long, strict=True) if text]
@@ -163,7 +163,7 @@ def _figure(
     return Figure(value=value, low=max(0.0, low), high=min(1.0, high), n=len(grams))
 
 
-def _shared(grams: Iterable[list[tuple[str, ...]]]) -> np.ndarray:
+def _is_shared(grams: Iterable[list[tuple[str, ...]]]) -> np.ndarray:
     """Whether each caption has an n-gram that another caption has too: bool (n,)."""
     texts = [set(text) for text in grams]
     counts = Counter(gram for text in texts for gram in text)

@@ -73,7 +73,7 @@ class Metric(Dimension):
             # The threshold is pixels in an eighth of a second.
             scores.append(moved if self.compat else moved / (FPS * float(times[b] - times[a])))
         limit = threshold(frames.size)
-        needed = pairs_needed(len(picked), compat=self.compat)
+        needed = num_required_pairs(len(picked), compat=self.compat)
         more: dict[str, Any] = {
             "pairs": len(scores),
             "over": sum(score > limit for score in scores),
@@ -101,7 +101,7 @@ def parameters(size: tuple[int, int], fps: float, num: int, *, compat: bool) -> 
     """The parameters for T = `num` frames of (H, W) at `fps`."""
     interval = max(1, round(fps / FPS) if compat else floor(fps / FPS + 0.5))
     sampled = -(-num // interval)
-    return Parameters(interval, sampled, threshold(size), pairs_needed(sampled, compat=compat))
+    return Parameters(interval, sampled, threshold(size), num_required_pairs(sampled, compat=compat))
 
 
 def threshold(size: tuple[int, int]) -> float:
@@ -109,7 +109,7 @@ def threshold(size: tuple[int, int]) -> float:
     return 6.0 * min(size) / 256
 
 
-def pairs_needed(num: int, *, compat: bool) -> int:
+def num_required_pairs(num: int, *, compat: bool) -> int:
     """Pairs that must exceed the threshold, of n = `num` sampled frames."""
     return round(4 * num / 16) if compat else max(1, floor(4 * num / 16 + 0.5))
 

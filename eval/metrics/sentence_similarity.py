@@ -78,7 +78,7 @@ class Metric(BaseMetric):
         return {
             "value": max(values),
             "nearest": values.index(max(values)),
-            "truncated": any(extractor.truncated([caption, *others])),
+            "truncated": any(extractor.are_truncated([caption, *others])),
         }
 
     def summarise(self, rows: Sequence[Observation], references: Sequence[Observation]) -> Summary:

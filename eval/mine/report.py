@@ -16,7 +16,7 @@ from cineloop.log import plural, printable
 from v2t_eval.mine.claims import MinedSet
 from v2t_eval.mine.pairs import Preferences
 from v2t_eval.mine.ranking import ClaimKind, RankedClip
-from v2t_eval.report.document import Banner, Card, Cell, Document, Heat, Interval, Link, Section, Table
+from v2t_eval.report.document import Banner, Card, Cell, Document, Heat, IntervalCell, Link, Section, Table
 
 FILE, PAIRS, PAGE = "mined.jsonl", "preferences.jsonl", "index.html"
 _TABLE = 500  # clips of the page's table
@@ -70,7 +70,7 @@ def _kinds(found: Sequence[ClaimKind]) -> Table:
     rows = []
     for kind in found:
         low, high = wilson(kind.denied, kind.claims)
-        share = Interval(value=kind.denied / kind.claims, low=low, high=high, least=0.0)
+        share = IntervalCell(value=kind.denied / kind.claims, low=low, high=high, least=0.0)
         rows.append((kind.name, kind.claims, kind.denied, share, kind.doubt))
     columns = ("Kind of claim", "Claims", "Denied", "Share", "Mean doubt")
     return Table(
@@ -89,7 +89,7 @@ def _worth(ranked: Sequence[RankedClip]) -> Section:
         wrong = sum(known[:count])
         low, high = wilson(wrong, count)
         rows.append((f"first {count}" if count < len(known) else f"all {count}", wrong,
-                     Interval(value=wrong / count, low=low, high=high, least=0.0, most=1.0)))  # fmt: skip
+                     IntervalCell(value=wrong / count, low=low, high=high, least=0.0, most=1.0)))  # fmt: skip
     table = Table(columns=("Clips", "Captions with an error", "Share"), rows=tuple(rows), caption="By the truth.")
     return Section(title="What the order is worth", tables=(table,) if rows else ())
 

@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import quote
 
 from cineloop.log import printable
-from v2t_eval.report.document import Cell, Heat, Histogram, Interval, Link, Table
+from v2t_eval.report.document import Cell, Heat, Histogram, IntervalCell, Link, Table
 from v2t_eval.report.summary import decimals, number
 
 SORTED_FROM, SEARCHED_FROM = 8, 30  # rows
@@ -37,7 +37,7 @@ def cell_text(cell: Cell) -> str:
         cell = cell[0]
     if isinstance(cell, Heat | Link):
         return inert(cell.text)
-    if isinstance(cell, Interval):
+    if isinstance(cell, IntervalCell):
         return _interval_text(cell)
     if isinstance(cell, Histogram):
         places = decimals(cell.high - cell.low or abs(cell.high))
@@ -90,7 +90,7 @@ def _cell(cell: Cell, numeric: bool, folder: Path) -> dict[str, Any]:
         value = _value(cell.text)
         return {**found, "text": inert(cell.text), "level": cell.level, "hint": inert(cell.hint),
                 "key": "" if value is None else _key(value)}  # fmt: skip
-    if isinstance(cell, Interval):
+    if isinstance(cell, IntervalCell):
         return {**found, "drawn": _interval_drawing(cell), "text": _interval_text(cell), "key": _key(cell.value)}
     if isinstance(cell, Histogram):
         return {**found, "bars": _bars(cell.counts), "text": cell_text(cell)}
@@ -112,7 +112,7 @@ def _value(cell: Cell) -> float | None:
     """What a cell is sorted by as a number: itself, or the number it begins with; None: it has none."""
     if isinstance(cell, tuple):
         cell = cell[0]
-    if isinstance(cell, Interval):
+    if isinstance(cell, IntervalCell):
         return cell.value
     if isinstance(cell, Heat | Link):
         cell = cell.text
@@ -134,7 +134,7 @@ def _key(value: float) -> str:
     return f"{value:.9g}"
 
 
-def _interval_text(cell: Interval) -> str:
+def _interval_text(cell: IntervalCell) -> str:
     if cell.text:
         return inert(cell.text)
     places = decimals(cell.high - cell.low or abs(cell.value))
@@ -151,7 +151,7 @@ def _bars(counts: tuple[int, ...]) -> list[tuple[float, float, float]]:
     ]
 
 
-def _interval_drawing(cell: Interval) -> dict[str, Any] | None:
+def _interval_drawing(cell: IntervalCell) -> dict[str, Any] | None:
     """Places in percent of the axis; None where the numbers cannot be drawn."""
     numbers = [cell.value, cell.low, cell.high, cell.zero, cell.bad_below, cell.bad_above, cell.least, cell.most]
     known = [one for one in numbers if one is not None]

@@ -27,7 +27,7 @@ class Banner:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Interval:
+class IntervalCell:
     """A cell that draws a value and its interval on an axis.
 
     Attributes:
@@ -87,7 +87,7 @@ class Histogram:
     high: float
 
 
-Cell = str | float | int | None | tuple[str | float, Tone] | Check | Interval | Heat | Histogram | Link
+Cell = str | float | int | None | tuple[str | float, Tone] | Check | IntervalCell | Heat | Histogram | Link
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,7 +105,7 @@ class Table:
 
 
 @dataclass(frozen=True)
-class Struck:
+class StruckText:
     """A line of which some parts, by begin and end, are wrong and shown struck through."""
 
     text: str
@@ -130,8 +130,8 @@ class Card:
     a page in `folder` links to them relatively and shows a thumbnail where they cannot be played. `span`: the seconds
     that are shown of each, for a part of a file; `other_span` where those of the other are not the same."""
 
-    title: str | Struck
-    lines: tuple[str | Struck, ...] = ()
+    title: str | StruckText
+    lines: tuple[str | StruckText, ...] = ()
     clip: Path | None = None
     other: Path | None = None
     labels: tuple[str, str] = ("candidate", "baseline")
@@ -140,7 +140,7 @@ class Card:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sampled:
+class LimitSample:
     """A clip shown beside limits: its file or None, the part of it, and its value in each column."""
 
     id: str
@@ -155,7 +155,7 @@ class Explorer:
     what `data` holds) applies all limits to all rows again, and writes the outcome into the section's first table."""
 
     data: Mapping[str, Any] = field(repr=False)
-    samples: tuple[Sampled, ...] = ()
+    samples: tuple[LimitSample, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

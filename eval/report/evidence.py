@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from v2t_eval.core.scores import Scored, Scores
-from v2t_eval.report.document import Struck
+from v2t_eval.report.document import StruckText
 from v2t_eval.report.summary import number
 
 _MARKS = {True: "✓", False: "✗", None: "–"}
@@ -75,9 +75,9 @@ def fact_lines(item: Mapping[str, Any]) -> list[str]:
     return [line for line in ("  ".join(wrong), "  ".join(right)) if line]
 
 
-def struck(caption: str, item: Mapping[str, Any]) -> Struck:
+def struck_text(caption: str, item: Mapping[str, Any]) -> StruckText:
     """The caption with the words struck that state something false."""
-    return Struck(caption, tuple((begin, end) for begin, end in item.get("wrong_words", ())))
+    return StruckText(caption, tuple((begin, end) for begin, end in item.get("wrong_words", ())))
 
 
 def _as_text(value: Any) -> str:

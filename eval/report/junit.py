@@ -23,7 +23,7 @@ from xml.etree import ElementTree
 
 from cineloop.log import printable
 from v2t_eval.report.cells import cell_text
-from v2t_eval.report.document import Cell, Check, Document, Interval, Section, Tone
+from v2t_eval.report.document import Cell, Check, Document, IntervalCell, Section, Tone
 
 _KINDS: dict[Tone, str] = {"bad": "failure", "unsure": "failure", "invalid": "error"}
 _NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -78,7 +78,7 @@ def _check(
     name, *properties = ((column, cell_text(cell)) for column, cell in row.items())
     lines = [f"{column}: {text}" for column, text in properties] + list(notes)
     for column, cell in row.items():
-        if isinstance(cell, Interval):
+        if isinstance(cell, IntervalCell):
             ends = {"value": cell.value, "low": cell.low, "high": cell.high}
             properties += [(f"{column} {end}", repr(float(value))) for end, value in ends.items()]
     _end(_case(suite, name[1], properties), check.tone, check.text, check.why, lines, counts=not section.folded)

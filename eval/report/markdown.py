@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from cineloop.log import printable
 from v2t_eval.report.cells import cell_text
-from v2t_eval.report.document import Banner, Card, Cell, Document, Section, Struck
+from v2t_eval.report.document import Banner, Card, Cell, Document, Section, StruckText
 
 MAX_BYTES = 500_000
 COMMENT_BYTES = 60_000  # GitHub takes comments up to 65,536 characters
@@ -107,7 +107,7 @@ def _card(card: Card) -> list[str]:
     return [_line(card.title), "; ".join(_line(line) for line in card.lines[:10] if str(line))]
 
 
-def _line(line: str | Struck) -> str:
+def _line(line: str | StruckText) -> str:
     if isinstance(line, str):
         return plain(line)
     return "".join(f"~~{plain(text)}~~" if is_struck else _inner(text) for text, is_struck in line.pieces())

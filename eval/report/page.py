@@ -22,7 +22,7 @@ from cineloop.errors import MissingDependencyError
 from cineloop.log import logger, printable
 from v2t_eval.report import thumbnails
 from v2t_eval.report.cells import address, inert, table_context
-from v2t_eval.report.document import Card, Document, Explorer, Struck
+from v2t_eval.report.document import Card, Document, Explorer, StruckText
 from v2t_eval.report.thumbnails import Part
 
 MAX_CARDS = 24  # of one section
@@ -114,7 +114,7 @@ def _card(card: Card, folder: Path, strips: dict[Part, thumbnails.Strip]) -> dic
     }
 
 
-def _pieces(line: str | Struck, limit: int) -> list[tuple[str, bool]]:
+def _pieces(line: str | StruckText, limit: int) -> list[tuple[str, bool]]:
     """The line piece by piece, and whether it is struck; a long one is not, since it is cut."""
     if isinstance(line, str) or len(line.text) > limit:
         return [(inert(line if isinstance(line, str) else line.text, limit), False)]

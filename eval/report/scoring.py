@@ -24,17 +24,17 @@ from v2t_eval.report.document import (
     Document,
     Heat,
     Histogram,
-    Interval,
+    IntervalCell,
     Link,
     Section,
-    Struck,
+    StruckText,
     Table,
     Tone,
 )
-from v2t_eval.report.evidence import evidence, struck
+from v2t_eval.report.evidence import evidence, struck_text
 from v2t_eval.report.summary import (
     FAULTS,
-    Row,
+    MetricRow,
     fifths,
     figure_texts,
     leads,
@@ -100,7 +100,7 @@ def document(
     return Document(title="Scores", banner=banner, sections=sections, data="scores.json")
 
 
-def _first(found: Sequence[Row]) -> Section:
+def _first(found: Sequence[MetricRow]) -> Section:
     """The figures that a report begins with, where there are more than these."""
     chosen = leads(found)
     lines = tuple(
@@ -113,7 +113,7 @@ def _first(found: Sequence[Row]) -> Section:
     return Section(title="First of all", tables=(table,) if shown else ())
 
 
-def _metrics(found: Sequence[Row], *, drawn: bool) -> Table:
+def _metrics(found: Sequence[MetricRow], *, drawn: bool) -> Table:
     """A row for each figure; `drawn`: with a histogram of the clips' values."""
     lines: list[tuple[Cell, ...]] = []
     notes: list[tuple[str, ...]] = []
@@ -133,7 +133,7 @@ def _metrics(found: Sequence[Row], *, drawn: bool) -> Table:
     return Table(columns=columns, rows=tuple(lines), notes=tuple(notes))
 
 
-def _histogram(row: Row) -> Histogram | None:
+def _histogram(row: MetricRow) -> Histogram | None:
     """The values of single clips over their range; None where fewer than two differ."""
     values = list(row.values.values())
     if len(set(values)) < 2:
@@ -154,7 +154,7 @@ def _figure(figure: Figure | None, result: MetricResult) -> Cell:
     if figure is None:
         return "nothing could be scored"
     least, most = (end if math.isfinite(end) else None for end in result.value_range)
-    return Interval(
+    return IntervalCell(
         value=figure.value, low=figure.low, high=figure.high, text=" ".join(_texts(figure)), least=least, most=most
     )
 
@@ -200,7 +200,7 @@ def _not_scored(scores: Scores, most_brief: int) -> Section:
     return Section(title="Samples that were not scored", tables=(table,) if lines else (), brief=tuple(brief))
 
 
-def _notes(found: Sequence[Row]) -> list[str]:
+def _notes(found: Sequence[MetricRow]) -> list[str]:
     lines = []
     for row in found:
         lines += [f"{row.name}: {note}" for note in row.result.notes]
@@ -208,7 +208,7 @@ def _notes(found: Sequence[Row]) -> list[str]:
     return lines
 
 
-def _definitions(found: Sequence[Row]) -> Table:
+def _definitions(found: Sequence[MetricRow]) -> Table:
     def pairs_text(pairs: dict[str, object]) -> str:
         return ", ".join(f"{name} {value}" for name, value in pairs.items())
 
@@ -225,7 +225,7 @@ def _definitions(found: Sequence[Row]) -> Table:
     return Table(columns=("Metric", "Level", "Moved by", "Counts", "Fingerprint"), rows=tuple(lines))
 
 
-def _worst(scores: Scores, found: Sequence[Row], root: Path | None) -> Section:
+def _worst(scores: Scores, found: Sequence[MetricRow], root: Path | None) -> Section:
     by = ranking_row(found)
     if by is None:
         return Section(title="Clips")
@@ -253,12 +253,12 @@ def _worst(scores: Scores, found: Sequence[Row], root: Path | None) -> Section:
 
 
 def _card(
-    clip: Scored, item: Mapping[str, Any], values: Sequence[Row], evident: Sequence[str], root: Path | None
+    clip: Scored, item: Mapping[str, Any], values: Sequence[MetricRow], evident: Sequence[str], root: Path | None
 ) -> Card:
     """A clip with what is known of it: of a caption with its truth both, wrong words struck; else id and prompt."""
     if "facts" in item and clip.caption is not None:
         truth = (f"Truth: {clip.references[0]}",) if clip.references else ()
-        title: str | Struck = struck(clip.caption, item)
+        title: str | StruckText = struck_text(clip.caption, item)
         texts = (*truth, clip.id)
     else:
         title = clip.id
@@ -269,7 +269,7 @@ def _card(
     return Card(title=title, lines=lines, clip=_file(root, clip), labels=("clip", ""), span=span)
 
 
-def _all_clips(scores: Scores, found: Sequence[Row], root: Path | None) -> Section:
+def _all_clips(scores: Scores, found: Sequence[MetricRow], root: Path | None) -> Section:
     """Each clip with its values: those that failed, those that lack a value, then worst first; those of one metric are
     coloured by fifths."""
     valued = [row for row in found if row.values]

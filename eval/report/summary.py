@@ -34,7 +34,7 @@ DIRECTIONS = {True: "higher is better", False: "lower is better", None: "no pref
 
 
 @dataclass(frozen=True, kw_only=True)
-class Row:
+class MetricRow:
     """One metric as a report shows it.
 
     `figure` is the headline, None when nothing could be scored; `values` are those of single clips by id, empty for a
@@ -74,12 +74,12 @@ class Problem:
     metrics: list[str] = field(default_factory=list)
 
 
-def rows(scores: Scores) -> list[Row]:
+def rows(scores: Scores) -> list[MetricRow]:
     """The metrics in the order they were scored."""
     return [_row(result) for result in scores.results]
 
 
-def leads(found: Sequence[Row]) -> dict[str, Row]:
+def leads(found: Sequence[MetricRow]) -> dict[str, MetricRow]:
     """The metrics that a report begins with, by what each says in plain words; the first ones by their names where
     nothing of `LEADS` was scored."""
     scored = [row for row in found if row.figure is not None]
@@ -93,7 +93,7 @@ def leads(found: Sequence[Row]) -> dict[str, Row]:
     return chosen or {row.name: row for row in scored[:_NUM_NAMED]}
 
 
-def ranking_row(found: Sequence[Row]) -> Row | None:
+def ranking_row(found: Sequence[MetricRow]) -> MetricRow | None:
     """The metric whose worst clips a report shows first: of those that lead, else of all, the first with values of
     clips and a preferred direction."""
     valued = [row for row in (*leads(found).values(), *found) if row.values]
@@ -101,13 +101,13 @@ def ranking_row(found: Sequence[Row]) -> Row | None:
     return next(iter(directed or valued), None)
 
 
-def worst_first(row: Row) -> list[str]:
+def worst_first(row: MetricRow) -> list[str]:
     """Ids of the clips that `row` scored, worst first; highest first without a preferred direction."""
     sign = 1 if row.result.higher_is_better else -1
     return sorted(row.values, key=lambda id: (sign * row.values[id], id))
 
 
-def fifths(row: Row) -> dict[str, Level]:
+def fifths(row: MetricRow) -> dict[str, Level]:
     """For each scored clip 0 (worst fifth) to 4 (best fifth) by the middle of its rank among equals; 2 for all without
     a preferred direction."""
     up = row.result.higher_is_better
@@ -168,7 +168,7 @@ def verdict(scores: Scores) -> str:
     return f"{text[0].upper()}{text[1:]}."
 
 
-def title(found: Sequence[Row]) -> str:
+def title(found: Sequence[MetricRow]) -> str:
     """The result in a line: "14 of 20 right in every fact", "does as asked 0.83, moves 1.00"."""
     parts = []
     for words, row in leads(found).items():
@@ -188,7 +188,7 @@ def scope(scores: Scores) -> str:
 def figure_texts(figure: Figure) -> tuple[str, str, str]:
     """Value, low and high end of an interval as text with as many digits as the interval supports."""
     places = decimals(figure.high - figure.low or abs(figure.value))
-    return number(figure.value, places), _fixed(figure.low, places), _fixed(figure.high, places)
+    return number(figure.value, places), _decimal(figure.low, places), _decimal(figure.high, places)
 
 
 def decimals(span: float) -> int:
@@ -198,7 +198,7 @@ def decimals(span: float) -> int:
 
 def number(value: float, places: int = 4) -> str:
     """A number for people: so many decimals, or an exponent where those would not show it; never "-0.0"."""
-    return f"{value:.3g}" if 1e-12 < abs(value) < 10.0**-places else _fixed(value, places)
+    return f"{value:.3g}" if 1e-12 < abs(value) < 10.0**-places else _decimal(value, places)
 
 
 def percent(share: float) -> str:
@@ -208,7 +208,7 @@ def percent(share: float) -> str:
     return f"{min(max(100 * share, 0.1), 99.9):.1f} %"
 
 
-def _row(result: MetricResult) -> Row:
+def _row(result: MetricResult) -> MetricRow:
     try:
         metric = load_metric(result.name.split("[")[0])
     except UsageError:  # scores may come from where there were other metrics
@@ -219,10 +219,10 @@ def _row(result: MetricResult) -> Row:
         if isinstance(value, int | float) and math.isfinite(value):
             values[item["id"]] = float(value)
     about = {name: str(getattr(metric, name, "") or "") for name in ("level", "detects", "misses")}
-    return Row(result=result, figure=result.figures.get(result.headline), values=values, **about)
+    return MetricRow(result=result, figure=result.figures.get(result.headline), values=values, **about)
 
 
-def _fixed(value: float, places: int) -> str:
+def _decimal(value: float, places: int) -> str:
     return f"{round(value, places) + 0.0:.{places}f}" if abs(value) < 1e7 else f"{value:.4g}"
 
 

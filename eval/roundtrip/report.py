@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from v2t_eval.core.statistics import Estimate
-from v2t_eval.report.document import Banner, Card, Cell, Document, Interval, Section, Table
+from v2t_eval.report.document import Banner, Card, Cell, Document, IntervalCell, Section, Table
 from v2t_eval.report.summary import part
 from v2t_eval.roundtrip.found import CELLS, Cells, Family, RoundtripResult, Row
 
@@ -119,7 +119,7 @@ def _checks(found: RoundtripResult) -> Table:
 def _bar(estimate: Estimate | None, zero: float) -> Cell:
     if estimate is None:
         return None
-    return Interval(
+    return IntervalCell(
         value=estimate.value, low=estimate.low, high=estimate.high, text=interval(estimate), zero=zero,
         least=min(0.0, estimate.low),
         most=max(1.0, estimate.high),

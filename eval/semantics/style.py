@@ -96,7 +96,7 @@ class TextDimension(VBenchMetric):
             "sum": float(sum(map(sum, found))),
             "count": sum(map(len, found)),
             "text": text,
-            "truncated": self.extractor.truncated([text])[0],
+            "truncated": self.extractor.are_truncated([text])[0],
             "long_clip": is_long(sample),
         }
 

@@ -1,8 +1,8 @@
 """Single clips in tests: models loaded once a session, clips decoded once, evidence cached by content.
 
-In: a file, and what it must show. Out: `Verdict`. One object a session of `v2t_eval.testing.plugin`, over one `Engine`
-of `v2t_eval.core.measure`; several processes may share its cache folder. A clip with cached evidence needs no decoding
-and no model; a broken file is an `ItemError`, never a verdict.
+In: a file, and what it must show. Out: `ClipVerdict`. One object a session of `v2t_eval.testing.plugin`, over one
+`Engine` of `v2t_eval.core.measure`; several processes may share its cache folder. A clip with cached evidence needs no
+decoding and no model; a broken file is an `ItemError`, never a verdict.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class Bound:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Verdict:
+class ClipVerdict:
     """The verdict on one clip; true where it passed. `answers` has one row a question: question, wanted, answer, chance
     (of that answer), right (None without); `outside` says why they do not count here, "" where they do.
     """
@@ -160,7 +160,7 @@ class ClipEvaluator:
         judge: str = STARTER,
         frozen_ok: bool = False,
         name: str = "",
-    ) -> Verdict:
+    ) -> ClipVerdict:
         """The verdict on the clip at `path`; see `v2t_eval.testing.plugin.assert_clip` for the rest. `name`: of the
         clip in messages.
 
@@ -173,11 +173,13 @@ class ClipEvaluator:
         frozen = self._frozen(sample)  # always measured, so that an unreadable clip never passes
         reasons = [] if frozen_ok else frozen
         bounds = [self._bound(sample, each, at_least, at_most, judge) for each in {**at_least, **at_most}]
-        rows, against, outside, who = self._asked(sample, judge, bounds) if prompt or questions else ([], [], "", "")
+        rows, against, outside, who = (
+            self._ask_judge(sample, judge, bounds) if prompt or questions else ([], [], "", "")
+        )
         reasons += [each.description for each in bounds if not each.holds and not (outside and each.code == UNAUDITED)]
         if not outside:
             reasons += against
-        return Verdict(path=name or str(path), prompt=prompt, answers=tuple(rows), bounds=tuple(bounds),
+        return ClipVerdict(path=name or str(path), prompt=prompt, answers=tuple(rows), bounds=tuple(bounds),
                        reasons=tuple(reasons), outside=outside, judge=who)  # fmt: skip
 
     def frames(self, path: Path) -> Frames:
@@ -208,7 +210,7 @@ class ClipEvaluator:
             self._prepare(n)
             self._engine.keep(self._engine.finish(self._engine.begin(job)))
         if job.error is not None:
-            raise _raised(job.error)
+            raise _as_error(job.error)
         if n in job.errors and job.errors[n]["code"] == "METRIC_ERROR":
             raise RuntimeError(job.errors[n]["message"])
         return job
@@ -216,7 +218,7 @@ class ClipEvaluator:
     def _evidence(self, sample: Sample, n: int) -> Evidence:
         job = self._job(sample, n)
         if n in job.errors:
-            raise _raised(job.errors[n])
+            raise _as_error(job.errors[n])
         return job.evidence[n]
 
     def _prepare(self, n: int) -> None:
@@ -237,7 +239,7 @@ class ClipEvaluator:
         metric, job = self._engine.metrics[n], self._job(sample, n)
         value, why, code = None, "", ""
         if n in job.errors:
-            why, code = str(_raised(job.errors[n])), job.errors[n]["code"]
+            why, code = str(_as_error(job.errors[n])), job.errors[n]["code"]
         else:
             assert isinstance(metric, BaseMetric)
             metric.reset()
@@ -248,12 +250,12 @@ class ClipEvaluator:
         least, most = at_least.get(name), at_most.get(name)
         return Bound(metric=name, value=value, at_least=least, at_most=most, why=why, code=code)
 
-    def _asked(
+    def _ask_judge(
         self, sample: Sample, judge: str, bounds: Sequence[Bound]
     ) -> tuple[list[dict[str, Any]], list[str], str, str]:
         """Answers, reasons against the clip, why the answers do not count, the judge."""
         try:
-            found = self._evidence(sample, self._number(f"answers {judge}", lambda: Answers(judge=judge)))
+            found = self._evidence(sample, self._number(f"answers {judge}", lambda: PromptAnswers(judge=judge)))
         except ItemError as problem:
             if problem.code != UNAUDITED:
                 raise
@@ -287,7 +289,7 @@ def clip_metric(name: str, judge: str) -> BaseMetric:
     return metric
 
 
-def _raised(error: Error) -> ItemError:
+def _as_error(error: Error) -> ItemError:
     return ItemError(error["message"], code=error["code"], hint=error["hint"])
 
 
@@ -296,7 +298,7 @@ def _row(question: Any) -> Any:
     return {"question": question} if isinstance(question, str) else question
 
 
-class Answers(question_score.Metric):
+class PromptAnswers(question_score.Metric):
     """Every question of the prompt, or of the row, with the judge's answer; asked as `question_score` asks."""
 
     name = "answers_in_words"

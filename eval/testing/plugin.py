@@ -20,7 +20,7 @@ import pytest
 if TYPE_CHECKING:
     from cineloop.video.frames import Frames
     from v2t_eval.gate.verdict import Verdict as GateVerdict
-    from v2t_eval.testing.clips import ClipEvaluator, Verdict
+    from v2t_eval.testing.clips import ClipEvaluator, ClipVerdict
 
 MARK = (
     "clip(path, **keywords): the clip of the fixture `clip`, judged as by assert_clip; a folder with a manifest gives "
@@ -96,7 +96,7 @@ def assert_clip(
     at_most: Mapping[str, float] | None = None,
     judge: str = "v2t",
     frozen_ok: bool = False,
-) -> Verdict:
+) -> ClipVerdict:
     """Fail unless the clip shows what it must.
 
     Args:
@@ -123,13 +123,13 @@ def assert_clip(
 
 
 @dataclass(frozen=True, kw_only=True)
-class Shown:
+class MarkedClip:
     """The clip of a mark: `path`, `prompt`, `frames` (pixels uint8 T H W 3, `times_s`) and the `verdict`."""
 
     path: Path
     prompt: str | None
     frames: Frames
-    verdict: Verdict
+    verdict: ClipVerdict
 
     def check(self) -> None:
         """Fail with the verdict's message unless it passed.
@@ -147,7 +147,7 @@ def _session() -> _Session:
     return _SESSIONS[-1]
 
 
-def _guarded(work: Callable[[_Session], Any], name: str) -> Any:
+def _guard(work: Callable[[_Session], Any], name: str) -> Any:
     """`work(session)`, its errors and failed imports as `ClipError`."""
     __tracebackhide__ = True
     try:
@@ -166,10 +166,10 @@ def _cannot_import(error: ImportError, name: str) -> ClipError:
     return ClipError(f"{name}: cineloop cannot be imported: {error} (`v2t doctor` lists what is missing)")
 
 
-def _verdict(path: str | Path, **keywords: Any) -> Verdict:
+def _verdict(path: str | Path, **keywords: Any) -> ClipVerdict:
     __tracebackhide__ = True
 
-    def work(session: _Session) -> Verdict:
+    def work(session: _Session) -> ClipVerdict:
         evaluator, found = session.evaluator(), session.find(path)
         verdict = evaluator.verdict(found, name=str(path), **keywords)
         strip = None if verdict.outcome == "pass" else evaluator.strip(found)
@@ -182,11 +182,11 @@ def _verdict(path: str | Path, **keywords: Any) -> Verdict:
         write_atomic(picture, strip)
         return replace(verdict, strip=picture)
 
-    found: Verdict = _guarded(work, str(path))
+    found: ClipVerdict = _guard(work, str(path))
     return found
 
 
-def _raise(verdict: Verdict) -> None:
+def _raise(verdict: ClipVerdict) -> None:
     """End the test according to the verdict."""
     __tracebackhide__ = True
     if verdict.outcome == "outside" and _session().option("cineloop_outside", "fail") == "skip":
@@ -199,13 +199,13 @@ def _raise(verdict: Verdict) -> None:
 
 
 @pytest.fixture(name="assert_clip")
-def _assert_clip() -> Callable[..., Verdict]:
+def _assert_clip() -> Callable[..., ClipVerdict]:
     """`assert_clip(path, prompt=...)`: fail unless the clip shows what it must; see docs/pytest.md."""
     return assert_clip
 
 
 @pytest.fixture
-def clip(request: pytest.FixtureRequest) -> Shown:
+def clip(request: pytest.FixtureRequest) -> MarkedClip:
     """The clip of `@pytest.mark.clip(path, prompt=...)`: its frames, and its verdict; `clip.check()` fails by it."""
     mark = request.node.get_closest_marker("clip")
     if mark is None:
@@ -213,8 +213,8 @@ def clip(request: pytest.FixtureRequest) -> Shown:
     param = getattr(request, "param", None)
     path, keywords = _of_mark(*mark.args, **mark.kwargs) if param is None else (param[0], param[1])
     verdict = _verdict(path, **keywords)
-    frames = _guarded(lambda session: session.evaluator().frames(session.find(path)), str(path))
-    return Shown(path=_session().find(path), prompt=keywords.get("prompt"), frames=frames, verdict=verdict)
+    frames = _guard(lambda session: session.evaluator().frames(session.find(path)), str(path))
+    return MarkedClip(path=_session().find(path), prompt=keywords.get("prompt"), frames=frames, verdict=verdict)
 
 
 @pytest.fixture
@@ -241,7 +241,7 @@ def gate() -> Callable[..., GateVerdict]:
             rules = Path(suite) if str(suite) in suites() else session.find(suite)
             return gate_verdict(session.find(clips), rules, against, ScoreConfig(cache=session.cache()))
 
-        found: GateVerdict = _guarded(work, str(clips))
+        found: GateVerdict = _guard(work, str(clips))
         from v2t_eval.gate.report import document
         from v2t_eval.report import terminal
 
@@ -272,7 +272,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if mark is None or not mark.args or not _is_ours(metafunc):
         return
     path, keywords = _of_mark(*mark.args, **mark.kwargs)
-    given = _guarded(lambda session: _rows(session.find(path), keywords), str(path))
+    given = _guard(lambda session: _rows(session.find(path), keywords), str(path))
     if given is not None:
         metafunc.parametrize("clip", [each[1:] for each in given], ids=[each[0] for each in given], indirect=True)
 

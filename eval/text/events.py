@@ -196,14 +196,14 @@ def _actor_fields(role: str, actor: StatedActor | None) -> dict[str, str | None]
 
 def _verdict(event: dict[str, str], known: list[dict[str, str]]) -> str:
     if event["action"] == "meet":
-        known = [*known, *map(_swapped, (one for one in known if one["action"] == "meet"))]
+        known = [*known, *map(_swap_figures, (one for one in known if one["action"] == "meet"))]
     if any(all(one.get(key) == value for key, value in event.items()) for one in known):
         return "entailment"
     same = [one for one in known if all(one.get(key) == event.get(key) for key in ("actor", "action"))]
     return "contradiction" if any(_conflict(event, one) for one in same) else "neutral"
 
 
-def _swapped(event: dict[str, str]) -> dict[str, str]:
+def _swap_figures(event: dict[str, str]) -> dict[str, str]:
     """A meeting with its two figures swapped."""
     names = {"actor": "target_actor", "color": "target_color", "target_actor": "actor", "target_color": "color"}
     return {names.get(key, key): value for key, value in event.items()}

@@ -99,7 +99,7 @@ class Entries(NamedTuple):
     times: np.ndarray
 
 
-class Counted(NamedTuple):
+class NgramCounts(NamedTuple):
     """For n = 1..4 the entries, and where each n-gram begins one time in `words`, all words of all texts in a row;
     and the number of words of each text, int64 (T,)."""
 
@@ -114,7 +114,7 @@ class Counted(NamedTuple):
         return tuple(self.words[start : start + n])
 
 
-def count_ngrams(texts: Sequence[str]) -> Counted:
+def count_ngrams(texts: Sequence[str]) -> NgramCounts:
     """Number the n-grams of many tokenised texts and count them in each."""
     row = f" {_END} ".join([*texts, ""]).split()  # one list for all texts: many small ones cost more than the counting
     numbers = {word: number for number, word in enumerate(dict.fromkeys([_END, *row]))}  # the end has number 0
@@ -132,17 +132,17 @@ def count_ngrams(texts: Sequence[str]) -> Counted:
             longer = left[starts] >= n
             starts, grams = starts[longer], grams[longer]
             # numbers of (n-1)-grams and of words are far below 2^31
-            grams = numbered(grams * len(numbers) + words[starts + n - 1])
+            grams = dense_ranks(grams * len(numbers) + words[starts + n - 1])
         size = int(grams.max(initial=0)) + 1
-        both, times = distinct_sorted(text_of[starts] * size + grams)
+        both, times = unique_counts(text_of[starts] * size + grams)
         entries.append(Entries(*np.divmod(both, size), times))
         at = np.zeros(size if len(grams) else 0, dtype=np.int64)
         at[grams] = starts
         place.append(at)
-    return Counted(entries, place, row, num_words)
+    return NgramCounts(entries, place, row, num_words)
 
 
-def numbered(keys: np.ndarray) -> np.ndarray:
+def dense_ranks(keys: np.ndarray) -> np.ndarray:
     """Numbers 0, 1, 2 ... instead of `keys`, equal for equal ones and in their order."""
     bits = len(keys).bit_length()
     if keys.max(initial=0) >> (62 - bits):
@@ -160,7 +160,7 @@ def numbered(keys: np.ndarray) -> np.ndarray:
 _END = "\0"  # no token: texts are flattened
 
 
-def distinct_sorted(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def unique_counts(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The different values of `keys`, sorted, and how often each is there."""
     keys = np.sort(keys)
     new = np.ones(len(keys), dtype=bool)

@@ -15,7 +15,7 @@ from functools import lru_cache
 from cineloop.world.language.comparison import match
 from cineloop.world.language.phrases import phrases
 from cineloop.world.language.read_text import parse
-from cineloop.world.language.stated import Stated, StatedEvent
+from cineloop.world.language.stated import StatedEvent, StatedFacts
 from v2t_eval.core.statistics import f1
 from v2t_eval.judge.prompt import of_world
 
@@ -66,7 +66,7 @@ class FactMatch:
 
 @dataclass(frozen=True)
 class _Text:
-    stated: Stated
+    stated: StatedFacts
     open_pace: bool  # "moves": neither walks nor runs
 
 
@@ -99,7 +99,7 @@ def _fact(kind: str, value: object, other: object) -> list[Fact]:
     return [Fact(kind=kind, value=str(value), caption_value=None if other is None else str(other))]
 
 
-def _of_shots(wanted: Stated, given: Stated) -> list[Fact]:
+def _of_shots(wanted: StatedFacts, given: StatedFacts) -> list[Fact]:
     facts = _fact("style", wanted.style, given.style)
     for number, shot in enumerate(wanted.shots):
         other = given.shots[number] if number < len(given.shots) else None
@@ -108,7 +108,7 @@ def _of_shots(wanted: Stated, given: Stated) -> list[Fact]:
     return facts
 
 
-def _of_actors(wanted: Stated, given: Stated, actors: dict[int, int]) -> list[Fact]:
+def _of_actors(wanted: StatedFacts, given: StatedFacts, actors: dict[int, int]) -> list[Fact]:
     facts = []
     for index, actor in enumerate(wanted.actors):
         other = given.actors[actors[index]] if index in actors else None
@@ -146,7 +146,7 @@ def _target(event: StatedEvent, other: StatedEvent, actors: dict[int, int]) -> s
     return "as asked" if same else "another"
 
 
-def _order(wanted: Stated, given: Stated, events: dict[int, int]) -> list[Fact]:
+def _order(wanted: StatedFacts, given: StatedFacts, events: dict[int, int]) -> list[Fact]:
     """One fact of a prompt whose events come one after another; with a value where the caption states all of them."""
     places = [(e.shot, e.step) for e in wanted.events]
     if len(set(places)) < 2:
@@ -165,7 +165,7 @@ def _sign(a: tuple[int, int], b: tuple[int, int]) -> int:
     return (a > b) - (a < b)
 
 
-def _of_relations(wanted: Stated, given: Stated, actors: dict[int, int]) -> list[Fact]:
+def _of_relations(wanted: StatedFacts, given: StatedFacts, actors: dict[int, int]) -> list[Fact]:
     stated = {(r.a, r.b): r.relation for r in given.relations}
     facts = []
     for relation in wanted.relations:

@@ -18,7 +18,7 @@ import numpy as np
 from cineloop.errors import ItemError, UsageError
 from cineloop.log import logger, printable
 from cineloop.video.info import VideoInfo
-from cineloop.video.sample import SampleSpec, shown_at
+from cineloop.video.sample import SampleSpec, positions_at
 from cineloop.video.worker import DecoderPool
 from t2v.data.buckets import Assignment, Bucket, BucketConfig, Extent, assign, cover_scale
 from t2v.data.layouts import Item
@@ -112,7 +112,7 @@ def read_pixels(sample: Sample, fps: float, pool: DecoderPool) -> np.ndarray:
         end_s = sample.start_s + length / fps
         spec = SampleSpec(sampler="fps", fps=fps, max_frames=length + 1, start_s=sample.start_s, end_s=end_s)
     frames = pool.decode(sample.item.path, spec, size)
-    shown = shown_at(frames.relative_times_s, np.arange(length) / fps)
+    shown = positions_at(frames.relative_times_s, np.arange(length) / fps)
     top, left = (size[0] - bucket.height) // 2, (size[1] - bucket.width) // 2
     return frames.pixels[shown, top : top + bucket.height, left : left + bucket.width]  # (T, H, W, 3)
 

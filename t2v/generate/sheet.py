@@ -69,13 +69,13 @@ def strip(path: Path) -> np.ndarray:
     Raises:
         ItemError: the file cannot be read.
     """
-    from cineloop.video.canvas import resized
+    from cineloop.video.canvas import resize_picture
     from cineloop.video.decode import Request, decode
     from cineloop.video.sample import SampleSpec
 
     pixels = decode(path, Request(spec=SampleSpec(num_frames=_FRAMES))).pixels  # (T, h, w, 3)
     width = max(1, round(pixels.shape[2] * _HEIGHT / pixels.shape[1]))
-    frames = [resized(frame, (_HEIGHT, width)) for frame in pixels]  # (H, W, 3) each
+    frames = [resize_picture(frame, (_HEIGHT, width)) for frame in pixels]  # (H, W, 3) each
     gap = np.full((_HEIGHT, _GAP, 3), 255, np.uint8)
     missing = np.full((_HEIGHT, (width + _GAP) * (_FRAMES - len(frames)), 3), 255, np.uint8)
     parts = [part for frame in frames for part in (frame, gap)]

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from cineloop import plugin
-from cineloop.errors import Notice, UsageError
+from cineloop.errors import Notice
 from cineloop.training.runtime import check_device
 from cineloop.video.frames import Frames
 from t2v.settings import GenerateSettings

@@ -13,7 +13,7 @@ from cineloop.errors import MissingDependencyError, Notice, UsageError
 from cineloop.world import vocabulary as words
 from cineloop.world.language.phrases import vocabulary, why_unread
 from cineloop.world.language.read_text import parse
-from cineloop.world.language.stated import Stated
+from cineloop.world.language.stated import StatedFacts
 from cineloop.world.scenes.solo import ON_THE_SPOT
 from t2v import STARTER
 from t2v.generators.pipelines import PipelineGenerator
@@ -96,7 +96,7 @@ class Generator(PipelineGenerator):
         return [prompt[start:end].lower() for token, (start, end) in spans if token == tokenizer.unk_token_id]
 
 
-def _more_than_taught(stated: Stated) -> str:
+def _more_than_taught(stated: StatedFacts) -> str:
     """What of the world a prompt asks for that solo scenes do not have; "" for nothing."""
     more = []
     if len(stated.actors) > 1 or stated.actors[0].count not in (None, 1):

@@ -70,7 +70,7 @@ class PromptEmbeds:
         pooled = None if self.pooled is None else self.pooled.repeat_interleave(times, 0)
         return PromptEmbeds(self.embeds.repeat_interleave(times, 0), self.mask.repeat_interleave(times, 0), pooled)
 
-    def padded(self, length: int) -> PromptEmbeds:
+    def pad_to(self, length: int) -> PromptEmbeds:
         """At least `length` tokens, the added ones masked: (B, max(L, length), D)."""
         more = max(0, length - self.mask.shape[1])
         return PromptEmbeds(nnf.pad(self.embeds, (0, 0, 0, more)), nnf.pad(self.mask, (0, more)), self.pooled)
@@ -79,7 +79,7 @@ class PromptEmbeds:
 def join(*parts: PromptEmbeds) -> PromptEmbeds:
     """One batch of several, padded to the longest; such as the prompts and the empty prompts of guidance."""
     length = max(part.mask.shape[1] for part in parts)
-    parts = tuple(part.padded(length) for part in parts)
+    parts = tuple(part.pad_to(length) for part in parts)
     pooled = [part.pooled for part in parts if part.pooled is not None]
     if pooled and len(pooled) < len(parts):
         raise UsageError("prompts with and without a pooled vector do not go into one batch")
@@ -160,7 +160,7 @@ class PromptEncoder:
             row = self.tokenizer(text, verbose=False)
             if len(whole := row.input_ids) > most:
                 row = self.tokenizer(text, truncation=True, max_length=most)
-                lost = self._lost(text, whole, row.input_ids)
+                lost = self._lost_words(text, whole, row.input_ids)
                 self._say(f"the prompt has {len(whole)} tokens, {most} are read; lost: {lost}")
             if self.warns_of_unknown_words and (unknown := self._unknown(text, row.input_ids)):
                 self._say(f"words the text encoder does not know: {', '.join(unknown)}")
@@ -183,7 +183,7 @@ class PromptEncoder:
             return []
         return self.tokenizer(text, return_offsets_mapping=True, verbose=False).offset_mapping
 
-    def _lost(self, text: str, whole: list[int], kept: list[int]) -> str:
+    def _lost_words(self, text: str, whole: list[int], kept: list[int]) -> str:
         """The words that truncation took, the one it cut through included."""
         shared = sum(1 for a, b in zip(whole, kept, strict=False) if a == b)  # all of `kept` but perhaps a final token
         spans = self._spans(text)

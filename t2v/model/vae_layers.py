@@ -148,7 +148,7 @@ class Up(nn.Module):
         return unfold(self.conv(x) + x.repeat(1, self.repeats, 1, 1, 1), self.factor, begins=begins)
 
 
-class Side(nn.Module):
+class VaeHalf(nn.Module):
     """What encoder and decoder share: blocks may forget their activations and compute them again going back."""
 
     # Set by `ModelMixin.enable_gradient_checkpointing`, which looks for these two.
@@ -162,7 +162,7 @@ class Side(nn.Module):
         return block(x, cache)
 
 
-class Encoder(Side):
+class Encoder(VaeHalf):
     """Patches, then `widths` over three sizes: (T, 16), (T/2, 8), (T/4, 8) of a 64-pixel clip."""
 
     def __init__(
@@ -190,7 +190,7 @@ class Encoder(Side):
         return self.conv_out(F.silu(self.norm_out(x)))  # (B, 2c, t, h, w)
 
 
-class Decoder(Side):
+class Decoder(VaeHalf):
     """The encoder's mirror, with twice its blocks where the frames are: to paint is harder than to see."""
 
     def __init__(

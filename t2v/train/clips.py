@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from cineloop.errors import UsageError
-from cineloop.training.plan import Piece
+from cineloop.training.plan import ModelPart
 from t2v.train.families import Family, open_family
 from t2v.train.lora import ClipSetTask, ClipSetTraining, plan_transformer
 from t2v.train.lora_config import ClipSetConfig
@@ -85,7 +85,7 @@ def _shape(config: Config, family: Family) -> dict[str, Any] | None:
     return {**family.shape, **channels, **config.transformer}
 
 
-def plan_pieces(config: Config) -> tuple[list[Piece], str]:
+def plan_pieces(config: Config) -> tuple[list[ModelPart], str]:
     """The parts that `--plan` counts, and what a sample is."""
     family = open_family(config.model, config.vae)
     shape = _shape(config, family) or family.shape

@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from cineloop.errors import UsageError
-from cineloop.training.plan import Piece, read_part
+from cineloop.training.plan import ModelPart, read_part
 from cineloop.training.recipe import StageConfig
 from cineloop.training.runtime import to_device
 from cineloop.world.vocabulary import KINDS
@@ -259,7 +259,7 @@ class DitStage:
         self.pipeline(task).save_pretrained(folder)
 
 
-def plan_pieces(config: Config) -> tuple[list[Piece], str]:
+def plan_pieces(config: Config) -> tuple[list[ModelPart], str]:
     """The parts that `--plan` counts, and what a sample is."""
     if config.init is not None:
         shape = CineloopTextConfig(**read_part(config.init / "text_encoder"))
@@ -281,8 +281,8 @@ def plan_pieces(config: Config) -> tuple[list[Piece], str]:
     encode = lambda: text(ids, torch.ones_like(ids)).last_hidden_state  # noqa: E731
     denoise = lambda: transformer(latents, time, embeds, None, side).sample  # noqa: E731
     pieces = [
-        Piece("text_encoder", [text], encode, PROMPT_TOKENS),
-        Piece("transformer", [transformer], denoise, tokens, main=True),
+        ModelPart("text_encoder", [text], encode, PROMPT_TOKENS),
+        ModelPart("transformer", [transformer], denoise, tokens, main=True),
     ]
     size = f"{config.num_frames}×{config.size[0]}×{config.size[1]}"
     return pieces, f"clips of {size}, {tokens} tokens, prompts of about {PROMPT_TOKENS}; evaluations not counted"

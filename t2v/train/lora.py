@@ -19,7 +19,7 @@ import torch
 from torch import nn
 
 from cineloop.errors import UsageError
-from cineloop.training.plan import Piece
+from cineloop.training.plan import ModelPart
 from cineloop.training.runtime import checkpoint_blocks, resolve, to_device
 from t2v import flow
 from t2v.train.families import Family, open_family
@@ -176,7 +176,7 @@ def learn_adapter(transformer: Any) -> None:
             weight.requires_grad_(True)
 
 
-def plan_pieces(config: Config) -> tuple[list[Piece], str]:
+def plan_pieces(config: Config) -> tuple[list[ModelPart], str]:
     """The parts that `--plan` counts, and what a sample is."""
     family = open_family(config.model)
     transformer: Any = family.transformer_class().from_config(family.shape).requires_grad_(False)
@@ -184,7 +184,7 @@ def plan_pieces(config: Config) -> tuple[list[Piece], str]:
     return plan_transformer(config, family, transformer)
 
 
-def plan_transformer(config: ClipSetConfig, family: Family, transformer: Any) -> tuple[list[Piece], str]:
+def plan_transformer(config: ClipSetConfig, family: Family, transformer: Any) -> tuple[list[ModelPart], str]:
     """A training of `transformer` (on the meta device) on the largest bucket, see `cineloop.training.plan`."""
     bucket = max(config.buckets.buckets(), key=lambda each: each.num_frames * each.height * each.width)
     piece, words = transformer_piece(family, transformer, family.latent_shape(bucket), config.runtime.checkpointing)
@@ -196,7 +196,7 @@ def plan_transformer(config: ClipSetConfig, family: Family, transformer: Any) ->
 
 def transformer_piece(
     family: Family, transformer: Any, latent_shape: tuple[int, ...], checkpointing: str
-) -> tuple[Piece, int]:
+) -> tuple[ModelPart, int]:
     """The transformer on latents (c, t, h, w), for a plan; and tokens of a prompt."""
     latents = torch.empty(1, *latent_shape)
     shape = transformer.config
@@ -209,7 +209,7 @@ def transformer_piece(
     if checkpointing == "full":
         checkpoint_blocks(transformer)
         inputs = 4 * tokens * shape.num_layers * shape.num_attention_heads * shape.attention_head_dim
-    piece = Piece(
+    piece = ModelPart(
         "transformer", [transformer], lambda: family.predict(transformer, latents, torch.empty(1), text), tokens,
         main=True, kept_bytes=inputs,
     )  # fmt: skip

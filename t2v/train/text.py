@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from cineloop.training.plan import Piece
+from cineloop.training.plan import ModelPart
 from cineloop.training.recipe import StageConfig
 from cineloop.training.runtime import to_device
 from cineloop.world.scenes.solo import sample_solo
@@ -114,12 +114,14 @@ class TextStage:
         self.tokenizer.save_pretrained(folder)
 
 
-def plan_pieces(config: Config) -> tuple[list[Piece], str]:
+def plan_pieces(config: Config) -> tuple[list[ModelPart], str]:
     """The parts that `--plan` counts, and what a sample is."""
     text: Any = CineloopTextModel(CineloopTextConfig(vocab_size=len(build_tokenizer(world_words())), **config.text))
     ids = torch.zeros(1, PROMPT_TOKENS, dtype=torch.long)
     encode = lambda: text(ids, torch.ones_like(ids)).last_hidden_state  # noqa: E731
-    return [Piece("text_encoder", [text], encode, PROMPT_TOKENS, main=True)], f"prompts of about {PROMPT_TOKENS} tokens"
+    return [
+        ModelPart("text_encoder", [text], encode, PROMPT_TOKENS, main=True)
+    ], f"prompts of about {PROMPT_TOKENS} tokens"
 
 
 def build_stage(config: Config) -> TextStage:

@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from cineloop.training.plan import Piece, read_part
+from cineloop.training.plan import ModelPart, read_part
 from cineloop.training.recipe import StageConfig
 from t2v.data.world import PictureSource, solo_clips, to_video
 from t2v.model.vae import AutoencoderKLCineloop
@@ -182,7 +182,7 @@ class VaeStage:
         vae.save_pretrained(folder)
 
 
-def plan_pieces(config: Config) -> tuple[list[Piece], str]:
+def plan_pieces(config: Config) -> tuple[list[ModelPart], str]:
     """The parts that `--plan` counts, and what a sample is."""
     vae: Any = AutoencoderKLCineloop.from_config(read_part(config.init)) if config.init else None
     vae = vae or AutoencoderKLCineloop(**config.model)
@@ -192,8 +192,8 @@ def plan_pieces(config: Config) -> tuple[list[Piece], str]:
     latents = torch.empty(1, channels, frames, height // 8, width // 8)
     cells = latents[0, 0].numel()
     return [
-        Piece("encoder", [vae.encoder], lambda: vae.encoder(video), cells),
-        Piece("decoder", [vae.decoder], lambda: vae.decoder(latents), cells, main=True),
+        ModelPart("encoder", [vae.encoder], lambda: vae.encoder(video), cells),
+        ModelPart("decoder", [vae.decoder], lambda: vae.decoder(latents), cells, main=True),
     ], f"clips of {length}×{height}×{width}, {cells} latent places; shorter clips cost less"
 
 

@@ -20,13 +20,13 @@ def rows() -> list[parity.Row]:
 def test_ours_are_the_references(rows):
     assert len(rows) > 90
     off = [(case, quantity, reference, ours) for case, quantity, reference, ours, _ in rows
-           if parity.compared((case, quantity, reference, ours, _))[1]]  # fmt: skip
+           if parity.compare_row((case, quantity, reference, ours, _))[1]]  # fmt: skip
     assert not off
     planted = ("A0", "planted", 0.5, 0.5 + 2e-6, parity.EXACT), ("A0", "words", "1 2", "1 3", 0)
-    assert [parity.compared(row)[1] for row in planted] == [True, True]
+    assert [parity.compare_row(row)[1] for row in planted] == [True, True]
 
 
 @pytest.mark.slow
 def test_the_page_has_these_rows(rows):
     cells = [line.split(" | ")[:3] for line in PAGE.read_text("utf-8").splitlines() if line.startswith("| A")]
-    assert cells == [[f"| {case}", quantity, parity.shown(reference)] for case, quantity, reference, _, _ in rows]
+    assert cells == [[f"| {case}", quantity, parity.number_text(reference)] for case, quantity, reference, _, _ in rows]

@@ -19,18 +19,18 @@ def results(monkeypatch):
 
 
 def test_figures_of_other_weights_are_reported(results, monkeypatch, capsys):
-    assert results.outdated() == []
+    assert results.outdated_measures() == []
     of_generator = [name for name, (folders, _) in results.MEASURES.items() if results.GENERATOR in folders]
     key = results.weights_key
     monkeypatch.setattr(results, "weights_key", lambda folders: "new" if results.GENERATOR in folders else key(folders))
-    assert results.outdated() == of_generator and "vae" in of_generator and "dual" not in of_generator
+    assert results.outdated_measures() == of_generator and "vae" in of_generator and "dual" not in of_generator
     assert results.write(check=True) == 1
     assert ", ".join(of_generator) in capsys.readouterr().out
 
 
 def test_a_figure_that_was_never_measured_is_reported(results, monkeypatch):
     monkeypatch.setitem(results.MEASURES, "planted", ((), "scripts/nothing.py"))
-    assert results.outdated() == ["planted"]
+    assert results.outdated_measures() == ["planted"]
 
 
 def test_every_stored_figure_says_where_it_is_from(results):

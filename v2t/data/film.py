@@ -12,7 +12,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import replace
 
-from cineloop.world.language.notes import FILM_KINDS, Note, film_claims, film_question, notes
+from cineloop.world.language.notes import FILM_KINDS, EventNote, film_claims, film_question, notes
 from cineloop.world.scenes.sampler import sample_scene
 from v2t.data.chat import Turn
 from v2t.data.notes import Note as Line
@@ -53,15 +53,15 @@ def _claims(split: str, seed: int, rng: random.Random) -> list[Turn]:
     return turns
 
 
-def _lines(film_notes: Sequence[Note]) -> list[Line]:
+def _lines(film_notes: Sequence[EventNote]) -> list[Line]:
     return [Line(start_s=note.start_s, end_s=note.end_s, text=note.text + ".") for note in film_notes]
 
 
-def _moved(note: Note, by_s: float) -> Note:
+def _moved(note: EventNote, by_s: float) -> EventNote:
     return replace(note, start_s=note.start_s + by_s, end_s=note.end_s + by_s)
 
 
-def _again(film_notes: Sequence[Note], rng: random.Random) -> list[Note]:
+def _again(film_notes: Sequence[EventNote], rng: random.Random) -> list[EventNote]:
     """Up to two of the events again, up to five times each, minutes later."""
     more = []
     for _ in range(int(rng.random() * 3)):
@@ -70,7 +70,7 @@ def _again(film_notes: Sequence[Note], rng: random.Random) -> list[Note]:
     return more
 
 
-def _shown(film_notes: Sequence[Note], question: str, rng: random.Random) -> list[Note]:
+def _shown(film_notes: Sequence[EventNote], question: str, rng: random.Random) -> list[EventNote]:
     """Notes on who the question names, as far as they fit, and a few others."""
     about = [note for note in film_notes if note.key and note.key[0] in question]
     if len(about) < _SHOWN:

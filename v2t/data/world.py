@@ -19,7 +19,7 @@ from cineloop.video.sample import SampleSpec, choose
 from cineloop.world.language.plain_questions import claim_turns, open_turns
 from cineloop.world.language.questions import ABOUT_TIME, ALL_KINDS, YES_NO, questions
 from cineloop.world.language.words import PROMPTS, caption
-from cineloop.world.scenes.augment import augmented, with_artifacts
+from cineloop.world.scenes.augment import augmented_frames, with_artifacts
 from cineloop.world.scenes.render import frame_times, render
 from cineloop.world.scenes.sampler import sample_scene
 from cineloop.world.scenes.scene import Scene
@@ -153,7 +153,7 @@ class ClipSource:
         times_s = grid[choose(SampleSpec(num_frames=wanted), grid, scene.duration_s)]  # (T,)
         size = (config.size, config.size)
         return (
-            augmented(scene, size, times_s, rng) if config.augment else render(scene, size, times_s=times_s)
+            augmented_frames(scene, size, times_s, rng) if config.augment else render(scene, size, times_s=times_s)
         ), times_s
 
     def facts(self, index: int) -> dict[str, int]:

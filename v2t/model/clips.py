@@ -58,7 +58,7 @@ def rgb_frames(video: Any) -> np.ndarray:
 
 def fit_frames(pixels: np.ndarray, size: tuple[int, int], fit: str = "stretch") -> np.ndarray:
     """(T, H, W, 3) uint8 to (T, *size, 3), pixel for pixel as `cineloop.video` resizes while it decodes."""
-    from cineloop.video.canvas import resized
+    from cineloop.video.canvas import resize_picture
 
     height, width = pixels.shape[1:3]
     if (height, width) == tuple(size):
@@ -70,7 +70,7 @@ def fit_frames(pixels: np.ndarray, size: tuple[int, int], fit: str = "stretch") 
     top, left = (size[0] - inner[0]) // 2, (size[1] - inner[1]) // 2
     out = np.full((len(pixels), *size, 3), LETTERBOX_GREY, dtype=np.uint8)
     for index, frame in enumerate(pixels):
-        out[index, top : top + inner[0], left : left + inner[1]] = resized(np.ascontiguousarray(frame), inner)
+        out[index, top : top + inner[0], left : left + inner[1]] = resize_picture(np.ascontiguousarray(frame), inner)
     return out
 
 

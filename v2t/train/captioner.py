@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from cineloop.errors import MissingDependencyError, UsageError
-from cineloop.training.plan import Piece, causal_mask
+from cineloop.training.plan import ModelPart, causal_mask
 from cineloop.training.runtime import checkpoint_blocks
 from v2t.data.world import ClipsConfig, ClipSource
 from v2t.model.vision import patch_grid
@@ -128,10 +128,10 @@ def _named(config: Any) -> Iterator[None]:
         ) from error
 
 
-def plan_pieces(config: Any) -> tuple[list[Piece], str]:
+def plan_pieces(config: Any) -> tuple[list[ModelPart], str]:
     """The parts that `--plan` counts, and what a sample is."""
     model, processor = empty_captioner(config)
-    model.float()  # as `Piece` counts activations, whatever the checkpoint was saved in
+    model.float()  # as `ModelPart` counts activations, whatever the checkpoint was saved in
     if getattr(config, "lora", None) is not None:
         from v2t.model.weights import LoraSettings, apply_lora
 
@@ -165,15 +165,15 @@ def plan_pieces(config: Any) -> tuple[list[Piece], str]:
         return model.lm_head(hidden[:, : length - visual])
 
     pieces = [
-        Piece("vision_tower", [inner.vision_tower], lambda: inner.vision_tower(pixels).last_hidden_state,
+        ModelPart("vision_tower", [inner.vision_tower], lambda: inner.vision_tower(pixels).last_hidden_state,
               len(pixels) * patches),
-        Piece("resampler", [inner.resampler], lambda: inner.resampler(seen, times, None, grid), visual),
+        ModelPart("resampler", [inner.resampler], lambda: inner.resampler(seen, times, None, grid), visual),
     ]  # fmt: skip
     if rows:
         llm = [inner.language_model, model.lm_head]
         pieces += [
-            Piece("projector", [inner.projector], lambda: inner.projector(queries), visual),
-            Piece("language_model", llm, speak, rows * length, main=True, packed=getattr(config, "quantize", None)),
+            ModelPart("projector", [inner.projector], lambda: inner.projector(queries), visual),
+            ModelPart("language_model", llm, speak, rows * length, main=True, packed=getattr(config, "quantize", None)),
         ]
     return pieces, (
         f"a sample is a clip of {frames} frames ({visual} visual tokens) with {rows} conversation(s) of {length} "

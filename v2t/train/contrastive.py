@@ -28,7 +28,7 @@ from cineloop.errors import MissingDependencyError, UsageError
 from cineloop.training.loader import Source
 from cineloop.training.recipe import StageConfig
 from cineloop.training.runtime import to_device
-from cineloop.world.scenes.augment import augmented
+from cineloop.world.scenes.augment import augmented_frames
 from cineloop.world.scenes.sampler import sample_scene
 from cineloop.world.scenes.scene import Scene
 from cineloop.world.scenes.solo import sample_solo
@@ -99,7 +99,7 @@ class PairSource:
         for index in range(start, start + count):
             scene, style, rng = self.scene(index)
             times = np.sort(rng.random(self.num_frames)) * scene.duration_s
-            frames.append(augmented(scene, (self.size, self.size), times, rng))
+            frames.append(augmented_frames(scene, (self.size, self.size), times, rng))
             texts.append(self.pair(scene, style, index))
         return {"pixels": torch.from_numpy(np.stack(frames)), **self.words(texts)}
 

@@ -24,7 +24,7 @@ import torch
 from torch import nn
 
 from cineloop.errors import MissingDependencyError
-from cineloop.world.scenes.augment import augmented
+from cineloop.world.scenes.augment import augmented_frames
 from cineloop.world.scenes.targets import IGNORE, TARGETS, fact_targets
 from v2t.data.patch_tokens import keep_blocks, place
 from v2t.model.video_text import VideoTextConfig, VideoTextModel, see_frames
@@ -97,7 +97,10 @@ class TokenSource:
         pairs, settings = self.pairs, cast(Any, self.visual).preprocess_cfg
         scene, _, rng = pairs.scene(index)
         times = (np.arange(pairs.num_frames) + rng.random(pairs.num_frames)) / pairs.num_frames * scene.duration_s
-        pixels = torch.from_numpy(augmented(scene, (pairs.size, pairs.size), times, rng)).movedim(-1, -3).float() / 255
+        pixels = (
+            torch.from_numpy(augmented_frames(scene, (pairs.size, pairs.size), times, rng)).movedim(-1, -3).float()
+            / 255
+        )
         mean, std = (torch.tensor(settings[name])[:, None, None] for name in ("mean", "std"))
         each, patches = see_frames(self.visual, (pixels - mean) / std, self.grid)
         return each, patches, torch.from_numpy(times).float()

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from cineloop.training.plan import Piece, causal_mask
+from cineloop.training.plan import ModelPart, causal_mask
 from cineloop.training.recipe import StageConfig
 from cineloop.training.runtime import to_device
 from cineloop.world.language.questions import questions
@@ -270,7 +270,7 @@ def language_model_of(captioner: Path) -> Any:
     return llm
 
 
-def plan_pieces(config: Config) -> tuple[list[Piece], str]:
+def plan_pieces(config: Config) -> tuple[list[ModelPart], str]:
     """The parts that `--plan` counts, and what a sample is."""
     from transformers import AutoConfig, AutoModelForCausalLM
 
@@ -278,7 +278,7 @@ def plan_pieces(config: Config) -> tuple[list[Piece], str]:
     shapes = AutoConfig.for_model(fields.pop("model_type"), **fields, vocab_size=config.vocab_size)
     llm: Any = AutoModelForCausalLM.from_config(shapes)
     ids = torch.empty(1, config.sequence_length, dtype=torch.long)
-    piece = Piece(
+    piece = ModelPart(
         "llm",
         [llm],
         lambda: llm(input_ids=ids, attention_mask=causal_mask(ids), use_cache=False).logits,

@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from cineloop.training.plan import Piece
+from cineloop.training.plan import ModelPart
 from cineloop.training.recipe import StageConfig
 from cineloop.training.runtime import to_device
 from cineloop.world.scenes.dense import IGNORE, TARGETS, frame_batch
@@ -184,7 +184,7 @@ class TowerStage:
         return held_out.draw(source, self.config.eval_frames, 256, self.config.loop.workers)
 
 
-def plan_pieces(config: Config) -> tuple[list[Piece], str]:
+def plan_pieces(config: Config) -> tuple[list[ModelPart], str]:
     """The parts that `--plan` counts, and what a sample is."""
     from transformers import SiglipVisionModel
 
@@ -193,7 +193,7 @@ def plan_pieces(config: Config) -> tuple[list[Piece], str]:
     pixels = torch.empty(1, 3, side, side)
     tokens = (side // tower.config.patch_size) ** 2
     return [
-        Piece("tower", [tower], lambda: tower(pixels).last_hidden_state, tokens, main=True)
+        ModelPart("tower", [tower], lambda: tower(pixels).last_hidden_state, tokens, main=True)
     ], f"frames of {side}×{side}, {tokens} patches"
 
 

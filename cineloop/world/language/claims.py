@@ -1,6 +1,6 @@
 """Yes/no questions about a clip, always in pairs: one to be answered yes, its twin, false in one fact, with no.
 
-In: a `Clip` (facts with unambiguous names) and a random stream. Out: for each kind of claim a pair (yes, no) of
+In: a `NamedFacts` (facts with unambiguous names) and a random stream. Out: for each kind of claim a pair (yes, no) of
 questions, or None where the clip offers no such pair; since both or none exist, half of all answers are yes.
 The false twin is drawn so that the wording alone gives little away: a rare truth (a moving camera) is contrasted with
 the common one (a still camera) about as often as the other way round, by leaving out part of the common ones.
@@ -25,7 +25,7 @@ _OFTEN = {a: 5 if a in ("walk", "run") else 14 for a in words.TRAVEL} | {"fall":
 _TIMELESS = ("stop", "turn", "vanish", "appear", "recolor", "fall", "collide", "meet", "hide")
 
 
-class Clip:
+class NamedFacts:
     """Facts with a name for every actor that is the only one of its description; None for the others."""
 
     def __init__(self, facts: Fact) -> None:
@@ -56,7 +56,7 @@ class Clip:
         """The name of an actor that has one."""
         return self.names[index] or ""
 
-    def described(self, index: int) -> str:
+    def description_of(self, index: int) -> str:
         """Colour and kind: the red ball."""
         actor = self.actors[index]
         return f"the {actor['color']} {noun(actor['kind'], actor['count'])}"
@@ -109,7 +109,7 @@ class Clip:
         return groups
 
 
-def _exists(clip: Clip, rng: random.Random) -> Pair:
+def _exists(clip: NamedFacts, rng: random.Random) -> Pair:
     actor = pick(rng, clip.actors)
     if rng.random() < 0.4:
         return _exists_at_all(clip, actor["kind"], rng)
@@ -130,7 +130,7 @@ def _exists(clip: Clip, rng: random.Random) -> Pair:
     return ask.format(phrases[0]), ask.format(phrases[1])
 
 
-def _exists_at_all(clip: Clip, kind: str, rng: random.Random) -> Pair:
+def _exists_at_all(clip: NamedFacts, kind: str, rng: random.Random) -> Pair:
     """By kind alone: what a reader learns first, and learns the others by."""
     here = {a["kind"] for a in clip.actors}
     others = [k for k in words.KINDS if k not in here]
@@ -141,7 +141,7 @@ def _exists_at_all(clip: Clip, kind: str, rng: random.Random) -> Pair:
     return ask.format(article(kind)), ask.format(article(false))
 
 
-def _color(clip: Clip, rng: random.Random) -> Pair:
+def _color(clip: NamedFacts, rng: random.Random) -> Pair:
     if not clip.named:
         return None
     i = pick(rng, clip.named)
@@ -153,7 +153,7 @@ def _color(clip: Clip, rng: random.Random) -> Pair:
     return [f"{clip.be(i).capitalize()} {clip.name(i)} {color}{first}?" for color in (true, false)]
 
 
-def _size(clip: Clip, rng: random.Random) -> Pair:
+def _size(clip: NamedFacts, rng: random.Random) -> Pair:
     if not clip.named:
         return None
     i = pick(rng, clip.named)
@@ -168,7 +168,7 @@ def _size(clip: Clip, rng: random.Random) -> Pair:
     return [f"{clip.be(i).capitalize()} {clip.name(i)} {size}{first}?" for size in (true, false)]
 
 
-def _count(clip: Clip, rng: random.Random) -> Pair:
+def _count(clip: NamedFacts, rng: random.Random) -> Pair:
     i = int(rng.random() * len(clip.actors))
     actor = clip.actors[i]
     if not clip.names[i] or clip.name(i).count(" ") > 1:
@@ -190,7 +190,7 @@ def _contrast(rng: random.Random, true: T, options: Sequence[T], *, common: T, k
     return common if rng.random() < 0.6 else pick(rng, [o for o in options if o not in (true, common)])
 
 
-def _place(clip: Clip, rng: random.Random) -> Pair:
+def _place(clip: NamedFacts, rng: random.Random) -> Pair:
     true = pick(rng, clip.facts["shots"])["place"]
     here = {s["place"] for s in clip.facts["shots"]}
     elsewhere = [p for p in words.PLACES if p not in here]
@@ -201,7 +201,7 @@ def _place(clip: Clip, rng: random.Random) -> Pair:
     return ask.format(lex.PLACE_PHRASES[true][0]), ask.format(lex.PLACE_PHRASES[false][0])
 
 
-def _action(clip: Clip, rng: random.Random) -> Pair:
+def _action(clip: NamedFacts, rng: random.Random) -> Pair:
     events = [e for e in clip.clear_events if e["target"] is None and e["action"] != "recolor"]
     if not events:
         return None
@@ -218,7 +218,7 @@ def _action(clip: Clip, rng: random.Random) -> Pair:
     return ask + lex.VERBS[event["action"]][0] + "?", ask + lex.VERBS[false][0] + "?"
 
 
-def _direction(clip: Clip, rng: random.Random) -> Pair:
+def _direction(clip: NamedFacts, rng: random.Random) -> Pair:
     events = [e for e in clip.clear_events if e["direction"]]
     if not events:
         return None
@@ -231,7 +231,7 @@ def _direction(clip: Clip, rng: random.Random) -> Pair:
     return [f"{ask} {lex.DIRECTION_WORDS[way][0]}?" for way in (event["direction"], false)]
 
 
-def _speed(clip: Clip, rng: random.Random) -> Pair:
+def _speed(clip: NamedFacts, rng: random.Random) -> Pair:
     events = [e for e in clip.clear_events if e["speed"]]
     if not events:
         return None
@@ -241,7 +241,7 @@ def _speed(clip: Clip, rng: random.Random) -> Pair:
     return [f"{ask} {lex.SPEED_WORDS[speed][0]}?" for speed in (event["speed"], false)]
 
 
-def _order(clip: Clip, rng: random.Random) -> Pair:
+def _order(clip: NamedFacts, rng: random.Random) -> Pair:
     steps = [[e for e in step if e in clip.clear_events] for step in clip.steps()]
     steps = [step for step in steps if step]
     if len(steps) < 2:
@@ -258,7 +258,7 @@ def _order(clip: Clip, rng: random.Random) -> Pair:
     return asked[0], asked[1]
 
 
-def _interaction(clip: Clip, rng: random.Random) -> Pair:
+def _interaction(clip: NamedFacts, rng: random.Random) -> Pair:
     events = [e for e in clip.clear_events if e["target"] is not None and e["action"] != "meet"]
     if not events:
         return None
@@ -267,7 +267,7 @@ def _interaction(clip: Clip, rng: random.Random) -> Pair:
     return [f"{clip.do(x).capitalize()} {clip.name(x)} {verb} {clip.name(y)}?" for x, y in ((a, b), (b, a))]
 
 
-def _recolor(clip: Clip, rng: random.Random) -> Pair:
+def _recolor(clip: NamedFacts, rng: random.Random) -> Pair:
     events = [e for e in clip.clear_events if e["to_color"]]
     if not events:
         return None
@@ -278,7 +278,7 @@ def _recolor(clip: Clip, rng: random.Random) -> Pair:
     return ask + event["to_color"] + "?", ask + false + "?"
 
 
-def _camera(clip: Clip, rng: random.Random) -> Pair:
+def _camera(clip: NamedFacts, rng: random.Random) -> Pair:
     used = {s["camera"] for s in clip.facts["shots"]}
     if len(used) > 1:
         return None
@@ -289,7 +289,7 @@ def _camera(clip: Clip, rng: random.Random) -> Pair:
     return [f"Does the camera {lex.CAMERA_VERBS[camera][0]}?" for camera in (true, false)]
 
 
-def _style(clip: Clip, rng: random.Random) -> Pair:
+def _style(clip: NamedFacts, rng: random.Random) -> Pair:
     true = clip.facts["style"]
     false = _contrast(rng, true, words.STYLES, common="flat", keep=0.43)
     if false is None:
@@ -297,7 +297,7 @@ def _style(clip: Clip, rng: random.Random) -> Pair:
     return [f"Is this {article(lex.STYLE_NOUNS[style][0])}?" for style in (true, false)]
 
 
-def _relation(clip: Clip, rng: random.Random) -> Pair:
+def _relation(clip: NamedFacts, rng: random.Random) -> Pair:
     relations = [r for r in clip.facts["relations"] if clip.names[r["a"]] and clip.names[r["b"]]]
     if not relations:
         return None
@@ -311,7 +311,7 @@ def _relation(clip: Clip, rng: random.Random) -> Pair:
     return [f"{clip.be(x).capitalize()} {clip.name(x)} {phrase} {clip.name(y)}?" for x, phrase, y in pairs]
 
 
-def _when(clip: Clip, rng: random.Random) -> Pair:
+def _when(clip: NamedFacts, rng: random.Random) -> Pair:
     """Is it still at it at that second: one inside the event, one well outside."""
     length = clip.facts["duration_s"]
     events = [e for e in clip.clear_events if e["action"] not in _TIMELESS]
@@ -329,7 +329,7 @@ def _when(clip: Clip, rng: random.Random) -> Pair:
     return f"{ask} at {inside:.1f} seconds?", f"{ask} at {outside:.1f} seconds?"
 
 
-CLAIMS: dict[str, Callable[[Clip, random.Random], Pair]] = {
+CLAIMS: dict[str, Callable[[NamedFacts, random.Random], Pair]] = {
     "exists": _exists,
     "color": _color,
     "size": _size,

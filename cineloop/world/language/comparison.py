@@ -1,7 +1,7 @@
 """How what a text states differs from what is true, fact by fact.
 
-In: `Stated` (from `read_text.parse`) and a clip's facts. Out: `Comparison`: for each kind of fact how many are right,
-missed, wrong; what was made up; whether everything a caption of that style must say is right (`joint`).
+In: `StatedFacts` (from `read_text.parse`) and a clip's facts. Out: `FactComparison`: for each kind of fact how many are
+right, missed, wrong; what was made up; whether everything a caption of that style must say is right (`joint`).
 Stated actors are matched to true ones by best assignment, then events within matched actors. Training looks at it
 while it runs, `v2t_eval.metrics.facts` scores with it.
 """
@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from itertools import permutations
 from typing import Any
 
-from cineloop.world.language.stated import Stated, StatedActor, StatedEvent, required, truth
+from cineloop.world.language.stated import StatedActor, StatedEvent, StatedFacts, required_kinds, truth
 
 KINDS: tuple[str, ...] = (
     "actor", "color", "size", "count", "place", "action", "direction", "speed", "target", "recolor",
@@ -38,7 +38,7 @@ class Tally:
 
 
 @dataclass
-class Comparison:
+class FactComparison:
     """The result for one clip; `made_up` counts stated actors, events and relations that have no counterpart."""
 
     tallies: dict[str, Tally] = field(default_factory=dict)
@@ -66,7 +66,7 @@ class Comparison:
             self.joint = False
 
 
-def compare(stated: Stated, facts: Mapping[str, Any], style: str = "short") -> Comparison:
+def compare(stated: StatedFacts, facts: Mapping[str, Any], style: str = "short") -> FactComparison:
     """Compare; `style` (short, detailed, timed) says which facts had to be stated.
 
     Kinds that need not be stated are counted where they are stated. `joint` asks for every required fact right,
@@ -75,8 +75,8 @@ def compare(stated: Stated, facts: Mapping[str, Any], style: str = "short") -> C
     Raises:
         ValueError: on an unknown style.
     """
-    must = required(style)
-    true, found = truth(facts), Comparison()
+    must = required_kinds(style)
+    true, found = truth(facts), FactComparison()
     for number, shot in enumerate(true.shots):
         stated_shot = stated.shots[number] if number < len(stated.shots) else None
         found.add("place", shot.place, stated_shot.place if stated_shot else None, must="place" in must)
@@ -96,14 +96,18 @@ def compare(stated: Stated, facts: Mapping[str, Any], style: str = "short") -> C
     return found
 
 
-def _compare_actor(found: Comparison, true: StatedActor, stated: StatedActor | None, must: frozenset[str]) -> None:
+def _compare_actor(found: FactComparison, true: StatedActor, stated: StatedActor | None, must: frozenset[str]) -> None:
     found.add("actor", true.kind, stated.kind if stated else None, must=True)
     for name in ("color", "size", "count"):
         found.add(name, getattr(true, name), getattr(stated, name) if stated else None, must=name in must)
 
 
 def _compare_event(
-    found: Comparison, true: StatedEvent, stated: StatedEvent | None, actors: Mapping[int, int], must: frozenset[str]
+    found: FactComparison,
+    true: StatedEvent,
+    stated: StatedEvent | None,
+    actors: Mapping[int, int],
+    must: frozenset[str],
 ) -> None:
     found.add("action", true.action, stated.action if stated else None, must=True)
     if true.direction:
@@ -125,7 +129,9 @@ def _compare_event(
         found.add("time", 0, None, must=True)
 
 
-def _compare_order(found: Comparison, true: Stated, stated: Stated, events: Mapping[int, int], *, must: bool) -> None:
+def _compare_order(
+    found: FactComparison, true: StatedFacts, stated: StatedFacts, events: Mapping[int, int], *, must: bool
+) -> None:
     """One fact for a clip with two events or more that do not happen at the same time.
 
     It counts as stated when every event is, with its right action; as right when no two stand the wrong way round.
@@ -145,7 +151,7 @@ def _compare_order(found: Comparison, true: Stated, stated: Stated, events: Mapp
 
 
 def _compare_relations(
-    found: Comparison, true: Stated, stated: Stated, actors: Mapping[int, int], *, must: bool
+    found: FactComparison, true: StatedFacts, stated: StatedFacts, actors: Mapping[int, int], *, must: bool
 ) -> None:
     relations = {(r.a, r.b): r.relation for r in stated.relations}
     for relation in true.relations:
@@ -159,13 +165,13 @@ def _compare_relations(
 
 
 # --- who is who
-def match(true: Stated, stated: Stated) -> tuple[dict[int, int], dict[int, int]]:
+def match(true: StatedFacts, stated: StatedFacts) -> tuple[dict[int, int], dict[int, int]]:
     """Who is who and what is what: true actor -> stated actor, true event -> stated event, each at most once."""
     actors = _match_actors(true, stated)
     return actors, _match_events(true, stated, actors)
 
 
-def _match_actors(true: Stated, stated: Stated) -> dict[int, int]:
+def _match_actors(true: StatedFacts, stated: StatedFacts) -> dict[int, int]:
     """True actor -> stated actor. Every stated actor finds a partner while partners last."""
     done_true, done_stated = _deeds(true), _deeds(stated)
 
@@ -178,7 +184,7 @@ def _match_actors(true: Stated, stated: Stated) -> dict[int, int]:
     return _assign(range(len(true.actors)), range(len(stated.actors)), score)
 
 
-def _deeds(stated: Stated) -> list[set[tuple[str, bool]]]:
+def _deeds(stated: StatedFacts) -> list[set[tuple[str, bool]]]:
     deeds: list[set[tuple[str, bool]]] = [set() for _ in stated.actors]
     for event in stated.events:
         if event.actor is not None:
@@ -188,7 +194,7 @@ def _deeds(stated: Stated) -> list[set[tuple[str, bool]]]:
     return deeds
 
 
-def _match_events(true: Stated, stated: Stated, actors: Mapping[int, int]) -> dict[int, int]:
+def _match_events(true: StatedFacts, stated: StatedFacts, actors: Mapping[int, int]) -> dict[int, int]:
     """True event -> stated event of the matched actor (for the unordered pair of a meeting: either of the two)."""
     matched: dict[int, int] = {}
     for index, partner in actors.items():
@@ -204,7 +210,7 @@ def _match_events(true: Stated, stated: Stated, actors: Mapping[int, int]) -> di
     return matched
 
 
-def _doer(event: StatedEvent, partner: int, true: Stated, mine: Sequence[int]) -> bool:
+def _doer(event: StatedEvent, partner: int, true: StatedFacts, mine: Sequence[int]) -> bool:
     meets = event.action == "meet" and any(true.events[i].action == "meet" for i in mine)
     return event.actor == partner or (meets and event.target == partner)
 

@@ -1,6 +1,6 @@
 """A film's events in plain words, and questions that only the whole film answers.
 
-In: `Scene.facts()` of a film of any length. Out: one `Note` an event, always in the canonical wording with colour,
+In: `Scene.facts()` of a film of any length. Out: one `EventNote` an event, always in the canonical wording with colour,
 number and place, so that notes of many minutes can be searched and counted; and questions with answers: how many
 times, which first, before or after, when, what at a moment. Seconds are the film's.
 """
@@ -21,7 +21,7 @@ _BETWEEN_S = 1.0  # the first of two events begins so much earlier
 
 
 @dataclass(frozen=True, kw_only=True)
-class Note:
+class EventNote:
     """One event: seconds, what happens in plain words, and, of a single actor that acts on none, who and what.
 
     `key` is (colour and kind, action), or None where the event cannot be asked about.
@@ -33,14 +33,14 @@ class Note:
     key: tuple[str, str] | None = None
 
 
-def notes(facts: Fact) -> list[Note]:
+def notes(facts: Fact) -> list[EventNote]:
     """The events in order of their start."""
     found = []
     for event in sorted(facts["events"], key=lambda e: (e["start_s"], e["end_s"])):
         actor = facts["actors"][event["actor"]]
         askable = actor["count"] == 1 and event["target"] is None and event["action"] != "recolor"
         found.append(
-            Note(
+            EventNote(
                 start_s=event["start_s"],
                 end_s=event["end_s"],
                 text=_plain(facts, event),
@@ -80,7 +80,7 @@ def _clause(key: tuple[str, str], form: str) -> str:
     return f"{article(key[0])} {inflect(lex.VERBS[key[1]][0], form)}"
 
 
-def film_question(film_notes: Sequence[Note], kind: str, rng: random.Random) -> tuple[str, str] | None:
+def film_question(film_notes: Sequence[EventNote], kind: str, rng: random.Random) -> tuple[str, str] | None:
     """One question of a kind of `FILM_KINDS` and its answer; None where the film offers none.
 
     Raises:

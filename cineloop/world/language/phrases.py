@@ -23,7 +23,7 @@ class Phrase(NamedTuple):
     value: object = None
 
 
-class NounPhrase(NamedTuple):
+class ActorPhrase(NamedTuple):
     """What a noun phrase says of an actor; None where it is silent."""
 
     kind: str
@@ -201,7 +201,7 @@ def _cut(sentence: str) -> tuple[Phrase, ...]:
 
 def _at(tokens: list[str], at: int) -> tuple[int, Phrase | None]:
     """Length and meaning of the phrase that begins at token `at`; None for a word that states nothing."""
-    for read in (_noun_phrase, _recolor, _listed, _place):
+    for read in (_noun_phrase, _recolor, _phrase_at, _place):
         length, phrase = read(tokens, at)
         if length:
             return length, phrase
@@ -231,7 +231,7 @@ def _noun_phrase(tokens: list[str], at: int) -> tuple[int, Phrase | None]:
             color = word
         elif word in _NOUNS:
             kind, number = _NOUNS[word]
-            noun = NounPhrase(kind, color, size, count or number or 1, definite)
+            noun = ActorPhrase(kind, color, size, count or number or 1, definite)
             return i + 1 - at, Phrase("noun", noun)
         else:
             return 0, None
@@ -252,7 +252,7 @@ def _recolor(tokens: list[str], at: int) -> tuple[int, Phrase | None]:
     return (end - at, Phrase("recolor", colors[-1])) if colors else (0, None)
 
 
-def _listed(tokens: list[str], at: int) -> tuple[int, Phrase | None]:
+def _phrase_at(tokens: list[str], at: int) -> tuple[int, Phrase | None]:
     for key, phrase in _TABLE.get(tokens[at], ()):
         if tuple(tokens[at : at + len(key)]) == key:
             if phrase.kind == "relation" and _place(tokens, at)[0]:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 
 from cineloop.world import vocabulary as words
 from cineloop.world.language import lexicon as lex
-from cineloop.world.language.claims import CLAIMS, Clip
+from cineloop.world.language.claims import CLAIMS, NamedFacts
 from cineloop.world.language.grammar import Fact, inflect, noun, pick
 from cineloop.world.language.times import TIMES
 from cineloop.world.language.words import PROMPTS, caption
@@ -33,10 +33,10 @@ def questions(
             by a fair coin; None for one of every kind and both twins of every yes/no pair.
         kinds: only of these kinds (default: of all).
     """
-    clip = Clip(facts)
+    clip = NamedFacts(facts)
     kinds = list(kinds or ALL_KINDS)
     made: list[dict[str, str]] = []
-    for kind in kinds if n is None else _shuffled(rng, kinds):
+    for kind in kinds if n is None else _shuffle(rng, kinds):
         if n is not None and len(made) >= n:
             break
         if kind in OPEN:
@@ -69,15 +69,15 @@ def conversations(facts: Fact, rng: random.Random, n: int = 4) -> list[dict[str,
     return messages
 
 
-def _shuffled(rng: random.Random, items: list[str]) -> list[str]:
+def _shuffle(rng: random.Random, items: list[str]) -> list[str]:
     return [item for _, item in sorted((rng.random(), item) for item in items)]
 
 
-def _living(clip: Clip, index: int) -> bool:
+def _living(clip: NamedFacts, index: int) -> bool:
     return words.KINDS[clip.actors[index]["kind"]][0] in ("person", "animal")
 
 
-def _what(clip: Clip, rng: random.Random) -> Asked | None:
+def _what(clip: NamedFacts, rng: random.Random) -> Asked | None:
     doers = [i for i in clip.named if any(e["actor"] == i for e in clip.events)]
     doers = [i for i in doers if all(clip.clear(e) for e in clip.events if e["actor"] == i)]
     if not doers:
@@ -88,7 +88,7 @@ def _what(clip: Clip, rng: random.Random) -> Asked | None:
     return ask, ", then ".join(clip.finite(e) for e in done)
 
 
-def _who(clip: Clip, rng: random.Random) -> Asked | None:
+def _who(clip: NamedFacts, rng: random.Random) -> Asked | None:
     events = [
         e
         for e in clip.clear_events
@@ -100,12 +100,12 @@ def _who(clip: Clip, rng: random.Random) -> Asked | None:
     i, target = event["actor"], event["target"]
     if target is not None and rng.random() < 0.5:
         ask = "Who" if _living(clip, target) and rng.random() < 0.5 else "What"
-        return f"{ask} {clip.do(i)} {clip.name(i)} {lex.VERBS[event['action']][0]}?", clip.described(target)
+        return f"{ask} {clip.do(i)} {clip.name(i)} {lex.VERBS[event['action']][0]}?", clip.description_of(target)
     ask = "Who" if _living(clip, i) and rng.random() < 0.5 else "What"
-    return f"{ask} {clip.verb(event, 's', way=False)}?", clip.described(i)
+    return f"{ask} {clip.verb(event, 's', way=False)}?", clip.description_of(i)
 
 
-def _color(clip: Clip, rng: random.Random) -> Asked | None:
+def _color(clip: NamedFacts, rng: random.Random) -> Asked | None:
     plain = [i for i in clip.named if clip.name(i).count(" ") == 1]
     if not plain:
         return None
@@ -117,7 +117,7 @@ def _color(clip: Clip, rng: random.Random) -> Asked | None:
     return f"{ask}?", clip.actors[i]["color"]
 
 
-def _size(clip: Clip, rng: random.Random) -> Asked | None:
+def _size(clip: NamedFacts, rng: random.Random) -> Asked | None:
     if not clip.named:
         return None
     i = pick(rng, clip.named)
@@ -125,7 +125,7 @@ def _size(clip: Clip, rng: random.Random) -> Asked | None:
     return f"{pick(rng, ('How big', 'What size'))} {clip.be(i)} {clip.name(i)}{first}?", clip.actors[i]["size"]
 
 
-def _count(clip: Clip, rng: random.Random) -> Asked | None:
+def _count(clip: NamedFacts, rng: random.Random) -> Asked | None:
     if rng.random() < 0.1:
         number = len(clip.facts["shots"])
         return ("How many scenes are there?", lex.NUMBERS[number]) if number in lex.NUMBERS else None
@@ -138,7 +138,7 @@ def _count(clip: Clip, rng: random.Random) -> Asked | None:
     return ask, lex.NUMBERS[clip.actors[i]["count"]]
 
 
-def _place(clip: Clip, rng: random.Random) -> Asked | None:
+def _place(clip: NamedFacts, rng: random.Random) -> Asked | None:
     shots = clip.facts["shots"]
     if clip.one_shot:
         ask = pick(rng, ("Where does this happen?", "Where are we?", "What place is this?"))
@@ -147,7 +147,7 @@ def _place(clip: Clip, rng: random.Random) -> Asked | None:
     return ask, lex.PLACE_PHRASES[shots[at]["place"]][0]
 
 
-def _direction(clip: Clip, rng: random.Random) -> Asked | None:
+def _direction(clip: NamedFacts, rng: random.Random) -> Asked | None:
     events = [e for e in clip.clear_events if e["direction"]]
     if not events:
         return None
@@ -160,7 +160,7 @@ def _direction(clip: Clip, rng: random.Random) -> Asked | None:
     return f"{way} {do} {name} {'go' if event['target'] is not None else clip.verb(event, 'bare', way=False)}?", answer
 
 
-def _speed(clip: Clip, rng: random.Random) -> Asked | None:
+def _speed(clip: NamedFacts, rng: random.Random) -> Asked | None:
     events = [e for e in clip.clear_events if e["speed"]]
     legged = [e for e in clip.clear_events if e["action"] in ("walk", "run")]
     if not events and not legged:
@@ -172,32 +172,32 @@ def _speed(clip: Clip, rng: random.Random) -> Asked | None:
     return f"How fast {do} {name} {clip.verb(event, 'bare', way=False)}?", lex.SPEED_WORDS[event["speed"]][0]
 
 
-def _camera(clip: Clip, rng: random.Random) -> Asked | None:
+def _camera(clip: NamedFacts, rng: random.Random) -> Asked | None:
     if len({s["camera"] for s in clip.facts["shots"]}) > 1:
         return None
     ask = pick(rng, ("What does the camera do?", "How does the camera move?"))
     return ask, "it " + inflect(lex.CAMERA_VERBS[clip.facts["shots"][0]["camera"]][0], "s")
 
 
-def _style(clip: Clip, rng: random.Random) -> Asked | None:
+def _style(clip: NamedFacts, rng: random.Random) -> Asked | None:
     ask = pick(rng, ("What style is the video?", "How is the video drawn?", "What kind of picture is this?"))
     return ask, lex.STYLE_NOUNS[clip.facts["style"]][0]
 
 
-def _relation(clip: Clip, rng: random.Random) -> Asked | None:
+def _relation(clip: NamedFacts, rng: random.Random) -> Asked | None:
     relations = [r for r in clip.facts["relations"] if clip.names[r["a"]] and clip.names[r["b"]]]
     if not relations:
         return None
     r = pick(rng, relations)
     phrase = lex.RELATION_WORDS[r["relation"]][0]
     asked = (
-        (f"What is {phrase} {clip.name(r['b'])}?", clip.described(r["a"])),
+        (f"What is {phrase} {clip.name(r['b'])}?", clip.description_of(r["a"])),
         (f"Where is {clip.name(r['a'])}?", f"{phrase} {clip.name(r['b'])}"),
     )
     return pick(rng, asked)
 
 
-def _absent(clip: Clip, rng: random.Random) -> Asked | None:
+def _absent(clip: NamedFacts, rng: random.Random) -> Asked | None:
     """Asks about a kind that is not there."""
     here = {a["kind"] for a in clip.actors}
     gone = [k for k in words.KINDS if k not in here]
@@ -210,7 +210,7 @@ def _absent(clip: Clip, rng: random.Random) -> Asked | None:
     return pick(rng, asks), f"there is no {kind}"
 
 
-OPEN: dict[str, Callable[[Clip, random.Random], Asked | None]] = {
+OPEN: dict[str, Callable[[NamedFacts, random.Random], Asked | None]] = {
     "what": _what,
     "who": _who,
     "color": _color,

@@ -1,6 +1,6 @@
 """Reads a caption back into facts: the inverse of `words`.
 
-In: a caption of any style, written by `words` or by a model (mistakes and all). Out: `Stated`. A text written by
+In: a caption of any style, written by `words` or by a model (mistakes and all). Out: `StatedFacts`. A text written by
 `words` reads back exactly; in any other text what is understood is kept and what is not lands in `unread`.
 How: each sentence is cut into phrases (`phrases`), which are read from left to right by a small state machine that
 remembers the subject, the verb that still wants an object, and how the clause is tied to the one before.
@@ -13,15 +13,15 @@ from dataclasses import dataclass, field
 
 from cineloop.world import vocabulary as words
 from cineloop.world.language import lexicon as lex
-from cineloop.world.language.phrases import NounPhrase, Phrase, phrases
-from cineloop.world.language.stated import Stated, StatedActor, StatedEvent, StatedRelation, StatedShot, steps_of
+from cineloop.world.language.phrases import ActorPhrase, Phrase, phrases
+from cineloop.world.language.stated import StatedActor, StatedEvent, StatedFacts, StatedRelation, StatedShot, steps_of
 
 _TIMES = re.compile(r"^\s*(?:from\s+)?(\d+(?:\.\d+)?)\s*s?\s*(?:-|–|to)\s*(\d+(?:\.\d+)?)\s*s?(?:econds)?\s*[:,]?\s*")
 _COORDINATED = (("noun", "and"), ("pronoun", "and"))
 _SENTENCE_END = re.compile(r"(?<!\d)[.;!?]+(?=\s|$)|\n+")
 
 
-def parse(text: str) -> Stated:
+def parse(text: str) -> StatedFacts:
     """What `text` states about a clip. Never raises on text; an empty text states nothing."""
     reader = _Reader()
     for line in text.splitlines():
@@ -57,7 +57,7 @@ class _Sentence:
 
 class _Reader:
     def __init__(self) -> None:
-        self.stated = Stated(shots=[StatedShot()])
+        self.stated = StatedFacts(shots=[StatedShot()])
         self.times: tuple[float, float] | None = None
         self.steps: list[list[StatedEvent]] = []  # of the current shot
         self.joined_to_last_sentence = False
@@ -115,7 +115,7 @@ class _Reader:
         self.stated.events.extend(events)
         self.steps = []
 
-    def finish(self) -> Stated:
+    def finish(self) -> StatedFacts:
         self._number_steps()
         self.stated.events = [e for e in self.stated.events if e.action != "go"]
         for event in self.stated.events:
@@ -179,7 +179,7 @@ class _Reader:
     # --- actors
     def _who(self, phrase: Phrase) -> int | None:
         actors = self.stated.actors
-        if not isinstance(phrase.value, NounPhrase):
+        if not isinstance(phrase.value, ActorPhrase):
             return self._pronoun(str(phrase.value))
         noun = phrase.value
         if noun.definite:
@@ -214,7 +214,7 @@ class _Reader:
             now.wants_agent = None
         elif now.relation is not None:
             self._relate(who)
-        elif now.last_kinds in _COORDINATED and now.subject and not now.wants_subject and not self._acted():
+        elif now.last_kinds in _COORDINATED and now.subject and not now.wants_subject and not self._has_acted():
             now.subject = [*now.subject, who]
         else:
             now.subject = [who]
@@ -227,7 +227,7 @@ class _Reader:
                 self._add_relation(relation, inverse, who, other)
                 now.lead_relation = None
 
-    def _acted(self) -> bool:
+    def _has_acted(self) -> bool:
         """Whether the present subject has done something in this sentence."""
         return any(e.actor in self.now.subject or e.target in self.now.subject for g in self.now.groups for e in g)
 

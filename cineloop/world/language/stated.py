@@ -1,7 +1,7 @@
 """What a text states about a clip, and the truth in the same form, so that the two can be compared.
 
-In: `Scene.facts()` (a dict). Out: `Stated`: shots, actors, events grouped in steps, relations; a field that is not
-stated is None. `required(style)` says which fields a caption of that style must state.
+In: `Scene.facts()` (a dict). Out: `StatedFacts`: shots, actors, events grouped in steps, relations; a field that is not
+stated is None. `required_kinds(style)` says which fields a caption of that style must state.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class StatedRelation:
 
 
 @dataclass(kw_only=True)
-class Stated:
+class StatedFacts:
     """Everything a text states; `unread` holds the words that were not understood."""
 
     style: str | None = None
@@ -96,9 +96,9 @@ def steps_of(times: Sequence[tuple[float, float]]) -> list[int]:
     return numbers
 
 
-def truth(facts: Mapping[str, Any]) -> Stated:
+def truth(facts: Mapping[str, Any]) -> StatedFacts:
     """The facts of a clip as if a text had stated all of them."""
-    stated = Stated(style=facts["style"])
+    stated = StatedFacts(style=facts["style"])
     stated.shots = [StatedShot(place=s["place"], camera=s["camera"]) for s in facts["shots"]]
     stated.actors = [
         StatedActor(kind=a["kind"], color=a["color"], size=a["size"], count=a["count"], shot=a["shot"])
@@ -114,7 +114,7 @@ def truth(facts: Mapping[str, Any]) -> Stated:
     return stated
 
 
-def required(style: str) -> frozenset[str]:
+def required_kinds(style: str) -> frozenset[str]:
     """The kinds of fact a caption of `style` must state.
 
     Raises:

@@ -1,6 +1,6 @@
 """Questions about time: in what order, when, how long, at which seconds, and what happens at a second.
 
-In: a `Clip` (facts with unambiguous names) and a random stream. Out: question and answer, or None where the clip
+In: a `NamedFacts` (facts with unambiguous names) and a random stream. Out: question and answer, or None where the clip
 offers none. Seconds are counted from the clip's start and given to a tenth, as in timed captions.
 """
 
@@ -10,7 +10,7 @@ import random
 from collections.abc import Callable
 
 from cineloop.world import vocabulary as words
-from cineloop.world.language.claims import Clip
+from cineloop.world.language.claims import NamedFacts
 from cineloop.world.language.grammar import pick
 
 Asked = tuple[str, str]  # question, answer
@@ -18,7 +18,7 @@ NEVER = "it does not happen"
 _CLEAR_S = 0.25  # how far from the start or end of any event a second must lie to be asked about
 
 
-def _order(clip: Clip, rng: random.Random) -> Asked | None:
+def _order(clip: NamedFacts, rng: random.Random) -> Asked | None:
     steps = clip.steps()
     if len(steps) < 2:
         return None
@@ -45,7 +45,7 @@ def _order(clip: Clip, rng: random.Random) -> Asked | None:
     return pick(rng, made) if made else None
 
 
-def _when(clip: Clip, rng: random.Random) -> Asked | None:
+def _when(clip: NamedFacts, rng: random.Random) -> Asked | None:
     if not clip.clear_events:
         return None
     event = pick(rng, clip.clear_events)
@@ -55,7 +55,7 @@ def _when(clip: Clip, rng: random.Random) -> Asked | None:
     return ask, f"from {event['start_s']:.1f} to {event['end_s']:.1f} seconds"
 
 
-def _duration(clip: Clip, rng: random.Random) -> Asked | None:
+def _duration(clip: NamedFacts, rng: random.Random) -> Asked | None:
     events = [e for e in clip.clear_events if e["action"] not in words.MOMENTS and e["action"] not in ("stop", "turn")]
     if not events or rng.random() < 0.3:
         return "How long is the video?", f"{clip.facts['duration_s']:.1f} seconds"
@@ -65,12 +65,12 @@ def _duration(clip: Clip, rng: random.Random) -> Asked | None:
     return ask, f"{seconds:.1f} seconds"
 
 
-def _span(clip: Clip, rng: random.Random) -> Asked | None:
+def _span(clip: NamedFacts, rng: random.Random) -> Asked | None:
     """Where in time a statement is true; one in six is of another figure, and never is."""
     if not clip.clear_events:
         return None
     event = pick(rng, clip.clear_events)
-    subject = clip.described(event["actor"]) if rng.random() < 0.5 else clip.name(event["actor"])
+    subject = clip.description_of(event["actor"]) if rng.random() < 0.5 else clip.name(event["actor"])
     does = clip.finite(event, way=rng.random() < 0.5)
     if rng.random() < 1 / 6:
         here = {actor["kind"] for actor in clip.actors}
@@ -82,7 +82,7 @@ def _span(clip: Clip, rng: random.Random) -> Asked | None:
     return f"When does this happen: {subject} {does}?", f"from {event['start_s']:.1f} to {event['end_s']:.1f} seconds"
 
 
-def _at(clip: Clip, rng: random.Random) -> Asked | None:
+def _at(clip: NamedFacts, rng: random.Random) -> Asked | None:
     """What goes on at a second, drawn well away from where any event begins or ends."""
     second = round(rng.random() * clip.facts["duration_s"], 1)
     if any(abs(second - edge) < _CLEAR_S for e in clip.events for edge in (e["start_s"], e["end_s"])):
@@ -91,10 +91,10 @@ def _at(clip: Clip, rng: random.Random) -> Asked | None:
     if not now or not all(clip.clear(e) for e in now):
         return None
     ask = pick(rng, ("What happens at {:.1f} seconds?", "What is happening at {:.1f} seconds?"))
-    return ask.format(second), " and ".join(f"{clip.described(e['actor'])} {clip.finite(e)}" for e in now)
+    return ask.format(second), " and ".join(f"{clip.description_of(e['actor'])} {clip.finite(e)}" for e in now)
 
 
-TIMES: dict[str, Callable[[Clip, random.Random], Asked | None]] = {
+TIMES: dict[str, Callable[[NamedFacts, random.Random], Asked | None]] = {
     "order": _order,
     "when": _when,
     "duration": _duration,

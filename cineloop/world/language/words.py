@@ -56,9 +56,9 @@ def caption(facts: Fact, style: str, rng: random.Random) -> str:
     if style == "prompt":
         return _short(facts, rng, sizes=0.4, speeds=0.9)
     if style == "detailed":
-        return _detailed(facts, rng)
+        return _detailed_text(facts, rng)
     if style == "timed":
-        return _timed(facts, rng)
+        return _timed_text(facts, rng)
     if style == "notes":
         return notes.write(facts)
     raise ValueError(f"style must be one of {', '.join(PROMPTS)}, not {style!r}")
@@ -201,7 +201,7 @@ def _upper(text: str) -> str:
     return text[0].upper() + text[1:]
 
 
-def _detailed(facts: Fact, rng: random.Random) -> str:
+def _detailed_text(facts: Fact, rng: random.Random) -> str:
     style = facts["style"]
     sentences: list[str] = []
     styled = chance(rng, 0.5)  # the style opens the text, or else it ends it
@@ -307,7 +307,7 @@ def _tail(rng: random.Random, camera: str, style: str) -> str:
     return f"This is {named} in which the camera {verb}."
 
 
-def _timed(facts: Fact, rng: random.Random) -> str:
+def _timed_text(facts: Fact, rng: random.Random) -> str:
     lines: list[str] = []
     for number, shot in enumerate(facts["shots"]):
         teller = Teller(facts, number, rng, sizes=1.0, speeds=1.0)

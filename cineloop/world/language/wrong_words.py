@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from cineloop.world.language.comparison import Comparison, compare
+from cineloop.world.language.comparison import FactComparison, compare
 from cineloop.world.language.read_text import parse
 
 _WORD = re.compile(r"[^\W_]+(?:[-'][^\W_]+)*")
@@ -39,16 +39,16 @@ def wrong_words(text: str, facts: Mapping[str, Any], style: str = "short") -> li
             if _wrong(other).get(kind, 0) < count
         }
         blamed |= {place for place, cost in costs.items() if cost == min(costs.values())}
-    return list(_joined(sorted(blamed), text))
+    return list(_merge_places(sorted(blamed), text))
 
 
-def _wrong(found: Comparison) -> dict[str, int]:
+def _wrong(found: FactComparison) -> dict[str, int]:
     """Wrong facts by kind, and what is made up."""
     counts = {kind: tally.wrong for kind, tally in found.tallies.items()} | {_MADE_UP: found.made_up}
     return {kind: count for kind, count in counts.items() if count}
 
 
-def _joined(places: list[tuple[int, int]], text: str) -> Iterator[tuple[int, int]]:
+def _merge_places(places: list[tuple[int, int]], text: str) -> Iterator[tuple[int, int]]:
     begin, end = places[0] if places else (0, 0)
     for a, b in places[1:]:
         if text[end:a].strip():

@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 
 from cineloop.world import vocabulary as words
-from cineloop.world.scenes.actors import FIXED, figure, posed
+from cineloop.world.scenes.actors import FIXED, figure, poses
 from cineloop.world.scenes.backdrops import SHIFT
 
 COLORS = np.array(list(words.COLORS.values()), dtype=np.float32)  # (K, C)
@@ -71,7 +71,9 @@ class Match:
     share: float = 0.0
     spread: float = SHARP
 
-    def drawn(self, scale: float = 1.0, step: float = 0.0, angle: float = 0.0, *, plain: bool = False) -> Template:
+    def template_at(
+        self, scale: float = 1.0, step: float = 0.0, angle: float = 0.0, *, plain: bool = False
+    ) -> Template:
         """Its template, `scale` times as large, at a step of the limbs, turned."""
         return template(self.kind, self.scale * scale, self.facing, step, angle, self.spread, plain)
 
@@ -95,7 +97,7 @@ def template(
     shapes, roles = [], []
     c, s = math.cos(angle), math.sin(angle)
     for part in figure(KINDS[kind]):
-        points = posed(part, np.array([step]))[0] * scale  # (V, 2)
+        points = poses(part, np.array([step]))[0] * scale  # (V, 2)
         px, py = points[:, 0] * facing, points[:, 1]
         turned = np.stack([px * c - py * s, px * s + py * c], axis=1) + reach + shift
         shapes.append(np.rint(turned * (1 << SHIFT)).astype(np.int32))
@@ -138,12 +140,12 @@ class _Bank:
     inside: np.ndarray  # (M, H', W') centres at which enough of the figure lies within the frame
 
 
-def _padded(height: int, width: int) -> tuple[int, int]:
+def _padded_size(height: int, width: int) -> tuple[int, int]:
     """Rows and columns of the coarse canvas: room beyond the frame, so that what sticks out does not wrap around."""
     return height // 2 + height // 16, width // 2 + height // 8
 
 
-def _halved(image: np.ndarray, canvas: tuple[int, int]) -> np.ndarray:
+def _halve(image: np.ndarray, canvas: tuple[int, int]) -> np.ndarray:
     """Blocks of 2 × 2 averaged, in the corner of an empty canvas: (H, W, ...) to (H', W', ...)."""
     height, width = image.shape[0] // 2, image.shape[1] // 2
     out = np.zeros((*canvas, *image.shape[2:]), np.float32)
@@ -158,8 +160,8 @@ def _alike(a: Template, b: Template) -> bool:
 
 @cache
 def _bank(height: int, width: int) -> _Bank:
-    canvas = _padded(height, width)
-    frame = _halved(np.ones((height, width), np.float32), canvas)
+    canvas = _padded_size(height, width)
+    frame = _halve(np.ones((height, width), np.float32), canvas)
     frame_spectrum = np.fft.rfft2(frame)
     labels: list[tuple[int, str, int]] = []
     layers, inside = [], []
@@ -175,9 +177,9 @@ def _bank(height: int, width: int) -> _Bank:
                 stack = np.pad(stack, ((odd_y, 1), (odd_x, 1), (0, 0)))
                 stack = stack[: stack.shape[0] // 2 * 2, : stack.shape[1] // 2 * 2]
                 shift = -((drawn.cy + odd_y) // 2), -((drawn.cx + odd_x) // 2)
-                layers.append(np.roll(_halved(stack, canvas), shift, axis=(0, 1)) * 4)  # sums of 4 pixels
+                layers.append(np.roll(_halve(stack, canvas), shift, axis=(0, 1)) * 4)  # sums of 4 pixels
                 covered = np.fft.irfft2(np.conj(np.fft.rfft2(layers[-1][..., 0])) * frame_spectrum, s=canvas)
-                inside.append((covered > 0.72 * drawn.cover.sum()) & (_halved(np.ones((height, width)), canvas) > 0))
+                inside.append((covered > 0.72 * drawn.cover.sum()) & (_halve(np.ones((height, width)), canvas) > 0))
                 labels.append((kind, size, facing))
     stacked = np.moveaxis(np.stack(layers), -1, 1).astype(np.float32)  # (M, 2 + C, H', W')
     spectra = np.conj(np.fft.rfft2(stacked))
@@ -205,11 +207,11 @@ def coarse(frame: np.ndarray, picture: np.ndarray, keep: int = 10) -> list[Match
         keep: how many are returned.
     """
     height, width, _ = frame.shape
-    canvas = _padded(height, width)
+    canvas = _padded_size(height, width)
     bank = _bank(height, width)
     without = ((frame - picture) ** 2).sum(2) - (frame**2).sum(2)  # (H, W)
-    seen = np.fft.rfft2(_halved(frame, canvas), axes=(0, 1))  # (H', W'/2 + 1, C)
-    product = bank.cover * np.fft.rfft2(_halved(without, canvas))
+    seen = np.fft.rfft2(_halve(frame, canvas), axes=(0, 1))  # (H', W'/2 + 1, C)
+    product = bank.cover * np.fft.rfft2(_halve(without, canvas))
     for channel in range(3):
         product += 2 * bank.base[:, channel] * seen[..., channel]
     level = np.fft.irfft2(product, s=canvas) - bank.own  # (M, H', W')
@@ -287,13 +289,13 @@ class Look:
 def refine(look: Look, matches: list[Match]) -> list[Match]:
     """The hypotheses painted at full resolution, best first; the best ones also soft and in every colour."""
 
-    def painted(match: Match, reach: int = 1) -> Match:
-        gain, share, x, y = look.fit(match.drawn(), COLORS[match.color], match.x, match.y, reach)
+    def repaint(match: Match, reach: int = 1) -> Match:
+        gain, share, x, y = look.fit(match.template_at(), COLORS[match.color], match.x, match.y, reach)
         return replace(match, x=float(x), y=float(y), gain=gain, share=share)
 
-    found = sorted((painted(m) for m in matches), key=lambda m: -m.gain)
-    soft = [painted(replace(m, spread=SOFT), 0) for m in found[:3]]
+    found = sorted((repaint(m) for m in matches), key=lambda m: -m.gain)
+    soft = [repaint(replace(m, spread=SOFT), 0) for m in found[:3]]
     if soft[0].gain > found[0].gain:
         found = sorted([*soft, *found[3:]], key=lambda m: -m.gain)
-    best = max((painted(replace(found[0], color=k), 0) for k in range(len(COLORS))), key=lambda m: m.gain)
+    best = max((repaint(replace(found[0], color=k), 0) for k in range(len(COLORS))), key=lambda m: m.gain)
     return [best, *found[1:]] if best.color != found[0].color else found

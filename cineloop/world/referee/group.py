@@ -23,10 +23,10 @@ _LEAST = 0.4  # share of a lone figure's gain that one more must explain
 
 def joint_gain(frame: np.ndarray, picture: np.ndarray, matches: list[Match]) -> float:
     """The robust squared error that figures painted together explain; frame and picture float32 (H, W, C)."""
-    return float((robust(frame - picture) - robust(frame - painted(picture, matches))).sum())
+    return float((robust(frame - picture) - robust(frame - paint_over(picture, matches))).sum())
 
 
-def painted(picture: np.ndarray, matches: list[Match]) -> np.ndarray:
+def paint_over(picture: np.ndarray, matches: list[Match]) -> np.ndarray:
     """The picture (H, W, C) with figures before it, left to right."""
     out = picture.copy()
     for match in sorted(matches, key=lambda m: m.x):
@@ -42,20 +42,20 @@ def group(frame: np.ndarray, picture: np.ndarray) -> list[Match]:
     first: dict[tuple[int, float], Match] = {}
     for match in found:
         first.setdefault((match.kind, match.scale), match)
-    groups = [_grown(frame, picture, match) for match in list(first.values())[:_CANDIDATES]]
+    groups = [_grow(frame, picture, match) for match in list(first.values())[:_CANDIDATES]]
     return max(groups, key=lambda each: joint_gain(frame, picture, each))
 
 
-def _grown(frame: np.ndarray, picture: np.ndarray, match: Match) -> list[Match]:
+def _grow(frame: np.ndarray, picture: np.ndarray, match: Match) -> list[Match]:
     """A figure and its likes on both sides, as long as each explains something."""
     members = [match]
     for side in (-1, 1):
         while len(members) < MOST:
             edge = min(members, key=lambda m: side * -m.x)
-            look = Look(frame, painted(picture, members))
+            look = Look(frame, paint_over(picture, members))
             reach = max(1, round(0.16 * match.scale))
             x = edge.x + side * GROUP_STEP * match.scale
-            gain, share, column, row = look.fit(match.drawn(), COLORS[match.color], x, match.y, reach)
+            gain, share, column, row = look.fit(match.template_at(), COLORS[match.color], x, match.y, reach)
             if gain < _LEAST * match.gain or not 0 <= column < frame.shape[1]:
                 break
             members.append(replace(match, x=float(column), y=float(row), gain=gain, share=share))

@@ -1,6 +1,6 @@
 """How sure is the reading of a figure: does its kind hold over time, are its details there, is it there all along.
 
-In: the hypotheses of the first frame, the path, the frames. Out: `Verdict` on kind, colour and persistence with
+In: the hypotheses of the first frame, the path, the frames. Out: `KindFit` on kind, colour and persistence with
 certainties of 0 to 1; below the bars of this module a fact counts as unread. The bars lie where nearly all renders that
 were blurred and made noisy pass, and blobs of the right colour do not (`tests/cineloop/world/referee/test_read.py`).
 Letters: T frames, H W pixels, C channels.
@@ -14,7 +14,7 @@ import numpy as np
 
 from cineloop.world import vocabulary as words
 from cineloop.world.referee.figure import COLORS, KINDS, Look, Match, phases, template
-from cineloop.world.referee.motion import Motion, Path
+from cineloop.world.referee.motion import ActorMotion, Path
 from cineloop.world.referee.place import CAP
 from cineloop.world.scenes.actors import FIXED
 
@@ -27,7 +27,7 @@ _CANDIDATES = 3  # kinds looked at again in later frames
 
 
 @dataclass(frozen=True)
-class Verdict:
+class KindFit:
     """`match` is the hypothesis that holds best over time; the rest are certainties, 0 to 1."""
 
     match: Match
@@ -38,7 +38,7 @@ class Verdict:
     persists: bool | None
 
 
-def settle(frames: np.ndarray, picture: np.ndarray, matches: list[Match], found: Path, done: Motion) -> Verdict:
+def settle(frames: np.ndarray, picture: np.ndarray, matches: list[Match], found: Path, done: ActorMotion) -> KindFit:
     """Weigh the hypotheses again in later frames.
 
     Args:
@@ -68,13 +68,13 @@ def settle(frames: np.ndarray, picture: np.ndarray, matches: list[Match], found:
     top = float(max(gains[order[0]], 1e-6))
     margin = 1.0 - float(gains[order[1]]) / top if len(candidates) > 1 else 1.0
     first = Look(frames[0], picture)
-    plain, *_ = first.fit(match.drawn(plain=True), COLORS[match.color], match.x, match.y, 0)
-    by_color = [first.fit(match.drawn(), color, match.x, match.y, 0)[0] for color in COLORS]
+    plain, *_ = first.fit(match.template_at(plain=True), COLORS[match.color], match.x, match.y, 0)
+    by_color = [first.fit(match.template_at(), color, match.x, match.y, 0)[0] for color in COLORS]
     if sorted(by_color)[-2] > (1 - COLOR_DOUBT) * by_color[match.color]:
         by_color = _by_color_closer(first, match, by_color)
         match = replace(match, color=int(np.argmax(by_color)))
     color = 1.0 - sorted(by_color)[-2] / max(by_color[match.color], 1e-6)
-    return Verdict(
+    return KindFit(
         match=match,
         share=float(shares[order[0]]) / num_seen,
         margin=margin,
@@ -95,7 +95,7 @@ def _by_color_closer(look: Look, match: Match, by_color: list[float]) -> list[fl
     return out
 
 
-def _later(found: Path, done: Motion, num: int) -> list[int]:
+def _later(found: Path, done: ActorMotion, num: int) -> list[int]:
     """Two later frames in which the figure looks as it did at first."""
     if done.kind in ("grow", "shrink", "vanish", "recolor", "spin"):
         return []
@@ -110,11 +110,11 @@ def _best_pose(look: Look, match: Match, x: float, y: float, t: int, found: Path
         way = 1.0 if found.x[t] >= found.x[0] else -1.0
         angle = round(way * gone / (0.47 * match.scale) / 0.2) * 0.2
     steps = phases(match.kind)
-    fits = [look.fit(match.drawn(step=s, angle=angle), COLORS[match.color], x, y)[:2] for s in steps]
+    fits = [look.fit(match.template_at(step=s, angle=angle), COLORS[match.color], x, y)[:2] for s in steps]
     return max(fits)
 
 
-def _persists(found: Path, done: Motion, flaps: bool) -> bool | None:
+def _persists(found: Path, done: ActorMotion, flaps: bool) -> bool | None:
     """Whether the figure is there all along: it neither dies nor is born again, nor does its size jump."""
     if done.kind in ("grow", "shrink", "vanish", "recolor"):
         return None

@@ -1,8 +1,8 @@
 """What the figure does: where it is from frame to frame, what it is at the end, and the action that explains both.
 
 In: how much each pixel differs from the still picture, a `Match` for the first frame. Out: a `Path` and from it a
-`Motion`. The centre of what differs is followed from frame to frame, relative to the first frame's, so that neither a
-pose nor a wrong shade does harm; size and colour at the end come from painting the figure again.
+`ActorMotion`. The centre of what differs is followed from frame to frame, relative to the first frame's, so that
+neither a pose nor a wrong shade does harm; size and colour at the end come from painting the figure again.
 Letters: T frames, H W pixels, K colours, C channels.
 """
 
@@ -43,7 +43,7 @@ class Path:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Motion:
+class ActorMotion:
     """What happens. `kind`: travel, hop, grow, shrink, vanish, recolor, spin, shake or still.
 
     `pace` in frame widths (heights for up and down) a second while it travels, `rise` of a hop in frame heights,
@@ -125,14 +125,14 @@ def alone_in(frame: np.ndarray, picture: np.ndarray, matches: list[Match]) -> li
 
 def overlap(match: Match, size: tuple[int, int], step: float = 0.0) -> tuple[Template, tuple, tuple]:
     """The drawn figure of a match, and the part of it that lies in a frame of `size`: its slices in both."""
-    drawn = match.drawn(step=step)
+    drawn = match.template_at(step=step)
     top, left = round(match.y) - drawn.cy, round(match.x) - drawn.cx
     y0, x0 = max(0, top), max(0, left)
     y1, x1 = (min(size[0], top + drawn.cover.shape[0]), min(size[1], left + drawn.cover.shape[1]))
     return (drawn, np.s_[y0 - top : max(y0, y1) - top, x0 - left : max(x0, x1) - left], np.s_[y0:y1, x0:x1])
 
 
-def covered(picture: np.ndarray, match: Match, around: int) -> np.ndarray:
+def cover_mask(picture: np.ndarray, match: Match, around: int) -> np.ndarray:
     """Where the figure of `match` covers the picture, and `around` pixels more: uint8 (H, W), 0 or 1."""
     height, width, _ = picture.shape
     mask = np.zeros((height, width), np.uint8)
@@ -143,7 +143,7 @@ def covered(picture: np.ndarray, match: Match, around: int) -> np.ndarray:
 
 def without(picture: np.ndarray, match: Match) -> np.ndarray:
     """The picture (H, W, C) with the figure of `match` filled in from around."""
-    mask = covered(picture, match, around=1)
+    mask = cover_mask(picture, match, around=1)
     return cv2.inpaint(np.clip(picture, 0, 255).astype(np.uint8), mask, 2, cv2.INPAINT_TELEA).astype(np.float32)
 
 
@@ -158,7 +158,7 @@ def color_at(frame: np.ndarray, picture: np.ndarray, match: Match, step: float) 
 
 def motion(
     frames: np.ndarray, picture: np.ndarray, different: np.ndarray, found: Path, match: Match, times_s: np.ndarray
-) -> Motion:
+) -> ActorMotion:
     """The action that explains a path and the last frames.
 
     Args:
@@ -179,7 +179,7 @@ def motion(
         return recolor
     if left < _GONE:
         when = _half_way(found.area / max(found.area[0], 1e-6), times_s, 1.0, 0.0)
-        return Motion(kind="vanish", certainty=1.0 - left / _GONE, scale=0.0, start_s=when, end_s=when)
+        return ActorMotion(kind="vanish", certainty=1.0 - left / _GONE, scale=0.0, start_s=when, end_s=when)
     if np.abs(going).max() >= _TRAVEL:
         across = abs(going[0]) * width >= abs(going[1]) * height
         way, along = (going[0], x) if across else (going[1], y)
@@ -189,25 +189,25 @@ def motion(
             pace = closer_pace(frames, picture, found, match, times_s, across)
         sure = min(1.0, abs(way) / _TRAVEL - 1.0)
         first = float(times_s[0])
-        return Motion(kind="travel", certainty=sure, direction=direction, pace=pace, start_s=first, end_s=stop)
+        return ActorMotion(kind="travel", certainty=sure, direction=direction, pace=pace, start_s=first, end_s=stop)
     rise = float(np.median([y[0], y[-1]]) - y.min())
     if rise > _HOP:
         up = np.flatnonzero(y < y[0] - 0.3 * rise)
         first, stop = float(times_s[up[0]]), float(times_s[up[-1]])
-        return Motion(kind="hop", certainty=min(1.0, rise / _HOP - 1.0), rise=rise, start_s=first, end_s=stop)
+        return ActorMotion(kind="hop", certainty=min(1.0, rise / _HOP - 1.0), rise=rise, start_s=first, end_s=stop)
     turned = turned_share(frames, picture, found, match)
     if turned >= 0.5:
-        return Motion(kind="spin", certainty=2.0 * turned - 1.0)
+        return ActorMotion(kind="spin", certainty=2.0 * turned - 1.0)
     swing = np.diff(x)
     shaken = float(x.std()) * ((swing[1:] * swing[:-1] < 0).mean() > 0.4)
     if shaken > _SHAKEN:
-        return Motion(kind="shake", certainty=min(1.0, shaken / _SHAKEN - 1.0))
+        return ActorMotion(kind="shake", certainty=min(1.0, shaken / _SHAKEN - 1.0))
     scale = end_scale(frames[-1], picture, found, match)
     if scale > GROWN or scale < SHRUNK:
         kind, sure = ("grow", (scale - GROWN) / 0.3) if scale > GROWN else ("shrink", (SHRUNK - scale) / 0.2)
         when = _half_way(np.sqrt(found.area / max(found.area[0], 1e-6)), times_s, 1.0, scale)
-        return Motion(kind=kind, certainty=min(1.0, sure), scale=scale, start_s=when, end_s=when)
-    return Motion(kind="still", certainty=1.0 - max(rise, 0.0) / _HOP, scale=scale)
+        return ActorMotion(kind=kind, certainty=min(1.0, sure), scale=scale, start_s=when, end_s=when)
+    return ActorMotion(kind="still", certainty=1.0 - max(rise, 0.0) / _HOP, scale=scale)
 
 
 def _left(different: np.ndarray, found: Path, match: Match) -> float:
@@ -226,7 +226,7 @@ def _half_way(track: np.ndarray, times_s: np.ndarray, before: float, after: floa
     return float(times_s[int(np.argmax(share > 0.5))])
 
 
-def _recolor(frames: np.ndarray, picture: np.ndarray, match: Match, times_s: np.ndarray) -> Motion | None:
+def _recolor(frames: np.ndarray, picture: np.ndarray, match: Match, times_s: np.ndarray) -> ActorMotion | None:
     """A change of colour on the spot, or None.
 
     What the new colour shares with the place was taken for the place when the still picture was made; so that is filled
@@ -245,7 +245,10 @@ def _recolor(frames: np.ndarray, picture: np.ndarray, match: Match, times_s: np.
     looks = [(Look(frames[t], clean), steps[t]) for t in (-1, -3)]
     for color in {*(int(k) for k in np.argsort(far)[:3]), match.color}:
         fits = [
-            max(look.fit(match.drawn(step=step + lag), COLORS[color], match.x, match.y)[:2] for lag in _LAGS[beat > 0])
+            max(
+                look.fit(match.template_at(step=step + lag), COLORS[color], match.x, match.y)[:2]
+                for lag in _LAGS[beat > 0]
+            )
             for look, step in looks
         ]
         best[color] = (sum(gain for gain, _ in fits) / len(fits), max(share for _, share in fits))
@@ -261,7 +264,7 @@ def _recolor(frames: np.ndarray, picture: np.ndarray, match: Match, times_s: np.
     rest = min(far[k] for k in range(len(COLORS)) if k != to_color)
     sure = float(np.clip(1.0 - far[to_color] / max(rest, 1e-6), 0.0, 1.0))
     certain = min(1.0, (share - 0.4) / 0.2)
-    return Motion(
+    return ActorMotion(
         kind="recolor", certainty=certain, to_color=to_color, to_color_certainty=sure, start_s=when, end_s=when
     )
 
@@ -290,10 +293,10 @@ def turned_share(frames: np.ndarray, picture: np.ndarray, found: Path, match: Ma
         look, x, y = Look(frames[t], picture), float(found.x[t]), float(found.y[t])
         color = COLORS[match.color]
         scales = (1.0,) if abs(found.area[t] / max(found.area[0], 1e-6) - 1.0) < 0.25 else _SCALES
-        poses = [match.drawn(z, step) for step in phases(match.kind) for z in scales]
-        poses += [match.drawn(angle=lean) for lean in (-_LEAN, _LEAN)]  # as far as a figure that shakes
+        poses = [match.template_at(z, step) for step in phases(match.kind) for z in scales]
+        poses += [match.template_at(angle=lean) for lean in (-_LEAN, _LEAN)]  # as far as a figure that shakes
         upright = max(look.fit(pose, color, x, y)[0] for pose in poses)
-        gains = [look.fit(match.drawn(angle=float(angle)), color, x, y)[0] for angle in _ANGLES[1:]]
+        gains = [look.fit(match.template_at(angle=float(angle)), color, x, y)[0] for angle in _ANGLES[1:]]
         turned += max(gains) > _TURNED * max(upright, 1.0)
     return turned / len(which)
 
@@ -303,7 +306,7 @@ def scale_at(look: Look, match: Match, x: float, y: float, scales: tuple[float, 
     best = (-np.inf, 1.0)
     for scale in scales:
         for step in phases(match.kind):
-            gain, *_ = look.fit(match.drawn(scale, step), COLORS[match.color], x, y)
+            gain, *_ = look.fit(match.template_at(scale, step), COLORS[match.color], x, y)
             best = max(best, (gain, scale))
     return best
 
@@ -330,7 +333,7 @@ def closer_pace(
     along = []
     for t in which:
         look, x, y = Look(frames[t], picture), float(found.x[t]), float(found.y[t])
-        fits = (look.fit(match.drawn(step=s), COLORS[match.color], x, y, 4) for s in phases(match.kind))
+        fits = (look.fit(match.template_at(step=s), COLORS[match.color], x, y, 4) for s in phases(match.kind))
         along.append(max(fits)[2 if across else 3] / picture.shape[1 if across else 0])
     return pace_of(np.array(along), times_s[which])[0]
 

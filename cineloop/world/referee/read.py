@@ -19,8 +19,18 @@ import numpy as np
 from cineloop.world import vocabulary as words
 from cineloop.world.referee.figure import KINDS, Look, Match, coarse, refine, robust
 from cineloop.world.referee.group import group, hypotheses, joint_gain
-from cineloop.world.referee.kind import DETAIL_BAR, MARGIN_BAR, SHARE_BAR, Verdict, muddiness, settle
-from cineloop.world.referee.motion import SPEED_EDGE, Motion, Path, alone, covered, hop_name, motion, paths, without
+from cineloop.world.referee.kind import DETAIL_BAR, MARGIN_BAR, SHARE_BAR, KindFit, muddiness, settle
+from cineloop.world.referee.motion import (
+    SPEED_EDGE,
+    ActorMotion,
+    Path,
+    alone,
+    cover_mask,
+    hop_name,
+    motion,
+    paths,
+    without,
+)
 from cineloop.world.referee.place import costs, explain, still_picture
 
 ROWS = 64  # frames are read at this height
@@ -91,7 +101,7 @@ def read_back(frames: np.ndarray, times_s: np.ndarray) -> ReadBack:
     Raises:
         ValueError: when shapes or types do not fit.
     """
-    frames, times_s = _checked(frames, times_s)
+    frames, times_s = _check_input(frames, times_s)
     read = _read(frames, times_s)
     if read.place is None or read.num_figures == 0 or any(_is_plain(figure) for figure in read.figures):
         return read
@@ -169,7 +179,7 @@ def _read(frames: np.ndarray, times_s: np.ndarray) -> ReadBack:
     )
 
 
-def _checked(frames: np.ndarray, times_s: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _check_input(frames: np.ndarray, times_s: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[-1] != 3:
         raise ValueError(f"frames must be uint8 (T, H, W, 3), got {frames.dtype} {frames.shape}")
     times_s = np.asarray(times_s, dtype=np.float64)
@@ -246,7 +256,7 @@ def _hypotheses(frame: np.ndarray, picture: np.ndarray) -> list[Match]:
 
 def _erase(frame: np.ndarray, picture: np.ndarray, match: Match) -> None:
     """Put the picture where a figure is, and a little around it."""
-    mask = covered(picture, match, around=2)
+    mask = cover_mask(picture, match, around=2)
     frame[mask > 0] = picture[mask > 0]
 
 
@@ -269,7 +279,7 @@ def _figure(
     matches: list[Match],
     found: Path,
     times_s: np.ndarray,
-) -> tuple[FigureRead, tuple[Verdict, Motion]]:
+) -> tuple[FigureRead, tuple[KindFit, ActorMotion]]:
     height, width, _ = picture.shape
     done = motion(frames, picture, different, found, matches[0], times_s)
     verdict = settle(frames, picture, matches, found, done)
@@ -316,7 +326,7 @@ def _path(found: Path, width: int, height: int) -> tuple[tuple[float, float] | N
     )
 
 
-def _action(done: Motion, kind: int | None, speed: str | None) -> str | None:
+def _action(done: ActorMotion, kind: int | None, speed: str | None) -> str | None:
     if done.kind == "travel":
         return None if kind is None else words.travel_action(KINDS[kind], speed or "slow")
     if done.kind == "hop":

@@ -15,7 +15,7 @@ from cineloop.world.scenes.render import render
 from cineloop.world.scenes.scene import Scene
 
 
-def augmented(scene: Scene, size: tuple[int, int], times_s: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def augmented_frames(scene: Scene, size: tuple[int, int], times_s: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Frames of `scene` with the marks of resizing, codecs and cameras: (T, H, W, 3) uint8 at `times_s`.
 
     One clip in three is drawn larger and shrunk by area, as a decoder's frames are; half are then compressed,
@@ -32,7 +32,7 @@ def augmented(scene: Scene, size: tuple[int, int], times_s: np.ndarray, rng: np.
     what = int(rng.integers(3))
     if what == 0:
         quality = int(rng.integers(55, 95))
-        return np.stack([_compressed(frame, quality) for frame in frames])
+        return np.stack([_compress(frame, quality) for frame in frames])
     if what == 1:
         gain, lift = rng.uniform(0.88, 1.12), rng.uniform(-14, 14)
         return np.clip(frames * np.float32(gain) + np.float32(lift), 0, 255).astype(np.uint8)
@@ -74,6 +74,6 @@ def _noise(rng: np.random.Generator, shape: tuple[int, int, int]) -> np.ndarray:
     return cv2.resize(coarse, shape[:0:-1], interpolation=cv2.INTER_CUBIC).reshape(*shape[1:], -1).transpose(2, 0, 1)
 
 
-def _compressed(frame: np.ndarray, quality: int) -> np.ndarray:
+def _compress(frame: np.ndarray, quality: int) -> np.ndarray:
     data = cv2.imencode(".jpg", frame, [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
     return np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR))

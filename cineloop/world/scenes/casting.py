@@ -1,7 +1,7 @@
 """Single figures and their events of a prompt, put on the stage: what `staging` and `pairs` build shots from.
 
-In: what is stated of a figure or an event, a `Draw` for the rest. Out: `Actor`, `Event`; a `Staged` holds those of a
-shot. Places in the frame and sizes are those of `cineloop.world.scenes.solo`.
+In: what is stated of a figure or an event, a `Draw` for the rest. Out: `Actor`, `Event`; a `StagedShot` holds those of
+a shot. Places in the frame and sizes are those of `cineloop.world.scenes.solo`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _HOP_S = 0.8
 
 
 @dataclass(frozen=True, kw_only=True)
-class Staged:
+class StagedShot:
     """One shot from its own start: actors, events, relations, and how many seconds it takes."""
 
     seconds: float

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cineloop.world import vocabulary as words
-from cineloop.world.scenes.augment import augmented
+from cineloop.world.scenes.augment import augmented_frames
 from cineloop.world.scenes.motion import track
 from cineloop.world.scenes.render import label_masks
 from cineloop.world.scenes.sampler import sample_crowd, sample_scene
@@ -69,7 +69,7 @@ def frame_batch(split: str, seed: int, start: int, n: int, size: tuple[int, int]
         scene = (sample_crowd if crowded else sample_scene)(split, seed, start + row)
         rng = np.random.default_rng([seed, start + row, 1])
         time_s = np.array([rng.random() * scene.duration_s])
-        out["pixels"][row] = augmented(scene, size, time_s, rng)[0]
+        out["pixels"][row] = augmented_frames(scene, size, time_s, rng)[0]
         _label(out, row, scene, time_s, size)
     return out
 

@@ -1,6 +1,6 @@
 """Two figures that have to do with each other: interactions and relations of a prompt, put on the stage.
 
-In: what is stated of the two and of what happens. Out: `Staged`. The layouts are those of
+In: what is stated of the two and of what happens. Out: `StagedShot`. The layouts are those of
 `cineloop.world.scenes.stories`.
 """
 
@@ -12,7 +12,7 @@ from dataclasses import replace
 from cineloop.world import vocabulary as words
 from cineloop.world.draw import Draw
 from cineloop.world.language.stated import StatedActor, StatedEvent
-from cineloop.world.scenes.casting import Staged, cast, in_place, refuse
+from cineloop.world.scenes.casting import StagedShot, cast, in_place, refuse
 from cineloop.world.scenes.motion import pair_path
 from cineloop.world.scenes.scene import Actor, Event, Relation
 from cineloop.world.scenes.solo import SECONDS
@@ -21,7 +21,7 @@ from cineloop.world.scenes.stories import PACE
 _GROUND = 0.88
 
 
-def interaction(draw: Draw, given: Sequence[StatedActor], event: StatedEvent) -> Staged:
+def interaction(draw: Draw, given: Sequence[StatedActor], event: StatedEvent) -> StagedShot:
     """One figure chases, overtakes, bumps into, meets or hides behind the other.
 
     Raises:
@@ -54,12 +54,12 @@ def interaction(draw: Draw, given: Sequence[StatedActor], event: StatedEvent) ->
         travel=travel,
     )
     tail = 0.5 if action in ("collide", "meet", "hide") else 0.1
-    return Staged(seconds=made.end_s + tail, actors=(a, b) if who == 0 else (b, a), events=(made,))
+    return StagedShot(seconds=made.end_s + tail, actors=(a, b) if who == 0 else (b, a), events=(made,))
 
 
 def relation(
     draw: Draw, given: Sequence[StatedActor], stated_relation: tuple[int, str, int], events: Sequence[StatedEvent]
-) -> Staged:
+) -> StagedShot:
     """One figure left of, above, behind or inside the other; whatever they do, they do in place, one after another.
 
     Raises:
@@ -91,7 +91,7 @@ def relation(
         made.append(replace(done, start_s=clock, end_s=clock + done.end_s))
         clock = made[-1].end_s + 0.1
     seconds = max(SECONDS, clock + 0.4)
-    return Staged(
+    return StagedShot(
         seconds=seconds, actors=actors, events=tuple(made), relations=(Relation(a=first, relation=how, b=second),)
     )
 

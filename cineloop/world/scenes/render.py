@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 from cineloop.world import vocabulary as words
-from cineloop.world.scenes.actors import FIXED, figure, posed
+from cineloop.world.scenes.actors import FIXED, figure, poses
 from cineloop.world.scenes.backdrops import MARGIN, SHIFT, paint
 from cineloop.world.scenes.motion import Track, camera, track
 from cineloop.world.scenes.scene import Actor, Scene
@@ -25,7 +25,7 @@ PIXEL_ROWS = 40  # rows of the pixel style's coarse picture
 
 
 @dataclass
-class Figure:
+class ActorSprite:
     """One actor ready to be drawn: per part, points (T, count, V, 2) int32 fixed-point and a colour per frame."""
 
     depth: float
@@ -141,7 +141,7 @@ def _film(canvas: np.ndarray, moves: np.ndarray, size: tuple[int, int], *, still
 
 def _figure(
     scene: Scene, index: int, actor: Actor, times: np.ndarray, moves: np.ndarray, size: tuple[int, int]
-) -> Figure:
+) -> ActorSprite:
     height, width = size
     state = track(scene, index, times)
     zoom, dx, dy = moves.T
@@ -155,11 +155,11 @@ def _figure(
     base, dark, light, edge = _shades(state.color, scene.style)
     parts, colors = [], []
     for part in figure(actor.kind):
-        points = _place(posed(part, state.step), state, scale, cx, cy)
+        points = _place(poses(part, state.step), state, scale, cx, cy)
         parts.append(np.rint(points * (1 << SHIFT)).astype(np.int32))  # (T, C, V, 2)
         plain = {"main": base, "dark": dark, "light": light}.get(part.role)
         colors.append(np.tile(FIXED[part.role], (len(times), 1)) if plain is None else plain)
-    return Figure(
+    return ActorSprite(
         depth=actor.depth,
         visible=state.visible,
         parts=parts,
@@ -187,7 +187,7 @@ def _shades(color: np.ndarray, style: str) -> tuple[np.ndarray, np.ndarray, np.n
     return color, dark, light, edge
 
 
-def _draw_figure(frame: np.ndarray, each: Figure, t: int, thick: int, line: int) -> None:
+def _draw_figure(frame: np.ndarray, each: ActorSprite, t: int, thick: int, line: int) -> None:
     opacity = float(each.visible[t])
     if opacity <= 0.02:
         return

@@ -33,7 +33,7 @@ def sample_scene(
     if split not in ("train", "seen", "unseen"):
         raise ValueError(f"split must be train, seen or unseen, not {split!r}")
     draw = Draw(f"{split}|{seed}|{index}")
-    style = draw.weighted({"flat": 0.58, "outline": 0.14, "pixel": 0.14, "pencil": 0.14})
+    style = draw.weighted_choice({"flat": 0.58, "outline": 0.14, "pixel": 0.14, "pencil": 0.14})
     wanted = None if seconds is None else draw.uniform(*seconds)
     if wanted is None:
         lengths: list[float | None] = [None, None] if draw.uniform(0, 1) < 0.05 else [None]
@@ -50,7 +50,7 @@ def sample_scene(
         start, first = (shots[-1].end_s if shots else 0.0), len(actors)
         shots.append(Shot(start_s=start, end_s=start + story.seconds, place=story.place, camera=story.camera))
         actors += [replace(a, shot=number) for a in story.actors]
-        events += [_shifted(event, start, first, number) for event in story.events]
+        events += [_shift(event, start, first, number) for event in story.events]
         relations += [Relation(a=r.a + first, relation=r.relation, b=r.b + first) for r in story.relations]
     return Scene(
         seed=draw.integer(1 << 30),
@@ -62,7 +62,7 @@ def sample_scene(
     )
 
 
-def _shifted(event: Event, start_s: float, first_actor: int, shot: int) -> Event:
+def _shift(event: Event, start_s: float, first_actor: int, shot: int) -> Event:
     """An event of one shot, with the clip's times and actor numbers in place of the shot's own."""
     return replace(
         event,
@@ -80,7 +80,7 @@ def sample_crowd(split: str, seed: int, index: int) -> Scene:
     story = crowd(draw)
     return Scene(
         seed=draw.integer(1 << 30),
-        style=draw.weighted({"flat": 0.58, "outline": 0.14, "pixel": 0.14, "pencil": 0.14}),
+        style=draw.weighted_choice({"flat": 0.58, "outline": 0.14, "pixel": 0.14, "pencil": 0.14}),
         shots=(Shot(start_s=0.0, end_s=story.seconds, place=story.place, camera=story.camera),),
         actors=story.actors,
         events=story.events,

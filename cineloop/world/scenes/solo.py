@@ -48,13 +48,13 @@ def sample_solo(split: str, seed: int, index: int, *, every_motion: bool = False
     draw = Draw(f"solo{'-every' if every_motion else ''}|{split}|{seed}|{index}")
     while True:
         kind, color = draw.pick(list(words.KINDS)), draw.pick(list(words.COLORS))
-        size = draw.weighted({"small": 0.25, "medium": 0.4, "large": 0.35})
+        size = draw.weighted_choice({"small": 0.25, "medium": 0.4, "large": 0.35})
         event, vertical = _event(draw, kind, color, every_motion=every_motion)
         if is_held_out(kind, color, event.action) == (split == "unseen"):
             break
     if event.action == "grow" and size == "large":
         size = "medium"
-    actor = _placed(draw, Actor(kind=kind, color=color, size=size), event, vertical=vertical)
+    actor = _place(draw, Actor(kind=kind, color=color, size=size), event, vertical=vertical)
     shot = Shot(start_s=0.0, end_s=SECONDS, place=draw.pick(words.PLACES))
     return Scene(seed=draw.integer(1 << 30), style="flat", shots=(shot,), actors=(actor,), events=(event,))
 
@@ -95,7 +95,7 @@ def _event(draw: Draw, kind: str, color: str, *, every_motion: bool) -> tuple[Ev
     return event, False
 
 
-def _placed(draw: Draw, actor: Actor, event: Event, *, vertical: bool) -> Actor:
+def _place(draw: Draw, actor: Actor, event: Event, *, vertical: bool) -> Actor:
     """The figure where its way lies inside the frame, facing where it goes."""
     half = words.SIZES[actor.size] / 2
     forward = 1 if event.direction in ("right", "down") else -1

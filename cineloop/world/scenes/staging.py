@@ -1,9 +1,10 @@
 """From what a prompt states to a scene that shows it: what it states is kept, the rest is drawn or refused.
 
-In: `Stated` (from `cineloop.world.language.read_text.parse`), a `Draw`, the seconds asked for. Out: a `Scene`. A shot
-holds one group of figures with any events, or two groups: each with its own events, or one interaction, or one relation
-in which they keep their places (`cineloop.world.scenes.pairs`). Paces, places in the frame and sizes are those of
-`cineloop.world.scenes.solo` and `cineloop.world.scenes.stories`, so that a reader of the world's clips can read these.
+In: `StatedFacts` (from `cineloop.world.language.read_text.parse`), a `Draw`, the seconds asked for. Out: a `Scene`. A
+shot holds one group of figures with any events, or two groups: each with its own events, or one interaction, or one
+relation in which they keep their places (`cineloop.world.scenes.pairs`). Paces, places in the frame and sizes are those
+of `cineloop.world.scenes.solo` and `cineloop.world.scenes.stories`, so that a reader of the world's clips can read
+these.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ from dataclasses import replace
 from cineloop.world import vocabulary as words
 from cineloop.world.draw import Draw
 from cineloop.world.language.phrases import why_unread
-from cineloop.world.language.stated import Stated, StatedActor, StatedEvent
-from cineloop.world.scenes.casting import Staged, cast, in_place, refuse
+from cineloop.world.language.stated import StatedActor, StatedEvent, StatedFacts
+from cineloop.world.scenes.casting import StagedShot, cast, in_place, refuse
 from cineloop.world.scenes.pairs import interaction, relation
 from cineloop.world.scenes.scene import Actor, Event, Relation, Scene, Shot
 from cineloop.world.scenes.solo import ON_THE_SPOT, SECONDS, TRAVEL_SHARE
@@ -28,7 +29,7 @@ _GAP_S, _TAIL_S, _LONG_TAIL_S = 0.1, 0.1, 0.4
 _IDLE_WAYS = {("jump", "up"), ("bounce", "up"), ("fall", "down"), ("grow", "up"), ("shrink", "down")}
 
 
-def stage(stated: Stated, draw: Draw, seconds: float | None = None) -> Scene:
+def stage(stated: StatedFacts, draw: Draw, seconds: float | None = None) -> Scene:
     """A scene of which everything stated is true.
 
     Args:
@@ -61,7 +62,7 @@ def stage(stated: Stated, draw: Draw, seconds: float | None = None) -> Scene:
         end = start + shot.seconds * factor + rest
         shots.append(Shot(start_s=start, end_s=end, place=place, camera=given.camera or "static"))
         actors += [replace(actor, shot=number) for actor in shot.actors]
-        events += [_moved(event, start, factor, first, number) for event in shot.events]
+        events += [_move_event(event, start, factor, first, number) for event in shot.events]
         relations += [Relation(a=r.a + first, relation=r.relation, b=r.b + first) for r in shot.relations]
     return Scene(
         seed=draw.integer(1 << 30),
@@ -73,7 +74,7 @@ def stage(stated: Stated, draw: Draw, seconds: float | None = None) -> Scene:
     )
 
 
-def _moved(event: Event, start_s: float, factor: float, first: int, shot: int) -> Event:
+def _move_event(event: Event, start_s: float, factor: float, first: int, shot: int) -> Event:
     """An event of a shot as one of the clip; squeezed time keeps the pace, so the way is shorter too."""
     return replace(
         event,
@@ -86,7 +87,7 @@ def _moved(event: Event, start_s: float, factor: float, first: int, shot: int) -
     )
 
 
-def _shot(stated: Stated, draw: Draw, number: int) -> Staged:
+def _shot(stated: StatedFacts, draw: Draw, number: int) -> StagedShot:
     here = [i for i, actor in enumerate(stated.actors) if actor.shot == number]
     steps = [step for step in stated.steps() if step[0].shot == number]
     if not here:
@@ -164,7 +165,7 @@ def _after(given: StatedEvent, before: Event | None, span: float) -> Event:
     )
 
 
-def _apart(draw: Draw, given: Sequence[StatedActor], events: Sequence[StatedEvent]) -> Staged:
+def _apart(draw: Draw, given: Sequence[StatedActor], events: Sequence[StatedEvent]) -> StagedShot:
     """One figure, or two in lanes of their own; events of one step happen together."""
     if len(given) == 1 and not events:
         events = [_anything(draw, given[0])]
@@ -194,10 +195,10 @@ def _apart(draw: Draw, given: Sequence[StatedActor], events: Sequence[StatedEven
     seconds = SECONDS if len(made) < 2 else max(SECONDS, seconds)
     lanes = (0.5,) if len(actors) == 1 else draw.pick(((0.26, 0.74), (0.74, 0.26)))
     placed = [
-        _placed(draw, actor, [e for e in made if e.actor == i], lane, wide=len(actors) == 1)
+        _place(draw, actor, [e for e in made if e.actor == i], lane, wide=len(actors) == 1)
         for i, (actor, lane) in enumerate(zip(actors, lanes, strict=True))
     ]
-    return Staged(seconds=seconds, actors=tuple(placed), events=tuple(made))
+    return StagedShot(seconds=seconds, actors=tuple(placed), events=tuple(made))
 
 
 def _anything(draw: Draw, given: StatedActor) -> StatedEvent:
@@ -211,7 +212,7 @@ def _grows(events: Sequence[StatedEvent], index: int) -> bool:
     return any(event.action == "grow" and event.actor == index for event in events)
 
 
-def _placed(draw: Draw, actor: Actor, events: Sequence[Event], lane: float, *, wide: bool) -> Actor:
+def _place(draw: Draw, actor: Actor, events: Sequence[Event], lane: float, *, wide: bool) -> Actor:
     """The figure where its whole way lies around the middle of its lane, facing where it first goes."""
     x = low = high = y = top = bottom = 0.0
     facing = 0

@@ -62,7 +62,7 @@ def _draw_story(draw: Draw, max_events: int) -> Story:
         kinds |= {"two": 0.24, "sequence": 0.12}
     if max_events >= 3:
         kinds["three"] = 0.08
-    story = draw.weighted(kinds)
+    story = draw.weighted_choice(kinds)
     if story in ("one", "two", "three"):
         return _alone(draw, {"one": 1, "two": 2, "three": 3}[story])
     return {"parallel": _parallel, "sequence": _sequence, "interaction": _interaction, "relation": _relation}[story](
@@ -77,7 +77,7 @@ def _stretch(story: Story, factor: float) -> Story:
 
 def _actor(draw: Draw, *, kind: str | None = None, count: int | None = None, size: str | None = None) -> Actor:
     kind = kind or draw.pick(list(words.KINDS))
-    count = count or draw.weighted({1: 0.7, 2: 0.13, 3: 0.1, 4: 0.07})
+    count = count or draw.weighted_choice({1: 0.7, 2: 0.13, 3: 0.1, 4: 0.07})
     fits = ["small", "medium", "large"] if count == 1 else ["small", "medium"] if count == 2 else ["small"]
     size = size or draw.pick(fits)
     facing = draw.pick((1, -1))
@@ -215,8 +215,8 @@ def _place_traveller(draw: Draw, actor: Actor, events: Sequence[Event], drift: f
 def _two_actors(draw: Draw) -> tuple[Actor, Actor]:
     """Two groups, one to the left and one to the right, that differ in kind or colour."""
     while True:
-        a = _actor(draw, count=draw.weighted({1: 0.85, 2: 0.15}), size=draw.pick(("small", "medium")))
-        b = _actor(draw, count=draw.weighted({1: 0.85, 2: 0.15}), size=draw.pick(("small", "medium")))
+        a = _actor(draw, count=draw.weighted_choice({1: 0.85, 2: 0.15}), size=draw.pick(("small", "medium")))
+        b = _actor(draw, count=draw.weighted_choice({1: 0.85, 2: 0.15}), size=draw.pick(("small", "medium")))
         if a.kind != b.kind and group_width(a) + group_width(b) < 0.85:
             break
     edge = draw.uniform(-0.03, 0.03)
@@ -370,7 +370,7 @@ def crowd(draw: Draw) -> Story:
     for index in range(3 + draw.integer(4)):
         actor = _actor(draw, count=1)
         actors.append(replace(actor, x=draw.uniform(0.08, 0.92), y=draw.uniform(0.15, 0.88), depth=draw.uniform(0, 1)))
-        action = draw.weighted({"spin": 0.25, "grow": 0.12, "shrink": 0.12, "shake": 0.1, "jump": 0.1, "": 0.31})
+        action = draw.weighted_choice({"spin": 0.25, "grow": 0.12, "shrink": 0.12, "shake": 0.1, "jump": 0.1, "": 0.31})
         if not action or is_held_out(actor.kind, actor.color, action):
             action, travel = words.travel_action(actor.kind, "slow"), draw.uniform(0.05, 0.2)
             way = "right" if actor.facing > 0 else "left"

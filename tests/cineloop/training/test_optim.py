@@ -53,7 +53,7 @@ def test_muon_steps_as_pytorchs_and_in_float32_where_bfloat16_is_slow(shape, is_
     moved, expected = (weight.detach().reshape(shape[0], -1) - begun for weight in (ours, theirs))
     assert torch.equal(moved, expected) == is_fast
     assert (moved - expected).norm() < 0.02 * expected.norm()
-    update = optim.orthogonalised(ours.grad.reshape(shape[0], -1), (3.4445, -4.775, 2.0315), 5, torch.float32)
+    update = optim.orthogonal_factor(ours.grad.reshape(shape[0], -1), (3.4445, -4.775, 2.0315), 5, torch.float32)
     assert 0.5 < torch.linalg.svdvals(update).min() and torch.linalg.svdvals(update).max() < 1.3
 
 
@@ -65,7 +65,7 @@ def test_weight_average_follows_its_formula_and_gives_the_weights_back():
         model.weight.add_(1.0)
     average.update(0)  # decay min(0.5, 1/10)
     torch.testing.assert_close(average.tensors["weight"], first * 0.1 + (first + 1) * 0.9)
-    with average.applied():
+    with average.swap_in():
         torch.testing.assert_close(model.weight.detach(), average.tensors["weight"])
     torch.testing.assert_close(model.weight.detach(), first + 1)
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from cineloop.errors import ItemError, UsageError
-from cineloop.video.decode import Request, decode, installed
+from cineloop.video.decode import Request, decode, is_installed
 from cineloop.video.limits import DECODERS, Limits
 from cineloop.video.sample import SampleSpec
 from decoder_here import probe
@@ -20,7 +20,7 @@ av = pytest.importorskip("av")
 MEDIA = Path(__file__).resolve().parents[4] / "shared" / "media"
 HEIGHT, WIDTH, BITS = 96, 128, 8
 EVERY = SampleSpec(num_frames=768)
-HERE = tuple(name for name in DECODERS if installed(name))
+HERE = tuple(name for name in DECODERS if is_installed(name))
 
 
 def coded(index: int, height: int = HEIGHT, width: int = WIDTH) -> np.ndarray:

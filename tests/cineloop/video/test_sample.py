@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cineloop.errors import ItemError, UsageError
-from cineloop.video.sample import SAMPLERS, SampleSpec, choose, motion_energy, shown_at
+from cineloop.video.sample import SAMPLERS, SampleSpec, choose, motion_energy, positions_at
 
 HOUR = 3600.0
 
@@ -64,7 +64,7 @@ def test_uniform_leaves_no_gap_wider_than_its_step(clip, num):
     picked = choose(SampleSpec(num_frames=num), times, duration)
     targets = np.linspace(times[0], times[-1], num)
     # Every target's own frame, or one at most as far as the collisions before it push.
-    assert set(shown_at(times, targets)) <= set(picked) or len(picked) == min(num, len(times))
+    assert set(positions_at(times, targets)) <= set(picked) or len(picked) == min(num, len(times))
     if len(times) >= num and np.ptp(np.diff(times)) < 1e-9:
         step = (times[-1] - times[0]) / (num - 1)
         assert np.diff(times[picked]).max() <= step + np.diff(times).max() + 1e-6

@@ -19,7 +19,7 @@ import pytest
 
 from cineloop.errors import ItemError, Notice, UsageError
 from cineloop.video.container import open_source
-from cineloop.video.decode import Request, decode, installed
+from cineloop.video.decode import Request, decode, is_installed
 from cineloop.video.encode import encode
 from cineloop.video.sample import SampleSpec
 from cineloop.video.worker import DecoderPool, Limits
@@ -27,7 +27,7 @@ from cineloop.video.worker import DecoderPool, Limits
 pytestmark = pytest.mark.xdist_group("machine")
 
 av = pytest.importorskip("av")
-needs_decord = pytest.mark.skipif(not installed("decord"), reason="decord is not installed")
+needs_decord = pytest.mark.skipif(not is_installed("decord"), reason="decord is not installed")
 ROOT = Path(__file__).resolve().parents[3]
 
 

@@ -123,7 +123,7 @@ def test_tokens_of_open_clip_end_in_the_feature_of_the_text(dual):
     numbers, tokens = ours.embed_tokens("a red cat")
     assert numbers[0] == 49406 and numbers[-1] == 49407 == ours.end_token and len(numbers) == len(tokens) == 5
     np.testing.assert_allclose(tokens[-1], ours.embed_texts(["a red cat"])[0], rtol=1e-5, atol=1e-6)
-    assert ours.truncated(["a " * 10, "a " * 11]) == [False, True]  # ten words and two marks fill twelve
+    assert ours.are_truncated(["a " * 10, "a " * 11]) == [False, True]  # ten words and two marks fill twelve
     long = ours.embed_tokens("a " * 11)
     assert len(long[0]) == 12 and long[0][-1] == 49407
 

@@ -62,7 +62,7 @@ def test_clip_is_transformers_processor_and_model(clip_folder):
     numbers, tokens = ours.embed_tokens("a cat")
     assert numbers[-1] == ours.end_token and len(numbers) == 6
     np.testing.assert_allclose(tokens[-1], ours.embed_texts(["a cat"])[0], rtol=1e-6, atol=2e-6)
-    assert ours.truncated(["cat", "a long text of words"]) == [False, True]
+    assert ours.are_truncated(["cat", "a long text of words"]) == [False, True]
     assert ours.fingerprint()["quick_gelu"] == "true"  # what CLIPConfig has where nothing is said
 
 

@@ -41,7 +41,7 @@ class Angles(BaseExtractor):
         numbers = [int(word) for word in text.split()]
         return numbers, _at(torch.tensor(numbers, dtype=torch.float64)) * 3
 
-    def truncated(self, texts):
+    def are_truncated(self, texts):
         return [len(text.split()) > self.limit for text in texts]
 
     def describe(self):

@@ -113,7 +113,7 @@ def test_dense_prompt_length_and_case(tmp_path: Path) -> None:
     tokens = vectors_of(folder, "the car a red dog")  # 7 with both marks; what follows is cut off
     expected = np.tanh(weight.numpy() @ tokens[0] + 1)
     assert extractor.embed_texts(["A red DOG runs to the left"])[0] == pytest.approx(expected, abs=1e-5)
-    assert extractor.truncated(["a red dog", "a red dog runs"]) == [False, True]
+    assert extractor.are_truncated(["a red dog", "a red dog runs"]) == [False, True]
 
 
 def score(folder: Path, *samples: Sample, **settings):

@@ -6,7 +6,7 @@ import re
 
 from planted_scores import scores
 from v2t_eval.report import github, junit, markdown, page, scoring, terminal
-from v2t_eval.report.document import Banner, Card, Check, Document, Heat, Histogram, Interval, Section, Table
+from v2t_eval.report.document import Banner, Card, Check, Document, Heat, Histogram, IntervalCell, Section, Table
 
 FOLDED = Section(
     title="Secondary", tables=(Table(columns=("a", "b"), rows=tuple((f"row {i}", i) for i in range(300))),), folded=True
@@ -23,7 +23,7 @@ def test_a_terminal_shows_brief_lines_for_a_section_and_no_folded_one():
 
 
 def test_a_wide_table_is_written_row_by_row_and_a_narrow_one_in_columns():
-    narrow = Table(columns=("name", "x"), rows=(("a", 1), ("b", Interval(value=0.5, low=0.41, high=0.59))))
+    narrow = Table(columns=("name", "x"), rows=(("a", 1), ("b", IntervalCell(value=0.5, low=0.41, high=0.59))))
     wide = Table(columns=("name", *"pqrst"), rows=(("m", None, *(Heat(text="y" * 30, level=1),) * 4),))
     text = terminal.render(_document(Section(title="N", tables=(narrow,)), Section(title="W", tables=(wide,))))
     assert re.search(r"\n  name  x\s*\n  a     1\n  b     0.50 \[0.41, 0.59\]\n", text)

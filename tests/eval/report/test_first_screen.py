@@ -14,7 +14,7 @@ from v2t_eval.cli import main
 from v2t_eval.core.metric import Figure, MetricResult
 from v2t_eval.core.scores import Scored, Scores, read_scores
 from v2t_eval.report import markdown, terminal
-from v2t_eval.report.document import Card, Document, Section, Struck
+from v2t_eval.report.document import Card, Document, Section, StruckText
 from v2t_eval.report.page import render
 from v2t_eval.report.scoring import document
 
@@ -125,7 +125,7 @@ def test_only_false_words_are_struck() -> None:
 
 def test_struck_text_is_escaped_in_its_place(tmp_path) -> None:
     text = "a <b>red</b> dog"
-    line = Struck(text, ((5, 8),))
+    line = StruckText(text, ((5, 8),))
     made = Document(title="t", sections=(Section(title="s", cards=(Card(title=line, lines=(line, "plain")),)),))
     page = render(made, tmp_path).decode()
     assert page.count("a &lt;b&gt;<s>red</s>&lt;/b&gt; dog") == 2

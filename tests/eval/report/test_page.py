@@ -20,7 +20,7 @@ from cineloop.video import worker
 from cineloop.video.encode import encode
 from v2t_eval.gate.report import document
 from v2t_eval.report import cells, page, thumbnails
-from v2t_eval.report.document import Banner, Card, Document, Interval, Section, Table
+from v2t_eval.report.document import Banner, Card, Document, IntervalCell, Section, Table
 
 VOID = {"meta", "img", "link", "br", "input"}
 
@@ -90,7 +90,7 @@ def no_decoder(monkeypatch):
 
 def _everywhere(text: str, title: str = "t") -> Document:
     """`text` in each place that takes one."""
-    rows = ((text, (text, "bad")), (text, Interval(value=1, low=0, high=2, text=text)))
+    rows = ((text, (text, "bad")), (text, IntervalCell(value=1, low=0, high=2, text=text)))
     table = Table(columns=(text, "b"), rows=rows, caption=text, notes=((text,), (text,)))
     card = Card(
         title=text, lines=(text, text), clip=Path("/nowhere") / text[:50].replace("\0", ""), labels=(text, text)
@@ -143,7 +143,7 @@ def test_cells_show_numbers_for_people():
         "0.123", "3", "12,345", "–", "yes", "–", "–", "0.500", "1,234",
     ]  # fmt: skip
     assert _cells(0.0000123, 1e9, -0.0001) == ["1.23e-05", "1e+09", "-0.0001"]
-    assert _cells((0.25, "good"), Interval(value=0.5, low=0.41, high=0.59)) == ["0.250", "0.50 [0.41, 0.59]"]
+    assert _cells((0.25, "good"), IntervalCell(value=0.5, low=0.41, high=0.59)) == ["0.250", "0.50 [0.41, 0.59]"]
 
 
 @pytest.mark.parametrize(
@@ -177,19 +177,19 @@ def test_long_tables_sort_wide_ones_scroll_and_broken_ones_are_refused():
 
 def test_an_interval_lies_where_its_numbers_are():
     drawn = cells._interval_drawing(
-        Interval(value=0.5, low=0.25, high=0.75, least=0.0, most=1.0, zero=0.0, bad_below=0.1)
+        IntervalCell(value=0.5, low=0.25, high=0.75, least=0.0, most=1.0, zero=0.0, bad_below=0.1)
     )
     assert (drawn["left"], drawn["width"], drawn["point"], drawn["zero"]) == (50.0, 100.0, 100.0, 0.0)
     assert drawn["zones"] == [(0.0, 20.0)] and drawn["tone"] == "good"
     turned = cells._interval_drawing(
-        Interval(value=0.2, low=0.1, high=0.3, least=0.0, most=1.0, bad_above=0.25, mirrored=True)
+        IntervalCell(value=0.2, low=0.1, high=0.3, least=0.0, most=1.0, bad_above=0.25, mirrored=True)
     )
     assert (turned["left"], turned["width"], turned["point"]) == (140.0, 40.0, 160.0)
     assert turned["zones"] == [(0.0, 150.0)] and turned["tone"] == "unsure"  # it reaches into what is not accepted
-    beyond = Interval(value=-0.2, low=-0.3, high=-0.1, bad_below=-0.05, zero=0.0)
+    beyond = IntervalCell(value=-0.2, low=-0.3, high=-0.1, bad_below=-0.05, zero=0.0)
     assert cells._interval_drawing(beyond)["tone"] == "bad" and cells._interval_drawing(beyond)["zones"][0][0] == 0.0
-    assert cells._interval_drawing(Interval(value=0.0, low=0.0, high=0.0)) is not None
-    assert cells._interval_drawing(Interval(value=0.0, low=-np.inf, high=0.0)) is None
+    assert cells._interval_drawing(IntervalCell(value=0.0, low=0.0, high=0.0)) is not None
+    assert cells._interval_drawing(IntervalCell(value=0.0, low=-np.inf, high=0.0)) is None
 
 
 # --- clips

@@ -22,7 +22,7 @@ from v2t_eval.judge.answer import Answer
 from v2t_eval.testing import clips as evaluator
 from v2t_eval.testing import plugin as pytest_plugin
 from v2t_eval.testing.clips import Bound, reasons_of
-from v2t_eval.testing.clips import Verdict as ClipVerdict
+from v2t_eval.testing.clips import ClipVerdict as ClipVerdict
 
 pytest_plugins = ["pytester"]
 ROOT = Path(__file__).resolve().parents[3]

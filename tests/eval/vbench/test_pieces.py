@@ -47,8 +47,8 @@ def test_middle_picks_are_frames_in_order(num, total):
 
 
 def test_d8_rounding_to_even_and_two_frames_that_always_move():
-    assert [dynamic.pairs_needed(n, compat=True) for n in (18, 22, 2)] == [4, 6, 0]  # 4.5, 5.5 and .5 to even
-    assert [dynamic.pairs_needed(n, compat=False) for n in (18, 22, 2)] == [5, 6, 1]
+    assert [dynamic.num_required_pairs(n, compat=True) for n in (18, 22, 2)] == [4, 6, 0]  # 4.5, 5.5 and .5 to even
+    assert [dynamic.num_required_pairs(n, compat=False) for n in (18, 22, 2)] == [5, 6, 1]
     assert dynamic.parameters((64, 64), 20, 40, compat=True).interval == 2  # 2.5 to even
     assert dynamic.parameters((64, 64), 20, 40, compat=False).interval == 3
     assert (

@@ -13,7 +13,7 @@ from cineloop.world.language import lexicon as lex
 from cineloop.world.language.comparison import compare
 from cineloop.world.language.grammar import inflect
 from cineloop.world.language.read_text import parse
-from cineloop.world.language.stated import STYLES, required, steps_of
+from cineloop.world.language.stated import STYLES, required_kinds, steps_of
 from cineloop.world.language.words import caption, captions
 from cineloop.world.scenes.sampler import sample_scene
 
@@ -63,7 +63,7 @@ def test_every_stated_fact_is_read_back(style: str) -> None:
         assert result.joint, (text, result)
         assert not parse(text).unread, text
         stated = {kind for kind, tally in result.tallies.items() if tally.right}
-        assert not {"camera", "style", "size"} & required(style) - stated, text
+        assert not {"camera", "style", "size"} & required_kinds(style) - stated, text
 
 
 def test_a_caption_of_other_facts_is_caught_in_exactly_what_differs() -> None:

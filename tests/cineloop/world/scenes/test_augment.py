@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from cineloop.world.referee.read import read_back
-from cineloop.world.scenes.augment import augmented, with_artifacts
+from cineloop.world.scenes.augment import augmented_frames, with_artifacts
 from cineloop.world.scenes.render import frame_times, render
 from cineloop.world.scenes.solo import sample_solo
 from v2t.data.world import ClipsConfig, ClipSource
@@ -41,7 +41,7 @@ def test_wear_keeps_the_shape():
     scene = sample_solo("train", 5, 1)
     times = frame_times(scene.duration_s, 8.0)
     for seed in range(12):
-        assert augmented(scene, (64, 64), times, np.random.default_rng(seed)).shape == (len(times), 64, 64, 3)
+        assert augmented_frames(scene, (64, 64), times, np.random.default_rng(seed)).shape == (len(times), 64, 64, 3)
 
 
 def test_a_share_of_the_stream_are_clips_of_one_figure_with_texts_of_their_own():
