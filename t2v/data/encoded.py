@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from cineloop.tensor_cache import TensorCache
 from t2v.data.buckets import BucketBatches
-from t2v.data.cache import TensorCache
 
 Tensors = dict[str, torch.Tensor]
 

@@ -12,15 +12,14 @@ from __future__ import annotations
 import hashlib
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save
 
-from cineloop.files import write_atomic
+from cineloop.tensor_cache import TensorCache
 from cineloop.world.draw import Draw
 from cineloop.world.scenes.render import label_masks
 from cineloop.world.scenes.scene import Scene
@@ -29,10 +28,9 @@ from cineloop.world.vocabulary import COLORS, KINDS
 from t2v.data.facts import labels
 from t2v.data.world import prompt_of, rendered, solo_scene, to_video
 
-SHARD = 512  # clips of one file
 CELL = 2  # pixels a side of the cells of `occupancy`; a latent place is 8 pixels a side
 KIND_NUMBERS = {kind: number for number, kind in enumerate(KINDS)}
-_PER_PASS = 32
+_PER_PASS = 32  # clips that are encoded together, and an entry of the cache: last bits depend on the neighbours
 _BESIDE = 1 << 40  # from a scene to the one that stands in for it
 Tensors = dict[str, torch.Tensor]
 
@@ -74,7 +72,7 @@ class LatentSource:
         size: (H, W).
         num_frames: 4k + 1; 1 takes first frames only, made as they are needed (they cost next to nothing).
         num_clips: clips of an epoch; 0 never repeats.
-        cache: folder for latents, or None.
+        cache: filled with the latents of the stream, or None; see `cached`.
         kind_weights: how often clips of a kind of figure are drawn, where not as often as the others (1).
     """
 
@@ -85,17 +83,17 @@ class LatentSource:
     size: tuple[int, int]
     num_frames: int
     num_clips: int
-    cache: Path | None
+    cache: TensorCache | None = None
     text_dropout: float = 0.0
     kind_weights: Mapping[str, float] = field(default_factory=dict)
-    _shards: dict[int, Tensors] = field(default_factory=dict)
+    _passes: dict[int, Tensors] = field(default_factory=dict)  # what was read of the cache, by number
 
     def __call__(self, start: int, count: int) -> Tensors:
         """Latents (n, c, t, h, w), occupancy (n, t, 4, H / CELL, W / CELL) in [0, 1], color (n, t), kind (n,),
         facing (n,) 0 left or 1 right, facts (n, F), input_ids and attention_mask (n, L)."""
         numbers = np.arange(start, start + count)
         epochs, indices = (numbers // self.num_clips, numbers % self.num_clips) if self.num_clips else (0, numbers)
-        kept = self._read(indices) if self.cache else encode(self, indices)
+        kept = encode(self, indices) if self.cache is None else self._read(self.cache, indices)
         scenes = [self.scene(int(index)) for index in indices]
         rows = zip(scenes, indices, np.broadcast_to(epochs, indices.shape), strict=True)
         texts = [self._text(scene, int(index), int(epoch)) for scene, index, epoch in rows]
@@ -126,13 +124,13 @@ class LatentSource:
             return ""
         return prompt_of(scene, self.seed + epoch, index)
 
-    def _read(self, indices: np.ndarray) -> Tensors:
+    def _read(self, cache: TensorCache, indices: np.ndarray) -> Tensors:
         rows = []
         for index in indices:
-            number, row = divmod(int(index), SHARD)
-            if number not in self._shards:
-                self._shards[number] = load_file(shard_path(self, number))
-            rows.append({name: tensor[row] for name, tensor in self._shards[number].items()})
+            number, row = divmod(int(index), _PER_PASS)
+            if number not in self._passes:
+                self._passes[number] = cache.get(str(number))
+            rows.append({name: tensor[row] for name, tensor in self._passes[number].items()})
         return {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
 
 
@@ -158,20 +156,12 @@ def cache_key(source: LatentSource) -> str:
     return hashlib.sha256(settings.encode() + frames.tobytes()).hexdigest()[:16]
 
 
-def shard_path(source: LatentSource, number: int) -> Path:
-    """Where shard `number` lies."""
-    if source.cache is None:
-        raise ValueError("this source keeps no cache")
-    return source.cache / f"{number:05d}.safetensors"
+def cached(source: LatentSource, folder: Path) -> LatentSource:
+    """The source with a cache below `folder` of all clips of an epoch; what it lacks is made first."""
+    cache = TensorCache(folder / cache_key(source), "latents")
 
+    def make(number: int) -> Tensors:
+        return encode(source, range(number * _PER_PASS, (number + 1) * _PER_PASS))
 
-def fill(source: LatentSource) -> int:
-    """Make what the cache lacks; returns how many clips were encoded. A killed run continues where it was."""
-    made = 0
-    for number in range(-(-source.num_clips // SHARD)):
-        path = shard_path(source, number)
-        if not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_atomic(path, save(encode(source, range(number * SHARD, (number + 1) * SHARD))))
-            made += SHARD
-    return made
+    cache.fill(((str(number), number) for number in range(-(-source.num_clips // _PER_PASS))), make)
+    return replace(source, cache=cache)

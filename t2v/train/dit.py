@@ -199,13 +199,7 @@ class DitStage:
         """Training latents; what the cache lacks is made first."""
         config = self.config
         source = self._source("train", config.data_seed, config.num_clips, config.text_dropout)
-        if config.cache is None:
-            return source
-        from dataclasses import replace
-
-        source = replace(source, cache=config.cache / data.cache_key(source))
-        data.fill(source)
-        return source
+        return source if config.cache is None else data.cached(source, config.cache)
 
     def _source(self, split: str, seed: int, num_clips: int, dropout: float) -> data.LatentSource:
         return data.LatentSource(
@@ -216,7 +210,6 @@ class DitStage:
             size=self.config.size,
             num_frames=self.config.num_frames,
             num_clips=num_clips,
-            cache=None,
             text_dropout=dropout,
             kind_weights=self.config.kind_weights if split == "train" else {},
         )

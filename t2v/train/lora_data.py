@@ -15,10 +15,10 @@ import torch
 from cineloop.errors import ItemError, UsageError
 from cineloop.files import content_key
 from cineloop.log import logger, printable
+from cineloop.tensor_cache import TensorCache, cache_key, folder_key
 from cineloop.training.run_log import say
 from cineloop.video.worker import DecoderPool
 from t2v.data.buckets import Bucket, BucketBatches
-from t2v.data.cache import TensorCache, cache_key, folder_key
 from t2v.data.clips import READING, Sample, prepare, read_pixels, tell_bad
 from t2v.data.encoded import EncodedClip, EncodedSource
 from t2v.data.layouts import Item

@@ -19,17 +19,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import safe_open
-from safetensors.numpy import save
 from torch import nn
 
-from cineloop.files import write_atomic
+from cineloop.tensor_cache import TensorCache
 from cineloop.training.loader import Source
 from v2t.data.collate import Batch, ClipSample, clip_batch, normalise
 from v2t.data.world import ClipSource
 from v2t.model.resampler import average_to, square_grid
 
-SHARD = 128  # clips of one file of a cache
 # What decides a clip's frames, not its words.
 FRAMES = ("num_frames", "size", "solo_share", "every_motion_share", "fewer_share", "seconds", "augment")
 
@@ -56,15 +53,15 @@ def keep_blocks(kept: dict[int, Any], wanted: Sequence[int], block: int, make: C
 
 @dataclass(frozen=True)
 class PatchTokenSource:
-    """See the module's head. `side` is the grid the resampler pools a frame's patches to (0: all are kept), `cache` a
-    filled folder of tokens, or None."""
+    """See the module's head. `side` is the grid the resampler pools a frame's patches to (0: all are kept), `cache` is
+    filled with tokens, or None."""
 
     clips: ClipSource
     tower: nn.Module
     side: int
     block: int
     rounds: int
-    cache: Path | None = None
+    cache: TensorCache | None = None
     _kept: dict[int, PatchTokens] = field(default_factory=dict)
 
     def __call__(self, start: int, count: int) -> Batch:
@@ -84,7 +81,10 @@ class PatchTokenSource:
         return place(number, self.block, self.rounds)
 
     def _tokens(self, index: int) -> PatchTokens:
-        return self.encode(index) if self.cache is None else _read(self.cache, index)
+        if self.cache is None:
+            return self.encode(index)
+        kept = self.cache.get(str(index))
+        return kept["tokens"].numpy(), kept["times_s"].numpy(), kept["mask"].numpy()
 
     def encode(self, index: int) -> PatchTokens:
         # One clip at a time, so that its tokens do not depend on the batch; on a CPU a batch of clips is no faster.
@@ -111,10 +111,8 @@ def precomputed(
     source = PatchTokenSource(clips, tower, shape.frame_grid if shape.kind == "qformer" else 0, block, rounds)
     if cache is None:
         return source
-    source = replace(source, cache=cache / cache_key(source))
     whole, rest = divmod(samples, block * rounds)
-    fill(source, whole * block + min(rest, block))
-    return source
+    return cached(source, cache, whole * block + min(rest, block))
 
 
 def cache_key(source: PatchTokenSource) -> str:
@@ -129,33 +127,15 @@ def cache_key(source: PatchTokenSource) -> str:
     return digest.hexdigest()[:16]
 
 
-def fill(source: PatchTokenSource, num_clips: int) -> int:
-    """Compute what the cache lacks of the first `num_clips` clips; returns of how many clips. A killed run goes on."""
-    made = 0
-    for number in range(-(-num_clips // SHARD)):
-        path = _shard(source.cache, number)
-        if not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            clips = [source.encode(index) for index in range(number * SHARD, (number + 1) * SHARD)]
-            tokens, times, mask = (np.concatenate(each) for each in zip(*clips, strict=True))
-            firsts = np.cumsum([0, *(len(clip[0]) for clip in clips)])  # (clips + 1,) first segment of each
-            write_atomic(path, save({"tokens": tokens, "times_s": times, "mask": mask, "firsts": firsts}))
-            made += SHARD
-    return made
+def cached(source: PatchTokenSource, folder: Path, num_clips: int) -> PatchTokenSource:
+    """The source with a cache below `folder` of the first `num_clips` clips; what it lacks is computed first."""
+    cache = TensorCache(folder / cache_key(source), "tokens")
 
+    def make(index: int) -> dict[str, torch.Tensor]:
+        return dict(zip(("tokens", "times_s", "mask"), map(torch.from_numpy, source.encode(index)), strict=True))
 
-def _shard(cache: Path | None, number: int) -> Path:
-    if cache is None:
-        raise ValueError("this source keeps no cache")
-    return cache / f"{number:05d}.safetensors"
-
-
-def _read(cache: Path, index: int) -> PatchTokens:
-    number, row = divmod(index, SHARD)
-    with safe_open(_shard(cache, number), "np") as file:
-        first, end = file.get_slice("firsts")[row : row + 2].tolist()
-        tokens, times, mask = (file.get_slice(name)[first:end] for name in ("tokens", "times_s", "mask"))
-    return tokens, times, mask
+    cache.fill(((str(index), index) for index in range(num_clips)), make)
+    return replace(source, cache=cache)
 
 
 def check_rounds(config: Any) -> None:

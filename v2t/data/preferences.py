@@ -13,20 +13,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
-from safetensors.torch import save
 
 from cineloop.errors import UsageError
-from cineloop.files import text_key, unescape_name, write_atomic
+from cineloop.files import text_key, unescape_name
 from cineloop.log import printable
 from cineloop.manifest import Row, clip_path, read_manifest
+from cineloop.tensor_cache import TensorCache
 from v2t.data.chat import IGNORE, Turn
 from v2t.data.collate import Batch, ClipSample
 from v2t.data.manifest_clips import DEFAULT_PROMPT, Clip, ManifestSource
 
 Reference = dict[str, tuple[float, float]]  # by `pair_key`: log-probabilities of the chosen and the rejected answer
 ANSWERS = ("chosen", "rejected")
-KEPT = ("tokens", "times_s", "mask")
+KEPT = ("tokens", "times_s", "mask")  # of a clip: query tokens (s, Q, D), seconds and mask (s, F)
 
 
 def read_pairs(files: Sequence[Path], root: Path | None = None) -> list[Clip]:
@@ -74,11 +73,11 @@ def pair_key(clip: Clip) -> str:
 
 @dataclass(frozen=True)
 class PreferenceSource(ManifestSource):
-    """Pairs, reshuffled each pass; picklable. Without a `reference` batches have none. With `tokens`, a file of
-    `save_tokens`, no clip is opened, and batches have `query_tokens` (S, Q, D) in place of pixels."""
+    """Pairs, reshuffled each pass; picklable. Without a `reference` batches have none. With `tokens`, which holds `KEPT`
+    of each clip by `pair_key`, no clip is opened, and batches have `query_tokens` (S, Q, D) in place of pixels."""
 
     reference: Mapping[str, tuple[float, float]] = field(default_factory=dict)
-    tokens: Path | None = None
+    tokens: TensorCache | None = None
 
     def __call__(self, start: int, count: int) -> Batch:
         """Pairs `start` … `start + count - 1` of the endless shuffled stream."""
@@ -94,8 +93,8 @@ class PreferenceSource(ManifestSource):
         if self.tokens is None:
             return super().sample(number)
         row = self.clips[self.place(number)].row
-        with safe_open(self.tokens, "np") as file:
-            tokens, times, mask = (file.get_tensor(f"{self.key(number)}.{name}") for name in KEPT)
+        kept = self.tokens.get(self.key(number))
+        tokens, times, mask = (kept[name].numpy() for name in KEPT)
         clip_text = self.processor.clip_text(times[mask].tolist())
         rows = [self._encoded(row, turns, clip_text) for turns in self.conversations(row, number)]
         return ClipSample(tokens, times, mask, rows)
@@ -107,12 +106,6 @@ class PreferenceSource(ManifestSource):
         """The same prompt with either answer."""
         asked = Turn("user", row.get("prompt") or DEFAULT_PROMPT, clips=1)
         return [[asked, Turn("assistant", row[name].strip())] for name in ANSWERS]
-
-
-def save_tokens(path: Path, kept: Mapping[str, Sequence[torch.Tensor]]) -> None:
-    """Write query tokens (s, Q, D), seconds and mask (s, F) of clips by `pair_key`, for `PreferenceSource.tokens`."""
-    named = {f"{key}.{name}": value for key, each in kept.items() for name, value in zip(KEPT, each, strict=True)}
-    write_atomic(path, save({name: value.contiguous() for name, value in named.items()}))
 
 
 def whole_pairs(batch: Batch) -> torch.Tensor:

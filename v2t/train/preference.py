@@ -26,17 +26,18 @@ from torch import nn
 from cineloop.documents import read_json
 from cineloop.errors import UsageError
 from cineloop.files import text_key, write_atomic
+from cineloop.tensor_cache import TensorCache
 from cineloop.training import runtime, sharding
 from cineloop.training.loader import Source, stream
 from v2t.data.chat import IGNORE
 from v2t.data.collate import Batch
 from v2t.data.manifest_clips import Clip
-from v2t.data.preferences import ANSWERS, PreferenceSource, Reference, pair_key, read_pairs, save_tokens, whole_pairs
+from v2t.data.preferences import ANSWERS, KEPT, PreferenceSource, Reference, pair_key, read_pairs, whole_pairs
 from v2t.train import instruct
 from v2t.train.caption_task import CaptionTask
 from v2t.train.captioner import plan_pieces as plan_pieces
 
-REFERENCE_FILE, TOKENS_FILE = "reference.json", "tokens.safetensors"
+REFERENCE_FILE, TOKENS = "reference.json", "tokens"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,6 +127,7 @@ class PreferenceStage(instruct.InstructStage):
         self.terms |= {"chosen": config.chosen_weight} if config.chosen_weight else {}
         self._task: PreferenceTask | None = None
         self._reference: Reference = {}
+        self._tokens: TensorCache | None = None  # filled with the reference
 
     def task_of(self, model: Any, row_tokens: int) -> CaptionTask:
         self._task = PreferenceTask(
@@ -163,8 +165,8 @@ class PreferenceStage(instruct.InstructStage):
 
     def _files(self, clips: list[Clip], seed: int) -> PreferenceSource:
         config = self.config
-        tokens = self.config.out / TOKENS_FILE if self.pairs.keep_tokens else None
-        return PreferenceSource(clips, self._processor, seed, config.max_length, config.on_bad, self._reference, tokens)
+        values = (self._reference, self._tokens)
+        return PreferenceSource(clips, self._processor, seed, config.max_length, config.on_bad, *values)
 
     def _split(self) -> tuple[list[Clip], list[Clip]]:
         """As of `instruct`; once the reference is known, without the pairs whose clip was skipped."""
@@ -179,9 +181,11 @@ class PreferenceStage(instruct.InstructStage):
     def _known_reference(self, clips: list[Clip]) -> Reference:
         """From the run folder, where it is of these pairs, of this model; else computed and kept there."""
         path, key = self.config.out / REFERENCE_FILE, self._reference_key(clips)
+        if self.pairs.keep_tokens:
+            self._tokens = TensorCache(self.config.out / TOKENS, key)
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
             kept = read_json(path)
-            if kept["key"] == key and (not self.pairs.keep_tokens or (path.parent / TOKENS_FILE).exists()):
+            if kept["key"] == key and (self._tokens is None or all(name in self._tokens for name in kept["log_probs"])):
                 return {name: (chosen, rejected) for name, (chosen, rejected) in kept["log_probs"].items()}
         found = self._compute_reference(clips)
         if _rank() == 0:
@@ -221,12 +225,12 @@ class PreferenceStage(instruct.InstructStage):
                 names = [source.key(number) for number in range(start, start + count)]
                 known = whole_pairs(batch).tolist()
                 found |= {name: (a, b) for name, (a, b), there in zip(names, values, known, strict=True) if there}
-                if self.pairs.keep_tokens:
+                if self._tokens is not None:
                     counts = batch["row_counts"][:: len(ANSWERS)].tolist()
                     each = (query_tokens.float().cpu(), batch["times_s"], batch["mask"])
                     tokens |= zip(names, zip(*(part.split(counts) for part in each), strict=True), strict=True)
-        if self.pairs.keep_tokens:
-            save_tokens(config.out / TOKENS_FILE, tokens)
+        if self._tokens is not None:
+            self._tokens.fill(tokens.items(), lambda each: dict(zip(KEPT, each, strict=True)))
         if world == 1:
             return found
         shares: list[Any] = [None] * world

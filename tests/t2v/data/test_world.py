@@ -7,6 +7,7 @@ from collections import Counter
 import pytest
 import torch
 
+from t2v.data import latents
 from t2v.data.latents import LatentSource, cache_key
 from t2v.data.world import solo_scene
 from t2v.model.text import build_tokenizer, world_words
@@ -54,7 +55,22 @@ def test_weights_that_mean_nothing_are_refused(tmp_path, weights, message):
 
 def test_a_batch_across_the_end_of_an_epoch_holds_the_clips_of_its_texts():
     vae = source().vae.eval()
-    held = LatentSource(vae, build_tokenizer(world_words(50)), "train", 3, (32, 32), 1, 5, None)
+    held = LatentSource(vae, build_tokenizer(world_words(50)), "train", 3, (32, 32), 1, 5)
     across, first, last = held(3, 4), held(0, 2), held(3, 2)  # of epochs of five clips
     for name in ("latents", "occupancy", "color", "kind"):
         torch.testing.assert_close(across[name], torch.cat([last[name], first[name]]), rtol=1e-3, atol=1e-3)
+
+
+def test_cached_latents_are_those_that_are_encoded(tmp_path, monkeypatch):
+    vae = source().vae.eval()
+    plain = LatentSource(vae, build_tokenizer(world_words(50)), "train", 3, (32, 32), 1, 40)
+    latents.cached(plain, tmp_path)
+    with monkeypatch.context() as patched:
+        patched.setattr(latents, "encode", lambda *_: pytest.fail("encoded again"))
+        cached = latents.cached(plain, tmp_path)
+        assert cached.cache is not None and cached.cache.size()[0] == 2  # passes of 32 clips
+        batch = cached(32, 8)
+    whole = latents.encode(plain, range(32, 64))
+    assert torch.equal(batch["latents"], whole["latents"][:8].float())
+    assert torch.equal(batch["occupancy"], whole["occupancy"][:8].float() / 255)
+    assert batch["input_ids"].tolist() == plain(32, 8)["input_ids"].tolist()

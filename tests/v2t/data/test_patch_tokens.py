@@ -79,25 +79,24 @@ def test_a_batch_may_straddle_blocks(source, count):
 
 
 def test_a_cache_gives_what_the_tower_gives_and_a_later_run_encodes_nothing(source, tmp_path, monkeypatch):
-    monkeypatch.setattr(patch_tokens, "SHARD", 4)
-    kept = replace(source, cache=tmp_path / patch_tokens.cache_key(source), _kept={})
-    assert patch_tokens.fill(kept, 6) == 8  # whole files
-    monkeypatch.setattr(PatchTokenSource, "encode", lambda *_: pytest.fail("encoded again"))
-    assert patch_tokens.fill(kept, 6) == 0
-    monkeypatch.undo()
-    monkeypatch.setattr(patch_tokens, "SHARD", 4)
+    old = tmp_path / patch_tokens.cache_key(source)
+    old.mkdir()
+    (old / "00000.safetensors").write_bytes(b"of an earlier version")  # is left alone
+    patch_tokens.cached(source, tmp_path, 9)
+    with monkeypatch.context() as patched:
+        patched.setattr(PatchTokenSource, "encode", lambda *_: pytest.fail("encoded again"))
+        kept = replace(patch_tokens.cached(source, tmp_path, 6), _kept={})
+    assert kept.cache is not None and kept.cache.size()[0] == 9
     plain = replace(source, _kept={})
     for start in (0, 5):
         one, two = kept(start, 5), plain(start, 5)
         assert one.keys() == two.keys() and all(torch.equal(one[name], two[name]) for name in one)
 
 
-def test_clips_of_several_segments_are_cached_whole(source, tmp_path, monkeypatch):
-    monkeypatch.setattr(patch_tokens, "SHARD", 3)
+def test_clips_of_several_segments_are_cached_whole(source, tmp_path):
     longer = replace(source.clips, config=replace(source.clips.config, num_frames=10, fewer_share=0.5))
-    kept = replace(source, clips=longer, cache=tmp_path, _kept={})
-    patch_tokens.fill(kept, 3)
-    plain = replace(kept, cache=None, _kept={})
+    plain = replace(source, clips=longer, _kept={})
+    kept = replace(patch_tokens.cached(plain, tmp_path, 3), _kept={})
     batch = plain(0, 3)
     assert len(batch["times_s"]) > 3  # more segments than clips
     assert torch.equal(kept(0, 3)["patch_tokens"], batch["patch_tokens"])

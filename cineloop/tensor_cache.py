@@ -1,10 +1,11 @@
-"""Latents and text embeddings kept on disk: each under a key of everything its values depend on.
+"""Tensors that are computed once and kept on disk: each entry under a key of everything its values depend on.
 
-In: keys and tensors. Out: the same tensors, in a later run too. A folder holds `<name>.jsonl`, a journal that says for
-every key which shard holds it, and shards `<name>-000000.safetensors`. What is read is what the journal names, never
-what happens to lie in the folder. A shard is written whole, then recorded in the journal, so a run killed at any moment
-leaves a sound cache and continues from there. A changed file, transform, autoencoder or text encoder has another
-key, so nothing stale is ever read; entries no longer used only take disk space (`size` says how much).
+In: keys and tensors (latents, embeddings of texts, tokens of a vision tower). Out: the same tensors, in a later run
+too. A folder holds `<name>.jsonl`, a journal that says for every key which shard holds it, and shards
+`<name>-000000.safetensors`. What is read is what the journal names, never another file of the folder. A shard is
+written whole, then recorded in the journal, so a run killed at any moment leaves a sound cache and continues from
+there. A changed file, transform, autoencoder or text encoder has another key, or its cache another folder, so nothing
+stale is ever read; entries no longer used only take disk space (`size` says how much).
 """
 
 from __future__ import annotations
@@ -12,17 +13,15 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cineloop.errors import CineloopError, ItemError, UsageError
 from cineloop.files import sweep, text_key, write_atomic
-from cineloop.journal import Journal
-from cineloop.lock import FolderLock
 from cineloop.log import logger
+from cineloop.run_folder import RunFolder
 
 if TYPE_CHECKING:
     import torch
@@ -74,8 +73,8 @@ class TensorCache:
     def refresh(self) -> None:
         """Read the journal again: another process may have added to it. Entries whose shard is damaged are left out."""
         self.index, damaged = {}, set()
-        with Journal(self._journal, writable=False) as journal:
-            for entry, _ in journal.replay():
+        with self._opened(writable=False) as folder:
+            for entry in folder.replay():
                 shard, size = entry["shard"], entry["bytes"]
                 if _size(self.folder / shard) == size:
                     self.index |= dict.fromkeys(entry["keys"], (shard, size))
@@ -100,7 +99,7 @@ class TensorCache:
         if key not in self.index:
             raise CineloopError(f"{self.folder} holds no {self.name} {key}", code="CACHE", hint="fill the cache first")
         shard, size = self.index[key]
-        file, names = _opened(str(self.folder / shard), size)
+        file, names = _mapped(str(self.folder / shard), size)
         return {name: file.get_tensor(f"{key}/{name}") for name in names[key]}
 
     def fill(
@@ -124,11 +123,11 @@ class TensorCache:
         missing = {key: given for key, given in wanted if key not in self.index}
         if not missing:
             return 0
-        with _locked(self.folder / f"{self.name}.lock") as lock, Journal(self._journal) as journal:
+        with self._opened() as folder:
             self.refresh()  # the process that held the lock before may have made them
             sweep(self.folder)
             missing = {key: given for key, given in missing.items() if key not in self.index}
-            number = 1 + max((_number(entry["shard"]) for entry, _ in journal.replay()), default=-1)
+            number = 1 + max((_number(entry["shard"]) for entry in folder.replay()), default=-1)
             waiting: dict[str, Tensors] = {}
             since, done, held = time.monotonic(), 0, 0
             try:
@@ -144,31 +143,31 @@ class TensorCache:
                     held += sum(tensor.nbytes for tensor in waiting[key].values())
                     done += 1
                     on_progress(done)
-                    lock.beat()
+                    folder.beat()
                     if held >= shard_bytes or time.monotonic() - since > _SHARD_S:
-                        self._close_shard(journal, number, waiting)
+                        self._close_shard(folder, number, waiting)
                         number, waiting, since, held = number + 1, {}, time.monotonic(), 0
             finally:
                 if waiting:
-                    self._close_shard(journal, number, waiting)
+                    self._close_shard(folder, number, waiting)
         return done
 
-    @property
-    def _journal(self) -> Path:
-        return self.folder / f"{self.name}.jsonl"
+    def _opened(self, *, writable: bool = True) -> RunFolder:
+        journal, lock = f"{self.name}.jsonl", f"{self.name}.lock"
+        return RunFolder(self.folder, state="", journal=journal, lock=lock, writable=writable, waits=True)
 
-    def _close_shard(self, journal: Journal, number: int, entries: Mapping[str, Tensors]) -> None:
+    def _close_shard(self, folder: RunFolder, number: int, entries: Mapping[str, Tensors]) -> None:
         from safetensors.torch import save
 
         shard = f"{self.name}-{number:06d}.safetensors"
         data = save({f"{key}/{name}": t for key, tensors in entries.items() for name, t in tensors.items()})
         write_atomic(self.folder / shard, data)
-        journal.append([{"shard": shard, "bytes": len(data), "keys": list(entries)}])
+        folder.append([{"shard": shard, "bytes": len(data), "keys": list(entries)}])
         self.index |= dict.fromkeys(entries, (shard, len(data)))
 
 
 @lru_cache(maxsize=256)
-def _opened(path: str, size: int) -> tuple[Any, dict[str, list[str]]]:
+def _mapped(path: str, size: int) -> tuple[Any, dict[str, list[str]]]:
     """A shard mapped into memory, and the names of each key's tensors in it."""
     from safetensors import safe_open
 
@@ -188,23 +187,3 @@ def _size(path: Path) -> int:
 
 def _number(shard: str) -> int:
     return int(Path(shard).stem.rpartition("-")[2])
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[FolderLock]:
-    """The folder's lock; waits while another process (of this run or another) fills the cache."""
-    warned = False
-    while True:
-        with ExitStack() as stack:
-            try:
-                lock = stack.enter_context(FolderLock(path))
-            except UsageError as error:
-                if error.code != "LOCKED":
-                    raise
-                if not warned:
-                    logger.info("waiting: %s", error.message)
-                warned = True
-            else:
-                yield lock
-                return
-        time.sleep(1.0)

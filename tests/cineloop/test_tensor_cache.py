@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import save_file
 
 from cineloop.errors import CineloopError, ItemError, UsageError
-from t2v.data.cache import TensorCache, cache_key, folder_key
+from cineloop.tensor_cache import TensorCache, cache_key, folder_key
 
 
 def tensors(number: int) -> dict[str, torch.Tensor]:
@@ -109,7 +109,7 @@ def test_an_entry_that_fails_ends_the_filling_or_is_left_out(tmp_path):
 SLOW = """
 import sys, time, torch
 from pathlib import Path
-from t2v.data.cache import TensorCache, cache_key
+from cineloop.tensor_cache import TensorCache, cache_key
 def make(number):
     time.sleep(0.05)
     print(number, flush=True)
@@ -121,7 +121,7 @@ TensorCache(Path(sys.argv[1]), "latents").fill([(cache_key(clip=n), n) for n in 
 @pytest.mark.slow
 def test_killed_while_filling(tmp_path):
     """Kill -9 in the middle: what the journal names is whole, the next run makes the rest."""
-    root = Path(__file__).resolve().parents[3]
+    root = Path(__file__).resolve().parents[2]
     filling = subprocess.Popen([sys.executable, "-c", SLOW, str(tmp_path)], cwd=root, stdout=subprocess.PIPE, text=True)
     assert filling.stdout is not None
     for _ in range(12):
