@@ -129,7 +129,11 @@ class Steps:
         self._done = 0
 
     def __call__(self, done: int, total: int) -> None:
-        self._advance(self.num_clips * self.steps * min(done, total) // max(total, 1))
+        count = self.num_clips * self.steps * min(done, total) // max(total, 1)
+        if count > self._done:
+            if self.bar is not None:
+                self.bar.advance(count - self._done, self.note)
+            self._done = count
 
     def alone(self) -> Steps:
         """For one clip of the batch, which is made again by itself."""
@@ -137,10 +141,4 @@ class Steps:
 
     def finish(self) -> None:
         """The batch is done."""
-        self._advance(self.num_clips * self.steps)
-
-    def _advance(self, count: int) -> None:
-        if count > self._done:
-            if self.bar is not None:
-                self.bar.advance(count - self._done, self.note)
-            self._done = count
+        self(1, 1)

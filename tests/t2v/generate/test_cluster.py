@@ -11,7 +11,7 @@ import stand_in_engine
 from cineloop.cluster import journals
 from cineloop.cluster.settings import ClusterConfig
 from t2v.generate import cluster
-from t2v.generate.job import Job
+from t2v.generate.folder import ClipFolder
 from t2v.generate.run import run
 from t2v.generate.settings import GenerateConfig
 
@@ -67,7 +67,7 @@ def test_what_was_generated_twice_is_counted(engines, tmp_path, monkeypatch, cap
 @pytest.mark.slow
 def test_what_a_dead_driver_left_is_taken_over(engines, tmp_path, monkeypatch):
     with monkeypatch.context() as patched, pytest.raises(stand_in_engine.DeadDriver):
-        stand_in_engine.die_at(patched, Job, "_take")
+        stand_in_engine.die_at(patched, ClipFolder, "add")
         go(tmp_path / "out")
     entries = stand_in_engine.entries_of_workers(tmp_path / "out/.cineloop")
     answered = {entry["row"]["id"] for entry in entries if entry["kind"] == "clip"}

@@ -253,9 +253,14 @@ def test_the_first_interrupt_finishes_the_clips_in_hand(fake, tmp_path):
 
 KILLED = """
 import os, signal, sys, t2v.cli
-from t2v.generate.job import Job
-take = Job._take
-Job._take = lambda job, *given: take(job, *given) or job.summary.made < 4 or os.kill(os.getpid(), signal.SIGKILL)
+from t2v.generate.folder import ClipFolder
+add, rows = ClipFolder.add, []
+def killing(folder, entry):
+    add(folder, entry)
+    rows.append(entry)
+    if len(rows) == 4:
+        os.kill(os.getpid(), signal.SIGKILL)
+ClipFolder.add = killing
 t2v.cli.main(sys.argv[1:])
 """
 

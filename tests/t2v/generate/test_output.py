@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from cineloop.errors import MissingDependencyError
 from cineloop.manifest import read_manifest
 from painting_generator import Fake
 from t2v.cli import main
@@ -38,6 +39,15 @@ def test_a_contact_sheet_that_cannot_be_written_does_not_end_a_complete_run(fake
     (tmp_path / "contact_sheet.png").mkdir(parents=True)
     assert run([BALL], [], tmp_path, GenerateConfig()).exit_code == 0
     assert "the contact sheet was not written" in caplog.text
+
+
+def test_a_contact_sheet_without_a_decoder_does_not_end_a_complete_run(fake, tmp_path, caplog, monkeypatch):
+    def failing(*args):
+        raise MissingDependencyError("no decoder is installed")
+
+    monkeypatch.setattr(run_module, "write_sheet", failing)
+    assert run([BALL], [], tmp_path, GenerateConfig()).exit_code == 0
+    assert "the contact sheet was not written: no decoder" in caplog.text
 
 
 @pytest.mark.parametrize("place", ["made", "made/clips", "made/.cineloop"])
