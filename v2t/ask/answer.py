@@ -35,7 +35,7 @@ Turns = Sequence[tuple[str, str]]  # earlier (prompt, answer) pairs as the model
 
 
 @dataclass(frozen=True, kw_only=True)
-class Prepared:
+class QuestionPrompt:
     """A question with everything needed to generate its answer.
 
     Attributes:
@@ -61,7 +61,7 @@ class Prepared:
 
 def prepare(
     viewer: Viewer, video: LongVideo, question: str, view: Segment | None = None, history: Turns = ()
-) -> Prepared:
+) -> QuestionPrompt:
     """The question with the frames or notes it is answered from; see the docstring of `v2t.ask.answer`.
 
     Args:
@@ -97,12 +97,12 @@ def prepare(
     return by_frames(video, question, moments.within(question, moment, window[0]), window, ())
 
 
-def by_frames(video: LongVideo, question: str, prompt: str, window: Segment, history: Turns) -> Prepared:
+def by_frames(video: LongVideo, question: str, prompt: str, window: Segment, history: Turns) -> QuestionPrompt:
     """The question with the frames of a part, which precede the conversation's first text."""
     frames = video.decode(window)
     messages = _messages(history, prompt)
     messages[0] = replace(messages[0], videos=(frames,))
-    return Prepared(
+    return QuestionPrompt(
         question=question,
         prompt=prompt,
         conversation=messages,
@@ -113,7 +113,9 @@ def by_frames(video: LongVideo, question: str, prompt: str, window: Segment, his
     )
 
 
-def by_notes(viewer: Viewer, video: LongVideo, question: str, prompt: str, extent: Segment, history: Turns) -> Prepared:
+def by_notes(
+    viewer: Viewer, video: LongVideo, question: str, prompt: str, extent: Segment, history: Turns
+) -> QuestionPrompt:
     """The question with the notes it is about; if there are none, with an overview of the video."""
     most = viewer.config.notes_tokens
     notebook, _, placed = viewer.take_notes(video, extent)
@@ -133,7 +135,7 @@ def by_notes(viewer: Viewer, video: LongVideo, question: str, prompt: str, exten
         )
     if not placed:
         warnings.append(Notice("NO_NOTES", "the captioner noted nothing in this part of the video"))
-    return Prepared(
+    return QuestionPrompt(
         question=question,
         prompt=prompt,
         conversation=_messages(history, notes_prompt(notes, prompt)),
@@ -215,7 +217,9 @@ def search(viewer: Viewer, video: LongVideo, question: str, view: Segment | None
     return count_or_compare(viewer, video, question, view)
 
 
-def finish(viewer: Viewer, video: LongVideo, prepared: Prepared, text: str, warnings: Sequence[Notice] = ()) -> Answer:
+def finish(
+    viewer: Viewer, video: LongVideo, prepared: QuestionPrompt, text: str, warnings: Sequence[Notice] = ()
+) -> Answer:
     """The captioner's text as an `Answer`: its times parsed, and shifted from the part it saw to the video."""
     start, end = prepared.part
     spans = [Occurrence(start_s=a + start, end_s=b + start) for a, b in read_spans(text, end - start).spans]

@@ -17,7 +17,7 @@ from cineloop.clock import format_clock, parse_clock
 from cineloop.errors import CineloopError, ItemError, Notice, UsageError
 from cineloop.files import write_atomic
 from cineloop.log import logger, printable
-from v2t.ask.answer import Prepared, finish, prepare, search
+from v2t.ask.answer import QuestionPrompt, finish, prepare, search
 from v2t.ask.moments import check_within
 from v2t.ask.result import Answer
 from v2t.ask.viewer import Viewer
@@ -165,7 +165,7 @@ class Chat:
             self._history.clear()
             self._answer(video, prepare(self.viewer, video, question, self.view))
 
-    def _answer(self, video: LongVideo, prepared: Prepared) -> None:
+    def _answer(self, video: LongVideo, prepared: QuestionPrompt) -> None:
         """Write the answer as it is generated; one with shifted times sentence by sentence."""
         start, end = prepared.part
         raw, held = "", ""

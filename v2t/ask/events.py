@@ -51,7 +51,7 @@ class Events:
     choices: tuple[str, ...] = ()
 
 
-def asked_events(question: str) -> Events | None:
+def events_in(question: str) -> Events | None:
     """What a question of number or order is about; None for other questions."""
     if match := _COUNT.match(question):
         return Events((match["one"],), (f"When {match['aux'].lower()} {match['one']}?",))
@@ -75,7 +75,7 @@ def count_or_compare(viewer: Viewer, video: LongVideo, question: str, view: Segm
     Raises:
         ItemError: the video cannot be read.
     """
-    events = asked_events(question)
+    events = events_in(question)
     if events is None:
         return None
     answers = [find_when(viewer, video, text, is_question=True, view=view, every=True) for text in events.questions]

@@ -21,7 +21,7 @@ from v2t.backends import Conversation, Decoding, GenerateRequest, VideoLM, open_
 from v2t.backends.batching import Batcher
 from v2t.caption.run import notes_on
 from v2t.long.notebook import Notebook
-from v2t.long.recall import Placed
+from v2t.long.recall import SceneNote
 from v2t.long.segments import Segment
 from v2t.long.video import LongVideo
 
@@ -125,7 +125,7 @@ class Viewer:
         decoding = Decoding(max_new_tokens=config.max_new_tokens, temperature=config.temperature, seed=config.seed)
         return GenerateRequest(messages=conversation, decoding=decoding)
 
-    def take_notes(self, video: LongVideo, extent: Segment) -> tuple[Notebook, list[Segment], list[Placed]]:
+    def take_notes(self, video: LongVideo, extent: Segment) -> tuple[Notebook, list[Segment], list[SceneNote]]:
         """The notes on a video, the windows that overlap a segment of it, and the notes within that segment."""
         config, folder = self.config, self.config.notes
         given = None

@@ -32,12 +32,12 @@ from cineloop.video.info import VideoInfo
 from cineloop.video.sample import SampleSpec
 from cineloop.video.worker import DecoderPool
 from v2t.backends import Output, open_backend
-from v2t.caption.fetching import Fetching
 from v2t.caption.job import Asker
 from v2t.caption.ledger import clip_entry, source_of
 from v2t.caption.merge import join_folders
 from v2t.caption.outputs import STATE_FOLDER, CaptionFolder
 from v2t.caption.record import Question, result_of
+from v2t.caption.remote_decoders import RemoteDecoders
 from v2t.caption.settings import CaptionConfig
 from v2t.caption.summary import Summary
 from v2t.long.items import WorkItem, error_fields
@@ -227,7 +227,7 @@ class _Decoder:
 
     def __init__(self, config: CaptionConfig, name: str) -> None:
         pool = DecoderPool(1, config.limits, decoders=config.decoders, threads=1)
-        self.pool = Fetching(pool, _FETCHES, int(config.remote_max_gb * 1e9)).__enter__()
+        self.pool = RemoteDecoders(pool, _FETCHES, int(config.remote_max_gb * 1e9)).__enter__()
 
     def decode(self, items: Sequence[tuple[Any, ...]], bulks: Sequence[Any]) -> list[Any]:
         try:

@@ -27,10 +27,10 @@ from cineloop.threads import usable_cpus
 from cineloop.video.worker import DecoderPool
 from v2t.backends import OUT_OF_DOMAIN, Decoding, GenerateRequest, Output, VideoLM, user_turn
 from v2t.backends.batching import Batcher
-from v2t.caption.fetching import Fetching
 from v2t.caption.ledger import cuts_entry, source_of
 from v2t.caption.outputs import CaptionFolder
 from v2t.caption.record import Question, caption_record, failed_record, result_of, segments_of
+from v2t.caption.remote_decoders import RemoteDecoders
 from v2t.caption.summary import Summary, rate
 from v2t.data.notes import Note
 from v2t.long.items import WorkItem, answer_fields, ask_items, error_fields
@@ -160,7 +160,7 @@ class Job:
                 workers = config.workers or max(1, usable_cpus() // 2)
                 pool = stack.enter_context(DecoderPool(workers, config.limits, decoders=config.decoders))
                 if any(clip.is_remote for clip in todo):
-                    pool = stack.enter_context(Fetching(pool, workers + 2, int(config.remote_max_gb * 1e9)))
+                    pool = stack.enter_context(RemoteDecoders(pool, workers + 2, int(config.remote_max_gb * 1e9)))
             self._progress = stack.enter_context(Progress(len(todo), "captioning", enabled=show_progress))
             if self.asker.concurrency > 1:
                 self._calls = stack.enter_context(ThreadPoolExecutor(self.asker.concurrency, "answer"))
@@ -248,7 +248,7 @@ class Job:
 
     def _divide(self, pool: Decoders, item: WorkItem) -> list[Segment]:
         """The segments of a clip; called in threads."""
-        video = LongVideo(item.clip, pool, self.question.spec, self.question.frame_size)
+        video = LongVideo(item.clip, pool, self.question.spec, self.question.frame_size, needs_cuts=True)
         video.cuts_s = known = self.folder.ledger.cuts_of(item.clip)
         segments = video.segments(self.question.parts)
         item.cuts_s = video.cuts_s if known is None else None

@@ -1,7 +1,7 @@
 """State of an output folder's journal: for every clip its newest record, its source and its settings.
 
-In: the journal's entries. Out: `Known` by clip id, and new entries. Kinds of entries: `clip` (a record, the settings'
-key, the video's size, date and content, the sidecars and their contents' keys), `part` (the answer to one
+In: the journal's entries. Out: `ClipState` by clip id, and new entries. Kinds of entries: `clip` (a record, the
+settings' key, the video's size, date and content, the sidecars and their contents' keys), `part` (the answer to one
 segment of a long clip, see `v2t.caption.record`), `cuts` (where such a clip's scenes change), `settings` (what a key
 means), `source` (a new date of the same content), `merged` (how much of another journal was taken over), `run` (a run
 began: on which machine, with how many clips), `begun` (clips that were in hand when a run on a cluster died), `end` (on
@@ -34,7 +34,7 @@ BY_HAND = ""  # instead of a settings key: a person wrote or changed this captio
 
 
 @dataclass(slots=True)
-class Known:
+class ClipState:
     """The journal's state of one clip."""
 
     place: Place  # of the newest record
@@ -77,7 +77,7 @@ class Ledger:
         self, journal: Journal, whole: Ledger | None = None, holds: Callable[[str], bool] = lambda clip_id: True
     ) -> None:
         self.journal = journal
-        self.known: dict[str, Known] = {}
+        self.known: dict[str, ClipState] = {}
         # clip id -> (start_s, end_s) -> where the newest entry of that part is; for clips that are not done with
         self.parts: dict[str, dict[tuple[float, float], tuple[Journal, Place]]] = {}
         self.cuts: dict[str, Entry] = {}  # clip id -> where its scenes change; for the same clips
@@ -200,7 +200,7 @@ class Ledger:
                 earlier |= old.keys
                 files = old.files | files  # those of an earlier run's formats still exist
             has_failed_parts = any("error" in segment for segment in record.get("segments") or ())
-            known = Known(
+            known = ClipState(
                 place,
                 intern(record["status"]),
                 intern(entry["settings"]),

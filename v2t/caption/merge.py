@@ -1,9 +1,9 @@
 """Merging of the shards of a folder, or of several folders, into one (`v2t merge`).
 
 In: output folders of captioning runs. Out: one of them, or a new one, with every clip exactly once in its journal, its
-sidecars and its files of the whole; a `Merged` with counts and missing shards. Of several records of a clip one that a
-person wrote or changed takes precedence, then a good one before a failed one, then the newest. Merging again changes
-nothing.
+sidecars and its files of the whole; a `MergeResult` with counts and missing shards. Of several records of a clip one
+that a person wrote or changed takes precedence, then a good one before a failed one, then the newest. Merging again
+changes nothing.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from cineloop.lock import FolderLock
 from cineloop.log import logger, printable
 from cineloop.store import StoredFolder, is_store
 from v2t.caption import shards, stored
-from v2t.caption.ledger import Known, Ledger, clip_entry
+from v2t.caption.ledger import ClipState, Ledger, clip_entry
 from v2t.caption.outputs import CaptionFolder
 from v2t.writers import html
 
@@ -34,7 +34,7 @@ _NAMED = 10
 
 
 @dataclass
-class Merged:
+class MergeResult:
     """The result of a merge. Counts are of the whole after it; `taken` are records that were new to it."""
 
     output: Path | str
@@ -79,7 +79,7 @@ def merge(
     formats: Sequence[str] = (),
     allow_mixed: bool = False,
     dry_run: bool = False,
-) -> Merged:
+) -> MergeResult:
     """Join the shards of each folder, and several folders into one.
 
     Args:
@@ -120,7 +120,7 @@ def join_folders(
     allow_mixed: bool,
     dry_run: bool = False,
     store: StoredFolder | None = None,
-) -> Merged:
+) -> MergeResult:
     """`merge` of folders on this machine, the output perhaps the copy of one on a store."""
     for folder in folders:
         if not (folder / shards.STATE_FOLDER).is_dir():
@@ -143,8 +143,8 @@ def _join(
     allow_mixed: bool,
     dry_run: bool,
     store: StoredFolder | None,
-) -> Merged:
-    merged = Merged(output=folder, dry_run=dry_run)
+) -> MergeResult:
+    merged = MergeResult(output=folder, dry_run=dry_run)
     _take_over(folder, merged, others, allow_mixed, store)
     if not dry_run:  # by now the ledgers that were joined are out of memory
         with CaptionFolder(folder, formats, store=store) as opened:
@@ -153,7 +153,9 @@ def _join(
     return merged
 
 
-def _take_over(folder: Path, merged: Merged, others: list[Path], allow_mixed: bool, store: StoredFolder | None) -> None:
+def _take_over(
+    folder: Path, merged: MergeResult, others: list[Path], allow_mixed: bool, store: StoredFolder | None
+) -> None:
     """Append to the journal of the whole what it lacks; on a dry run only count."""
     dry_run = merged.dry_run
     state = folder / shards.STATE_FOLDER
@@ -164,7 +166,7 @@ def _take_over(folder: Path, merged: Merged, others: list[Path], allow_mixed: bo
             stack.enter_context(FolderLock(state / shards.LOCK))
             shards.refuse_running(folder)
         whole = Ledger(stack.enter_context(Journal(path, writable=not dry_run, mirror=mirror)))
-        fresh = shards.unmerged(folder, whole.merged)
+        fresh = shards.unmerged_journals(folder, whole.merged)
         paths = [other / shards.STATE_FOLDER / shards.JOURNAL for other in others]
         if dry_run:  # its shards were not joined
             paths += [path for other in others for path in shards.journals(other)]
@@ -188,7 +190,7 @@ def _take_over(folder: Path, merged: Merged, others: list[Path], allow_mixed: bo
         whole.journal.append([{"kind": "merged", "path": name, "size": size} for name, size in sizes.items()])
 
 
-Winners = dict[str, tuple[Ledger, Known]]
+Winners = dict[str, tuple[Ledger, ClipState]]
 
 
 def winners_of(ledgers: Iterable[Ledger]) -> Winners:
@@ -248,7 +250,7 @@ def _refuse_mixed(winners: Winners, settings: Mapping[str, dict[str, Any]]) -> N
         )
 
 
-def _find_missing(merged: Merged, folders: Sequence[Path]) -> None:
+def _find_missing(merged: MergeResult, folders: Sequence[Path]) -> None:
     """List the missing shards of the most recent division."""
     facts_by_shard: dict[int, dict[int, dict[str, Any]]] = {}
     newest: dict[int, float] = {}
@@ -275,7 +277,7 @@ def _find_missing(merged: Merged, folders: Sequence[Path]) -> None:
         )
 
 
-def _count(merged: Merged, known: Collection[Known]) -> None:
+def _count(merged: MergeResult, known: Collection[ClipState]) -> None:
     merged.clips = len(known)
     merged.ok = sum(each.status == "ok" for each in known)
     merged.failed = merged.clips - merged.ok

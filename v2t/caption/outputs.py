@@ -80,11 +80,24 @@ class CaptionFolder:
     def __enter__(self) -> CaptionFolder:
         with contextlib.ExitStack() as stack:
             with usable(self.folder):
-                self.ledger = self._open(stack)
+                if self.shard:
+                    self.shard.refuse_other_counts()
+                if self.writable:
+                    lock = FolderLock(self.state_folder / shards.LOCK, patient=bool(self.shard))
+                    self.lock = stack.enter_context(lock)
+                    self.shard.begin() if self.shard else shards.refuse_running(self.folder)
+                path = self.state_folder / shards.JOURNAL
+                mirror = self.store.segments(path) if self.store else None
+                journal = stack.enter_context(Journal(path, writable=self.writable, mirror=mirror))
+                if self.shard:
+                    whole = Journal(self.folder / STATE_FOLDER / shards.JOURNAL, writable=False)
+                    self.ledger = Ledger(journal, Ledger(stack.enter_context(whole)), self.shard.holds)
+                else:
+                    self.ledger = Ledger(journal)
             earlier = {name for known in self.ledger.known.values() for name in known.files} - self.clip_writers.keys()
             self._earlier_writers = writers.load_known(earlier)
             self._sets = SetFiles(self.folder, self.state_folder, self._set_writers, self.ledger)
-            if not self.shard and shards.unmerged(self.folder, self.ledger.merged):
+            if not self.shard and shards.unmerged_journals(self.folder, self.ledger.merged):
                 raise UsageError(
                     f"{printable(str(self.folder))} holds shards that were not joined yet",
                     code="UNMERGED",
@@ -104,24 +117,6 @@ class CaptionFolder:
 
     def __exit__(self, *exc: Any) -> None:
         self._stack.__exit__(*exc)
-
-    def _open(self, stack: contextlib.ExitStack) -> Ledger:
-        """Take the lock and read the journals."""
-        if self.shard:
-            self.shard.refuse_other_counts()
-        if self.writable:
-            self.lock = stack.enter_context(FolderLock(self.state_folder / shards.LOCK, patient=bool(self.shard)))
-            if self.shard:
-                self.shard.begin()
-            else:
-                shards.refuse_running(self.folder)
-        path = self.state_folder / shards.JOURNAL
-        mirror = self.store.segments(path) if self.store else None
-        journal = stack.enter_context(Journal(path, writable=self.writable, mirror=mirror))
-        if self.shard is None:
-            return Ledger(journal)
-        whole = stack.enter_context(Journal(self.folder / STATE_FOLDER / shards.JOURNAL, writable=False))
-        return Ledger(journal, Ledger(whole), self.shard.holds)
 
     # ---- existing results
 

@@ -98,7 +98,7 @@ class Shard:
         if places(self.output).keys() <= {self.of}:
             return
         with Journal(self.output / STATE_FOLDER / JOURNAL, writable=False) as journal:
-            left = unmerged(self.output, Ledger(journal).merged)
+            left = unmerged_journals(self.output, Ledger(journal).merged)
         for path in left:
             match = _FOLDER.fullmatch(path.parent.name)
             if match and int(match[2]) != self.of:
@@ -141,7 +141,7 @@ def are_done(output: Path, of: int) -> bool:
     return len(shards) == of and all(facts_of(place) for place in shards.values())
 
 
-def unmerged(output: Path, merged: Mapping[str, int]) -> list[Path]:
+def unmerged_journals(output: Path, merged: Mapping[str, int]) -> list[Path]:
     """Journals of shards that hold more than was merged. `merged`: path below `.v2t` → merged bytes."""
     return [path for path in journals(output) if path.stat().st_size != merged.get(merge_name(output, path), 0)]
 

@@ -15,7 +15,7 @@ from cineloop.documents import read_json
 from cineloop.files import write_atomic
 from cineloop.journal import Journal
 from cineloop.lock import FolderLock
-from v2t.caption.ledger import Known
+from v2t.caption.ledger import ClipState
 
 NAME = "checked.json"
 _WORTH = 1000  # files; reading fewer again takes milliseconds, and a run that finds nothing to do writes nothing
@@ -40,7 +40,7 @@ class SidecarChecks:
         if is_here and at_ns <= self._now_ns and num_bytes <= os.path.getsize(journal.path):
             self._until_ns, self._until_byte = at_ns, num_bytes
 
-    def is_as_known(self, known: Known, path: str) -> bool:
+    def is_as_known(self, known: ClipState, path: str) -> bool:
         """Whether a sidecar holds what the journal says without a look into it."""
         if known.journal is None and known.place[0] < self._until_byte:
             try:

@@ -136,10 +136,10 @@ def status_of(output: Path | str) -> Status:
             return replace(status_of(copy.folder), output=copy.url)
     output = Path(output)
     state = output / shards.STATE_FOLDER
-    ledgers: dict[Path, _Counted] = {}
+    ledgers: dict[Path, _RunLedger] = {}
     for path in sorted(state.rglob(shards.JOURNAL)):
         with Journal(path, writable=False) as journal:  # closed again: there may be thousands
-            ledgers[path.parent] = _Counted(journal)
+            ledgers[path.parent] = _RunLedger(journal)
     if not ledgers:
         raise NothingMatchedError(f"{printable(str(output))} is not the output folder of a captioning run")
     good = {clip_id: known.status == "ok" for clip_id, (_, known) in winners_of(ledgers.values()).items()}
@@ -186,7 +186,7 @@ def duration(seconds: float) -> str:
     return f"{hours} h {minutes} min" if hours < 48 else f"{hours // 24} d {hours % 24} h"
 
 
-class _Counted(Ledger):
+class _RunLedger(Ledger):
     """A ledger that also keeps the starts of runs, counts the records since the last, and knows what was only begun."""
 
     def __init__(self, journal: Journal) -> None:
@@ -210,7 +210,7 @@ class _Counted(Ledger):
             self.open.update(entry["ids"])
 
 
-def _fill(row: ShardStatus, place: Path, ledger: _Counted | None) -> None:
+def _fill(row: ShardStatus, place: Path, ledger: _RunLedger | None) -> None:
     """What the files of a shard say of its process."""
     lock, facts = place / shards.LOCK, shards.facts_of(place)
     owner = FolderLock(lock).holder()

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from cineloop.clip import Clip
@@ -22,6 +22,7 @@ from v2t.long.segments import Segment
 
 if TYPE_CHECKING:
     from cineloop.video.frames import Frames
+    from cineloop.video.sample import SampleSpec
 
 
 @dataclass(eq=False)
@@ -48,6 +49,11 @@ class WorkItem:
     cuts_s: list[float] | None = None
     parent: WorkItem | None = None
     num_crashes: int = 0
+
+    def spec(self, base: SampleSpec) -> SampleSpec:
+        """Frame sampling of the item; its window overrides that of `base`."""
+        start_s, end_s = self.segment or (self.clip.start_s, self.clip.end_s)
+        return base if start_s is None and end_s is None else replace(base, start_s=start_s, end_s=end_s)
 
     @property
     def error(self) -> ItemError | None:

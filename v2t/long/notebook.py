@@ -33,7 +33,7 @@ from v2t.backends import Decoding, GenerateRequest, VideoLM, user_turn
 from v2t.backends.batching import Batcher
 from v2t.data.notes import Note, notes_prompt
 from v2t.long.items import ask_items
-from v2t.long.recall import Placed, content, num_tokens
+from v2t.long.recall import SceneNote, content, num_tokens
 from v2t.long.segments import Segment
 from v2t.long.spans import read_spans
 from v2t.long.summary import reduce_notes
@@ -101,7 +101,7 @@ class Notebook:
 
     def notes(
         self, windows: Sequence[Segment], advance: Callable[[int, int], None] = lambda done, total: None
-    ) -> list[Placed]:
+    ) -> list[SceneNote]:
         """Notes on some windows of the video in order of time; missing ones are taken now.
 
         Args:
@@ -110,16 +110,16 @@ class Notebook:
         if self.given is not None and windows:
             starts, last = [start for start, _ in windows], windows[-1][1]
             within = [note for note in self.given if note.end_s >= starts[0] and note.start_s <= last]
-            placed = [Placed(note, max(0, bisect_right(starts, note.start_s) - 1)) for note in within]
+            placed = [SceneNote(note, max(0, bisect_right(starts, note.start_s) - 1)) for note in within]
             return join_notes(placed, windows, self.video.cuts_s or ())
         missing = [window for window in windows if window not in self._windows]
         if missing:
             with self._writing() as journal:
                 self._take_notes(missing, journal, advance)
-        placed = [Placed(note, n) for n, window in enumerate(windows) for note in self._windows.get(window, ())]
+        placed = [SceneNote(note, n) for n, window in enumerate(windows) for note in self._windows.get(window, ())]
         return join_notes(placed, windows, self.video.cuts_s or ())
 
-    def overview(self, placed: Sequence[Placed], max_tokens: int) -> list[Note]:
+    def overview(self, placed: Sequence[SceneNote], max_tokens: int) -> list[Note]:
         """All that happens, in as much detail as `max_tokens` allow: events, else scenes, else groups of scenes."""
         scenes = [[p.note for p in placed if p.scene == scene] for scene in dict.fromkeys(p.scene for p in placed)]
 
@@ -259,14 +259,14 @@ def read_notes(text: str, window: Segment, style: Style) -> list[Note]:
     return sorted(notes, key=lambda note: (note.start_s, note.end_s))
 
 
-def join_notes(placed: Sequence[Placed], windows: Sequence[Segment], cuts_s: Sequence[float]) -> list[Placed]:
+def join_notes(placed: Sequence[SceneNote], windows: Sequence[Segment], cuts_s: Sequence[float]) -> list[SceneNote]:
     """Notes in order of time, joined for an event that continues over the border of two windows of one scene.
 
     Args:
         placed: notes, `scene` being the number of the window they come from.
         cuts_s: where scenes end; no event continues over a cut.
     """
-    out: list[Placed] = []
+    out: list[SceneNote] = []
     for one in sorted(placed, key=lambda one: (one.note.start_s, one.note.end_s)):
         border = windows[one.scene][0]
         is_cut = any(abs(border - cut) < 0.01 for cut in cuts_s)
@@ -275,11 +275,11 @@ def join_notes(placed: Sequence[Placed], windows: Sequence[Segment], cuts_s: Seq
             out.append(one)
         else:
             whole = Note(start_s=before.note.start_s, end_s=one.note.end_s, text=before.note.text)
-            out[out.index(before)] = Placed(whole, one.scene)
+            out[out.index(before)] = SceneNote(whole, one.scene)
     return out
 
 
-def _continued_note(earlier: Sequence[Placed], one: Placed, border: float) -> Placed | None:
+def _continued_note(earlier: Sequence[SceneNote], one: SceneNote, border: float) -> SceneNote | None:
     """The note of the previous window with the same words that ends at the border where `one` starts."""
     if one.note.start_s - border > _TOUCH_S:
         return None

@@ -11,7 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from cineloop.clip import check
@@ -101,13 +101,11 @@ class DecodeQueue:
                 yield from sorted(self._groups.values(), key=len, reverse=True)
         finally:
             self._groups.clear()
-            for future in self._futures():
+            waited_for: list[Future[Any]] = [*self._decoding, *self._dividing]
+            for future in waited_for:
                 future.cancel()
             # Not joined: its threads block on the pool and are released when that closes.
             threads.shutdown(wait=False, cancel_futures=True)
-
-    def _futures(self) -> list[Future[Any]]:
-        return [*self._decoding, *self._dividing]
 
     def _fill(self, source: Iterator[WorkItem], threads: ThreadPoolExecutor) -> Iterator[list[WorkItem]]:
         """Submit as much decoding as the limits allow; yield what fails before that."""
@@ -122,7 +120,7 @@ class DecodeQueue:
                 try:
                     check(item.clip)
                 except ItemError as error:
-                    yield _failed(item, error)
+                    yield _fail(item, error)
                     continue
                 if self.divide is not None:
                     self._dividing[threads.submit(self.divide, item)] = item
@@ -137,17 +135,16 @@ class DecodeQueue:
                     code="DECODER_CRASH",
                     hint="the file may be damaged or hostile",
                 )
-                yield _failed(item, reason)
+                yield _fail(item, reason)
                 continue
-            window = item.segment or (item.clip.start_s, item.clip.end_s)
-            spec = self.spec if window == (None, None) else replace(self.spec, start_s=window[0], end_s=window[1])
-            self._decoding[self.pool.submit(item.clip.file, spec, self.size)] = item
+            self._decoding[self.pool.submit(item.clip.file, item.spec(self.spec), self.size)] = item
 
     def _collect(self) -> Iterator[list[WorkItem]]:
         """Wait until something is decoded or divided; yield divided clips, failures and every full group."""
-        if not any(future.done() for future in self._futures()):
+        waited_for: list[Future[Any]] = [*self._decoding, *self._dividing]
+        if not any(future.done() for future in waited_for):
             start = time.perf_counter()
-            wait(self._futures(), timeout=_POLL_S, return_when=FIRST_COMPLETED)
+            wait(waited_for, timeout=_POLL_S, return_when=FIRST_COMPLETED)
             self.wait_s += time.perf_counter() - start
             yield []
         for plan in [future for future in self._dividing if future.done()]:
@@ -155,7 +152,7 @@ class DecodeQueue:
             try:
                 segments = plan.result()
             except ItemError as error:
-                yield _failed(item, error)
+                yield _fail(item, error)
                 continue
             if len(segments) == 1:  # decoded by the clip's own window: its end may be that of the file
                 self._ready.append(item)
@@ -169,7 +166,7 @@ class DecodeQueue:
                 item.frames = future.result()
                 check(item.clip)
             except ItemError as error:
-                yield _failed(item, error)
+                yield _fail(item, error)
                 continue
             if item.parent is not None:
                 item.parent.num_crashes = 0
@@ -184,7 +181,7 @@ class DecodeQueue:
             yield self._groups.pop(max(self._groups, key=lambda shape: len(self._groups[shape])))
 
 
-def _failed(item: WorkItem, error: ItemError) -> list[WorkItem]:
+def _fail(item: WorkItem, error: ItemError) -> list[WorkItem]:
     item.frames, item.answer = None, error_fields(error)
     if item.parent is not None:
         item.parent.num_crashes = item.parent.num_crashes + 1 if error.code in _CRASHES else 0

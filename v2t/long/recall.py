@@ -65,7 +65,7 @@ _SYNONYMS = (
 
 
 @dataclass(frozen=True)
-class Placed:
+class SceneNote:
     """A note and the number of the scene it belongs to."""
 
     note: Note
@@ -73,15 +73,15 @@ class Placed:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recalled:
+class RecallResult:
     """Notes to answer from, in order of time; how many matched in all; `scores` (0 to 1) of the notes."""
 
-    notes: tuple[Placed, ...]
+    notes: tuple[SceneNote, ...]
     scores: tuple[float, ...]
     num_matching: int
 
 
-def recall(notes: Sequence[Placed], question: str, max_tokens: int) -> Recalled:
+def recall(notes: Sequence[SceneNote], question: str, max_tokens: int) -> RecallResult:
     """The notes a question is about, as many as `max_tokens` hold; none when nothing matches.
 
     Args:
@@ -106,7 +106,7 @@ def recall(notes: Sequence[Placed], question: str, max_tokens: int) -> Recalled:
     )
 
 
-def rank(notes: Sequence[Placed], statement: str) -> list[tuple[float, Placed]]:
+def rank(notes: Sequence[SceneNote], statement: str) -> list[tuple[float, SceneNote]]:
     """All notes that share a word with a statement, (score in (0, 1], note), best first."""
     scores = _Index(notes).scores(content(statement))
     return sorted(
@@ -125,7 +125,7 @@ def says_all(score: float) -> bool:
     return score >= _WHOLE
 
 
-def names_all(notes: Sequence[Placed], statement: str) -> bool:
+def names_all(notes: Sequence[SceneNote], statement: str) -> bool:
     """Whether the notes use every word of a statement, if only in different notes."""
     known = {word for placed in notes for word in content(placed.note.text)}
     return known.issuperset(content(statement))
@@ -181,7 +181,7 @@ _SAME = {_bare(word): _bare(group.split()[0]) for group in _SYNONYMS for word in
 class _Index:
     """Stems of every note, of its scene, and how rare each is."""
 
-    def __init__(self, notes: Sequence[Placed]) -> None:
+    def __init__(self, notes: Sequence[SceneNote]) -> None:
         self._own = [set(content(placed.note.text)) for placed in notes]
         scenes: dict[int, set[str]] = {}
         for placed, own in zip(notes, self._own, strict=True):
@@ -232,8 +232,8 @@ def _neighbours(matching: list[int], num: int, question: str) -> list[int]:
 
 
 def _fit_tokens(
-    notes: Sequence[Placed], scores: list[float], wanted: list[int], max_tokens: int, num_matching: int
-) -> Recalled:
+    notes: Sequence[SceneNote], scores: list[float], wanted: list[int], max_tokens: int, num_matching: int
+) -> RecallResult:
     kept: list[int] = []
     for i in wanted:
         max_tokens -= num_tokens(notes[i].note.line())
@@ -241,6 +241,6 @@ def _fit_tokens(
             break
         kept.append(i)
     kept.sort()
-    return Recalled(
+    return RecallResult(
         notes=tuple(notes[i] for i in kept), scores=tuple(scores[i] for i in kept), num_matching=num_matching
     )

@@ -7,7 +7,6 @@ a moment, frames of any segment. All times are seconds of the file.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from cineloop.clip import Clip
@@ -28,6 +27,7 @@ class LongVideo:
         spec: frame sampling within a segment.
         size: (H, W) to scale frames to, or None.
         window_s: seconds the captioner sees at once.
+        needs_cuts: whether a missing detector of cuts is an error; else the video counts as one scene, with a warning.
 
     Raises:
         ItemError: the file cannot be read (see `DecoderPool.probe`).
@@ -40,9 +40,10 @@ class LongVideo:
         spec: SampleSpec,
         size: tuple[int, int] | None,
         window_s: float = MAX_SEGMENT_S,
+        needs_cuts: bool = False,
     ) -> None:
         self.clip, self.path, self.window_s = clip, Path(clip.file), window_s
-        self._pool, self._spec, self._size = pool, spec, size
+        self._pool, self._spec, self._size, self._needs_cuts = pool, spec, size, needs_cuts
         info = pool.probe(clip.file)
         self.warnings = list(info.warnings)
         self.start_s = clip.start_s or 0.0
@@ -59,43 +60,27 @@ class LongVideo:
         """The segments that cover the clip, see `plan_segments`; scenes detect its cuts where they are not known.
 
         Raises:
-            ItemError: as `DecoderPool.cuts`. MissingDependencyError: the detector is not installed.
+            ItemError: as `DecoderPool.cuts`. MissingDependencyError: the detector is not installed, and `needs_cuts`.
         """
         if spec.kind == "scene" and self.cuts_s is None:
-            self.cuts_s = self._pool.cuts(self.clip.file, self.clip.start_s, self.clip.end_s)
+            self.cuts_s = self._detect_cuts(self.clip.start_s, self.clip.end_s)
         return plan_segments(spec, self.duration_s, self.cuts_s or (), self.start_s)
 
     def windows(self) -> list[Segment]:
-        """Segments of at most `window_s` that cover the video without crossing a cut; by the clock alone, with a
-        warning, where no detector of cuts is installed."""
-        spec = SegmentSpec(kind="scene", seconds=min(self.window_s, MAX_SEGMENT_S))
-        try:
-            return self.segments(spec)
-        except MissingDependencyError as error:
-            self._warn_of_cuts(error)
-            self.cuts_s = []
-            return self.segments(spec)
+        """Segments of at most `window_s` that cover the video without crossing a cut."""
+        return self.segments(SegmentSpec(kind="scene", seconds=min(self.window_s, MAX_SEGMENT_S)))
 
     def window_at(self, second: float) -> Segment:
-        """The scene around a second if one window covers it, else a window of it around that second.
-
-        Only the minutes around it are searched for cuts, when the video's cuts are not known.
-        """
-        cuts_s: Sequence[float] | None = self.cuts_s
-        if cuts_s is None:
+        """The scene around a second if one window covers it, else a window of it around that second."""
+        cuts_s = self.cuts_s
+        if cuts_s is None:  # all of an hour would be searched for one moment
             reach = self.window_s + _MARGIN_S
-            start_s, end_s = max(0.0, second - reach), min(self.duration_s, second + reach)
-            try:
-                cuts_s = self._pool.cuts(self.clip.file, start_s, end_s)
-            except MissingDependencyError as error:
-                self._warn_of_cuts(error)
-        return segment_at(second, self.duration_s, cuts_s or (), self.window_s)
+            cuts_s = self._detect_cuts(max(0.0, second - reach), min(self.duration_s, second + reach))
+        return segment_at(second, self.duration_s, cuts_s, self.window_s)
 
     def decode(self, segment: Segment) -> Frames:
         """Frames of a segment, sampled for the captioner; of the whole video if the segment is all of it."""
-        window = self._item(segment).segment
-        spec = self._spec if window is None else replace(self._spec, start_s=window.start_s, end_s=window.end_s)
-        return self._pool.submit(self.clip.file, spec, self._size).result()
+        return self._pool.submit(self.clip.file, self._item(segment).spec(self._spec), self._size).result()
 
     def decode_batches(self, segments: Sequence[Segment], batch_size: int) -> Iterator[list[tuple[Segment, WorkItem]]]:
         """Segments with their work items in batches, the next ones decoded ahead; see `DecodeQueue.batches`."""
@@ -108,6 +93,12 @@ class LongVideo:
         is_whole = segment.start_s <= 0 and segment.end_s >= self.duration_s
         return WorkItem(self.clip, None if is_whole else segment)
 
-    def _warn_of_cuts(self, error: MissingDependencyError) -> None:
-        text = f"windows go by the clock alone, scenes are not known: {error.message}"
-        self.warnings.append(Notice("NO_CUTS", text))
+    def _detect_cuts(self, start_s: float | None, end_s: float | None) -> list[float]:
+        try:
+            return self._pool.cuts(self.clip.file, start_s, end_s)
+        except MissingDependencyError as error:
+            if self._needs_cuts:
+                raise
+            text = f"windows go by the clock alone, scenes are not known: {error.message}"
+            self.warnings.append(Notice("NO_CUTS", text))
+            return []

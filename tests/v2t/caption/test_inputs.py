@@ -22,7 +22,7 @@ from cineloop.video.sample import SampleSpec
 from v2t.backends import Output, VideoLM
 from v2t.backends.abilities import Abilities
 from v2t.caption import run as caption
-from v2t.caption.fetching import Fetching
+from v2t.caption.remote_decoders import RemoteDecoders
 from v2t.caption.settings import CaptionConfig
 
 
@@ -215,7 +215,7 @@ def test_files_in_flight_are_bounded_and_nothing_is_left(bucket, tmp_path):
                 most = max(most, len(list(pool.folder.glob("*.mp4"))))
             return super().submit(path, window)
 
-    with Fetching(Counting(), 3, 100, tmp_path) as pool:
+    with RemoteDecoders(Counting(), 3, 100, tmp_path) as pool:
         futures = [(i % 12, pool.submit(names[i % 12], i)) for i in range(48)]
         assert all(future.result()[0] == bytes([i]) * 100 for i, future in futures)
         bucket.pipe({"/bucket/large.mp4": bytes(101)})
@@ -225,7 +225,7 @@ def test_files_in_flight_are_bounded_and_nothing_is_left(bucket, tmp_path):
             assert caught.value.code == code
         (tmp_path / "v2t-remote-killed").mkdir()
         (tmp_path / "v2t-remote-killed" / "lock").touch()
-        with Fetching(Pool(), 1, 100, tmp_path):
+        with RemoteDecoders(Pool(), 1, 100, tmp_path):
             assert pool.folder.exists() and not (tmp_path / "v2t-remote-killed").exists()
     assert 1 <= most <= 3 and not list(tmp_path.iterdir())
 
@@ -233,9 +233,11 @@ def test_files_in_flight_are_bounded_and_nothing_is_left(bucket, tmp_path):
 def test_a_file_is_fetched_once_for_many_windows(bucket, tmp_path, monkeypatch):
     fetched = []
     real = remote.fetch
-    monkeypatch.setattr("v2t.caption.fetching.fetch", lambda url, *a, **k: (fetched.append(url), real(url, *a, **k))[1])
+    monkeypatch.setattr(
+        "v2t.caption.remote_decoders.fetch", lambda url, *a, **k: (fetched.append(url), real(url, *a, **k))[1]
+    )
     (tmp_path / "here.mp4").write_bytes(b"local")
-    with Fetching(Pool(), 4, 100, tmp_path) as pool:
+    with RemoteDecoders(Pool(), 4, 100, tmp_path) as pool:
         futures = [pool.submit("memory://bucket/clips/a.mp4", i) for i in range(8)]
         assert [future.result() for future in futures] == [(b"a.mp4", i) for i in range(8)]
         assert pool.submit(str(tmp_path / "here.mp4"), 0).result() == (b"local", 0)

@@ -12,7 +12,7 @@ from v2t.ask.when import NEVER, QUESTION
 from v2t.data.notes import Note, notes_prompt
 from v2t.long import spans
 from v2t.long.notebook import join_notes, read_notes
-from v2t.long.recall import Placed, clauses, content, names_all, num_tokens, rank, recall, says_all
+from v2t.long.recall import SceneNote, clauses, content, names_all, num_tokens, rank, recall, says_all
 from v2t.long.segments import SegmentSpec, plan_segments, scenes, segment_at
 from v2t.styles import load
 
@@ -132,8 +132,8 @@ def test_moments_the_film_does_not_have():
 
 
 # --- notes
-def noted(*texts: str) -> list[Placed]:
-    return [Placed(Note(start_s=10.0 * n, end_s=10.0 * n + 2, text=text), n) for n, text in enumerate(texts)]
+def noted(*texts: str) -> list[SceneNote]:
+    return [SceneNote(Note(start_s=10.0 * n, end_s=10.0 * n + 2, text=text), n) for n, text in enumerate(texts)]
 
 
 FILM = noted(
@@ -180,8 +180,10 @@ def test_few_tokens_keep_the_best_notes_and_say_how_many_matched():
 
 
 def test_a_later_note_is_known_by_its_scene():
-    scene = [Placed(Note(start_s=n, end_s=n, text=t), 0) for n, t in enumerate(["a brown dog runs.", "the dog jumps."])]
-    others = [Placed(Note(start_s=9, end_s=9, text=t), 1) for t in ("the dog jumps.", "a red dog jumps.")]
+    scene = [
+        SceneNote(Note(start_s=n, end_s=n, text=t), 0) for n, t in enumerate(["a brown dog runs.", "the dog jumps."])
+    ]
+    others = [SceneNote(Note(start_s=9, end_s=9, text=t), 1) for t in ("the dog jumps.", "a red dog jumps.")]
     found = rank([*scene, *others], "a brown dog jumps")
     assert found[0][1] == scene[1] and found[0][0] > found[1][0]
 
@@ -224,7 +226,7 @@ def test_notes_in_any_form_are_read():
 def test_an_event_cut_by_a_window_is_one_but_never_over_a_scene_cut():
     parts = [(0.0, 8.0), (8.0, 16.0), (16.0, 24.0)]
     told = [(5.0, 8.0, 0), (8.0, 16.0, 1), (16.1, 18.0, 2), (20.0, 21.0, 2)]
-    placed = [Placed(Note(start_s=a, end_s=b, text="a dog runs."), n) for a, b, n in told]
+    placed = [SceneNote(Note(start_s=a, end_s=b, text="a dog runs."), n) for a, b, n in told]
     assert [(p.note.start_s, p.note.end_s) for p in join_notes(placed, parts, ())] == [(5.0, 18.0), (20.0, 21.0)]
     spans_of = [(p.note.start_s, p.note.end_s) for p in join_notes(placed, parts, (8.0,))]
     assert spans_of == [(5.0, 8.0), (8.0, 18.0), (20.0, 21.0)]

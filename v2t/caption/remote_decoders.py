@@ -32,7 +32,7 @@ class _Copy:
     fetching: threading.Lock = field(default_factory=threading.Lock)
 
 
-class Fetching:
+class RemoteDecoders:
     """A decoder pool that takes addresses too; a context manager that closes before the pool does.
 
     Args:
@@ -58,7 +58,7 @@ class Fetching:
     def probe(self, path: str) -> Any:
         return self._after_fetch(self._pool.probe, path).result()
 
-    def __enter__(self) -> Fetching:
+    def __enter__(self) -> RemoteDecoders:
         self.folder = self._stack.enter_context(scratch_folder("v2t-remote-", self._parent))
         return self
 
