@@ -102,7 +102,7 @@ def resume(output: Path, rows: int) -> None:
     listed = list(clips(rows))
     with CaptionFolder(output, ("jsonl",)) as folder:
         folder.register(listed)
-        assert all(folder.state(clip, "k" * 24) == "done" for clip in listed)
+        assert all(folder.status(clip, "k" * 24) == "done" for clip in listed)
 
 
 def listing(output: Path, rows: int) -> None:

@@ -17,6 +17,7 @@ from cineloop.clock import format_clock, parse_clock
 from cineloop.errors import CineloopError, ItemError, Notice, UsageError
 from cineloop.files import write_atomic
 from cineloop.log import logger, printable
+from cineloop.run_folder import refuse_existing
 from v2t.ask.answer import QuestionPrompt, finish, prepare, search
 from v2t.ask.moments import check_within
 from v2t.ask.result import Answer
@@ -216,8 +217,7 @@ class Chat:
         return self.video
 
     def _save(self, path: Path) -> None:
-        if path.exists():
-            raise UsageError(f"{printable(str(path))} already exists", code="EXISTS", hint="name another file")
+        refuse_existing([path], hint="name another file")
         text, last = f"# A chat with {self.viewer.model}\n", ""
         for video, question, reply in self._shown:
             text += f"\n## {video}\n" if video != last else ""

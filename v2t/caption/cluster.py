@@ -170,11 +170,11 @@ def cluster_of(
     Raises:
         MissingDependencyError: no ray, or no cluster. UsageError: the address of a client.
     """
-    run, store = journals.new_run(folder.state_folder), folder.store
+    run, store = journals.new_run(folder.state), folder.store
     seen = [] if store else [run]
     seen += [Path(clip.file) for clip in todo[:1] if clip.problem is None and not clip.is_remote]
     shared = store.address(run) if store else run.resolve()
-    model = partial(_Model, config, question, Path(os.path.abspath(folder.folder)), shared)
+    model = partial(_Model, config, question, Path(os.path.abspath(folder.path)), shared)
     with open_workers(config.cluster, model, partial(_Decoder, config), seen) as cluster:
         assert cluster.decoders is not None
         decoders = PlacedDecoders(cluster.decoders)
@@ -184,7 +184,7 @@ def cluster_of(
         if store:
             store.pull(lambda name: f"/{run.name}/" in name)
         summary.twice = journals.count_twice(run, answer_key)
-    journals.remove(folder.state_folder)
+    journals.remove(folder.state)
     if store:
         store.remove(run)
 

@@ -16,14 +16,14 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Self
 
 from cineloop.clip import Clip
 from cineloop.errors import PolicyError, UsageError
 from cineloop.files import sweep, text_key, unescape_name, write_atomic
 from cineloop.journal import Entry, Journal
-from cineloop.lock import FolderLock, usable
 from cineloop.log import logger, printable
+from cineloop.run_folder import RunFolder
 from cineloop.store import StoredFolder
 from v2t import writers
 from v2t.caption import shards
@@ -37,7 +37,7 @@ _SETS_EVERY_S, _BEAT_S = 15.0, 10.0
 _NOBODY = ""  # owner of sidecar names that several clips of a run would share
 
 
-class CaptionFolder:
+class CaptionFolder(RunFolder):
     """An output folder, opened for one run. A context manager.
 
     Args:
@@ -63,64 +63,60 @@ class CaptionFolder:
         store: StoredFolder | None = None,
     ) -> None:
         loaded = writers.load(formats)
-        self.store = store
-        self.folder = folder
-        self.writable = writable
-        self.shard = shard
-        self.state_folder = shard.state if shard else folder / STATE_FOLDER
+        state = shard.state if shard else folder / STATE_FOLDER
+        super().__init__(
+            folder,
+            state=str(state.relative_to(folder)),
+            journal=shards.JOURNAL,
+            lock=shards.LOCK,
+            writable=writable,
+            mirror=store.segments(state / shards.JOURNAL) if store else None,
+            patient=shard is not None,
+        )
+        self.store, self.shard = store, shard
         self.clip_writers: dict[str, ModuleType] = {n: w for n, w in loaded.items() if hasattr(w, "SUFFIX")}
         # an edit is read whatever formats this run asks for
         self._readers = {n: w for n, w in (writers.load(["txt"]) | loaded).items() if hasattr(w, "read")}
         self._set_writers: dict[str, ModuleType] = {n: w for n, w in loaded.items() if hasattr(w, "NAME") and not shard}
         self._safe: set[Path] = set()
-        self._stack = contextlib.ExitStack()
         self._sets_at = self._beat_at = time.monotonic()
         self._sets_every_s = _SETS_EVERY_S
 
-    def __enter__(self) -> CaptionFolder:
-        with contextlib.ExitStack() as stack:
-            with usable(self.folder):
-                if self.shard:
-                    self.shard.refuse_other_counts()
-                if self.writable:
-                    lock = FolderLock(self.state_folder / shards.LOCK, patient=bool(self.shard))
-                    self.lock = stack.enter_context(lock)
-                    self.shard.begin() if self.shard else shards.refuse_running(self.folder)
-                path = self.state_folder / shards.JOURNAL
-                mirror = self.store.segments(path) if self.store else None
-                journal = stack.enter_context(Journal(path, writable=self.writable, mirror=mirror))
-                if self.shard:
-                    whole = Journal(self.folder / STATE_FOLDER / shards.JOURNAL, writable=False)
-                    self.ledger = Ledger(journal, Ledger(stack.enter_context(whole)), self.shard.holds)
-                else:
-                    self.ledger = Ledger(journal)
-            earlier = {name for known in self.ledger.known.values() for name in known.files} - self.clip_writers.keys()
-            self._earlier_writers = writers.load_known(earlier)
-            self._sets = SetFiles(self.folder, self.state_folder, self._set_writers, self.ledger)
-            if not self.shard and shards.unmerged_journals(self.folder, self.ledger.merged):
-                raise UsageError(
-                    f"{printable(str(self.folder))} holds shards that were not joined yet",
-                    code="UNMERGED",
-                    hint=f"v2t merge {printable(str(self.folder))}, then run again; or continue with --shard",
-                )
-            if self.writable:
-                self._sets.beat = self.lock.beat
-                if not self.shard:
-                    sidecars = (path for known in self.ledger.known.values() for path in known.files.values())
-                    folders = {Path(self._path(name)) for name in set(map(os.path.dirname, sidecars))}
-                    for place in {self.state_folder, self.folder, self.folder / html.STRIPS, *folders}:
-                        sweep(place)
-                    self._sets.open()
-                self._update_sidecars()
-            self._stack = stack.pop_all()
-        return self
+    def __enter__(self) -> Self:
+        if self.shard:  # before its lock makes another state folder
+            self.shard.refuse_other_counts()
+        return super().__enter__()
 
-    def __exit__(self, *exc: Any) -> None:
-        self._stack.__exit__(*exc)
+    def _open(self, stack: contextlib.ExitStack) -> None:
+        if self.writable:
+            self.shard.begin() if self.shard else shards.refuse_running(self.path)
+        super()._open(stack)
+        if self.shard:
+            whole = stack.enter_context(Journal(self.path / STATE_FOLDER / shards.JOURNAL, writable=False))
+            self.ledger = Ledger(self.journal, Ledger(whole), self.shard.holds)
+        else:
+            self.ledger = Ledger(self.journal)
+        earlier = {name for known in self.ledger.known.values() for name in known.files} - self.clip_writers.keys()
+        self._earlier_writers = writers.load_known(earlier)
+        self._sets = SetFiles(self.path, self.state, self._set_writers, self.ledger, self.beat)
+        if not self.shard and shards.unmerged_journals(self.path, self.ledger.merged):
+            raise UsageError(
+                f"{printable(str(self.path))} holds shards that were not joined yet",
+                code="UNMERGED",
+                hint=f"v2t merge {printable(str(self.path))}, then run again; or continue with --shard",
+            )
+        if self.writable:
+            if not self.shard:
+                sidecars = (path for known in self.ledger.known.values() for path in known.files.values())
+                folders = {Path(self._path(name)) for name in set(map(os.path.dirname, sidecars))}
+                for place in {self.state, self.path, self.path / html.STRIPS, *folders}:
+                    sweep(place)
+                self._sets.open()
+            self._update_sidecars()
 
     # ---- existing results
 
-    def state(self, clip: Clip, settings: str) -> str:
+    def status(self, clip: Clip, settings: str) -> str:
         """One of new, done, failed, changed (the video differs), settings (made with others), by_hand."""
         known = self.ledger.known.get(clip.id)
         if known is not None and known.by_hand:
@@ -169,7 +165,7 @@ class CaptionFolder:
         now = time.monotonic()
         if now - self._beat_at > _BEAT_S:
             self._beat_at = now
-            self.lock.beat()
+            self.beat()
         if now - self._sets_at > self._sets_every_s:  # seldom enough to cost nothing in a folder of a million
             self._sets.write(during=True)
             self._sets_at = time.monotonic()
@@ -182,7 +178,7 @@ class CaptionFolder:
     # ---- sidecars and edits
 
     def _path(self, relative: str) -> str:
-        return os.path.join(self.folder, unescape_name(relative))
+        return os.path.join(self.path, unescape_name(relative))
 
     def register(self, clips: list[Clip]) -> None:
         """Note the videos of a run and assign their sidecars' names: of `a.mp4` and `a.mkv` in one folder `a.mp4.txt`
@@ -270,7 +266,7 @@ class CaptionFolder:
     def _write_sidecar(self, clip_id: str, relative: str, data: bytes) -> bool:
         path = Path(self._path(relative))
         if path.parent not in self._safe:
-            if not path.parent.resolve().is_relative_to(self.folder.resolve()):
+            if not path.parent.resolve().is_relative_to(self.path.resolve()):
                 raise PolicyError(
                     f"{printable(str(path.parent))} leads out of the output folder",
                     hint="remove that link or choose another -o",

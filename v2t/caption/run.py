@@ -28,6 +28,7 @@ from cineloop.errors import CineloopError, NothingMatchedError, Notice, UsageErr
 from cineloop.files import content_key, write_atomic
 from cineloop.interrupt import Stopping
 from cineloop.log import logger, printable, stopwatch
+from cineloop.run_folder import other_settings
 from cineloop.store import StoredFolder, is_store
 from cineloop.training.runtime import find_device, run_metadata
 from v2t import styles
@@ -171,7 +172,7 @@ def _caption(
         if begun:
             folder.ledger.append([{"kind": "begun", "ids": begun}])
         if shard is None and not config.dry_run:
-            journals.remove(folder.state_folder)
+            journals.remove(folder.state)
         folder.register(clips)
         plan = make_plan(mine, folder, question, config)
         summary.num_clips = len(mine)
@@ -190,8 +191,8 @@ def _caption(
             folder.ledger.name_settings(question.settings_key, question.settings)
             about = {**run_metadata("decord"), "settings": question.settings, "seed": config.seed}
             values = layers.dump(config).encode("utf-8", "surrogateescape")
-            write_atomic(folder.state_folder / "config.yaml", values, durable=False)
-            write_atomic(folder.state_folder / "run.json", json.dumps(about, indent=2).encode() + b"\n", durable=False)
+            write_atomic(folder.state / "config.yaml", values, durable=False)
+            write_atomic(folder.state / "run.json", json.dumps(about, indent=2).encode() + b"\n", durable=False)
             folder.ledger.append([run_entry(listed=len(clips), clips=len(mine))])
             if store:
                 store.push()
@@ -285,7 +286,7 @@ def make_plan(
     actions = {"done": "done", "failed": "failed", "by_hand": "kept", "settings": "conflict"} | redo
     plan = {}
     for clip in clips:
-        state = folder.state(clip, question.settings_key)
+        state = folder.status(clip, question.settings_key)
         if state == "done" and config.retry_failed and folder.ledger.known[clip.id].has_failed_parts:
             state = "failed"
         plan[clip.id] = actions[state]
@@ -293,10 +294,6 @@ def make_plan(
     conflicts = [clip_id for clip_id, action in plan.items() if action == "conflict"]
     if conflicts:
         old = folder.ledger.settings.get(folder.ledger.known[conflicts[0]].settings, {})
-        raise UsageError(
-            f"{len(conflicts)} captions in {printable(str(folder.folder))} were made with other settings: "
-            + "; ".join(layers.changes(old, question.settings)),
-            code="OTHER_SETTINGS",
-            hint="give another -o, or --overwrite to caption them again (edited captions stay)",
-        )
+        hint = "give another -o, or --overwrite to caption them again (edited captions stay)"
+        raise other_settings(f"{len(conflicts)} captions in {folder.path} were", old, question.settings, hint=hint)
     return plan

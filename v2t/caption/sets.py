@@ -34,11 +34,12 @@ _TEXTS = {".txt", ".json", ".jsonl"}
 class SetFiles:
     """The run-wide formats of one open output folder."""
 
-    def __init__(self, folder: Path, state: Path, writers: dict[str, ModuleType], ledger: Ledger) -> None:
+    def __init__(
+        self, folder: Path, state: Path, writers: dict[str, ModuleType], ledger: Ledger, beat: Callable[[], None]
+    ) -> None:
         self.folder = folder
         self.writers = writers
-        self.ledger = ledger
-        self.beat: Callable[[], None] = lambda: None
+        self.ledger, self._beat = ledger, beat
         self._state = state
         self._earlier_writers: dict[str, ModuleType] = {}  # of formats that only earlier runs were asked for
         self._memory: dict[str, dict[str, Any]] = {}
@@ -104,7 +105,7 @@ class SetFiles:
                     continue
                 if self._is_ours(name, writer) and self._memory[name]["made_from"] == made_from:
                     continue
-                rows = Rows(lambda: self.ledger.records(self.beat), self.ledger.find_video)
+                rows = Rows(lambda: self.ledger.records(self._beat), self.ledger.find_video)
                 self._write_set(name, writer, rows, made_from)
             except OSError as error:
                 raise_if_full(error, place)

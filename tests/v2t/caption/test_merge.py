@@ -34,7 +34,7 @@ def work(source: Path, out: Path, shard: str | None, text="A clip.", *, settings
         folder.register(listing)
         folder.ledger.name_settings(settings, {"model": settings})
         for clip in mine.clips if mine else listing:
-            if redo or folder.state(clip, settings) in ("new", "changed"):
+            if redo or folder.status(clip, settings) in ("new", "changed"):
                 folder.write([(clip, row(clip, text))], settings)
         folder.close()
         if mine:

@@ -23,7 +23,7 @@ def go(source: Path, out: Path, formats: tuple[str, ...] = ("txt", "jsonl")) -> 
         clips = discover([str(source)])
         folder.register(clips)
         for clip in clips:
-            if folder.state(clip, "settings") in ("new", "changed"):
+            if folder.status(clip, "settings") in ("new", "changed"):
                 row = {"id": clip.id, "path": clip.path, "status": "ok"}
                 if clip.end_s is not None:
                     row |= {"start_s": clip.start_s, "end_s": clip.end_s}

@@ -27,7 +27,7 @@ def go(source: Path, out: Path, formats: tuple[str, ...], text: str = "A clip", 
     with CaptionFolder(out, formats) as folder:
         clips = discover([str(source)], exclude=["out/*"])
         folder.register(clips)
-        todo = [clip for clip in clips if folder.state(clip, "key") == "new"]
+        todo = [clip for clip in clips if folder.status(clip, "key") == "new"]
         rows = [{"id": c.id, "path": c.path, "status": "ok", "caption": f"{text} {c.id}."} for c in todo]
         folder.write(list(zip(todo, rows, strict=True)), "key")
         folder._sets.write(during=during)

@@ -25,7 +25,7 @@ def fill(source: Path, out: Path, captions: dict[str, str], formats: tuple[str, 
         folder.register(clips)
         results = []
         for clip in clips:
-            if clip.id in captions and folder.state(clip, "key") != "done":
+            if clip.id in captions and folder.status(clip, "key") != "done":
                 row = {"id": clip.id, "path": clip.path, "status": "ok", "caption": captions[clip.id]}
                 if clip.start_s is not None:
                     row |= {"start_s": clip.start_s, "end_s": clip.end_s}

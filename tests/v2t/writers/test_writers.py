@@ -64,7 +64,7 @@ def fill(source: Path, out: Path, captions: dict[str, str | None]) -> None:
         folder.register(clips)
         results = []
         for clip in clips:
-            if clip.id not in captions or folder.state(clip, "key") == "done":
+            if clip.id not in captions or folder.status(clip, "key") == "done":
                 continue
             caption = captions[clip.id]
             row = {"id": clip.id, "path": clip.path, "status": "ok", "caption": caption, "segments": [], "error": None}
