@@ -27,8 +27,8 @@ from cineloop.config import changes
 from cineloop.errors import ItemError, Notice, UsageError
 from cineloop.files import content_key, text_key
 from cineloop.journal import Entry, Journal, decode_entry
-from cineloop.lock import FolderLock
 from cineloop.log import printable
+from cineloop.run_folder import RunFolder
 from v2t.backends import Decoding, GenerateRequest, VideoLM, user_turn
 from v2t.backends.batching import Batcher
 from v2t.data.notes import Note, notes_prompt
@@ -164,12 +164,13 @@ class Notebook:
     @contextmanager
     def _writing(self) -> Iterator[Journal]:
         """The file open for appending, by one run at a time; a new one begins with what it depends on."""
-        with FolderLock(self.path.with_name(f"{self.path.name}.lock")), Journal(self.path) as journal:
+        name = self.path.name
+        with RunFolder(self.path.parent, state="", journal=name, lock=f"{name}.lock") as folder:
             if self._is_new:
                 cuts = {"kind": "cuts", "cuts_s": list(self.video.cuts_s or ())}
-                journal.append([{"kind": "notebook", "settings": self.settings}, cuts])
+                folder.append([{"kind": "notebook", "settings": self.settings}, cuts])
                 self._is_new = False
-            yield journal
+            yield folder.journal
 
     def _take_notes(self, windows: Sequence[Segment], journal: Journal, advance: Callable[[int, int], None]) -> None:
         """Take notes on windows; an unreadable one gets a warning and is left for a later run."""

@@ -99,6 +99,7 @@ class LongVideo:
         except MissingDependencyError as error:
             if self._needs_cuts:
                 raise
-            text = f"windows go by the clock alone, scenes are not known: {error.message}"
-            self.warnings.append(Notice("NO_CUTS", text))
+            self.warnings.append(
+                Notice("NO_CUTS", f"windows go by the clock alone, scenes are not known: {error.message}")
+            )
             return []
