@@ -77,10 +77,43 @@ class Endpoint:
             if not is_number or not 0 < value < math.inf:
                 raise UsageError(f"{name} must be a number greater than 0, got {value!r}")
 
-    def models(self) -> dict[str, Any]:
-        """The server's list of models; with fewer retries and a shorter timeout than a generation."""
-        return self._with_retries(
-            lambda client: _object(client.models.with_raw_response.list()), retries=2, total_s=20.0
+    def card(self, model: str) -> dict[str, Any]:
+        """The entry of a model in the server's list, of the only one for ""; empty where the server has no list and a
+        name is given. Raises MissingDependencyError: no server, or no such model; UsageError: several models and no
+        name."""
+        try:  # fewer retries and a shorter timeout than for an answer
+            listed = self._with_retries(
+                lambda client: _object(client.models.with_raw_response.list()), retries=2, total_s=20.0
+            ).get("data")
+        except MissingDependencyError as problem:
+            if problem.code != "SERVER_MODEL" or not model:
+                raise
+            return {}  # it has no list
+        except ItemError as problem:
+            raise MissingDependencyError(problem.message, code="SERVER", hint="is it running?") from None
+        cards = {
+            card["id"]: card
+            for card in (listed if isinstance(listed, list) else [])
+            if isinstance(card, dict) and isinstance(card.get("id"), str) and card["id"].isprintable() and card["id"]
+        }
+        names = self.redact(", ".join(list(cards)[:20]), 1000)
+        if model:
+            if model not in cards and any("cineloop" in card for card in cards.values()):
+                # A `v2t serve` lists every model it serves; other servers may serve unlisted ones.
+                raise MissingDependencyError(
+                    f"{self.url} serves no model {model!r}; it serves {names}",
+                    code="SERVER_MODEL",
+                    hint="choose one: openai:URL#model",
+                )
+            return cards.get(model, {})
+        # Adapters are listed next to their base, which is the default.
+        bases = [card for card in cards.values() if not card.get("parent")]
+        if len(bases) == 1:
+            return bases[0]
+        if cards:
+            raise UsageError(f"{self.url} serves several models: {names}", hint="name one: openai:URL#model")
+        raise MissingDependencyError(
+            f"{self.url} lists no model", code="SERVER_MODEL", hint="name it: openai:URL#model"
         )
 
     def post(self, body: dict[str, Any], read: Callable[[dict[str, Any]], T], *, retries: int | None = None) -> T:

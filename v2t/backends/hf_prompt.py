@@ -4,7 +4,7 @@ In: `Conversation`s whose videos are `Frames`; a processor. Out: its tensors. A 
 probed when it is opened: does its chat template take videos or only pictures, does its prompt contain the time of each
 frame, does it take any number of frames. Frames are passed on as they are, never resampled. Where a prompt contains no
 times, they are added as text; frames that are passed as pictures have their times before them.
-Letters: B conversations, T frames, L tokens.
+Letters: B conversations, T frames, L tokens, H W pixels.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -22,15 +22,76 @@ from cineloop.model_folder import template_deadline
 from cineloop.video.frames import Frames
 from cineloop.video.sample import SampleSpec
 from v2t.backends import Conversation, Message, user_turn
-from v2t.backends.hf_times import Shown
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 _ANSWER = 512  # tokens reserved for question and answer when the number of frames is computed
 _PROBE = (360, 640)
 _MOST_CHARS = 4_000_000  # of a prompt; a template that writes more would only exhaust the memory
 _STILL_S = 1.0  # duration of a picture in cineloop.video
 _FRAMES, _FPS, _MAX_FRAMES = 8, 2.0, 768  # for checkpoints that declare no sampling
+# Processors compute a frame's time as `frames_indices / fps`, and write it as seconds or tenths. In milliseconds,
+# fractions of one kept, the quotient is the true time at any rate, also a variable one; some compute int(1000 / fps)
+# first, so the grid must not be finer.
+_TICKS = 1000.0
 # Processors that accept several pictures for models that were trained on one.
 _TRAINED_ON_ONE = ("JanusProcessor", "PaliGemmaProcessor")
+
+
+@dataclass(frozen=True, eq=False)
+class Shown:
+    """The frames a model sees of a clip; unlike in `Frames` one may occur twice.
+
+    Attributes:
+        pixels: uint8 (T, H, W, 3).
+        times_s: float64 (T,), seconds from the start of the clip or window, >= 0, not decreasing.
+        duration_s: of the clip or window.
+    """
+
+    pixels: np.ndarray
+    times_s: np.ndarray
+    duration_s: float
+
+    @classmethod
+    def of(cls, frames: Frames, picked: np.ndarray | None = None) -> Shown:
+        """The frames at the positions `picked` (T,), or all."""
+        # The frame on screen when a window opens may have begun before it.
+        times = np.maximum(frames.relative_times_s, 0.0)
+        pixels = frames.pixels
+        if picked is not None:
+            pixels, times = pixels[picked], times[picked]
+        return cls(pixels, times, float(frames.duration_s))
+
+    def metadata(self) -> Any:
+        """`VideoMetadata` whose `timestamps` are the true times and whose `sampled_fps` is the frames' mean rate."""
+        from transformers.video_utils import VideoMetadata
+
+        times = self.times_s
+        num = len(times)
+        gap_s = (times[-1] - times[0]) / (num - 1) if times[-1] > times[0] else self.duration_s / num
+        return VideoMetadata(
+            # Not the file's frames: `sampled_fps`, which some models space positions by, is computed from this.
+            total_num_frames=max(1, round(num * gap_s * _TICKS)),
+            fps=_TICKS,
+            height=self.pixels.shape[1],
+            width=self.pixels.shape[2],
+            duration=self.duration_s,
+            frames_indices=[float(time * _TICKS) for time in times],
+        )
+
+    def pictures(self) -> list[Image]:
+        """The frames as PIL images."""
+        from PIL import Image
+
+        return [Image.fromarray(pixels) for pixels in self.pixels]
+
+    def as_text(self) -> str:
+        """Duration and times in the wording of LLaVA-Video (arXiv:2410.02713)."""
+        num = len(self.times_s)
+        shown = "One frame of it is" if num == 1 else f"{num} frames of it are"
+        listed = ", ".join(f"{time:.2f} s" for time in self.times_s)
+        return f"\nThe video lasts for {self.duration_s:.2f} seconds. {shown} shown, at {listed}.\n"
 
 
 @dataclass

@@ -4,7 +4,7 @@ In: conversations with `Frames` that were sampled here. Out: answers of `POST UR
 one `data:video/jpeg` list of JPEGs with the indices and the rate that give its true times (`media_io_kwargs`, vLLM), so
 that the server neither resamples nor guesses; a server that does not support them (`load` probes with one tiny request)
 gets images, each after its time as text. A `v2t serve` of one of our models declares its frame sampling
-(`v2t.backends.cards`) and gets exactly these frames, packed: its captions equal those of the local model. The HTTP
+(`v2t.backends.payload`) and gets exactly these frames, packed: its captions equal those of the local model. The HTTP
 client is `v2t.backends.endpoint`. Proxies of the environment are used only with `use_env_proxy`: clips are private,
 and most servers are local.
 """
@@ -28,7 +28,6 @@ from cineloop.log import logger
 from cineloop.video.sample import SampleSpec
 from v2t.backends import COST, TEXT, Conversation, Decoding, Output, VideoLM, payload
 from v2t.backends.abilities import Abilities
-from v2t.backends.cards import find, wanted_frames
 from v2t.backends.endpoint import BadReply, Endpoint, Refusal
 from v2t.backends.payload import MAX_SIDE, QUALITY, Form, StreamInfo, chat_fields, encode, num_tokens, text_of
 
@@ -164,7 +163,7 @@ class Backend(VideoLM):
         if self._frames_as is not None:
             return None
         try:
-            return wanted_frames(self._card)
+            return payload.wanted_frames(self._card)
         except MissingDependencyError:
             return None  # `load` raises it when there is work
         except UsageError as problem:
@@ -175,8 +174,8 @@ class Backend(VideoLM):
 
     @cached_property
     def _card(self) -> dict[str, Any]:
-        """The model's entry in the server's list, see `v2t.backends.cards.find`."""
-        return find(self._endpoint, self._asked_for)
+        """The model's entry in the server's list."""
+        return self._endpoint.card(self._asked_for)
 
     def load(self) -> None:
         """Probe the form in which the server takes frames, unless `frames_as` is set. Raises MissingDependencyError: no
@@ -318,8 +317,8 @@ class Backend(VideoLM):
 
     def _warnings(self, reply: dict[str, Any]) -> tuple[Notice, ...]:
         """The warnings a `v2t serve` attaches to the answer, such as OUT_OF_DOMAIN."""
-        found, redact = payload.warnings_of(reply)[:_MOST_WARNINGS], self._endpoint.redact
-        return tuple(Notice(redact(one.code), redact(one.message)) for one in found)
+        notices, redact = payload.warnings_of(reply)[:_MOST_WARNINGS], self._endpoint.redact
+        return tuple(Notice(redact(one.code), redact(one.message)) for one in notices)
 
     def _piece(self, event: dict[str, Any], last: StreamInfo) -> str:
         """The text of one event of a stream, maybe empty; its other fields go into `last`."""

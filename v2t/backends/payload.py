@@ -2,8 +2,8 @@
 
 In: messages with `Frames`. Out: their content as JPEGs in base64, and the numbers from which vLLM (0.32,
 `VideoMediaIO.load_base64`) computes frame times, or for a `v2t serve` the exact pixels and times
-(`cineloop.video.packed`); the text of an answer, without reasoning. Times of JPEGs count from the start of the window:
-for the model a part of a video is a separate clip.
+(`cineloop.video.packed`); the text of an answer, without reasoning; the frames that a `v2t serve` declares for its
+model. Times of JPEGs count from the start of the window: for the model a part of a video is a separate clip.
 """
 
 from __future__ import annotations
@@ -16,8 +16,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from cineloop.errors import ItemError, Notice
+from cineloop.errors import ItemError, Notice, UsageError
 from cineloop.video.packed import MEDIA_TYPE, pack
+from cineloop.video.sample import SampleSpec
+from v2t.backends import SAMPLING
 from v2t.backends.endpoint import BadReply
 
 if TYPE_CHECKING:
@@ -118,6 +120,26 @@ def encode(pixels: np.ndarray, max_side: int, quality: int) -> list[str]:
     return jpegs
 
 
+def wanted_frames(card: dict[str, Any]) -> tuple[SampleSpec, tuple[int, int] | None] | None:
+    """Frame sampling and (H, W) that the server declares for its model; None if it declares none. Raises UsageError:
+    CARD, the declaration is invalid."""
+    about = card.get("cineloop")
+    wanted = about.get("frames") if isinstance(about, dict) else None
+    if not isinstance(wanted, dict):
+        return None
+    try:
+        size = wanted.get("size")
+        spec = SampleSpec(**{name: wanted[name] for name in SAMPLING if wanted.get(name) is not None})
+        return spec, None if size is None else (int(size[0]), int(size[1]))
+    except (UsageError, TypeError, ValueError, LookupError) as problem:
+        raise UsageError(f"it declares its frames in an unknown form: {problem}", code="CARD") from None
+
+
+def frame_settings(spec: SampleSpec, size: tuple[int, int] | None) -> dict[str, Any]:
+    """The declaration that `wanted_frames` reads."""
+    return {**{name: getattr(spec, name) for name in SAMPLING}, "size": list(size) if size else None}
+
+
 def text_of(content: Any) -> str:
     """The text of a message content: a string, a list of parts, or null."""
     if content is None:
@@ -143,11 +165,11 @@ def warnings_of(reply: dict[str, Any]) -> list[Notice]:
     """The warnings in a reply of `v2t serve`; malformed ones are left out."""
     about = reply.get("cineloop")
     given = about.get("warnings") if isinstance(about, dict) else None
-    found = []
+    notices = []
     for one in given if isinstance(given, list) else []:
         with suppress(ValueError):
-            found.append(Notice.read(one))
-    return found
+            notices.append(Notice.read(one))
+    return notices
 
 
 def num_tokens(reply: dict[str, Any], of: Literal["prompt", "completion"] = "completion") -> int | None:

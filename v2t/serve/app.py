@@ -21,8 +21,7 @@ from cineloop.errors import CineloopError
 from cineloop.web.bodies import MIB, read_json, unless_gone
 from cineloop.web.faults import Fault, fault_of
 from cineloop.web.guard import GuardMiddleware
-from v2t.backends.cards import frame_settings
-from v2t.backends.payload import encode
+from v2t.backends.payload import encode, frame_settings
 from v2t.serve import chat, files
 from v2t.serve.engines import Engine
 from v2t.serve.gateway import Completions, Gateway

@@ -20,7 +20,7 @@ SMALL = Abilities(window_s=8.0, can_summarise=False, styles=STYLES, needs_video=
 
 def serves(monkeypatch, card: dict) -> str:
     """The address of a server with this model."""
-    monkeypatch.setattr("v2t.backends.openai.find", lambda endpoint, name: card)
+    monkeypatch.setattr("v2t.backends.endpoint.Endpoint.card", lambda self, model: card)
     return "openai:http://127.0.0.1:1/v1"
 
 

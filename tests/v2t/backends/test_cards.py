@@ -12,7 +12,7 @@ from cineloop.errors import Notice, UsageError
 from cineloop.video.frames import Frames
 from cineloop.video.packed import unpack
 from cineloop.video.sample import SampleSpec
-from v2t.backends import Decoding, cards, open_backend, user_turn
+from v2t.backends import Decoding, open_backend, payload, user_turn
 
 SPEC = SampleSpec(sampler="segment", num_frames=8, segment_s=2.0, max_frames=64)
 
@@ -26,8 +26,8 @@ class Handler(openai_server.Handler):
 class Server(openai_server.Server):
     handler = Handler
     models = (
-        {"id": "ours", "root": "x", "cineloop": {"frames": cards.frame_settings(SPEC, (24, 32))}},
-        {"id": "adapter", "parent": "ours", "cineloop": {"frames": cards.frame_settings(SPEC, (24, 32))}},
+        {"id": "ours", "root": "x", "cineloop": {"frames": payload.frame_settings(SPEC, (24, 32))}},
+        {"id": "adapter", "parent": "ours", "cineloop": {"frames": payload.frame_settings(SPEC, (24, 32))}},
     )
 
 
@@ -77,11 +77,11 @@ def test_a_form_that_was_asked_for_is_kept(server):
 def test_wishes_that_are_not_understood_are_said(frames, server, caplog):
     card = {"cineloop": {"frames": frames}}
     with pytest.raises(UsageError, match="unknown form"):
-        cards.wanted_frames(card)
+        payload.wanted_frames(card)
     server.models = [{"id": "ours", **card}]
     assert open_backend(server.address).spec.sampler == "fps"
 
 
 @pytest.mark.parametrize("card", [{}, {"cineloop": None}, {"cineloop": {}}, {"cineloop": {"frames": [1]}}])
 def test_other_servers_wish_for_nothing(card):
-    assert cards.wanted_frames(card) is None
+    assert payload.wanted_frames(card) is None

@@ -47,7 +47,7 @@ def clip(seed: int = 0, num: int = 4) -> Frames:
 
 
 def test_times_survive_the_way_through_metadata():
-    from v2t.backends.hf_times import Shown
+    from v2t.backends.hf_prompt import Shown
 
     times = np.cumsum(np.random.default_rng(3).uniform(0.001, 9.0, 2000))
     pixels = np.zeros((2000, 1, 1, 3), np.uint8)
