@@ -37,22 +37,15 @@ PACKAGES = ("torch", "transformers", "accelerate", "peft", "bitsandbytes", "safe
 
 
 def check_device(name: str) -> str:
-    """`name` where torch has such a device; whether it is there is asked when a model loads.
-
-    Raises:
-        UsageError: the name is invalid.
-    """
+    """`name` where torch has such a device; whether it is there is asked when a model loads. Raises UsageError."""
     if not re.fullmatch(r"auto|cpu|mps|(cuda|xpu)(:\d{1,3})?", name):
         raise UsageError(f"device must be auto, cpu, cuda or cuda:N, got {name!r}")
     return name
 
 
 def find_device(name: str) -> str:
-    """The device of a name: CUDA where there is one, else the CPU, for "auto"; any other as it is named.
-
-    Raises:
-        MissingDependencyError: torch does not see that CUDA device.
-    """
+    """The device of a name: CUDA where there is one, else the CPU, for "auto"; any other as it is named. Raises
+    MissingDependencyError: torch does not see that CUDA device."""
     if name == "cpu":
         return name
     import torch
@@ -66,11 +59,7 @@ def find_device(name: str) -> str:
 
 
 def check_dtype(name: str) -> str:
-    """`name` where a model's weights can be loaded in it.
-
-    Raises:
-        UsageError: the name is invalid.
-    """
+    """`name` where it is one of `DTYPES`. Raises UsageError."""
     if name not in DTYPES:
         raise UsageError(f"dtype must be one of {', '.join(DTYPES)}, got {name!r}")
     return name
