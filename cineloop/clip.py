@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import errno
 import os
-import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 from cineloop.errors import ItemError
+from cineloop.files import open_regular
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,25 +50,29 @@ def check(clip: Clip) -> None:
         )
 
 
-def check_file(file: str | os.PathLike[str]) -> os.stat_result:
-    """What the system knows of a file that can be read.
+def open_video(file: str | bytes | os.PathLike[str], name: str = "") -> tuple[int, os.stat_result]:
+    """A descriptor of a file that may be a video, and what the system knows of it.
+
+    Args:
+        name: of the file, for messages that are read without their clip.
 
     Raises:
         ItemError: NOT_FOUND, UNREADABLE, NOT_A_FILE, EMPTY_FILE.
     """
     try:
-        # Not blocking: opening a pipe without a writer would block for ever.
-        handle = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        descriptor, status = open_regular(file)
     except OSError as error:
-        raise problem_of(error) from error
-    try:
-        status = os.fstat(handle)
-    finally:
-        os.close(handle)
-    if not stat.S_ISREG(status.st_mode):
-        raise not_a_file()
+        raise problem_of(error, name) from error
     if status.st_size == 0:
-        raise _no_bytes()
+        os.close(descriptor)
+        raise _no_bytes(name)
+    return descriptor, status
+
+
+def check_file(file: str | os.PathLike[str]) -> os.stat_result:
+    """What the system knows of a file that can be read. Raises as `open_video`."""
+    descriptor, status = open_video(file)
+    os.close(descriptor)
     return status
 
 
@@ -82,20 +86,30 @@ def reading(file: str | os.PathLike[str]) -> Iterator[None]:
         raise problem_of(error) from error
 
 
-def _no_bytes() -> ItemError:
-    return ItemError("the file holds no bytes", code="EMPTY_FILE", hint="copy or download it again")
+def _no_bytes(name: str = "") -> ItemError:
+    return ItemError(f"the file holds no bytes{_of(name)}", code="EMPTY_FILE", hint="copy or download it again")
 
 
-def not_a_file() -> ItemError:
+def not_a_file(name: str = "") -> ItemError:
     """The error of what can be no clip."""
-    return ItemError("not a file but a folder, pipe or device", code="NOT_A_FILE", hint="rename it or --exclude it")
+    text = f"not a file but a folder, pipe or device{_of(name)}"
+    return ItemError(text, code="NOT_A_FILE", hint="rename it or --exclude it")
 
 
-def problem_of(error: OSError) -> ItemError:
+def problem_of(error: OSError, name: str = "") -> ItemError:
     """What the operating system says, as the error of a clip."""
-    if error.errno == errno.ENOENT:
-        return ItemError("no such file, or a link that leads nowhere", code="NOT_FOUND", hint="check the path")
+    if error.errno in (errno.EISDIR, errno.EINVAL, errno.ENXIO, errno.ENODEV):
+        return not_a_file(name)
+    if error.errno in (errno.ENOENT, errno.ENOTDIR):
+        text = f"no such file, or a link that leads nowhere{_of(name)}"
+        return ItemError(text, code="NOT_FOUND", hint="check the path")
     if error.errno == errno.ELOOP:
-        return ItemError("a symbolic link that leads to itself", code="UNREADABLE", hint="remove the link")
+        text = f"a symbolic link that leads to itself{_of(name)}"
+        return ItemError(text, code="UNREADABLE", hint="remove the link")
     reason = error.strerror or type(error).__name__
-    return ItemError(f"cannot be read: {reason}", code="UNREADABLE", hint="check its permissions and its disk")
+    text = f"cannot be read: {reason}{_of(name)}"
+    return ItemError(text, code="UNREADABLE", hint="check its permissions and its disk")
+
+
+def _of(name: str) -> str:
+    return f": {name!r}" if name else ""

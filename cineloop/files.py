@@ -54,13 +54,19 @@ def open_file(path: str | Path) -> BufferedReader:
     name = os.fspath(path)
     if name.startswith(_INHERITED):
         return open(name, "rb")
-    handle = os.open(name, os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_NONBLOCK", 0))
-    mode = os.fstat(handle).st_mode
-    if not stat.S_ISREG(mode):
-        os.close(handle)
-        number = errno.EISDIR if stat.S_ISDIR(mode) else errno.EINVAL
-        raise OSError(number, "not a regular file", name)
-    return os.fdopen(handle, "rb")
+    return os.fdopen(open_regular(name)[0], "rb")
+
+
+def open_regular(path: str | bytes | os.PathLike[str]) -> tuple[int, os.stat_result]:
+    """A descriptor of a regular file, and what the system knows of it. Raises as `open_file`."""
+    # Not blocking: opening a pipe without a writer would block for ever.
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode):
+        os.close(descriptor)
+        number = errno.EISDIR if stat.S_ISDIR(status.st_mode) else errno.EINVAL
+        raise OSError(number, "not a regular file", os.fsdecode(path))
+    return descriptor, status
 
 
 def read_bytes(path: str | Path) -> bytes:

@@ -8,14 +8,13 @@ Decoders get `/proc/self/fd/N` rather than the name, so odd names (leading dash,
 
 from __future__ import annotations
 
-import errno
 import os
-import stat
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from cineloop.clip import open_video
 from cineloop.errors import ItemError
 
 _IDENTITY = (0x10000, 0, 0, 0, 0x10000, 0, 0, 0, 0x40000000)  # tkhd matrix of an upright track
@@ -101,25 +100,7 @@ def name_of(path: bytes) -> str:
 def open_source(path: str | bytes | os.PathLike[str], codecs: str = "") -> VideoSource:
     """Open `path` for decoding (by these `codecs` alone); errors as of `VideoSource`. Never blocks on a pipe."""
     raw = os.fsencode(path)
-    shown = name_of(raw)
-    try:
-        descriptor = os.open(raw, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError as error:
-        if error.errno in (errno.ENOENT, errno.ENOTDIR):
-            raise ItemError(f"no such file: {shown!r}", code="NOT_FOUND") from error
-        if error.errno in (errno.ENXIO, errno.ENODEV):
-            raise ItemError(f"expected a regular file, got a socket or device: {shown!r}", code="NOT_A_FILE") from error
-        hint = "check its permissions" if error.errno in (errno.EACCES, errno.EPERM) else ""
-        raise ItemError(f"cannot open {shown!r}: {error.strerror}", code="UNREADABLE", hint=hint) from error
-    try:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise ItemError(f"expected a regular file, got something else: {shown!r}", code="NOT_A_FILE")
-        if status.st_size == 0:
-            raise ItemError(f"the file has zero bytes: {shown!r}", code="EMPTY_FILE", hint="copy or download it again")
-    except BaseException:
-        os.close(descriptor)
-        raise
+    descriptor, status = open_video(raw, name_of(raw))
     return VideoSource(raw, descriptor, status.st_size, status.st_mtime_ns, codecs)
 
 
