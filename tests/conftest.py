@@ -196,7 +196,7 @@ def shared_decoders():
 def decodes(shared_decoders, monkeypatch):
     """The names of the files that are decoded to be measured in this process; the decoders are shared."""
     from cineloop.video.worker import DecoderPool
-    from v2t_eval.core import measure
+    from v2t_eval.core import worker
 
     asked: list[str] = []
 
@@ -213,7 +213,7 @@ def decodes(shared_decoders, monkeypatch):
         def close(self):
             """They go on for the next test."""
 
-    monkeypatch.setattr(measure, "DecoderPool", Shared)
+    monkeypatch.setattr(worker, "DecoderPool", Shared)
     return asked
 
 

@@ -103,18 +103,10 @@ def count_twice(run: Path, answers: Names) -> int:
     return sum(count > 1 for count in counts.values())
 
 
-def end_run(run: Path, answers: Names, deaths: int, done: str) -> None:
-    """Remove the journals of a run that ended well, and of those before it.
-
-    Args:
-        run: its folder, see `new_run`.
-        answers: what an entry answers.
-        deaths: workers that died; if any, the number of clips that were answered more than once is logged.
-        done: what was done to these, such as "measured".
-    """
-    if deaths and (twice := count_twice(run, answers)):
-        logger.info("%s %s twice after a lost worker; one result of each is kept", plural(twice, "clip"), done)
-    remove(run.parent)
+def log_twice(num: int, done: str) -> None:
+    """Log how many clips were answered twice; `done`: what was done to them, such as "measured"."""
+    if num:
+        logger.info("%s %s twice after a lost worker; one result of each is kept", plural(num, "clip"), done)
 
 
 def remove(state: Path) -> None:

@@ -30,8 +30,8 @@ from cineloop.world.scenes.scene import Event, Scene
 from cineloop.world.scenes.solo import FPS, NUM_FRAMES, sample_solo
 from v2t_eval.audit.faults import plant, swapped_color, without_figures, without_last_figure
 from v2t_eval.core import models
-from v2t_eval.core.measure import ClipLimits, Engine
 from v2t_eval.core.sample import Clip, Sample
+from v2t_eval.core.worker import ClipLimits, MeasurementWorker
 from v2t_eval.judge.wording import LISTS, listed_values
 
 SIZE = (64, 64)  # pixels, as the bundled generator makes them
@@ -201,13 +201,13 @@ def _kept(key: Any, make: Callable[[], Frames]) -> Frames:
 
 
 @cache
-def _decoder() -> Engine:
+def _decoder() -> MeasurementWorker:
     """One decoder for the process: a planted clip makes its frames in the process that measures it."""
     import atexit
 
-    engine = Engine([], ClipLimits(max_clip_mb=MOST_MB))
-    atexit.register(engine.__exit__)
-    return engine
+    worker = MeasurementWorker([], ClipLimits(max_clip_mb=MOST_MB))
+    atexit.register(worker.close)
+    return worker
 
 
 def through_mp4(frames: Frames) -> Frames:

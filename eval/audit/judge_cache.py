@@ -1,4 +1,4 @@
-"""A judge whose answers are evidence of the engine: no question is asked twice about the same clip.
+"""A judge whose answers are evidence: no question is asked twice about the same clip.
 
 In: planted clips and questions. Out: `Answer`s, cached as all evidence is: under the judge's fingerprint,
 the clip's content and the question. Frames are made only when a question is left to ask.
@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 
-from v2t_eval.core.measure import Engine, Job, one_thread
+from v2t_eval.core.executor import Executor
 from v2t_eval.core.measurement import Evidence, Measurement
 from v2t_eval.core.sample import Sample
+from v2t_eval.core.worker import Job, one_thread
 from v2t_eval.judge.answer import Answer
 from v2t_eval.judge.judge import Judge
 from v2t_eval.judge.question import Question
@@ -39,13 +40,13 @@ class JudgeAnswer(Measurement):
 
 
 class CachedJudge:
-    """A judge over the engine and its cache; `num_asked` counts the questions asked in this run."""
+    """A judge over an executor and its cache; `num_asked` counts the questions asked in this run."""
 
-    def __init__(self, judge: Judge, engine: Engine) -> None:
-        self.judge, self.engine, self.num_asked = judge, engine, 0
+    def __init__(self, judge: Judge, executor: Executor) -> None:
+        self.judge, self.executor, self.num_asked = judge, executor, 0
         self.has_likelihoods = judge.has_likelihoods
-        engine.metrics.append(JudgeAnswer(judge))
-        self._number = len(engine.metrics) - 1
+        executor.measurements.append(JudgeAnswer(judge))
+        self._number = len(executor.measurements) - 1
 
     def ask(self, sample: Sample, questions: Sequence[Question], *, repeat: int = 0) -> list[Answer]:
         """The answers in the order of the questions, all new ones in one batch; cached ones have only `_FIELDS`.
@@ -58,7 +59,7 @@ class CachedJudge:
         keys = []
         for question in questions:
             row = {"question": asdict(question), "repeat": repeat}
-            job = self.engine.open(replace(sample, row=row), [self._number])
+            job = self.executor.open(replace(sample, row=row), [self._number])
             keys.append(job.keys[self._number])
             jobs.setdefault(keys[-1], (job, question))
         todo = [(job, question) for job, question in jobs.values() if job.todo]
@@ -74,7 +75,7 @@ class CachedJudge:
                     failed[job.keys[self._number]] = answer
                 else:
                     job.evidence[self._number] = _evidence(answer)
-                    self.engine.keep(job)
+                    self.executor.keep(job)
         return [
             failed[key] if key in failed else Answer(question=question, **jobs[key][0].evidence[self._number])
             for key, question in zip(keys, questions, strict=True)

@@ -22,10 +22,11 @@ from v2t_eval.audit.record import Agreement, Audit, ByAnswer, Noticed, Seen
 from v2t_eval.audit.stability import stability
 from v2t_eval.audit.table import Case, cases, rows
 from v2t_eval.core.cache import EvidenceCache
+from v2t_eval.core.executor import Executor
 from v2t_eval.core.inputs import Inputs
-from v2t_eval.core.measure import ClipLimits, Engine
 from v2t_eval.core.metric import BaseMetric
 from v2t_eval.core.score import ScoreConfig, environment, score
+from v2t_eval.core.worker import ClipLimits
 from v2t_eval.judge.judge import Judge
 from v2t_eval.judge.question import Question
 
@@ -134,10 +135,10 @@ def _with_judge(
     total = faults + len(clips) + len(material.generated) + len(yours)
     with (
         EvidenceCache(config.cache) as cache,
-        Engine([], ClipLimits(), cache) as engine,
+        Executor([], ClipLimits(), cache) as executor,
         Progress(total, "judge", enabled=show_progress) as bar,
     ):
-        cached = CachedJudge(judge, engine)
+        cached = CachedJudge(judge, executor)
 
         def advance() -> None:
             bar.advance(1, f"{cached.num_asked} questions asked")

@@ -1,6 +1,6 @@
-"""Sensitivity table of metric by fault, from clean and corrupted clips through the scoring engine.
+"""Sensitivity table of metric by fault, from clean and corrupted clips through the scoring.
 
-In: clean clips, metrics of single clips. Out: `Seen` rows. A clip goes through the engine once clean and once for every
+In: clean clips, metrics of single clips. Out: `Seen` rows. A clip is measured once clean and once for every
 fault and severity; evidence is cached as in any scoring. A metric that gives a frozen clip no value (VBench's in mode
 fixed) is shown with its raw value, to see whether it is fooled.
 """

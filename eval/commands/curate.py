@@ -15,7 +15,7 @@ from cineloop.errors import EXIT_FAILED_ITEMS, EXIT_OK, UsageError
 from cineloop.options import add_options
 from cineloop.parser import Parser
 from cineloop.run_folder import STATE
-from v2t_eval.commands.score import cluster_of, lock_output
+from v2t_eval.commands.score import lock_output, place_of
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -73,6 +73,7 @@ def add_arguments(parser: Parser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the verb; returns the exit code."""
     from cineloop import log
+    from cineloop.cluster.workers import Session
     from cineloop.discovery import discover
     from cineloop.interrupt import Stopping
     from v2t_eval.core.score import ScoreConfig
@@ -105,8 +106,8 @@ def run(args: argparse.Namespace) -> int:
     if args.output is None:
         raise UsageError("a curation needs an output folder", hint="give it by -o")
     with ExitStack() as stack:
-        cache, journals = lock_output(args, stack), args.output / STATE
-        config = ScoreConfig(workers=args.workers, cache=cache, cluster=cluster_of(args), journals=journals)
+        cache, session = lock_output(args, stack), stack.enter_context(Session())
+        config = ScoreConfig(workers=args.workers, cache=cache, place=place_of(args, cache, session))
         stop = stack.enter_context(Stopping())
         given = read_given(Path(args.films))
         done = curate(

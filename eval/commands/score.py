@@ -18,6 +18,8 @@ from cineloop.parser import Parser
 from cineloop.run_folder import STATE, RunFolder, other_settings, refuse_existing
 
 if TYPE_CHECKING:
+    from cineloop.cluster.workers import Session
+    from v2t_eval.core.executor import Place
     from v2t_eval.core.inputs import Inputs
     from v2t_eval.core.metric import BaseMetric
 
@@ -129,8 +131,7 @@ def run(args: argparse.Namespace) -> int:
     with ExitStack() as stack:
         cache = lock_output(args, stack)
         options = score_options(args, stack, cache, is_suite=args.suite is not None)
-        journals = args.output / STATE if args.output else None
-        config = replace(options.pop("config"), cluster=cluster_of(args), journals=journals)
+        config = replace(options.pop("config"), place=place_of(args, cache))
         scores = score(inputs, metrics, config, **options)
         if args.output:
             write_atomic(args.output / STATE / SETTINGS, json.dumps(settings, indent=1).encode())
@@ -141,10 +142,22 @@ def run(args: argparse.Namespace) -> int:
     return scores.exit_code
 
 
-def cluster_of(args: argparse.Namespace) -> ClusterConfig:
-    """The cluster of the flags. Raises UsageError: a value that cannot be."""
+def place_of(args: argparse.Namespace, cache: Path | None, session: Session | None = None) -> Place | None:
+    """The cluster of the flags, for one scoring or those of a session; None for this machine. What a run that died left
+    in the output folder is taken into the cache.
+
+    Raises:
+        UsageError: a value that cannot be, a cluster without an output folder.
+    """
+    from v2t_eval.core.cluster import place_on
+
     flags = {key.removeprefix("cluster."): value for key, value in vars(args).items() if key.startswith("cluster.")}
-    return from_dict(ClusterConfig, {key: value for key, value in flags.items() if value is not None}, "cluster.")
+    config = from_dict(ClusterConfig, {key: value for key, value in flags.items() if value is not None}, "cluster.")
+    if args.output is not None:
+        return place_on(config, args.output / STATE, cache, session)
+    if config.engine != "none":
+        raise UsageError("a scoring on a cluster needs an output folder", hint="give it by -o")
+    return None
 
 
 def lock_output(args: argparse.Namespace, stack: ExitStack) -> Path | None:
@@ -168,8 +181,8 @@ def score_options(
         UsageError: an invalid value of a flag.
     """
     from cineloop.interrupt import Stopping
-    from v2t_eval.core.measure import ClipLimits
     from v2t_eval.core.score import ScoreConfig
+    from v2t_eval.core.worker import ClipLimits
 
     try:
         limits = ClipLimits(max_clip_mb=args.max_clip_mb)

@@ -10,7 +10,7 @@ alone.
 from __future__ import annotations
 
 import math
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar
@@ -107,6 +107,23 @@ class Summary:
     fingerprint: dict[str, str] = field(default_factory=dict)
 
 
+class CompositeMetric(ABC):
+    """A figure over the results of other metrics, such as the total of a benchmark: part of the scores wherever all of
+    its `parts` (names of metrics) were requested."""
+
+    name: ClassVar[str]
+    parts: ClassVar[frozenset[str]]
+
+    @classmethod
+    @abstractmethod
+    def compute(cls, metrics: Mapping[str, BaseMetric], results: Mapping[str, MetricResult]) -> MetricResult:
+        """The result, of the parts and what they came to, both by name.
+
+        Raises:
+            UsageError: the parts do not fit together, or lack what it needs.
+        """
+
+
 class BaseMetric(Measurement):
     """A measurement with a summary; see the module's head.
 
@@ -120,6 +137,7 @@ class BaseMetric(Measurement):
             of that name is; "set", it is a figure of the whole set and no mean. Only means are compared in pairs.
         detects, misses: what it is sensitive and insensitive to, in words.
         requires: what it needs to run, in words, "" for none.
+        composite: the composite metric that it may be a part of.
         of_set: settings and keys of `describe()` that `summarise` alone reads: changing them keeps the evidence.
     """
 
@@ -130,6 +148,7 @@ class BaseMetric(Measurement):
     detects: ClassVar[str] = ""
     misses: ClassVar[str] = ""
     requires: ClassVar[str] = ""
+    composite: ClassVar[type[CompositeMetric] | None] = None
     of_set: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, **settings: Any) -> None:

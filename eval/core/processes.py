@@ -1,6 +1,6 @@
-"""Measure in several processes, each with its own metrics and decoder, which take samples as they become free.
+"""Measure in several processes, each a worker of its own, which take samples as they become free.
 
-In: jobs. Out: the same jobs, measured, in any order, with the same bits as in one process. A process that crashes
+In: jobs. Out: the same jobs with replies, in any order, with the same bits as in one process. A process that crashes
 (native code, memory) loses its current sample, with code WORKER_DIED, and is restarted. The processes are spawned,
 since threads and GPU contexts do not survive a fork; they ignore Ctrl-C, and end with the parent.
 """
@@ -10,35 +10,28 @@ from __future__ import annotations
 import signal
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
-from dataclasses import replace
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
-from cineloop.config import to_dict
 from cineloop.errors import CineloopError, MissingDependencyError
 from cineloop.log import logger
-from cineloop.plugin import source
 from v2t_eval.core import models
-from v2t_eval.core.measure import AHEAD, NOT_PENDING, ClipLimits, Engine, Error, Job
-from v2t_eval.core.measurement import Measurement
-from v2t_eval.core.metric import load_metric
-from v2t_eval.core.sample import Sample
+from v2t_eval.core.worker import AHEAD, Error, Job, MeasurementWorker, PendingJob, Reply, WorkerSpec
 
 _STARTS = 3  # tries of a process that dies before its first sample
 _POLL_S = 0.2
 
 
-class Worker:
+class _Process:
     """One process, the pipe to it, and its queue of jobs, the first one being measured."""
 
-    def __init__(self, metrics: Sequence[Measurement], limits: ClipLimits, device: str) -> None:
+    def __init__(self, spec: WorkerSpec) -> None:
         context = get_context("spawn")
         self.pipe, theirs = context.Pipe()
-        specs = [(source(type(metric)) or type(metric), to_dict(metric.settings)) for metric in metrics]
-        self.process = context.Process(target=_work, args=(theirs, specs, limits, device), daemon=True)
+        self.process = context.Process(target=_work, args=(theirs, spec), daemon=True)
         with _no_interrupt():
             self.process.start()
         theirs.close()
@@ -46,10 +39,10 @@ class Worker:
         self.ready = False
 
     def give(self, job: Job) -> None:
-        """Send a job, without its cached evidence."""
+        """Send a job."""
         self.jobs.append(job)
         with suppress(OSError):  # it died: handled in `finished`
-            self.pipe.send(replace(job, keys={}, evidence={}, errors={}))
+            self.pipe.send(job.request())
 
     def end(self) -> str:
         """End the process; returns how it ended as text."""
@@ -62,20 +55,15 @@ class Worker:
         return f"signal {-code} ({signal.Signals(-code).name})" if code < 0 else f"exit code {code}"
 
 
-def measured_by(
-    num: int,
-    metrics: Sequence[Measurement],
-    limits: ClipLimits,
-    jobs: Iterable[Job],
-    stop: Callable[[], bool] = lambda: False,
-) -> Iterator[Job]:
-    """The jobs, measured by up to `num` processes, as they finish; no new ones start after a stop.
+def run(
+    num: int, worker: MeasurementWorker, jobs: Iterator[Job], stop: Callable[[], bool]
+) -> Iterator[tuple[Job, Reply]]:
+    """The jobs with their replies, as up to `num` processes finish them; no new ones start after a stop.
 
     Raises:
         MissingDependencyError: a process does not start, or there is no decoder.
     """
-    pool = _Pool(num, metrics, limits)
-    source, again = iter(jobs), deque[Job]()
+    pool, again = _Pool(num, worker), deque[Job]()
     try:
         more = True
         while more or pool.busy or again:
@@ -83,7 +71,7 @@ def measured_by(
                 free = pool.free()
                 if free is None or (stop() and not again):
                     break
-                job = again.popleft() if again else next(source, None)
+                job = again.popleft() if again else next(jobs, None)
                 if job is None:
                     more = False
                 else:
@@ -98,53 +86,48 @@ def measured_by(
 class _Pool:
     """The processes."""
 
-    def __init__(self, num: int, metrics: Sequence[Measurement], limits: ClipLimits) -> None:
-        self.num, self.metrics, self.limits = num, metrics, limits
-        self.workers: list[Worker] = []
-        self.devices = models.shared_gpus() or [models.chosen_device()]
+    def __init__(self, num: int, worker: MeasurementWorker) -> None:
+        self.num = num
+        self.processes: list[_Process] = []
+        self.specs = [worker.spec(device) for device in models.shared_gpus() or [models.chosen_device()]]
         self.false_starts = 0
 
     @property
     def busy(self) -> bool:
-        return any(worker.jobs for worker in self.workers)
+        return any(process.jobs for process in self.processes)
 
-    def free(self) -> Worker | None:
+    def free(self) -> _Process | None:
         """The process with the shortest queue; a new one if all are busy and more may be started."""
-        least = min(self.workers, key=lambda worker: len(worker.jobs), default=None)
-        if (least is None or least.jobs) and len(self.workers) < self.num:
-            device = self.devices[len(self.workers) % len(self.devices)]
-            least = Worker(self.metrics, self.limits, device)
-            self.workers.append(least)
+        least = min(self.processes, key=lambda process: len(process.jobs), default=None)
+        if (least is None or least.jobs) and len(self.processes) < self.num:
+            least = _Process(self.specs[len(self.processes) % len(self.specs)])
+            self.processes.append(least)
         return least if least is not None and len(least.jobs) < AHEAD else None
 
-    def finished(self, again: deque[Job]) -> Iterator[Job]:
+    def finished(self, again: deque[Job]) -> Iterator[tuple[Job, Reply]]:
         """What has come in; jobs of a dead process go to `again`, except its current one."""
-        pipes: dict[Any, Worker] = {worker.pipe: worker for worker in self.workers if worker.jobs}
+        pipes: dict[Any, _Process] = {process.pipe: process for process in self.processes if process.jobs}
         for pipe in wait(list(pipes), timeout=_POLL_S) if pipes else ():
-            worker = pipes[pipe]
+            process = pipes[pipe]
             try:
-                reply = worker.pipe.recv()
+                reply = process.pipe.recv()
             except (EOFError, OSError):
-                yield from self._reap(worker, again)
+                yield from self._reap(process, again)
                 continue
-            if isinstance(reply, Job):
+            if isinstance(reply, Reply):
                 self.false_starts = 0
-                job = worker.jobs.popleft()
-                job.evidence |= reply.evidence
-                job.errors |= reply.errors
-                job.about, job.error = reply.about or job.about, reply.error or job.error
-                yield job
+                yield process.jobs.popleft(), reply
             elif isinstance(reply, Exception):
                 raise reply
             else:
-                worker.ready = True
+                process.ready = True
 
-    def _reap(self, worker: Worker, again: deque[Job]) -> Iterator[Job]:
+    def _reap(self, process: _Process, again: deque[Job]) -> Iterator[tuple[Job, Reply]]:
         """Reap a crashed process; its current job is marked failed unless it never began."""
-        self.workers.remove(worker)
-        how = worker.end()
-        again.extend(worker.jobs)
-        if not worker.ready:
+        self.processes.remove(process)
+        how = process.end()
+        again.extend(process.jobs)
+        if not process.ready:
             self.false_starts += 1
             if self.false_starts >= _STARTS:
                 raise MissingDependencyError(
@@ -152,38 +135,30 @@ class _Pool:
                     hint="--workers 1 measures in this process and shows why",
                 )
             return
-        job = worker.jobs[0]
+        job = process.jobs[0]
         again.remove(job)
         logger.warning("the process that measured %s died (%s); another one continues", job.sample.id, how)
         message = f"the process that measured it ended with {how}"
         error: Error = {"code": "WORKER_DIED", "message": message, "hint": "memory may be short"}
-        job.errors |= dict.fromkeys(job.todo, error)
-        yield job
+        yield job, Reply(errors=dict.fromkeys(job.todo, error))
 
     def close(self) -> None:
-        for worker in self.workers:
-            worker.end()
+        for process in self.processes:
+            process.end()
 
 
-def _work(
-    pipe: Connection, specs: list[tuple[type[Measurement] | str, dict[str, Any]]], limits: ClipLimits, device: str
-) -> None:
-    """The process: load the metrics, then answer every job, reading one clip ahead."""
+def _work(pipe: Connection, spec: WorkerSpec) -> None:
+    """The process: load the measurements, then answer every job, reading one clip ahead."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    begun: deque[Job] = deque()
+    begun: deque[PendingJob] = deque()
     with ExitStack() as stack, suppress(EOFError, BrokenPipeError):
         try:
-            stack.enter_context(models.on_device(device))
-            metrics = [(load_metric(k) if isinstance(k, str) else k)(**settings) for k, settings in specs]
-            for metric in metrics:
-                metric.prepare()
+            worker = stack.enter_context(spec.open())
             pipe.send("ready")
-            with Engine(metrics, limits) as engine:
-                while True:
-                    while not begun or (len(begun) < AHEAD and pipe.poll()):
-                        begun.append(engine.begin(pipe.recv()))
-                    done = engine.finish(begun.popleft())
-                    pipe.send(replace(done, sample=Sample(id=done.sample.id), **NOT_PENDING))
+            while True:
+                while not begun or (len(begun) < AHEAD and pipe.poll()):
+                    begun.append(worker.begin(pipe.recv()))
+                pipe.send(worker.finish(begun.popleft()))
         except (EOFError, BrokenPipeError):  # the parent has closed the pipe
             raise
         except CineloopError as error:

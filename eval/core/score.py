@@ -1,8 +1,8 @@
 """Score samples by metrics, reusing cached evidence.
 
-In: samples and metrics. Out: `Scores`. Each clip is decoded once for all metrics (`v2t_eval.core.measure`). A rescoring
-decodes nothing, and an interrupted scoring continues where it stopped. A sample that cannot be measured is an error
-with a code and lowers the coverage; a metric that cannot run is skipped with a reason; neither stops the rest.
+In: samples and metrics. Out: `Scores`. Each clip is decoded once for all metrics (`v2t_eval.core.executor`). A
+rescoring decodes nothing, and an interrupted scoring continues where it stopped. A sample that cannot be measured is an
+error with a code and lowers the coverage; a metric that cannot run is skipped with a reason; neither stops the rest.
 """
 
 from __future__ import annotations
@@ -13,28 +13,24 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from importlib import metadata
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from cineloop.cluster.settings import ClusterConfig
-from cineloop.cluster.workers import Session
 from cineloop.errors import MissingDependencyError, NothingMatchedError, UsageError
 from cineloop.log import Progress, logger, plural, printable
 from cineloop.threads import usable_cpus
 from cineloop.training.runtime import check_device
-from v2t_eval.core import models
+from v2t_eval.core import models, processes
 from v2t_eval.core.cache import EvidenceCache
-from v2t_eval.core.cluster import fold, measured_on
+from v2t_eval.core.executor import Executor, Place
 from v2t_eval.core.inputs import Inputs
-from v2t_eval.core.measure import ClipLimits, Engine, Error, Job, error_of
 from v2t_eval.core.measurement import NOTHING_ASKED, REFERENCE_CLIPS, Observation
 from v2t_eval.core.metric import BaseMetric, MetricResult
-from v2t_eval.core.processes import measured_by
 from v2t_eval.core.sample import HINTS, Sample
 from v2t_eval.core.scores import Scored, Scores, Skipped, require_ready
-from v2t_eval.vbench.total import QUALITY, SEMANTIC, vbench_total
+from v2t_eval.core.worker import ClipLimits, Error, Job, error_of
 
 _GIVEN_BY = {"caption": "captions", "answer": "answers", "prompt": "prompts", "references": "references",
              "reference_video": "reference_videos"}  # fmt: skip
@@ -53,9 +49,7 @@ class ScoreConfig:
         limits: memory and time per clip.
         is_suite: skip metrics whose inputs no sample has, instead of raising.
         decides: titles of metrics without which the scores are of no use: where one cannot run, nothing is measured.
-        cluster: where to measure; by default on this machine.
-        journals: folder for the journals of a cluster's workers, of this scoring alone; a cluster needs one.
-        session: of several scorings on one cluster; None starts and ends the cluster's engine for each.
+        place: where to measure, such as a cluster; None for processes of this machine.
         device: where models compute: auto, cpu, cuda or cuda:N; auto shares the GPUs out among workers.
     """
 
@@ -65,16 +59,17 @@ class ScoreConfig:
     is_suite: bool = False
     decides: tuple[str, ...] = ()
     device: str = "auto"
-    cluster: ClusterConfig = field(default_factory=ClusterConfig)
-    journals: Path | None = None
-    session: Session | None = None
+    place: Place | None = None
 
     def __post_init__(self) -> None:
-        if self.cluster.engine != "none" and self.journals is None:
-            raise UsageError("a scoring on a cluster needs an output folder", hint="give it by -o")
         if self.workers is not None and self.workers < 1:
             raise ValueError(f"workers must be at least 1, got {self.workers}")
         check_device(self.device)
+
+    def place_for(self, num_samples: int) -> Place | None:
+        """The place for so many samples; None for this process."""
+        num = self.workers or usual_workers(num_samples)
+        return self.place or (None if num == 1 else partial(processes.run, num))
 
 
 def score(
@@ -112,145 +107,100 @@ def _scored(
     total = len(inputs.samples) + len(inputs.references)
     with (
         EvidenceCache(config.cache) as cache,
-        Engine(ready, config.limits, cache) as engine,
+        Executor(ready, config.limits, cache, config.place_for(total)) as executor,
         Progress(total, "scoring", enabled=show_progress) as bar,
     ):
-        gathering = _Gathering(inputs, ready, engine, bar)
-        if config.journals is not None:
-            fold(config.journals, cache)
-        gathering.run(config, stop)
+        clips, counts = _observe(inputs, ready, executor, stop, bar)
     results, broken = _computed(ready, config)
-    summed, without = _vbench_total(metrics, results)
+    summed, without = _composites(metrics, results)
     return Scores(
         sources=inputs.sources,
-        clips=gathering.clips(),
+        clips=clips,
         results=[*results, *summed],
         skipped=[*skipped, *missing, *broken, *without],
-        counts={**inputs.counts, **gathering.counts},
+        counts={**inputs.counts, **counts},
         environment=environment(),
     )
 
 
-class _Gathering:
-    """Passes the samples through the engine into the metrics; used once."""
+def _observe(
+    inputs: Inputs, metrics: Sequence[BaseMetric], executor: Executor, stop: Callable[[], bool], bar: Progress
+) -> tuple[list[Scored], Counter[str]]:
+    """Give the metrics the evidence of every sample; returns the samples in the order of ids, and counts.
 
-    def __init__(self, inputs: Inputs, metrics: Sequence[BaseMetric], engine: Engine, bar: Progress) -> None:
-        self.inputs, self.metrics, self.engine, self.bar = inputs, metrics, engine, bar
-        self.dimensions = _named_dimensions(inputs)
-        self.abouts: dict[str, dict[str, Any]] = {}
-        self.broken: dict[str, Error] = {}
-        self.counts: Counter[str] = Counter()
-        self.finished = self.num_known = 0
+    Raises:
+        KeyboardInterrupt: stopped before all was measured.
+    """
+    dimensions = _named_dimensions(inputs)
 
-    def run(self, config: ScoreConfig, stop: Callable[[], bool]) -> None:
-        """Measure what is not cached."""
-        engine, total = self.engine, len(self.inputs.samples) + len(self.inputs.references)
-        workers = config.workers or usual_workers(total)
-        is_here = workers == 1 and config.cluster.engine == "none"
-        for job in measured(engine, config, workers, self._jobs(is_here, stop), stop):
-            self._take(job)
-        if self.finished < total and not stop():
-            raise RuntimeError(f"{total - self.finished} of {total} samples were lost; this is a bug")
-        if self.finished < total:
-            kept = (
-                "is cached: the same command continues from there" if engine.cache.path else "is lost without a cache"
-            )
-            logger.warning("stopped after %d of %d samples; what was measured %s", self.finished, total, kept)
-            raise KeyboardInterrupt
-        logger.debug("%d pieces of evidence were cached", self.num_known)
-
-    def _jobs(self, is_here: bool, stop: Callable[[], bool]) -> Iterator[Job]:
-        """Jobs to measure; cached ones are finished here, and cheap ones if others are measured elsewhere."""
-        both = [(sample, False) for sample in self.inputs.samples]
-        both += [(sample, True) for sample in self.inputs.references]
-        for sample, is_reference in both:
-            if stop():
-                return
-            asked = [n for n, metric in enumerate(self.metrics) if self._is_asked(metric, sample, is_reference)]
-            job = self.engine.open(sample, asked, is_reference=is_reference)
-            self.num_known += len(job.keys) - len(job.todo)
-            if not job.todo:
-                self._take(job)
-            elif not is_here and not self.engine.wants_frames(job):
-                self._take(self.engine.finish(self.engine.begin(job)))
-            else:
-                yield job
-
-    def _is_asked(self, metric: BaseMetric, sample: Sample, is_reference: bool) -> bool:
-        """References are for metrics that compare sets; a prompt list with dimensions assigns metrics to samples."""
-        if is_reference:
+    def is_asked(metric: BaseMetric, sample: Sample, is_reference: bool) -> bool:
+        if is_reference:  # they are for metrics that compare sets
             return REFERENCE_CLIPS in metric.needs
-        return metric.name not in self.dimensions or metric.name in _dimensions(sample)
+        return metric.name not in dimensions or metric.name in _dimensions(sample)
 
-    def _take(self, job: Job) -> None:
-        """Cache the evidence, and pass evidence and errors to the metrics."""
+    def opened() -> Iterator[Job]:
+        for is_reference, samples in ((False, inputs.samples), (True, inputs.references)):
+            for sample in samples:
+                numbers = [n for n, metric in enumerate(metrics) if is_asked(metric, sample, is_reference)]
+                yield executor.open(sample, numbers, is_reference=is_reference)
+
+    abouts: dict[str, dict[str, Any]] = {}
+    errors: dict[str, Error] = {}
+    counts: Counter[str] = Counter()
+    num_done = num_known = 0
+    for job in executor.run(opened(), stop):
         sample = job.sample
-        self.engine.keep(job)
         for n, evidence in job.evidence.items():
             row = Observation(id=sample.id, cluster=sample.cluster, evidence=evidence)
-            self.metrics[n].add(row, reference=job.is_reference)
+            metrics[n].add(row, reference=job.is_reference)
         for n, error in job.errors.items():
-            self.metrics[n].fail(sample.id, error, reference=job.is_reference)
-        if not job.is_reference:
-            if job.error is not None:
-                self.broken[sample.id] = job.error
-            if job.about is not None:
-                self.abouts[sample.id] = job.about
-                self.counts.update(f"warned_{warning['code']}" for warning in job.about["warnings"])
-        self.finished += 1
-        self.bar.advance(1, f"{self.num_known} pieces cached")
-
-    def clips(self) -> list[Scored]:
-        """Every expected sample, in the order of ids."""
-        return [self._scored(sample) for sample in sorted(self.inputs.samples, key=lambda sample: sample.id)]
-
-    def _scored(self, sample: Sample) -> Scored:
-        error, clip = self.broken.get(sample.id), sample.clip
-        if error is None and clip is None and sample.caption is None and isinstance(sample.row.get("error"), dict):
-            error = {key: str(sample.row["error"].get(key, "")) for key in ("code", "message", "hint")}
-        found = self.abouts.get(sample.id, {})
-        path = sample.row.get("path")
-        return Scored(
-            id=sample.id,
-            cluster=sample.cluster,
-            status="ok" if error is None else "failed",
-            path=path if isinstance(path, str) else None,
-            content=clip.content or None if clip is not None else None,
-            prompt=sample.prompt,
-            caption=sample.caption,
-            references=sample.references,
-            duration_s=found.get("duration_s"),
-            fps=found.get("fps"),
-            size=tuple(found["size"]) if found else None,
-            start_s=sample.row.get("start_s") if clip is None else clip.start_s,
-            end_s=sample.row.get("end_s") if clip is None else clip.end_s,
-            num_frames=found.get("num_frames"),
-            decoder=found.get("decoder"),
-            frozen=found.get("frozen"),
-            error=error,
-        )
+            metrics[n].fail(sample.id, error, reference=job.is_reference)
+        if job.error is not None and not job.is_reference:
+            errors[sample.id] = job.error
+        if job.about is not None and not job.is_reference:
+            abouts[sample.id] = job.about
+            counts.update(f"warned_{warning['code']}" for warning in job.about["warnings"])
+        num_done, num_known = num_done + 1, num_known + len(job.keys) - len(job.todo)
+        bar.advance(1, f"{num_known} pieces cached")
+    total = len(inputs.samples) + len(inputs.references)
+    if num_done < total and not stop():
+        raise RuntimeError(f"{total - num_done} of {total} samples were lost; this is a bug")
+    if num_done < total:
+        kept = "is cached: the same command continues from there" if executor.cache.path else "is lost without a cache"
+        logger.warning("stopped after %d of %d samples; what was measured %s", num_done, total, kept)
+        raise KeyboardInterrupt
+    logger.debug("%d pieces of evidence were cached", num_known)
+    ordered = sorted(inputs.samples, key=lambda sample: sample.id)
+    return [_clip(sample, abouts.get(sample.id, {}), errors.get(sample.id)) for sample in ordered], counts
 
 
-def measured(
-    engine: Engine, config: ScoreConfig, workers: int, jobs: Iterator[Job], stop: Callable[[], bool]
-) -> Iterator[Job]:
-    """The jobs, measured where the config says: on a cluster, by so many processes, or in this one."""
-    first = next(jobs, None)
-    if first is None:  # all is cached: neither cluster nor processes
-        return
-    every = chain([first], jobs)
-    if config.cluster.engine != "none" and config.journals is not None:
-        yield from measured_on(
-            config.cluster, config.journals, engine.metrics, engine.limits, every, stop, config.session
-        )
-    elif workers == 1:
-        yield from engine.run(every, stop)
-    else:
-        yield from measured_by(workers, engine.metrics, engine.limits, every, stop)
+def _clip(sample: Sample, about: dict[str, Any], error: Error | None) -> Scored:
+    clip, path = sample.clip, sample.row.get("path")
+    if error is None and clip is None and sample.caption is None and isinstance(sample.row.get("error"), dict):
+        error = {key: str(sample.row["error"].get(key, "")) for key in ("code", "message", "hint")}
+    return Scored(
+        id=sample.id,
+        cluster=sample.cluster,
+        status="ok" if error is None else "failed",
+        path=path if isinstance(path, str) else None,
+        content=clip.content or None if clip is not None else None,
+        prompt=sample.prompt,
+        caption=sample.caption,
+        references=sample.references,
+        duration_s=about.get("duration_s"),
+        fps=about.get("fps"),
+        size=tuple(about["size"]) if about else None,
+        start_s=sample.row.get("start_s") if clip is None else clip.start_s,
+        end_s=sample.row.get("end_s") if clip is None else clip.end_s,
+        num_frames=about.get("num_frames"),
+        decoder=about.get("decoder"),
+        frozen=about.get("frozen"),
+        error=error,
+    )
 
 
 def _named_dimensions(inputs: Inputs) -> set[str]:
-    """VBench dimensions named by the prompts; such a list assigns clips to dimensions."""
+    """Dimensions of a benchmark named by the prompts; such a list assigns clips to dimensions."""
     return {name for sample in inputs.samples for name in _dimensions(sample)}
 
 
@@ -270,7 +220,8 @@ def fitting_metrics(
     fitting, skipped = [], []
     dimensions = _named_dimensions(inputs)
     for metric in metrics:
-        if dimensions and metric.name in {*QUALITY, *SEMANTIC} - dimensions:
+        is_dimension = metric.composite is not None and metric.name in metric.composite.parts
+        if dimensions and is_dimension and metric.name not in dimensions:
             reason = f"no prompt names this dimension; those named: {', '.join(sorted(dimensions))}"
             skipped.append(Skipped(metric=metric.title, reason=reason, code="NO_DIMENSION"))
             continue
@@ -358,21 +309,22 @@ def _computed(metrics: Sequence[BaseMetric], config: ScoreConfig) -> tuple[list[
     return results, broken
 
 
-def _vbench_total(
+def _composites(
     metrics: Sequence[BaseMetric], results: Sequence[MetricResult]
 ) -> tuple[list[MetricResult], list[Skipped]]:
-    """VBench's totals where all its dimensions were requested, or why there are none."""
-    dimensions = {metric.name: metric for metric in metrics if metric.name in {*QUALITY, *SEMANTIC}}
-    if len(dimensions) < len(QUALITY) + len(SEMANTIC):
-        return [], []
-    found = {result.name.partition("[")[0]: result for result in results}
-    modes = {getattr(metric.settings, "mode", "fixed") for metric in dimensions.values()}
-    try:
-        if len(modes) > 1:
-            raise UsageError("a total needs all dimensions in one mode", hint="mode=fixed or mode=compat for all")
-        return [vbench_total(found, modes.pop())], []
-    except UsageError as error:
-        return [], [Skipped(metric="vbench_total", reason=error.message, hint=error.hint, code="NO_DIMENSIONS")]
+    """Composite metrics all of whose parts were requested, or why they have no result."""
+    named = {result.name.partition("[")[0]: result for result in results}
+    made, skipped = [], []
+    for composite in dict.fromkeys(metric.composite for metric in metrics if metric.composite is not None):
+        parts = {metric.name: metric for metric in metrics if metric.name in composite.parts}
+        if len(parts) < len(composite.parts):
+            continue
+        try:
+            made.append(composite.compute(parts, named))
+        except UsageError as error:
+            reason, hint = error.message, error.hint
+            skipped.append(Skipped(metric=composite.name, reason=reason, hint=hint, code="NO_DIMENSIONS"))
+    return made, skipped
 
 
 def usual_workers(num_clips: int) -> int:

@@ -7,7 +7,7 @@ steps have examined, kept in the set's folder for as long as clips, settings and
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,10 +17,10 @@ from cineloop.files import text_key, write_atomic
 from cineloop.log import Progress, logger, printable
 from cineloop.video.sample import SampleSpec
 from v2t_eval.core.cache import EvidenceCache
-from v2t_eval.core.measure import Engine, Job
+from v2t_eval.core.executor import Executor
 from v2t_eval.core.measurement import Evidence, Measurement
 from v2t_eval.core.sample import Clip, Sample
-from v2t_eval.core.score import ScoreConfig, measured, usual_workers
+from v2t_eval.core.score import ScoreConfig
 from v2t_eval.curate.recipe import Plan
 from v2t_eval.curate.step import BaseStep, Row, Work, film_of
 
@@ -44,27 +44,25 @@ class Pictures:
             KeyboardInterrupt: `stop` returned true before all were measured.
         """
         measurement.prepare()
-        found: dict[str, Evidence] = {}
-        left: list[Job] = []
-        with EvidenceCache(self.config.cache) as cache, Engine([measurement], self.config.limits, cache) as engine:
-            for row in rows:
-                job = engine.open(self._sample(row, sampling), [0])
-                if job.todo and job.error is None:
-                    left.append(job)
-                else:
-                    _take(job, found)
-            with Progress(len(left), measurement.name, enabled=self.show_progress) as bar:
-                for job in self._measured(engine, left):
-                    engine.keep(job)
-                    _take(job, found)
-                    bar.advance(1)
-        return found
-
-    def _measured(self, engine: Engine, jobs: Sequence[Job]) -> Iterator[Job]:
-        workers = self.config.workers or usual_workers(len(jobs))
-        yield from measured(engine, self.config, workers, iter(jobs), self.stop)
+        evidence: dict[str, Evidence] = {}
+        place = self.config.place_for(len(rows))
+        with (
+            EvidenceCache(self.config.cache) as cache,
+            Executor([measurement], self.config.limits, cache, place) as executor,
+        ):
+            jobs = [executor.open(self._sample(row, sampling), [0]) for row in rows]
+            num_left = sum(bool(job.todo) for job in jobs)
+            with Progress(num_left, measurement.name, enabled=self.show_progress) as bar:
+                for job in executor.run(jobs, self.stop):
+                    if 0 in job.evidence:
+                        evidence[job.sample.id] = job.evidence[0]
+                    elif error := job.error or job.errors.get(0):
+                        message = printable(error["message"])
+                        logger.warning("%s: %s: %s", printable(job.sample.id), error["code"], message)
+                    bar.advance(bool(job.todo))
         if self.stop():
             raise KeyboardInterrupt
+        return evidence
 
     def _sample(self, row: Row, sampling: SampleSpec) -> Sample:
         start_s, end_s = row["start_s"], row["end_s"]
@@ -74,14 +72,6 @@ class Pictures:
 
     def file(self, row: Row) -> Path:
         return Path(self.files[film_of(row)])
-
-
-def _take(job: Job, found: dict[str, Evidence]) -> None:
-    """Keep a job's evidence, or report its error."""
-    if 0 in job.evidence:
-        found[job.sample.id] = job.evidence[0]
-    elif error := job.error or job.errors.get(0):
-        logger.warning("%s: %s: %s", printable(job.sample.id), error["code"], printable(error["message"]))
 
 
 def examine(plan: Plan, rows: Sequence[Row], work: Work, cache: Path | None) -> None:

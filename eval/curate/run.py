@@ -1,8 +1,8 @@
 """A curation: survey every film once, cut it into clips with columns, and ask for the set.
 
-In: films, a `Plan`, a folder. Out: the table in the folder, and a `Curation`. Films go through the scoring engine (its
-evidence cache, its workers, its killable decoders). A film in the journal, unchanged and measured by the same steps, is
-not opened; one that is cached is not decoded, whatever the settings of the steps.
+In: films, a `Plan`, a folder. Out: the table in the folder, and a `Curation`. Films go through the executor of scorings
+(its evidence cache, its places, its killable decoders). A film in the journal, unchanged and measured by the same
+steps, is not opened; one that is cached is not decoded, whatever the settings of the steps.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from typing import Any
 
 from cineloop.clip import Clip as FoundClip
 from cineloop.clip import check
-from cineloop.cluster.workers import Session
 from cineloop.config import to_dict
 from cineloop.discovery import discover
 from cineloop.errors import ItemError, UsageError
@@ -25,10 +24,10 @@ from cineloop.log import Progress, logger, printable
 from cineloop.manifest import read_manifest
 from cineloop.video.survey import Survey
 from v2t_eval.core.cache import EvidenceCache
-from v2t_eval.core.cluster import fold
-from v2t_eval.core.measure import Engine, Error, Job, error_of
+from v2t_eval.core.executor import Executor
 from v2t_eval.core.sample import Clip, Sample
-from v2t_eval.core.score import ScoreConfig, measured, usual_workers
+from v2t_eval.core.score import ScoreConfig
+from v2t_eval.core.worker import Error, Job, error_of
 from v2t_eval.curate.film import FilmSurvey, read_survey
 from v2t_eval.curate.pictures import Pictures, examine
 from v2t_eval.curate.query import Verdicts, as_tree, ask
@@ -93,19 +92,17 @@ def curate(
         KeyboardInterrupt: `stop` returned true before all was measured.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with Session() as session:
-        config = replace(config, session=session)
-        films = _films([*found, *against], plan, folder, config, stop, show_progress)
-        ordered = [films[clip.id] for clip in found]
-        rows = [row for film in ordered for row in film.rows or [_failed(film)]]
-        for row in rows if given else ():
-            stated = given.get(film_of(row) if row["error"] is None else row["id"], {})
-            row |= {"license": stated.get("license"), "origin": stated.get("source")}
-        files = {clip.id: clip.file for clip in [*found, *against]}
-        pictures = Pictures(files=files, config=config, stop=stop, show_progress=show_progress)
-        held_out = [row for clip in against for row in films[clip.id].rows]
-        work = Work(folder=folder, evidence=pictures.evidence, file=pictures.file, held_out=held_out)
-        return Curation(films=ordered, rows=rows, verdicts=_table(plan, rows, work, config.cache))
+    films = _films([*found, *against], plan, folder, config, stop, show_progress)
+    ordered = [films[clip.id] for clip in found]
+    rows = [row for film in ordered for row in film.rows or [_failed(film)]]
+    for row in rows if given else ():
+        stated = given.get(film_of(row) if row["error"] is None else row["id"], {})
+        row |= {"license": stated.get("license"), "origin": stated.get("source")}
+    files = {clip.id: clip.file for clip in [*found, *against]}
+    pictures = Pictures(files=files, config=config, stop=stop, show_progress=show_progress)
+    held_out = [row for clip in against for row in films[clip.id].rows]
+    work = Work(folder=folder, evidence=pictures.evidence, file=pictures.file, held_out=held_out)
+    return Curation(films=ordered, rows=rows, verdicts=_table(plan, rows, work, config.cache))
 
 
 def _films(
@@ -122,12 +119,10 @@ def _films(
     with (
         Journal(folder / JOURNAL) as journal,
         EvidenceCache(config.cache) as cache,
-        Engine([FilmSurvey()], config.limits, cache) as engine,
+        Executor([FilmSurvey()], config.limits, cache, config.place_for(len(left))) as executor,
         Progress(len(left), "films", enabled=show_progress) as bar,
     ):
-        if config.journals is not None:
-            fold(config.journals, cache)
-        for film in _Measuring(left, plan, engine, config, stop).films():
+        for film in _measure(left, plan, executor, stop):
             if film.error is None or film.error["code"] not in _PASSING:
                 append(journal, film)
             films[film.id] = film
@@ -176,67 +171,46 @@ def known(found: Sequence[FoundClip], plan: Plan, folder: Path) -> dict[str, Fil
     }
 
 
-class _Measuring:
-    """The films on their way through the engine; used once."""
+def _measure(every: Sequence[FoundClip], plan: Plan, executor: Executor, stop: Callable[[], bool]) -> Iterator[Film]:
+    """Every film as it is finished; copies at the end, when their original is in the cache."""
+    by_id = {clip.id: clip for clip in every}
+    copies: list[FoundClip] = []
+    begun: set[str] = set()
 
-    def __init__(
-        self, found: Sequence[FoundClip], plan: Plan, engine: Engine, config: ScoreConfig, stop: Callable[[], bool]
-    ) -> None:
-        self.found, self.plan, self.engine, self.config, self.stop = found, plan, engine, config, stop
-        self.by_id = {clip.id: clip for clip in found}
-        self.ready: list[Job] = []  # done without being decoded
-        self.copies: list[FoundClip] = []
-
-    def films(self) -> Iterator[Film]:
-        """Every film as it is finished; copies at the end, when their original is in the cache."""
-        workers = self.config.workers or usual_workers(len(self.found))
-        for clips in (self.found, self.copies):
-            jobs = self._jobs(clips, hold=clips is self.found)
-            for job in measured(self.engine, self.config, workers, jobs, self.stop):
-                yield from self._ready()
-                self.engine.keep(job)
-                self.engine.cache.save()  # before the journal says that it is done: its copies look for it here
-                yield self._film(job)
-            yield from self._ready()
-
-    def _ready(self) -> Iterator[Film]:
-        while self.ready:
-            yield self._film(self.ready.pop(0))
-
-    def _jobs(self, clips: Sequence[FoundClip], *, hold: bool) -> Iterator[Job]:
-        begun: set[str] = set()
-        for found in clips:
-            if self.stop():
-                return
-            clip = Clip(content="", path=Path(found.file), start_s=found.start_s, end_s=found.end_s)
-            job = Job(sample=Sample(id=found.id, clip=clip))
-            if found.problem is not None:
-                job.error = found.problem.record()
+    def opened(clips: Sequence[FoundClip], *, hold: bool) -> Iterator[Job]:
+        for film in clips:
+            clip = Clip(content="", path=Path(film.file), start_s=film.start_s, end_s=film.end_s)
+            job = Job(sample=Sample(id=film.id, clip=clip))
+            if film.problem is not None:
+                job.error = film.problem.record()
             else:
-                job = self.engine.open(job.sample, [0])
+                job = executor.open(job.sample, [0])
             if hold and clip.content in begun:
-                self.copies.append(found)
+                copies.append(film)
                 continue
-            begun |= {clip.content} - {""}
-            if job.todo and job.error is None:
-                yield job
-            else:
-                self.ready.append(job)
+            begun.update({clip.content} - {""})
+            yield job
 
-    def _film(self, job: Job) -> Film:
-        found, clip = self.by_id[job.sample.id], job.sample.clip
-        film = Film(id=found.id, size=found.size, mtime_ns=found.mtime_ns, print=self.plan.print)
-        film.error = job.error or next(iter(job.errors.values()), None)
-        sha = clip.content.split()[0].removeprefix("file:") if clip is not None and clip.content else ""
-        try:
-            if film.error is None:
-                check(found)
-                film.rows = rows_of(found, sha, read_survey(job.evidence[0]), self.plan.steps)
-        except ItemError as error:
-            film.error = error.record()
-        if film.error is not None:
-            logger.warning("%s: %s: %s", printable(found.id), film.error["code"], printable(film.error["message"]))
-        return film
+    for clips in (every, copies):
+        for job in executor.run(opened(clips, hold=clips is every), stop):
+            executor.cache.save()  # before the journal says that it is done: its copies look for it here
+            yield _film(by_id[job.sample.id], job, plan)
+
+
+def _film(found: FoundClip, job: Job, plan: Plan) -> Film:
+    clip = job.sample.clip
+    film = Film(id=found.id, size=found.size, mtime_ns=found.mtime_ns, print=plan.print)
+    film.error = job.error or next(iter(job.errors.values()), None)
+    sha = clip.content.split()[0].removeprefix("file:") if clip is not None and clip.content else ""
+    try:
+        if film.error is None:
+            check(found)
+            film.rows = rows_of(found, sha, read_survey(job.evidence[0]), plan.steps)
+    except ItemError as error:
+        film.error = error.record()
+    if film.error is not None:
+        logger.warning("%s: %s: %s", printable(found.id), film.error["code"], printable(film.error["message"]))
+    return film
 
 
 def rows_of(found: FoundClip, sha: str, survey: Survey, steps: Sequence[BaseStep]) -> list[Row]:

@@ -23,7 +23,7 @@ from cineloop.files import write_atomic
 from cineloop.journal import Journal
 from cineloop.log import printable
 from cineloop.startup import collector_paused
-from v2t_eval.core.measure import Error
+from v2t_eval.core.worker import Error
 from v2t_eval.curate.query import Verdicts
 from v2t_eval.curate.step import Row
 

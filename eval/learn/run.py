@@ -34,6 +34,7 @@ from t2v.generate.settings import GenerateConfig
 from t2v.train import run as train
 from t2v.train.drift import drift
 from t2v.train.rewarded import MANIFEST, REWARDS, read_rewards
+from v2t_eval.core.cluster import place_on
 from v2t_eval.core.inputs import read_inputs
 from v2t_eval.core.models import on_device
 from v2t_eval.core.score import ScoreConfig
@@ -68,7 +69,7 @@ class Learner:
         starter = config.generator == "dit" and config.model == "starter"
         self.first = _Policy(str(STARTER) if starter else config.model)
         self.scoring = ScoreConfig(workers=1, cache=out / STATE / "evidence", device=config.device,
-                                   cluster=config.cluster, journals=out / STATE)  # fmt: skip
+                                   place=place_on(config.cluster, out / STATE, out / STATE / "evidence"))  # fmt: skip
         self.measurer = Measurer(config)
 
     def run(self) -> Learning:

@@ -16,12 +16,12 @@ from typing import Any
 
 from cineloop.files import write_atomic
 from v2t_eval.core.inputs import Inputs
-from v2t_eval.core.measure import ClipLimits
 from v2t_eval.core.metric import BaseMetric, load_metric
 from v2t_eval.core.sample import Clip, Sample
 from v2t_eval.core.score import ScoreConfig, score
 from v2t_eval.core.scores import Skipped
 from v2t_eval.core.statistics import f1
+from v2t_eval.core.worker import ClipLimits
 from v2t_eval.judge.judge import Judge
 from v2t_eval.judge.prompt import of_world
 from v2t_eval.roundtrip.calibration import Pair

@@ -1,7 +1,7 @@
 """Single clips in tests: models loaded once a session, clips decoded once, evidence cached by content.
 
 In: a file, and what it must show. Out: `ClipVerdict`. One object a session of `v2t_eval.testing.plugin`, over one
-`Engine` of `v2t_eval.core.measure`; several processes may share its cache folder. A clip with cached evidence needs no
+`v2t_eval.core.executor.Executor`; several processes may share its cache folder. A clip with cached evidence needs no
 decoding and no model; a broken file is an `ItemError`, never a verdict.
 """
 
@@ -15,10 +15,11 @@ from typing import Any, Literal
 from cineloop.errors import ItemError, UsageError
 from cineloop.video.frames import Frames
 from v2t_eval.core.cache import EvidenceCache
-from v2t_eval.core.measure import ClipLimits, Engine, Error, Job
+from v2t_eval.core.executor import Executor
 from v2t_eval.core.measurement import UNAUDITED, Evidence, Measurement, Observation
 from v2t_eval.core.metric import BaseMetric
 from v2t_eval.core.sample import Clip, Sample
+from v2t_eval.core.worker import ClipLimits, Error, Job
 from v2t_eval.judge.judge import Judge
 from v2t_eval.metrics import question_score
 from v2t_eval.report import thumbnails
@@ -140,14 +141,14 @@ class ClipEvaluator:
 
     def __init__(self, cache: Path | None = None) -> None:
         self._folder = cache
-        self._engine = Engine([], ClipLimits(), EvidenceCache(cache).__enter__())
-        self._numbers: dict[str, int] = {}  # of the engine's metrics
+        self._executor = Executor([], ClipLimits(), EvidenceCache(cache).__enter__())
+        self._numbers: dict[str, int] = {}  # of the executor's measurements
         self._prepared: set[int] = set()
 
     def close(self) -> None:
         """Write the evidence to disk and stop the decoder."""
-        self._engine.__exit__(None, None, None)
-        self._engine.cache.__exit__(None, None, None)
+        self._executor.worker.close()
+        self._executor.cache.__exit__(None, None, None)
 
     def verdict(
         self,
@@ -188,7 +189,7 @@ class ClipEvaluator:
         Raises:
             ItemError: it cannot be decoded.
         """
-        return self._engine.frames(Clip(content="", path=path))
+        return self._executor.worker.frames(Clip(content="", path=path))
 
     def strip(self, path: Path) -> bytes | None:
         """A few frames side by side, as WebP; None if that fails."""
@@ -198,17 +199,17 @@ class ClipEvaluator:
 
     def _number(self, key: str, make: Callable[[], Measurement]) -> int:
         if key not in self._numbers:
-            self._engine.metrics.append(make())
-            self._numbers[key] = len(self._engine.metrics) - 1
+            self._executor.measurements.append(make())
+            self._numbers[key] = len(self._executor.measurements) - 1
         return self._numbers[key]
 
     def _job(self, sample: Sample, n: int) -> Job:
-        if not isinstance(self._engine.metrics[n], JudgedMetric):  # judges have fingerprints before loading
+        if not isinstance(self._executor.measurements[n], JudgedMetric):  # judges have fingerprints before loading
             self._prepare(n)
-        job = self._engine.open(sample, [n])
+        job = self._executor.open(sample, [n])
         if job.todo:
             self._prepare(n)
-            self._engine.keep(self._engine.finish(self._engine.begin(job)))
+            self._executor.measure(job)
         if job.error is not None:
             raise _as_error(job.error)
         if n in job.errors and job.errors[n]["code"] == "METRIC_ERROR":
@@ -223,7 +224,7 @@ class ClipEvaluator:
 
     def _prepare(self, n: int) -> None:
         if n not in self._prepared:
-            self._engine.metrics[n].prepare()
+            self._executor.measurements[n].prepare()
             self._prepared.add(n)
 
     def _frozen(self, sample: Sample) -> list[str]:
@@ -236,7 +237,7 @@ class ClipEvaluator:
 
     def _bound(self, sample: Sample, name: str, at_least: Bounds, at_most: Bounds, judge: str) -> Bound:
         n = self._number(f"{name} {judge}", lambda: clip_metric(name, judge))
-        metric, job = self._engine.metrics[n], self._job(sample, n)
+        metric, job = self._executor.measurements[n], self._job(sample, n)
         value, why, code = None, "", ""
         if n in job.errors:
             why, code = str(_as_error(job.errors[n])), job.errors[n]["code"]

@@ -20,6 +20,7 @@ from v2t_eval.core.features import BaseExtractor, open_extractor
 from v2t_eval.core.measurement import Observation
 from v2t_eval.core.metric import BaseMetric
 from v2t_eval.core.sample import Sample
+from v2t_eval.vbench.total import VBenchTotal
 
 PIECE_S, LONG_PIECE_S = 2.0, 10.0
 LONG_FROM_S = 5.0
@@ -89,6 +90,7 @@ class VBenchMetric(BaseMetric):
     last `piece_s`."""
 
     piece_s: ClassVar[float] = PIECE_S
+    composite = VBenchTotal
 
     @property
     def compat(self) -> bool:

@@ -19,7 +19,7 @@ from math import sqrt
 from typing import NamedTuple
 
 from cineloop.errors import UsageError
-from v2t_eval.core.metric import Figure, MetricResult
+from v2t_eval.core.metric import BaseMetric, CompositeMetric, Figure, MetricResult
 
 
 class Scale(NamedTuple):
@@ -137,6 +137,20 @@ def vbench_total(results: Mapping[str, MetricResult], mode: str = "fixed") -> Me
         ),
         value_range=(0.0, 1.0) if clipped else (-float("inf"), float("inf")),
     )
+
+
+class VBenchTotal(CompositeMetric):
+    """`vbench_total` wherever all sixteen dimensions were requested."""
+
+    name = "vbench_total"
+    parts = frozenset({*QUALITY, *SEMANTIC})
+
+    @classmethod
+    def compute(cls, metrics: Mapping[str, BaseMetric], results: Mapping[str, MetricResult]) -> MetricResult:
+        modes = {getattr(metric.settings, "mode", "fixed") for metric in metrics.values()}
+        if len(modes) > 1:
+            raise UsageError("a total needs all dimensions in one mode", hint="mode=fixed or mode=compat for all")
+        return vbench_total(results, modes.pop())
 
 
 def normal(value: float, scale: Scale, clipped: bool) -> float:

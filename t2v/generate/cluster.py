@@ -7,14 +7,16 @@ left there.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, wait
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from cineloop.cluster import journals
-from cineloop.cluster.workers import open_workers
+from cineloop.cluster.pool import Pool
+from cineloop.cluster.workers import ModelWorker, open_workers, run_tasks
 from cineloop.errors import ItemError, MissingDependencyError
 from cineloop.journal import Entry
 from t2v.generate.folder import ClipFolder
@@ -24,7 +26,7 @@ from t2v.generate.settings import GenerateConfig
 from t2v.generate.summary import Row
 from t2v.generators import open_generator
 
-_POLL_S = 0.2
+Item = tuple[Clip, Row | None]  # a clip of a batch, and what decides over it where it is to be made
 
 
 def made_on(
@@ -40,23 +42,18 @@ def made_on(
     Raises:
         MissingDependencyError: no ray, no cluster, or a worker without the model.
     """
-    run = journals.new_run(folder.state)
-    output = folder.path.absolute()
     images = list({clip.request.image: None for batch in batches for clip in batch if clip.request.image is not None})
-    step = ModelStep(config, fingerprint, str(output), str(run.absolute()))
-    waiting = list(reversed(batches))
-    with open_workers(config.cluster, step, None, [run, *images[:1]]) as workers:
-        making: dict[Future[list[Any]], Sequence[Clip]] = {}
-        while making or (waiting and not stop()):
-            while waiting and len(making) < 2 * workers.models.size.most and not stop():
-                batch = [_absolute(clip) for clip in waiting.pop()]
-                making[workers.models.submit("make", [(clip, todo.get(clip.id)) for clip in batch])] = batch
-            done, _ = wait(making, timeout=_POLL_S, return_when=FIRST_COMPLETED)
-            for future in done:
-                for clip, made in zip(making.pop(future), future.result(), strict=True):
-                    if made is not None:
-                        yield clip, made
-    journals.end_run(run, answer_key, workers.models.deaths, "generated")
+    model = partial(GeneratorModel, config, fingerprint, folder.path.absolute())
+    with open_workers(config.cluster, folder.state, model, None, answer_key, paths=images[:1]) as workers:
+        tasks = (_task(workers.models, [_absolute(clip) for clip in batch], todo) for batch in batches)
+        for made in run_tasks(tasks, 2 * workers.models.size.most, stop):
+            yield from made
+    journals.log_twice(workers.num_twice, "generated")
+
+
+def _task(pool: Pool, batch: Sequence[Clip], todo: Mapping[str, Row]) -> Generator[Future[Any], Any, list[Made]]:
+    rows = yield pool.submit("answer", [(clip, todo.get(clip.id)) for clip in batch])
+    return [(clip, made) for clip, made in zip(batch, rows, strict=True) if made is not None]
 
 
 def answer_key(entry: Entry) -> Any:
@@ -69,21 +66,14 @@ def _absolute(clip: Clip) -> Clip:
     return clip if image is None else replace(clip, request=replace(clip.request, image=image.absolute()))
 
 
-@dataclass(frozen=True)
-class ModelStep:
-    """Makes a model worker: a generator and a journal.
+class GeneratorModel(ModelWorker):
+    """A model worker: a generator; an item is a clip of a batch.
 
     Raises:
         MissingDependencyError: the model does not load here, or is another one than the driver's.
     """
 
-    config: GenerateConfig
-    fingerprint: Row
-    output: str
-    run: str
-
-    def __call__(self, name: str) -> _Model:
-        config = self.config
+    def __init__(self, config: GenerateConfig, fingerprint: Row, output: Path) -> None:
         generator = open_generator(
             config.generator,
             model=config.model,
@@ -91,22 +81,20 @@ class ModelStep:
             dtype=config.dtype,
             options=config.generator_options,
         )
-        if (here := generator.fingerprint()) != self.fingerprint:
-            text = f"the generator here is {here}, the driver's is {self.fingerprint}"
+        if (here := generator.fingerprint()) != fingerprint:
+            text = f"the generator here is {here}, the driver's is {fingerprint}"
             raise MissingDependencyError(text, code="CLUSTER_VERSIONS", hint="the same model on every node")
-        return _Model(Maker(generator, config, Path(self.output)), journals.WorkerJournal(Path(self.run), name))
+        self.maker = Maker(generator, config, output)
 
+    def names(self, items: Sequence[Item]) -> list[str]:
+        return [clip.id for clip, decisive in items if decisive is not None]
 
-class _Model:
-    def __init__(self, maker: Maker, journal: journals.WorkerJournal) -> None:
-        self.maker, self.journal = maker, journal
-
-    def make(self, items: Sequence[tuple[Clip, Row | None]], bulks: Sequence[Any]) -> list[Entry | ItemError | None]:
+    def handle(self, items: Sequence[Item], bulks: Sequence[Any]) -> list[Entry | ItemError | None]:
+        """The entries; None for a clip that is only a neighbour of the others."""
         todo = {clip.id: decisive for clip, decisive in items if decisive is not None}
-        self.journal.begin(list(todo))
-        found: dict[str, Entry | ItemError] = {}
+        rows: dict[str, Entry | ItemError] = {}
         for clip, made in self.maker.make([clip for clip, _ in items], todo, Steps(None, len(items), 1, "")):
-            found[clip.id] = made
+            rows[clip.id] = made
             if not isinstance(made, ItemError):
                 self.journal.append([made])
-        return [found.get(clip.id) for clip, _ in items]
+        return [rows.get(clip.id) for clip, _ in items]

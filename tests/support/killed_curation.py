@@ -24,7 +24,7 @@ from cineloop.video.limits import Limits
 from cineloop.video.open_file import LastFile
 from v2t_eval.cli import main
 from v2t_eval.core import cache
-from v2t_eval.core.measure import Engine
+from v2t_eval.core.worker import MeasurementWorker
 from v2t_eval.curate import page, run, table
 from v2t_eval.report import thumbnails
 
@@ -111,7 +111,7 @@ def forked(films: Path, out: Path, log: Path, moment: tuple[str, int] | None) ->
     pid = os.fork()
     if not pid:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        Engine._children = lambda self: Here(log)  # type: ignore[assignment,method-assign,return-value]
+        MeasurementWorker._children = lambda self: Here(log)  # type: ignore[assignment,method-assign,return-value]
         thumbnails.of_parts = lambda *_: {}
         if moment is not None:
             plant(*moment)

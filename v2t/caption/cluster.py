@@ -23,7 +23,7 @@ from cineloop.clip import Clip
 from cineloop.cluster import journals
 from cineloop.cluster.node import Kept
 from cineloop.cluster.pool import DEATHS, InputLostError, Pool, worker_died
-from cineloop.cluster.workers import open_workers
+from cineloop.cluster.workers import DecodeWorker, ModelWorker, open_workers, or_error, read_frames
 from cineloop.errors import ItemError, MissingDependencyError
 from cineloop.journal import Entry
 from cineloop.store import StoredFolder
@@ -143,7 +143,7 @@ class PlacedAsker:
             assert isinstance(item.frames, PlacedFrames)
             sent.append((replace(item, frames=None, parent=None), item.frames.about()))
             bulks.append(item.frames.bulk)
-        return self.models.submit("ask", sent, bulks)
+        return self.models.submit("answer", sent, bulks)
 
     def _ask_again(self, item: WorkItem) -> Entry | ItemError:
         """The answer to an item whose frames were lost with a machine: they are decoded again."""
@@ -170,23 +170,17 @@ def cluster_of(
     Raises:
         MissingDependencyError: no ray, or no cluster. UsageError: the address of a client.
     """
-    run, store = journals.new_run(folder.state), folder.store
-    seen = [] if store else [run]
-    seen += [Path(clip.file) for clip in todo[:1] if clip.problem is None and not clip.is_remote]
-    shared = store.address(run) if store else run.resolve()
-    model = partial(_Model, config, question, Path(os.path.abspath(folder.path)), shared)
-    with open_workers(config.cluster, model, partial(_Decoder, config), seen) as cluster:
+    seen = [Path(clip.file) for clip in todo[:1] if clip.problem is None and not clip.is_remote]
+    model = partial(CaptionModel, config, question, Path(os.path.abspath(folder.path)))
+    decoder = partial(_decode_worker, config)
+    with open_workers(
+        config.cluster, folder.state, model, decoder, answer_key, paths=seen, store=folder.store
+    ) as cluster:
         assert cluster.decoders is not None
         decoders = PlacedDecoders(cluster.decoders)
         alone = set(folder.ledger.begun)
         yield PlacedAsker(cluster.models, decoders, question, config.batch_size, alone), decoders
-    if cluster.models.deaths:
-        if store:
-            store.pull(lambda name: f"/{run.name}/" in name)
-        summary.twice = journals.count_twice(run, answer_key)
-    journals.remove(folder.state)
-    if store:
-        store.remove(run)
+    summary.twice = cluster.num_twice
 
 
 def fold(output: Path, formats: Sequence[str], store: StoredFolder | None = None) -> list[str]:
@@ -222,35 +216,19 @@ def answer_key(entry: Entry) -> Any:
 # ---- on the workers
 
 
-class _Decoder:
-    """A decoding worker: one killable child process, as in a run on one machine."""
-
-    def __init__(self, config: CaptionConfig, name: str) -> None:
-        pool = DecoderPool(1, config.limits, decoders=config.decoders, threads=1)
-        self.pool = RemoteDecoders(pool, _FETCHES, int(config.remote_max_gb * 1e9)).__enter__()
-
-    def decode(self, items: Sequence[tuple[Any, ...]], bulks: Sequence[Any]) -> list[Any]:
-        try:
-            frames = self.pool.submit(*items[0]).result()
-        except ItemError as error:
-            return [error]
-        return [Kept((frames.pixels.shape, frames.about()), frames.pixels)]
-
-    def probe(self, items: Sequence[tuple[Any, ...]], bulks: Sequence[Any]) -> list[Any]:
-        return _or_error(lambda: self.pool.probe(*items[0]))
-
-    def cuts(self, items: Sequence[tuple[Any, ...]], bulks: Sequence[Any]) -> list[Any]:
-        return _or_error(lambda: self.pool.cuts(*items[0]))
+def _decode_worker(config: CaptionConfig) -> DecodeWorker:
+    pool = DecoderPool(1, config.limits, decoders=config.decoders, threads=1)
+    return DecodeWorker(RemoteDecoders(pool, _FETCHES, int(config.remote_max_gb * 1e9)).__enter__())
 
 
-class _Model:
-    """A model worker: a captioner and a journal.
+class CaptionModel(ModelWorker):
+    """A model worker: a captioner; an item comes with what its frames say of themselves.
 
     Raises:
         MissingDependencyError: the model does not load here, or is another one than the driver's.
     """
 
-    def __init__(self, config: CaptionConfig, question: Question, output: Path, run: Path | str, name: str) -> None:
+    def __init__(self, config: CaptionConfig, question: Question, output: Path) -> None:
         captioner = open_backend(
             config.model, captioner=config.captioner, device=config.device, dtype=config.dtype, options=config.options
         )
@@ -259,14 +237,14 @@ class _Model:
             raise MissingDependencyError(f"the model here is {here}, the driver's is {there}", code="CLUSTER_VERSIONS")
         self.asker = Asker(captioner, question, config, output)
         self.asker.load()
-        self.journal = journals.WorkerJournal(run, name)
 
-    def ask(self, items: Sequence[tuple[WorkItem, dict[str, Any]]], bulks: Sequence[Any]) -> list[Entry]:
+    def names(self, items: Sequence[tuple[WorkItem, dict[str, Any]]]) -> list[str]:
+        return [item.clip.id for item, _ in items]
+
+    def handle(self, items: Sequence[tuple[WorkItem, dict[str, Any]]], bulks: Sequence[Any]) -> list[Entry]:
         decoded = [
-            replace(item, frames=Frames.read(pixels.copy(), about))  # the store's own is read-only
-            for (item, about), pixels in zip(items, bulks, strict=True)
+            replace(item, frames=read_frames(about, pixels)) for (item, about), pixels in zip(items, bulks, strict=True)
         ]
-        self.journal.begin([item.clip.id for item in decoded])
         results = self.asker.ask(decoded)
         key = self.asker.question.settings_key
         self.journal.append(
@@ -278,11 +256,4 @@ class _Model:
         return results
 
     def ask_text(self, items: Sequence[tuple[str, int]], bulks: Sequence[Any]) -> list[Any]:
-        return _or_error(lambda: self.asker.ask_text(*items[0]))
-
-
-def _or_error(work: Callable[[], Any]) -> list[Any]:
-    try:
-        return [work()]
-    except ItemError as error:
-        return [error]
+        return or_error(lambda: self.asker.ask_text(*items[0]))

@@ -73,7 +73,7 @@ def pair_key(clip: Clip) -> str:
 
 @dataclass(frozen=True)
 class PreferenceSource(ManifestSource):
-    """Pairs, reshuffled each pass; picklable. Without a `reference` batches have none. With `tokens`, which holds `KEPT`
+    """Pairs, reshuffled each pass; picklable. Without a `reference` batches have none. With `tokens`, holding `KEPT`
     of each clip by `pair_key`, no clip is opened, and batches have `query_tokens` (S, Q, D) in place of pixels."""
 
     reference: Mapping[str, tuple[float, float]] = field(default_factory=dict)

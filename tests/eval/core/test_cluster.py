@@ -10,9 +10,10 @@ import planted_metrics as planted
 import stand_in_engine
 from cineloop.cluster import journals
 from cineloop.cluster.settings import ClusterConfig
-from cineloop.errors import UsageError
 from planted_metrics import write_clip
-from v2t_eval.core import cluster
+from v2t_eval.cli import main
+from v2t_eval.core.cluster import EvidenceModel, place_on
+from v2t_eval.core.executor import Executor
 from v2t_eval.core.inputs import read_inputs
 from v2t_eval.core.score import ScoreConfig, score
 
@@ -40,7 +41,7 @@ def clips(tmp_path) -> Path:
 
 def on_cluster(state: Path, **changes) -> ScoreConfig:
     state.mkdir(exist_ok=True)
-    return ScoreConfig(cache=state, journals=state, cluster=CLUSTER, **changes)
+    return ScoreConfig(cache=state, place=place_on(CLUSTER, state, state), **changes)
 
 
 def facts(scores) -> list[dict]:
@@ -81,7 +82,7 @@ def test_a_clip_that_kills_its_workers_costs_itself(clips, engines, tmp_path):
 
 
 def test_what_was_measured_twice_is_counted(clips, engines, tmp_path, monkeypatch, caplog):
-    stand_in_engine.lose_the_first_answer(monkeypatch, cluster._Measurer, "measure")
+    stand_in_engine.lose_the_first_answer(monkeypatch, EvidenceModel, "answer")
     with caplog.at_level("INFO", logger="cineloop"):
         scores = score(read_inputs(clips), [planted.Bright()], on_cluster(tmp_path / "state"))
     assert scores.result("bright").coverage == 1 and "1 clip measured twice after a lost worker" in caplog.text
@@ -91,23 +92,23 @@ def test_what_was_measured_twice_is_counted(clips, engines, tmp_path, monkeypatc
 def test_what_a_dead_driver_left_is_taken_over(clips, engines, tmp_path, monkeypatch):
     state = tmp_path / "state"
     with monkeypatch.context() as patched, pytest.raises(stand_in_engine.DeadDriver):
-        stand_in_engine.die_at(patched, cluster._Flow, "_put")
+        stand_in_engine.die_at(patched, Executor, "keep")
         score(read_inputs(clips), [planted.Bright()], on_cluster(state))
     answered = {entry["id"] for entry in stand_in_engine.entries_of_workers(state) if entry["kind"] == "evidence"}
     assert answered
     measured = []
-    real = cluster._Measurer.measure
+    real = EvidenceModel.answer
 
     def noting(self, items, bulks):
         measured.append(items[0][0].sample.id)
         return real(self, items, bulks)
 
-    monkeypatch.setattr(cluster._Measurer, "measure", noting)
+    monkeypatch.setattr(EvidenceModel, "answer", noting)
     scores = score(read_inputs(clips), [planted.Bright()], on_cluster(state))
     assert scores.result("bright").coverage == 1 and not answered & set(measured)
     assert not journals.journals(state)
 
 
-def test_a_cluster_needs_a_folder():
-    with pytest.raises(UsageError, match="needs an output folder"):
-        ScoreConfig(cluster=CLUSTER)
+def test_a_cluster_needs_a_folder(clips, engines, capsys):
+    assert main(["score", str(clips), "--metrics", "sharpness", "--cluster", "ray"]) == 2 and not engines
+    assert "needs an output folder" in capsys.readouterr().err

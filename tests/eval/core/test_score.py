@@ -22,11 +22,11 @@ from cineloop.video.frames import Frames
 from planted_metrics import write_clip
 from v2t_eval.core.cache import FILE
 from v2t_eval.core.inputs import Inputs, read_inputs
-from v2t_eval.core.measure import ClipLimits
 from v2t_eval.core.metric import BaseMetric, Figure, MetricResult, Summary
 from v2t_eval.core.sample import Clip, Sample
 from v2t_eval.core.score import ScoreConfig, score
 from v2t_eval.core.scores import Scores
+from v2t_eval.core.worker import ClipLimits
 
 pytestmark = pytest.mark.usefixtures("decodes")
 

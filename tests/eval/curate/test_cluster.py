@@ -13,7 +13,7 @@ from cineloop.cluster import journals
 from cineloop.video.worker import DecoderPool
 from planted_films import shot, write
 from v2t_eval.cli import main
-from v2t_eval.core import cluster
+from v2t_eval.core.executor import Executor
 from v2t_eval.curate.table import PARQUET
 
 pytestmark = pytest.mark.slow
@@ -61,7 +61,7 @@ def test_what_was_measured_needs_no_cluster(films, engines, tmp_path):
 
 def test_what_a_killed_run_left_with_its_workers_is_taken_over(films, engines, tmp_path, monkeypatch):
     with monkeypatch.context() as patched, pytest.raises(stand_in_engine.DeadDriver):
-        stand_in_engine.die_at(patched, cluster._Flow, "_put")
+        stand_in_engine.die_at(patched, Executor, "keep")
         curated(films, tmp_path / "set", *ON_RAY)
     entries = stand_in_engine.entries_of_workers(tmp_path / "set" / ".cineloop")
     known = {entry["id"] for entry in entries if entry["kind"] == "evidence" and entry["data"]}

@@ -13,7 +13,7 @@ from pyarrow import parquet
 from cineloop.discovery import discover
 from planted_films import shot, write
 from v2t_eval.core.score import ScoreConfig
-from v2t_eval.curate import run as curation
+from v2t_eval.core.worker import MeasurementWorker
 from v2t_eval.curate.recipe import read_plan
 from v2t_eval.curate.run import curate
 from v2t_eval.curate.table import JOURNAL, PARQUET, read_films
@@ -70,8 +70,8 @@ def test_a_clip_is_an_address_in_its_film(done):
 
 def test_the_same_content_under_two_names_is_measured_once_and_found(films, tmp_path, monkeypatch):
     surveyed = []
-    children = curation.Engine._children
-    monkeypatch.setattr(curation.Engine, "_children", lambda self: surveyed.append(1) or children(self))
+    children = MeasurementWorker._children
+    monkeypatch.setattr(MeasurementWorker, "_children", lambda self: surveyed.append(1) or children(self))
     curated(films, tmp_path, "limits.copy.most=0")
     assert len(surveyed) == 4
     found = table(tmp_path)
@@ -90,7 +90,7 @@ def test_an_all_black_film_is_dropped_by_the_rule_on_black(films, done, tmp_path
 
 def test_a_changed_limit_opens_no_film_and_other_settings_decode_none(films, done, tmp_path, monkeypatch):
     shutil.copytree(done, tmp_path / "set")
-    monkeypatch.setattr(curation.Engine, "_children", lambda self: pytest.fail("a film is decoded"))
+    monkeypatch.setattr(MeasurementWorker, "_children", lambda self: pytest.fail("a film is decoded"))
     before = len(opened)
     curated(films, tmp_path / "set", "limits.black_share.most=0.5")
     assert [name for name in opened[before:] if str(films) in name] == []
@@ -117,16 +117,16 @@ def test_a_film_that_changes_while_it_is_read_fails_and_is_tried_again(films, tm
     pile = tmp_path / "films"
     pile.mkdir()
     shutil.copy2(films / "one.mp4", pile)
-    finish = curation.Engine.finish
+    finish = MeasurementWorker.finish
 
-    def touched(self, job):
-        found = finish(self, job)
+    def touched(self, pending):
+        reply = finish(self, pending)
         with open(pile / "one.mp4", "ab") as file:
             file.write(b"more")
-        return found
+        return reply
 
     with monkeypatch.context() as patch:
-        patch.setattr(curation.Engine, "finish", touched)
+        patch.setattr(MeasurementWorker, "finish", touched)
         assert [film.error["code"] for film in curated(pile, tmp_path / "set").failed] == ["CHANGED"]
     assert rules(tmp_path / "set") == {"one.mp4": ["CHANGED"]}
     assert curated(pile, tmp_path / "set").failed == []
@@ -164,7 +164,7 @@ def test_an_edited_step_measures_anew_and_decodes_nothing(films, tmp_path, monke
         config = ScoreConfig(workers=1, cache=tmp_path / "state")
         curate(discover([str(films)]), read_plan(None, [f"steps=[split, {step}]"]), tmp_path / "set", config)
         values.append(max(row["scores"]["brightness"] for row in table(tmp_path / "set").values()))
-        monkeypatch.setattr(curation.Engine, "_children", lambda self: pytest.fail("a film is decoded"))
+        monkeypatch.setattr(MeasurementWorker, "_children", lambda self: pytest.fail("a film is decoded"))
     assert values[1] == pytest.approx(values[0] / 2)
 
 

@@ -14,9 +14,9 @@ from cineloop.errors import UsageError
 from cineloop.video.frames import Frames
 from onnx_models import export
 from planted_films import write
-from v2t_eval.core.measure import Engine
 from v2t_eval.core.sample import Clip, Sample
 from v2t_eval.core.score import ScoreConfig
+from v2t_eval.core.worker import MeasurementWorker
 from v2t_eval.curate.recipe import read_plan
 from v2t_eval.curate.run import curate
 from v2t_eval.curate.step import Work
@@ -140,8 +140,8 @@ def test_two_workers_give_the_table_of_one_and_what_is_cached_is_not_opened(tmp_
 
     curated(tmp_path / "one", 1, tmp_path / "cache1")
     curated(tmp_path / "two", 2, tmp_path / "cache2")
-    monkeypatch.setattr(Engine, "_children", lambda self: pytest.fail("a film is decoded"))
-    monkeypatch.setattr("v2t_eval.core.score.measured_by", lambda *_: pytest.fail("processes are asked"))
+    monkeypatch.setattr(MeasurementWorker, "_children", lambda self: pytest.fail("a film is decoded"))
+    monkeypatch.setattr("v2t_eval.core.processes.run", lambda *_: pytest.fail("processes are asked"))
     curated(tmp_path / "three", 2, tmp_path / "cache1")
     assert tables[0] == tables[1] == tables[2]
     kept = {row["source"]: row["kept"] for row in parquet.read_table(tmp_path / "one" / PARQUET).to_pylist()}

@@ -291,7 +291,7 @@ def test_what_the_audited_judge_does_not_see_stands_beside_the_metrics_that_ask_
 def test_the_decoder_of_each_clip_is_kept_and_another_one_refused(tmp_path, monkeypatch) -> None:
     from cineloop.video.encode import encode
     from cineloop.video.worker import DecoderPool
-    from v2t_eval.core import measure
+    from v2t_eval.core import worker
     from v2t_eval.core.inputs import read_inputs
     from v2t_eval.core.metric import load_metric
     from v2t_eval.core.score import ScoreConfig, score
@@ -309,7 +309,7 @@ def test_the_decoder_of_each_clip_is_kept_and_another_one_refused(tmp_path, monk
     assert [clip.frozen for clip in first.clips] == [True, False, False] and first.clips[0].num_frames == 4
     again = score(read_inputs(clips), [load_metric("sharpness")()], config)
     assert again.clips == first.clips and {clip.decoder for clip in first.clips} <= {"decord", "pyav"}
-    monkeypatch.setattr(measure, "DecoderPool", lambda n, limits: DecoderPool(n, limits, decoders=("pyav",)))
+    monkeypatch.setattr(worker, "DecoderPool", lambda n, limits: DecoderPool(n, limits, decoders=("pyav",)))
     other = score(read_inputs(clips), [load_metric("sharpness")()])
     assert {clip.decoder for clip in other.clips} == {"pyav"}
     before = kept(replace(first, clips=[replace(clip, decoder="decord") for clip in first.clips]))

@@ -66,12 +66,8 @@ def samples(num: int, seed: int, **about: Any) -> list[Sample]:
 
 
 def rows(features: np.ndarray, name: str = "r") -> list[Observation]:
-    return [
-        Observation(
-            id=f"{name}{number:04}", cluster=f"{name}{number:04}", evidence={"features": row.astype(np.float32)}
-        )
-        for number, row in enumerate(features)
-    ]
+    named = {f"{name}{number:04}": row.astype(np.float32) for number, row in enumerate(features)}
+    return [Observation(id=id, cluster=id, evidence={"features": row}) for id, row in named.items()]
 
 
 def filled(metric: BaseMetric, own: list[Observation], reference: list[Observation]) -> BaseMetric:

@@ -166,7 +166,7 @@ def test_a_second_run_decodes_nothing_and_asks_nobody(project, monkeypatch):
     def refuse(*args, **kwargs):
         raise RuntimeError("looked again")
 
-    monkeypatch.setattr("v2t_eval.core.measure.DecoderPool", refuse)
+    monkeypatch.setattr("v2t_eval.core.worker.DecoderPool", refuse)
     monkeypatch.setattr("v2t_eval.judge.judge.Judge.answer", refuse)
     project(source).assert_outcomes(passed=1)
     project(source.replace("On the beach", "In the snow")).assert_outcomes(failed=1)  # another prompt is asked anew

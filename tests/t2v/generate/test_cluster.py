@@ -43,21 +43,21 @@ def test_the_folder_is_that_of_the_plain_run(engines, tmp_path):
 
 
 def test_a_prompt_that_kills_its_workers_is_a_failure(engines, tmp_path, monkeypatch):
-    real = cluster._Model.make
+    real = cluster.GeneratorModel.answer
 
-    def make(self, items, bulks):
+    def answer(self, items, bulks):
         if any("dog" in clip.request.prompt for clip, _ in items):
             raise stand_in_engine.Death("signal 9")
         return real(self, items, bulks)
 
-    monkeypatch.setattr(cluster._Model, "make", make)
+    monkeypatch.setattr(cluster.GeneratorModel, "answer", answer)
     summary = go(tmp_path / "out")
     assert summary.made == 4 and summary.exit_code == 3
     assert {row["error"]["code"] for row in summary.failures} == {"WORKER_DIED"}
 
 
 def test_what_was_generated_twice_is_counted(engines, tmp_path, monkeypatch, caplog):
-    stand_in_engine.lose_the_first_answer(monkeypatch, cluster._Model, "make")
+    stand_in_engine.lose_the_first_answer(monkeypatch, cluster.GeneratorModel, "answer")
     with caplog.at_level("INFO", logger="cineloop"):
         summary = go(tmp_path / "out")
     assert summary.made == 6 and "2 clips generated twice after a lost worker" in caplog.text
