@@ -47,6 +47,6 @@ def run(args: argparse.Namespace) -> int:
         planned = plan.plan(config, args.output)
         terminal.show(plan.page(planned), planned if args.json else None)
         return EXIT_OK
-    found = learn(config, args.output)
-    terminal.show(document(found, config, args.output), as_dict(found) if args.json else None)
-    return found.exit_code
+    learning = learn(config, args.output)
+    terminal.show(document(learning, config, args.output), as_dict(learning, config) if args.json else None)
+    return learning.exit_code

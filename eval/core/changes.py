@@ -1,8 +1,8 @@
 """Change of each metric from a baseline to a candidate, paired by clip: numbers only.
 
 In: two `Scores`. Out: `MetricChange` for each metric: the pairs of clips, the change between its bounds with its p, or
-the code of what is in the way. Nothing is decided here, and nothing said in words; whoever compares two scorings (the
-gate, `compare`, a learning, an audit) begins with these. The bounds are in `v2t_eval.core.bounds`.
+the code of what is in the way. Nothing is decided here and there are no sentences; every comparison of two scorings
+(the gate, `compare`, a learning) begins with these. The bounds are in `v2t_eval.core.bounds`.
 Letters: n pairs, G clusters, d difference.
 """
 

@@ -1,79 +1,38 @@
 """Measures on held-out prompts: the reward itself, judges that are not in it, the referee, guards, drift.
 
-In: clips of a model for the held-out prompts, the recipe. Out: `Measure`, kept as `measure.json`: for each metric its
-figure and the value of each clip. Clips of two measures have the same prompts and seeds, so they are compared in pairs,
-clustered by prompt.
+In: clips of a model for the held-out prompts, the recipe. Out: a measure is a `scores.json` like any other: a result
+for each metric by its name in the recipe, with two more, `reward` and `drift`. Clips of two measures have the same
+prompts and seeds, so they are compared in pairs, clustered by prompt (`v2t_eval.core.changes`).
 """
 
 from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
-from cineloop.documents import read_json
 from cineloop.errors import NothingMatchedError
 from cineloop.files import write_atomic
 from v2t_eval.core.inputs import read_inputs
 from v2t_eval.core.measurement import REFERENCE_CLIPS
-from v2t_eval.core.metric import MetricResult
+from v2t_eval.core.metric import Figure, MetricResult
 from v2t_eval.core.score import ScoreConfig, score
+from v2t_eval.core.scores import RESULTS, Scores
 from v2t_eval.core.statistics import mean_interval, unless_flat
 from v2t_eval.learn.rewards import Reward
 from v2t_eval.learn.settings import LearnConfig
+from v2t_eval.report.json import render
 from v2t_eval.suites.suite import each_once, parse_metric
 
-FILE, REWARD, DRIFT = "measure.json", "reward", "drift"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Measured:
-    """One figure with its 95 % interval; `role`: reward, judge, referee, guard or drift. `values`: of each clip by id,
-    higher is better; empty for figures of a set."""
-
-    name: str
-    role: str
-    value: float
-    low: float
-    high: float
-    values: dict[str, float] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Measure:
-    """The figures after so many rounds, by name; `clusters`: the prompt of each clip; `factors`: of the referee, the
-    share of clips as asked by factor; `unrewarded`: clips without a reward, by status."""
-
-    round: int
-    figures: dict[str, Measured]
-    clusters: dict[str, str]
-    factors: dict[str, float] = field(default_factory=dict)
-    unrewarded: dict[str, int] = field(default_factory=dict)
-
-    @classmethod
-    def read(cls, path: Path) -> Measure:
-        tree = read_json(path)
-        return cls(**{**tree, "figures": {name: Measured(**one) for name, one in tree["figures"].items()}})
-
-    def write(self, path: Path) -> None:
-        write_atomic(path, (json.dumps(asdict(self), allow_nan=False, indent=1) + "\n").encode())
-
-
-@dataclass(frozen=True, kw_only=True)
-class Change:
-    """The mean of paired differences (now - then) with its 95 % interval, over `num` clips."""
-
-    value: float
-    low: float
-    high: float
-    num: int
+REWARD, DRIFT = "reward", "drift"
 
 
 class Measurer:
-    """The metrics of a recipe, each with its role.
+    """The metrics of a recipe, each with its role: reward, judge, referee or guard.
 
     Raises:
         UsageError: no such metric.
@@ -81,7 +40,6 @@ class Measurer:
 
     def __init__(self, config: LearnConfig) -> None:
         self.reward = None if config.rewards is not None else Reward(config.reward)
-        self.referee = config.referee
         roles = {} if self.reward is None else dict.fromkeys(self.reward.metrics, REWARD)
         roles |= dict.fromkeys(config.judges, "judge")
         roles |= {} if config.referee is None else {config.referee: "referee"}
@@ -95,60 +53,70 @@ class Measurer:
         return {name for name in needing if self.roles[name] == "guard"}
 
     def measure(
-        self, folder: Path, number: int, scoring: ScoreConfig, *, real: Path | None = None, drift: float | None = None,
+        self, drawn: Path, scoring: ScoreConfig, *, real: Path | None = None, drift: float | None = None,
         stop: Callable[[], bool] = lambda: False,
-    ) -> Measure:  # fmt: skip
-        """Score the held-out clips in `folder`, after so many rounds; without `real` clips no `distances`.
+    ) -> Scores:  # fmt: skip
+        """Score the held-out clips in `drawn`, and keep the scores beside it; without `real` clips no `distances`.
 
         Raises:
-            MissingDependencyError: a metric cannot run. NothingMatchedError: no clip has a reward.
-            KeyboardInterrupt: stopped.
+            MissingDependencyError: a metric cannot run. NothingMatchedError: no clip has a reward, or a metric no
+                figure. KeyboardInterrupt: stopped.
         """
         left_out = self.distances if real is None else set()
         metrics = {name: metric for name, metric in self.metrics.items() if name not in left_out}
-        inputs = read_inputs(folder, reference_clips=real)
-        scores = score(inputs, each_once(metrics.values()), scoring, stop=stop)
+        scores = score(read_inputs(drawn, reference_clips=real), each_once(metrics.values()), scoring, stop=stop)
         scores.require_all()
-        results = {name: scores.result(metric.title) for name, metric in metrics.items()}
-        clusters = {clip.id: clip.cluster for clip in scores.clips}
-        figures, unrewarded = {}, {}
-        if self.reward is not None:
-            rows = self.reward.of(scores)
-            values = {id: row["reward"] for id, row in rows.items() if row["reward"] is not None}
-            unrewarded = dict(Counter(row["status"] for row in rows.values() if row["reward"] is None))
-            if not values:
-                raise NothingMatchedError(f"none of the held-out clips in {folder} has a reward: {unrewarded}")
-            mean, prompts = fmean(values.values()), [clusters[id] for id in values]
-            found = mean_interval(list(values.values()), prompts)
-            low, high = unless_flat(found, mean, len(set(prompts)), self.reward.value_range)
-            figures[REWARD] = Measured(name=REWARD, role=REWARD, value=mean, low=low, high=high, values=values)
-        for name, result in results.items():
-            if self.roles[name] != REWARD:
-                figures[name] = _figure(name, self.roles[name], result)
+        results = [] if self.reward is None else [_reward(self.reward, scores, drawn)]
+        for name, metric in metrics.items():
+            result = replace(scores.result(metric.title), name=name)
+            results.append(result if self.roles[name] == REWARD else _with_figure(result, self.roles[name]))
         if drift is not None:
-            figures[DRIFT] = Measured(name=DRIFT, role=DRIFT, value=drift, low=drift, high=drift)
-        referee = {} if self.referee is None else results[self.referee].figures
-        factors = {name: figure.value for name, figure in referee.items()}
-        return Measure(round=number, figures=figures, clusters=clusters, factors=factors, unrewarded=unrewarded)
+            figure = Figure(value=drift, low=drift, high=drift, n=len(scores.clips))
+            results.append(_result(DRIFT, figure, scores, higher_is_better=False, reduction="set"))
+        measure = replace(scores, results=results)
+        write_atomic(drawn.parent / RESULTS, render(measure))
+        return measure
 
 
-def _figure(asked: str, role: str, result: MetricResult) -> Measured:
+def shown(scores: Scores, roles: Mapping[str, str]) -> dict[str, tuple[str, Figure]]:
+    """Role and figure of each result of a measure but the parts of the reward, by name."""
+    known = {REWARD: REWARD, **{name: role for name, role in roles.items() if role != REWARD}, DRIFT: DRIFT}
+    return {one.name: (known[one.name], one.figures[one.headline]) for one in scores.results if one.name in known}
+
+
+def unrewarded(scores: Scores) -> dict[str, int]:
+    """Clips without a reward, by status."""
+    reward = scores.by_name.get(REWARD)
+    return {} if reward is None else dict(Counter(failure["code"] for failure in reward.failures))
+
+
+def _reward(reward: Reward, scores: Scores, drawn: Path) -> MetricResult:
+    """The reward of each clip as a metric."""
+    rows = reward.of(scores)
+    values = {id: row["reward"] for id, row in rows.items() if row["reward"] is not None}
+    failures = [{"id": id, "code": row["status"], "message": ""} for id, row in rows.items() if row["reward"] is None]
+    if not values:
+        statuses = dict(Counter(failure["code"] for failure in failures))
+        raise NothingMatchedError(f"none of the held-out clips in {drawn} has a reward: {statuses}")
+    clusters = {clip.id: clip.cluster for clip in scores.clips}
+    mean, prompts = fmean(values.values()), [clusters[id] for id in values]
+    low, high = unless_flat(mean_interval(list(values.values()), prompts), mean, len(set(prompts)), reward.value_range)
+    settings = json.dumps([asdict(part) for part in reward.parts])
+    return _result(
+        REWARD, Figure(value=mean, low=low, high=high, n=len(values)), scores, reduction="mean", failures=failures,
+        items=[{"id": id, "value": value} for id, value in values.items()], fingerprint={"settings": settings},
+        value_range=reward.value_range,
+    )  # fmt: skip
+
+
+def _result(name: str, figure: Figure, scores: Scores, **more: Any) -> MetricResult:
+    usual: dict[str, Any] = {"fingerprint": {}, "items": [], "coverage": figure.n / max(len(scores.clips), 1)}
+    return MetricResult(name=name, headline=name, figures={name: figure}, n=len(scores.clips), **usual | more)
+
+
+def _with_figure(result: MetricResult, role: str) -> MetricResult:
     if result.headline not in result.figures:
         why = "; ".join(dict.fromkeys(failure["message"] for failure in result.failures[:3])) or "; ".join(result.notes)
         hint = "another metric, or more held-out clips a prompt (held_out_videos)"
-        raise NothingMatchedError(f"{asked} ({role}) has no figure for the held-out clips: {why}", hint=hint)
-    figure = result.figures[result.headline]
-    sign = -1.0 if result.higher_is_better is False else 1.0
-    values = {item["id"]: sign * float(item["value"]) for item in result.items if item.get("value") is not None}
-    return Measured(name=asked, role=role, value=figure.value, low=figure.low, high=figure.high, values=values)
-
-
-def change(now: Measure, then: Measure, name: str) -> Change | None:
-    """How a figure changed, by clips that have it both times; None where it has no values of clips."""
-    mine, others = now.figures[name].values, then.figures[name].values
-    shared = [id for id in mine if id in others]
-    if not shared:
-        return None
-    differences = [mine[id] - others[id] for id in shared]
-    low, high = mean_interval(differences, [now.clusters[id] for id in shared])
-    return Change(value=fmean(differences), low=low, high=high, num=len(shared))
+        raise NothingMatchedError(f"{result.name} ({role}) has no figure for the held-out clips: {why}", hint=hint)
+    return result

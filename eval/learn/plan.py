@@ -16,8 +16,10 @@ from cineloop.documents import read_json
 from cineloop.log import plural
 from cineloop.manifest import dump_line, read_manifest
 from t2v.train.rewarded import MANIFEST
-from v2t_eval.learn.measures import FILE
-from v2t_eval.learn.run import PROMPTS, ROUND, Learner, check_recipe
+from v2t_eval.core.scores import RESULTS
+from v2t_eval.learn.draw import PROMPTS, draw, drawn_rows, first_model, held_out_rows
+from v2t_eval.learn.measures import Measurer
+from v2t_eval.learn.run import ROUND, check_recipe, measure_folder, round_folder
 from v2t_eval.learn.settings import LearnConfig
 from v2t_eval.report.document import Banner, Cell, Document, Section, Table
 
@@ -29,18 +31,17 @@ def plan(config: LearnConfig, out: Path) -> dict[str, Any]:
         UsageError, MissingDependencyError, NothingMatchedError: as of `v2t_eval.learn.run.run`.
     """
     check_recipe(config, out)
-    learner = Learner(config, out, lambda: False)
-    held_out = learner.held_out_rows()
+    held_out = held_out_rows(config, out)
     rounds, measures = range(1, config.rounds + 1), config.measured_rounds
-    drawn = [] if config.drawn is not None else [len(learner.drawn_rows(number)) for number in rounds]
-    done = [number for number in rounds if (learner.round_folder(number) / ROUND).exists()]
-    measured = [number for number in measures if (learner.measure_folder(number) / FILE).exists()]
+    drawn = [] if config.drawn is not None else [len(drawn_rows(config, out, number)) for number in rounds]
+    done = [number for number in rounds if (round_folder(out, number) / ROUND).exists()]
+    measured = [number for number in measures if (measure_folder(out, number) / RESULTS).exists()]
     clips = [prompts * config.num_videos for prompts in drawn]
     each = len(held_out) * config.held_out_videos
     left = sum(count for number, count in zip(rounds, clips, strict=False) if number not in done)
     left += each * (len(measures) - len(measured))
-    seconds: dict[str, float | None] = {"clip": _of_a_clip(learner, held_out) if left else None}
-    timed = [read_json(learner.round_folder(number) / ROUND)["seconds"] for number in done]
+    seconds: dict[str, float | None] = {"clip": _of_a_clip(config, out, held_out) if left else None}
+    timed = [read_json(round_folder(out, number) / ROUND)["seconds"] for number in done]
     for phase in ("judge", "learn"):
         seconds[phase] = fmean(one[phase] for one in timed) if timed else None
     seconds["left"] = (seconds["clip"] or 0.0) * left + (config.rounds - len(done)) * sum(
@@ -50,23 +51,24 @@ def plan(config: LearnConfig, out: Path) -> dict[str, Any]:
         "schema": 1,
         "rounds": {"asked": config.rounds, "done": len(done), "prompts": drawn, "clips": clips},
         "measures": {"after_rounds": measures, "done": len(measured), "prompts": len(held_out), "clips": each},
-        "metrics": learner.measurer.roles,
+        "metrics": Measurer(config).roles,
         "gate": config.gate,
         "clips_left": left,
         "seconds": seconds,
     }
 
 
-def _of_a_clip(learner: Learner, held_out: list[dict[str, Any]]) -> float:
+def _of_a_clip(config: LearnConfig, out: Path, held_out: list[dict[str, Any]]) -> float:
     """Mean seconds of drawing a clip."""
-    known = sorted(learner.out.glob(f"*/drawn/{MANIFEST}"))
+    known = sorted(out.glob(f"*/drawn/{MANIFEST}"))
     if known:
         return fmean(row["seconds"] for path in known for row in read_manifest(path))
     with TemporaryDirectory() as folder:
         prompts = Path(folder) / PROMPTS
         prompts.write_bytes(dump_line(held_out[0]))
-        learner.draw(Path(folder) / "drawn", prompts, learner.first, 1, learner.config.seed, learner.config.clips)
-        return float(fmean(row["seconds"] for row in read_manifest(Path(folder) / "drawn" / MANIFEST)))
+        made = Path(folder) / "drawn"
+        draw(config, made, prompts, first_model(config), 1, config.seed, config.clips, lambda: False)
+        return float(fmean(row["seconds"] for row in read_manifest(made / MANIFEST)))
 
 
 def page(found: dict[str, Any]) -> Document:

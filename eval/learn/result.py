@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import cast
 
 from cineloop.errors import EXIT_GATE_FAILED, EXIT_OK
+from v2t_eval.core.scores import Scores
 from v2t_eval.gate.verdict import OUTCOMES, Outcome
-from v2t_eval.learn.measures import Measure
 from v2t_eval.learn.stopping import Divergence
 
 
@@ -29,18 +29,25 @@ class Learning:
     """How it went.
 
     Attributes:
-        rounds, history: what was learnt from, and the measures, the first of the model as it was.
+        rounds: what was learnt from.
+        history: the measures by the number of rounds before them, the first of the model as it was; `roles` of their
+            metrics.
         stopped: what diverged; None where all rounds were done.
         model, adapter: the last policy; of a divergence see `v2t_eval.learn.stopping.Divergence.kept`.
         gate: outcome and reason of the gate against the first model; empty without one.
     """
 
     rounds: tuple[Round, ...]
-    history: tuple[Measure, ...]
+    history: dict[int, Scores]
+    roles: dict[str, str]
     stopped: Divergence | None
     model: str
     adapter: str | None
     gate: dict[str, str]
+
+    @property
+    def measures(self) -> list[Scores]:
+        return list(self.history.values())
 
     @property
     def exit_code(self) -> int:

@@ -17,11 +17,11 @@ from typing import Any
 from cineloop.errors import NothingMatchedError, UsageError
 from cineloop.files import write_atomic
 from cineloop.manifest import dump_line, read_manifest
-from t2v.train.rewarded import MANIFEST, REWARDS
+from t2v.train.rewarded import MANIFEST, REWARDS, read_rewards
 from v2t_eval.core.inputs import read_inputs
 from v2t_eval.core.score import ScoreConfig, score
 from v2t_eval.core.scores import Scores
-from v2t_eval.learn.settings import RewardPart
+from v2t_eval.learn.settings import LearnConfig, RewardPart
 from v2t_eval.suites.suite import each_once, parse_metric
 
 OK, OUTSIDE = "ok", "OUT_OF_DOMAIN"
@@ -78,16 +78,16 @@ class Reward:
         results = {name: scores.result(metric.title) for name, metric in self.metrics.items()}
         judges = dict.fromkeys(result.fingerprint.get("judge", "") for result in results.values())
         about = ", ".join(filter(None, judges)) or ", ".join(result.name for result in results.values())
-        found: dict[str, dict[str, Any]] = {}
+        rows: dict[str, dict[str, Any]] = {}
         for clip in scores.clips:
-            found[clip.id] = {"reward": 0.0, "parts": {}, "judge": about, "status": OK}
+            rows[clip.id] = {"reward": 0.0, "parts": {}, "judge": about, "status": OK}
             if clip.error is not None:
-                found[clip.id] |= {"reward": None, "status": clip.error["code"]}
+                rows[clip.id] |= {"reward": None, "status": clip.error["code"]}
         for part in self.parts:
             result = results[part.metric]
             values: Mapping[str, Any] = {item["id"]: item for item in result.items}
             codes = {failure["id"]: failure["code"] for failure in result.failures}
-            for id, row in found.items():
+            for id, row in rows.items():
                 if id not in values:
                     status = row["status"] if row["status"] != OK else codes.get(id, "NO_VALUE")
                     row |= {"reward": None, "status": status}
@@ -97,7 +97,21 @@ class Reward:
                     row |= {"reward": None, "status": OUTSIDE}
                 elif row["reward"] is not None:
                     row["reward"] += part.weight * value
-        return found
+        return rows
+
+
+def judge(
+    config: LearnConfig, drawn: Path, scoring: ScoreConfig, stop: Callable[[], bool]
+) -> tuple[Path, dict[str, int]]:
+    """The file of rewards of a round, judged or made by hand, and how many clips have each status."""
+    if config.rewards is not None:
+        return config.rewards, {OK: len(read_rewards(config.rewards))}
+    return drawn / REWARDS, Reward(config.reward).write(drawn, scoring, stop=stop)
+
+
+def mean_reward(rewards: Path) -> float:
+    """Of a file of rewards that something was learnt from."""
+    return fmean(read_rewards(rewards).values())
 
 
 def _value(item: Mapping[str, Any], part: RewardPart) -> float:

@@ -34,7 +34,7 @@ class RewardPart:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Guard:
+class GuardLimit:
     """A metric of the whole set that may not go too far: `least` and `most` times its value at the start, and beyond
     chance."""
 
@@ -50,9 +50,9 @@ class Guard:
 
 
 DEFAULT_GUARDS = (
-    Guard(metric="diversity", least=0.8),
-    Guard(metric="sharpness", least=0.7),
-    Guard(metric="frechet", most=2.0),
+    GuardLimit(metric="diversity", least=0.8),
+    GuardLimit(metric="sharpness", least=0.7),
+    GuardLimit(metric="frechet", most=2.0),
 )
 
 
@@ -114,7 +114,7 @@ class LearnConfig:
     referee: str | None = setting(
         "obedience", "the metric that knows the truth, of the cartoon world's prompts; null elsewhere"
     )
-    guards: tuple[Guard, ...] = setting(
+    guards: tuple[GuardLimit, ...] = setting(
         DEFAULT_GUARDS,
         "metrics of the set with least and most, times the start's value (default: diversity, sharpness, frechet)",
     )

@@ -18,20 +18,21 @@ D draws.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 
-from v2t_eval.core.statistics import TAIL, numbered, student, summed
-from v2t_eval.learn.measures import REWARD, Measure, change
-from v2t_eval.learn.settings import Guard
+from v2t_eval.core.bounds import NUM_DRAWS, p_values, weighted_means
+from v2t_eval.core.changes import ClipPairs, changes
+from v2t_eval.core.scores import Scores
+from v2t_eval.core.statistics import TAIL, student, summed
+from v2t_eval.learn.measures import REWARD
+from v2t_eval.learn.settings import GuardLimit
 
 ALPHA, OF_GUARDS = 0.05, 0.01  # of stopping a learning that does no harm, and the part of it that guards spend
 WATCHERS = ("judge", "referee")  # roles
 _EVEN = 3  # looks by which half of it is spent
-_DRAWS, _SEED = 4_000, 6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,98 +68,96 @@ def p_values_and_levels(
         spans: (K, V), how far the values are apart. tolerated: see `falls`, or (V,).
     """
     num_looks, watchers, num, _ = sums.shape
-    flat = sums.reshape(-1, num, 2)  # (K V, G, 2)
-    size = flat[..., 1].sum(1) / np.maximum((flat[..., 1] > 0).sum(1), 1)  # clips of one prompt more
-    weights = _weights(num)
-    one_more = np.outer(size, weights[num])  # (K V, D)
-    above = flat[..., 0] @ weights[:num] + spans.reshape(-1, 1) * one_more
-    means = (above / (flat[..., 1] @ weights[:num] + one_more)).reshape(num_looks, watchers, _DRAWS)
-    p = ((means >= -np.reshape(tolerated, (-1, 1))).sum(-1) + 1) / (_DRAWS + 1)
-    return np.maximum(p, _student(sums, tolerated)), _levels(means)
+    flat, accepted = sums.reshape(-1, num, 2), np.broadcast_to(tolerated, (num_looks, watchers)).reshape(-1)  # (K V,)
+    weighted = weighted_means(flat, spans.reshape(-1))  # (D, K V)
+    p = np.where((flat[..., 1] > 0).sum(1) > 1, p_values(flat, spans.reshape(-1), accepted, weighted), 1.0)
+    return p.reshape(num_looks, watchers), _levels(weighted.T.reshape(num_looks, watchers, NUM_DRAWS))
 
 
 def _levels(means: np.ndarray) -> np.ndarray:
     """Below which p each look stops (K,), from means under the same weights (K, V, D): so that what is `spent` is the
     share of the draws that are above the bound of any watcher at any look so far."""
-    most = int(ALPHA * _DRAWS) + 1
+    draws = means.shape[-1]
+    most = int(ALPHA * draws) + 1
     highest = np.argpartition(-means, most, axis=-1)[..., :most]
     highest = np.take_along_axis(highest, np.argsort(-np.take_along_axis(means, highest, -1), axis=-1), -1)
     ranks = np.ones(means.shape)  # from above; those beyond `most` do not matter
-    np.put_along_axis(ranks, highest, (np.arange(most) + 1) / _DRAWS, axis=-1)
+    np.put_along_axis(ranks, highest, (np.arange(most) + 1) / draws, axis=-1)
     least = ranks.min(1)  # (K, D)
-    levels, alive = np.zeros(len(means)), np.ones(_DRAWS, dtype=bool)
+    levels, alive = np.zeros(len(means)), np.ones(draws, dtype=bool)
     for look, rank in enumerate(least):
-        left = int(spent(look + 1) * _DRAWS) - int((~alive).sum())
+        left = int(spent(look + 1) * draws) - int((~alive).sum())
         levels[look] = np.partition(rank[alive], left)[left]  # so many of the draws that are left lie below
         alive &= rank >= levels[look]
     return levels
 
 
-@lru_cache(maxsize=2)
-def _weights(num: int) -> np.ndarray:
-    """Dirichlet weights (G + 1, D); the last ones, which are Beta(1, G), are evenly spaced quantiles."""
-    rng = np.random.default_rng(_SEED)
-    more = 1 - ((rng.permutation(_DRAWS) + 0.5) / _DRAWS) ** (1 / num)
-    rest = rng.standard_exponential((num, _DRAWS))
-    return np.concatenate([rest / rest.sum(0) * (1 - more), more[None]])
+def falls(history: Sequence[Scores], roles: Mapping[str, str], tolerated: Mapping[str, float]) -> dict[str, Fall]:
+    """Of each watcher with values of clips, at the last measure against the start.
 
-
-def _student(sums: np.ndarray, tolerated: float | np.ndarray) -> np.ndarray:
-    """Student's p (K, V), of a ratio over clusters; 1 where one prompt shows no spread."""
-    from scipy.stats import t  # type: ignore[import-untyped]
-
-    total, num = sums[..., 1].sum(-1), (sums[..., 1] > 0).sum(-1)
-    value = sums[..., 0].sum(-1) / np.maximum(total, 1)
-    pulls = (sums[..., 0] - value[..., None] * sums[..., 1]) / np.maximum(total, 1)[..., None]
-    se = np.sqrt(num / np.maximum(num - 1, 1) * (pulls**2).sum(-1))
-    p = t.cdf((value + tolerated) / np.maximum(se, 1e-300), np.maximum(num - 1, 1))
-    return np.where(num > 1, p, 1.0)
-
-
-def falls(history: Sequence[Measure], tolerated: Mapping[str, float]) -> dict[str, Fall]:
-    """Of each watcher with values of clips, at the last measure against the start; `tolerated`: by name, how much it
-    may fall."""
+    Args:
+        roles: of each metric. tolerated: by name, how much it may fall.
+    """
     start, *later = history
-    names = [name for name, figure in start.figures.items() if figure.role in WATCHERS and figure.values]
+    names = [name for name, role in roles.items() if role in WATCHERS and _pairs(start, start, name) is not None]
     if not names or not later:
         return {}
-    at, num = numbered(start.clusters.values())
-    place = dict(zip(start.clusters, at.tolist(), strict=True))
+    clusters: dict[Hashable, None] = {clip.cluster: None for clip in start.clips}
+    places, num = {cluster: place for place, cluster in enumerate(clusters)}, len(clusters)
     sums, spans = np.zeros((len(later), len(names), num, 2)), np.zeros((len(later), len(names)))
     for k, look in enumerate(later):
         for v, name in enumerate(names):
-            now, then = look.figures[name].values, start.figures[name].values
-            ids = [id for id in now if id in then]
-            seen = [*(now[id] for id in ids), *(then[id] for id in ids)]
-            spans[k, v] = max(seen, default=0.0) - min(seen, default=0.0)
-            rows = np.array([[now[id] - then[id], 1.0] for id in ids]).reshape(-1, 2)
-            sums[k, v] = summed(rows, np.array([place[id] for id in ids], dtype=np.int64), num)
+            pairs = _pairs(start, look, name)
+            if pairs is not None:
+                both = [*pairs.candidate, *pairs.baseline]
+                spans[k, v] = max(both) - min(both)
+                rows = np.stack([_gains(pairs, look, name), np.ones(len(pairs.ids))], axis=1)
+                sums[k, v] = summed(rows, np.array([places[cluster] for cluster in pairs.clusters]), num)
     p, levels = p_values_and_levels(sums, spans, np.array([tolerated.get(name, 0.0) for name in names]))
     return {name: Fall(p=float(p[-1, v]), level=float(levels[-1])) for v, name in enumerate(names)}
 
 
+def gain(start: Scores, now: Scores, name: str) -> float | None:
+    """How much better a metric is, in the mean over the clips that have it both times; None where there are none."""
+    pairs = _pairs(start, now, name)
+    return None if pairs is None else _sign(now, name) * pairs.mean
+
+
+def _pairs(start: Scores, now: Scores, name: str) -> ClipPairs | None:
+    return changes(start, now, [name])[name].pairs
+
+
+def _gains(pairs: ClipPairs, scores: Scores, name: str) -> np.ndarray:
+    return _sign(scores, name) * np.array(pairs.differences)
+
+
+def _sign(scores: Scores, name: str) -> float:
+    return -1.0 if scores.by_name[name].higher_is_better is False else 1.0
+
+
 def divergence(
-    history: Sequence[Measure], guards: Sequence[Guard], tolerated: Mapping[str, float] | None = None
-) -> Divergence | None:
-    """Why to stop after the last measure, or None."""
+    history: Sequence[Scores], roles: Mapping[str, str], limits: Sequence[GuardLimit],
+    tolerated: Mapping[str, float] | None = None,
+) -> Divergence | None:  # fmt: skip
+    """Why to stop after the last measure, or None; `limits` of the guards."""
     if len(history) < 2:
         return None
     start, now, look = history[0], history[-1], len(history) - 1
-    rose = change(now, start, REWARD) if REWARD in now.figures else None
-    if rose is not None and rose.value > 0:
-        for name, fall in falls(history, tolerated or {}).items():
-            fell = change(now, start, name)
-            if fell is not None and fall.p < fall.level:
-                text = f"{name} fell by {-fell.value:.3f} since the start, beyond chance (p {fall.p:.2g}, stops below"
-                reason = f"{text} {fall.level:.2g}), while the reward rose by {rose.value:.3f}"
+    rise = gain(start, now, REWARD)
+    if rise is not None and rise > 0:
+        for name, fall in falls(history, roles, tolerated or {}).items():
+            change = gain(start, now, name)
+            if change is not None and fall.p < fall.level:
+                text = f"{name} fell by {-change:.3f} since the start, beyond chance (p {fall.p:.2g}, stops below"
+                reason = f"{text} {fall.level:.2g}), while the reward rose by {rise:.3f}"
                 return Divergence(measure=name, reason=reason, kept=_last_not_lower(history, name))
-    for guard in guards:
-        if guard.metric not in now.figures:
+    for guard in limits:
+        if guard.metric not in now.by_name:
             continue
-        value, first = now.figures[guard.metric].value, start.figures[guard.metric].value
+        value, first = now.by_name[guard.metric].value, start.by_name[guard.metric].value
         for limit, is_beyond in ((guard.least, value < (guard.least or 0) * first),
                                  (guard.most, value > (guard.most or 0) * first)):  # fmt: skip
-            if limit is not None and is_beyond and _moved(start, now, guard.metric) < guard_level(look, len(guards)):
+            if limit is not None and is_beyond and _moved(start, now, guard.metric) < guard_level(look, len(limits)):
                 reason = f"{guard.metric} is {value:.4g}, beyond {limit:g} times its {first:.4g} at the start"
                 return Divergence(measure=guard.metric, reason=reason, kept=look - 1)
     return None
@@ -178,18 +177,20 @@ def moved_p(change: float, half: float, num: int) -> float:
     return float(t.sf(abs(change) / half * student(num - 1, TAIL), num - 1))
 
 
-def _moved(start: Measure, now: Measure, name: str) -> float:
+def _moved(start: Scores, now: Scores, name: str) -> float:
     """The same of a guard: in pairs where it has values of clips, else as of independent sets."""
-    both = now.figures[name], start.figures[name]
-    moved = change(now, start, name)
-    halves = [max(one.high - one.value, one.value - one.low) for one in (both if moved is None else (moved,))]
-    return moved_p(both[0].value - both[1].value, math.hypot(*halves), len(set(now.clusters.values())))
+    results, pairs = (now.by_name[name], start.by_name[name]), _pairs(start, now, name)
+    figures = [result.figures[result.headline] for result in results]
+    halves = [max(one.high - one.value, one.value - one.low) for one in figures]
+    if pairs is not None:
+        halves = [max(pairs.interval.high - pairs.mean, pairs.mean - pairs.interval.low)]
+    return moved_p(figures[0].value - figures[1].value, math.hypot(*halves), len({clip.cluster for clip in now.clips}))
 
 
-def _last_not_lower(history: Sequence[Measure], name: str) -> int:
+def _last_not_lower(history: Sequence[Scores], name: str) -> int:
     """The last measure at which a watcher was not lower than at the start: proof takes longer than the fall."""
     for number in range(len(history) - 2, 0, -1):
-        moved = change(history[number], history[0], name)
-        if moved is not None and moved.value >= 0:
+        change = gain(history[0], history[number], name)
+        if change is not None and change >= 0:
             return number
     return 0

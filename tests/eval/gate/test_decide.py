@@ -293,8 +293,7 @@ def test_where_the_spread_comes_from() -> None:
 def test_seeds_of_one_prompt_are_one_case() -> None:
     """Five copies of 12 clips: taken for 60 cases they would fail a change that 12 cannot show."""
     before, after = drawn(1, num=12, seeds=1), drawn(11, -0.15, num=12, seeds=1)
-    each = range(5)
-    five = [{f"{id[:-2]}-{n}": value for id, value in values.items() for n in each} for values in (after, before)]
+    five = [{f"{id[:-2]}-{n}": value for id, value in one.items() for n in range(5)} for one in (after, before)]
     rule = Rule(metric="score", margin=0.01)
     sides = [side(result(values), num=12, seeds=5) for values in five]
     found = only(*sides, rule)

@@ -21,16 +21,20 @@ from cineloop.cluster import journals
 from cineloop.errors import UsageError
 from tiny_pipelines import WORDS, save_ours, save_wan
 from v2t_eval.cli import main
+from v2t_eval.core.changes import changes
 from v2t_eval.core.inputs import read_inputs
 from v2t_eval.core.score import ScoreConfig, score
+from v2t_eval.core.scores import read_scores
 from v2t_eval.gate.run import gate as judged_by
 from v2t_eval.learn import plan as plans
-from v2t_eval.learn.measures import Measurer, change
+from v2t_eval.learn.draw import HELD_OUT, draw, first_model, held_out_rows
+from v2t_eval.learn.measures import Measurer, unrewarded
 from v2t_eval.learn.prompts import prompt_key, prompt_rows
 from v2t_eval.learn.report import document
 from v2t_eval.learn.rewards import Reward
-from v2t_eval.learn.run import _HELD_OUT, Learner, run
-from v2t_eval.learn.settings import Guard, LearnConfig, PromptConfig, RewardPart
+from v2t_eval.learn.run import run
+from v2t_eval.learn.settings import GuardLimit, LearnConfig, PromptConfig, RewardPart
+from v2t_eval.learn.stopping import gain
 from v2t_eval.suites.suite import read_suite
 
 pytestmark = pytest.mark.slow
@@ -139,11 +143,12 @@ def test_a_reward_rises_and_the_page_shows_it(ours, prompts, bright, tmp_path, c
     verdict = judged_by(after, rules.rules, baseline=before)
     assert found.gate == {"outcome": verdict.outcome, "reason": verdict.reason} and verdict.reason
     assert found.exit_code == verdict.exit_code
-    first, last = found.history[0], found.history[-1]
-    assert found.stopped is None and len(found.rounds) == 2 and [one.round for one in found.history] == [0, 1, 2]
-    rose = change(last, first, "reward")
-    assert rose is not None and rose.low > 0
-    assert last.figures["drift"].value > 0 and "drift" not in first.figures
+    assert found.stopped is None and len(found.rounds) == 2 and list(found.history) == [0, 1, 2]
+    first, last = (read_scores(tmp_path / f"out/measure-{n:03d}/scores.json") for n in (0, 2))
+    assert found.history[0] == first and found.history[2] == last
+    rise = changes(first, last, ["reward"])["reward"]
+    assert rise.pairs is not None and rise.pairs.interval.low > 0
+    assert last.by_name["drift"].value > 0 and "drift" not in first.by_name
     rows = [json.loads(line) for line in (tmp_path / "out/round-001/drawn/rewards.jsonl").read_text().splitlines()]
     assert len(rows) == 32 and set(rows[0]) == {"id", "prompt", "seed", "reward", "parts", "judge", "status"}
     assert rows[0]["status"] == "ok" and rows[0]["reward"] == pytest.approx(rows[0]["parts"]["bright"])
@@ -167,8 +172,8 @@ def test_a_reward_that_is_hacked_is_stopped_by_the_measure_that_diverged(ours, p
     config = recipe(ours, prompts, bright, judges=[dark], rounds=6)
     found = run(config, tmp_path / "out")
     assert found.stopped is not None and found.stopped.measure == dark and len(found.rounds) <= 6
-    assert change(found.history[-1], found.history[0], dark).value < 0
-    kept = found.history[found.stopped.kept].round
+    assert gain(found.measures[0], found.measures[-1], dark) < 0
+    kept = list(found.history)[found.stopped.kept]
     assert found.stopped.kept < len(found.history) - 1 and found.exit_code == 6
     assert found.model == (str(ours) if not kept else str(tmp_path / f"out/round-{kept:03d}/train/final"))
     assert "diverged" in (tmp_path / "out/report.html").read_text()
@@ -185,7 +190,7 @@ def test_clips_without_a_judgement_teach_nothing_and_are_counted(ours, prompts, 
     refused = [row for row in rows if "box" in row["prompt"]]
     assert refused and all(row["reward"] is None and row["status"] == "REFUSED" for row in refused)
     assert found.rounds[0].statuses["REFUSED"] == len(refused)
-    assert found.history[0].unrewarded["REFUSED"] > 0
+    assert unrewarded(found.history[0])["REFUSED"] > 0
 
 
 # A process that has imported everything and has not used autograd, which no fork survives: each line a command line.
@@ -242,7 +247,7 @@ def test_kill_9_in_each_phase_comes_to_the_same_end(ours, prompts, bright, tmp_p
     result = json.loads((out / "learn.json").read_text())
     expected = weights(whole.model)
     assert all(torch.equal(expected[name], value) for name, value in weights(result["model"]).items())
-    assert result["history"][-1]["figures"]["reward"]["value"] == whole.history[-1].figures["reward"].value
+    assert result["history"][-1]["figures"]["reward"]["value"] == whole.measures[-1].by_name["reward"].value
 
 
 CLUSTER = {"engine": "ray", "decode_workers": "1..2", "model_workers": "1..2"}
@@ -253,8 +258,10 @@ def content(out: Path) -> dict[str, object]:
     found: dict[str, object] = {}
     for path in sorted(path for path in out.rglob("*") if path.is_file() and ".cineloop" not in path.parts):
         name = str(path.relative_to(out))
-        if path.suffix in (".mp4", ".safetensors") or path.name in ("rewards.jsonl", "measure.json", "prompts.jsonl"):
+        if path.suffix in (".mp4", ".safetensors") or path.name in ("rewards.jsonl", "prompts.jsonl"):
             found[name] = path.read_bytes()
+        elif path.name == "scores.json" and path.parent.name.startswith("measure"):
+            found[name] = json.loads(path.read_text()) | {"environment": None}
         elif path.name == "manifest.jsonl":
             found[name] = [{**json.loads(line), "seconds": None} for line in path.read_text().splitlines()]
     return found
@@ -266,16 +273,16 @@ def test_clips_drawn_and_judged_on_a_cluster_are_those_of_one_process(ours, prom
     for name in ("plain", "there"):
         (tmp_path / name).mkdir()
     monkeypatch.chdir(tmp_path / "plain")
-    plain = run(recipe(ours, prompts, bright, rounds=1), Path("out"))
+    run(recipe(ours, prompts, bright, rounds=1), Path("out"))
     assert not engines
     monkeypatch.chdir(tmp_path / "there")
     config = recipe(ours, prompts, bright, rounds=1, cluster=CLUSTER)
     there = run(config, Path("out"))
     assert len(engines) == 6  # two measures and a round, each drawn and judged
-    assert content(tmp_path / "plain") == content(tmp_path / "there") and plain.history == there.history
+    assert content(tmp_path / "plain") == content(tmp_path / "there") and list(there.history) == [0, 1]
     assert not journals.journals(tmp_path / "there/out/.cineloop")
     more = run(recipe(ours, prompts, bright, rounds=2), Path("out"))  # goes on here
-    assert len(more.rounds) == 2 and more.history[:2] == plain.history and len(engines) == 6
+    assert len(more.rounds) == 2 and [more.history[n] for n in (0, 1)] == there.measures and len(engines) == 6
 
 
 @pytest.mark.long
@@ -315,7 +322,7 @@ def test_another_recipe_in_the_same_folder_is_refused(ours, prompts, bright, tmp
 
 
 @pytest.mark.parametrize(
-    "changes, message",
+    "given, message",
     [
         ({"num_videos": 1}, "at least 2"),
         ({"judges": ("question_score",)}, "in the reward"),
@@ -328,11 +335,11 @@ def test_another_recipe_in_the_same_folder_is_refused(ours, prompts, bright, tmp
         ({"tolerated": {"clipsim": -0.1}}, "at least 0"),
     ],
 )
-def test_settings_that_do_not_fit_are_refused(changes, message):
+def test_settings_that_do_not_fit_are_refused(given, message):
     with pytest.raises(UsageError, match=message):
-        LearnConfig(**changes)
+        LearnConfig(**given)
     with pytest.raises(UsageError, match="no limit"):
-        Guard(metric="diversity")
+        GuardLimit(metric="diversity")
 
 
 def test_a_round_takes_the_next_prompts_of_a_file(prompts):
@@ -352,7 +359,7 @@ def texts(rows: list[dict[str, str]]) -> set[str]:
 def test_no_round_draws_for_a_held_out_prompt_of_the_same_file(tmp_path, num, held):
     file = tmp_path / "prompts.txt"
     file.write_text("".join(f"A ball number {n} rolls.\n a  BALL number {n} rolls\n" for n in range(80)))
-    apart = prompt_rows(PromptConfig(file=file, num=held), _HELD_OUT, 0)
+    apart = prompt_rows(PromptConfig(file=file, num=held), HELD_OUT, 0)
     source = PromptConfig(file=file, num=num)
     for number in range(1, 12):
         drawn = prompt_rows(source, number, 0, [row["prompt"] for row in apart])
@@ -382,8 +389,9 @@ def test_a_reward_keeps_its_interval_within_its_range(ours, prompts, tmp_path):
     assert measurer.reward.value_range == (0.0, 1.0)
     two = Reward((RewardPart(metric=str(path), weight=-2.0), RewardPart(metric="clipsim", key="frames")))
     assert two.value_range == (float("-inf"), float("inf")) and Reward(two.parts[:1]).value_range == (-2.0, 0.0)
-    learner = Learner(config, tmp_path / "out", lambda: False)
-    (tmp_path / "one.jsonl").write_text("".join(json.dumps(row) + "\n" for row in learner.held_out_rows()))
-    learner.draw(tmp_path / "drawn", tmp_path / "one.jsonl", learner.first, 1, 0, config.clips)
-    reward = measurer.measure(tmp_path / "drawn", 0, ScoreConfig()).figures["reward"]
+    rows = held_out_rows(config, tmp_path / "out")
+    (tmp_path / "one.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    model = first_model(config)
+    draw(config, tmp_path / "drawn", tmp_path / "one.jsonl", model, 1, 0, config.clips, lambda: False)
+    reward = measurer.measure(tmp_path / "drawn", ScoreConfig()).by_name["reward"].figures["reward"]
     assert reward.value == 0.75 and 0 <= reward.low < 0.75 < reward.high <= 1
