@@ -92,8 +92,6 @@ def release() -> None:
         _OPEN.clear()
         for forget in _ON_RELEASE:
             forget()
-    if "v2t_eval.judge.judge" in sys.modules:
-        sys.modules["v2t_eval.judge.judge"].release()
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_available():
         torch.cuda.empty_cache()

@@ -229,20 +229,42 @@ def auroc(
     """
     if not above.size or not below.size:
         raise UndefinedError(0)
-    num_above, num_below = (np.bincount(at, minlength=num).astype(float) for at in (above_at, below_at))
-    wins = np.bincount(above_at, _wins(above, below), num)  # of each cluster's scores, (G,)
-    losses = np.bincount(below_at, above.size - _wins(below, above), num)
-    inside = np.zeros(num)
-    first, second = (np.split(x[np.argsort(at, kind="stable")], np.cumsum(count.astype(int))[:-1])
-                     for x, at, count in ((above, above_at, num_above), (below, below_at, num_below)))  # fmt: skip
-    for g in np.flatnonzero(num_above * num_below):
-        inside[g] = _wins(first[g], second[g]).sum()
-    value = float(wins.sum() / (above.size * below.size))
-    pairs = (above.size - num_above) * (below.size - num_below)  # without each cluster, (G,)
-    if not pairs.all():
-        return value, Interval(0.0, 1.0)
-    low, high = jackknife_interval(value, (wins.sum() - wins - losses + inside) / pairs)
-    return value, Interval(max(0.0, min(low, value)), min(1.0, max(high, value)))
+    each, other = np.arange(above.size), np.arange(below.size)
+    areas = aurocs_without_each(above, below, (each, above_at), (other, below_at), num)
+    if np.isnan(areas).any():
+        return float(areas[0]), Interval(0.0, 1.0)
+    low, high = jackknife_interval(float(areas[0]), areas[1:])
+    return float(areas[0]), Interval(max(0.0, min(low, float(areas[0]))), min(1.0, max(high, float(areas[0]))))
+
+
+Members = tuple[np.ndarray, np.ndarray]  # the number of a score and of a cluster that it depends on, (m,) each
+
+
+def aurocs_without_each(
+    above: np.ndarray, below: np.ndarray, above_in: Members, below_in: Members, num: int
+) -> np.ndarray:
+    """`auroc` of all scores, then without each of `num` clusters (G + 1,), NaN where no pair is left; a score may
+    depend on several clusters. Of all pairs those of a cluster's scores on either side are taken, and the pairs that
+    are of both are given back."""
+    wins, losses = _wins(above, below), above.size - _wins(below, above)
+    total = _without_each(wins, above_in, num) - losses.sum() + _without_each(losses, below_in, num)
+    pairs = _without_each(np.ones(above.size), above_in, num) * _without_each(np.ones(below.size), below_in, num)
+    for g, (mine, others) in enumerate(zip(_by_cluster(above_in, num), _by_cluster(below_in, num), strict=True)):
+        if mine.size and others.size:
+            total[g + 1] += _wins(above[mine], below[others]).sum()
+    return np.divide(total, pairs, out=np.full(num + 1, np.nan), where=pairs > 0)
+
+
+def _by_cluster(members: Members, num: int) -> list[np.ndarray]:
+    """The numbers of the scores of each cluster."""
+    at, clusters = members
+    return np.split(at[np.argsort(clusters, kind="stable")], np.searchsorted(np.sort(clusters), np.arange(1, num)))
+
+
+def _without_each(values: np.ndarray, members: Members, num: int) -> np.ndarray:
+    """The sum of all values, then without those of each cluster, (G + 1,)."""
+    at, clusters = members
+    return np.asarray(values.sum() - np.concatenate([[0.0], np.bincount(clusters, values[at], num)]))
 
 
 def _wins(scores: np.ndarray, others: np.ndarray) -> np.ndarray:

@@ -20,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
+from cineloop.config import from_dict
 from cineloop.documents import read_json
 from cineloop.errors import UsageError
 from cineloop.files import text_key, write_atomic
@@ -30,12 +31,12 @@ from v2t_eval.judge.wording import LISTS
 FILE_NAME = "judge.json"
 SCHEMA = 2
 ALL = "all"
+_BESIDE = ("schema", "wordings")  # in the file, and no part of the calibration
 LEAST_KAPPA, LEAST_CASES = 0.6, 10  # required of an offered answer: the lower end of its agreement, clips that show it
 _LISTED = {claim: plain.answers[value] for plain in LISTS.values() for value, claim in plain.claims.items()}
 _BELOW_HALF = math.nextafter(0.5, 0)
 _LEAST = 1e-6  # probabilities are clipped to this distance from 0 and 1
 _WIDE, _NARROW = (2.0, 4.0), (0.5, 1.0)  # standard deviations of slope and offset: over all, of a kind around that
-_STEPS = 100
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,10 +122,10 @@ class Calibration:
     def chance(self, question: Question, raw: float) -> float:
         """Calibrated probability of the wanted answer of `question`, given the judge's own, `raw`."""
         kind = kind_of(question)
-        found = self.maps.get(kind) or self.maps.get(_whole(kind)) or Platt()
+        fitted = self.maps.get(kind) or self.maps.get(_whole(kind)) or Platt()
         if question.form == "yes_no" and normalise(question.answer) == "no":
-            return 1 - found.chance(1 - raw)  # the map is for yes
-        return found.chance(raw)
+            return 1 - fitted.chance(1 - raw)  # the map is for yes
+        return fitted.chance(raw)
 
     def fits(self, judge: str) -> bool:
         """Whether it belongs to this judge (name@revision): same weights, whatever their folder is called."""
@@ -159,21 +160,17 @@ def load(path: Path) -> Calibration:
         tree = read_json(path)
         if tree["schema"] != SCHEMA:
             raise ValueError(f"schema {tree['schema']}, this version reads {SCHEMA}")
-        maps = {str(kind): Platt(**each) for kind, each in tree["maps"].items()}
-        if not all(math.isfinite(v) for m in maps.values() for v in (m.slope, m.offset)):
+        calibration = from_dict(Calibration, {key: value for key, value in tree.items() if key not in _BESIDE})
+        if not all(math.isfinite(v) for m in calibration.maps.values() for v in (m.slope, m.offset)):
             raise ValueError("a slope or offset is not finite")
-        answers = {str(k): {str(a): Reliability(**r) for a, r in table.items()} for k, table in tree["answers"].items()}
-        found = Calibration(
-            judge=tree["judge"], maps=maps, clips=int(tree["clips"]), note=str(tree["note"]), answers=answers
-        )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, UsageError) as error:
         raise UsageError(f"{path} is not a calibration of a judge: {error}", code="CALIBRATION") from error
     if tree.get("wordings") != wordings_key():
         raise UsageError(
             f"{path} was fitted with other wordings of the questions", code="CALIBRATION",
             hint="run `v2t-eval calibrate` again",
         )  # fmt: skip
-    return found
+    return calibration
 
 
 def wordings_key() -> str:
@@ -240,29 +237,18 @@ def fit(kinds: Sequence[str], raws: Sequence[float], truths: Sequence[bool], *, 
 
 
 def _fitted(x: np.ndarray, y: np.ndarray, around: Platt, spread: tuple[float, float]) -> Platt:
-    """Newton's method on the penalised likelihood; a negative slope is set to 0 (no information)."""
-    count, centre = len(y), np.array([around.slope, around.offset])
-    weights = 1 / np.square(spread)
-    at = centre.copy()
-    design = np.stack([x, np.ones_like(x)], axis=1)  # (n, 2)
+    """The maximum of the penalised likelihood; a slope that would be negative is 0 (no information)."""
+    from scipy.optimize import minimize  # type: ignore[import-untyped]
 
-    def loss(point: np.ndarray) -> float:
-        z = design @ point
-        return float(np.sum(np.logaddexp(0, z) - y * z) + 0.5 * np.sum(weights * np.square(point - centre)))
+    centre, weights = np.array([around.slope, around.offset]), 1 / np.square(spread)
 
-    free = np.array([True, True])
-    for _ in range(_STEPS):
-        p = 0.5 * (1 + np.tanh(design @ at / 2))  # (n,)
-        slope_of = (design.T @ (p - y) + weights * (at - centre)) * free
-        bend = (design * (p * (1 - p))[:, None]).T @ design + np.diag(weights)
-        bend[~free] = bend[:, ~free] = 0
-        bend[np.diag_indices(2)] += ~free
-        step = np.linalg.solve(bend, slope_of)
-        while loss(at - step) > loss(at) and np.abs(step).max() > 1e-12:
-            step /= 2
-        at = at - step
-        if at[0] < 0 and free[0]:
-            at, free = np.array([0.0, at[1]]), np.array([False, True])
-        elif np.abs(step).max() < 1e-9:
-            break
-    return Platt(slope=float(at[0]), offset=float(at[1]), count=count)
+    def loss(point: np.ndarray) -> tuple[float, np.ndarray]:
+        """With its gradient (2,)."""
+        z, away = point[0] * x + point[1], point - centre
+        rest = 0.5 * (1 + np.tanh(z / 2)) - y  # (n,)
+        value = float(np.sum(np.logaddexp(0, z) - y * z) + 0.5 * np.sum(weights * np.square(away)))
+        return value, np.array([rest @ x, rest.sum()]) + weights * away
+
+    exact = {"ftol": 0.0, "gtol": 1e-10, "maxiter": 1000, "maxls": 50}
+    fit = minimize(loss, centre, jac=True, method="L-BFGS-B", bounds=[(0, None), (None, None)], options=exact)
+    return Platt(slope=float(fit.x[0]), offset=float(fit.x[1]), count=len(y))

@@ -11,7 +11,6 @@ metric that asked (`v2t_eval.core.cache`).
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Hashable, Sequence
 
 from cineloop.errors import ItemError, UsageError
@@ -20,6 +19,7 @@ from cineloop.log import logger
 from cineloop.video.still import frozen
 from cineloop.world.language.plain_questions import NONE, PLAIN
 from v2t.backends import OUT_OF_DOMAIN, VideoLM, open_backend
+from v2t_eval.core import models
 from v2t_eval.core.measurement import UNAUDITED
 from v2t_eval.core.sample import Sample
 from v2t_eval.judge import calibration as calibrations
@@ -31,8 +31,6 @@ from v2t_eval.judge.replies import normalise
 from v2t_eval.judge.vocabulary import Vocabulary, vocabulary_of
 
 NOT_DECLARED = "not declared"  # in a fingerprint: no vocabulary
-_OPEN: dict[tuple[str, str], Judge] = {}
-_LOCK = threading.RLock()
 
 
 class Judge(Asker):
@@ -162,16 +160,14 @@ def unaudited(sample: Sample, why: str) -> ItemError:
 
 
 def open_judge(name: str, *, device: str = "auto") -> Judge:
-    """The judge called `v2t` (the starter) or `v2t:MODEL`, any model of `v2t --model`; the same object each time.
+    """The judge called `v2t` (the starter) or `v2t:MODEL`, any model of `v2t --model`; the same object each time
+    until `v2t_eval.core.models.release`.
 
     Raises:
         UsageError: another name. MissingDependencyError: no such model.
     """
     model = model_of(name)
-    with _LOCK:
-        if (name, device) not in _OPEN:
-            _OPEN[name, device] = Judge(open_backend(model, device=device))
-        return _OPEN[name, device]
+    return models.opened(("judge", name, device), lambda: Judge(open_backend(model, device=device)))
 
 
 def model_of(name: str) -> str:
@@ -184,12 +180,6 @@ def model_of(name: str) -> str:
     if family != "v2t":
         raise UsageError(f"expected a judge `v2t` or `v2t:MODEL`, got {name!r}", hint=f"v2t:{name}, if that is a model")
     return model or "starter"
-
-
-def release() -> None:
-    """Drop the opened judges, so that their memory is freed with the last reference."""
-    with _LOCK:
-        _OPEN.clear()
 
 
 RULE = "every frame is the first one, up to what a codec does to it, so the figure stands still"

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from cineloop.intervals import Interval
-from v2t_eval.core.statistics import Estimate, UndefinedError, estimate_without_each, unless_flat
+from v2t_eval.core.statistics import Estimate, UndefinedError, aurocs_without_each, estimate_without_each, unless_flat
 
 _SCORES, _SHARES, _ANY = Interval(-math.inf, 1.0), Interval(0.0, 1.0), Interval(-math.inf, math.inf)
 _LEAST_ROOM = 1e-6  # between floor and ceiling, below which the ratio is undefined
@@ -149,12 +149,6 @@ class _Scores:
         mixed = np.flatnonzero(self.first != self.second)
         return np.concatenate([np.arange(len(self)), mixed]), np.concatenate([self.first, self.second[mixed]])
 
-    def by_prompt(self) -> list[np.ndarray]:
-        """The numbers of the scores of each prompt."""
-        at, prompts = self.with_prompts()
-        bounds = np.searchsorted(np.sort(prompts), np.arange(1, self.num_prompts))
-        return np.split(at[np.argsort(prompts, kind="stable")], bounds)
-
     def sums(self, of: np.ndarray) -> np.ndarray:
         """(G + 1,): sums of something of each score (n,)."""
         at, prompts = self.with_prompts()
@@ -166,20 +160,8 @@ class _Scores:
 
 
 def _aurocs(own: _Scores, wrong: _Scores) -> np.ndarray:
-    """(G + 1,): share of pairs in which the matched score is above the mismatched one, ties one half: of all pairs less
-    those of a prompt's matched scores and those of its mismatched ones, which share the pairs that are of both."""
-    wins, losses = _wins(own.values, wrong.values), len(own) - _wins(wrong.values, own.values)
-    found = own.sums(wins) - losses.sum() + wrong.sums(losses)
-    pairs = own.sums(np.ones(len(own))) * wrong.sums(np.ones(len(wrong)))
-    for prompt, (mine, others) in enumerate(zip(own.by_prompt(), wrong.by_prompt(), strict=True)):
-        found[prompt + 1] += _wins(own.values[mine], wrong.values[others]).sum()
-    return _ratio(found, pairs)
-
-
-def _wins(values: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Of each value (n,) how many others it is above, ties one half."""
-    ranked = np.sort(others)
-    return (np.searchsorted(ranked, values, "left") + np.searchsorted(ranked, values, "right")) / 2
+    """(G + 1,): share of pairs in which the matched score is above the mismatched one, ties one half."""
+    return aurocs_without_each(own.values, wrong.values, own.with_prompts(), wrong.with_prompts(), own.num_prompts)
 
 
 def _above(scores: _Scores, floor: _Scores) -> np.ndarray:

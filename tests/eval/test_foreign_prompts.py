@@ -17,6 +17,7 @@ from foreign_prompts import FOREIGN
 from v2t.backends import Output, VideoLM
 from v2t.backends.abilities import Abilities
 from v2t_eval.cli import main
+from v2t_eval.core import models
 from v2t_eval.core.score import ScoreConfig
 from v2t_eval.judge import judge as judges
 from v2t_eval.learn.rewards import Reward
@@ -71,7 +72,8 @@ def made(tmp_path_factory) -> Path:
 def judge(request, monkeypatch):
     """The judge called v2t: a stand-in that affirms all it is asked, or the starter."""
     if request.param == "stand-in":
-        monkeypatch.setattr(judges, "_OPEN", {})
+        models.release()
+        request.addfinalizer(models.release)  # no other test may be given this one
         monkeypatch.setattr(judges, "open_backend", lambda name, device: Affirms())
     return request.param
 

@@ -44,6 +44,28 @@ def test_planted_slope_and_offset_come_back():
     assert np.mean(chances) == pytest.approx(y.mean(), abs=0.01), "a chance leans neither way"
 
 
+def test_the_fit_is_that_of_newtons_method():
+    """Slopes and offsets of the same claims by Newton's steps, which the shipped calibration was fitted with."""
+    rng = np.random.default_rng(3)
+    kinds = [("color", "motion", "yes_no color")[number] for number in rng.integers(0, 3, 400)]
+    chances = rng.random(400)
+    truths = rng.random(400) < 0.2 + 0.6 * chances**2
+    maps = fit(kinds, chances.tolist(), truths.tolist(), judge="j").maps
+    known = {"all": (0.4833261274, -0.3728322425, 271), "color": (0.5584418015, -0.5730261822, 135),
+             "motion": (0.4032566735, -0.1686371923, 136), "yes_no all": (0.5237172958, -0.2796300027, 129),
+             "yes_no color": (0.5217305760, -0.2800146113, 129)}  # fmt: skip
+    assert {kind: (one.slope, one.offset, one.count) for kind, one in maps.items()} == {
+        kind: pytest.approx(values, abs=1e-6) for kind, values in known.items()
+    }
+
+
+def test_a_slope_that_newtons_steps_would_have_overshot_is_found():
+    """Few claims far apart around a steep map: a step below zero is no proof that there is no information."""
+    raws, truths = [0.999] * 40 + [0.5] * 3, [True] * 40 + [False] * 3
+    slope = fit(["all"] * 43, raws, truths, judge="j").maps["all"].slope
+    assert slope > 0.3
+
+
 def test_yes_and_no_have_maps_of_their_own_and_small_kinds_stay_near_all():
     x, y = claims(1.0, 0.0, 1000)
     a, b = claims(1.0, 3.0, 1000, seed=1)
@@ -74,7 +96,7 @@ def test_a_blind_or_turned_judge_gets_no_slope_and_a_perfect_one_a_finite_one():
 
 
 def test_a_file_gives_back_what_was_saved_or_says_why_not(tmp_path):
-    made = Calibration(judge="j@abc", maps={"all": Platt(slope=0.3, offset=-1, count=9)}, clips=4, note="seen")
+    made = Calibration(judge="j@abc", maps={"all": Platt(slope=0.3, offset=-1.0, count=9)}, clips=4, note="seen")
     made.save(tmp_path)
     path = tmp_path / calibration.FILE_NAME
     assert calibration.load(path) == made and calibration.load(path).key == made.key
