@@ -130,23 +130,23 @@ def _without_range(url: str, body: str) -> Address:
         return _file(body)
     if kind in ("http", "https"):
         return _web(body)
-    raise forbidden("unsupported URL scheme; use data:, upload:, file:// or https://")
+    raise forbidden_url("unsupported URL scheme; use data:, upload:, file:// or https://")
 
 
 def follow(address: Address, location: str, allowed: Iterable[AllowedHost]) -> Address:
     """Where a redirect leads, checked as if the client had named it: only whole addresses and paths from the root are
     followed. Raises Fault 403 URL_FORBIDDEN."""
     if len(location) > LONGEST:
-        raise forbidden("the video's server redirects to an address that is not followed")
+        raise forbidden_url("the video's server redirects to an address that is not followed")
     if _TARGET.fullmatch(location) and "#" not in location:
         location = f"{address.scheme}://{address.host}:{address.port}{location}"
     try:
         there = parse(location)
         if there.kind != "web":
-            raise forbidden("not of the web")
+            raise forbidden_url("not of the web")
         check_host(there, allowed)
     except Fault as fault:
-        raise forbidden("the video's server redirects to an address that is not allowed") from fault
+        raise forbidden_url("the video's server redirects to an address that is not allowed") from fault
     return replace(there, start_s=address.start_s, end_s=address.end_s)
 
 
@@ -155,7 +155,7 @@ def check_host(address: Address, allowed: Iterable[AllowedHost]) -> AllowedHost:
     for entry in allowed:
         if (entry.scheme, entry.host, entry.port) == (address.scheme, address.host, address.port):
             return entry
-    raise forbidden("this server does not fetch from that host; upload the video instead")
+    raise forbidden_url("this server does not fetch from that host; upload the video instead")
 
 
 def bad(why: str) -> Fault:
@@ -163,13 +163,13 @@ def bad(why: str) -> Fault:
     return Fault(400, "BAD_URL", f"invalid URL of a video: {why}")
 
 
-def forbidden(why: str) -> Fault:
+def forbidden_url(why: str) -> Fault:
     """An address that is not allowed."""
     return Fault(403, "URL_FORBIDDEN", why)
 
 
 def _file(body: str) -> Address:
-    refusal = forbidden("expected file://ROOT/path, with a ROOT the server was given")
+    refusal = forbidden_url("expected file://ROOT/path, with a ROOT the server was given")
     found = _FILE.fullmatch(body)
     if found is None or "\\" in body or "?" in body or re.search(r"%(?![0-9A-Fa-f]{2})", body):
         raise refusal
@@ -185,12 +185,12 @@ def _file(body: str) -> Address:
 def _web(body: str) -> Address:
     found = _WEB.fullmatch(body)
     if found is None:
-        raise forbidden("expected https://host/path in ASCII characters, without a user name")
+        raise forbidden_url("expected https://host/path in ASCII characters, without a user name")
     scheme, host = found["scheme"].lower(), found["host"].lower()
     host = host.removesuffix(".")
     port = int(found["port"] or {"http": 80, "https": 443}[scheme])
     if port > 65535 or ".." in host:
-        raise forbidden("expected https://host/path in ASCII characters, without a user name")
+        raise forbidden_url("expected https://host/path in ASCII characters, without a user name")
     target = found["target"] or "/"
     target = target if target.startswith("/") else "/" + target
     return Address(kind="web", scheme=scheme, host=host, port=port, target=target, name=f"the video from {host}")

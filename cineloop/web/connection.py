@@ -80,11 +80,11 @@ class _Connection(H11Protocol):
     def _displace(self) -> bool:
         """Close a connection without a request in place of this one: of the address with the most of these, the one
         that waits longest. Whether there was one."""
-        found: dict[str, list[_Connection]] = {}
+        idle: dict[str, list[_Connection]] = {}
         for each in self.connections:
             if isinstance(each, _Connection) and not each._is_answering and not each.transport.is_closing():
-                found.setdefault(each.client[0] if each.client else "", []).append(each)
-        others = max(found.values(), key=len)
+                idle.setdefault(each.client[0] if each.client else "", []).append(each)
+        others = max(idle.values(), key=len)
         if others == [self]:
             return False
         min((each for each in others if each is not self), key=lambda each: each._quiet_since).transport.abort()

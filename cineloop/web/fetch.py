@@ -20,7 +20,7 @@ import httpx
 
 from cineloop.errors import ItemError
 from cineloop.log import logger
-from cineloop.web.addresses import Address, AllowedHost, check_host, follow, forbidden, is_public
+from cineloop.web.addresses import Address, AllowedHost, check_host, follow, forbidden_url, is_public
 from cineloop.web.faults import Fault, fault_of
 from cineloop.web.incoming import IncomingFile
 
@@ -62,11 +62,11 @@ class Fetcher:
                     finally:
                         await response.aclose()
         except TimeoutError as error:
-            raise _failed(address, f"timeout after {self.timeout_s:g} seconds") from error
+            raise _failure(address, f"timeout after {self.timeout_s:g} seconds") from error
         except (OSError, httpx.TransportError) as error:
             logger.info("fetching from %s failed: %s: %s", address.host, type(error).__name__, error)
-            raise _failed(address, _reason(error)) from error
-        raise forbidden(f"the video's server redirects more than {MOST_HOPS} times")
+            raise _failure(address, _reason(error)) from error
+        raise forbidden_url(f"the video's server redirects more than {MOST_HOPS} times")
 
     async def close(self) -> None:
         """Close all connections."""
@@ -86,7 +86,7 @@ class Fetcher:
             except (httpx.ConnectError, httpx.ConnectTimeout) as error:
                 if number == len(found) or _is_tls(error):  # else the next address may answer
                     raise
-        raise _failed(address, "its host is unknown")
+        raise _failure(address, "its host is unknown")
 
     async def _public(self, address: Address) -> list[str]:
         """The numeric addresses of a host, each of them public."""
@@ -99,16 +99,16 @@ class Fetcher:
                 public = False
             if not public:
                 logger.warning("%s resolves to %s, from which nothing is fetched", host, numeric)
-                raise forbidden("that host resolves to a private network, from which nothing is fetched")
+                raise forbidden_url("that host resolves to a private network, from which nothing is fetched")
         return found
 
     async def _content(self, address: Address, response: httpx.Response, target: IncomingFile) -> int:
         if response.status_code in (404, 410):
             raise fault_of(ItemError(f"{address.name} was not found", code="NOT_FOUND"))
         if response.status_code != 200:
-            raise _failed(address, f"its server answered with status {response.status_code}")
+            raise _failure(address, f"its server answered with status {response.status_code}")
         if (_header(response, "content-encoding") or "identity").strip().lower() != "identity":
-            raise _failed(address, "its server sent compressed content, which was not requested")
+            raise _failure(address, "its server sent compressed content, which was not requested")
         promised = _header(response, "content-length")
         received = int(promised) if promised is not None and promised.isdecimal() else 0
         if received <= self.max_bytes:
@@ -155,7 +155,7 @@ def _header(response: httpx.Response, name: str) -> str | None:
     return values[0] if len(values) == 1 else ("?" if values else None)
 
 
-def _failed(address: Address, why: str) -> Fault:
+def _failure(address: Address, why: str) -> Fault:
     return fault_of(ItemError(f"{address.name} could not be fetched: {why}", code="FETCH_FAILED"))
 
 

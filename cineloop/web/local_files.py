@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from cineloop.errors import ItemError
-from cineloop.web.addresses import Address, forbidden
+from cineloop.web.addresses import Address, forbidden_url
 from cineloop.web.faults import Fault, fault_of
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -26,7 +26,7 @@ def open_below(address: Address, roots: Mapping[str, Path]) -> int:
     root, a link, anything but a regular file; 404 NOT_FOUND."""
     root = roots.get(address.root)
     if root is None:
-        raise forbidden("unknown root in file://ROOT/path")
+        raise forbidden_url("unknown root in file://ROOT/path")
     try:
         folder = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)  # the operator's own path, links and all
     except OSError as error:
@@ -45,15 +45,15 @@ def open_below(address: Address, roots: Mapping[str, Path]) -> int:
         except OSError:
             is_link = False
         if is_link:
-            raise forbidden("symbolic links are not followed") from error
+            raise forbidden_url("symbolic links are not followed") from error
         if error.errno in (errno.ENXIO, errno.ENODEV):  # sockets and devices
-            raise forbidden("only regular files are read") from error
+            raise forbidden_url("only regular files are read") from error
         raise _missing() from error  # unreadable files too: for clients they do not exist
     finally:
         os.close(folder)
     try:
         if not stat.S_ISREG(os.fstat(found).st_mode):
-            raise forbidden("only regular files are read")
+            raise forbidden_url("only regular files are read")
     except BaseException:
         os.close(found)
         raise

@@ -89,7 +89,7 @@ class UploadStore:
         upload = Upload(
             id=file.path.name,
             owner=owner,
-            filename=_shown(filename),
+            filename=_display_name(filename),
             bytes=file.size,
             created_at=time.time(),
             used_s=time.monotonic(),
@@ -175,7 +175,7 @@ class UploadStore:
             self._charge(upload.owner, upload.bytes, -1)
 
 
-def _shown(filename: str) -> str:
+def _display_name(filename: str) -> str:
     """A file's own name as it may be shown: the last part of a path, printable characters, not long."""
     name = unicodedata.normalize("NFC", filename.encode("utf-8", "replace").decode())
     name = re.split(r"[/\\]", name)[-1]

@@ -289,9 +289,9 @@ class Local:
         import torch
         import transformers
 
-        from v2t.backends.hf_source import Source
+        from v2t.backends.hf_source import ModelSource
 
-        source = Source.find(where, None, False, only_text=True)
+        source = ModelSource.find(where, None, False, only_text=True)
         self.name = source.folder.resolve().name if source.local else where
         self.revision = source.revision
         try:

@@ -13,18 +13,18 @@ from cineloop.video.frames import Frames
 from cineloop.video.sample import SampleSpec
 from cineloop.web.faults import Fault
 from v2t.serve.media import Media
-from v2t.serve.served import Served
+from v2t.serve.served import ServedModel
 from v2t.serve.settings import ServeConfig, ServeLimits
 
-OURS = Served(name="tiny", source="x", is_ours=True, spec=SampleSpec(num_frames=8), frame_size=(32, 32))
-FOREIGN = Served(name="big", source="x", is_ours=False, spec=SampleSpec(sampler="fps", fps=2.0, max_frames=64))
+OURS = ServedModel(name="tiny", source="x", is_ours=True, spec=SampleSpec(num_frames=8), frame_size=(32, 32))
+FOREIGN = ServedModel(name="big", source="x", is_ours=False, spec=SampleSpec(sampler="fps", fps=2.0, max_frames=64))
 LIMITS = ServeLimits(duration_s=20.0, pixels=40_000, frames=64, upload_mb=4, decoders=1, decode_s=100.0)
 
 
 class Server:
     """A `Media` and the loop it lives in."""
 
-    def __init__(self, served: Served, **more) -> None:
+    def __init__(self, served: ServedModel, **more) -> None:
         self.loop = asyncio.new_event_loop()
         self.media = Media(ServeConfig(**more), served)
         self.run(self.media.__aenter__())

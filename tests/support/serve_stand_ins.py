@@ -19,12 +19,12 @@ from cineloop.web.limits import FairQueue, MemoryBudget
 from cineloop.web.uploads import UploadStore
 from v2t.backends.abilities import Abilities
 from v2t.serve.engines.vllm import VllmEngine
-from v2t.serve.served import Served
+from v2t.serve.served import ServedModel
 from v2t.serve.settings import ServeConfig
 
 CHAT = "/v1/chat/completions"
 WORDS = {"messages": [{"role": "user", "content": "What?"}]}
-SERVED = Served(
+SERVED = ServedModel(
     name="base",
     source="x",
     is_ours=True,

@@ -19,7 +19,7 @@ from cineloop.training.runtime import check_dtype, find_device, find_dtype
 from v2t.backends import COST, TEXT, Conversation, Decoding, Output, VideoLM, sampling_settings, user_turn
 from v2t.backends.abilities import Abilities, read
 from v2t.backends.hf_prompt import Prompter, noise_clip
-from v2t.backends.hf_source import Source
+from v2t.backends.hf_source import ModelSource
 from v2t.backends.local import STARTER, STARTER_NAME, pieces
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ class Backend(VideoLM):
             raise UsageError(f"trust_remote_code must be true or false, got {trust_remote_code!r}")
         if device_map is not None and device != "auto":
             raise UsageError(f"device_map={device_map!r} already places the model; got device={device!r} too")
-        self.source = Source.find(str(STARTER) if model == "starter" else model, revision, trust_remote_code)
+        self.source = ModelSource.find(str(STARTER) if model == "starter" else model, revision, trust_remote_code)
         self.name = self.source.folder.resolve().name if self.source.local else model
         self.name = STARTER_NAME if model == "starter" else self.name
         self.revision = self.source.revision
@@ -179,13 +179,13 @@ class Backend(VideoLM):
             begun: self._log_probs_after(inputs, begun)
             for begun in sorted({ids if whole else ids[:-1] for ids in tokenized})
         }
-        found = []
+        log_probs = []
         for ids in tokenized:
             steps = logs[ids if whole else ids[:-1]]
             ends = [end for end in self._end_tokens() if end < steps.shape[1]] if whole else []
             total = float(steps[range(len(ids)), ids].sum())
-            found.append(total + (float(torch.logsumexp(steps[-1, ends], 0)) if whole else 0.0))
-        return found
+            log_probs.append(total + (float(torch.logsumexp(steps[-1, ends], 0)) if whole else 0.0))
+        return log_probs
 
     def _log_probs_after(self, inputs: dict[str, Any], begun: tuple[int, ...]) -> Tensor:
         """Log-probabilities float64 (n + 1, vocabulary) after the prompt and after each of n tokens that follow it."""
@@ -273,8 +273,8 @@ class Backend(VideoLM):
         ends = self._model.generation_config.eos_token_id
         tokenizer = self.prompter.processor.tokenizer
         last = tokenizer.sep_token_id if tokenizer.eos_token_id is None else tokenizer.eos_token_id
-        found = {*(ends if isinstance(ends, list) else [ends]), last}
-        return sorted(found - {None})
+        tokens = {*(ends if isinstance(ends, list) else [ends]), last}
+        return sorted(tokens - {None})
 
     def _output(self, conversation: Conversation, ids: list[int], prompt_tokens: int) -> Output:
         ends = set(self._end_tokens())

@@ -40,7 +40,7 @@ _TRAINED_ON_ONE = ("JanusProcessor", "PaliGemmaProcessor")
 
 
 @dataclass(frozen=True, eq=False)
-class Shown:
+class ShownFrames:
     """The frames a model sees of a clip; unlike in `Frames` one may occur twice.
 
     Attributes:
@@ -54,7 +54,7 @@ class Shown:
     duration_s: float
 
     @classmethod
-    def of(cls, frames: Frames, picked: np.ndarray | None = None) -> Shown:
+    def of(cls, frames: Frames, picked: np.ndarray | None = None) -> ShownFrames:
         """The frames at the positions `picked` (T,), or all."""
         # The frame on screen when a window opens may have begun before it.
         times = np.maximum(frames.relative_times_s, 0.0)
@@ -367,20 +367,22 @@ class Prompter:
         if self.tokens_per_frame == 0 and queries and self.video_token_id is not None:
             self.fixed_frames = four.count(self.video_token_id) // queries
         if self.takes_video and not self.has_times:
-            words = self.processor.tokenizer([Shown.of(clip(*range(num))).as_text() for num in (4, 8)])["input_ids"]
+            words = self.processor.tokenizer([ShownFrames.of(clip(*range(num))).as_text() for num in (4, 8)])[
+                "input_ids"
+            ]
             self.tokens_per_frame += (len(words[1]) - len(words[0])) / 4
 
-    def _fit(self, frames: Frames) -> Shown:
+    def _fit(self, frames: Frames) -> ShownFrames:
         """As many frames as the model takes. Only the last frame is ever repeated, as padding."""
         have = len(frames)
         least = getattr(self._video, "temporal_patch_size", None) or 1
         if self.fixed_frames is not None:
             if self.fixed_frames == 1:
-                return Shown.of(frames, np.array([have // 2]))
-            return Shown.of(frames, np.round(np.linspace(0, have - 1, self.fixed_frames)).astype(int))
+                return ShownFrames.of(frames, np.array([have // 2]))
+            return ShownFrames.of(frames, np.round(np.linspace(0, have - 1, self.fixed_frames)).astype(int))
         if self.takes_video and have < least:
-            return Shown.of(frames, np.minimum(np.arange(least), have - 1))
-        return Shown.of(frames)
+            return ShownFrames.of(frames, np.minimum(np.arange(least), have - 1))
+        return ShownFrames.of(frames)
 
 
 def noise_clip(*times_s: float, size: tuple[int, int] = _PROBE) -> Frames:

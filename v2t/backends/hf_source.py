@@ -25,7 +25,7 @@ _AUTO = ("AutoModelForImageTextToText", "AutoModelForMultimodalLM")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Source:
+class ModelSource:
     """A checkpoint; `model` is as the user gave it, `local` a folder, `trust` that code of its own may be run."""
 
     model: str
@@ -35,7 +35,7 @@ class Source:
     trust: bool
 
     @classmethod
-    def find(cls, model: str, revision: str | None, trust: bool, *, only_text: bool = False) -> Source:
+    def find(cls, model: str, revision: str | None, trust: bool, *, only_text: bool = False) -> ModelSource:
         """The checkpoint's small files; for a hub id from the cache, or else from the hub. `only_text`: a language
         model, which has no processor. Raises MissingDependencyError: no such checkpoint, or it cannot be reached;
         UsageError: a folder with a revision."""
@@ -111,9 +111,9 @@ class Source:
             if auto is not None and (type(config) in auto._model_mapping or (self.trust and name in remote)):
                 return auto
         for name in config.architectures or ():
-            found = getattr(transformers, name, None)
-            if found is not None and hasattr(found, "generate"):
-                return found
+            model_class = getattr(transformers, name, None)
+            if model_class is not None and hasattr(model_class, "generate"):
+                return model_class
         for name in remote if self.trust else ():
             if name.startswith("AutoModel") and hasattr(transformers, name):
                 return getattr(transformers, name)

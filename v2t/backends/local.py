@@ -49,7 +49,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class EncodedClip:
+class EncodedVideo:
     """An encoded clip: its text in a prompt, its visual tokens (S, Q, D_llm), and the warnings `answer` would give."""
 
     text: str
@@ -149,7 +149,7 @@ class Backend(VideoLM):
         (output,) = yield from pieces(write, self._processor.tokenizer)
         yield output
 
-    def encode_clip(self, frames: Frames) -> EncodedClip:
+    def encode_clip(self, frames: Frames) -> EncodedVideo:
         """A clip as input of the language model, encoded once for all questions about it; for `likelihoods`."""
         import torch
 
@@ -160,15 +160,15 @@ class Backend(VideoLM):
             names = ("vision_hidden_states", "frame_times_s", "frame_mask")
             tokens = self._model.get_video_features(**{name: seen[name] for name in names})  # (S, Q, D_llm)
         text = self._processor.clip_text(times[mask.astype(bool)].tolist())
-        return EncodedClip(text=text, visual_tokens=tokens, warnings=(warning,) if warning else ())
+        return EncodedVideo(text=text, visual_tokens=tokens, warnings=(warning,) if warning else ())
 
     def likelihoods(
-        self, clip: EncodedClip, question: str, answers: Sequence[str], *, whole: bool = False
+        self, clip: EncodedVideo, question: str, answers: Sequence[str], *, whole: bool = False
     ) -> list[float]:
         """See `VideoLM.likelihoods`."""
         return self.batch_likelihoods(clip, [(question, answers, whole)])[0]
 
-    def batch_likelihoods(self, clip: EncodedClip, queries: Sequence[LikelihoodQuery]) -> list[list[float]]:
+    def batch_likelihoods(self, clip: EncodedVideo, queries: Sequence[LikelihoodQuery]) -> list[list[float]]:
         """As `likelihoods` for many questions about one clip, in one forward pass where they are not too many;
         common prefixes of prompts and answers are computed once.
 
@@ -186,7 +186,7 @@ class Backend(VideoLM):
             rows.append((self._prompt(clip, question), [[*ids, end] if whole else ids for ids in tokenized]))
         return answer_log_probs(self._model, rows, clip.visual_tokens)
 
-    def _prompt(self, clip: EncodedClip, question: str) -> list[int]:
+    def _prompt(self, clip: EncodedVideo, question: str) -> list[int]:
         chat = [{"role": "user", "content": [{"type": "video"}, {"type": "text", "text": question}]}]
         with model_folder.template_deadline():
             text = self._processor.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)

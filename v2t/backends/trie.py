@@ -48,11 +48,11 @@ class Trie:
 
     def attention_mask(self) -> np.ndarray:
         """Bool (N, N): row i is True at node i and its ancestors."""
-        found = np.eye(len(self), dtype=bool)  # (N, N)
+        mask = np.eye(len(self), dtype=bool)  # (N, N)
         for node, parent in enumerate(self.parents):
             if parent >= 0:
-                found[node] |= found[parent]
-        return found
+                mask[node] |= mask[parent]
+        return mask
 
 
 def answer_log_probs(
@@ -65,20 +65,20 @@ def answer_log_probs(
         rows: prompts, all about the one clip, each with its answers.
         visual_tokens: of that clip (S, Q, D_llm).
     """
-    found: list[list[float]] = []
+    log_probs: list[list[float]] = []
     trie = Trie()
     steps: list[_Steps] = []
     for prompt, answers in rows:
         if len(trie) > _MAX_NODES:
-            found += _read(model, trie, steps, visual_tokens)
+            log_probs += _log_probs(model, trie, steps, visual_tokens)
             trie, steps = Trie(), []
-        asked = trie.add(prompt)
+        end = trie.add(prompt)
         # A token is predicted by the node before it.
-        steps.append([[(trie.add(ids[:i], asked), token) for i, token in enumerate(ids)] for ids in answers])
-    return found + (_read(model, trie, steps, visual_tokens) if steps else [])
+        steps.append([[(trie.add(ids[:i], end), token) for i, token in enumerate(ids)] for ids in answers])
+    return log_probs + (_log_probs(model, trie, steps, visual_tokens) if steps else [])
 
 
-def _read(model: Any, trie: Trie, steps: list[list[list[tuple[int, int]]]], visual_tokens: Tensor) -> list[list[float]]:
+def _log_probs(model: Any, trie: Trie, steps: list[_Steps], visual_tokens: Tensor) -> list[list[float]]:
     import torch
 
     kept = sorted({node for question in steps for answer in question for node, _ in answer})

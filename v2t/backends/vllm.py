@@ -134,8 +134,8 @@ class Backend(VideoLM):
             raise self._refusal(problem) from problem
         warnings = self._warnings(conversations)
         return [
-            self._output(result.outputs[0].text, list(result.outputs[0].token_ids), len(result.prompt_token_ids), found)
-            for result, found in zip(results, warnings, strict=True)
+            self._output(result.outputs[0].text, list(result.outputs[0].token_ids), len(result.prompt_token_ids), notes)
+            for result, notes in zip(results, warnings, strict=True)
         ]
 
     def stream(self, conversation: Conversation, decoding: Decoding) -> Iterator[str | Output]:
@@ -216,15 +216,15 @@ class Backend(VideoLM):
         )
 
     def _warnings(self, conversations: Sequence[Conversation]) -> list[tuple[Notice, ...]]:
-        found: list[tuple[Notice, ...]] = []
+        by_conversation: list[tuple[Notice, ...]] = []
         for conversation in conversations:
             videos = [frames for message in conversation for frames in message.videos]
             if self._domain is None or not videos:
-                found.append(())
+                by_conversation.append(())
                 continue
             notices = self._domain.warnings(self._local.features(videos))
-            found.append(tuple(dict.fromkeys(filter(None, notices))))
-        return found
+            by_conversation.append(tuple(dict.fromkeys(filter(None, notices))))
+        return by_conversation
 
     @property
     def _refusals(self) -> tuple[type[Exception], ...]:

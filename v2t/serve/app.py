@@ -23,9 +23,9 @@ from cineloop.web.faults import Fault, fault_of
 from cineloop.web.guard import GuardMiddleware
 from v2t.backends.payload import encode, frame_settings
 from v2t.serve import chat, files
-from v2t.serve.engines import Engine
+from v2t.serve.engines import ChatEngine
 from v2t.serve.gateway import Completions, Gateway
-from v2t.serve.served import Served
+from v2t.serve.served import ServedModel
 from v2t.serve.settings import ServeConfig
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ _ROUTES = (
 _PREVIEW_SIDE, _PREVIEW_QUALITY = 512, 85
 
 
-def create_app(config: ServeConfig, served: Served, engine: Engine, media: Media) -> Starlette:
+def create_app(config: ServeConfig, served: ServedModel, engine: ChatEngine, media: Media) -> Starlette:
     """The application; `app.state.gateway` is its `Gateway`. Raises UsageError: a malformed API key."""
     gateway = Gateway(config=config, served=served, engine=engine, media=media)
     routes: list[BaseRoute] = [

@@ -16,7 +16,7 @@ from cineloop.web.faults import Fault
 from cineloop.web.limits import MemoryLease
 from v2t.backends import Decoding, GenerateRequest, Message
 from v2t.data.notes import HEADING
-from v2t.serve.served import Served
+from v2t.serve.served import ServedModel
 from v2t.serve.settings import ServeLimits
 
 _DEFAULT_TOKENS = 512  # of an answer, unless the client sets a limit
@@ -89,14 +89,14 @@ class ChatRequest(GenerateRequest):
     lease: MemoryLease | None = None
 
 
-def read(body: Any, served: Served, limits: ServeLimits) -> ChatRequest:
+def read(body: Any, served: ServedModel, limits: ServeLimits) -> ChatRequest:
     """The request in `body`. Raises Fault: UNKNOWN_FIELD, BAD_REQUEST, UNKNOWN_MODEL, TOO_LARGE, VIDEO_NEEDED, each
     with the field at fault."""
-    given = _known(body, _FIELDS, "", _NEUTRAL)
+    given = _fields_of(body, _FIELDS, "", _NEUTRAL)
     stream = given.get("stream", False)
     if not isinstance(stream, bool):
         raise _wrong("stream", "expected true or false", stream)
-    options = _known(given.get("stream_options", {}), {"include_usage"}, "stream_options")
+    options = _fields_of(given.get("stream_options", {}), {"include_usage"}, "stream_options")
     if "stream_options" in given and not stream:
         raise _wrong("stream_options", "expected only with stream: true")
     if given.get("n", 1) != 1 or given.get("n") is True:
@@ -136,7 +136,7 @@ def read(body: Any, served: Served, limits: ServeLimits) -> ChatRequest:
     )
 
 
-def model_of(name: Any, served: Served) -> str:
+def model_of(name: Any, served: ServedModel) -> str:
     """The served model called `name`; the base by default. Raises Fault UNKNOWN_MODEL."""
     if name is None:
         return served.name
@@ -151,7 +151,7 @@ def model_of(name: Any, served: Served) -> str:
 def _message(message: Any, turn: int) -> tuple[Message, list[VideoRef]]:
     """The message at the position `turn`, and the videos before its text."""
     where = f"messages[{turn}]"
-    given = _known(message, {"role", "content", "name"}, where, _NEUTRAL_IN_MESSAGE)
+    given = _fields_of(message, {"role", "content", "name"}, where, _NEUTRAL_IN_MESSAGE)
     if "name" in given:
         _text(given["name"], f"{where}.name")
     role: Any = "system" if given.get("role") == "developer" else given.get("role")
@@ -168,12 +168,12 @@ def _message(message: Any, turn: int) -> tuple[Message, list[VideoRef]]:
     for i, part in enumerate(content):
         at, kind = f"{where}[{i}]", part.get("type") if isinstance(part, dict) else None
         if kind == "text":
-            texts.append(_text(_known(part, {"type", "text"}, at).get("text"), f"{at}.text"))
+            texts.append(_text(_fields_of(part, {"type", "text"}, at).get("text"), f"{at}.text"))
         elif kind in ("video_url", "image_url"):
-            holder = _known(_known(part, {"type", kind}, at).get(kind), {"url"}, f"{at}.{kind}")
+            holder = _fields_of(_fields_of(part, {"type", kind}, at).get(kind), {"url"}, f"{at}.{kind}")
             videos.append(_video(holder.get("url"), f"{at}.{kind}.url", turn))
         elif kind == "file":
-            videos.append(_file(_known(part, {"type", "file"}, at).get("file"), f"{at}.file", turn))
+            videos.append(_file(_fields_of(part, {"type", "file"}, at).get("file"), f"{at}.file", turn))
         elif not isinstance(part, dict):
             raise _wrong(at, "expected an object with a type", part)
         else:
@@ -184,7 +184,7 @@ def _message(message: Any, turn: int) -> tuple[Message, list[VideoRef]]:
 
 
 def _file(holder: Any, where: str, turn: int) -> VideoRef:
-    given = _known(holder, {"file_id", "file_data", "filename"}, where)
+    given = _fields_of(holder, {"file_id", "file_data", "filename"}, where)
     if ("file_id" in given) == ("file_data" in given):
         raise _wrong(where, "expected either file_id or file_data")
     if "file_data" in given:
@@ -210,7 +210,7 @@ def _video(url: Any, where: str, turn: int = 0) -> VideoRef:
 
 def video_of(body: Any) -> tuple[Any, VideoRef]:
     """(model's name or None, video) of a request for the frames of one. Raises Fault as `read` does."""
-    given = _known(body, {"model", "url"}, "")
+    given = _fields_of(body, {"model", "url"}, "")
     return given.get("model"), _video(given.get("url"), "url")
 
 
@@ -253,7 +253,7 @@ def _decoding(given: Mapping[str, Any], limits: ServeLimits) -> tuple[Decoding, 
     return Decoding(max_new_tokens=max_tokens, **sampling), tuple(sampling), tuple(stops)
 
 
-def _known(
+def _fields_of(
     value: Any, fields: Collection[str], where: str, neutral: Mapping[str, tuple[Any, ...]] = {}
 ) -> dict[str, Any]:
     """The given fields of an object; refuses unknown ones, and an unsupported feature (`neutral`) unless it has its
@@ -263,7 +263,7 @@ def _known(
     given = {name: each for name, each in value.items() if each is not None}
     for name in given:
         if name not in fields and name not in neutral:
-            shown = _shown(name).strip('"')
+            shown = _excerpt(name).strip('"')
             place = f"{where}.{shown}" if where else shown
             raise Fault(400, "UNKNOWN_FIELD", f"{place}: unknown field", param=place)
     for name, values in neutral.items():
@@ -277,7 +277,7 @@ def _known(
 
 def _wrong(param: str | None, expected: str, *came: Any) -> Fault:
     name = param or "the body"
-    got = f"; got {_shown(came[0])}" if came else ""
+    got = f"; got {_excerpt(came[0])}" if came else ""
     return Fault(400, "BAD_REQUEST", f"{name}: {expected}{got}", param=param)
 
 
@@ -285,7 +285,7 @@ def _too_many(param: str, message: str) -> Fault:
     return Fault(413, "TOO_LARGE", f"{param}: {message}", param=param)
 
 
-def _shown(value: Any) -> str:
+def _excerpt(value: Any) -> str:
     """A value for an error message: short, printable, and never much of a client's data."""
     if isinstance(value, (dict, list)):
         return f"{'an object' if isinstance(value, dict) else 'a list'} of {len(value)}"

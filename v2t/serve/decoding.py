@@ -54,7 +54,7 @@ _MESSAGES = {
 }
 
 
-class Decoders:
+class FairDecoders:
     """The decoders of a server, of one event loop; `scratch` is a private folder, used only where descriptors cannot be
     handed to children."""
 
@@ -166,7 +166,7 @@ def too_long(most_s: float) -> Fault:
     return fault_of(ItemError(f"the video is longer than {most_s:g} s, the limit", code="TOO_LONG"))
 
 
-def limited(spec: SampleSpec, max_frames: int, start_s: float | None, end_s: float | None) -> SampleSpec:
+def spec_within(spec: SampleSpec, max_frames: int, start_s: float | None, end_s: float | None) -> SampleSpec:
     """Frame sampling of a range, within the frames that a request has left.
 
     Samplers that grow with the video are limited to `max_frames`. Those of a fixed number must not be: the model was

@@ -94,7 +94,7 @@ class EngineProcess:
                     start_new_session=True,
                 )
             except OSError as error:
-                raise self._failed(f"could not be started: {error}") from error
+                raise self._failure(f"could not be started: {error}") from error
         self._watch = asyncio.create_task(self._until_broken(self._child), name="engine")
 
     async def ready(self) -> None:
@@ -103,13 +103,13 @@ class EngineProcess:
         while self.state == "starting":
             await asyncio.sleep(_START_POLL_S)
         if self.state != "ready":
-            await self.failed()
+            await self.until_failure()
 
-    async def failed(self) -> None:
+    async def until_failure(self) -> None:
         """Never returns while the engine runs. Raises MissingDependencyError once it died or hangs."""
         if self._watch is None or self._watch.cancelled():
             raise MissingDependencyError(f"the engine {self.command.name} is stopped", code="ENGINE")
-        raise self._failed(await asyncio.shield(self._watch))
+        raise self._failure(await asyncio.shield(self._watch))
 
     async def stop(self) -> None:
         """End its process group and remove its folder. May be called more than once."""
@@ -183,7 +183,7 @@ class EngineProcess:
             with suppress(ProcessLookupError, PermissionError):  # none left; on macOS only zombies
                 os.killpg(self._child.pid, number)
 
-    def _failed(self, why: str) -> MissingDependencyError:
+    def _failure(self, why: str) -> MissingDependencyError:
         try:
             with open(self._log, "rb") as log:
                 log.seek(max(0, os.fstat(log.fileno()).st_size - _TAIL_BYTES))

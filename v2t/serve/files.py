@@ -70,14 +70,14 @@ async def content(request: Request) -> Response:
     """GET /v1/files/{id}/content: as a download, never displayed inline."""
     store: UploadStore = request.app.state.gateway.media.uploads
     owner, name = request.state.owner, request.path_params["id"]
-    found = store.get(owner, name)
+    kept = store.get(owner, name)
 
     async def data() -> AsyncIterator[bytes]:
         with store.use(owner, name) as file:
             while piece := await asyncio.to_thread(file.read, _PIECE):
                 yield piece
 
-    headers = {"content-disposition": f'attachment; filename="{found.id}"', "content-length": str(found.bytes)}
+    headers = {"content-disposition": f'attachment; filename="{kept.id}"', "content-length": str(kept.bytes)}
     return StreamingResponse(data(), media_type="application/octet-stream", headers=headers)
 
 

@@ -24,9 +24,9 @@ from cineloop.web.guard import REQUEST_ID, Send
 from cineloop.web.limits import ApiKeys, FairQueue, MemoryLease, RateLimit, busy
 from v2t.serve import chat
 from v2t.serve.chat import ChatRequest, VideoRef
-from v2t.serve.engines import Engine, down, failed
+from v2t.serve.engines import ChatEngine, down, engine_fault
 from v2t.serve.metrics import Metrics
-from v2t.serve.served import Served
+from v2t.serve.served import ServedModel
 from v2t.serve.settings import ServeConfig
 
 if TYPE_CHECKING:
@@ -46,8 +46,8 @@ class Gateway:
     """
 
     config: ServeConfig
-    served: Served
-    engine: Engine
+    served: ServedModel
+    engine: ChatEngine
     media: Media
     created: int = field(default_factory=lambda: int(time.time()))
     metrics: Metrics = field(default_factory=Metrics)
@@ -208,7 +208,7 @@ class Gateway:
                 if request.include_usage and usage is not None:
                     await emit({**head, "choices": [], "usage": usage})
         if not is_stream:
-            raise failed()
+            raise engine_fault()
         return {}
 
 

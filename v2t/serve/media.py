@@ -30,8 +30,8 @@ from cineloop.web.incoming import HEAD_BYTES, check, full, too_large
 from cineloop.web.limits import MemoryBudget, MemoryLease
 from cineloop.web.local_files import open_below
 from cineloop.web.uploads import UploadStore
-from v2t.serve.decoding import Decoders, limited, too_long
-from v2t.serve.served import Served
+from v2t.serve.decoding import FairDecoders, spec_within, too_long
+from v2t.serve.served import ServedModel
 from v2t.serve.settings import ServeConfig, ServeLimits
 
 _SWEEP_S = 30.0
@@ -51,7 +51,7 @@ class Media:
     allow_hosts.
     """
 
-    def __init__(self, config: ServeConfig, served: Served) -> None:
+    def __init__(self, config: ServeConfig, served: ServedModel) -> None:
         limits = config.limits
         self._config, self._served = config, served
         self._allowed = tuple(map(allowed_host, config.allow_hosts))
@@ -66,7 +66,7 @@ class Media:
             owner_bytes=total // 2 if num_owners > 1 else total,
             ttl_s=limits.upload_ttl_s,
         )
-        self.decoders = Decoders(limits, self.memory, self.uploads.folder)
+        self.decoders = FairDecoders(limits, self.memory, self.uploads.folder)
         self.decoder_queue = self.decoders.queue
         self._sweeper: asyncio.Task[None] | None = None
 
@@ -84,10 +84,10 @@ class Media:
             async with AsyncExitStack() as held:
                 if address.kind == "data":
                     comma = address.body.find(",", 0, _LONGEST_HEAD)
-                    found = _HEAD.fullmatch(address.body, 0, comma) if comma >= 0 else None
-                    if found is None:
+                    head = _HEAD.fullmatch(address.body, 0, comma) if comma >= 0 else None
+                    if head is None:
                         raise bad("expected data:video/TYPE;base64,… or data:image/TYPE;base64,…")
-                    media_type, start = found["type"].lower(), comma + 1
+                    media_type, start = head["type"].lower(), comma + 1
                     if media_type == "video/jpeg":
                         raise bad(
                             "lists of JPEG frames are not supported, as they have no times; send the video itself"
@@ -109,7 +109,7 @@ class Media:
                     await self.fetcher.fetch(address, arriving)
                     await arriving.seal()
                     descriptor = arriving.descriptor
-                spec = limited(self._served.spec, max_frames, address.start_s, address.end_s)
+                spec = spec_within(self._served.spec, max_frames, address.start_s, address.end_s)
                 frames = await self.decoders.decode(
                     descriptor, spec, self._served.frame_size, owner=owner, name=address.name, held=held.pop_all()
                 )

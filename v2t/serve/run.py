@@ -24,14 +24,14 @@ from cineloop.errors import EXIT_INTERRUPTED, EXIT_OK, MissingDependencyError
 from cineloop.log import logger
 from v2t import doctor
 from v2t.serve.engines import MODEL_THREAD
-from v2t.serve.served import Served, read
+from v2t.serve.served import ServedModel, read
 from v2t.serve.settings import ServeConfig
 
 if TYPE_CHECKING:
     import uvicorn
     from starlette.applications import Starlette
 
-    from v2t.serve.engines import Engine
+    from v2t.serve.engines import ChatEngine
 
 _KEEP_ALIVE_S = 30.0
 _STILL_S = 10.0  # between two lines of the log while the model is loaded
@@ -66,8 +66,8 @@ def run(config: ServeConfig) -> int:
 def listening(config: ServeConfig) -> Iterator[socket.socket]:
     """The socket clients connect to. Raises MissingDependencyError PORT: the address is in use or invalid."""
     try:
-        found = socket.getaddrinfo(config.host, config.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        family, _, _, _, address = found[0]
+        addresses = socket.getaddrinfo(config.host, config.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, _, _, _, address = addresses[0]
         port = socket.create_server(address, family=family, backlog=1024)
     except OSError as error:
         why = (error.strerror or str(error)).partition(" (while")[0]  # without the address, which `socket` adds
@@ -86,7 +86,7 @@ def url_of(config: ServeConfig, port: socket.socket) -> str:
     return f"http://{host}:{port.getsockname()[1]}"
 
 
-async def _serve(config: ServeConfig, served: Served, port: socket.socket) -> int:
+async def _serve(config: ServeConfig, served: ServedModel, port: socket.socket) -> int:
     """See `run`."""
     from v2t.serve import engines
     from v2t.serve.app import create_app
@@ -119,7 +119,7 @@ async def _serve(config: ServeConfig, served: Served, port: socket.socket) -> in
     return EXIT_INTERRUPTED if signals and signals[0] == signal.SIGINT else EXIT_OK
 
 
-async def _work(engine: Engine, config: ServeConfig, served: Served, url: str) -> None:
+async def _work(engine: ChatEngine, config: ServeConfig, served: ServedModel, url: str) -> None:
     """Start the engine and wait until it fails. Raises CineloopError then."""
     begun = time.monotonic()
     await engine.start()
@@ -133,7 +133,7 @@ async def _work(engine: Engine, config: ServeConfig, served: Served, url: str) -
         loading.cancel()
     where = f"; page: {url}/" if config.page else ""
     print(f"serving {served.name} at {url} (engine {engine.name}){where}", flush=True)
-    await engine.failed()
+    await engine.until_failure()
 
 
 def server_of(config: ServeConfig, app: Starlette) -> uvicorn.Server:

@@ -1,7 +1,7 @@
 """The served model as the gateway sees it: name, frame sampling, visual tokens; and its LoRA adapters.
 
-In: a `ServeConfig`, with folders of adapters that `v2t train` (`final/adapter`) or peft wrote. Out: a `Served`, read
-from small JSON files and file names, without weights and torch; refusals of unsuitable or unsafe models.
+In: a `ServeConfig`, with folders of adapters that `v2t train` (`final/adapter`) or peft wrote. Out: a `ServedModel`,
+read from small JSON files and file names, without weights and torch; refusals of unsuitable or unsafe models.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Adapter:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Served:
+class ServedModel:
     """What the gateway knows about the model.
 
     Attributes:
@@ -53,7 +53,7 @@ class Served:
     abilities: Abilities = field(default_factory=Abilities)
 
 
-def read(config: ServeConfig) -> Served:
+def read(config: ServeConfig) -> ServedModel:
     """The served model of `config`. Raises MissingDependencyError: no usable model in the folder; UsageError: an
     unsupported engine or adapters."""
     adapters = {name: read_adapter(folder) for name, folder in config.adapters.items()}
@@ -67,7 +67,7 @@ def read(config: ServeConfig) -> Served:
                 f"--engine local serves this project's own models, not {config.model!r}", hint="--engine vllm"
             )
         name = config.name or config.model.rstrip("/").rpartition("/")[2]
-        return Served(name=name, source=config.model, is_ours=False, spec=_FOREIGN, adapters=adapters)
+        return ServedModel(name=name, source=config.model, is_ours=False, spec=_FOREIGN, adapters=adapters)
     from v2t.backends.local import Backend, _read_json
 
     captioner = Backend(config.model)
@@ -84,7 +84,7 @@ def read(config: ServeConfig) -> Served:
     name = config.name or captioner.name
     if name in adapters:
         raise UsageError(f"the model and an adapter are both called {name!r}", hint="--name")
-    return Served(
+    return ServedModel(
         name=name,
         source=str(captioner.folder),
         is_ours=True,

@@ -47,11 +47,11 @@ def clip(seed: int = 0, num: int = 4) -> Frames:
 
 
 def test_times_survive_the_way_through_metadata():
-    from v2t.backends.hf_prompt import Shown
+    from v2t.backends.hf_prompt import ShownFrames
 
     times = np.cumsum(np.random.default_rng(3).uniform(0.001, 9.0, 2000))
     pixels = np.zeros((2000, 1, 1, 3), np.uint8)
-    made = Shown.of(Frames(pixels, times, duration_s=1e4, fps=24000 / 1001)).metadata()
+    made = ShownFrames.of(Frames(pixels, times, duration_s=1e4, fps=24000 / 1001)).metadata()
     assert np.abs(np.array(made.timestamps) - times).max() < 1e-11
     assert made.sampled_fps == pytest.approx(1999 / (times[-1] - times[0]), rel=1e-5)
 

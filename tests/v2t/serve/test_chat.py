@@ -16,10 +16,10 @@ from v2t.backends import Decoding
 from v2t.backends.abilities import Abilities
 from v2t.data.notes import Note, notes_prompt
 from v2t.serve.chat import read, video_of
-from v2t.serve.served import Served
+from v2t.serve.served import ServedModel
 from v2t.serve.settings import ServeLimits
 
-SERVED = Served(name="base", source="x", is_ours=True, spec=SampleSpec(), adapters=("shop",))
+SERVED = ServedModel(name="base", source="x", is_ours=True, spec=SampleSpec(), adapters=("shop",))
 LIMITS = ServeLimits(messages=5, text_chars=100, videos=2, max_tokens=64)
 FILE_ID = "file-" + "0123456789abcdef" * 2
 

@@ -15,7 +15,7 @@ from cineloop.errors import ItemError
 from cineloop.video.sample import SampleSpec
 from cineloop.web.faults import Fault
 from media_server import FOREIGN, LIMITS, OURS, Server, sampled
-from v2t.serve.decoding import limited
+from v2t.serve.decoding import spec_within
 
 
 @pytest.fixture
@@ -103,10 +103,10 @@ def test_a_server_that_stops_ends_what_is_being_decoded(folder):
 
 def test_a_fixed_number_of_frames_is_not_cut_short():
     spec = SampleSpec(num_frames=16)
-    assert limited(spec, 4, None, None).max_frames == 5  # one more, to see that there are too many
-    assert limited(spec, 900, 1.0, 2.0) == replace(spec, start_s=1.0, end_s=2.0)
-    assert limited(FOREIGN.spec, 4, None, None).max_frames == 4
-    assert limited(FOREIGN.spec, 900, None, None) == FOREIGN.spec
+    assert spec_within(spec, 4, None, None).max_frames == 5  # one more, to see that there are too many
+    assert spec_within(spec, 900, 1.0, 2.0) == replace(spec, start_s=1.0, end_s=2.0)
+    assert spec_within(FOREIGN.spec, 4, None, None).max_frames == 4
+    assert spec_within(FOREIGN.spec, 900, None, None) == FOREIGN.spec
 
 
 @pytest.mark.parametrize(("codec", "read"), [("mpeg4", True), ("ffv1", False), ("jpeg2000", False)])

@@ -134,7 +134,7 @@ def test_an_engine_that_dies_or_hangs_is_ended_with_its_children_and_reported(tm
             await stage.engine.ready()
             asking = asyncio.create_task(stage.engine.client.get(path))
             with pytest.raises(MissingDependencyError, match=why) as failed:
-                await stage.engine.failed()
+                await stage.engine.until_failure()
             with pytest.raises(httpx.TransportError):
                 await asking
             assert "hello from the stand-in \\u001b[31m" in str(failed.value)
@@ -152,7 +152,7 @@ def test_an_engine_that_is_killed_is_reported_though_its_log_is_gone(tmp_path):
             (stage.home / "engine.log").unlink()
             os.kill(stage.processes()[0], signal.SIGKILL)
             with pytest.raises(MissingDependencyError, match=r"was killed by SIGKILL(.|\n)*\(none\)"):
-                await stage.engine.failed()
+                await stage.engine.until_failure()
 
     run(main())
 

@@ -24,7 +24,7 @@ from cineloop.web.faults import Fault
 from cineloop.web.incoming import check
 from hostile_media import disguises, lists, outer_data
 from v2t.serve.media import Media
-from v2t.serve.served import Served
+from v2t.serve.served import ServedModel
 from v2t.serve.settings import ServeConfig, ServeLimits
 
 av = pytest.importorskip("av")
@@ -92,7 +92,7 @@ def root(tmp_path_factory):
 def ask(root):
     """`ask(url)`: what came of it, a code or the frames."""
     loop = asyncio.new_event_loop()
-    served = Served(name="tiny", source="x", is_ours=True, spec=SampleSpec(num_frames=4), frame_size=(16, 16))
+    served = ServedModel(name="tiny", source="x", is_ours=True, spec=SampleSpec(num_frames=4), frame_size=(16, 16))
     config = ServeConfig(
         roots={"films": root},
         allow_hosts=("cdn.example.org", "http://127.0.0.1:1"),

@@ -90,7 +90,7 @@ async def killed_under_load(engine: EngineProcess) -> None:
     for seed, (answers, _) in enumerate(await asyncio.gather(*asks)):
         assert set(answers) <= {first[seed]}  # what came whole is what always comes
     with pytest.raises(MissingDependencyError, match="SIGKILL"):
-        await engine.failed()
+        await engine.until_failure()
 
 
 @pytest.mark.vllm

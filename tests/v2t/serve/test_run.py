@@ -71,7 +71,7 @@ class Working(Engine):
 
     async def ready(self) -> None: ...
 
-    async def failed(self) -> None:
+    async def until_failure(self) -> None:
         await asyncio.Event().wait()
 
     async def stop(self) -> None:
@@ -136,7 +136,7 @@ def test_an_engine_that_fails_ends_the_server_which_a_service_manager_starts_aga
 
         async def ready(self) -> None: ...
 
-        async def failed(self) -> None:
+        async def until_failure(self) -> None:
             raise MissingDependencyError("the engine vllm was killed by SIGKILL", code="ENGINE")
 
         async def stop(self) -> None:

@@ -20,7 +20,7 @@ from cineloop.log import printable
 from cineloop.web.faults import Fault
 from v2t.backends import Output
 from v2t.serve.chat import ChatRequest
-from v2t.serve.served import Served
+from v2t.serve.served import ServedModel
 from v2t.serve.settings import ServeConfig
 
 State = Literal["starting", "ready", "failing", "stopped"]
@@ -28,7 +28,7 @@ _RETRY_S = 5.0
 MODEL_THREAD = "v2t-model"  # of an engine in this process
 
 
-class Engine(Protocol):
+class ChatEngine(Protocol):
     """One engine, of one event loop.
 
     Attributes:
@@ -47,7 +47,7 @@ class Engine(Protocol):
     async def ready(self) -> None:
         """Return when it answers. Raises CineloopError: it cannot start."""
 
-    async def failed(self) -> None:
+    async def until_failure(self) -> None:
         """Never returns while the engine runs. Raises CineloopError: it ended by itself, or had to be ended."""
 
     def generate(self, request: ChatRequest) -> AsyncGenerator[str | Output, None]:
@@ -68,7 +68,7 @@ def interrupted_fault() -> Fault:
     return Fault(502, "ENGINE", "the engine stopped while it generated the answer", retry_after_s=_RETRY_S)
 
 
-def failed() -> Fault:
+def engine_fault() -> Fault:
     """The engine failed at this request."""
     return Fault(502, "ENGINE", "the engine failed at this request; the server's log says why")
 
@@ -79,7 +79,7 @@ def too_long() -> Fault:
     return Fault(400, "PROMPT_TOO_LONG", f"longer than the model's context: {hint}", param="messages")
 
 
-def refused(message: str) -> Fault:
+def refusal(message: str) -> Fault:
     """The engine refuses this request; with its message, without paths, addresses or data."""
     message = printable(message, 2000)
     message = re.sub(r"[A-Za-z0-9+/=_-]{64,}", "...", message)
@@ -88,24 +88,24 @@ def refused(message: str) -> Fault:
     return Fault(400, "BAD_REQUEST", f"the model refused the request: {message[:300] or 'no reason given'}")
 
 
-def create(config: ServeConfig, served: Served) -> Engine:
+def create(config: ServeConfig, served: ServedModel) -> ChatEngine:
     """The engine of `config`, not started yet. Raises UsageError: no such engine, or an unsupported setting;
     PolicyError: arguments that would bypass the gateway; MissingDependencyError: vLLM is not installed."""
-    engine: Engine = _module(config, served).create(config, served)
+    engine: ChatEngine = _module(config, served).create(config, served)
     return engine
 
 
-def command_line(config: ServeConfig, served: Served) -> tuple[str, ...]:
+def command_line(config: ServeConfig, served: ServedModel) -> tuple[str, ...]:
     """The program that the engine will start; empty for one in the gateway's process. Raises as `create`."""
     argv: tuple[str, ...] = _module(config, served).command_line(config, served)
     return argv
 
 
-def _module(config: ServeConfig, served: Served) -> ModuleType:
+def _module(config: ServeConfig, served: ServedModel) -> ModuleType:
     return plugin.load("v2t.serve.engines", choose(config, served), "create")
 
 
-def choose(config: ServeConfig, served: Served) -> str:
+def choose(config: ServeConfig, served: ServedModel) -> str:
     """The engine by its file's name; "auto" takes vLLM where it is installed. Raises MissingDependencyError: vLLM is
     required and not installed."""
     if config.engine == "local":

@@ -25,8 +25,8 @@ from v2t.backends import Output
 from v2t.backends.batching import Batcher, batch_key
 from v2t.backends.local import Backend
 from v2t.serve.chat import ChatRequest
-from v2t.serve.engines import MODEL_THREAD, State, down, failed, refused, too_long
-from v2t.serve.served import Served
+from v2t.serve.engines import MODEL_THREAD, State, down, engine_fault, refusal, too_long
+from v2t.serve.served import ServedModel
 from v2t.serve.settings import ServeConfig
 
 _MAX_BATCH, _MAX_FRAMES = 8, 1024
@@ -38,7 +38,7 @@ _STOP_S, _POLL_S = 5.0, 0.02
 Reply = str | Output
 
 
-def create(config: ServeConfig, served: Served) -> LocalEngine:
+def create(config: ServeConfig, served: ServedModel) -> LocalEngine:
     """See `v2t.serve.engines.create`."""
     command_line(config, served)
     captioner = Backend(served.source, device=config.device, dtype=config.dtype)
@@ -46,7 +46,7 @@ def create(config: ServeConfig, served: Served) -> LocalEngine:
     return LocalEngine(captioner)
 
 
-def command_line(config: ServeConfig, served: Served) -> tuple[str, ...]:
+def command_line(config: ServeConfig, served: ServedModel) -> tuple[str, ...]:
     """Nothing: there is no process to start. Raises UsageError: a setting that only vLLM supports."""
     for name, is_set in (
         ("engine_args", bool(config.engine_args)),
@@ -82,7 +82,7 @@ class _Client:
 
 
 class LocalEngine:
-    """See `v2t.serve.engines.Engine`; the captioner is not loaded yet, and used only by this engine's thread."""
+    """See `v2t.serve.engines.ChatEngine`; the captioner is not loaded yet, and used only by this engine's thread."""
 
     name = "local"
 
@@ -119,7 +119,7 @@ class LocalEngine:
         await asyncio.shield(asyncio.wrap_future(self._loaded))
         logger.info("engine local: ready after %.0f s", time.monotonic() - begun)
 
-    async def failed(self) -> None:
+    async def until_failure(self) -> None:
         await asyncio.shield(asyncio.wrap_future(self._ended))
         raise MissingDependencyError("the engine local has stopped", code="ENGINE")
 
@@ -148,7 +148,7 @@ class LocalEngine:
             client.is_gone = True
 
     async def stop(self) -> None:
-        """See `Engine`. A model in the middle of a long step is waited for a short while; its thread ends with the
+        """See `ChatEngine`. A model in the middle of a long step is waited for a short while; its thread ends with the
         process."""
         self.close()
         deadline = time.monotonic() + _STOP_S
@@ -223,7 +223,7 @@ class LocalEngine:
             if client.request.stops:
                 stops = StopStrings(client.request.stops)
                 text = stops.feed(reply.text) + stops.end()
-                reply = self._stopped(reply, stops, text) if stops.is_over else reply
+                reply = self._cut_at_stop(reply, stops, text) if stops.is_over else reply
             client.reply(reply)
 
     def _refuse(self, client: _Client, error: CineloopError) -> None:
@@ -231,10 +231,10 @@ class LocalEngine:
         if error.code == "PROMPT_TOO_LONG":
             fault = too_long()
         elif error.code == "OUT_OF_MEMORY":
-            fault = refused(_NO_MEMORY)
+            fault = refusal(_NO_MEMORY)
         else:
             is_own = isinstance(error, ItemError) and error.code != "MODEL_ERROR"  # the request's own fault
-            fault = refused(error.message) if is_own else failed()
+            fault = refusal(error.message) if is_own else engine_fault()
         if fault.status >= 500:
             logger.error("%s: %s", client.request.id, error)
             self._failures += 1
@@ -256,9 +256,9 @@ class LocalEngine:
                 if stops.is_over:
                     client.is_gone = True  # the model ends at its next token; then comes its output
                 if isinstance(piece, Output):
-                    client.reply(self._stopped(piece, stops, "".join(parts)) if stops.is_over else piece)
+                    client.reply(self._cut_at_stop(piece, stops, "".join(parts)) if stops.is_over else piece)
 
-    def _stopped(self, output: Output, stops: StopStrings, text: str) -> Output:
+    def _cut_at_stop(self, output: Output, stops: StopStrings, text: str) -> Output:
         """An answer cut at a stop string; its tokens count up to the end of the stop string."""
         return replace(output, text=text, tokens=self._captioner.count(stops.read), finish="stop")
 

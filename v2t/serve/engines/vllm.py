@@ -31,8 +31,8 @@ from v2t.backends import Output
 from v2t.backends.payload import Form, chat_fields, warnings_of
 from v2t.serve.chat import ChatRequest
 from v2t.serve.engine_process import EngineCommand, EngineProcess, private_folder
-from v2t.serve.engines import down, failed, interrupted_fault, refused, too_long
-from v2t.serve.served import Served
+from v2t.serve.engines import down, engine_fault, interrupted_fault, refusal, too_long
+from v2t.serve.served import ServedModel
 from v2t.serve.settings import ServeConfig
 
 _STARTS_IN_S = 900.0  # large weights load for minutes; a tiny model on two cores takes one and a half
@@ -53,7 +53,7 @@ _MOST_WARNINGS, _WARNING_CHARS = 16, 300
 _MAX_LINE = 1 << 20
 
 
-def create(config: ServeConfig, served: Served) -> VllmEngine:
+def create(config: ServeConfig, served: ServedModel) -> VllmEngine:
     """See `v2t.serve.engines.create`."""
     folder = private_folder()
     try:
@@ -64,12 +64,12 @@ def create(config: ServeConfig, served: Served) -> VllmEngine:
     return VllmEngine(made, packs_frames=served.is_ours)
 
 
-def command_line(config: ServeConfig, served: Served) -> tuple[str, ...]:
+def command_line(config: ServeConfig, served: ServedModel) -> tuple[str, ...]:
     """See `v2t.serve.engines.command_line`."""
     return command(config, served, Path("ENGINE.sock")).argv
 
 
-def command(config: ServeConfig, served: Served, socket: Path) -> EngineCommand:
+def command(config: ServeConfig, served: ServedModel, socket: Path) -> EngineCommand:
     """The server's process, listening at `socket`. Raises UsageError: a setting that this vLLM does not support;
     PolicyError: arguments that would bypass the gateway."""
     check_arguments(config.engine_args)
@@ -124,7 +124,7 @@ def check_arguments(arguments: Sequence[str]) -> None:
             raise UsageError(f"engine_args: --{name} is set by v2t serve itself (--{whole})")
 
 
-def _media(config: ServeConfig, served: Served) -> list[str]:
+def _media(config: ServeConfig, served: ServedModel) -> list[str]:
     """Number of videos of a request, and their source: its own body only."""
     argv = ["--allowed-media-domains", "invalid.invalid"]  # a name that cannot exist (RFC 6761); data: still passes
     if served.is_ours:
@@ -137,7 +137,7 @@ def _media(config: ServeConfig, served: Served) -> list[str]:
     return [*argv, "--media-io-kwargs", json.dumps({"video": {"num_frames": -1}}), "--trust-request-mm-kwargs"]
 
 
-def _adapters(served: Served) -> list[str]:
+def _adapters(served: ServedModel) -> list[str]:
     if not served.adapters:
         return []
     largest = max(adapter.rank for adapter in served.adapters.values())
@@ -151,7 +151,7 @@ def _adapters(served: Served) -> list[str]:
     return [*argv, "--lora-modules", *modules]
 
 
-def _environment(config: ServeConfig, served: Served, socket: Path, on_cpu: bool) -> dict[str, str]:
+def _environment(config: ServeConfig, served: ServedModel, socket: Path, on_cpu: bool) -> dict[str, str]:
     """This process's environment and vLLM's settings, without the clients' keys and other API keys: the engine handles
     untrusted input. The hub is offline for a folder; a hub id is fetched with this user's token."""
     left_out = {config.key_env, *_HUB_TOKENS, *_OFF}
@@ -185,7 +185,7 @@ def _environment(config: ServeConfig, served: Served, socket: Path, on_cpu: bool
 
 
 class VllmEngine(EngineProcess):
-    """See `v2t.serve.engines.Engine`. A model of ours takes packed frames and knows their times (`packs_frames`);
+    """See `v2t.serve.engines.ChatEngine`. A model of ours takes packed frames and knows their times (`packs_frames`);
     another gets JPEGs."""
 
     name = "vllm"
@@ -209,7 +209,7 @@ class VllmEngine(EngineProcess):
                         yield piece
         except (LookupError, TypeError, AttributeError, ValueError, RecursionError) as error:
             logger.warning("%s: the engine's reply is invalid: %s", request.id, printable(str(error), 500))
-            raise failed() from None
+            raise engine_fault() from None
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout):
             raise down("it could not be reached") from None
         except httpx.HTTPError as error:
@@ -303,8 +303,8 @@ def _output(text: str, finish: Any, usage: dict[str, Any], warnings: tuple[Notic
 
 def _warnings(value: dict[str, Any]) -> tuple[Notice, ...]:
     """The server's warnings: a clip outside the domain of its model."""
-    found = warnings_of(value)[:_MOST_WARNINGS]
-    return tuple(Notice(printable(one.code, _WARNING_CHARS), printable(one.message, _WARNING_CHARS)) for one in found)
+    notices = warnings_of(value)[:_MOST_WARNINGS]
+    return tuple(Notice(printable(one.code, _WARNING_CHARS), printable(one.message, _WARNING_CHARS)) for one in notices)
 
 
 def _refusal(request: ChatRequest, status: int, data: bytes) -> Fault:
@@ -317,7 +317,7 @@ def _refusal(request: ChatRequest, status: int, data: bytes) -> Fault:
         code, message = None, ""
     if status >= 500 or status in (401, 403, 404, 405):
         logger.warning("%s: the engine answered %d: %s", request.id, status, printable(message, 500))
-        return down("it accepts no requests") if status == 503 else failed()
+        return down("it accepts no requests") if status == 503 else engine_fault()
     if code == "PROMPT_TOO_LONG" or _TOO_LONG.search(message):
         return too_long()
-    return refused(message)
+    return refusal(message)

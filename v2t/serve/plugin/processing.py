@@ -144,10 +144,10 @@ class CineloopMultiModalProcessor(BaseMultiModalProcessor[CineloopProcessingInfo
         """As vLLM, then timestamps are read together with the text before them, as if all had been one text."""
         ids, placeholders = super()._apply_prompt_updates(token_ids, mm_prompt_updates)
         tokenizer, video_token_id = self.info.get_tokenizer(), self.info.get_hf_config().video_token_id
-        found = sorted(placeholders.get("video", []), key=lambda place: place.start_idx)
+        places = sorted(placeholders.get("video", []), key=lambda place: place.start_idx)
         special = set(tokenizer.all_special_ids) | {video_token_id}
         shift, moved = 0, []
-        for place in found:
+        for place in places:
             start = place.start_idx + shift
             stamp = place.tokens.index(video_token_id)
             begin = start
@@ -162,7 +162,7 @@ class CineloopMultiModalProcessor(BaseMultiModalProcessor[CineloopProcessingInfo
             shift += len(together) - len(apart)
             embed = None if place.is_embed is None else place.is_embed[stamp:]
             moved.append(replace(place, start_idx=begin + len(together), tokens=place.tokens[stamp:], is_embed=embed))
-        if found:
+        if places:
             placeholders = {**placeholders, "video": sorted(moved, key=lambda place: place.item_idx)}
         return ids, placeholders
 

@@ -44,11 +44,11 @@ def value(argv: tuple[str, ...], flag: str) -> str:
     return argv[argv.index(flag) + 1]
 
 
-def made(what: served.Served = OURS, **settings) -> EngineCommand:
+def made(what: served.ServedModel = OURS, **settings) -> EngineCommand:
     return vllm.command(ServeConfig(**settings), what, SOCKET)
 
 
-def chosen(what: served.Served = OURS, **settings) -> str:
+def chosen(what: served.ServedModel = OURS, **settings) -> str:
     return engines.choose(ServeConfig(**settings), what)
 
 
