@@ -23,8 +23,8 @@ def obedience(pipeline: Any, config: Any, device: torch.device) -> dict[str, flo
     single frames, shown to the referee as still clips, what a frame can show."""
     from t2v.obedience import judge
 
-    scenes = [sample_solo("seen", config.eval_seed, index) for index in range(config.eval_prompts)]
-    prompts = [prompt_of(scene, config.eval_seed, index) for index, scene in enumerate(scenes)]
+    scenes = [sample_solo("seen", config.EVAL_SEED, index) for index in range(config.eval_prompts)]
+    prompts = [prompt_of(scene, config.EVAL_SEED, index) for index, scene in enumerate(scenes)]
     pipeline.set_progress_bar_config(disable=True)
     frames = pipeline.to(device)(
         prompt=prompts,

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from cineloop.errors import UsageError
 from cineloop.options import option, setting
-from cineloop.video.limits import DECODERS, Limits
+from cineloop.video.limits import Limits
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,8 +44,6 @@ class AskConfig:
     batch_size: int = setting(8, "windows the model sees at once while notes are taken")
     device: str = option("auto", "auto (default), cpu, cuda, cuda:1")
     dtype: str = option("auto", "auto (default), float32, bfloat16, float16")
-    workers: int = setting(1, "decoder processes")
-    decoders: tuple[str, ...] = setting(DECODERS, "decoders to try, in order; a single one has no fallback")
     limits: Limits = setting(Limits(), "limits on one file")
 
     def __post_init__(self) -> None:
@@ -58,7 +56,6 @@ class AskConfig:
             ("temperature", 0),
             ("batch_size", 1),
             ("frames", 1),
-            ("workers", 1),
         ):
             value = getattr(self, name)
             if value is not None and not value >= least:

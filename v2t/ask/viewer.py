@@ -51,9 +51,7 @@ class Viewer:
         self._loading: Future[None] | None = None
 
     def __enter__(self) -> Viewer:
-        self._pool = self._stack.enter_context(
-            DecoderPool(self.config.workers, self.config.limits, decoders=self.config.decoders)
-        )
+        self._pool = self._stack.enter_context(DecoderPool(limits=self.config.limits))
         self._thread = self._stack.enter_context(ThreadPoolExecutor(1))
         return self
 

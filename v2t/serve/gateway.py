@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from starlette.datastructures import Headers
 from starlette.responses import JSONResponse
 
-from cineloop.log import logger, printable
 from cineloop.web.bodies import MIB, Receive, read_json, unless_gone
 from cineloop.web.faults import Fault
 from cineloop.web.guard import REQUEST_ID, Send
@@ -145,9 +144,6 @@ class Gateway:
                         cache_salt=owner if self._isolates_caches else None,
                         lease=lease,
                     )
-                    if self.config.log_prompts:
-                        text = " | ".join(f"{each.role}: {each.text}" for each in request.messages)
-                        logger.info("%s prompt: %s", request.id, printable(text, 4000))
                     report = {"cineloop": {"videos": [self.describe(each) for each in frames]}}
                     return await self._generate(request, report if frames else {}, begun, emit)
         except TimeoutError:

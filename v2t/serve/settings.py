@@ -89,7 +89,6 @@ class ServeConfig:
     device: str = option("auto", "auto (default), cpu, cuda, cuda:1")
     dtype: str = option("auto", "auto (default), float32, bfloat16, float16")
     page: bool = option(True, "serve the API without the chat page")
-    log_prompts: bool = setting(False, "log the clients' prompts")
     tensor_parallel: int = setting(1, "of vLLM: devices that share each layer")
     pipeline_parallel: int = setting(1, "of vLLM: devices that share the layers out")
     kv_cache_gb: float = setting(1.0, "of vLLM: size of the KV cache on a CPU, GiB")

@@ -232,7 +232,7 @@ class VideoStage(ContrastiveStage):
     @cached_property
     def _batches(self) -> list[Batch]:
         config = self.config
-        return held_out.draw(self._tokens("seen", config.eval_seed, 1), config.eval_clips, 32, config.loop.workers)
+        return held_out.draw(self._tokens("seen", config.EVAL_SEED, 1), config.eval_clips, 32, config.loop.workers)
 
 
 build_stage = VideoStage
