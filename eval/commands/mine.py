@@ -7,12 +7,16 @@ import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cineloop.errors import NothingMatchedError, UsageError
+from cineloop.options import add_options, load_options
+from cineloop.parser import Parser
 from cineloop.run_folder import refuse_existing
 from v2t_eval.commands.score import add_scoring, lock_output, old_files, score_options
+from v2t_eval.mine.settings import MineConfig
 
 if TYPE_CHECKING:
     from v2t_eval.mine.claims import MinedCaption
@@ -28,16 +32,14 @@ EXAMPLES = (
 )
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: Parser) -> None:
     add = parser.add_argument
     add("clips", type=Path, metavar="CLIPS", help="folder of videos, a run folder, or a manifest.jsonl")
     add("--captions", type=Path, nargs="+", required=True, metavar="FILE", help="caption records, as `v2t caption` "
         "writes them; the first file's are ranked, pairs are made of all")  # fmt: skip
     add("-o", "--output", type=Path, required=True, metavar="DIR",
         help="folder for mined.jsonl, preferences.jsonl (from two files on) and index.html")  # fmt: skip
-    add("--judge", default="v2t", metavar="NAME", help="v2t (the starter, default), v2t:MODEL, none")
-    add("--questions", default="grammar", metavar="SOURCE", help="of captions: grammar (default), openai:URL[#model]")
-    add("--encoder", default="starter", metavar="MODEL", help="dual encoder: starter (default), open_clip:..., none")
+    add_options(parser, MineConfig)
     add("--truth", type=Path, metavar="FILE", help="manifest with facts, where that of CLIPS has none")
     add("--pairs-by", choices=("judge", "facts"), default="judge", help="what chooses (default: judge)")
     add(
@@ -56,15 +58,15 @@ def run(args: argparse.Namespace) -> int:
     from cineloop.manifest import dump_line, write_manifest
     from v2t_eval.mine import pairs as making
     from v2t_eval.mine import ranking, report
-    from v2t_eval.mine.claims import MineConfig, examine
+    from v2t_eval.mine.claims import examine
     from v2t_eval.report import page, terminal
 
     log.setup(verbosity=-1 if args.quiet else args.verbose)
     there = old_files(args.output, (report.FILE, report.PAIRS, report.PAGE))
     refuse_existing(there, overwrite=args.overwrite)
     by_facts = args.pairs_by == "facts" or args.truth is not None
-    sources = MineConfig(judge=args.judge, questions=args.questions, encoder=args.encoder, facts=by_facts)
-    if args.pairs_by == "judge" and args.judge == "none" and len(args.captions) > 1:
+    sources = replace(load_options(args, MineConfig), facts=by_facts)
+    if args.pairs_by == "judge" and sources.judge == "none" and len(args.captions) > 1:
         raise UsageError("pairs need a judge", hint="--judge v2t:MODEL, or --pairs-by facts")
     with ExitStack() as stack:
         cache = lock_output(args, stack)

@@ -19,29 +19,13 @@ from v2t_eval.core.measurement import NOTHING_ASKED
 from v2t_eval.core.metric import BaseMetric, MetricResult
 from v2t_eval.core.sample import Clip, Sample
 from v2t_eval.core.score import ScoreConfig, score
+from v2t_eval.mine.settings import MineConfig
 from v2t_eval.suites.suite import parse_metrics
 
 NONE = "none"
 OTHER = "other"  # kind of a claim without a stated subject
 OUTSIDE = "OUT_OF_DOMAIN"
 UNREAD = ("refused", "unparsable", "prompt_refused")  # a claim that was asked about in vain
-
-
-@dataclass(frozen=True, kw_only=True)
-class MineConfig:
-    """What is asked.
-
-    Attributes:
-        judge: as of `question_score`, or "none".
-        questions: source of questions about a caption, as of `question_score`.
-        encoder: model of `retrieval`, or "none".
-        facts: compare captions with the facts of the truth.
-    """
-
-    judge: str = "v2t"
-    questions: str = "grammar"
-    encoder: str = "starter"
-    facts: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

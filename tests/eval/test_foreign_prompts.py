@@ -22,7 +22,8 @@ from v2t_eval.core.score import ScoreConfig
 from v2t_eval.judge import judge as judges
 from v2t_eval.learn.rewards import Reward
 from v2t_eval.learn.settings import RewardPart
-from v2t_eval.mine.claims import MineConfig, examine
+from v2t_eval.mine.claims import examine
+from v2t_eval.mine.settings import MineConfig
 from v2t_eval.roundtrip.run import run as roundtrip
 from v2t_eval.roundtrip.settings import RoundtripConfig
 from v2t_eval.testing.clips import ClipEvaluator
