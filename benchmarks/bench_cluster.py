@@ -189,7 +189,7 @@ def _cpu_by_process(folder: str, driver: int) -> dict[tuple[str, int], float]:
         pid: each.parent for pid, each in tree.items()
         if each.parent in workers and "cineloop.video.child" in command_of(pid)
     }  # fmt: skip
-    found = {}
+    cpu_s = {}
     for pid in {driver, *workers, *decoders} & tree.keys():
         what = "ray"
         if pid == driver:
@@ -198,8 +198,8 @@ def _cpu_by_process(folder: str, driver: int) -> dict[tuple[str, int], float]:
             what = "decoder"
         elif workers[pid].startswith("ray::RayHost"):
             what = "decoding worker" if pid in decoders.values() else "model worker"
-        found[what, pid] = tree[pid].cpu_s
-    return found
+        cpu_s[what, pid] = tree[pid].cpu_s
+    return cpu_s
 
 
 def _colours(folder: Path) -> list[str]:

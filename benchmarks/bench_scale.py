@@ -74,11 +74,11 @@ def ledger(output: Path, rows: int) -> None:
     from v2t.caption.ledger import Ledger
     from v2t.caption.shards import journals
 
-    found = []
+    lines = []
     for path in journals(output):
         with Journal(path, writable=False) as journal:
-            found.append(Ledger(journal))
-    assert sum(len(each.known) for each in found) == rows
+            lines.append(Ledger(journal))
+    assert sum(len(each.known) for each in lines) == rows
 
 
 def status(output: Path, rows: int) -> None:

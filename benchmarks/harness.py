@@ -79,16 +79,16 @@ class Row:
 
     def data(self) -> dict[str, Any]:
         """The row as JSON."""
-        found: dict[str, Any] = {"part": self.part, "name": self.name}
+        row: dict[str, Any] = {"part": self.part, "name": self.name}
         for clock in ("wall_s", "cpu_s"):
             if times := getattr(self, clock):
-                found[clock] = spread(times)
+                row[clock] = spread(times)
         if self.items and self.wall_s:
-            found["per_s"] = spread([self.items / seconds for seconds in self.wall_s])
+            row["per_s"] = spread([self.items / seconds for seconds in self.wall_s])
         ratios = {clock: spread(each) for clock in ("wall_s", "cpu_s") if (each := self.ratios(clock))}
         if ratios and self.base is not None:
-            found["ratio"] = {"to": self.base.name, "of": "rates" if self.items else "times", **ratios}
-        return found | {key: value for key in ("figures", "goal", "wrong") if (value := getattr(self, key))}
+            row["ratio"] = {"to": self.base.name, "of": "rates" if self.items else "times", **ratios}
+        return row | {key: value for key in ("figures", "goal", "wrong") if (value := getattr(self, key))}
 
 
 def spread(values: Sequence[float]) -> dict[str, Any]:

@@ -23,18 +23,18 @@ _LINK = re.compile(r"\]\(<?([^()\s<>#]+)[^()]*\)")
 def linked_files(root: Path) -> set[Path]:
     """README.md, the files of docs/, and the files they link to, and those again, relative to the root."""
     left = [Path("README.md"), *(path.relative_to(root) for path in (root / "docs").rglob("*") if path.is_file())]
-    found: set[Path] = set()
+    files: set[Path] = set()
     while left:
         path = left.pop()
-        if path in found:
+        if path in files:
             continue
-        found.add(path)
+        files.add(path)
         if path.suffix == ".md":
             targets = [
                 (root / path.parent / link).resolve() for link in _LINK.findall((root / path).read_text("utf-8"))
             ]
             left += [target.relative_to(root) for target in targets if target.is_file()]
-    return found
+    return files
 
 
 def build_site(root: Path, out: Path) -> int:

@@ -66,7 +66,7 @@ def uses() -> dict[tuple[str, str], set[str]]:
 
     Inside the base the first of a pair is a room, such as "video", with the rooms it imports.
     """
-    found: dict[tuple[str, str], set[str]] = {}
+    by_pair: dict[tuple[str, str], set[str]] = {}
     for package, (folder, _) in PACKAGES.items():
         for path in sorted((ROOT / folder).rglob("*.py")):
             parts = path.relative_to(ROOT / folder).with_suffix("").parts
@@ -75,10 +75,10 @@ def uses() -> dict[tuple[str, str], set[str]]:
                 if name.partition(".")[0] not in PACKAGES or (target := room_of(name)) == source:
                     continue
                 if target[0] != package:
-                    found.setdefault((package, target[0]), set()).add(target[1])
+                    by_pair.setdefault((package, target[0]), set()).add(target[1])
                 elif package == BASE:
-                    found.setdefault((source[1] or "modules", BASE), set()).add(target[1])
-    return found
+                    by_pair.setdefault((source[1] or "modules", BASE), set()).add(target[1])
+    return by_pair
 
 
 def _list_text(names: Iterable[str]) -> str:
@@ -105,10 +105,10 @@ def _arrow(x: int, y: int, to_y: int) -> str:
 
 def picture() -> str:
     """The SVG."""
-    found, half = uses(), (WIDTH - GAP) // 2
+    links, half = uses(), (WIDTH - GAP) // 2
 
     def imports(package: str) -> list[tuple[str, str]]:
-        lower = [(name, rooms) for (source, name), rooms in sorted(found.items()) if source == package]
+        lower = [(name, rooms) for (source, name), rooms in sorted(links.items()) if source == package]
         return [("uses", f"imports of {PACKAGES[name][0]}/: {_list_text(rooms)}") for name, rooms in lower]
 
     def box(package: str, x: int, y: int, width: int) -> tuple[list[str], int]:
@@ -122,12 +122,12 @@ def picture() -> str:
     floor = y + max(left_height, right_height) + GAP
     inside = [
         ("uses", f"{source}: imports {_list_text(names)}")
-        for (source, name), names in sorted(found.items())
+        for (source, name), names in sorted(links.items())
         if name == BASE and source not in PACKAGES
     ]
     face = [
         ("uses", f"the face in Python (import cineloop) calls {PACKAGES[name][0]}/: {_list_text(names)}")
-        for (source, name), names in sorted(found.items())
+        for (source, name), names in sorted(links.items())
         if source == BASE
     ]
     base, base_height = _box(

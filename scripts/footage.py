@@ -220,7 +220,7 @@ def landscape(rng: np.random.Generator, size: Size) -> np.ndarray:
 @cache
 def real_clips(folder: Path | None) -> list[list[np.ndarray]]:
     """Frames of each shot of the real clips, at most four seconds of each."""
-    found: list[list[np.ndarray]] = []
+    clips: list[list[np.ndarray]] = []
     for path in sorted(folder.iterdir()) if folder else ():
         if path.suffix not in (".mp4", ".mkv", ".webm", ".mov"):
             continue
@@ -230,11 +230,11 @@ def real_clips(folder: Path | None) -> list[list[np.ndarray]]:
             for frame in decoded:
                 small = frame.to_ndarray(format="rgb24")
                 if frames and np.abs(small.astype(np.int16) - frames[-1]).mean() > 25:
-                    found.append(frames)
+                    clips.append(frames)
                     frames = []
                 frames.append(np.ascontiguousarray(small))
-        found.append(frames)
-    return [frames[: 4 * FPS] for frames in found if len(frames) >= 10]
+        clips.append(frames)
+    return [frames[: 4 * FPS] for frames in clips if len(frames) >= 10]
 
 
 def still(rng: random.Random, folder: Path | None) -> tuple[str, np.ndarray]:

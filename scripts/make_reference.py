@@ -138,16 +138,16 @@ def metrics() -> str:
     lines += ["machine. Settings stand in brackets behind a name: `clipsim[model=open_clip:ViT-B-32/openai]`.", ""]
     for level, title in LEVELS.items():
         lines += [f"## Metrics {title}", ""]
-        found = []
+        entries = []
         for row in (row for row in rows if row["level"] == level):
             low, high = row["range"]
             ends = f"{'−∞' if low is None else f'{low:g}'} to {'∞' if high is None else f'{high:g}'}"
             settings = ", ".join(f"`{key}={value}`" for key, value in row["settings"].items())
             needs = ", ".join(row["needs"])
-            found.append(
+            entries.append(
                 (f"`{row['name']}`", needs, f"{ends}; {row['direction']}", row["detects"], row["misses"], settings)
             )
-        lines += table(("name", "needs", "range", "detects", "misses", "settings"), found)
+        lines += table(("name", "needs", "range", "detects", "misses", "settings"), entries)
     return "\n".join(lines)
 
 
@@ -156,16 +156,16 @@ def formats() -> str:
     from v2t import styles, writers
 
     lines = ["# Formats, styles, plug-ins", "", MADE, "## Formats (`v2t caption --format`)", ""]
-    found = []
+    entries = []
     for name in writers.names():
         module = importlib.import_module(f"v2t.writers.{name}")
         place = f"`NAME{module.SUFFIX}` for each clip" if hasattr(module, "SUFFIX") else f"`{module.NAME}`"
-        found.append((f"`{name}`", place, head(f"v2t.writers.{name}")))
-    lines += table(("name", "what it writes", "what it is"), found)
+        entries.append((f"`{name}`", place, head(f"v2t.writers.{name}")))
+    lines += table(("name", "what it writes", "what it is"), entries)
     lines += ["## Styles (`v2t caption --style`)", ""]
     names = plugin.choices(styles.__name__, "PROMPT")
-    found = [(f"`{n}`", importlib.import_module(f"v2t.styles.{n}").PROMPT, head(f"v2t.styles.{n}")) for n in names]
-    lines += table(("name", "prompt", "what it is"), found)
+    entries = [(f"`{n}`", importlib.import_module(f"v2t.styles.{n}").PROMPT, head(f"v2t.styles.{n}")) for n in names]
+    lines += table(("name", "prompt", "what it is"), entries)
     for package, (symbol, title) in PLUGINS.items():
         lines += [f"## {title}", ""]
         rows = [(f"`{name}`", head(f"{package}.{name}")) for name in plugin.choices(package, symbol)]
@@ -213,7 +213,7 @@ def codes() -> str:
     """Exit codes, error codes, warnings and the server's codes."""
     lines = ["# Exit codes, error codes, warnings", "", MADE, "## Exit codes", ""]
     lines += table(("code", "meaning"), ((str(code), meaning) for code, meaning in EXIT_CODES.items()))
-    found = [
+    rows = [
         (f"`{c}`", ", ".join(sorted(e)), ", ".join(sorted(w)), message) for c, (e, w, message) in error_codes().items()
     ]
     lines += [
@@ -222,7 +222,7 @@ def codes() -> str:
         "`error CODE: message` on stderr, `error.code` of a caption record, the reasons in a",
     ]
     lines += ["report. Exit 3 belongs to one failed item of many. The message is one example; … stands for values.", ""]
-    lines += table(("code", "exit code", "raised in", "message"), found)
+    lines += table(("code", "exit code", "raised in", "message"), rows)
     lines += ["## Warnings", "", "`warnings` of a caption record and of a manifest's rows.", ""]
     lines += table(("code", "message"), ((f"`{code}`", message) for code, message in warnings().items()))
     lines += ["## The server's codes", "", "Of `v2t serve`, in `error.code` of a response.", ""]
@@ -232,7 +232,7 @@ def codes() -> str:
 
 def error_codes() -> dict[str, tuple[set[str], set[str], str]]:
     """Exit codes, rooms and one message of each error code, sorted by code."""
-    found: dict[str, tuple[set[str], set[str], str]] = {}
+    by_code: dict[str, tuple[set[str], set[str], str]] = {}
     kinds = {
         name: kind
         for name, kind in vars(errors).items()
@@ -240,17 +240,17 @@ def error_codes() -> dict[str, tuple[set[str], set[str], str]]:
     }
     for kind in kinds.values():
         message = f"(without another code) {(kind.__doc__ or '').splitlines()[0]}"
-        found[kind.default_code] = ({str(kind.exit_code)}, {"cineloop"}, message)
+        by_code[kind.default_code] = ({str(kind.exit_code)}, {"cineloop"}, message)
     # Codes that a decoder's child process hands over are named in the docstring of ItemError.
     for code in re.findall(r"\b[A-Z]+(?:_[A-Z]+)+\b|\bTRUNCATED\b|\bCHANGED\b", str(errors.ItemError.__doc__)):
-        found.setdefault(code, ({str(errors.EXIT_FAILED_ITEMS)}, set(), ""))
+        by_code.setdefault(code, ({str(errors.EXIT_FAILED_ITEMS)}, set(), ""))
     for room, node in calls():
         for code in constants(next((k.value for k in node.keywords if k.arg == "code"), None)):
             kind = kinds.get(callee_name(node))
-            exits, rooms, message = found.get(code, (set(), set(), ""))
+            exits, rooms, message = by_code.get(code, (set(), set(), ""))
             exits |= {str(kind.exit_code)} if kind else set()
-            found[code] = (exits, rooms | {room}, message or (template(node.args[0]) if node.args else ""))
-    return dict(sorted(found.items()))
+            by_code[code] = (exits, rooms | {room}, message or (template(node.args[0]) if node.args else ""))
+    return dict(sorted(by_code.items()))
 
 
 def constants(node: ast.AST | None) -> Iterator[str]:
@@ -265,23 +265,23 @@ def constants(node: ast.AST | None) -> Iterator[str]:
 
 def warnings() -> dict[str, str]:
     """One message of each warning code, sorted by code."""
-    found = {}
+    by_code = {}
     for _, node in calls():
         if callee_name(node) == "Notice" and isinstance(node.args[0], ast.Constant):
             code, message = str(node.args[0].value), template(node.args[1])
-            found[code] = max(found.get(code, ""), message, key=len)
-    return dict(sorted(found.items()))
+            by_code[code] = max(by_code.get(code, ""), message, key=len)
+    return dict(sorted(by_code.items()))
 
 
 def faults() -> dict[tuple[str, int], str]:
     """One message of each code and status of the server, sorted."""
-    found = {}
+    by_code = {}
     for _, node in calls():
         if callee_name(node) == "Fault" and len(node.args) > 2:
             status, code, message = node.args[:3]
             if isinstance(status, ast.Constant) and isinstance(code, ast.Constant):
-                found.setdefault((code.value, status.value), template(message))
-    return dict(sorted(found.items()))
+                by_code.setdefault((code.value, status.value), template(message))
+    return dict(sorted(by_code.items()))
 
 
 def callee_name(call: ast.Call) -> str:
@@ -323,14 +323,14 @@ class ConstantInliner(ast.NodeTransformer):
 @cache
 def calls() -> tuple[tuple[str, ast.Call], ...]:
     """Every call in the sources, with its room; read once: parsing all sources takes seconds."""
-    named, found = ConstantInliner(), []
+    named, nodes = ConstantInliner(), []
     for top in SOURCES:
         for path in sorted((ROOT / top).rglob("*.py")):
             parts = path.relative_to(ROOT).parts
             room = "/".join(parts[:2] if len(parts) > 2 else parts[:1])
             tree = named.visit(ast.parse(path.read_text("utf-8")))
-            found += [(room, node) for node in ast.walk(tree) if isinstance(node, ast.Call)]
-    return tuple(found)
+            nodes += [(room, node) for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    return tuple(nodes)
 
 
 def records() -> str:

@@ -51,17 +51,17 @@ def prompt(number: int, rng: random.Random) -> str:
 
 def clips(num: int, seed: int) -> list[Sample]:
     """The world's exact clips of `num` prompts."""
-    rng, generator, found = random.Random(seed), Generator(), []
+    rng, generator, samples = random.Random(seed), Generator(), []
     number = 0
-    while len(found) < num:
-        text = prompt(len(found), rng)
+    while len(samples) < num:
+        text = prompt(len(samples), rng)
         number += 1
         try:
             frames = generator.generate([Request(prompt=text, seed=seed + number)], GenerateSettings())[0]
         except ItemError:
             continue  # the world cannot show it
-        found.append(Sample(id=f"{len(found):04d}", prompt=text, clip=Clip.from_frames(frames)))
-    return found
+        samples.append(Sample(id=f"{len(samples):04d}", prompt=text, clip=Clip.from_frames(frames)))
+    return samples
 
 
 def measure(samples: list[Sample]) -> dict[str, dict[str, Any]]:

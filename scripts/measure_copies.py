@@ -136,13 +136,13 @@ def measure_copies(place: Path, num: int, num_copies: int, seed: int, workers: i
     step = next(step for step in plan.steps if step.name == "near_copies")
     joined = {(*sorted((stem(a), stem(b))),): flipped for a, b, flipped in step.known["pairs"]}
     wrong = [pair for pair in sorted(joined) if pair[0].split("-")[0] != pair[1].split("-")[0]]
-    found: dict[str, Any] = {"clips": len(done.sound), "copies": len(names), "wrong": wrong}
+    figures: dict[str, Any] = {"clips": len(done.sound), "copies": len(names), "wrong": wrong}
     for kind in KINDS:
         of_kind = [name for name, each in names.items() if each == kind]
         hit = sum(joined.get((name.split("-")[0], name)) == (kind == "mirror") for name in of_kind)
         low, high = wilson(hit, len(of_kind))
-        found[kind] = {"found": hit, "n": len(of_kind), "low": low, "high": high}
-    return found
+        figures[kind] = {"found": hit, "n": len(of_kind), "low": low, "high": high}
+    return figures
 
 
 def stem(id: str) -> str:
@@ -150,14 +150,14 @@ def stem(id: str) -> str:
     return Path(id.rpartition("#t=")[0]).stem
 
 
-def show(found: dict[str, Any]) -> None:
+def show(figures: dict[str, Any]) -> None:
     """Print the figures as a Markdown table."""
-    print(f"\n| copies among {found['clips']} clips | found | recall |\n|---|---|---|")
+    print(f"\n| copies among {figures['clips']} clips | found | recall |\n|---|---|---|")
     for kind in KINDS:
-        one = found[kind]
+        one = figures[kind]
         share = f"{one['found'] / one['n']:.3f} [{one['low']:.3f}, {one['high']:.3f}]" if one["n"] else "–"
         print(f"| {kind} | {one['found']} of {one['n']} | {share} |")
-    print(f"\npairs of different clips that were joined: {len(found['wrong'])}")
+    print(f"\npairs of different clips that were joined: {len(figures['wrong'])}")
 
 
 if __name__ == "__main__":

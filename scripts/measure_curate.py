@@ -199,15 +199,15 @@ def match_faults(planted: PlantedFilm, rows: list[Row], counts: Counter[str]) ->
 def shares(counts: Counter[str], name: str) -> dict[str, Any]:
     """Precision, recall and F1 with intervals."""
     hit, missed, false = (counts[f"{name} {outcome}"] for outcome in ("hit", "missed", "false"))
-    found: dict[str, Any] = {"planted": hit + missed, "false": false, "right": counts[f"{name} right"]}
+    figures: dict[str, Any] = {"planted": hit + missed, "false": false, "right": counts[f"{name} right"]}
     for what, right, num in (
         ("precision", hit, hit + false),
         ("recall", hit, hit + missed),
         ("f1", 2 * hit, 2 * hit + missed + false),
     ):
         low, high = wilson(right, num)
-        found[what] = {"value": right / num if num else None, "low": low, "high": high, "n": num}
-    return found
+        figures[what] = {"value": right / num if num else None, "low": low, "high": high, "n": num}
+    return figures
 
 
 def main() -> None:
@@ -281,13 +281,13 @@ def command(args: argparse.Namespace) -> str:
 def show(report: dict[str, Any]) -> None:
     """Print the figures as a Markdown table."""
     print("| | planted | false | precision | recall | F1 |\n|---|---|---|---|---|---|")
-    for name, found in {**report["changes"], **report["faults"]}.items():
+    for name, figures in {**report["changes"], **report["faults"]}.items():
         cells = []
         for what in ("precision", "recall", "f1"):
-            one = found[what]
+            one = figures[what]
             cells.append("–" if one["value"] is None else f"{one['value']:.3f} [{one['low']:.3f}, {one['high']:.3f}]")
-        sound = f" of {found['false'] + found['right']}" if found["right"] else ""
-        print(f"| {name} | {found['planted']} | {found['false']}{sound} | {' | '.join(cells)} |")
+        sound = f" of {figures['false'] + figures['right']}" if figures["right"] else ""
+        print(f"| {name} | {figures['planted']} | {figures['false']}{sound} | {' | '.join(cells)} |")
     for name in ("fade", "dissolve"):
         one = report["changes"][name]
         print(f"\n{name}s: {one['ms_inside'] / 1000:.1f} of {one['ms'] / 1000:.1f} seconds were left in clips")

@@ -52,13 +52,13 @@ def main() -> int:
     args = parser.parse_args()
     models = {name: open_extractor(name) for name in args.models}
     sets = {name: measure(list(models.values()), name, args.num, args.seed, args.size) for name in SETS}
-    found = {
+    figures = {
         "num": args.num,
         "seed": args.seed,
         "models": {model: {name: sets[name][i] for name in SETS} for i, model in enumerate(models)},
     }
-    write_atomic(args.output, (json.dumps(found, indent=1) + "\n").encode())
-    print(json.dumps(found["models"], indent=1))
+    write_atomic(args.output, (json.dumps(figures, indent=1) + "\n").encode())
+    print(json.dumps(figures["models"], indent=1))
     return 0
 
 
@@ -91,20 +91,20 @@ def measure(models: Sequence[BaseExtractor], name: str, num: int, seed: int, siz
                 seen.append(clip)
             texts.append(caption)
     same = np.array([[one == other for other in texts] for one in texts])
-    found = []
+    rows = []
     for model, seen, won in zip(models, clips, wins, strict=True):
         cosines = np.stack(seen) @ unit(model.embed_texts(texts)).T  # (n, n): clips by captions
         own, others = np.diag(cosines), [row[~mask] for row, mask in zip(cosines, same, strict=True)]
         beaten = [(value > rest).mean() + (value == rest).mean() / 2 for value, rest in zip(own, others, strict=True)]
         nearest = [float(value >= rest.max()) for value, rest in zip(own, others, strict=True)]
-        found.append({
+        rows.append({
             **{kind: share(values) for kind, values in won.items()},
             "nearest": share(nearest),
             "auroc": float(np.mean(beaten)),
             "own": float(own.mean()),
             "other": float(np.concatenate(others).mean()),
         })  # fmt: skip
-    return found
+    return rows
 
 
 def embedding(model: BaseExtractor, frames: Frames, *, backwards: bool = False) -> np.ndarray:

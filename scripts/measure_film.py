@@ -82,13 +82,13 @@ def ask_moments(ask: Callable[[str], str], facts: Facts, count: int, seed: int) 
 
 def whole_questions(facts: Facts, count: int, seed: int) -> list[tuple[str, str, str]]:
     """(kind, question, answer) of questions about the whole film, as many of each kind."""
-    rng, all_notes, found = random.Random(f"film|{seed}"), notes(facts), []
-    while len(found) < count:
-        kind = FILM_KINDS[len(found) % len(FILM_KINDS)]
+    rng, all_notes, questions = random.Random(f"film|{seed}"), notes(facts), []
+    while len(questions) < count:
+        kind = FILM_KINDS[len(questions) % len(FILM_KINDS)]
         made = film_question(all_notes, kind, rng)
-        if made and made not in [(q, a) for _, q, a in found]:
-            found.append((kind, *made))
-    return found
+        if made and made not in [(q, a) for _, q, a in questions]:
+            questions.append((kind, *made))
+    return questions
 
 
 def true_notes(facts: Facts, question: str, most: int = 12) -> list[Note]:
@@ -136,19 +136,19 @@ def main() -> None:
             rows = []
             for kind, question, true in whole_questions(facts, args.whole, args.seed):
                 shown = user_turn(notes_prompt(true_notes(facts, question), question))
-                config, found = viewer.config, {}
+                config, figures = viewer.config, {}
                 for look in ("auto", "notes", "whole"):
                     viewer.config = replace(config, look=look)
-                    found[look] = answer(viewer, film, question)
+                    figures[look] = answer(viewer, film, question)
                 viewer.config = config
                 texts = {
-                    "asked": found["auto"].answer,
-                    "notes": found["notes"].answer,
-                    "frames": found["whole"].answer,
+                    "asked": figures["auto"].answer,
+                    "notes": figures["notes"].answer,
+                    "frames": figures["whole"].answer,
                     "true_notes": viewer.batcher.generate(viewer.request(shown)).text,
                 }
                 right = {f"{name}_right": normalise(text) == normalise(true) for name, text in texts.items()}
-                seen = [note.line() for note in found["notes"].notes]
+                seen = [note.line() for note in figures["notes"].notes]
                 rows.append({"kind": kind, "question": question, "true": true, **texts, **right, "shown": seen})
         report["whole"] = {
             "as asked": share("whole film, as v2t ask answers", rows, "asked_right"),

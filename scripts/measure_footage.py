@@ -51,9 +51,9 @@ def peer(path: Path, name: str) -> list[Span]:
     return [("cut", at_s, at_s) for at_s in starts]
 
 
-def match(planted: Sequence[Span], found: Sequence[Span], counts: Counter[str]) -> None:
+def match(planted: Sequence[Span], spans: Sequence[Span], counts: Counter[str]) -> None:
     """Count the planted changes found (`hit`) and missed by kind, and what was found beside them (`false`)."""
-    left = list(found)
+    left = list(spans)
     for kind, start, end in planted:
         near = [c for c in left if c[1] <= end + TOLERANCE_S and start - TOLERANCE_S <= c[2]]
         if near:
@@ -63,7 +63,7 @@ def match(planted: Sequence[Span], found: Sequence[Span], counts: Counter[str]) 
         counts[f"false {kind}"] += 1
     if not planted:
         counts["one shot"] += 1
-        counts["whole"] += not found
+        counts["whole"] += not spans
 
 
 def measure_footage(place: Path, num: int, num_more: int, seed: int, real: Path | None, workers: int) -> dict[str, Any]:
@@ -89,7 +89,7 @@ def measure_footage(place: Path, num: int, num_more: int, seed: int, real: Path 
         sides: dict[str, set[str]] = {}
         for each in done.sound:
             sides.setdefault(each["source_sha"], set()).add(each["split"])
-        counts[OURS]["split leaks"] += sum(len(found) > 1 for found in sides.values())
+        counts[OURS]["split leaks"] += sum(len(figures) > 1 for figures in sides.values())
         counts[OURS]["films"] += len(done.films)
         counts[OURS]["failed"] += len(done.failed)
         if spent is not None:
@@ -107,10 +107,11 @@ def _compare(film: Film, path: Path, rows: Sequence[Row], counts: dict[str, Coun
         counts[OURS][f"{kind} ms"] += round(1000 * (end - start))
         counts[OURS][f"{kind} ms inside"] += round(1000 * inside)
     for row in rows:
-        is_there, found = any(film.bars), row["crop"] is not None
+        is_there, is_cropped = any(film.bars), row["crop"] is not None
         dark = row["scores"]["black_share"] > 0.5  # a faded part shows no edge
         if not (is_there and dark):
-            counts[OURS][f"bars {('hit' if found else 'missed') if is_there else ('false' if found else 'right')}"] += 1
+            outcome = ("missed", "hit") if is_there else ("right", "false")
+            counts[OURS][f"bars {outcome[is_cropped]}"] += 1
 
 
 def _row(id: str, film: Film, rows: Sequence[Row], error: Any) -> dict[str, Any]:
@@ -132,7 +133,7 @@ def _row(id: str, film: Film, rows: Sequence[Row], error: Any) -> dict[str, Any]
 
 def _shares(counts: dict[str, Counter[str]]) -> dict[str, Any]:
     """Recall by kind, and recall and precision of all, with intervals."""
-    found: dict[str, Any] = {}
+    figures: dict[str, Any] = {}
     for name, own in counts.items():
         hits = {kind: (own[f"{kind} hit"], own[f"{kind} hit"] + own[f"{kind} missed"]) for kind in CHANGES}
         false = sum(value for key, value in own.items() if key.startswith("false "))
@@ -143,18 +144,18 @@ def _shares(counts: dict[str, Counter[str]]) -> dict[str, Any]:
             "precision": (hit, hit + false),
             "whole": (own["whole"], own["one shot"]),
         }
-        found[name] = {}
+        figures[name] = {}
         for what, (right, of) in shares.items():
             low, high = wilson(right, of)
-            found[name][what] = {"value": right / of if of else None, "low": low, "high": high, "n": of, "hit": right}
-    return found
+            figures[name][what] = {"value": right / of if of else None, "low": low, "high": high, "n": of, "hit": right}
+    return figures
 
 
-def show(found: dict[str, Any]) -> None:
+def show(figures: dict[str, Any]) -> None:
     """Print the figures as Markdown."""
     columns = ("film", "size", "codec", "shots", "planted", "found", "clips", "cropped", "opens")
     print(f"\n| {' | '.join(columns)} |\n|{'---|' * len(columns)}")
-    for row in found["table"]:
+    for row in figures["table"]:
         if row["set"] == "footage":
             lists = {name: ", ".join(row[name]) or "–" for name in ("shots", "planted", "found")}
             stated = {"cropped": f"{row['cropped']}{' of bars' if row['bars'] else ''}"}
@@ -162,10 +163,10 @@ def show(found: dict[str, Any]) -> None:
             print(f"| {' | '.join(str((row | lists | stated)[name]) for name in columns)} |")
     names = (*CHANGES, "recall", "precision", "whole")
     print(f"\n| | {' | '.join(names)} |\n|---{'|---' * len(names)}|")
-    for name, own in found["detectors"].items():
+    for name, own in figures["detectors"].items():
         cells = [f"{own[what]['hit']} of {own[what]['n']}" for what in names]
         print(f"| {name} | {' | '.join(cells)} |")
-    print(f"\n{found['counts'][OURS]}")
+    print(f"\n{figures['counts'][OURS]}")
 
 
 def main() -> None:
@@ -180,10 +181,12 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="write the figures as JSON")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
-        found = measure_footage(args.keep or Path(temporary), args.films, args.more, args.seed, args.real, args.workers)
-    show(found)
+        figures = measure_footage(
+            args.keep or Path(temporary), args.films, args.more, args.seed, args.real, args.workers
+        )
+    show(figures)
     if args.output is not None:
-        args.output.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+        args.output.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -82,23 +82,23 @@ def ps(drawn: Drawn, accepted: float, *, is_open: bool, is_new: bool) -> np.ndar
 
 
 class Cells:
-    """Results by name, kept in a file after each: one that is there is not run again. `found`: results that are there,
+    """Results by name, kept in a file after each: one that is there is not run again. `results`: those that are there,
     without a file."""
 
-    def __init__(self, path: Path | None, found: dict[str, Any] | None = None) -> None:
+    def __init__(self, path: Path | None, results: dict[str, Any] | None = None) -> None:
         self.path = path
-        self.found: dict[str, Any] = found or (json.loads(path.read_text()) if path and path.exists() else {})
+        self.results: dict[str, Any] = results or (json.loads(path.read_text()) if path and path.exists() else {})
         self.begun = time.perf_counter()
 
     def run(self, name: str, measure: Callable[[np.random.Generator], Any]) -> Any:
         """The cell's result; its seed is made from its name."""
-        if name not in self.found and self.path is None:
+        if name not in self.results and self.path is None:
             raise KeyError(f"no cell {name!r}: run the script that measures it with --figures")
-        if name not in self.found and self.path is not None:
-            self.found[name] = measure(np.random.default_rng(zlib.crc32(name.encode())))
-            write_atomic(self.path, (json.dumps(self.found, indent=1) + "\n").encode())
-            print(f"{time.perf_counter() - self.begun:6.0f} s  {name}: {self.found[name]}", file=sys.stderr)
-        return self.found[name]
+        if name not in self.results and self.path is not None:
+            self.results[name] = measure(np.random.default_rng(zlib.crc32(name.encode())))
+            write_atomic(self.path, (json.dumps(self.results, indent=1) + "\n").encode())
+            print(f"{time.perf_counter() - self.begun:6.0f} s  {name}: {self.results[name]}", file=sys.stderr)
+        return self.results[name]
 
 
 def run_tables(description: str, name: str, make_tables: Callable[[Cells, int], list[str]]) -> int:
@@ -117,8 +117,8 @@ def run_tables(description: str, name: str, make_tables: Callable[[Cells, int], 
             "device": f"CPU, {os.cpu_count()} cores",
             "date": time.strftime("%Y-%m-%d", time.gmtime()),
         }
-        found = json.dumps({"measured": stamp, "cells": cells.found}, indent=1) + "\n"
-        write_atomic(FIGURES / f"{name}.json", found.encode())
+        data = json.dumps({"measured": stamp, "cells": cells.results}, indent=1) + "\n"
+        write_atomic(FIGURES / f"{name}.json", data.encode())
     write_atomic(args.output / f"{name}.md", text.encode())
     print(text)
     return 0
@@ -129,13 +129,13 @@ def of_gate(shape: Shape, num: int, runs: int) -> Callable[[np.random.Generator]
     and that fail, and errors at harms of the margin and of half of it, for margins of `TIMES` the least one."""
 
     def measure(rng: np.random.Generator) -> dict[str, Any]:
-        found: dict[str, Any] = {}
+        figures: dict[str, Any] = {}
         unchanged = shape.draw(rng, runs, num, 0.0)
         both_lows = {name: lows(unchanged, is_open=shape.is_open, is_new=name == "new") for name in ("new", "old")}
         for name, low in both_lows.items():
-            found[f"{name} least"] = float(np.quantile(-low, POWER))
-            found |= {f"{name} pass at {margin}": 100 * float((low > -margin).mean()) for margin in USUAL}
-        least = found["new least"]
+            figures[f"{name} least"] = float(np.quantile(-low, POWER))
+            figures |= {f"{name} pass at {margin}": 100 * float((low > -margin).mean()) for margin in USUAL}
+        least = figures["new least"]
         # name, harm, margin, what is counted
         asked = [("0", 0.0, HALVES[0] * least, "fail")]
         asked += [(f"half, {times}", times * least / 2, times * least, "fail") for times in HALVES]
@@ -151,8 +151,8 @@ def of_gate(shape: Shape, num: int, runs: int) -> Callable[[np.random.Generator]
             for name in ("new", "old"):
                 how: Any = {"is_open": shape.is_open, "is_new": name == "new"}
                 hit = lows(drawn, **how) > -margin if verdict == "pass" else ps(drawn, margin / 2, **how) < ALPHA
-                found[f"{name} {what}"] = 100 * float(hit.mean())
-        return found
+                figures[f"{name} {what}"] = 100 * float(hit.mean())
+        return figures
 
     return measure
 
@@ -217,9 +217,9 @@ def motion_scores(values: np.ndarray) -> Scores:
     """Scores of a metric of motion, one clip a prompt."""
     clips = [Scored(id=str(n), cluster=str(n)) for n in range(len(values))]
     items = [{"id": str(n), "value": float(value)} for n, value in enumerate(values)]
-    found = MetricResult(name="motion", headline="motion", figures={}, n=len(clips), coverage=1.0, fingerprint={},
+    result = MetricResult(name="motion", headline="motion", figures={}, n=len(clips), coverage=1.0, fingerprint={},
                          items=items)  # fmt: skip
-    return Scores(sources={}, clips=clips, results=[found])
+    return Scores(sources={}, clips=clips, results=[result])
 
 
 def of_motion(spread: float, num: int, scale: float, runs: int) -> Callable[[np.random.Generator], Any]:
@@ -255,10 +255,10 @@ def advice_tables(cells: Cells, runs: int) -> list[str]:
     for kind in ("right or wrong, seeds alike", "right or wrong, seeds not alike", "normal"):
         for per in (1, 2, 4):
             for num in SIZES[:2]:
-                found = cells.run(f"init, {kind}, {per}, {num}, {runs}", of_init(kind, per, num, runs))
+                shares = cells.run(f"init, {kind}, {per}, {num}, {runs}", of_init(kind, per, num, runs))
                 shown = [
-                    f"{found['new']:.3f} ({found['old']:.3f})",
-                    f"{found['new pass']:.0f} ({found['old pass']:.0f})",
+                    f"{shares['new']:.3f} ({shares['old']:.3f})",
+                    f"{shares['new pass']:.0f} ({shares['old pass']:.0f})",
                 ]
                 lines.append(f"| {' | '.join([kind, str(per), str(num), *shown])} |")
     scales = (1.0, 0.7, 0.5, 0.35)
@@ -272,8 +272,8 @@ def advice_tables(cells: Cells, runs: int) -> list[str]:
         for num in (60, 180):
             shown = []
             for scale in scales:
-                found = cells.run(f"motion, {spread}, {num}, {scale}, {runs}", of_motion(spread, num, scale, runs))
-                shown += [f"{found[f'new {one}']:.1f} ({found[f'old {one}']:.1f})" for one in ("fail", "unsure")]
+                shares = cells.run(f"motion, {spread}, {num}, {scale}, {runs}", of_motion(spread, num, scale, runs))
+                shown += [f"{shares[f'new {one}']:.1f} ({shares[f'old {one}']:.1f})" for one in ("fail", "unsure")]
             lines.append(f"| {spread:g} | {num} | {' | '.join(shown)} |")
     return lines
 
@@ -294,11 +294,11 @@ def gate_tables(cells: Cells, runs: int) -> list[str]:
     lines = [f"{sizes} prompts, {runs:,} runs a cell, in per cent; the rule before in brackets.\n",
              f"| {' | '.join(head)} |", "|" + "---|" * len(head)]  # fmt: skip
     for name, shape in SHAPES.items():
-        found = [cells.run(f"gate, {name}, {num}, {runs}", of_gate(shape, num, runs)) for num in SIZES]
+        cells_of_sizes = [cells.run(f"gate, {name}, {num}, {runs}", of_gate(shape, num, runs)) for num in SIZES]
         usual = [] if shape.is_open else [f"pass at {margin}" for margin in USUAL]
-        shown = [_by_size(found, "least", 3), *(_by_size(found, each, 0) for each in usual)]
+        shown = [_by_size(cells_of_sizes, "least", 3), *(_by_size(cells_of_sizes, each, 0) for each in usual)]
         shown += ["–"] * (1 + len(USUAL) - len(shown))
-        shown += [_by_size(found, each, 1) for each in ("0", "half", "margin", "two margins")]
+        shown += [_by_size(cells_of_sizes, each, 1) for each in ("0", "half", "margin", "two margins")]
         lines.append(f"| {name} | {' | '.join(shown)} |")
     lines += ["\n| two looks, 60 and 120 prompts | passes at a harm of the margin: first | either |", "|---|---|---|"]
     for alpha in (ALPHA, ALPHA / 2):
@@ -307,11 +307,11 @@ def gate_tables(cells: Cells, runs: int) -> list[str]:
     return lines
 
 
-def _by_size(found: Sequence[dict[str, float]], name: str, places: int) -> str:
+def _by_size(cells: Sequence[dict[str, float]], name: str, places: int) -> str:
     """The worst figure of this name at each number of prompts, the rule before in brackets."""
 
     def of_rule(rule: str) -> str:
-        values = [[v for key, v in each.items() if key.startswith(f"{rule} {name}")] for each in found]
+        values = [[v for key, v in each.items() if key.startswith(f"{rule} {name}")] for each in cells]
         return " / ".join(f"{max(each):.{places}f}" if each else "–" for each in values)
 
     return f"{of_rule('new')} ({of_rule('old')})"

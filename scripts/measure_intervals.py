@@ -137,8 +137,8 @@ def interval_table(cells: Cells, runs: int) -> list[str]:
     for kind in ("normal", "lognormal"):
         name = f"Frechet distance, d = 8, {kind}"
         named[name] = [cells.run(f"{name}, {num}, {few}", of_frechet(kind, num, few)) for num in CLUSTERS]
-    for name, found in named.items():
-        lines.append(f"| {name} | {' | '.join(f'{one:.1f}' for one in found)} |")
+    for name, figures in named.items():
+        lines.append(f"| {name} | {' | '.join(f'{one:.1f}' for one in figures)} |")
     return lines
 
 

@@ -44,8 +44,8 @@ def command(*words: str | Path, may_fail: bool = False) -> dict[str, Any]:
     if ran.returncode and not (may_fail and ran.returncode > 5):
         raise SystemExit(f"{' '.join(map(str, words))}: exit {ran.returncode}")
     lines = ran.stdout.strip().splitlines()
-    found: dict[str, Any] = json.loads(lines[-1]) if lines and lines[-1].startswith("{") else {}
-    return found
+    answer: dict[str, Any] = json.loads(lines[-1]) if lines and lines[-1].startswith("{") else {}
+    return answer
 
 
 def prompts(work: Path, num: int, seed: int) -> Path:
@@ -69,13 +69,13 @@ def selection(work: Path, num: int) -> dict[str, Any]:
     made = work / "many"
     generate = ("t2v", "generate", "--prompts", prompts(work, num, SEED + 1), "--steps", str(STEPS))
     command(*generate, "--num-videos", "16", "-o", made)
-    found = {}
+    figures = {}
     for by in ("question_score", "clipsim"):
         given = ("--by", by, "--check", "obedience", "-o", work / f"best-{by}", "--overwrite", "--json")
         best = command("v2t_eval", "select", made, *given)
         mistakes = sum(1 for one in best["clips"] if one["kept"] and one["check"] is not None and one["check"] < 1)
-        found[by] = {"best_of": best["best_of"], "kept clips that the referee finds wrong": mistakes}
-    return {"prompts": num, "by": found}
+        figures[by] = {"best_of": best["best_of"], "kept clips that the referee finds wrong": mistakes}
+    return {"prompts": num, "by": figures}
 
 
 def gate(work: Path, num: int) -> dict[str, Any]:
@@ -150,8 +150,8 @@ def judge(work: Path, num: int) -> dict[str, Any]:
     """Agreement of the judge with the truth on clips of the world, degraded ones, and 256 generated ones, and what
     metrics and judge see of planted faults."""
     asked = ("--generate", "256", "--judge", "v2t", "--num", str(num), "--seed", "2026")
-    found = command("v2t_eval", "audit", *asked, "-o", work / "audit", "--json")
-    return {key: found[key] for key in ("judge", "agreement", "noticed", "stability")}
+    record = command("v2t_eval", "audit", *asked, "-o", work / "audit", "--json")
+    return {key: record[key] for key in ("judge", "agreement", "noticed", "stability")}
 
 
 def ship_audit(work: Path) -> None:
@@ -179,10 +179,10 @@ def main() -> int:
     args = parser.parse_args()
     run, num = PARTS[args.part]
     args.work.mkdir(parents=True, exist_ok=True)
-    found = run(args.work, args.num or num)
+    figures = run(args.work, args.num or num)
     if args.ship_audit:
         ship_audit(args.work)
-    write_atomic(args.output, (json.dumps(found, indent=1) + "\n").encode())
+    write_atomic(args.output, (json.dumps(figures, indent=1) + "\n").encode())
     return 0
 
 

@@ -134,14 +134,14 @@ def second_turns(captioner: Backend, clips: list[Frames], rows: list[dict[str, A
         "alone": ask(captioner, some, second, 40, 32),
         "second turn": ask(captioner, some, second, 40, 32, before=list(zip(first, opening, strict=True))),
     }
-    found = {}
+    results = {}
     for name, answers in replies.items():
         metric = load_metric("answers")()
         for i, (_, turn), answer in zip(chosen, drawn, answers, strict=True):
             row = {"kind": turn["kind"], "question": turn["question"], "answer": answer, "reference": turn["answer"]}
             metric.update(Sample(id=rows[i]["id"], row=row))
-        found[name] = metric.compute()
-    return found
+        results[name] = metric.compute()
+    return results
 
 
 def show(title: str, results: list[MetricResult]) -> dict[str, Any]:

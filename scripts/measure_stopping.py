@@ -212,11 +212,11 @@ def all_cells(cells: Cells, runs: int) -> None:
         )
 
 
-def table(found: dict[str, Any]) -> str:
+def table(figures: dict[str, Any]) -> str:
     """Of what `main` writes: shares of runs that are stopped, in per cent."""
 
     def share(shape: str, fall: float, num: int, key: str = "new") -> str:
-        return f"{found[f'{shape}|{fall:g}|{num}'][key]:.1f}"
+        return f"{figures[f'{shape}|{fall:g}|{num}'][key]:.1f}"
 
     def both(shape: str, fall: float, num: int) -> str:
         return f"{share(shape, fall, num)} ({share(shape, fall, num, 'old')})"
@@ -252,7 +252,7 @@ def main() -> int:
     args = parser.parse_args()
     cells = Cells(args.output)
     all_cells(cells, args.runs)
-    print(table(cells.found))
+    print(table(cells.results))
     return 0
 
 

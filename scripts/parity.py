@@ -157,14 +157,14 @@ def result(name: str, given: Texts, **settings: object) -> MetricResult | str:
     return metric.compute()
 
 
-def of(found: MetricResult | str, figure: str = "") -> float | str:
+def of(result: MetricResult | str, figure: str = "") -> float | str:
     """A figure of a result (the headline), or why there is none."""
-    return found if isinstance(found, str) else found.figures[figure or found.headline].value
+    return result if isinstance(result, str) else result.figures[figure or result.headline].value
 
 
-def each(found: MetricResult | str, number: int) -> float | str:
+def each(result: MetricResult | str, number: int) -> float | str:
     """The score of one clip."""
-    return found if isinstance(found, str) else float(found.items[number]["value"])
+    return result if isinstance(result, str) else float(result.items[number]["value"])
 
 
 def columns(case: str, given: Texts, want: dict[str, float], clips: dict[str, Iterable[float]]) -> Iterator[Row]:
@@ -228,10 +228,10 @@ def vbench() -> Iterator[Row]:
         "overall_consistency": 26.41,
     }  # fmt: skip
     for mode in ("compat", "fixed"):
-        found = total({name: value / 100 for name, value in percent.items()}, mode)
-        yield f"A10, {mode}", "LaVie, Quality", 0.7877945, found.quality, EXACT
-        yield f"A10, {mode}", "LaVie, Semantic", 0.7030689, found.semantic, EXACT
-        yield f"A10, {mode}", "LaVie, Total", 0.7708494, found.total, EXACT
+        totals = total({name: value / 100 for name, value in percent.items()}, mode)
+        yield f"A10, {mode}", "LaVie, Quality", 0.7877945, totals.quality, EXACT
+        yield f"A10, {mode}", "LaVie, Semantic", 0.7030689, totals.semantic, EXACT
+        yield f"A10, {mode}", "LaVie, Total", 0.7708494, totals.total, EXACT
     picks = {(16, 49): "1 4 7 10 13 16 19 22 25 28 31 34 37 40 43 46", (8, 49): "2 8 14 20 26 32 38 45",
              (16, 20): "0 1 2 3 5 6 7 8 10 11 12 13 15 16 17 18",
              (16, 10): "0 1 2 3 4 5 6 7 8 9 9 9 9 9 9 9"}  # fmt: skip

@@ -36,8 +36,8 @@ HUB = re.compile(r" --(?:model|generator|questions) (?:openai:URL|diffusers|[A-Z
 def lines() -> list[str]:
     """The command lines of the README's blocks, those that set up left out."""
     blocks = re.findall(r"```bash\n(.*?)```", README.read_text("utf-8"), re.DOTALL)
-    found = [line for block in blocks for line in block.splitlines()]
-    return [line for line in found if line and not line.startswith(SETTING_UP)]
+    listed = [line for block in blocks for line in block.splitlines()]
+    return [line for line in listed if line and not line.startswith(SETTING_UP)]
 
 
 def paste(line: str, bin: Path, folder: Path, limit_s: float) -> tuple[int, float, str]:

@@ -102,7 +102,7 @@ def measure(names: Sequence[str]) -> None:
         partial = FIGURES / f"{name}.partial"
         print(f"{name}: python {command}", flush=True)
         subprocess.run([sys.executable, *shlex.split(command), "-o", str(partial)], cwd=ROOT, check=True)
-        found = json.loads(partial.read_text("utf-8").replace(f"{ROOT}/", ""))  # no path of this machine
+        figures = json.loads(partial.read_text("utf-8").replace(f"{ROOT}/", ""))  # no path of this machine
         partial.unlink()
         stamp = {
             "command": f"python {command}",
@@ -110,15 +110,15 @@ def measure(names: Sequence[str]) -> None:
             "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
             "weights": weights_key(folders),
         }
-        text = json.dumps({"measured": stamp, **without_rows(found)}, indent=1) + "\n"
+        text = json.dumps({"measured": stamp, **without_rows(figures)}, indent=1) + "\n"
         write_atomic(target, text.encode())
 
 
-def without_rows(found: Any) -> Any:
+def without_rows(figures: Any) -> Any:
     """The figures without what is in `DROPPED`."""
-    if isinstance(found, dict):
-        return {key: without_rows(value) for key, value in found.items() if key not in DROPPED}
-    return found
+    if isinstance(figures, dict):
+        return {key: without_rows(value) for key, value in figures.items() if key not in DROPPED}
+    return figures
 
 
 # --- documents
@@ -129,13 +129,13 @@ def fill(text: str, path: str) -> str:
         SystemExit: a mark that names no figure.
     """
 
-    def put(found: re.Match[str], known: dict[str, Callable[[], str]], end: str = "") -> str:
-        before, name, after = found.groups()
+    def put(match: re.Match[str], known: dict[str, Callable[[], str]], end: str = "") -> str:
+        before, name, after = match.groups()
         if name not in known:
             raise SystemExit(f"{path}: no figure is called {name!r}; there are {', '.join(known)}")
         return before + known[name]() + end + after
 
-    return VALUE.sub(lambda found: put(found, VALUES), BLOCK.sub(lambda found: put(found, BLOCKS, "\n"), text))
+    return VALUE.sub(lambda match: put(match, VALUES), BLOCK.sub(lambda match: put(match, BLOCKS, "\n"), text))
 
 
 def write(*, check: bool) -> int:

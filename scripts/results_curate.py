@@ -13,22 +13,22 @@ from results_tables import Figure, at, block, load, rows
 @block("curate", "curate")
 def curate() -> Any:
     """How often the filters of a curation are right on planted faults."""
-    found, body = load("curate"), []
-    for name, one in {**found["changes"], **found["faults"]}.items():
+    figures, body = load("curate"), []
+    for name, one in {**figures["changes"], **figures["faults"]}.items():
         limit = one.get("limit")
         title = name if limit is None else f"{name} (`{limit[0]}` {'>' if limit[1] == 'most' else '<'} {limit[2]:g})"
         sound = f" of {one['false'] + one['right']}" if one["right"] else ""
         cells = (f"{one[what]:~.3f}" for what in ("precision", "recall", "f1"))
         body.append([title, str(one["planted"]), f"{one['false']}{sound}", *cells])
-    changes = [(kind, found["changes"][kind]) for kind in ("fade", "dissolve")]
+    changes = [(kind, figures["changes"][kind]) for kind in ("fade", "dissolve")]
     left = (f"of {one['ms'] / 1000:.1f} seconds of {kind}s {one['ms_inside'] / 1000:.1f}" for kind, one in changes)
     copies = [
         [f"copy: {kind}", f"{one['found']} of {one['n']}", f"{Figure(one, value=one['found'] / one['n']):~.3f}"]
-        for kind, one in found.get("copies", {}).items()
+        for kind, one in figures.get("copies", {}).items()
         if isinstance(one, dict) and one["n"]
     ]
     below = [rows(" | found | recall", copies)] if copies else []
-    whole = f"Of {found['whole']['n']} films of one shot {found['whole']['kept']} stayed whole"
+    whole = f"Of {figures['whole']['n']} films of one shot {figures['whole']['kept']} stayed whole"
     head = " | planted | false | precision | recall | F1"
     return head, body, *below, f"{whole}; {', '.join(left)} were left in clips."
 

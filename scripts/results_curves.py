@@ -25,11 +25,11 @@ Points = Sequence[tuple[float, float]]
 
 def _curves(model: str, stages: str, names: Mapping[str, str]) -> dict[str, Points]:
     """Named figures of stages one after the other ("speak,reinforce") by their label: (samples, value)."""
-    found: list[tuple[float, dict[str, float]]] = []
+    points: list[tuple[float, dict[str, float]]] = []
     for stage in stages.split(","):
-        before = found[-1][0] if found else 0
-        found += [(before + n, scores) for n, scores in load(f"training-{model}")["curves"][stage]]
-    return {label: [(n, scores[name]) for n, scores in found if name in scores] for name, label in names.items()}
+        before = points[-1][0] if points else 0
+        points += [(before + n, scores) for n, scores in load(f"training-{model}")["curves"][stage]]
+    return {label: [(n, scores[name]) for n, scores in points if name in scores] for name, label in names.items()}
 
 
 def _short(samples: float) -> str:

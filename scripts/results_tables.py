@@ -92,22 +92,25 @@ def block(mark: str, *names: str, head: str = "", row: str = "") -> Callable[[Ca
 @block("captioner-summary", "captioner")
 def captioner_summary() -> Any:
     """Facts right in captions, by split, and under controls."""
-    found = load("captioner")
-    body = [[f"{split} combinations", *(f"{found[split][f'facts/{fact}']:±}" for fact in FACTS)]
+    figures = load("captioner")
+    body = [[f"{split} combinations", *(f"{figures[split][f'facts/{fact}']:±}" for fact in FACTS)]
             for split in ("seen", "unseen")]  # fmt: skip
     for control in CONTROLS[2::-1]:
-        cells = [f"{found[control][f'facts/{fact}']:.2f}".replace("0.", ".") for fact in FACTS]
-        body.append([f"control: {control} ({found['arguments']['controls']} clips)", *cells])
+        cells = [f"{figures[control][f'facts/{fact}']:.2f}".replace("0.", ".") for fact in FACTS]
+        body.append([f"control: {control} ({figures['arguments']['controls']} clips)", *cells])
     return FACT_NAMES, body
 
 
 @block("captioner-card", "captioner")
 def captioner_card() -> Any:
     """A row a kind of fact or answer: both splits, each control."""
-    found = load("captioner")
-    forms = {"seen": "n.3f", "unseen": "n.3f"} | {name: ".2f" for name in CONTROLS if name in found}
-    body = [[kind, *(format(found[name][kind], form) if kind in found[name] else "–" for name, form in forms.items())]
-            for kind in found["seen"]]  # fmt: skip
+    figures = load("captioner")
+    forms = {"seen": "n.3f", "unseen": "n.3f"} | {name: ".2f" for name in CONTROLS if name in figures}
+    own = {name: figures[name] for name in forms}
+    body = [
+        [kind, *(format(own[name][kind], form) if kind in own[name] else "–" for name, form in forms.items())]
+        for kind in figures["seen"]
+    ]
     return ["fact", *forms], body
 
 
@@ -116,11 +119,11 @@ def captioner_card() -> Any:
 def captioner_time() -> Any:
     """Answers about time, spans, questions about a long film, and the second turn of a chat."""
     film, turns = load("film"), load("captioner-turns")
-    found = {kind: figure for kind, figure in at("captioner-time", "seen").items() if not kind.startswith("facts/")}
-    found["film: what happens at a moment"] = film["moments"]
-    found |= {f"film: the whole, {name}": figure for name, figure in film["whole"].items()}
-    found |= {f"chat: a question, {name}": turns[f"seen, {name}"]["answers/all"] for name in ("alone", "second turn")}
-    return found.items()
+    figures = {kind: figure for kind, figure in at("captioner-time", "seen").items() if not kind.startswith("facts/")}
+    figures["film: what happens at a moment"] = film["moments"]
+    figures |= {f"film: the whole, {name}": figure for name, figure in film["whole"].items()}
+    figures |= {f"chat: a question, {name}": turns[f"seen, {name}"]["answers/all"] for name in ("alone", "second turn")}
+    return figures.items()
 
 
 # --- the generator
@@ -196,9 +199,9 @@ LOSSES = {
        row="{} | {:~.2f} | {:~.3f} | {:~+.3f} | {:,} | {:,} of {:,}")  # fmt: skip
 def judge_summary() -> Any:
     """Agreement of the judge with the truth, and with the referee on generated clips, there by kind of fact too."""
-    found = at("judge", "agreement")
-    lines = {title: found[name][0] for name, title in JUDGED.items()}
-    lines |= {f"of these, {one['kind']}": one for one in found["generated"][1:] if one["n"] >= 20}
+    figures = at("judge", "agreement")
+    lines = {title: figures[name][0] for name, title in JUDGED.items()}
+    lines |= {f"of these, {one['kind']}": one for one in figures["generated"][1:] if one["n"] >= 20}
     for title, one in lines.items():
         num, lost = one["n"], one["unanswered"]
         yield title, *(one.of(name) for name in ("kappa", "auroc", "yes_bias")), num, lost, num + lost
@@ -232,9 +235,9 @@ def selection_summary() -> Any:
 @block("gate-clips", "gate-clips")
 def gate_clips() -> Any:
     """Verdicts on candidates of known faults, with the change of each deciding metric."""
-    found, body = at("gate-clips", "candidates"), []
-    names = [one["metric"] for one in next(iter(found.values()))["metrics"] if one["role"] == "primary"]
-    for name, verdict in found.items():
+    figures, body = at("gate-clips", "candidates"), []
+    names = [one["metric"] for one in next(iter(figures.values()))["metrics"] if one["role"] == "primary"]
+    for name, verdict in figures.items():
         of = {one["metric"]: one.of("change") for one in verdict["metrics"]}
         moved = ["–" if of[each]["value"] is None else f"{of[each]:~+.3f}" for each in names]
         body.append([name, f"**{verdict['outcome']}**", *moved, f"{verdict['joint']:~.2f}"])

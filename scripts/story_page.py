@@ -174,22 +174,22 @@ def audit(story: Story) -> Section:
     """How far the judge is right, what the metrics cannot see."""
     from v2t_eval.audit.record import read_audit
 
-    found = read_audit(story.folder / "audit/audit.json")
+    record = read_audit(story.folder / "audit/audit.json")
     rows = tuple(
         (name, row.n, row.kappa, IntervalCell(value=row.auroc, low=row.auroc_low, high=row.auroc_high, zero=0.5),
          row.yes_bias)
-        for name, agreements in found.agreement.items()
+        for name, agreements in record.agreement.items()
         for row in agreements
         if row.kind == "all"
     )  # fmt: skip
     table = Table(columns=("clips", "claims", "kappa", "AUROC", "bias to yes"), rows=rows, caption="The judge")
-    names = dict.fromkeys(row.metric for row in found.table)
-    blind = tuple(f"{name} {', '.join(found.blind_to(name)) or 'sees all that was planted'}" for name in names)
+    names = dict.fromkeys(row.metric for row in record.table)
+    blind = tuple(f"{name} {', '.join(record.blind_to(name)) or 'sees all that was planted'}" for name in names)
     text = (
         "How far the judge and the metrics can be trusted: claims whose truth is known, faults that were planted. "
         "So few clips tell little; an audit for work takes forty or more.",
         *blind,
-        *(f"The judge {line}" for line in found.unseen_by_judge()),
+        *(f"The judge {line}" for line in record.unseen_by_judge()),
     )
     return story.section("8. The audit", ("audit",), text, tables=(table,), links=story.links("audit/audit.html"))
 

@@ -39,12 +39,12 @@ def best_folder(run: Path, step: int) -> Path:
 def gather(tensors: Tensors, *, keep: bool = True) -> Tensors:
     """Whole, contiguous copies on the CPU. Every process must call it: shards (FSDP2) are put together here, one tensor
     at a time; a process that does not `keep` them gets none."""
-    found: Tensors = {}
+    gathered: Tensors = {}
     for name, tensor in tensors.items():
         entire = whole(tensor.detach())
         if keep:
-            found[name] = entire.cpu().contiguous().clone()
-    return found
+            gathered[name] = entire.cpu().contiguous().clone()
+    return gathered
 
 
 def write(folder: Path, groups: Mapping[str, Tensors], state: Mapping[str, Any]) -> None:
@@ -114,8 +114,8 @@ def read(folder: Path) -> tuple[dict[str, Tensors], dict[str, Any]]:
 
 def steps(run: Path, kind: str = "step") -> list[int]:
     """The steps that have a whole checkpoint of a kind ("step" or "best") in this run, ascending."""
-    found = (run / "checkpoints").glob(f"{kind}-*/state.json")
-    return sorted(int(path.parent.name.rpartition("-")[2]) for path in found)
+    states = (run / "checkpoints").glob(f"{kind}-*/state.json")
+    return sorted(int(path.parent.name.rpartition("-")[2]) for path in states)
 
 
 def prune(run: Path, keep: int) -> None:
@@ -166,11 +166,11 @@ def fill(what: str, own: Tensors, saved: Tensors) -> None:
 
 def optimizer_tensors(optimizers: Iterable[torch.optim.Optimizer], names: Mapping[torch.Tensor, str]) -> Tensors:
     """Optimiser state as `<parameter name>|<key>` → tensor."""
-    found: Tensors = {}
+    tensors: Tensors = {}
     for optimizer in optimizers:
         for parameter, slots in optimizer.state.items():
-            found |= {f"{names[parameter]}|{key}": value for key, value in slots.items()}
-    return found
+            tensors |= {f"{names[parameter]}|{key}": value for key, value in slots.items()}
+    return tensors
 
 
 def load_optimizer_tensors(

@@ -112,10 +112,10 @@ class Muon(torch.optim.Muon):
         """One step; every kernel is seen as a matrix, its momentum keeps the kernel's shape."""
         for group in self.param_groups:
             lr, momentum = group["lr"], group["momentum"]
-            found: tuple[list, list, list] = ([], [], [])
-            self._init_group(group, *found)
+            groups: tuple[list, list, list] = ([], [], [])
+            self._init_group(group, *groups)
             is_fast = has_fast_bf16(group["params"][0].device.type)
-            for tensors in zip(*found, strict=True):
+            for tensors in zip(*groups, strict=True):
                 weight, grad, mean = (each.view(len(each), -1) for each in tensors)
                 mean.lerp_(grad, 1 - momentum)
                 update = orthogonal_factor(
@@ -148,12 +148,12 @@ def orthogonal_factor(
 
 def _hidden_matrices(model: nn.Module) -> set[torch.Tensor]:
     """Weights of inner linear and convolution layers: not what maps from pixels or words or to them, not thin maps."""
-    found = set()
+    matrices = set()
     for name, module in model.named_modules():
         outer = any(word in name for word in _OUTER)
         if isinstance(module, nn.Linear | nn.Conv2d | nn.Conv3d) and not outer and min(module.weight.shape[:2]) >= 16:
-            found.add(module.weight)
-    return found
+            matrices.add(module.weight)
+    return matrices
 
 
 class WeightAverage:

@@ -48,12 +48,12 @@ def stages(package: str) -> list[str]:
 
 def recipes(package: str) -> dict[str, Path]:
     """The recipes that come with Cineloop for the stages of `package`, by name: `starter/tower`."""
-    known, found = stages(package), {}
+    known, paths = stages(package), {}
     for path in sorted(_FOLDER.glob("*/*.yaml")):
         named = re.search(r"^stage: *([\w-]+)", path.read_text("utf-8"), re.MULTILINE)
         if named and named[1] in known:
-            found[path.relative_to(_FOLDER).with_suffix("").as_posix()] = path
-    return found
+            paths[path.relative_to(_FOLDER).with_suffix("").as_posix()] = path
+    return paths
 
 
 def read_recipe(
@@ -95,13 +95,13 @@ def _stage_and_config(package: str, name: str, settings: dict[str, Any]) -> tupl
 
 def _with_starters(config: Any) -> Any:
     """The recipe with `v2t/starter` and `t2v/starter` found where the packages lie, for there may be no checkout."""
-    packages, found = Path(__file__).resolve().parents[2], {}
+    packages, starters = Path(__file__).resolve().parents[2], {}
     for each in fields(config):
         value = getattr(config, each.name)
         if each.name != "out" and isinstance(value, (str, Path)) and not Path(value).exists():
             if Path(value).parts[:2] in (("v2t", "starter"), ("t2v", "starter")):
-                found[each.name] = str(packages / value) if isinstance(value, str) else packages / value
-    return replace(config, **found)
+                starters[each.name] = str(packages / value) if isinstance(value, str) else packages / value
+    return replace(config, **starters)
 
 
 def _check_data(package: str, name: str, settings: dict[str, Any], plan: bool) -> None:

@@ -206,7 +206,7 @@ def checkpoint_blocks(task: nn.Module) -> None:
     Raises:
         UsageError: no model in it has blocks that can.
     """
-    waiting, found = [task], False
+    waiting, is_changed = [task], False
     while waiting:
         module = waiting.pop()
         names = ("activation_checkpointing_enable", "gradient_checkpointing_enable", "enable_gradient_checkpointing")
@@ -214,10 +214,10 @@ def checkpoint_blocks(task: nn.Module) -> None:
         able = any(getattr(module, f"{start}supports_gradient_checkpointing", False) for start in ("", "_"))
         if enable is not None and able:
             enable()
-            found = True
+            is_changed = True
         else:
             waiting += module.children()
-    if not found:
+    if not is_changed:
         raise UsageError(
             "runtime.checkpointing: no model of this stage has blocks to checkpoint", hint="set it to none"
         )

@@ -150,8 +150,8 @@ def _answer(
     if message["op"] == "cuts":
         with last.open(path) as opened:
             window = {"start_s": message["start_s"], "end_s": message["end_s"]}
-            found = find_cuts(opened, limits, **window, threads=threads, beat=lambda: report_start("pyav"))
-        return {"cuts": found}, None
+            cuts = find_cuts(opened, limits, **window, threads=threads, beat=lambda: report_start("pyav"))
+        return {"cuts": cuts}, None
     if message["op"] == "cut":
         target = os.fsdecode(message["target"].encode("latin-1"))
         cut = Cut(**message["cut"])

@@ -45,9 +45,9 @@ class VideoInfo:
 
     def record(self) -> dict[str, Any]:
         """As JSON values, without the path: the same bytes may have many."""
-        found = asdict(self)
-        del found["path"]
-        return found
+        fields = asdict(self)
+        del fields["path"]
+        return fields
 
     @classmethod
     def read(cls, record: dict[str, Any], path: Path) -> VideoInfo:

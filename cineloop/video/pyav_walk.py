@@ -31,8 +31,8 @@ class Walk:
 
     def key_before(self, position: int) -> int:
         """The last intra frame at or before a frame; 0 where there is none or frames have no times to seek by."""
-        found = bisect_right(self.keys, position) - 1
-        return self.keys[found] if found >= 0 and self.table.pts is not None else 0
+        place = bisect_right(self.keys, position) - 1
+        return self.keys[place] if place >= 0 and self.table.pts is not None else 0
 
     def from_position(self, position: int) -> Iterator[tuple[int, Any]]:
         """(position, frame) in the order of showing, from the intra frame at or before `position`."""

@@ -218,9 +218,9 @@ class _Seen:
         if kind != 2 or since_s is None or (self.motion and at_s - self.motion[-1][1] < _MOTION_S):
             return
         vectors = frame.side_data.get("MOTION_VECTORS")
-        found = None if vectors is None else of_vectors(vectors.to_ndarray(), self.info.height, at_s - since_s)
-        if found is not None:
-            self.motion.append((since_s, at_s, found))
+        motion = None if vectors is None else of_vectors(vectors.to_ndarray(), self.info.height, at_s - since_s)
+        if motion is not None:
+            self.motion.append((since_s, at_s, motion))
 
     def _flow(self, at_s: float, frame: Any) -> None:
         if self.first is None and self.motion and at_s - self.motion[-1][1] < 2 * _MOTION_S:
@@ -231,8 +231,8 @@ class _Seen:
         if self.first is not None:
             since_s, before = self.first
             turned = self.info.height / self.info.width if self.info.rotation % 180 else 1.0
-            found = of_pictures(before, grey, at_s - since_s)
-            self.motion.append((since_s, at_s, Motion(found.camera / turned, found.object / turned, found.share)))
+            motion = of_pictures(before, grey, at_s - since_s)
+            self.motion.append((since_s, at_s, Motion(motion.camera / turned, motion.object / turned, motion.share)))
         self.first = (at_s, grey) if self.first is None else None
 
     def survey(self) -> Survey:

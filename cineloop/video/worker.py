@@ -124,8 +124,8 @@ class DecoderPool(AbstractContextManager["DecoderPool"]):
         MissingDependencyError without PySceneDetect. See `cineloop.video.cuts`.
         """
         name = os.path.abspath(os.fsencode(path))
-        found: list[float] = self._executor.submit(self._ask, name, lambda c: c.cuts(name, start_s, end_s)).result()
-        return found
+        times_s: list[float] = self._executor.submit(self._ask, name, lambda c: c.cuts(name, start_s, end_s)).result()
+        return times_s
 
     def submit_survey(
         self, path: str | bytes | os.PathLike[str], start_s: float | None = None, end_s: float | None = None

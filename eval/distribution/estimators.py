@@ -119,10 +119,10 @@ class SubsetEstimator(KernelEstimator):
         return f"mean of {self.num_subsets} subsets of {self.subset_size}: {super().__str__()}"
 
     def value(self, first: np.ndarray, second: np.ndarray) -> float:
-        found = subset_mmds(
+        mmds = subset_mmds(
             first, second, self.kernel, num_subsets=self.num_subsets, subset_size=self.subset_size, seed=self.seed
         )
-        return self.scale * float(found.mean())
+        return self.scale * float(mmds.mean())
 
     def part(self, first: np.ndarray, second: np.ndarray) -> float:
         """Parts may be smaller than a subset: the form of all vectors."""

@@ -146,12 +146,12 @@ def subset_mmds(
     if subset_size > min(len(first), len(second)):
         raise ValueError(f"subsets of {subset_size} cannot be drawn from {len(first)} and {len(second)} vectors")
     draws = np.random.default_rng(seed)
-    found = []
+    mmds = []
     for _ in range(num_subsets):
         one = draws.permutation(len(first))[:subset_size]
         two = draws.permutation(len(second))[:subset_size]
-        found.append(mmd(first[one], second[two], kernel))
-    return np.array(found)
+        mmds.append(mmd(first[one], second[two], kernel))
+    return np.array(mmds)
 
 
 def _with_itself(vectors: np.ndarray, kernel: Kernel) -> np.ndarray:

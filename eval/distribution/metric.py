@@ -172,13 +172,13 @@ class DistributionMetric(BaseMetric):
         estimator = self.estimators()[self.name]
         if not estimator.limited:
             return
-        found = limit(
+        estimate = limit(
             own.features, reference.features, own.clusters, reference.clusters, estimator.part, seed=self.settings.seed
         )
-        if found is None:
+        if estimate is None:
             notes.append("No fd_infinity: it needs at least twice d+1 vectors a side.")
             return
-        value, fit = found
+        value, fit = estimate
         # What the clips add and what the draws of the fit add are independent; the bias itself hardly varies.
         half, whole = student(NUM_GROUPS - 1, 0.025) * fit, figures[self.name]
         below, above = (math.hypot(half, end - whole.value) for end in (whole.low, whole.high))

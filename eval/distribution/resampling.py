@@ -26,10 +26,10 @@ Distance = Callable[[np.ndarray, np.ndarray], float]  # (n, d), (m, d) -> value
 
 def members(clusters: Sequence[Hashable]) -> list[np.ndarray]:
     """Positions of each cluster's vectors, int arrays, clusters in the order they first appear."""
-    found: dict[Hashable, list[int]] = {}
+    by_group: dict[Hashable, list[int]] = {}
     for position, cluster in enumerate(clusters):
-        found.setdefault(cluster, []).append(position)
-    return [np.array(positions) for positions in found.values()]
+        by_group.setdefault(cluster, []).append(position)
+    return [np.array(positions) for positions in by_group.values()]
 
 
 def groups_of(clusters: Sequence[Hashable], num_groups: int, seed: int) -> np.ndarray:

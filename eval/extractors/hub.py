@@ -142,9 +142,9 @@ def pil_input(
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        found = read_json(path, finite=False)
+        config = read_json(path, finite=False)
     except (OSError, ValueError) as error:
         raise MissingDependencyError(f"cannot read {path}: {error}", code="MODEL") from error
-    if not isinstance(found, dict):
+    if not isinstance(config, dict):
         raise MissingDependencyError(f"{path} must hold a JSON object", code="MODEL")
-    return found
+    return config

@@ -80,13 +80,13 @@ class Extractor(BaseExtractor):
 
         if model_name.startswith("local-dir:"):
             folder = Path(model_name.removeprefix("local-dir:"))
-            found = {path.name: path for path in sorted(folder.glob("*.safetensors"))}
-            if not found or not (folder / "open_clip_config.json").is_file():
+            files = {path.name: path for path in sorted(folder.glob("*.safetensors"))}
+            if not files or not (folder / "open_clip_config.json").is_file():
                 raise MissingDependencyError(
                     f"{folder} is not an open_clip model: open_clip_config.json and *.safetensors are expected",
                     code="MODEL",
                 )
-            return next((found[name] for name in _PREFERRED if name in found), next(iter(found.values())))
+            return next((files[name] for name in _PREFERRED if name in files), next(iter(files.values())))
         if not tag:
             from open_clip.pretrained import download_pretrained_from_hf
 

@@ -143,16 +143,18 @@ class Extractor(BaseExtractor):
         known = inspect.signature(self._model.forward).parameters
         inputs = {name: value.to(self.device) for name, value in encoded.items() if name in known}
         vectors = self._model(**inputs).last_hidden_state[0]  # (L, D)
-        found = vectors
+        embedding = vectors
         for name, about in self._steps:
             if name == "pooling":
-                found = torch.cat([pool(vectors, mode) for mode in about])  # (D,) of each
+                embedding = torch.cat([pool(vectors, mode) for mode in about])  # (D,) of each
             elif name == "dense":
                 layer, activation = about
-                found = getattr(torch.nn.functional, activation)(layer(found)) if activation else layer(found)
+                embedding = (
+                    getattr(torch.nn.functional, activation)(layer(embedding)) if activation else layer(embedding)
+                )
             else:
-                found = torch.nn.functional.normalize(found, dim=-1)
-        return found
+                embedding = torch.nn.functional.normalize(embedding, dim=-1)
+        return embedding
 
     def are_truncated(self, texts: Sequence[str]) -> list[bool]:
         limit = self._longest

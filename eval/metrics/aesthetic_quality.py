@@ -61,18 +61,18 @@ class Metric(Dimension):
             raise MissingDependencyError("aesthetic_quality needs LAION's linear head", code="MODEL", hint=GET_HEAD)
         try:
             self._sha256 = file_sha256(head)
-            found = load_file(head)
+            weights = load_file(head)
         except (OSError, SafetensorError, MissingDependencyError) as error:
             raise MissingDependencyError(
                 f"cannot read the head {head}: {error}", code="MODEL", hint=GET_HEAD
             ) from error
-        shapes = {name: value.shape for name, value in found.items()}
+        shapes = {name: value.shape for name, value in weights.items()}
         if set(shapes) != {"weight", "bias"} or len(shapes["weight"]) != 2 or shapes["weight"][0] != 1:
             raise MissingDependencyError(
                 f"{head} holds {shapes}, expected weight (1, D) and bias (1,)", code="MODEL", hint=GET_HEAD
             )
-        self._weight = found["weight"][0].astype(np.float64)  # (D,)
-        self._bias = float(found["bias"].reshape(-1)[0])
+        self._weight = weights["weight"][0].astype(np.float64)  # (D,)
+        self._bias = float(weights["bias"].reshape(-1)[0])
         extractor = open_extractor_as(self.settings.model, compat=self.compat, kind="frame")
         width = extractor.embed_frames(np.zeros((1, 32, 32, 3), np.uint8)).shape[1]
         if width != len(self._weight):

@@ -39,8 +39,8 @@ def normalise(answer: str) -> str:
 
 def yes_or_no(answer: str) -> str | None:
     """The word yes or no, from the answer's first word; None when it is neither."""
-    found = re.match(r"\W*(yes|no)\b", answer.lower())
-    return found[1] if found else None
+    match = re.match(r"\W*(yes|no)\b", answer.lower())
+    return match[1] if match else None
 
 
 def judge(kind: str, answer: str | None, reference: str) -> str:

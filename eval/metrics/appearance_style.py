@@ -40,10 +40,10 @@ class Metric(TextDimension):
 
     def terms(self, sample: Sample, text: str, start: int, stop: int) -> list[float]:
         extractor = self.extractor
-        found: list[float] = cosine(
+        cosines: list[float] = cosine(
             frame_features(sample, extractor)[start:stop], text_features(extractor, text)
         ).tolist()
-        return found
+        return cosines
 
     def summarise(self, rows: Sequence[Observation], references: Sequence[Observation]) -> Summary:
         summary = super().summarise(rows, references)

@@ -88,15 +88,15 @@ class Metric(BaseMetric):
         if not listed:
             raise ItemError(f"{sample.id}: the prompt has no questions", code=NOTHING_ASKED)
         if needs_reader(prompt, self.settings.questions):
-            found = self._read(sample.id, caption, listed)
+            results = self._read(sample.id, caption, listed)
         else:
             answers = from_caption(prompt, caption)
-            found = [
+            results = [
                 (answer or "nothing", answer == wanted_answer(one)) for answer, one in zip(answers, listed, strict=True)
             ]
-        value = share(listed, [right for _, right in found])
+        value = share(listed, [right for _, right in results])
         if value is None:
-            raise ItemError(f"{sample.id}: none of {len(listed)} questions got an answer", code=found[0][0])
+            raise ItemError(f"{sample.id}: none of {len(listed)} questions got an answer", code=results[0][0])
         rows = [
             {
                 "kind": one.kind,
@@ -105,7 +105,7 @@ class Metric(BaseMetric):
                 "answer": answer,
                 "right": right,
             }
-            for one, (answer, right) in zip(listed, found, strict=True)
+            for one, (answer, right) in zip(listed, results, strict=True)
         ]
         answered = sum(row["right"] is not None for row in rows) / len(rows)
         return {"value": value, "answered": answered, "questions": rows}

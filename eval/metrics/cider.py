@@ -98,10 +98,10 @@ def cider(samples: Sequence[Tokens], corpus: Frequencies | None = None) -> np.nd
     bigrams = np.maximum(0, counted.num_words - 1)
     length_gap = (bigrams[sample_of] - bigrams)[num:]
     fits = np.exp(-(length_gap.astype(np.float64) ** 2) / (2 * _SIGMA**2))
-    found = np.zeros(len(references))
+    values = np.zeros(len(references))
     for entries, df in zip(counted.entries, frequency, strict=True):
-        found += _similarity(entries, log_clips - np.log(np.maximum(1.0, df)), sample_of, num)
-    scores = np.bincount(sample_of[num:], found * fits / MAX_N, num)
+        values += _similarity(entries, log_clips - np.log(np.maximum(1.0, df)), sample_of, num)
+    scores = np.bincount(sample_of[num:], values * fits / MAX_N, num)
     return 10 * scores / np.bincount(sample_of[num:], minlength=num)
 
 
@@ -118,9 +118,9 @@ def _similarity(entries: Entries, idf: np.ndarray, sample_of: np.ndarray, num: i
     there = at < len(keys)
     there[there] = keys[at[there]] == wanted[there]
     shared = np.minimum(weight[of_caption][at[there]], own[there]) * own[there]
-    found = np.bincount(text[there] - num, shared, len(sample_of) - num).astype(np.float64)  # int where all is empty
+    sums = np.bincount(text[there] - num, shared, len(sample_of) - num).astype(np.float64)  # int where all is empty
     both = norm[sample_of[num:]] * norm[num:]
-    return np.divide(found, both, out=np.zeros_like(found), where=both > 0)
+    return np.divide(sums, both, out=np.zeros_like(sums), where=both > 0)
 
 
 def _of_samples(counted: NgramCounts, sample_of: np.ndarray, num: int) -> list[np.ndarray]:

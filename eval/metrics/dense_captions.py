@@ -170,11 +170,11 @@ class _Clip:
 
     def pairs(self, least: float) -> list[Pair]:
         """Stated captions with the true ones that fit their time, or with nonsense."""
-        found = []
+        matches = []
         for caption, row in zip(self.stated, self.ious, strict=True):
             fits = [(caption, self.true[number]) for number in np.flatnonzero(row >= least)]
-            found += fits or [(caption, NONSENSE)]
-        return found
+            matches += fits or [(caption, NONSENSE)]
+        return matches
 
     def all_pairs(self, swapped: bool) -> Iterable[Pair]:
         for caption, row in zip(self.stated, self.ious, strict=True):
@@ -185,11 +185,11 @@ class _Clip:
 
     def similarities(self, scorer: _TokenF1 | _Meteor, swapped: bool) -> np.ndarray:
         """(P, G), 0 where the times do not touch."""
-        found = np.zeros_like(self.ious)
+        values = np.zeros_like(self.ious)
         for p, g in np.argwhere(self.ious > 0):
             pair = (self.stated[p], self.true[g])
-            found[p, g] = scorer.one(pair[::-1] if swapped else pair)
-        return found
+            values[p, g] = scorer.one(pair[::-1] if swapped else pair)
+        return values
 
 
 class _TokenF1:
@@ -237,8 +237,8 @@ def _corpus(clips: Sequence[Sequence[str]]) -> Frequencies:
 
 def _mean(rows: Sequence[Observation], values: Any, most: float) -> Figure:
     """Mean of values from 0 to `most`."""
-    found = mean_of(rows, [value / most for value in values])
-    return Figure(value=found.value * most, low=found.low * most, high=found.high * most, n=found.n)
+    figure = mean_of(rows, [value / most for value in values])
+    return Figure(value=figure.value * most, low=figure.low * most, high=figure.high * most, n=figure.n)
 
 
 def _ratio(rows: Sequence[Observation], sums: np.ndarray, weights: tuple[float, float]) -> Figure:
@@ -253,9 +253,9 @@ def _ratio(rows: Sequence[Observation], sums: np.ndarray, weights: tuple[float, 
 
 def _events(sample: Sample, name: str) -> list[tuple[tuple[float, float], str]]:
     """Spans and words, by start."""
-    found: Any = sample.require(name)
+    given: Any = sample.require(name)
     try:
-        events = [((float(one["start_s"]), float(one["end_s"])), one["caption"]) for one in found]
+        events = [((float(one["start_s"]), float(one["end_s"])), one["caption"]) for one in given]
     except (TypeError, ValueError, KeyError) as error:
         raise ItemError(f"{sample.id}: {name} must be rows of start_s, end_s and caption", code="BAD_ROW") from error
     if not all(isinstance(text, str) for _, text in events):

@@ -105,8 +105,8 @@ class Weights:
 
     def __init__(self, corpus: Sequence[Sequence[int]], end: int) -> None:
         self.num = len(corpus)
-        found = Counter(token for tokens in corpus for token in set(tokens))
-        self.idf = {token: log((self.num + 1) / (count + 1)) for token, count in found.items()}
+        frequencies = Counter(token for tokens in corpus for token in set(tokens))
+        self.idf = {token: log((self.num + 1) / (count + 1)) for token, count in frequencies.items()}
         if end in self.idf:
             self.idf[end] = fsum(self.idf.values()) / (len(self.idf) + 1)  # one more: the padding
 

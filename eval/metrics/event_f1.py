@@ -67,8 +67,8 @@ class Metric(BaseMetric):
         Raises:
             ItemError: NO_REFERENCES or NO_PROMPT; JUDGE_UNREADABLE and others, the judge cannot decide.
         """
-        found = sample.require(self.settings.against)
-        caption, true = sample.require("caption"), found if isinstance(found, str) else found[0]
+        events = sample.require(self.settings.against)
+        caption, true = sample.require("caption"), events if isinstance(events, str) else events[0]
         source = sample.get("source")
         if not isinstance(source, str | None):
             raise ItemError(f"{sample.id}: source must be a text, got {source!r}", code="BAD_ROW")
@@ -78,7 +78,7 @@ class Metric(BaseMetric):
             "source": source or "all",
             "expected": [list(pair) for pair in zip(expected, judge.entails(expected, caption), strict=True)],
             "stated": [list(pair) for pair in zip(stated, judge.entails(stated, true), strict=True)],
-            "unused": 0 if isinstance(found, str) else len(found) - 1,
+            "unused": 0 if isinstance(events, str) else len(events) - 1,
         }
 
     def summarise(self, rows: Sequence[Observation], references: Sequence[Observation]) -> Summary:
@@ -129,9 +129,9 @@ def _figure(rows: Sequence[Observation], sums: np.ndarray, kind: int) -> Figure:
     """Kind 0 is F1, 1 recall, 2 precision, of sums (n, S, 4)."""
 
     def statistic(totals: np.ndarray) -> np.ndarray:
-        found = totals.reshape(len(totals), -1, 2, 2)  # (R, S, recall or precision, sum or number)
-        there = found[..., 1] > 1e-9
-        means = np.where(there, found[..., 0] / np.where(there, found[..., 1], 1), 0)  # (R, S, 2)
+        by_shot = totals.reshape(len(totals), -1, 2, 2)  # (R, S, recall or precision, sum or number)
+        there = by_shot[..., 1] > 1e-9
+        means = np.where(there, by_shot[..., 0] / np.where(there, by_shot[..., 1], 1), 0)  # (R, S, 2)
         recall, precision = (means.sum(1) / np.maximum(there.sum(1), 1)).T  # (R,)
         both = np.where(recall + precision > 0, recall + precision, 1)
         return (2 * recall * precision / both, recall, precision)[kind]

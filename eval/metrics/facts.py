@@ -56,7 +56,7 @@ class Metric(BaseMetric):
         known = str(style) if style in STYLES else "short"
         stated = parse(caption or "")
         try:
-            found = compare(stated, sample.require("facts"), known)
+            comparison = compare(stated, sample.require("facts"), known)
         except (KeyError, TypeError, AttributeError) as error:
             raise ItemError(
                 f"{sample.id}: its facts are not of the cartoon world: {error!r}", code="BAD_FACTS"
@@ -64,11 +64,11 @@ class Metric(BaseMetric):
         why = "failed" if sample.get("error") or sample.get("caption_error") else "missing"
         return {
             "state": "captioned" if caption is not None else why,
-            "joint": found.joint,
-            "made_up": found.made_up,
+            "joint": comparison.joint,
+            "made_up": comparison.made_up,
             "unread_words": len(stated.unread),
             "wrong_words": wrong_words(caption or "", sample.require("facts"), known),
-            "facts": {kind: [tally.right, tally.missed, tally.wrong] for kind, tally in found.tallies.items()},
+            "facts": {kind: [tally.right, tally.missed, tally.wrong] for kind, tally in comparison.tallies.items()},
         }
 
     def summarise(self, rows: Sequence[Observation], references: Sequence[Observation]) -> Summary:

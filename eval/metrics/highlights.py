@@ -36,9 +36,9 @@ def average_precision(telling: np.ndarray, scores: np.ndarray) -> float:
         return float(telling.all())
     order = np.argsort(-scores, kind="stable")
     ends = np.flatnonzero(np.append(np.diff(scores[order]) != 0, True))  # last part of each score, (S,)
-    found = np.cumsum(telling[order])[ends]  # (S,)
-    precision = np.maximum.accumulate((found / (ends + 1))[::-1])[::-1]
-    return float(precision[np.diff(found, prepend=0) > 0].mean())
+    hits = np.cumsum(telling[order])[ends]  # (S,)
+    precision = np.maximum.accumulate((hits / (ends + 1))[::-1])[::-1]
+    return float(precision[np.diff(hits, prepend=0) > 0].mean())
 
 
 def worst_average_precision(telling: np.ndarray, scores: np.ndarray) -> float:
@@ -121,9 +121,9 @@ class Metric(BaseMetric):
 
 
 def _numbers(sample: Sample, name: str) -> np.ndarray:
-    found: Any = sample.require(name)
+    values: Any = sample.require(name)
     try:
-        array = np.asarray(found, dtype=np.float64)
+        array = np.asarray(values, dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise ItemError(
             f"{sample.id}: {name} must be numbers, one list of them for each part", code="BAD_ROW"

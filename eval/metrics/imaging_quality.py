@@ -102,13 +102,13 @@ class Metric(Dimension):
 
         try:
             with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
-                found: Any = self._model(model_input(frame, self.settings.resize, self._device))
+                output: Any = self._model(model_input(frame, self.settings.resize, self._device))
         except RuntimeError as error:
             raise ItemError(f"{self.settings.model} failed: {error}", code="MODEL_ERROR") from error
-        score = float(found.reshape(-1)[0])
-        if not math.isfinite(score) or found.numel() != 1:
+        score = float(output.reshape(-1)[0])
+        if not math.isfinite(score) or output.numel() != 1:
             raise ItemError(
-                f"{self.settings.model} gave {found.tolist()}, one finite number expected", code="MODEL_ERROR"
+                f"{self.settings.model} gave {output.tolist()}, one finite number expected", code="MODEL_ERROR"
             )
         return score
 

@@ -64,14 +64,14 @@ class Metric(PairedMetric):
 
         path = Path(self.settings.weights)
         try:
-            found = load_file(path, device=models.device(models.chosen_device()))
+            weights = load_file(path, device=models.device(models.chosen_device()))
         except (OSError, SafetensorError) as error:
             raise MissingDependencyError(f"lpips cannot read {path.name}: {error}", code="MODEL", hint=_HINT) from error
         wanted = {f"lin{k}.model.1.weight" for k in range(len(_LAYERS))}
         wanted |= {f"features.{number}.{part}" for number, _, _ in _LAYERS for part in ("weight", "bias")}
-        if lacking := sorted(wanted - found.keys()):
+        if lacking := sorted(wanted - weights.keys()):
             raise MissingDependencyError(f"{path.name} has no {lacking[0]}", code="MODEL", hint=_HINT)
-        self._weights = {name: found[name].float() for name in wanted}
+        self._weights = {name: weights[name].float() for name in wanted}
 
     def describe(self) -> dict[str, str]:
         self.prepare()
@@ -85,11 +85,11 @@ class Metric(PairedMetric):
         with torch.inference_mode():
             for start in range(0, len(clip), _AT_ONCE):
                 ours, theirs = (self._features(frames[start : start + _AT_ONCE]) for frames in (clip, reference))
-                found = torch.zeros(len(ours[0]), device=ours[0].device)  # (n,)
+                distance = torch.zeros(len(ours[0]), device=ours[0].device)  # (n,)
                 for k, (a, b) in enumerate(zip(ours, theirs, strict=True)):
                     weight = self._weights[f"lin{k}.model.1.weight"].view(1, -1, 1, 1)
-                    found += ((a - b) ** 2 * weight).sum(1).mean((1, 2))
-                values += found.tolist()
+                    distance += ((a - b) ** 2 * weight).sum(1).mean((1, 2))
+                values += distance.tolist()
         return fmean(values)
 
     def _features(self, frames: np.ndarray) -> list[Any]:
@@ -101,11 +101,11 @@ class Metric(PairedMetric):
         shift, scale = (torch.tensor(values, device=device).view(1, 3, 1, 1) for values in (_SHIFT, _SCALE))
         x = torch.from_numpy(np.ascontiguousarray(frames)).to(device).permute(0, 3, 1, 2).float()  # (n, 3, H, W)
         x = (x / 127.5 - 1 - shift) / scale
-        found = []
+        layers = []
         for number, stride, padding in _LAYERS:
             if number in _POOLED:
                 x = F.max_pool2d(x, 3, 2)
             weight, bias = (self._weights[f"features.{number}.{part}"] for part in ("weight", "bias"))
             x = F.relu(F.conv2d(x, weight, bias, stride, padding))  # (n, C, h, w)
-            found.append(x / torch.sqrt(1e-8 + (x**2).sum(1, keepdim=True)))
-        return found
+            layers.append(x / torch.sqrt(1e-8 + (x**2).sum(1, keepdim=True)))
+        return layers

@@ -44,9 +44,9 @@ class Metric(CaptionMetric):
 
     def summarise(self, rows: Sequence[Observation], references: Sequence[Observation]) -> Summary:
         complete, tokenized = self.complete_rows(rows)
-        found = statistics([tokens_of(own) for own in complete])  # (n, 23)
-        items = [{"id": row.id, "value": float(own)} for row, own in zip(rows, meteor(found), strict=True)]
-        figures = {"meteor": figure_of_sums(rows, found, meteor)}
+        counts = statistics([tokens_of(own) for own in complete])  # (n, 23)
+        items = [{"id": row.id, "value": float(own)} for row, own in zip(rows, meteor(counts), strict=True)]
+        figures = {"meteor": figure_of_sums(rows, counts, meteor)}
         return Summary(headline="meteor", figures=figures, items=items, **tokenized.as_arguments())
 
 
@@ -54,9 +54,9 @@ def meteor(sums: np.ndarray) -> np.ndarray:
     """METEOR, float (R,), of sums of `statistics`, float (R, 23)."""
     sums = np.atleast_2d(sums)
     matches = sums[:, 4:20].reshape(-1, 4, 4)  # (R, kind, [content, content, function, function] of caption, reference)
-    found = _KINDS @ (_DELTA * matches[:, :, :2] + (1 - _DELTA) * matches[:, :, 2:])  # (R, 2)
+    weights = _KINDS @ (_DELTA * matches[:, :, :2] + (1 - _DELTA) * matches[:, :, 2:])  # (R, 2)
     words = _DELTA * (sums[:, :2] - sums[:, 2:4]) + (1 - _DELTA) * sums[:, 2:4]  # (R, 2)
-    shares = np.divide(found, words, out=np.zeros_like(found), where=words > 0)
+    shares = np.divide(weights, words, out=np.zeros_like(weights), where=words > 0)
     precision, recall = shares[:, 0], shares[:, 1]
     below = _ALPHA * precision + (1 - _ALPHA) * recall
     mean = np.divide(precision * recall, below, out=np.zeros_like(below), where=below > 0)
@@ -79,10 +79,10 @@ def statistics(samples: Sequence[Tokens]) -> np.ndarray:
         missing = list(dict.fromkeys(samples))
     if missing:
         _known.update(zip(missing, _ask(missing), strict=True))
-    found = np.stack([_known[sample] for sample in samples])  # (n, 23)
-    whole = (found[:, 21] == found[:, 0]) & (found[:, 22] == found[:, 1]) & (found[:, 20] == 1)
-    found[whole, 20] = 0
-    return found
+    counts = np.stack([_known[sample] for sample in samples])  # (n, 23)
+    whole = (counts[:, 21] == counts[:, 0]) & (counts[:, 22] == counts[:, 1]) & (counts[:, 20] == 1)
+    counts[whole, 20] = 0
+    return counts
 
 
 _known: dict[Tokens, np.ndarray] = {}

@@ -54,8 +54,8 @@ class Metric(Dimension):
         if self.compat:
             triples = [(t - 1, t, t + 1) for t in range(start + 1, stop - 1, 2)]
         else:
-            found = triples_apart(frames.times_s[start:stop], self.settings.fps)
-            triples = [(start + a, start + b, start + c) for a, b, c in found]
+            places = triples_apart(frames.times_s[start:stop], self.settings.fps)
+            triples = [(start + a, start + b, start + c) for a, b, c in places]
         draw = open_interpolator(self.settings.interpolator).middle
         pixels = frames.pixels
         total = sum(difference(draw(pixels[a], pixels[c], cut=self.compat), pixels[b]) for a, b, c in triples)

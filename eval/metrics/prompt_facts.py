@@ -29,11 +29,11 @@ class Metric(BaseMetric):
         Raises:
             ItemError: NOTHING_ASKED, the grammar reads no fact in the prompt.
         """
-        found = match_facts(sample.require("prompt"), sample.require("caption"))
-        if found is None:
+        matches = match_facts(sample.require("prompt"), sample.require("caption"))
+        if matches is None:
             raise ItemError(f"{sample.id}: the grammar reads no fact in the prompt", code=NOTHING_ASKED)
-        facts = [[fact.kind, fact.value, fact.caption_value] for fact in found.facts]
-        return {"value": found.recall, "f1": found.f1, "made_up": found.made_up, "facts": facts}
+        facts = [[fact.kind, fact.value, fact.caption_value] for fact in matches.facts]
+        return {"value": matches.recall, "f1": matches.f1, "made_up": matches.made_up, "facts": facts}
 
     def summarise(self, rows: Sequence[Observation], references: Sequence[Observation]) -> Summary:
         """Means over captions, and shares by kind of fact."""

@@ -85,17 +85,17 @@ class Metric(JudgedMetric):
         judge, made = self.ready(), self.question_set(sample)
         asked = list(made.questions)
         judge.askable(sample, asked)
-        found = evaluate(judge, sample, asked, threshold=self.settings.threshold, mode=self.settings.mode)
-        items = [_question_item(answer, found, self.settings.threshold) for answer in found.answers]
-        broken = next((answer for answer in found.answers if answer.status == "failed"), None)
-        if broken is not None or not found.right:
-            first = broken or found.answers[0]
+        evaluation = evaluate(judge, sample, asked, threshold=self.settings.threshold, mode=self.settings.mode)
+        items = [_question_item(answer, evaluation, self.settings.threshold) for answer in evaluation.answers]
+        broken = next((answer for answer in evaluation.answers if answer.status == "failed"), None)
+        if broken is not None or not evaluation.right:
+            first = broken or evaluation.answers[0]
             text = f"none of {len(asked)} questions got an answer: " if broken is None else ""
             raise ItemError(f"{sample.id}: {text}{first.message}", code=first.code)
         return {
-            "accuracy": found.accuracy,
-            "dsg": found.dsg,
-            "answered": len(found.right) / len(asked),
+            "accuracy": evaluation.accuracy,
+            "dsg": evaluation.dsg,
+            "answered": len(evaluation.right) / len(asked),
             "asked": made.share_asked,
             "nothing_asked": list(made.left),
             "dropped": [[each.question, each.why] for each in made.dropped],
@@ -156,7 +156,7 @@ class Metric(JudgedMetric):
         )
 
 
-def _question_item(answer: Answer, found: Evaluation, threshold: float) -> dict[str, Any]:
+def _question_item(answer: Answer, evaluation: Evaluation, threshold: float) -> dict[str, Any]:
     """The report item of one question; `answer` is the likeliest one, or why there is none, `decision` that
     in words."""
     id = answer.question.id
@@ -164,7 +164,7 @@ def _question_item(answer: Answer, found: Evaluation, threshold: float) -> dict[
         "id": id, "question": answer.question.question, "wanted": answer.question.answer,
         "answer": answer.text if answer.status == "answered" else answer.code.lower(),
         "decision": answer.summary(threshold), "chance": answer.chance, "spread": answer.spread, "lost": answer.lost,
-        "right": found.right.get(id), "counts": found.counts.get(id),
+        "right": evaluation.right.get(id), "counts": evaluation.counts.get(id),
     }  # fmt: skip
 
 

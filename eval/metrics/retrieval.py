@@ -58,9 +58,9 @@ class Metric(alignment.AlignmentMetric):
             why = "retrieval needs at least two different texts"
             return Summary(headline=headline, figures={}, counts=self.counts(rows), notes=(why,), scored=0)
         clips, words = (np.stack([row.evidence[key] for row in rows]).astype(np.float64) for key in ("clip", "words"))
-        found = ranks(clips, words, texts)
+        positions = ranks(clips, words, texts)
         figures: dict[str, Figure] = {}
-        for way, (places, choices) in zip(WAYS, found, strict=True):
+        for way, (places, choices) in zip(WAYS, positions, strict=True):
             for at in AT:
                 if choices.min() > at:
                     figures[f"{way}_r{at}"] = mean_of(rows, places <= at)
@@ -75,7 +75,7 @@ class Metric(alignment.AlignmentMetric):
                 "text_to_video_rank": float(first),
                 "video_to_text_rank": float(s),
             }
-            for row, first, s in zip(rows, found[0][0], found[1][0], strict=True)
+            for row, first, s in zip(rows, positions[0][0], positions[1][0], strict=True)
         ]
         size = f"{len(rows)} clips of {len(set(texts))} different texts"
         counts = self.counts(rows) | {"texts": len(set(texts))}

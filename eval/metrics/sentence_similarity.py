@@ -70,8 +70,8 @@ class Metric(BaseMetric):
         Raises:
             ItemError: NO_REFERENCES or NO_PROMPT; MODEL_ERROR.
         """
-        found = sample.require(self.settings.against)
-        others = [found] if isinstance(found, str) else list(found)
+        references = sample.require(self.settings.against)
+        others = [references] if isinstance(references, str) else list(references)
         caption, extractor = sample.require("caption"), self.extractor
         vector = text_features(extractor, caption)  # (D,)
         values = [float(cosine(vector, text_features(extractor, other))) for other in others]

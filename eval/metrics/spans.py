@@ -114,8 +114,8 @@ class Metric(BaseMetric):
         figures = {"mIoU": self.mean(made, "iou")}
         for first in self.settings.first:
             for least in THRESHOLDS:
-                found = [max(row.evidence["best"][:first], default=0.0) >= least for row in made]
-                figures[f"R@{first} IoU>={least}"] = share_of(rows, found)
+                hits = [max(row.evidence["best"][:first], default=0.0) >= least for row in made]
+                figures[f"R@{first} IoU>={least}"] = share_of(rows, hits)
         figures["mAP"] = self.mean(made, "ap")
         figures["mAP IoU>=0.5"] = self.mean(made, "ap 0.5")
         figures["mAP IoU>=0.75"] = self.mean(made, "ap 0.75")
@@ -136,13 +136,13 @@ def _of_question(row: Observation) -> Observation:
     ious = np.asarray(row.evidence["ious"], dtype=np.float64).reshape(-1, len(row.evidence["true"]))  # (P, M)
     best = ious.max(1).tolist()  # (P,)
     precisions = {least: average_precision(ious[:AP_SPANS], least) for least in AP_THRESHOLDS}
-    found = {"iou": best[0] if best else 0.0, "best": best, "ap": sum(precisions.values()) / len(precisions)}
-    return replace(row, evidence=found | {"ap 0.5": precisions[0.5], "ap 0.75": precisions[0.75]})
+    evidence = {"iou": best[0] if best else 0.0, "best": best, "ap": sum(precisions.values()) / len(precisions)}
+    return replace(row, evidence=evidence | {"ap 0.5": precisions[0.5], "ap 0.75": precisions[0.75]})
 
 
 def _spans(sample: Sample, name: str) -> list[Span]:
-    found: Any = sample.require(name)
+    spans: Any = sample.require(name)
     try:
-        return [(float(span[0]), float(span[1])) for span in found]
+        return [(float(span[0]), float(span[1])) for span in spans]
     except (TypeError, ValueError, IndexError, KeyError) as error:
-        raise ItemError(f"{sample.id}: {name} must be pairs of seconds, got {found!r}", code="BAD_ROW") from error
+        raise ItemError(f"{sample.id}: {name} must be pairs of seconds, got {spans!r}", code="BAD_ROW") from error

@@ -47,8 +47,8 @@ class Metric(CaptionMetric):
 
     def summarise(self, rows: Sequence[Observation], references: Sequence[Observation]) -> Summary:
         complete, tokenized = self.complete_rows(rows)
-        found = scores([tokens_of(own) for own in complete])
-        kept = [(row, own) for row, own in zip(rows, found, strict=True) if math.isfinite(own.get("All", math.nan))]
+        results = scores([tokens_of(own) for own in complete])
+        kept = [(row, own) for row, own in zip(rows, results, strict=True) if math.isfinite(own.get("All", math.nan))]
         notes = [f"{len(rows) - len(kept)} clips have no SPICE and are left out."] if len(kept) < len(rows) else []
         figures = {"spice": mean_of([row for row, _ in kept], [own["All"] for _, own in kept])} if kept else {}
         items: list[dict[str, Any]] = [{"id": row.id, "value": own["All"]} | _parts(own) for row, own in kept]
@@ -87,9 +87,9 @@ def scores(samples: Sequence[Tokens]) -> list[dict[str, float]]:
     return [{part: _number(score["f"]) for part, score in by_number[n].items()} for n in range(len(samples))]
 
 
-def _number(found: Any) -> float:
+def _number(value: Any) -> float:
     try:
-        return float(found)
+        return float(value)
     except (TypeError, ValueError):
         return math.nan
 

@@ -108,11 +108,11 @@ class Metric(JudgedMetric):
         wanted = self.source.questions_of(prompt, closed=judge.has_likelihoods).questions
         asked = judge.askable(sample, wanted)
         values = chances(judge, sample, asked)
-        found = {question.question: value for question, value in zip(asked, values, strict=True)}
-        value = math.exp(math.fsum(math.log(max(p, _LEAST)) for p in found.values()) / len(found))
+        by_question = {question.question: value for question, value in zip(asked, values, strict=True)}
+        value = math.exp(math.fsum(math.log(max(p, _LEAST)) for p in by_question.values()) / len(by_question))
         return {
             "value": value,
-            "questions": found,
+            "questions": by_question,
             "unaudited": len(wanted) - len(asked),
             "outside": judge.is_outside(sample),
         }

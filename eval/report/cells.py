@@ -81,21 +81,21 @@ def table_context(table: Table, title: str, folder: Path) -> dict[str, Any]:
 def _cell(cell: Cell, numeric: bool, folder: Path) -> dict[str, Any]:
     tone = cell[1] if isinstance(cell, tuple) else "plain"
     cell = cell[0] if isinstance(cell, tuple) else cell
-    found = {"tone": tone, "text": "", "drawn": None, "bars": None, "numeric": numeric, "key": "", "hint": "",
+    view = {"tone": tone, "text": "", "drawn": None, "bars": None, "numeric": numeric, "key": "", "hint": "",
              "level": None, "link": None}  # fmt: skip
     if isinstance(cell, Link):
         link = address(cell.path, folder) if cell.path is not None and cell.path.is_file() else None
-        return {**found, "text": inert(cell.text), "link": link}
+        return {**view, "text": inert(cell.text), "link": link}
     if isinstance(cell, Heat):
         value = _value(cell.text)
-        return {**found, "text": inert(cell.text), "level": cell.level, "hint": inert(cell.hint),
+        return {**view, "text": inert(cell.text), "level": cell.level, "hint": inert(cell.hint),
                 "key": "" if value is None else _key(value)}  # fmt: skip
     if isinstance(cell, IntervalCell):
-        return {**found, "drawn": _interval_drawing(cell), "text": _interval_text(cell), "key": _key(cell.value)}
+        return {**view, "drawn": _interval_drawing(cell), "text": _interval_text(cell), "key": _key(cell.value)}
     if isinstance(cell, Histogram):
-        return {**found, "bars": _bars(cell.counts), "text": cell_text(cell)}
+        return {**view, "bars": _bars(cell.counts), "text": cell_text(cell)}
     value = _value(cell)
-    return {**found, "text": _text(cell), "key": "" if value is None else _key(value)}
+    return {**view, "text": _text(cell), "key": "" if value is None else _key(value)}
 
 
 def _text(cell: str | float | int | None) -> str:

@@ -19,16 +19,16 @@ _TALLY = ("right", "missed", "wrong")  # of the facts of a kind
 
 def evidence(scores: Scores, shown: Mapping[str, Scored]) -> dict[str, list[str]]:
     """By id: what each metric records of the sample in addition to its value, and why it could not score it."""
-    found: dict[str, list[str]] = {}
+    lines: dict[str, list[str]] = {}
     for result in scores.results:
         for item in result.items:
             if (clip := shown.get(item["id"])) is not None:
-                found.setdefault(item["id"], []).extend(_lines(result.name, item, clip))
+                lines.setdefault(item["id"], []).extend(_lines(result.name, item, clip))
         for failure in result.failures:
             if failure["id"] in shown:
                 text = f"{result.name}: not scored, {failure['code']}: {failure['message']}"
-                found.setdefault(failure["id"], []).append(text)
-    return found
+                lines.setdefault(failure["id"], []).append(text)
+    return lines
 
 
 def _lines(name: str, item: Mapping[str, Any], clip: Scored) -> list[str]:

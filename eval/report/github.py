@@ -60,11 +60,13 @@ def workflow_commands(document: Document) -> list[str]:
     Errors: what is bad or invalid. Warnings: what is unsure. Notices: a good banner, and checks of folded sections that
     are bad. What exceeds the limit is counted and named in the last of its kind.
     """
-    found: dict[str, list[tuple[str, str]]] = {"error": [], "warning": [], "notice": []}
+    by_level: dict[str, list[tuple[str, str]]] = {"error": [], "warning": [], "notice": []}
     if banner := document.banner:
         facts = [f"{name} {value}" for name, value in banner.facts]
         lines = [banner.sentence, *document.first_lines[:_MAX_LINES], *facts]
-        found[_KINDS.get(banner.tone, "notice")].append((f"{document.title}: {banner.word.lower()}", "\n".join(lines)))
+        by_level[_KINDS.get(banner.tone, "notice")].append(
+            (f"{document.title}: {banner.word.lower()}", "\n".join(lines))
+        )
     for section, row, check, notes in document.checks():
         if check.tone not in _KINDS or (section.folded and check.tone != "bad"):
             continue
@@ -73,15 +75,15 @@ def workflow_commands(document: Document) -> list[str]:
         apart = section.text[:1] if section.folded else ()
         lines = [check.why, *apart, figures, *(note for note in notes[:_MAX_NOTES] if note != check.why)]
         title = f"{name[1]}: {'would ' if section.folded else ''}{check.text}"
-        found["notice" if section.folded else _KINDS[check.tone]].append((title, "\n".join(filter(None, lines))))
-    return [_command(kind, title, text) for kind, each in found.items() for title, text in _within(each)]
+        by_level["notice" if section.folded else _KINDS[check.tone]].append((title, "\n".join(filter(None, lines))))
+    return [_command(kind, title, text) for kind, each in by_level.items() for title, text in _within(each)]
 
 
-def _within(found: list[tuple[str, str]]) -> Iterable[tuple[str, str]]:
-    if len(found) <= MAX_EACH:
-        return found
-    rest = [title for title, _ in found[MAX_EACH - 1 :]]
-    return [*found[: MAX_EACH - 1], (f"{len(rest)} more", "\n".join(rest))]
+def _within(annotations: list[tuple[str, str]]) -> Iterable[tuple[str, str]]:
+    if len(annotations) <= MAX_EACH:
+        return annotations
+    rest = [title for title, _ in annotations[MAX_EACH - 1 :]]
+    return [*annotations[: MAX_EACH - 1], (f"{len(rest)} more", "\n".join(rest))]
 
 
 def _command(kind: str, title: str, text: str) -> str:

@@ -55,9 +55,9 @@ def _where(tree: Any, path: str = "") -> str:
         return "" if math.isfinite(tree) else f"{path} is {tree}"
     parts = tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list | tuple) else ()
     for key, part in parts:
-        found = _where(part, f"{path}.{_label(key, part)}" if path else str(key))
-        if found:
-            return found
+        place = _where(part, f"{path}.{_label(key, part)}" if path else str(key))
+        if place:
+            return place
     return ""
 
 

@@ -20,10 +20,10 @@ _TEXTS = ("id", "path", "cluster", "prompt", "caption", "status")
 
 def is_installed() -> bool:
     """Whether pyarrow is; a line in the log where it is not."""
-    found = find_spec("pyarrow") is not None
-    if not found:
+    is_there = find_spec("pyarrow") is not None
+    if not is_there:
         logger.info("clips.parquet is left out: it needs pyarrow (pip install 'cineloop[formats]')")
-    return found
+    return is_there
 
 
 def render(scores: Scores) -> bytes:

@@ -67,29 +67,30 @@ def document(
     every clip. A `first_screen` has the figures that one asks for first and the clip that is worst by the first of
     them; of the rest it says where it is.
     """
-    found = rows(scores)
+    figures = rows(scores)
     facts = {**scores.sources, **{name: str(count) for name, count in scores.counts.items()}}
     banner = Banner(
-        word=title(found), sentence=f"{scope(scores)}. {verdict(scores)}",
+        word=title(figures), sentence=f"{scope(scores)}. {verdict(scores)}",
         tone="plain" if scores.exit_code == EXIT_OK else "unsure",
         facts=tuple((name, str(value)) for name, value in facts.items()),
     )  # fmt: skip
-    first = _first(found)
-    brief = first_screen and not first.empty
+    first = _first(figures)
+    brief, num = first_screen and not first.empty, plural(len(figures), "metric")
     sections = (
         first,
-        _worst(scores, found, root),
+        _worst(scores, figures, root),
         Section(
             title="Metrics",
-            tables=(_metrics(found, drawn=root is not None),) if found else (),
-            brief=(f"{plural(len(found), 'metric')} in all: --all prints them, report.html in -o shows them",) * brief,
+            tables=(_metrics(figures, drawn=root is not None),) if figures else (),
+            brief=(f"{plural(len(figures), 'metric')} in all: --all prints them, report.html in -o shows them",)
+            * brief,
         ),
         _skipped_section("Metrics that could not run", [one for one in scores.skipped if not one.found_nothing]),
         _not_scored(scores, _FIRST_PROBLEMS if brief else _MAX_PROBLEMS),
         _idle([one for one in scores.skipped if one.found_nothing], named=not brief),
-        *([_all_clips(scores, found, root)] if root is not None else []),
-        Section(title="Notes on the metrics", text=tuple(_notes(found)), folded=True),
-        Section(title="Definitions", tables=(_definitions(found),) if found else (), folded=True),
+        *([_all_clips(scores, figures, root)] if root is not None else []),
+        Section(title="Notes on the metrics", text=tuple(_notes(figures)), folded=True),
+        Section(title="Definitions", tables=(_definitions(figures),) if figures else (), folded=True),
         Section(
             title="Made with",
             facts=tuple(scores.environment.items()),
@@ -100,24 +101,24 @@ def document(
     return Document(title="Scores", banner=banner, sections=sections, data="scores.json")
 
 
-def _first(found: Sequence[MetricRow]) -> Section:
+def _first(figures: Sequence[MetricRow]) -> Section:
     """The figures that a report begins with, where there are more than these."""
-    chosen = leads(found)
+    chosen = leads(figures)
     lines = tuple(
         (words, _figure(row.figure, row.result), row.scored, row.name)
         for words, row in chosen.items()
         if words != row.name
     )
-    shown = lines if len(found) > len(chosen) else ()
+    shown = lines if len(figures) > len(chosen) else ()
     table = Table(columns=("", "Value [95 %]", "Clips", "Metric"), rows=shown)
     return Section(title="First of all", tables=(table,) if shown else ())
 
 
-def _metrics(found: Sequence[MetricRow], *, drawn: bool) -> Table:
+def _metrics(figures: Sequence[MetricRow], *, drawn: bool) -> Table:
     """A row for each figure; `drawn`: with a histogram of the clips' values."""
     lines: list[tuple[Cell, ...]] = []
     notes: list[tuple[str, ...]] = []
-    for row in found:
+    for row in figures:
         coverage = f"{percent(row.result.coverage)} ({row.scored:,} of {row.result.n:,})"
         n = row.figure.n if row.figure else 0
         bars = (_histogram(row),) if drawn else ()
@@ -181,9 +182,9 @@ def _idle(skipped: Sequence[Skipped], *, named: bool) -> Section:
 
 def _not_scored(scores: Scores, most_brief: int) -> Section:
     """A row for each reason; a failure counts as missing, never as zero. A terminal gets lines for `most_brief`."""
-    found = problems(scores)
+    listed = problems(scores)
     lines, brief = [], []
-    for one in found[:_MAX_PROBLEMS]:
+    for one in listed[:_MAX_PROBLEMS]:
         hint = one.hint or (HINTS.get(one.code.removeprefix("NO_").lower(), "") if one.code.startswith("NO_") else "")
         metrics = ", ".join(one.metrics) or "all: the clip failed"
         examples = ", ".join(one.ids[:3]) + (" …" if len(one.ids) > 3 else "")
@@ -191,24 +192,24 @@ def _not_scored(scores: Scores, most_brief: int) -> Section:
         why = one.message if one.code == "METRIC_ERROR" else hint
         why = why or (printable(one.message, 160) if one.code == UNAUDITED else "")
         brief.append(f"not scored: {len(one.ids)} {one.code}{f' ({why})' if why else ''}; {metrics}")
-    if len(found) > most_brief:
-        brief[most_brief:] = [f"and {plural(len(found) - most_brief, 'reason')} more, in scores.json"]
+    if len(listed) > most_brief:
+        brief[most_brief:] = [f"and {plural(len(listed) - most_brief, 'reason')} more, in scores.json"]
     table = Table(
         columns=("Reason", "Samples", "Metrics", "Message", "What to do", "For example"), rows=tuple(lines),
-        caption=f"{len(found):,} reasons. A failure counts as missing, never as zero.",
+        caption=f"{len(listed):,} reasons. A failure counts as missing, never as zero.",
     )  # fmt: skip
     return Section(title="Samples that were not scored", tables=(table,) if lines else (), brief=tuple(brief))
 
 
-def _notes(found: Sequence[MetricRow]) -> list[str]:
+def _notes(figures: Sequence[MetricRow]) -> list[str]:
     lines = []
-    for row in found:
+    for row in figures:
         lines += [f"{row.name}: {note}" for note in row.result.notes]
         lines += [f"{row.name} misses: {row.misses}"] if row.misses else []
     return lines
 
 
-def _definitions(found: Sequence[MetricRow]) -> Table:
+def _definitions(figures: Sequence[MetricRow]) -> Table:
     def pairs_text(pairs: dict[str, object]) -> str:
         return ", ".join(f"{name} {value}" for name, value in pairs.items())
 
@@ -220,21 +221,21 @@ def _definitions(found: Sequence[MetricRow]) -> Table:
             pairs_text(dict(row.result.counts)),
             pairs_text(dict(row.result.fingerprint)),
         )
-        for row in found
+        for row in figures
     ]
     return Table(columns=("Metric", "Level", "Moved by", "Counts", "Fingerprint"), rows=tuple(lines))
 
 
-def _worst(scores: Scores, found: Sequence[MetricRow], root: Path | None) -> Section:
-    by = ranking_row(found)
+def _worst(scores: Scores, figures: Sequence[MetricRow], root: Path | None) -> Section:
+    by = ranking_row(figures)
     if by is None:
         return Section(title="Clips")
     clips = {clip.id: clip for clip in scores.clips}
     ordered = [id for id in worst_first(by) if id in clips]
-    words = next((words for words, row in leads(found).items() if row is by), "")
+    words = next((words for words, row in leads(figures).items() if row is by), "")
     faulty = [id for id in ordered if words not in FAULTS or by.values[id] < by.result.value_range[1]]
     shown = {id: clips[id] for id in (faulty or ordered)[:_NUM_WORST]}
-    values = [by, *(row for row in found if row.values and row is not by)][:_MAX_VALUES]
+    values = [by, *(row for row in figures if row.values and row is not by)][:_MAX_VALUES]
     lines, items = evidence(scores, shown), {item["id"]: item for item in by.result.items}
     cards = tuple(_card(clip, items[id], values, lines.get(id, []), root) for id, clip in shown.items())
     if not faulty:
@@ -244,7 +245,7 @@ def _worst(scores: Scores, found: Sequence[MetricRow], root: Path | None) -> Sec
     if words in FAULTS:
         rest = f" (the {len(cards)} {kind} of them)" if len(cards) < len(faulty) else ""
         title = f"{len(faulty)} of {plural(len(ordered), 'clip')} {FAULTS[words][0]}{rest}"
-        names = tuple(row.name for row in found)
+        names = tuple(row.name for row in figures)
         shortened = [line for line in map(str, cards[0].lines) if not line.startswith(names)]
         return Section(title=title, cards=cards, brief=(f"{title}, first of all:", str(cards[0].title), *shortened))
     ids = ", ".join(f"{id} ({number(by.values[id])})" for id in list(shown)[:3])
@@ -269,11 +270,11 @@ def _card(
     return Card(title=title, lines=lines, clip=_file(root, clip), labels=("clip", ""), span=span)
 
 
-def _all_clips(scores: Scores, found: Sequence[MetricRow], root: Path | None) -> Section:
+def _all_clips(scores: Scores, figures: Sequence[MetricRow], root: Path | None) -> Section:
     """Each clip with its values: those that failed, those that lack a value, then worst first; those of one metric are
     coloured by fifths."""
-    valued = [row for row in found if row.values]
-    by, ranks = ranking_row(found), [fifths(row) for row in valued]
+    valued = [row for row in figures if row.values]
+    by, ranks = ranking_row(figures), [fifths(row) for row in valued]
     order = {id: place for place, id in enumerate(worst_first(by) if by else ())}
     clips = sorted(scores.clips, key=lambda clip: (clip.error is None, order.get(clip.id, -1)))
     unscored: dict[str, set[str]] = {}

@@ -79,10 +79,10 @@ def rows(scores: Scores) -> list[MetricRow]:
     return [_row(result) for result in scores.results]
 
 
-def leads(found: Sequence[MetricRow]) -> dict[str, MetricRow]:
+def leads(figures: Sequence[MetricRow]) -> dict[str, MetricRow]:
     """The metrics that a report begins with, by what each says in plain words; the first ones by their names where
     nothing of `LEADS` was scored."""
-    scored = [row for row in found if row.figure is not None]
+    scored = [row for row in figures if row.figure is not None]
     by_metric = {row.name.partition("[")[0]: row for row in reversed(scored)}
     chosen = {
         words: by_metric[name]
@@ -93,10 +93,10 @@ def leads(found: Sequence[MetricRow]) -> dict[str, MetricRow]:
     return chosen or {row.name: row for row in scored[:_NUM_NAMED]}
 
 
-def ranking_row(found: Sequence[MetricRow]) -> MetricRow | None:
+def ranking_row(figures: Sequence[MetricRow]) -> MetricRow | None:
     """The metric whose worst clips a report shows first: of those that lead, else of all, the first with values of
     clips and a preferred direction."""
-    valued = [row for row in (*leads(found).values(), *found) if row.values]
+    valued = [row for row in (*leads(figures).values(), *figures) if row.values]
     directed = [row for row in valued if row.result.higher_is_better is not None]
     return next(iter(directed or valued), None)
 
@@ -113,38 +113,38 @@ def fifths(row: MetricRow) -> dict[str, Level]:
     up = row.result.higher_is_better
     if up is None:
         return dict.fromkeys(row.values, 2)
-    found: dict[str, Level] = {}
+    levels: dict[str, Level] = {}
     ordered = sorted(row.values.values())
     for id, value in row.values.items():
         middle = (bisect_left(ordered, value) + bisect_right(ordered, value)) / 2 / len(ordered)
-        found[id] = _LEVELS[min(4, int(5 * (middle if up else 1 - middle)))]
-    return found
+        levels[id] = _LEVELS[min(4, int(5 * (middle if up else 1 - middle)))]
+    return levels
 
 
 def problems(scores: Scores) -> list[Problem]:
     """Why samples could not be scored, most frequent first; a clip that failed itself is not repeated by metric."""
-    found: dict[tuple[str, bool], Problem] = {}
+    by_code: dict[tuple[str, bool], Problem] = {}
     broken = {clip.id: (clip.error or {}).get("code", "FAILED") for clip in scores.clips if clip.status != "ok"}
     for clip in scores.clips:
         if clip.id in broken:
             error = clip.error or {}
             message, hint = error.get("message", "no reason was given"), error.get("hint", "")
             code = broken[clip.id]
-            found.setdefault((code, True), Problem(code=code, message=message, hint=hint)).ids.append(clip.id)
+            by_code.setdefault((code, True), Problem(code=code, message=message, hint=hint)).ids.append(clip.id)
     seen: dict[tuple[str, bool], set[str]] = {}
     for result in scores.results:
         for failure in result.failures:
             key = (failure["code"], False)
             if broken.get(failure["id"]) == failure["code"]:
                 continue
-            problem = found.setdefault(key, Problem(code=failure["code"], message=failure["message"]))
+            problem = by_code.setdefault(key, Problem(code=failure["code"], message=failure["message"]))
             ids = seen.setdefault(key, set())
             if failure["id"] not in ids:
                 ids.add(failure["id"])
                 problem.ids.append(failure["id"])
             if result.name not in problem.metrics:
                 problem.metrics.append(result.name)
-    return sorted(found.values(), key=lambda problem: (-len(problem.ids), problem.code))
+    return sorted(by_code.values(), key=lambda problem: (-len(problem.ids), problem.code))
 
 
 def verdict(scores: Scores) -> str:
@@ -168,10 +168,10 @@ def verdict(scores: Scores) -> str:
     return f"{text[0].upper()}{text[1:]}."
 
 
-def title(found: Sequence[MetricRow]) -> str:
+def title(figures: Sequence[MetricRow]) -> str:
     """The result in a line: "14 of 20 right in every fact", "does as asked 0.83, moves 1.00"."""
     parts = []
-    for words, row in leads(found).items():
+    for words, row in leads(figures).items():
         detail = row.figure.detail if row.figure is not None else {}
         if set(detail) == {"right", "wrong"}:
             parts.append(f"{detail['right']} of {sum(detail.values())} {words}")

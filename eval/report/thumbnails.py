@@ -90,18 +90,18 @@ def _strips(wanted: Sequence[_StripRequest], kept: EvidenceCache) -> dict[Part, 
 
     held = kept.find(one.key for one in wanted if one.key)
     known = {key: strip for key, data in held.items() if (strip := _from_cache(data)) is not None}
-    found = {one.part: known[one.key] for one in wanted if one.key in known}
-    missing = [one for one in wanted if one.part not in found]
+    strips = {one.part: known[one.key] for one in wanted if one.key in known}
+    missing = [one for one in wanted if one.part not in strips]
     if missing:
         workers = min(_MAX_WORKERS, len(missing), usable_cpus())
         with DecoderPool(workers) as pool, ThreadPoolExecutor(workers) as threads:
             for one, new in zip(missing, threads.map(lambda one: _strip_of(one, pool), missing), strict=True):
                 if new is None:
                     continue
-                found[one.part] = new
+                strips[one.part] = new
                 if one.key:
                     kept.keep({one.key: _to_cache(new)})
-    return found
+    return strips
 
 
 def _to_cache(strip: Strip) -> dict[str, Any]:

@@ -79,10 +79,10 @@ def parse_metric(text: str) -> BaseMetric:
     Raises:
         UsageError: it names several; see `parse_metrics`.
     """
-    found = parse_metrics(text)
-    if len(found) > 1:
-        raise UsageError(f"expected one metric, got {len(found)}: {text!r}")
-    return found[0]
+    metrics = parse_metrics(text)
+    if len(metrics) > 1:
+        raise UsageError(f"expected one metric, got {len(metrics)}: {text!r}")
+    return metrics[0]
 
 
 def suites() -> dict[str, Path]:
@@ -190,11 +190,11 @@ def each_once(metrics: Iterable[BaseMetric]) -> list[BaseMetric]:
     Raises:
         UsageError: two that differ only in a file's folder, so that both would have one title.
     """
-    found = list({(metric.title, *_files(metric)): metric for metric in metrics}.values())
-    for title, count in Counter(metric.title for metric in found).items():
+    unique = list({(metric.title, *_files(metric)): metric for metric in metrics}.values())
+    for title, count in Counter(metric.title for metric in unique).items():
         if count > 1:  # two files of one name
             raise UsageError(f"{count} metrics would be called {title}", hint="rename one of the files it names")
-    return found
+    return unique
 
 
 def _files(metric: BaseMetric) -> list[str]:

@@ -228,12 +228,12 @@ class ClipEvaluator:
             self._prepared.add(n)
 
     def _frozen(self, sample: Sample) -> list[str]:
-        found = self._evidence(sample, self._number("stillness", Stillness))
-        if not found["frozen"]:
+        evidence = self._evidence(sample, self._number("stillness", Stillness))
+        if not evidence["frozen"]:
             return []
-        if found["num_frames"] == 1:
+        if evidence["num_frames"] == 1:
             return ["it is a single picture (frozen_ok=True accepts that)"]
-        return [f"it is frozen: its {found['num_frames']} frames are one picture (frozen_ok=True accepts that)"]
+        return [f"it is frozen: its {evidence['num_frames']} frames are one picture (frozen_ok=True accepts that)"]
 
     def _bound(self, sample: Sample, name: str, at_least: Bounds, at_most: Bounds, judge: str) -> Bound:
         n = self._number(f"{name} {judge}", lambda: clip_metric(name, judge))
@@ -256,17 +256,17 @@ class ClipEvaluator:
     ) -> tuple[list[dict[str, Any]], list[str], str, str]:
         """Answers, reasons against the clip, why the answers do not count, the judge."""
         try:
-            found = self._evidence(sample, self._number(f"answers {judge}", lambda: PromptAnswers(judge=judge)))
+            evidence = self._evidence(sample, self._number(f"answers {judge}", lambda: PromptAnswers(judge=judge)))
         except ItemError as problem:
             if problem.code != UNAUDITED:
                 raise
             advice = 'give questions=[...] in words that it knows, or a judge for other footage: judge="v2t:MODEL"'
             return [], [], f"{problem.message.removeprefix(f'{sample.id}: ')}; {advice}", judge
-        rows, who = found["answers"], found["judge"]
+        rows, who = evidence["answers"], evidence["judge"]
         outside = (
             f"the judge {who} was not trained on clips like this one, so its answers do not count; for other footage "
             f'use another: judge="v2t:MODEL"'
-            if found["outside"]
+            if evidence["outside"]
             else ""
         )
         bounded = any(bound.metric.partition("[")[0] in ("question_score", "vqascore") for bound in bounds)
@@ -317,12 +317,12 @@ class PromptAnswers(question_score.Metric):
         rows: list[dict[str, Any]] = []
         questions = self.question_set(sample).questions
         judge.askable(sample, questions)
-        for found in judge.answer(sample, questions):
-            asked = found.question
+        for answer in judge.answer(sample, questions):
+            asked = answer.question
             rows.append({
                 "id": asked.id, "question": asked.question, "wanted": asked.answer, "parents": list(asked.parents),
-                "right": found.right, "answer": found.text, "chance": _chance_of(found.text, found.chances),
-                "status": found.status, "message": found.message,
+                "right": answer.right, "answer": answer.text, "chance": _chance_of(answer.text, answer.chances),
+                "status": answer.status, "message": answer.message,
             })  # fmt: skip
         return {"answers": rows, "judge": judge.fingerprint()["judge"], "outside": judge.is_outside(sample)}
 

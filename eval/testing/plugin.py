@@ -170,9 +170,9 @@ def _verdict(path: str | Path, **keywords: Any) -> ClipVerdict:
     __tracebackhide__ = True
 
     def work(session: _Session) -> ClipVerdict:
-        evaluator, found = session.evaluator(), session.find(path)
-        verdict = evaluator.verdict(found, name=str(path), **keywords)
-        strip = None if verdict.outcome == "pass" else evaluator.strip(found)
+        evaluator, clip = session.evaluator(), session.find(path)
+        verdict = evaluator.verdict(clip, name=str(path), **keywords)
+        strip = None if verdict.outcome == "pass" else evaluator.strip(clip)
         if strip is None:
             return verdict
         from cineloop.files import write_atomic
@@ -182,8 +182,8 @@ def _verdict(path: str | Path, **keywords: Any) -> ClipVerdict:
         write_atomic(picture, strip)
         return replace(verdict, strip=picture)
 
-    found: ClipVerdict = _guard(work, str(path))
-    return found
+    clip: ClipVerdict = _guard(work, str(path))
+    return clip
 
 
 def _raise(verdict: ClipVerdict) -> None:
@@ -241,20 +241,20 @@ def gate() -> Callable[..., GateVerdict]:
             rules = Path(suite) if str(suite) in suites() else session.find(suite)
             return gate_verdict(session.find(clips), rules, against, ScoreConfig(cache=session.cache()))
 
-        found: GateVerdict = _guard(work, str(clips))
+        verdict: GateVerdict = _guard(work, str(clips))
         from v2t_eval.gate.report import document
         from v2t_eval.report import terminal
 
-        message = terminal.render(document(found))
-        if found.outcome == "not_comparable":
+        message = terminal.render(document(verdict))
+        if verdict.outcome == "not_comparable":
             raise ClipError(message)
-        if found.outcome == "fail" or (found.outcome, inconclusive) == ("inconclusive", "fail"):
+        if verdict.outcome == "fail" or (verdict.outcome, inconclusive) == ("inconclusive", "fail"):
             raise AssertionError(message)
-        if found.outcome == "inconclusive" and inconclusive == "xfail":
+        if verdict.outcome == "inconclusive" and inconclusive == "xfail":
             pytest.xfail(message)
-        if found.outcome == "inconclusive" and inconclusive == "skip":
+        if verdict.outcome == "inconclusive" and inconclusive == "skip":
             pytest.skip(message)
-        return found
+        return verdict
 
     return check
 
@@ -283,9 +283,9 @@ def _is_ours(metafunc: pytest.Metafunc) -> bool:
     return any(each.func.__module__ == __name__ for each in known[-1:])  # the last one is the one in use
 
 
-def _rows(found: Path, keywords: Mapping[str, Any]) -> list[tuple[str, Path, dict[str, Any]]] | None:
+def _rows(path: Path, keywords: Mapping[str, Any]) -> list[tuple[str, Path, dict[str, Any]]] | None:
     """Id, path and keywords of each row of a manifest or of a folder with one; None of a single clip."""
-    manifest = found / "manifest.jsonl" if found.is_dir() else found
+    manifest = path / "manifest.jsonl" if path.is_dir() else path
     if manifest.suffix != ".jsonl":
         return None
     from cineloop.manifest import clip_path, read_manifest

@@ -122,8 +122,8 @@ def read_events(reply: str) -> list[str]:
     Raises:
         ValueError: there is none.
     """
-    for found in json_in(reply):
-        listed = found.get("events") if isinstance(found, dict) else found
+    for value in json_in(reply):
+        listed = value.get("events") if isinstance(value, dict) else value
         if isinstance(listed, list) and all(isinstance(one, str) and one.strip() for one in listed):
             return list(dict.fromkeys(" ".join(one.split()) for one in listed))
     raise ValueError("no list of events")
@@ -135,8 +135,8 @@ def read_verdicts(reply: str, num: int) -> list[str]:
     Raises:
         ValueError: there are none, too few, too many, or others than `VERDICTS`.
     """
-    for found in json_in(reply):
-        listed = found.get("events") if isinstance(found, dict) else found
+    for value in json_in(reply):
+        listed = value.get("events") if isinstance(value, dict) else value
         if not isinstance(listed, list) or len(listed) != num or not all(isinstance(one, dict) for one in listed):
             continue
         verdicts = [str(one.get("relationship")).strip().lower() for one in listed]
@@ -180,14 +180,14 @@ def _events_of(text: str) -> list[dict[str, str]]:
             code="OUT_OF_DOMAIN",
             hint="name a language model as the judge: judge=openai:URL#model, or a folder or hub id",
         )
-    found = []
+    events = []
     for event in stated.events:
         actor = _actor_fields("", None if event.actor is None else stated.actors[event.actor])
         target = _actor_fields("target_", None if event.target is None else stated.actors[event.target])
         more = {"direction": event.direction, "to_color": event.to_color}
         fields = {**actor, "action": event.action, **more, **target}
-        found.append({key: value for key, value in fields.items() if value})
-    return found
+        events.append({key: value for key, value in fields.items() if value})
+    return events
 
 
 def _actor_fields(role: str, actor: StatedActor | None) -> dict[str, str | None]:

@@ -58,8 +58,8 @@ def need_java(jar: str) -> Path:
 
 def package_folder() -> Path | None:
     """Where pycocoevalcap is installed; None when it is not."""
-    found = find_spec("pycocoevalcap")
-    places = list(found.submodule_search_locations or []) if found is not None else []
+    spec = find_spec("pycocoevalcap")
+    places = list(spec.submodule_search_locations or []) if spec is not None else []
     return Path(places[0]) if places else None
 
 

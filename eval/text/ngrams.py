@@ -46,8 +46,8 @@ def clipped_matches(candidate: Sequence[str], references: Sequence[Sequence[str]
     reference where it is most frequent."""
     matches = []
     for n, grams in enumerate(_GRAMS, 1):
-        found = list(grams(candidate))
-        distinct, held, near = set(found), set(), []
+        counts = list(grams(candidate))
+        distinct, held, near = set(counts), set(), []
         for words in references:
             own = distinct.intersection(grams(words))
             if own:
@@ -55,9 +55,9 @@ def clipped_matches(candidate: Sequence[str], references: Sequence[Sequence[str]
                 near.append(words)
         references = near  # who shares no n-gram shares no longer one
         matches.append(len(held))
-        if len(distinct) < len(found):  # the candidate repeats itself: count those n-grams one by one
+        if len(distinct) < len(counts):  # the candidate repeats itself: count those n-grams one by one
             for gram in held:
-                times = found.count(gram)
+                times = counts.count(gram)
                 if times > 1:
                     matches[-1] += min(times, max(list(grams(words)).count(gram) for words in near)) - 1
         if not near:

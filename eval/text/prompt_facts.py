@@ -155,9 +155,9 @@ def _order(wanted: StatedFacts, given: StatedFacts, events: dict[int, int]) -> l
         i in events and _action_class(given.events[events[i]]) == _action_class(e) for i, e in enumerate(wanted.events)
     ):
         return _fact("order", "as asked", None)
-    found = [(given.events[events[i]].shot, given.events[events[i]].step) for i in range(len(places))]
+    places_in_order = [(given.events[events[i]].shot, given.events[events[i]].step) for i in range(len(places))]
     pairs = [(i, k) for i in range(len(places)) for k in range(i)]
-    kept = all(_sign(places[i], places[k]) == _sign(found[i], found[k]) for i, k in pairs)
+    kept = all(_sign(places[i], places[k]) == _sign(places_in_order[i], places_in_order[k]) for i, k in pairs)
     return _fact("order", "as asked", "as asked" if kept else "otherwise")
 
 

@@ -99,7 +99,7 @@ _WRITTEN = _IN_TWO | {
 
 def _cut(text: str) -> str:
     """The tokens of `text` as they are written in the end, joined by spaces."""
-    at, found = 0, []
+    at, tokens = 0, []
     while at < len(text):
         if text[at].isspace():
             at += 1
@@ -113,8 +113,8 @@ def _cut(text: str) -> str:
         if written == token and token[0] in ":;=":
             written = "".join(_WRITTEN.get(mark, mark) if mark in "()" else mark for mark in token)
         if written and not (len(token) > 1 and (set(token) <= {"."} or len(token) < 5 and set(token) <= {"-"})):
-            found.append(written.replace(" ", "\xa0") if token[0].isdigit() else written)
-    return " ".join(found)
+            tokens.append(written.replace(" ", "\xa0") if token[0].isdigit() else written)
+    return " ".join(tokens)
 
 
 # What Java reads otherwise, or what was not compared.
@@ -151,9 +151,9 @@ def flatten(text: str) -> str:
 def read(text: str) -> tuple[str, bool]:
     """Tokens of a caption, joined by spaces ("" when none is left), and whether they are surely those of Java."""
     chunks = text.split()
-    found = [_plain(chunk) for chunk in chunks]
-    if None not in found:
-        return " ".join(filter(None, found)), True
+    pieces = [_plain(chunk) for chunk in chunks]
+    if None not in pieces:
+        return " ".join(filter(None, pieces)), True
     line = " ".join(chunks)
     if _NUMBER_ACROSS.search(line) or (". " in line and _DOT_ACROSS.search(line)):
         line = flatten(text)

@@ -147,10 +147,10 @@ class PromptEncoder:
         ids, mask = self._tokens(prompts, max_length or most)
         # Hooks that keep the weights elsewhere until they are wanted bring the input along, and weights may be nowhere.
         device = torch.device("cpu") if self.text_encoder.device.type == "meta" else self.text_encoder.device
-        found = self.text_encoder(input_ids=ids.to(device), attention_mask=mask.to(device))
-        hidden = found.last_hidden_state  # (B, L, D)
+        output = self.text_encoder(input_ids=ids.to(device), attention_mask=mask.to(device))
+        hidden = output.last_hidden_state  # (B, L, D)
         real = mask.to(hidden.device).bool()
-        return PromptEmbeds(hidden.masked_fill(~real[..., None], 0), real, getattr(found, "pooler_output", None))
+        return PromptEmbeds(hidden.masked_fill(~real[..., None], 0), real, getattr(output, "pooler_output", None))
 
     def _tokens(self, prompts: list[str], most: int) -> tuple[Tensor, Tensor]:
         """Token ids and mask, (B, L) each, padded on the right; the losses are warned of."""

@@ -73,8 +73,9 @@ def pair_key(clip: Clip) -> str:
 
 @dataclass(frozen=True)
 class PreferenceSource(ManifestSource):
-    """Pairs, reshuffled each pass; picklable. Without a `reference` batches have none. With `tokens`, holding `KEPT`
-    of each clip by `pair_key`, no clip is opened, and batches have `query_tokens` (S, Q, D) in place of pixels."""
+    """Pairs, reshuffled each pass; picklable. Without a `reference` batches have none. With `tokens`, which holds
+    `KEPT` of each clip by `pair_key`, no clip is opened, and batches have `query_tokens` (S, Q, D) in place of
+    pixels."""
 
     reference: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     tokens: TensorCache | None = None

@@ -140,10 +140,10 @@ class CineloopProcessor(ProcessorMixin):
             return None, None, (clips + pictures) or None, None
         texts = [text] if isinstance(text, str) else list(text)
         marks = [mark for t in texts for mark in re.findall(f"{re.escape(self.video_token)}|{IMAGE_MARK}", t)]
-        found = {mark: marks.count(mark) for mark in (self.video_token, IMAGE_MARK)}
+        counts = {mark: marks.count(mark) for mark in (self.video_token, IMAGE_MARK)}
         for mark, items, name in ((self.video_token, clips, "videos"), (IMAGE_MARK, pictures, "images")):
-            if found[mark] != len(items):
-                raise UsageError(f"the text holds {found[mark]} {mark} marks, but {len(items)} {name} were given")
+            if counts[mark] != len(items):
+                raise UsageError(f"the text holds {counts[mark]} {mark} marks, but {len(items)} {name} were given")
         order = {self.video_token: iter(clips), IMAGE_MARK: iter(pictures)}
         ordered = [next(order[mark]) for mark in marks]
         return None, [t.replace(IMAGE_MARK, self.video_token) for t in texts], ordered or None, None

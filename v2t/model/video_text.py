@@ -63,10 +63,10 @@ def see_frames(visual: Any, pixels: Tensor, grid: int) -> tuple[Tensor, Tensor]:
     embeddings (T, E) and their patch tokens (T, grid*grid, 2V) after half of its layers and after all, averaged to a
     grid. In the last layer is what the model was trained to tell, in the middle still how a figure stands."""
     last = len(visual.transformer.resblocks) - 1
-    found = visual.forward_intermediates(pixels, indices=[last // 2, last], normalize_intermediates=True)
-    layers = found["image_intermediates"]  # one where the model has one layer
+    outputs = visual.forward_intermediates(pixels, indices=[last // 2, last], normalize_intermediates=True)
+    layers = outputs["image_intermediates"]  # one where the model has one layer
     patches = F.adaptive_avg_pool2d(torch.cat((layers[0], layers[-1]), dim=1), grid)  # (T, 2V, grid, grid)
-    return F.normalize(found["image_features"].float(), dim=-1), patches.flatten(2).transpose(1, 2)
+    return F.normalize(outputs["image_features"].float(), dim=-1), patches.flatten(2).transpose(1, 2)
 
 
 class VideoTextModel(nn.Module):
@@ -109,10 +109,10 @@ class VideoTextModel(nn.Module):
         """(n, E) normalised, and the tokens that carry what is added (n, Q, D), of token ids (n, L); `clip` is the
         open_clip model."""
         with torch.no_grad():
-            found = clip.forward_intermediates(text=ids, text_indices=1, normalize_intermediates=True)
+            outputs = clip.forward_intermediates(text=ids, text_indices=1, normalize_intermediates=True)
             # Words that frames cannot tell apart, such as left and right, may be one to the model: here they are two.
             words = F.layer_norm(clip.token_embedding(ids), (self.config.text_width,))  # (n, L, W)
-            tokens = torch.cat((words, found["text_intermediates"][0]), dim=-1)  # (n, L, 2W)
+            tokens = torch.cat((words, outputs["text_intermediates"][0]), dim=-1)  # (n, L, 2W)
         carriers = self.text_carriers.expand(len(ids), -1, -1)
         placed = self.text_in(tokens) + self._places(ids.shape[1], tokens)  # (n, L, D)
         states = torch.cat((carriers, placed), dim=1)  # (n, Q + L, D)
@@ -120,7 +120,8 @@ class VideoTextModel(nn.Module):
         for block in self.text:
             states = block(states, mask=real)
         carried = self.text_norm(states[:, : self.config.carriers])
-        return F.normalize(found["text_features"].float() + self.text_out(carried.flatten(1)).float(), dim=-1), carried
+        features = outputs["text_features"].float() + self.text_out(carried.flatten(1)).float()
+        return F.normalize(features, dim=-1), carried
 
     def _places(self, num: int, like: Tensor) -> Tensor:
         """(L, D) sines and cosines of the place of each token. A model of frames needs no order of words, and what it

@@ -76,61 +76,61 @@ def compare(stated: StatedFacts, facts: Mapping[str, Any], style: str = "short")
         ValueError: on an unknown style.
     """
     must = required_kinds(style)
-    true, found = truth(facts), FactComparison()
+    true, result = truth(facts), FactComparison()
     for number, shot in enumerate(true.shots):
         stated_shot = stated.shots[number] if number < len(stated.shots) else None
-        found.add("place", shot.place, stated_shot.place if stated_shot else None, must="place" in must)
-        found.add("camera", shot.camera, stated_shot.camera if stated_shot else None, must="camera" in must)
-    found.add("style", true.style, stated.style, must="style" in must)
+        result.add("place", shot.place, stated_shot.place if stated_shot else None, must="place" in must)
+        result.add("camera", shot.camera, stated_shot.camera if stated_shot else None, must="camera" in must)
+    result.add("style", true.style, stated.style, must="style" in must)
     actors, events = match(true, stated)
     for index, actor in enumerate(true.actors):
-        _compare_actor(found, actor, stated.actors[actors[index]] if index in actors else None, must)
+        _compare_actor(result, actor, stated.actors[actors[index]] if index in actors else None, must)
     for index, event in enumerate(true.events):
         partner = stated.events[events[index]] if index in events else None
-        _compare_event(found, event, partner, actors, must)
-    _compare_order(found, true, stated, events, must="order" in must)
-    _compare_relations(found, true, stated, actors, must="relation" in must)
+        _compare_event(result, event, partner, actors, must)
+    _compare_order(result, true, stated, events, must="order" in must)
+    _compare_relations(result, true, stated, actors, must="relation" in must)
     extra_shots = max(0, len(stated.shots) - len(true.shots))
-    found.made_up += len(stated.actors) - len(actors) + len(stated.events) - len(events) + extra_shots
-    found.joint = found.joint and not found.made_up
-    return found
+    result.made_up += len(stated.actors) - len(actors) + len(stated.events) - len(events) + extra_shots
+    result.joint = result.joint and not result.made_up
+    return result
 
 
-def _compare_actor(found: FactComparison, true: StatedActor, stated: StatedActor | None, must: frozenset[str]) -> None:
-    found.add("actor", true.kind, stated.kind if stated else None, must=True)
+def _compare_actor(result: FactComparison, true: StatedActor, stated: StatedActor | None, must: frozenset[str]) -> None:
+    result.add("actor", true.kind, stated.kind if stated else None, must=True)
     for name in ("color", "size", "count"):
-        found.add(name, getattr(true, name), getattr(stated, name) if stated else None, must=name in must)
+        result.add(name, getattr(true, name), getattr(stated, name) if stated else None, must=name in must)
 
 
 def _compare_event(
-    found: FactComparison,
+    result: FactComparison,
     true: StatedEvent,
     stated: StatedEvent | None,
     actors: Mapping[int, int],
     must: frozenset[str],
 ) -> None:
-    found.add("action", true.action, stated.action if stated else None, must=True)
+    result.add("action", true.action, stated.action if stated else None, must=True)
     if true.direction:
-        found.add("direction", true.direction, stated.direction if stated else None, must=True)
+        result.add("direction", true.direction, stated.direction if stated else None, must=True)
     if true.speed:
-        found.add("speed", true.speed, stated.speed if stated else None, must="speed" in must)
+        result.add("speed", true.speed, stated.speed if stated else None, must="speed" in must)
     if true.to_color:
-        found.add("recolor", true.to_color, stated.to_color if stated else None, must=True)
+        result.add("recolor", true.to_color, stated.to_color if stated else None, must=True)
     if true.target is not None:
         pair = {actors.get(true.actor if true.actor is not None else -1), actors.get(true.target)}
         same = stated is not None and stated.target == actors.get(true.target)
         if stated is not None and true.action == "meet":
             same = {stated.actor, stated.target} == pair
-        found.add("target", true.target, stated.target if stated else None, must=True, same=same)
+        result.add("target", true.target, stated.target if stated else None, must=True, same=same)
     if stated is not None and stated.start_s is not None and stated.end_s is not None:
         off = max(abs(stated.start_s - (true.start_s or 0.0)), abs(stated.end_s - (true.end_s or 0.0)))
-        found.add("time", 0, off, must=True, same=off <= SECONDS_OFF)
+        result.add("time", 0, off, must=True, same=off <= SECONDS_OFF)
     elif "times" in must:
-        found.add("time", 0, None, must=True)
+        result.add("time", 0, None, must=True)
 
 
 def _compare_order(
-    found: FactComparison, true: StatedFacts, stated: StatedFacts, events: Mapping[int, int], *, must: bool
+    result: FactComparison, true: StatedFacts, stated: StatedFacts, events: Mapping[int, int], *, must: bool
 ) -> None:
     """One fact for a clip with two events or more that do not happen at the same time.
 
@@ -141,27 +141,27 @@ def _compare_order(
         return
     whole = all(i in events and stated.events[events[i]].action == e.action for i, e in enumerate(true.events))
     if not whole:
-        found.add("order", True, None, must=must)
+        result.add("order", True, None, must=must)
         return
     order = [(stated.events[events[i]].shot, stated.events[events[i]].step) for i in range(len(moments))]
     pairs = [(i, k) for i in range(len(moments)) for k in range(i)]
     kept = all((moments[i] > moments[k]) == (order[i] > order[k]) for i, k in pairs)
     kept = kept and all((moments[i] == moments[k]) == (order[i] == order[k]) for i, k in pairs)
-    found.add("order", True, kept, must=must)
+    result.add("order", True, kept, must=must)
 
 
 def _compare_relations(
-    found: FactComparison, true: StatedFacts, stated: StatedFacts, actors: Mapping[int, int], *, must: bool
+    result: FactComparison, true: StatedFacts, stated: StatedFacts, actors: Mapping[int, int], *, must: bool
 ) -> None:
     relations = {(r.a, r.b): r.relation for r in stated.relations}
     for relation in true.relations:
         a, b = actors.get(relation.a, -1), actors.get(relation.b, -1)
         forward, backward = relations.pop((a, b), None), relations.pop((b, a), None)
         if forward is None and backward is not None:
-            found.add("relation", True, False, must=must)  # the two are swapped
+            result.add("relation", True, False, must=must)  # the two are swapped
         else:
-            found.add("relation", relation.relation, forward, must=must)
-    found.made_up += len(relations)
+            result.add("relation", relation.relation, forward, must=must)
+    result.made_up += len(relations)
 
 
 # --- who is who
@@ -221,11 +221,11 @@ def _assign(rows: Sequence[int], columns: Sequence[int], score: Callable[[int, i
         return {}
     if max(len(rows), len(columns)) > _SMALL:
         pairs = sorted(((score(i, k), i, k) for i in rows for k in columns), key=lambda p: (-p[0], p[1], p[2]))
-        found: dict[int, int] = {}
+        partners: dict[int, int] = {}
         for _, i, k in pairs:
-            if i not in found and k not in found.values():
-                found[i] = k
-        return found
+            if i not in partners and k not in partners.values():
+                partners[i] = k
+        return partners
     if len(rows) <= len(columns):
         options = (list(zip(rows, chosen, strict=True)) for chosen in permutations(columns, len(rows)))
     else:

@@ -35,11 +35,11 @@ class EventNote:
 
 def notes(facts: Fact) -> list[EventNote]:
     """The events in order of their start."""
-    found = []
+    events = []
     for event in sorted(facts["events"], key=lambda e: (e["start_s"], e["end_s"])):
         actor = facts["actors"][event["actor"]]
         askable = actor["count"] == 1 and event["target"] is None and event["action"] != "recolor"
-        found.append(
+        events.append(
             EventNote(
                 start_s=event["start_s"],
                 end_s=event["end_s"],
@@ -47,7 +47,7 @@ def notes(facts: Fact) -> list[EventNote]:
                 key=(f"{actor['color']} {actor['kind']}", event["action"]) if askable else None,
             )
         )
-    return found
+    return events
 
 
 def write(facts: Fact) -> str:

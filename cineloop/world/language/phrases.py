@@ -145,7 +145,7 @@ def _longest_first() -> dict[str, list[tuple[tuple[str, ...], Phrase]]]:
     for option, phrase in table.items():
         key = tuple(option.split())
         by_word.setdefault(key[0], []).append((key, phrase))
-    return {word: sorted(found, key=lambda item: -len(item[0])) for word, found in by_word.items()}
+    return {word: sorted(choices, key=lambda item: -len(item[0])) for word, choices in by_word.items()}
 
 
 _TABLE = _longest_first()
@@ -168,8 +168,8 @@ def unknown_words(text: str, known: Collection[str] | None = None) -> tuple[str,
     """The words of a question or an answer that are not among `known` (by default `vocabulary`), each once, in order;
     a number of seconds is no word."""
     words_known = vocabulary() if known is None else known
-    found = _TOKEN.findall(_SECONDS.sub("", text.lower().replace("'s", " is")))
-    return tuple(word for word in dict.fromkeys(found) if word not in ".,;:!?" and word not in words_known)
+    tokens = _TOKEN.findall(_SECONDS.sub("", text.lower().replace("'s", " is")))
+    return tuple(word for word in dict.fromkeys(tokens) if word not in ".,;:!?" and word not in words_known)
 
 
 def why_unread(unread: Sequence[str]) -> str:
@@ -189,14 +189,14 @@ def phrases(sentence: str) -> list[Phrase]:
 @lru_cache(maxsize=8192)
 def _cut(sentence: str) -> tuple[Phrase, ...]:
     tokens = ["." if t in ".;:!?" else t for t in _TOKEN.findall(sentence.replace("'s", " is"))]
-    found: list[Phrase] = []
+    phrases: list[Phrase] = []
     at = 0
     while at < len(tokens):
         length, phrase = _at(tokens, at)
         if phrase is not None:
-            found.append(phrase)
+            phrases.append(phrase)
         at += length
-    return tuple(found)
+    return tuple(phrases)
 
 
 def _at(tokens: list[str], at: int) -> tuple[int, Phrase | None]:

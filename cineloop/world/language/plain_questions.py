@@ -126,23 +126,23 @@ def values(facts: Fact) -> dict[str, str]:
     if len(shots) > 1:
         return {}
     number = sum(actor["count"] for actor in actors)
-    found = {"place": shots[0]["place"], "count": str(number) if 1 <= number <= 4 else "more"}
+    answers = {"place": shots[0]["place"], "count": str(number) if 1 <= number <= 4 else "more"}
     if number != 1 or len(events) > 1 or any(event["target"] is not None for event in events):
-        return found
-    found |= {key: actors[0][key] for key in ("kind", "color", "size")}
+        return answers
+    answers |= {key: actors[0][key] for key in ("kind", "color", "size")}
     event: Fact = events[0] if events else {"action": "stand", "direction": None, "speed": None, "to_color": None}
     if not any(event["action"] in actions for actions in MOTIONS.values()):
-        return found
+        return answers
     motion = motion_of(event["action"])
-    found |= {"motion": motion, "to_color": event["to_color"] or actors[0]["color"]}
+    answers |= {"motion": motion, "to_color": event["to_color"] or actors[0]["color"]}
     if motion == "travel":
         pace = {"walk": "slow", "run": "fast"}.get(event["action"], event["speed"])
-        found |= {key: value for key, value in (("direction", event["direction"]), ("speed", pace)) if value}
+        answers |= {key: value for key, value in (("direction", event["direction"]), ("speed", pace)) if value}
     elif motion != "fall":
-        found |= {"direction": NONE, "speed": NONE}
+        answers |= {"direction": NONE, "speed": NONE}
     if motion in ("vanish", "appear"):
-        del found["to_color"]
-    return found
+        del answers["to_color"]
+    return answers
 
 
 def open_turns(facts: Fact, rng: random.Random) -> list[tuple[str, str]]:

@@ -65,10 +65,10 @@ class _Reader:
         self.now = _Sentence()
 
     # --- sentences and shots
-    def sentence(self, found: list[Phrase]) -> None:
+    def sentence(self, phrases: list[Phrase]) -> None:
         self.now = _Sentence()
-        for position, phrase in enumerate(found):
-            following = found[position + 1].kind if position + 1 < len(found) else ""
+        for position, phrase in enumerate(phrases):
+            following = phrases[position + 1].kind if position + 1 < len(phrases) else ""
             self._read(phrase, following)
             self.now.last_kinds = (self.now.last_kind, phrase.kind)
             self.now.last_kind = phrase.kind

@@ -42,9 +42,9 @@ def wrong_words(text: str, facts: Mapping[str, Any], style: str = "short") -> li
     return list(_merge_places(sorted(blamed), text))
 
 
-def _wrong(found: FactComparison) -> dict[str, int]:
+def _wrong(comparison: FactComparison) -> dict[str, int]:
     """Wrong facts by kind, and what is made up."""
-    counts = {kind: tally.wrong for kind, tally in found.tallies.items()} | {_MADE_UP: found.made_up}
+    counts = {kind: tally.wrong for kind, tally in comparison.tallies.items()} | {_MADE_UP: comparison.made_up}
     return {kind: count for kind, count in counts.items() if count}
 
 

@@ -223,14 +223,14 @@ def coarse(frame: np.ndarray, picture: np.ndarray, keep: int = 10) -> list[Match
     level, square = (a.reshape(len(best), -1)[number, best] for a in (level, bank.square))  # (M,)
     slope = slope.reshape(len(best), 3, -1)[number, :, best]  # (M, C)
     gain = level[:, None] + 2 * slope @ COLORS.T - square[:, None] * (COLORS**2).sum(1)  # (M, K)
-    found = []
+    candidates = []
     for flat in np.argsort(-gain, axis=None)[:keep]:
         which, color = divmod(int(flat), len(COLORS))
         kind, size, facing = bank.labels[which]
         y, x = divmod(int(best[which]), canvas[1])
         scale = words.SIZES[size] * height
-        found.append(Match(kind, color, scale, facing, 2 * x + 0.5, 2 * y + 0.5, float(gain[which, color])))
-    return found
+        candidates.append(Match(kind, color, scale, facing, 2 * x + 0.5, 2 * y + 0.5, float(gain[which, color])))
+    return candidates
 
 
 def robust(difference: np.ndarray) -> np.ndarray:
@@ -293,9 +293,9 @@ def refine(look: Look, matches: list[Match]) -> list[Match]:
         gain, share, x, y = look.fit(match.template_at(), COLORS[match.color], match.x, match.y, reach)
         return replace(match, x=float(x), y=float(y), gain=gain, share=share)
 
-    found = sorted((repaint(m) for m in matches), key=lambda m: -m.gain)
-    soft = [repaint(replace(m, spread=SOFT), 0) for m in found[:3]]
-    if soft[0].gain > found[0].gain:
-        found = sorted([*soft, *found[3:]], key=lambda m: -m.gain)
-    best = max((repaint(replace(found[0], color=k), 0) for k in range(len(COLORS))), key=lambda m: m.gain)
-    return [best, *found[1:]] if best.color != found[0].color else found
+    ranked = sorted((repaint(m) for m in matches), key=lambda m: -m.gain)
+    soft = [repaint(replace(m, spread=SOFT), 0) for m in ranked[:3]]
+    if soft[0].gain > ranked[0].gain:
+        ranked = sorted([*soft, *ranked[3:]], key=lambda m: -m.gain)
+    best = max((repaint(replace(ranked[0], color=k), 0) for k in range(len(COLORS))), key=lambda m: m.gain)
+    return [best, *ranked[1:]] if best.color != ranked[0].color else ranked

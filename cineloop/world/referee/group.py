@@ -38,9 +38,9 @@ def paint_over(picture: np.ndarray, matches: list[Match]) -> np.ndarray:
 
 def group(frame: np.ndarray, picture: np.ndarray) -> list[Match]:
     """The group of equal figures that explains most of a frame, left to right; one figure where none stands beside."""
-    found = refine(Look(frame, picture), coarse(frame, picture, _KEPT))
+    candidates = refine(Look(frame, picture), coarse(frame, picture, _KEPT))
     first: dict[tuple[int, float], Match] = {}
-    for match in found:
+    for match in candidates:
         first.setdefault((match.kind, match.scale), match)
     groups = [_grow(frame, picture, match) for match in list(first.values())[:_CANDIDATES]]
     return max(groups, key=lambda each: joint_gain(frame, picture, each))

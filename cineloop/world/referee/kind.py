@@ -38,7 +38,7 @@ class KindFit:
     persists: bool | None
 
 
-def settle(frames: np.ndarray, picture: np.ndarray, matches: list[Match], found: Path, done: ActorMotion) -> KindFit:
+def settle(frames: np.ndarray, picture: np.ndarray, matches: list[Match], path: Path, done: ActorMotion) -> KindFit:
     """Weigh the hypotheses again in later frames.
 
     Args:
@@ -55,11 +55,11 @@ def settle(frames: np.ndarray, picture: np.ndarray, matches: list[Match], found:
     gains = np.array([m.gain for m in candidates])
     shares = np.array([m.share for m in candidates])
     num_seen = 1
-    looks = [(t, Look(frames[t], picture)) for t in _later(found, done, len(frames))]
+    looks = [(t, Look(frames[t], picture)) for t in _later(path, done, len(frames))]
     for t, look in looks:
-        x, y = float(found.x[t]), float(found.y[t])
+        x, y = float(path.x[t]), float(path.y[t])
         for i, match in enumerate(candidates):
-            gain, share = _best_pose(look, match, x, y, t, found)
+            gain, share = _best_pose(look, match, x, y, t, path)
             gains[i] += gain
             shares[i] += share
         num_seen += 1
@@ -80,7 +80,7 @@ def settle(frames: np.ndarray, picture: np.ndarray, matches: list[Match], found:
         margin=margin,
         detail=1.0 - plain / max(match.gain, 1e-6),
         color=color,
-        persists=_persists(found, done, len(phases(match.kind)) > 3),
+        persists=_persists(path, done, len(phases(match.kind)) > 3),
     )
 
 
@@ -95,30 +95,30 @@ def _by_color_closer(look: Look, match: Match, by_color: list[float]) -> list[fl
     return out
 
 
-def _later(found: Path, done: ActorMotion, num: int) -> list[int]:
+def _later(path: Path, done: ActorMotion, num: int) -> list[int]:
     """Two later frames in which the figure looks as it did at first."""
     if done.kind in ("grow", "shrink", "vanish", "recolor", "spin"):
         return []
-    return [t for t in (num // 3, 2 * num // 3) if found.area[t] > 0.3 * found.area[0]]
+    return [t for t in (num // 3, 2 * num // 3) if path.area[t] > 0.3 * path.area[0]]
 
 
-def _best_pose(look: Look, match: Match, x: float, y: float, t: int, found: Path) -> tuple[float, float]:
+def _best_pose(look: Look, match: Match, x: float, y: float, t: int, path: Path) -> tuple[float, float]:
     """Gain and share of a hypothesis in a later frame, in its best pose."""
-    gone = float(np.hypot(found.x[t] - found.x[0], found.y[t] - found.y[0]))
+    gone = float(np.hypot(path.x[t] - path.x[0], path.y[t] - path.y[0]))
     angle = 0.0
     if words.KINDS[KINDS[match.kind]][1] == "roll":
-        way = 1.0 if found.x[t] >= found.x[0] else -1.0
+        way = 1.0 if path.x[t] >= path.x[0] else -1.0
         angle = round(way * gone / (0.47 * match.scale) / 0.2) * 0.2
     steps = phases(match.kind)
     fits = [look.fit(match.template_at(step=s, angle=angle), COLORS[match.color], x, y)[:2] for s in steps]
     return max(fits)
 
 
-def _persists(found: Path, done: ActorMotion, flaps: bool) -> bool | None:
+def _persists(path: Path, done: ActorMotion, flaps: bool) -> bool | None:
     """Whether the figure is there all along: it neither dies nor is born again, nor does its size jump."""
     if done.kind in ("grow", "shrink", "vanish", "recolor"):
         return None
-    relative = found.area / max(float(np.median(found.area)), 1e-6)
+    relative = path.area / max(float(np.median(path.area)), 1e-6)
     return bool(relative.min() > (0.12 if flaps else 0.4) and relative.max() < (4.0 if flaps else 1.8))
 
 

@@ -104,14 +104,14 @@ def _nearest(centres: np.ndarray, scales: list[float], ys: np.ndarray, xs: np.nd
     return np.argmin(np.stack(far), axis=0)
 
 
-def alone(frames: np.ndarray, picture: np.ndarray, matches: list[Match], found: list[Path]) -> list[np.ndarray]:
+def alone(frames: np.ndarray, picture: np.ndarray, matches: list[Match], tracks: list[Path]) -> list[np.ndarray]:
     """For each figure the frames (T, H, W, C) with the picture where another figure is nearer."""
     if len(matches) < 2:
         return [frames]
     ys, xs = (np.arange(size, dtype=np.float32) for size in frames.shape[1:3])
     scales = [match.scale for match in matches]
     owner = np.stack(
-        [_nearest(np.array([[path.x[t], path.y[t]] for path in found]), scales, ys, xs) for t in range(len(frames))]
+        [_nearest(np.array([[path.x[t], path.y[t]] for path in tracks]), scales, ys, xs) for t in range(len(frames))]
     )  # (T, H, W)
     return [np.where((owner == i)[..., None], frames, picture) for i in range(len(matches))]
 
@@ -157,7 +157,7 @@ def color_at(frame: np.ndarray, picture: np.ndarray, match: Match, step: float) 
 
 
 def motion(
-    frames: np.ndarray, picture: np.ndarray, different: np.ndarray, found: Path, match: Match, times_s: np.ndarray
+    frames: np.ndarray, picture: np.ndarray, different: np.ndarray, path: Path, match: Match, times_s: np.ndarray
 ) -> ActorMotion:
     """The action that explains a path and the last frames.
 
@@ -170,15 +170,15 @@ def motion(
         times_s: (T,).
     """
     height, width, _ = picture.shape
-    x, y = found.x / width, found.y / height
+    x, y = path.x / width, path.y / height
     going = np.array([np.median(x[-2:]) - np.median(x[:2]), np.median(y[-2:]) - np.median(y[:2])])
-    left = _left(different, found, match)
+    left = _left(different, path, match)
     stays = np.abs(going).max() < 1.5 * _TRAVEL
     recolor = None if left < _GONE or not stays else _recolor(frames, picture, match, times_s)
     if recolor is not None:
         return recolor
     if left < _GONE:
-        when = _half_way(found.area / max(found.area[0], 1e-6), times_s, 1.0, 0.0)
+        when = _half_way(path.area / max(path.area[0], 1e-6), times_s, 1.0, 0.0)
         return ActorMotion(kind="vanish", certainty=1.0 - left / _GONE, scale=0.0, start_s=when, end_s=when)
     if np.abs(going).max() >= _TRAVEL:
         across = abs(going[0]) * width >= abs(going[1]) * height
@@ -186,7 +186,7 @@ def motion(
         direction = ("right" if way > 0 else "left") if across else ("down" if way > 0 else "up")
         pace, stop = pace_of(along, times_s)
         if _UNSURE[0] < pace < _UNSURE[1]:
-            pace = closer_pace(frames, picture, found, match, times_s, across)
+            pace = closer_pace(frames, picture, path, match, times_s, across)
         sure = min(1.0, abs(way) / _TRAVEL - 1.0)
         first = float(times_s[0])
         return ActorMotion(kind="travel", certainty=sure, direction=direction, pace=pace, start_s=first, end_s=stop)
@@ -195,26 +195,26 @@ def motion(
         up = np.flatnonzero(y < y[0] - 0.3 * rise)
         first, stop = float(times_s[up[0]]), float(times_s[up[-1]])
         return ActorMotion(kind="hop", certainty=min(1.0, rise / _HOP - 1.0), rise=rise, start_s=first, end_s=stop)
-    turned = turned_share(frames, picture, found, match)
+    turned = turned_share(frames, picture, path, match)
     if turned >= 0.5:
         return ActorMotion(kind="spin", certainty=2.0 * turned - 1.0)
     swing = np.diff(x)
     shaken = float(x.std()) * ((swing[1:] * swing[:-1] < 0).mean() > 0.4)
     if shaken > _SHAKEN:
         return ActorMotion(kind="shake", certainty=min(1.0, shaken / _SHAKEN - 1.0))
-    scale = end_scale(frames[-1], picture, found, match)
+    scale = end_scale(frames[-1], picture, path, match)
     if scale > GROWN or scale < SHRUNK:
         kind, sure = ("grow", (scale - GROWN) / 0.3) if scale > GROWN else ("shrink", (SHRUNK - scale) / 0.2)
-        when = _half_way(np.sqrt(found.area / max(found.area[0], 1e-6)), times_s, 1.0, scale)
+        when = _half_way(np.sqrt(path.area / max(path.area[0], 1e-6)), times_s, 1.0, scale)
         return ActorMotion(kind=kind, certainty=min(1.0, sure), scale=scale, start_s=when, end_s=when)
     return ActorMotion(kind="still", certainty=1.0 - max(rise, 0.0) / _HOP, scale=scale)
 
 
-def _left(different: np.ndarray, found: Path, match: Match) -> float:
+def _left(different: np.ndarray, path: Path, match: Match) -> float:
     """Share of the figure's area that is there in the last frames, within its outline."""
     areas = []
     for t in (0, -3, -2, -1):
-        here = replace(match, x=float(found.x[t]), y=float(found.y[t]))
+        here = replace(match, x=float(path.x[t]), y=float(path.y[t]))
         drawn, mine, theirs = overlap(here, different.shape[1:])
         areas.append(float((different[t][theirs] * (drawn.cover[mine] > 0.3)).sum()))
     return max(areas[1:]) / max(areas[0], 1e-6)
@@ -274,25 +274,25 @@ def beat_of(kind: int) -> float:
     return 1.2 if words.KINDS[KINDS[kind]][1] in ("fly", "swim", "sail") else 0.0
 
 
-def end_scale(frame: np.ndarray, picture: np.ndarray, found: Path, match: Match) -> float:
+def end_scale(frame: np.ndarray, picture: np.ndarray, path: Path, match: Match) -> float:
     """Scale of the figure in the last frame relative to the first, by painting it at several."""
-    by_area = float(np.sqrt(found.area[-1] / max(found.area[0], 1e-6)))
-    by_spread = float(found.high[-1] / max(found.high[0], 1e-6))
+    by_area = float(np.sqrt(path.area[-1] / max(path.area[0], 1e-6)))
+    by_spread = float(path.high[-1] / max(path.high[0], 1e-6))
     if max(abs(by_area - 1), abs(by_spread - 1)) < 0.12:
         return (by_area + by_spread) / 2
     guesses = {float(np.clip(round(guess, 1), 0.4, 2.0)) for guess in (by_area, by_spread)}
     scales = tuple(sorted({*_SCALES, *guesses}))
-    return scale_at(Look(frame, picture), match, float(found.x[-1]), float(found.y[-1]), scales)[1]
+    return scale_at(Look(frame, picture), match, float(path.x[-1]), float(path.y[-1]), scales)[1]
 
 
-def turned_share(frames: np.ndarray, picture: np.ndarray, found: Path, match: Match) -> float:
+def turned_share(frames: np.ndarray, picture: np.ndarray, path: Path, match: Match) -> float:
     """Share of six later frames in which the figure fits clearly better turned than upright, in its best pose."""
     which = np.unique(np.linspace(1, len(frames) - 1, 6).astype(int))
     turned = 0
     for t in which:
-        look, x, y = Look(frames[t], picture), float(found.x[t]), float(found.y[t])
+        look, x, y = Look(frames[t], picture), float(path.x[t]), float(path.y[t])
         color = COLORS[match.color]
-        scales = (1.0,) if abs(found.area[t] / max(found.area[0], 1e-6) - 1.0) < 0.25 else _SCALES
+        scales = (1.0,) if abs(path.area[t] / max(path.area[0], 1e-6) - 1.0) < 0.25 else _SCALES
         poses = [match.template_at(z, step) for step in phases(match.kind) for z in scales]
         poses += [match.template_at(angle=lean) for lean in (-_LEAN, _LEAN)]  # as far as a figure that shakes
         upright = max(look.fit(pose, color, x, y)[0] for pose in poses)
@@ -326,13 +326,13 @@ def pace_of(along: np.ndarray, times_s: np.ndarray) -> tuple[float, float]:
 
 
 def closer_pace(
-    frames: np.ndarray, picture: np.ndarray, found: Path, match: Match, times_s: np.ndarray, across: bool
+    frames: np.ndarray, picture: np.ndarray, path: Path, match: Match, times_s: np.ndarray, across: bool
 ) -> float:
     """The speed again, by painting the figure near where it was seen, in frame widths (heights) a second."""
     which = np.unique(np.linspace(0, len(frames) - 1, 6).astype(int))
     along = []
     for t in which:
-        look, x, y = Look(frames[t], picture), float(found.x[t]), float(found.y[t])
+        look, x, y = Look(frames[t], picture), float(path.x[t]), float(path.y[t])
         fits = (look.fit(match.template_at(step=s), COLORS[match.color], x, y, 4) for s in phases(match.kind))
         along.append(max(fits)[2 if across else 3] / picture.shape[1 if across else 0])
     return pace_of(np.array(along), times_s[which])[0]

@@ -98,8 +98,8 @@ def explain(frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     height = frames.shape[1]
     all_tables = tables(height)
     codes = (_codes(frames) + _offsets(height)).ravel()
-    found = all_tables.reshape(len(all_tables), -1)[:, codes]  # (P, T·H·W)
-    return found.mean(axis=1), (found < CAP / 2).mean(axis=1)
+    levels = all_tables.reshape(len(all_tables), -1)[:, codes]  # (P, T·H·W)
+    return levels.mean(axis=1), (levels < CAP / 2).mean(axis=1)
 
 
 def still_picture(frames: np.ndarray, cost: np.ndarray) -> np.ndarray:

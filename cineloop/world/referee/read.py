@@ -153,15 +153,15 @@ def _read(frames: np.ndarray, times_s: np.ndarray) -> ReadBack:
         mud = muddiness(exact, place_cost, [], None)
         return ReadBack(place=place, num_figures=None if late else 0, muddiness=mud, certainty=sure, unread=why)
     different = _different(exact, picture)
-    found = paths(different, [m[0] for m in matches])
-    outside = _outside(different, found, matches)  # (T, H, W)
+    tracks = paths(different, [m[0] for m in matches])
+    outside = _outside(different, tracks, matches)  # (T, H, W)
     is_all &= float(np.where(outside, different, 0.0).sum(axis=(1, 2)).max()) < 2 * MIN_GAIN  # another comes later
     unrest = float((different[outside] > ODD).mean()) if outside.any() else 0.0
     if unrest > UNREST:
         why = {"figure": f"{unrest:.0%} of the picture changes: a moving camera, a cut, or more figures than are read"}
         return ReadBack(place=place, muddiness=muddiness(exact, place_cost, [], 0), certainty=sure, unread=why)
-    shown = alone(exact, picture, [m[0] for m in matches], found)
-    read = [_figure(f, picture, different, m, p, times_s) for f, m, p in zip(shown, matches, found, strict=True)]
+    shown = alone(exact, picture, [m[0] for m in matches], tracks)
+    read = [_figure(f, picture, different, m, p, times_s) for f, m, p in zip(shown, matches, tracks, strict=True)]
     figures = tuple(each for each, _ in read)
     is_all &= len(figures) == 1 or all(figure.certainty["share"] >= CLEAR for figure in figures)
     colors = [
@@ -217,30 +217,30 @@ def _matches(frames: np.ndarray, picture: np.ndarray) -> tuple[np.ndarray, list[
         matches = _hypotheses(frames[0], picture)
         if not matches:
             return picture, [], True
-    found, rest, is_all = [matches], frames[0].copy(), True
+    groups, rest, is_all = [matches], frames[0].copy(), True
     while True:
-        _erase(rest, picture, found[-1][0])
+        _erase(rest, picture, groups[-1][0])
         if _different(rest[None], picture).sum() < MIN_GAIN:
             break
         matches = refine(Look(rest, picture), coarse(rest, picture))
         if matches[0].gain < MIN_GAIN:
             break
-        is_all = matches[0].share >= SHARE_BAR and len(found) < MOST_FIGURES
+        is_all = matches[0].share >= SHARE_BAR and len(groups) < MOST_FIGURES
         if not is_all:
             break
-        found.append(matches)
-    if len(found) > 1 or found[0][0].share < LONE:
+        groups.append(matches)
+    if len(groups) > 1 or groups[0][0].share < LONE:
         members = group(frames[0], picture)
-        apart = [each[0] for each in found]
+        apart = [each[0] for each in groups]
         if len(members) > 1 and joint_gain(frames[0], picture, members) > joint_gain(frames[0], picture, apart):
-            found, rest = hypotheses(frames[0], picture, members), frames[0].copy()
-            for each in found:
+            groups, rest = hypotheses(frames[0], picture, members), frames[0].copy()
+            for each in groups:
                 _erase(rest, picture, each[0])
             left = refine(Look(rest, picture), coarse(rest, picture))[0]
             is_all = left.gain < MIN_GAIN or left.share < SHARE_BAR and is_all
     # What differs in the first frame and belongs to no figure is the place after all: a star, the edge of a roof.
     odd = robust(rest - picture) > ODD
-    return np.where(odd[..., None], rest, picture), found, is_all
+    return np.where(odd[..., None], rest, picture), groups, is_all
 
 
 def _hypotheses(frame: np.ndarray, picture: np.ndarray) -> list[Match]:
@@ -260,12 +260,12 @@ def _erase(frame: np.ndarray, picture: np.ndarray, match: Match) -> None:
     frame[mask > 0] = picture[mask > 0]
 
 
-def _outside(different: np.ndarray, found: list[Path], matches: list[list[Match]]) -> np.ndarray:
+def _outside(different: np.ndarray, tracks: list[Path], matches: list[list[Match]]) -> np.ndarray:
     """The pixels (T, H, W) that lie near no figure, in every frame."""
     num, height, width = different.shape
     ys, xs = np.arange(height)[None, :, None], np.arange(width)[None, None]
     outside = np.ones(different.shape, bool)
-    for path, (match, *_) in zip(found, matches, strict=True):
+    for path, (match, *_) in zip(tracks, matches, strict=True):
         reach = 1.1 * match.scale + 3.0
         near = (np.abs(ys - path.y[:, None, None]) < reach) & (np.abs(xs - path.x[:, None, None]) < reach)
         outside &= ~near
@@ -277,12 +277,12 @@ def _figure(
     picture: np.ndarray,
     different: np.ndarray,
     matches: list[Match],
-    found: Path,
+    path: Path,
     times_s: np.ndarray,
 ) -> tuple[FigureRead, tuple[KindFit, ActorMotion]]:
     height, width, _ = picture.shape
-    done = motion(frames, picture, different, found, matches[0], times_s)
-    verdict = settle(frames, picture, matches, found, done)
+    done = motion(frames, picture, different, path, matches[0], times_s)
+    verdict = settle(frames, picture, matches, path, done)
     match = verdict.match
     known = verdict.share >= SHARE_BAR and verdict.margin >= MARGIN_BAR and verdict.detail >= DETAIL_BAR
     kind = match.kind if known else None
@@ -312,17 +312,17 @@ def _figure(
         x=match.x / width,
         y=match.y / height,
         height=match.scale / height,
-        path=_path(found, width, height),
+        path=_path(path, width, height),
         certainty=sure,
     )
     return figure, (verdict, done)
 
 
-def _path(found: Path, width: int, height: int) -> tuple[tuple[float, float] | None, ...]:
-    least = GONE * float(found.area.max())
+def _path(path: Path, width: int, height: int) -> tuple[tuple[float, float] | None, ...]:
+    least = GONE * float(path.area.max())
     return tuple(
         (float(x) / width, float(y) / height) if area > least else None
-        for x, y, area in zip(found.x, found.y, found.area, strict=True)
+        for x, y, area in zip(path.x, path.y, path.area, strict=True)
     )
 
 
