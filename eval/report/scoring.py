@@ -82,11 +82,10 @@ def document(
         Section(
             title="Metrics",
             tables=(_metrics(figures, drawn=root is not None),) if figures else (),
-            brief=(f"{plural(len(figures), 'metric')} in all: --all prints them, report.html in -o shows them",)
-            * brief,
+            brief=(f"{num} in all: --all prints them, report.html in -o shows them",) * brief,
         ),
         _skipped_section("Metrics that could not run", [one for one in scores.skipped if not one.found_nothing]),
-        _not_scored(scores, _FIRST_PROBLEMS if brief else _MAX_PROBLEMS),
+        _gap_section(scores, _FIRST_PROBLEMS if brief else _MAX_PROBLEMS),
         _idle([one for one in scores.skipped if one.found_nothing], named=not brief),
         *([_all_clips(scores, figures, root)] if root is not None else []),
         Section(title="Notes on the metrics", text=tuple(_notes(figures)), folded=True),
@@ -180,7 +179,7 @@ def _idle(skipped: Sequence[Skipped], *, named: bool) -> Section:
     return _skipped_section(heading, skipped, folded=True, brief=f"{heading}{names}" if named else "")
 
 
-def _not_scored(scores: Scores, most_brief: int) -> Section:
+def _gap_section(scores: Scores, most_brief: int) -> Section:
     """A row for each reason; a failure counts as missing, never as zero. A terminal gets lines for `most_brief`."""
     listed = problems(scores)
     lines, brief = [], []

@@ -182,8 +182,8 @@ def _verdict(path: str | Path, **keywords: Any) -> ClipVerdict:
         write_atomic(picture, strip)
         return replace(verdict, strip=picture)
 
-    clip: ClipVerdict = _guard(work, str(path))
-    return clip
+    verdict: ClipVerdict = _guard(work, str(path))
+    return verdict
 
 
 def _raise(verdict: ClipVerdict) -> None:
