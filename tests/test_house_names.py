@@ -77,7 +77,7 @@ def participles(path: Path, text: str) -> list[str]:
             bare = words[:-1] if len(words) > 1 and words[-1] in AFTER else words
             if is_participle(bare[-1]) and words[0] not in BEFORE and node.name not in FOREIGN:
                 complaints.append(f"{path}: {node.name}")
-        elif isinstance(node, ast.ClassDef) and is_participle(node.name.lower()):
+        elif isinstance(node, ast.ClassDef) and node.name[0] != "_" and is_participle(node.name.lower()):
             complaints.append(f"{path}: {node.name}")
     return complaints
 
