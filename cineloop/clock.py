@@ -59,10 +59,10 @@ def timed_lines(text: str, duration_s: float) -> list[dict[str, Any]]:
         text: lines without times are left out.
         duration_s: length of the clip in seconds; times beyond it are drawn back to it.
     """
-    found = []
+    segments = []
     for line in text.splitlines():
         match = _EVENT.match(line.strip())
         if match:
             start_s, end_s = (min(float(second), duration_s) for second in match.group(1, 2))
-            found.append({"start_s": start_s, "end_s": max(start_s, end_s), "caption": match.group(3).strip()})
-    return found
+            segments.append({"start_s": start_s, "end_s": max(start_s, end_s), "caption": match.group(3).strip()})
+    return segments

@@ -183,13 +183,13 @@ def changes(old: Mapping[str, Any], new: Mapping[str, Any], path: str = "") -> l
 
 def keys(cls: type, path: str = "") -> list[str]:
     """All dotted keys of a dataclass type, nested ones included."""
-    found = []
+    names = []
     for name, kind in _field_types(cls).items():
-        found.append(path + name)
+        names.append(path + name)
         for inner in (kind, *typing.get_args(kind)):
             if dataclasses.is_dataclass(inner):
-                found += keys(typing.cast(type, inner), f"{path}{name}.")
-    return found
+                names += keys(typing.cast(type, inner), f"{path}{name}.")
+    return names
 
 
 def _merge(tree: dict[str, Any], over: Mapping[str, Any]) -> None:

@@ -65,8 +65,8 @@ def discover(
         if argument == "-":
             loose += _split_list(sys.stdin.buffer.read())
         elif is_url(argument.removeprefix("@")):
-            found, single = remote_clips.from_argument(argument, tuple(VIDEO_SUFFIXES), allow_remote)
-            clips += found
+            listed, single = remote_clips.from_argument(argument, tuple(VIDEO_SUFFIXES), allow_remote)
+            clips += listed
             away += single
         elif os.path.isdir(argument):
             clips += _from_folder(argument)
@@ -160,12 +160,12 @@ def _from_manifest(path: str, allow_remote: Sequence[str]) -> Iterator[Clip]:
 
 
 def _from_glob(pattern: str) -> tuple[list[str], list[str]]:
-    found = sorted(glob.glob(pattern, recursive=True))
-    folders = [name for name in found if os.path.isdir(name)]
+    names = sorted(glob.glob(pattern, recursive=True))
+    folders = [name for name in names if os.path.isdir(name)]
     # A pattern that spells out an ending asks for it; one that does not (`clips/*`) means the videos among its matches.
     ending = os.path.splitext(pattern)[1]
     is_exact = bool(ending) and not glob.has_magic(ending)
-    files = [name for name in found if not os.path.isdir(name) and (is_exact or _has_video_suffix(name))]
+    files = [name for name in names if not os.path.isdir(name) and (is_exact or _has_video_suffix(name))]
     if not files and not folders:
         raise NothingMatchedError(f"nothing is called {printable(pattern)}", hint="no such file or folder, no match")
     # `clips/**` matches a folder and all that is in it; where files matched, they are what was meant.

@@ -62,15 +62,15 @@ def find(url: str, suffixes: Sequence[str]) -> list[RemoteFile]:
         fs, path = _open_system(url)
         fs.invalidate_cache()
         if "*" in path:
-            found, base = fs.glob(path, detail=True), path.split("*")[0].rpartition("/")[0]
+            infos, base = fs.glob(path, detail=True), path.split("*")[0].rpartition("/")[0]
             url = url.split("*")[0].rpartition("/")[0]
         else:
             info = fs.info(path)
             if info["type"] != "directory":
                 return [_file(url, url_path(url), info)]
-            found, base = fs.find(path, detail=True), path
+            infos, base = fs.find(path, detail=True), path
         files = []
-        for place, info in sorted(found.items()):
+        for place, info in sorted(infos.items()):
             name = place.removeprefix(base.rstrip("/") + "/")
             is_hidden = any(part.startswith(".") and part.strip(".") for part in name.split("/"))
             if info["type"] == "file" and name.lower().endswith(tuple(suffixes)) and not is_hidden:

@@ -74,8 +74,8 @@ class Store:
 
         def ask() -> dict[str, dict[str, Any]]:
             self._fs.invalidate_cache()
-            found = self._fs.find(f"{self._root}/{folder}", detail=True)
-            names = {path.removeprefix(self._root + "/"): facts for path, facts in found.items()}
+            listing = self._fs.find(f"{self._root}/{folder}", detail=True)
+            names = {path.removeprefix(self._root + "/"): facts for path, facts in listing.items()}
             # A key is any text, `../x` too, and a name becomes a path in the copy.
             return {name: names[name] for name in names if not _ODD.intersection(name.split("/")) and "\0" not in name}
 
@@ -86,10 +86,10 @@ class Store:
 
         def ask() -> list[str]:
             try:
-                found = self._fs.ls(self._root, detail=True)
+                listing = self._fs.ls(self._root, detail=True)
             except FileNotFoundError:  # nothing was written yet
                 return []
-            return [facts["name"].removeprefix(self._root + "/") for facts in found if facts["type"] == "file"]
+            return [facts["name"].removeprefix(self._root + "/") for facts in listing if facts["type"] == "file"]
 
         return self._call("list", "", ask)
 
@@ -98,8 +98,8 @@ class Store:
 
         def ask(paths: list[str]) -> list[bytes]:
             # Of fsspec's ways to read many at once the one that takes no name for a pattern.
-            found: list[bytes] = self._fs.cat_ranges(paths, None, None, on_error="raise", **self._how)
-            return found
+            parts: list[bytes] = self._fs.cat_ranges(paths, None, None, on_error="raise", **self._how)
+            return parts
 
         for i in range(0, len(names), _AT_ONCE):
             paths = [f"{self._root}/{name}" for name in names[i : i + _AT_ONCE]]
@@ -238,8 +238,8 @@ class StoredFolder:
             self.store.fetch(name, self.folder / name)
             self._stamps[name] = _stamp(self.folder / name)
         single = []
-        found = self.store.find(self.state)
-        for name in sorted(found):
+        listing = self.store.find(self.state)
+        for name in sorted(listing):
             if match := _SEGMENT.fullmatch(name):
                 journals[match[1]][int(match[2])] = name
             elif name.endswith(".jsonl"):  # of a folder that was uploaded: what the journal begins with
@@ -253,7 +253,7 @@ class StoredFolder:
             self._stamps[name] = _stamp(path)
         for folder, segments in journals.items():
             if wants(f"{folder}.jsonl"):
-                self._pull_journal(folder, segments, modified_ns(found[segments[max(segments)]]) / 1e9)
+                self._pull_journal(folder, segments, modified_ns(listing[segments[max(segments)]]) / 1e9)
 
     def _pull_journal(self, folder: str, segments: dict[int, str], written_at: float) -> None:
         path, names = self.folder / f"{folder}.jsonl", [segments[number] for number in sorted(segments)]

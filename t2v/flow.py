@@ -155,8 +155,8 @@ def guided(conditional: Tensor, unconditional: Tensor | None, guidance: Guidance
     if not guidance.rescale:
         return mixed
     axes = list(range(1, mixed.ndim))
-    wanted, found = conditional.std(axes, keepdim=True), mixed.std(axes, keepdim=True)  # (B, 1, ...) each
-    return mixed * (1 + guidance.rescale * (wanted / found.clamp(min=1e-8) - 1))
+    wanted, mixed_std = conditional.std(axes, keepdim=True), mixed.std(axes, keepdim=True)  # (B, 1, ...) each
+    return mixed * (1 + guidance.rescale * (wanted / mixed_std.clamp(min=1e-8) - 1))
 
 
 def inference_sigmas(num_steps: int, shift: float = 1.0) -> list[float]:

@@ -79,10 +79,10 @@ def load_lora(
     _check_room(transformer, adapter_name)
     name = "the given tensors" if isinstance(source, dict) else str(source)
     tensors, config = read_lora(source, weight_name)
-    found, alphas, unmatched = match_keys(tensors, layer_names(transformer))
+    fitting, alphas, unmatched = match_keys(tensors, layer_names(transformer))
     matched = len(tensors) - len(unmatched)
     counts = f"{matched} of {len(tensors)} keys match {type(transformer).__name__}, {len(unmatched)} do not"
-    if not found:
+    if not fitting:
         raise NothingMatchedError(f"{name} is no LoRA for this model: {counts}; for example {_some(unmatched)}")
     if unmatched and not allow_partial:
         raise UsageError(
@@ -90,8 +90,8 @@ def load_lora(
             hint="allow_partial loads what matches",
         )
     before = list(transformer.active_adapters() or []) if getattr(transformer, "peft_config", None) else []
-    config = adapter_config(found, alphas, config)
-    transformer.load_lora_adapter(found, prefix=None, adapter_name=adapter_name, metadata=config, _pipeline=pipeline)
+    config = adapter_config(fitting, alphas, config)
+    transformer.load_lora_adapter(fitting, prefix=None, adapter_name=adapter_name, metadata=config, _pipeline=pipeline)
     transformer.set_adapter([*before, adapter_name])
     layers = _layers(transformer, adapter_name)
     for layer in layers.values():

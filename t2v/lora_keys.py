@@ -127,15 +127,15 @@ def match_keys(
         else:
             groups[module][part] = (key, tensor)
     layers = dict(known.values())
-    found, alphas = {}, {}
+    fitting, alphas = {}, {}
     for module, parts in groups.items():
         if reason := _misfit(parts, layers[module]):
             unmatched += [f"{key} ({reason})" for key, _ in parts.values()]
             continue
         if "alpha" in parts:
             alphas[module] = float(parts.pop("alpha")[1])
-        found.update({f"{module}.{part}": tensor for part, (_, tensor) in parts.items()})
-    return found, alphas, unmatched
+        fitting.update({f"{module}.{part}": tensor for part, (_, tensor) in parts.items()})
+    return fitting, alphas, unmatched
 
 
 def _split(key: str) -> tuple[str, str]:
@@ -162,15 +162,17 @@ def _misfit(parts: dict[str, tuple[str, torch.Tensor]], layer: Any) -> str:
     return "" if up.shape[1] == down.shape[0] else f"ranks {down.shape[0]} and {up.shape[1]} of one pair differ"
 
 
-def adapter_config(found: dict[str, torch.Tensor], alphas: dict[str, float], config: dict[str, Any]) -> dict[str, Any]:
+def adapter_config(
+    fitting: dict[str, torch.Tensor], alphas: dict[str, float], config: dict[str, Any]
+) -> dict[str, Any]:
     """Arguments of the adapter's configuration: rank and alpha of each layer; alpha = rank where nothing is stated."""
     ending = ".lora_A.weight"
-    ranks = {key.removesuffix(ending): len(tensor) for key, tensor in found.items() if key.endswith(ending)}
+    ranks = {key.removesuffix(ending): len(tensor) for key, tensor in fitting.items() if key.endswith(ending)}
     if alphas or "lora_alpha" not in config:
         config = _most(
             {name: alphas.get(name, float(rank)) for name, rank in ranks.items()}, "lora_alpha", "alpha_pattern"
         )
-    bias = any(key.endswith(".bias") for key in found)
+    bias = any(key.endswith(".bias") for key in fitting)
     return {**config, **_most(ranks, "r", "rank_pattern"), "target_modules": sorted(ranks), "lora_bias": bias}
 
 

@@ -134,11 +134,11 @@ def assign(extents: Sequence[Extent], config: BucketConfig) -> Assignment:
     members: dict[Bucket, list[int]] = {bucket: [] for bucket in config.buckets()}
     dropped: dict[int, str] = {}
     for position, extent in enumerate(extents):
-        found = _place(extent, config)
-        if isinstance(found, Bucket):
-            members[found].append(position)
+        place = _place(extent, config)
+        if isinstance(place, Bucket):
+            members[place].append(position)
         else:
-            dropped[position] = found
+            dropped[position] = place
     result = Assignment(extents, members, dropped)
     if len(dropped) > config.max_dropped * len(extents) or len(dropped) == len(extents):
         logger.info("%s", result.table())

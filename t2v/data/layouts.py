@@ -112,14 +112,14 @@ def read_items(
         if not place.exists():
             hint = f'name what is there: --set "{setting}=[FOLDER]"'
             raise UsageError(f"{setting}: no such file or folder: {printable(str(place))}", code="LAYOUT", hint=hint)
-        for found in _READERS[_layout_of(place, layout)](place, root):
-            fault = found if isinstance(found, Fault) else _fault_of(found)
+        for entry in _READERS[_layout_of(place, layout)](place, root):
+            fault = entry if isinstance(entry, Fault) else _fault_of(entry)
             if fault is not None:
                 faults.append(fault)
-            elif isinstance(found, Item):
-                key = (os.path.realpath(found.path), found.start_s, found.end_s)
-                known = items.get(key, found)
-                items[key] = replace(known, prompts=tuple(dict.fromkeys(known.prompts + found.prompts)))
+            elif isinstance(entry, Item):
+                key = (os.path.realpath(entry.path), entry.start_s, entry.end_s)
+                known = items.get(key, entry)
+                items[key] = replace(known, prompts=tuple(dict.fromkeys(known.prompts + entry.prompts)))
     if faults:
         message = f"{setting}: {len(faults)} faults in {', '.join(map(str, places))}: {_listed(faults)}"
         if on_bad == "stop":
@@ -261,11 +261,11 @@ def _text(path: Path) -> str:
 def _media(folder: Path) -> list[Path]:
     """Videos and images of a folder, hidden ones left out, in the order of their names."""
     known = IMAGE_SUFFIXES | VIDEO_SUFFIXES
-    found = []
+    files = []
     for home, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        found += [Path(home, name) for name in names if name[:1] != "." and Path(name).suffix.lower() in known]
-    return sorted(found)
+        files += [Path(home, name) for name in names if name[:1] != "." and Path(name).suffix.lower() in known]
+    return sorted(files)
 
 
 def _texts(words: Any) -> tuple[str, ...]:

@@ -91,8 +91,8 @@ class Generator(PipelineGenerator):
     def _unknown(self, prompt: str) -> list[str]:
         """Words that the tokenizer has no token for."""
         tokenizer = self.pipeline.tokenizer
-        found = tokenizer(prompt, return_offsets_mapping=True, verbose=False)
-        spans = zip(found.input_ids, found.offset_mapping, strict=True)
+        tokens = tokenizer(prompt, return_offsets_mapping=True, verbose=False)
+        spans = zip(tokens.input_ids, tokens.offset_mapping, strict=True)
         return [prompt[start:end].lower() for token, (start, end) in spans if token == tokenizer.unk_token_id]
 
 

@@ -154,8 +154,8 @@ class Family:
     def embed(self, encoder: Any, prompt: str) -> Tensors:
         """A prompt as `embeds` (L, D), its real tokens only, and `pooled` (P) where the model wants it."""
         encoded: PromptEmbeds = encoder.encode([prompt], min(self.pad_to or encoder.most_tokens, encoder.most_tokens))
-        found = {"embeds": encoded.embeds[0, encoded.mask[0]]}
-        return found | (
+        tensors = {"embeds": encoded.embeds[0, encoded.mask[0]]}
+        return tensors | (
             {"pooled": encoded.pooled[0]} if encoded.pooled is not None and self.shape.get("pooled_dim") else {}
         )
 
@@ -310,10 +310,10 @@ def open_family(model: str, vae: Path | None = None) -> Family:
 
 def read_config(name: str, part: str) -> dict[str, Any]:
     """`config.json` of a part of a pipeline; raises as `read_json` does, and UsageError when there is none."""
-    found = read_json(name, f"{part}/config.json")
-    if not found:
+    config = read_json(name, f"{part}/config.json")
+    if not config:
         raise UsageError(f"{name} is no pipeline in diffusers layout: it has no {part}/config.json", code="MODEL")
-    return found
+    return config
 
 
 def read_json(name: str, file: str) -> dict[str, Any]:

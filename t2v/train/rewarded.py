@@ -55,7 +55,7 @@ def read_rewards(path: Path) -> dict[str, float]:
     Raises:
         UsageError: a row without id, an id twice, or a reward that is no finite number.
     """
-    found: dict[str, float] = {}
+    rewards: dict[str, float] = {}
     seen: set[str] = set()
     for number, row in json_lines(path, code="REWARDS"):
         where = f"{path}, line {number}"
@@ -69,8 +69,8 @@ def read_rewards(path: Path) -> dict[str, float]:
             raise UsageError(
                 f"{where}: reward must be a finite number, or null for none, got {reward!r}", code="REWARDS"
             )
-        found[id] = float(reward)
-    return found
+        rewards[id] = float(reward)
+    return rewards
 
 
 def read_rewarded(folder: Path, rewards: Path | None = None) -> Rewarded:

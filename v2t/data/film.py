@@ -35,10 +35,10 @@ def film_turns(split: str, seed: int, rng: random.Random) -> list[Turn]:
         film_notes = [_moved(note, offset) for note in notes(stretch)]
         film_notes = sorted([*film_notes, *_again(film_notes, rng)], key=lambda note: note.start_s)
         kind = FILM_KINDS[int(rng.random() * len(FILM_KINDS))]
-        found = film_question(film_notes, kind, rng)
-        if found is None:
+        pair = film_question(film_notes, kind, rng)
+        if pair is None:
             continue
-        question, answer = found
+        question, answer = pair
         lines = _lines(_shown(film_notes, question, rng))
         return [Turn("user", notes_prompt(lines, question)), Turn("assistant", answer)]
 

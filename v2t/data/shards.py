@@ -150,9 +150,9 @@ class ShardSource(ManifestSource):
 
     def __call__(self, start: int, count: int) -> Batch:
         """Samples `start` … `start + count - 1`; `replaced` (n,) says how many bad ones stood before each."""
-        found = [self.good_sample(number) for number in range(start, start + count)]
-        batch = clip_batch([sample for sample, _ in found], self.processor.tokenizer.pad_token_id, self.max_length)
-        return batch | {"replaced": torch.tensor([bad for _, bad in found])}
+        samples = [self.good_sample(number) for number in range(start, start + count)]
+        batch = clip_batch([sample for sample, _ in samples], self.processor.tokenizer.pad_token_id, self.max_length)
+        return batch | {"replaced": torch.tensor([bad for _, bad in samples])}
 
     def good_sample(self, number: int) -> tuple[ClipSample, int]:
         """Sample `number`, or where it is bad and `on_bad` is skip the next good one of its shard; how many were bad.

@@ -77,10 +77,14 @@ def caption_figures(
         texts += write_captions(task.model, visual, shown, tokenizer, style, max_new_tokens)
     totals: dict[str, list[int]] = {"joint": [0, 0], "facts": [0, 0]}
     for text, true in zip(texts, facts, strict=True):
-        found = compare(parse(text), true, style)
-        counts = {name: (tally.right, tally.num) for name, tally in found.tallies.items()}
-        total = found.total
-        for name, (right, of) in {**counts, "facts": (total.right, total.num), "joint": (int(found.joint), 1)}.items():
+        comparison = compare(parse(text), true, style)
+        counts = {name: (tally.right, tally.num) for name, tally in comparison.tallies.items()}
+        total = comparison.total
+        for name, (right, of) in {
+            **counts,
+            "facts": (total.right, total.num),
+            "joint": (int(comparison.joint), 1),
+        }.items():
             row = totals.setdefault(name, [0, 0])
             row[0], row[1] = row[0] + right, row[1] + of
     return {f"caption_{name}": right / max(1, of) for name, (right, of) in totals.items()}, texts

@@ -150,10 +150,10 @@ class PreferenceStage(instruct.InstructStage):
         """Loss, margin and share of held-out pairs whose chosen answer gained more. `score`: less the loss."""
         loss, margin, right, count = 0.0, 0.0, 0.0, 0.0
         for batch in self._batches:
-            found = task(runtime.to_device(batch, device))
-            pairs_right, num = found["metrics"]["pairs_right"]
-            loss, right, count = loss + float(found["terms"]["pairs"]), right + float(pairs_right), count + float(num)
-            margin += float(found["metrics"]["margin"][0])
+            output = task(runtime.to_device(batch, device))
+            pairs_right, num = output["metrics"]["pairs_right"]
+            loss, right, count = loss + float(output["terms"]["pairs"]), right + float(pairs_right), count + float(num)
+            margin += float(output["metrics"]["margin"][0])
         count = max(count, 1.0)
         return {"score": -loss / count, "loss": loss / count, "margin": margin / count, "pairs_right": right / count}
 
@@ -187,10 +187,10 @@ class PreferenceStage(instruct.InstructStage):
             kept = read_json(path)
             if kept["key"] == key and (self._tokens is None or all(name in self._tokens for name in kept["log_probs"])):
                 return {name: (chosen, rejected) for name, (chosen, rejected) in kept["log_probs"].items()}
-        found = self._compute_reference(clips)
+        log_probs = self._compute_reference(clips)
         if _rank() == 0:
-            write_atomic(path, json.dumps({"key": key, "log_probs": found}, allow_nan=False, indent=0).encode())
-        return found
+            write_atomic(path, json.dumps({"key": key, "log_probs": log_probs}, allow_nan=False, indent=0).encode())
+        return log_probs
 
     def _reference_key(self, clips: list[Clip]) -> str:
         """What the reference depends on, as a short hash."""
@@ -214,7 +214,7 @@ class PreferenceStage(instruct.InstructStage):
         source = PreferenceSource(clips, self._processor, config.data_seed, config.max_length, config.on_bad)
         wanted = [(start, min(size, len(clips) - start)) for start in range(rank * size, len(clips), world * size)]
         device, precision = runtime.resolve(config.runtime)
-        found: Reference = {}
+        log_probs: Reference = {}
         tokens: dict[str, tuple[torch.Tensor, ...]] = {}
         with _evaluating(task), torch.no_grad(), torch.autocast(device, torch.bfloat16, enabled=precision == "bf16"):
             where = next(task.parameters()).device
@@ -224,7 +224,7 @@ class PreferenceStage(instruct.InstructStage):
                 values = task.log_probs(moved, query_tokens).view(-1, len(ANSWERS)).tolist()
                 names = [source.key(number) for number in range(start, start + count)]
                 known = whole_pairs(batch).tolist()
-                found |= {name: (a, b) for name, (a, b), there in zip(names, values, known, strict=True) if there}
+                log_probs |= {name: (a, b) for name, (a, b), there in zip(names, values, known, strict=True) if there}
                 if self._tokens is not None:
                     counts = batch["row_counts"][:: len(ANSWERS)].tolist()
                     each = (query_tokens.float().cpu(), batch["times_s"], batch["mask"])
@@ -232,9 +232,9 @@ class PreferenceStage(instruct.InstructStage):
         if self._tokens is not None:
             self._tokens.fill(tokens.items(), lambda each: dict(zip(KEPT, each, strict=True)))
         if world == 1:
-            return found
+            return log_probs
         shares: list[Any] = [None] * world
-        torch.distributed.all_gather_object(shares, found)
+        torch.distributed.all_gather_object(shares, log_probs)
         return {name: pair for share in shares for name, pair in share.items()}
 
 
