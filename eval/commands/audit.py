@@ -75,14 +75,14 @@ def run(args: argparse.Namespace) -> int:
         stack.enter_context(on_device(args.device))
         judge = _judge(args.judge, args.device)
         material = _material(args, config)
-        found = audit(metrics, judge, material, config, stop=stack.enter_context(Stopping()),
+        record = audit(metrics, judge, material, config, stop=stack.enter_context(Stopping()),
                       show_progress=not args.quiet)  # fmt: skip
-        found = replace(found, clips={"command": command(args), **found.clips})
-        _write(found, args.output)
-    terminal.show(document(found), found.as_dict() if args.json else None)
+        record = replace(record, clips={"command": command(args), **record.clips})
+        _write(record, args.output)
+    terminal.show(document(record), record.as_dict() if args.json else None)
     for name in NAMES:
         log.logger.info("%s", log.printable(str(args.output / name)))
-    return exit_code(found)
+    return exit_code(record)
 
 
 def command(args: argparse.Namespace) -> str:
@@ -101,22 +101,22 @@ def command(args: argparse.Namespace) -> str:
     return shlex.join([*words, *(["--codec"] if args.codec else [])])
 
 
-def exit_code(found: Audit) -> int:
+def exit_code(audit: Audit) -> int:
     """5 when a metric could not run here, 4 when nothing could be measured, 3 when a clip could not be read, else 0."""
-    if any(each["code"] == "ENVIRONMENT" for each in found.failures):
+    if any(each["code"] == "ENVIRONMENT" for each in audit.failures):
         return EXIT_ENVIRONMENT
-    if not found.table and not found.agreement:
+    if not audit.table and not audit.agreement:
         return EXIT_NOTHING_MATCHED
-    return EXIT_FAILED_ITEMS if found.failures else EXIT_OK
+    return EXIT_FAILED_ITEMS if audit.failures else EXIT_OK
 
 
-def _write(found: Audit, folder: Path) -> None:
+def _write(audit: Audit, folder: Path) -> None:
     from cineloop.files import write_atomic
     from v2t_eval.audit.report import document
     from v2t_eval.report import markdown, page
 
-    whole = json.dumps(found.as_dict(), ensure_ascii=False, allow_nan=False, indent=1) + "\n"
-    report = document(found)
+    whole = json.dumps(audit.as_dict(), ensure_ascii=False, allow_nan=False, indent=1) + "\n"
+    report = document(audit)
     for name, data in zip(
         NAMES, (whole.encode(), markdown.render(report).encode(), page.render(report, folder)), strict=True
     ):

@@ -47,10 +47,10 @@ def run(args: argparse.Namespace) -> int:
     log.setup(verbosity=-1 if args.quiet else args.verbose)
     suite = read_suite(args.suite) if args.suite else None
     metrics = suite.metrics if suite else None
-    found = [sides.read(args.before), sides.read(args.after)]
+    both = [sides.read(args.before), sides.read(args.after)]
     with ExitStack() as stack:
         options = score_options(args, stack, args.cache)
-        before, after = (sides.scores_of(side, metrics, **options) for side in found)
+        before, after = (sides.scores_of(side, metrics, **options) for side in both)
     deciding = [rule.metric for rule in suite.policy.primary] if suite and suite.policy else []
     check = comparison(after, before, deciding)
     if not check.incompatible < set(after.by_name) & set(before.by_name):

@@ -89,7 +89,7 @@ def run(args: argparse.Namespace) -> int:
     return verdict.exit_code
 
 
-def plan(found: Scores | Inputs, metrics: list[BaseMetric] | None, args: argparse.Namespace) -> int:
+def plan(candidate: Scores | Inputs, metrics: list[BaseMetric] | None, args: argparse.Namespace) -> int:
     """Print what would be measured; returns the exit code.
 
     Raises:
@@ -99,9 +99,9 @@ def plan(found: Scores | Inputs, metrics: list[BaseMetric] | None, args: argpars
     from v2t_eval.core.scores import Scores
     from v2t_eval.gate import sides
 
-    if not isinstance(found, Scores) and metrics is not None:
-        return dry_run(found, metrics, args)
-    scores = sides.scores_of(found, None)
+    if not isinstance(candidate, Scores) and metrics is not None:
+        return dry_run(candidate, metrics, args)
+    scores = sides.scores_of(candidate, None)
     names = list(scores.by_name)
     counts = {"clips": len(scores.clips), "metrics": names}
     print(json.dumps(counts) if args.json else f"{len(scores.clips)} clips with scores by {', '.join(names)}")

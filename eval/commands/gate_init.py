@@ -69,13 +69,13 @@ def keep(
     from v2t_eval.gate.comparable import comparison
     from v2t_eval.gate.run import plain_policy, require
 
-    found = sides.read(args.clips)
+    given = sides.read(args.clips)
     metrics, rules = (suite.metrics, suite.rules) if suite else (None, None)
     if args.dry_run:
-        return plan(found, metrics, args)
+        return plan(given, metrics, args)
     with ExitStack() as stack:
         scores = sides.scores_of(
-            found, metrics, decides=rules.decides if rules else (), **score_options(args, stack, args.cache)
+            given, metrics, decides=rules.decides if rules else (), **score_options(args, stack, args.cache)
         )
         if rules is not None:
             require(scores, rules)

@@ -88,7 +88,7 @@ def about(name: str, *, check: bool) -> dict[str, Any]:
 
     kind: type[BaseMetric] = load_metric(name)
     low, high = kind.value_range
-    found: dict[str, Any] = {
+    row: dict[str, Any] = {
         "name": name,
         "level": kind.level,
         "needs": list(kind.needs),
@@ -104,22 +104,22 @@ def about(name: str, *, check: bool) -> dict[str, Any]:
     }
     if check:
         why_not = _why_not(kind)
-        found |= {"runs": not why_not, "why_not": why_not}
-    return found
+        row |= {"runs": not why_not, "why_not": why_not}
+    return row
 
 
 def _settings(kind: type[Any]) -> dict[str, Any]:
     """The settings with their usual values; "required" where there is none."""
     from cineloop.config import to_dict
 
-    found: dict[str, Any] = {}
+    settings: dict[str, Any] = {}
     for field in dataclasses.fields(kind):
         if field.default is not dataclasses.MISSING:
-            found[field.name] = to_dict(field.default)
+            settings[field.name] = to_dict(field.default)
         else:
             known = field.default_factory is not dataclasses.MISSING
-            found[field.name] = to_dict(field.default_factory()) if known else "required"  # type: ignore[operator,misc]
-    return found
+            settings[field.name] = to_dict(field.default_factory()) if known else "required"  # type: ignore[operator,misc]
+    return settings
 
 
 def _why_not(kind: type[BaseMetric]) -> str:

@@ -43,6 +43,6 @@ def run(args: argparse.Namespace) -> int:
         if args.json:
             print(json.dumps(rows, ensure_ascii=False))
         return 0
-    found = roundtrip.run(config, args.output, show_progress=not args.quiet)
-    terminal.show(document(found, args.output), found.as_dict(clips=False) if args.json else None)
-    return found.exit_code
+    trip = roundtrip.run(config, args.output, show_progress=not args.quiet)
+    terminal.show(document(trip, args.output), trip.as_dict(clips=False) if args.json else None)
+    return trip.exit_code

@@ -66,8 +66,8 @@ def run(args: argparse.Namespace) -> int:
     elif args.when is None:
         print("\n".join(log.printable(line) for line in answer.answer.splitlines()))
     else:
-        for found in answer.to_dict()["spans"]:
-            print(f"{found['text']}\t{log.printable(found['note'])}".rstrip())
+        for span in answer.to_dict()["spans"]:
+            print(f"{span['text']}\t{log.printable(span['note'])}".rstrip())
         if not answer.spans:
             logger.info("%s: %s", log.printable(args.when), answer.answer)
     return EXIT_NOTHING_MATCHED if args.when is not None and not answer.spans else EXIT_OK
