@@ -118,7 +118,7 @@ def command(options: Options, folder: Path) -> Iterator[Row]:
         config = ScoreConfig(workers=CORES, cache=out / "state")
         plan = read_plan(None, ["steps=[probe, split, motion]"])
         out.mkdir()
-        return len(curate(discover([str(folder / "films")]), plan, out, config).rows)
+        return len(curate(discover([str(folder / "films")]), plan, out, config).clips)
 
     film_s = options.seconds * options.films
     part = f"{film_s} s of film"
@@ -131,6 +131,7 @@ def command(options: Options, folder: Path) -> Iterator[Row]:
 def plant_journal(folder: Path, num: int) -> None:
     """A journal of `num` clips, 20 a film, with random scores of all steps."""
     from cineloop.journal import Journal
+    from v2t_eval.curate.clip import FilmClip
     from v2t_eval.curate.recipe import read_plan
     from v2t_eval.curate.table import JOURNAL, Film, append
 
@@ -141,11 +142,12 @@ def plant_journal(folder: Path, num: int) -> None:
             film = Film(id=f"{n:05d}.mp4", size=1, mtime_ns=1, print=plan.print)
             for clip, values in enumerate(rng.random((20, len(names)))):
                 scores = dict(zip(names, values.tolist(), strict=True))
-                film.rows.append(
-                    {"id": f"{film.id}#t={5 * clip:.3f},{5 * clip + 5:.3f}", "source": film.id,
-                     "source_sha": f"{n:064x}", "start_s": 5.0 * clip, "end_s": 5.0 * clip + 5, "width": 640,
-                     "height": 360, "fps": 30.0, "codec": "h264", "begins": "cut", "ends": "cut", "warnings": [],
-                     "error": None, "scores": scores, "crop": None, "crop_reason": None}
+                film.clips.append(
+                    FilmClip(
+                        id=f"{film.id}#t={5 * clip:.3f},{5 * clip + 5:.3f}", source=film.id, source_sha=f"{n:064x}",
+                        start_s=5.0 * clip, end_s=5.0 * clip + 5, width=640, height=360, fps=30.0, codec="h264",
+                        begins="cut", ends="cut", scores=scores,
+                    )
                 )  # fmt: skip
             append(journal, film)
 
@@ -153,7 +155,7 @@ def plant_journal(folder: Path, num: int) -> None:
 def query(options: Options, folder: Path) -> Iterator[Row]:
     """Reading, asking and writing, of table and page; two limits are changed."""
     from v2t_eval.curate import page
-    from v2t_eval.curate.query import ask
+    from v2t_eval.curate.query import apply_limits
     from v2t_eval.curate.recipe import read_plan
     from v2t_eval.curate.run import Curation
     from v2t_eval.curate.table import read_films, write_table
@@ -164,15 +166,15 @@ def query(options: Options, folder: Path) -> Iterator[Row]:
 
     def read() -> None:
         state["films"] = list(read_films(folder).values())
-        state["rows"] = [row for film in state["films"] for row in film.rows]
+        state["clips"] = [clip for film in state["films"] for clip in film.clips]
 
     def answer() -> None:
-        state["verdicts"] = ask(plan, state["rows"])
+        state["verdicts"] = apply_limits(plan, state["clips"])
 
     runs: dict[str, Run] = {
         "read": read,
-        "ask": answer,
-        "write": lambda: write_table(folder, state["rows"], state["verdicts"], {}),
+        "limits": answer,
+        "write": lambda: write_table(folder, state["clips"], state["verdicts"], {}),
         "page": lambda: page.write(Curation(**state), plan, [], folder, None, ""),
     }
     part = f"{options.clips:,} clips asked anew"

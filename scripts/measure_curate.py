@@ -31,9 +31,9 @@ from cineloop.discovery import discover
 from cineloop.intervals import wilson
 from cineloop.video.encode import encode
 from v2t_eval.core.score import ScoreConfig
+from v2t_eval.curate.clip import FilmClip
 from v2t_eval.curate.recipe import STEPS, read_plan
 from v2t_eval.curate.run import curate
-from v2t_eval.curate.step import Row
 
 TOLERANCE_S = 0.5  # between a planted change and the one that was found
 CHANGES = ("cut", "fade", "dissolve")
@@ -157,35 +157,35 @@ def plant(number: int, seed: int) -> PlantedFilm:
     return film
 
 
-def found_changes(rows: list[Row]) -> Iterator[tuple[str, float, float]]:
+def found_changes(clips: list[FilmClip]) -> Iterator[tuple[str, float, float]]:
     """The changes of shots between the clips of a film."""
-    for one, after in zip(rows, rows[1:], strict=False):
-        if one["ends"] != "length":
-            yield one["ends"], one["end_s"], after["start_s"]
+    for one, after in zip(clips, clips[1:], strict=False):
+        if one.ends != "length":
+            yield one.ends or "", one.end_s, after.start_s
 
 
-def match_changes(planted: PlantedFilm, rows: list[Row], counts: Counter[str]) -> None:
+def match_changes(planted: PlantedFilm, clips: list[FilmClip], counts: Counter[str]) -> None:
     """Count the changes found (`hit`), missed and false, by kind."""
-    left = list(found_changes(rows))
+    left = list(found_changes(clips))
     for kind, start, end in planted.changes:
         near = [c for c in left if c[1] <= end + TOLERANCE_S and start - TOLERANCE_S <= c[2]]
         if near:
             left.remove(min(near, key=lambda c: abs(c[1] - start)))
         counts[f"{kind} {'hit' if near else 'missed'}"] += 1
-        inside = sum(max(0.0, min(end, row["end_s"]) - max(start, row["start_s"])) for row in rows)
+        inside = sum(max(0.0, min(end, clip.end_s) - max(start, clip.start_s)) for clip in clips)
         counts[f"{kind} ms"] += round(1000 * (end - start))
         counts[f"{kind} ms inside"] += round(1000 * inside)
     for kind, *_ in left:
         counts[f"{'cut' if kind == 'black' else kind} false"] += 1
 
 
-def match_faults(planted: PlantedFilm, rows: list[Row], counts: Counter[str]) -> None:
+def match_faults(planted: PlantedFilm, clips: list[FilmClip], counts: Counter[str]) -> None:
     """Count for each filter the shots with and without its fault, by the clip that covers most of them."""
     for fault, start, end in planted.shots:
-        overlaps = [max(0.0, min(end, row["end_s"]) - max(start, row["start_s"])) for row in rows]
+        overlaps = [max(0.0, min(end, clip.end_s) - max(start, clip.start_s)) for clip in clips]
         if max(overlaps, default=0.0) <= 0:
             continue
-        scores = rows[int(np.argmax(overlaps))]["scores"]
+        scores = clips[int(np.argmax(overlaps))].scores
         for name, (column, side, limit) in FAULTS.items():
             if fault and fault != name and not (fault == "calm" and name != "frozen"):
                 continue  # a black shot stands still as well, a blurred one may: only sound shots can be false alarms
@@ -238,30 +238,30 @@ def main() -> None:
         if args.real is not None:
             real = clips_of(args.real, place / "real", args.workers)
             report["real"] = {
-                name: [(r["begins"], r["start_s"], r["end_s"]) for r in clips] for name, clips in real.items()
+                name: [(clip.begins, clip.start_s, clip.end_s) for clip in clips] for name, clips in real.items()
             }
     show(report)
     if args.output is not None:
         args.output.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
 
 
-def clips_of(films: Path, folder: Path, workers: int) -> dict[str, list[Row]]:
+def clips_of(films: Path, folder: Path, workers: int) -> dict[str, list[FilmClip]]:
     """The clips of each film, by all steps and without limits."""
     config = ScoreConfig(workers=workers, cache=folder / ".cineloop")
     plan = read_plan(None, [f"steps=[{', '.join((*STEPS, 'text'))}]"])
     done = curate(discover([str(films)]), plan, folder, config, show_progress=True)
-    return {film.id: film.rows for film in done.films if film.error is None}
+    return {film.id: film.clips for film in done.films if film.error is None}
 
 
-def figures(planted: dict[str, PlantedFilm], rows: dict[str, list[Row]]) -> dict[str, Any]:
+def figures(planted: dict[str, PlantedFilm], clips: dict[str, list[FilmClip]]) -> dict[str, Any]:
     """All shares, and the films of one shot."""
     counts: Counter[str] = Counter()
     whole = []
     for name, film in planted.items():
-        match_changes(film, rows[name], counts)
-        match_faults(film, rows[name], counts)
+        match_changes(film, clips[name], counts)
+        match_faults(film, clips[name], counts)
         if not film.changes:
-            whole.append(len(rows[name]) == 1)
+            whole.append(len(clips[name]) == 1)
     return {
         "changes": {
             kind: shares(counts, kind) | {"ms": counts[f"{kind} ms"], "ms_inside": counts[f"{kind} ms inside"]}

@@ -25,19 +25,19 @@ from footage import CHANGES, Film
 from cineloop.discovery import discover
 from cineloop.intervals import wilson
 from v2t_eval.core.score import ScoreConfig
+from v2t_eval.curate.clip import FilmClip
 from v2t_eval.curate.recipe import STEPS, read_plan
 from v2t_eval.curate.run import curate
-from v2t_eval.curate.step import Row
 
 TOLERANCE_S = 0.5  # between a planted change and the one that was found
 Span = tuple[str, float, float]
 OURS, CONTENT, ADAPTIVE = "ours", "PySceneDetect content", "PySceneDetect adaptive"
 
 
-def changes_of(rows: Sequence[Row]) -> list[Span]:
+def changes_of(clips: Sequence[FilmClip]) -> list[Span]:
     """The changes of shots between the clips of a film."""
-    pairs = zip(rows, rows[1:], strict=False)
-    return [(one["ends"], one["end_s"], after["start_s"]) for one, after in pairs if one["ends"] != "length"]
+    pairs = zip(clips, clips[1:], strict=False)
+    return [(one.ends or "", one.end_s, after.start_s) for one, after in pairs if one.ends != "length"]
 
 
 def peer(path: Path, name: str) -> list[Span]:
@@ -82,13 +82,13 @@ def measure_footage(place: Path, num: int, num_more: int, seed: int, real: Path 
         done = curate(discover([str(place / folder)]), plan, place / f"{folder}-set", config, show_progress=True)
         spent = time.process_time() - began if workers == 1 else None
         for one in done.films:
-            table.append(row := _row(one.id, films[one.id], one.rows, one.error))
+            table.append(row := _row(one.id, films[one.id], one.clips, one.error))
             row["set"] = folder
             if one.error is None:
-                _compare(films[one.id], place / folder / one.id, one.rows, counts)
-        sides: dict[str, set[str]] = {}
+                _compare(films[one.id], place / folder / one.id, one.clips, counts)
+        sides: dict[str, set[str | None]] = {}
         for each in done.sound:
-            sides.setdefault(each["source_sha"], set()).add(each["split"])
+            sides.setdefault(each.source_sha, set()).add(each.links.split)
         counts[OURS]["split leaks"] += sum(len(figures) > 1 for figures in sides.values())
         counts[OURS]["films"] += len(done.films)
         counts[OURS]["failed"] += len(done.failed)
@@ -98,23 +98,23 @@ def measure_footage(place: Path, num: int, num_more: int, seed: int, real: Path 
             "counts": {name: dict(sorted(own.items())) for name, own in counts.items()}}  # fmt: skip
 
 
-def _compare(film: Film, path: Path, rows: Sequence[Row], counts: dict[str, Counter[str]]) -> None:
-    match(film.spans, changes_of(rows), counts[OURS])
+def _compare(film: Film, path: Path, clips: Sequence[FilmClip], counts: dict[str, Counter[str]]) -> None:
+    match(film.spans, changes_of(clips), counts[OURS])
     for name in (CONTENT, ADAPTIVE):
         match(film.spans, peer(path, name), counts[name])
     for kind, start, end in film.spans:
-        inside = sum(max(0.0, min(end, row["end_s"]) - max(start, row["start_s"])) for row in rows)
+        inside = sum(max(0.0, min(end, clip.end_s) - max(start, clip.start_s)) for clip in clips)
         counts[OURS][f"{kind} ms"] += round(1000 * (end - start))
         counts[OURS][f"{kind} ms inside"] += round(1000 * inside)
-    for row in rows:
-        is_there, is_cropped = any(film.bars), row["crop"] is not None
-        dark = row["scores"]["black_share"] > 0.5  # a faded part shows no edge
+    for clip in clips:
+        is_there, is_cropped = any(film.bars), clip.crop is not None
+        dark = (clip.scores["black_share"] or 0) > 0.5  # a faded part shows no edge
         if not (is_there and dark):
             outcome = ("missed", "hit") if is_there else ("right", "false")
             counts[OURS][f"bars {outcome[is_cropped]}"] += 1
 
 
-def _row(id: str, film: Film, rows: Sequence[Row], error: Any) -> dict[str, Any]:
+def _row(id: str, film: Film, clips: Sequence[FilmClip], error: Any) -> dict[str, Any]:
     """What is known of a film."""
     return {
         "film": id,
@@ -122,11 +122,11 @@ def _row(id: str, film: Film, rows: Sequence[Row], error: Any) -> dict[str, Any]
         "codec": film.codec,
         "shots": [name for name, *_ in film.shots],
         "planted": [kind for kind, *_ in film.spans],
-        "found": [kind for kind, *_ in changes_of(rows)],
+        "found": [kind for kind, *_ in changes_of(clips)],
         "flash": sum(flash is not None for *_, flash in film.shots),
         "bars": any(film.bars),
-        "cropped": sum(row["crop"] is not None for row in rows),
-        "clips": len(rows),
+        "cropped": sum(clip.crop is not None for clip in clips),
+        "clips": len(clips),
         "opens": error is None,
     }
 

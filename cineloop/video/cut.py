@@ -12,7 +12,7 @@ from __future__ import annotations
 import errno
 import heapq
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from fractions import Fraction
@@ -52,7 +52,7 @@ class Cut:
 
     start_s: float
     end_s: float
-    crop: tuple[int, int, int, int] | None = None
+    crop: Sequence[int] | None = None
     copy: bool = False
     faces: str = ""
 

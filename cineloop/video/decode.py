@@ -1,8 +1,8 @@
 """Pixels of chosen frames: decord first, PyAV as the fallback, and what came is checked.
 
 In: a path and a `Request`. Out: `Frames`. decord (Apache-2.0) counts frames from intra frames and repeats the last good
-one where a file is damaged, so it is used only where counting is exact (`FrameTable.is_plain`) and where its own times agree
-with the packets'; PyAV addresses frames by presentation time. Both give upright RGB. Run inside a child by
+one where a file is damaged, so it is used only where counting is exact (`FrameTable.is_plain`) and where its own times
+agree with the packets'; PyAV addresses frames by presentation time. Both give upright RGB. Run inside a child by
 `cineloop.video.worker`; nothing here protects against a decoder that hangs or crashes.
 Letters: N frames of the file, T frames read.
 """

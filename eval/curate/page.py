@@ -24,9 +24,10 @@ from cineloop.files import write_atomic
 from cineloop.log import plural
 from cineloop.startup import collector_paused
 from v2t_eval.curate import report
+from v2t_eval.curate.clip import FilmClip
 from v2t_eval.curate.recipe import Plan
 from v2t_eval.curate.run import Curation
-from v2t_eval.curate.step import BaseStep, Row
+from v2t_eval.curate.step import BaseStep
 from v2t_eval.report import page
 from v2t_eval.report.document import Card, Cell, Document, Explorer, IntervalCell, LimitSample, Section, Table
 
@@ -44,45 +45,45 @@ _SKEWED = 0.2  # of the axis: with the median below it, the axis is logarithmic
 _MOST_PAIRS, _MOST_CLUSTERS = 12, 12
 
 
-def write(found: Curation, plan: Plan, films: Sequence[Clip], folder: Path, cache: Path | None, command: str) -> Path:
+def write(done: Curation, plan: Plan, films: Sequence[Clip], folder: Path, cache: Path | None, command: str) -> Path:
     """Write the page into the folder of the set; returns its path.
 
     Args:
-        found, plan, films: what was curated, and how.
+        done, plan, films: what was curated, and how.
         cache: where frames of clips are kept; None keeps none.
         command: that made the set, without limits.
     """
-    document = as_document(found, plan, {film.id: Path(film.file) for film in films}, command)
+    document = as_document(done, plan, {film.id: Path(film.file) for film in films}, command)
     write_atomic(folder / NAME, page.render(document, folder, cache))
     return folder / NAME
 
 
 @collector_paused()
-def as_document(found: Curation, plan: Plan, files: Mapping[str, Path], command: str) -> Document:
+def as_document(done: Curation, plan: Plan, files: Mapping[str, Path], command: str) -> Document:
     """The page's document; `files` are the films by id."""
-    sound = [n for n, row in enumerate(found.rows) if row["error"] is None]
-    rows, drops = [found.rows[n] for n in sound], [found.verdicts.drops[n] for n in sound]
+    sound = [n for n, clip in enumerate(done.clips) if clip.error is None]
+    clips, drops = [done.clips[n] for n in sound], [done.verdicts.drops[n] for n in sound]
     names = list(plan.columns)
-    values = np.array([found.verdicts.values[name][sound] for name in names]).T.reshape(len(rows), len(names))  # (n, c)
+    values = np.array([done.verdicts.values[name][sound] for name in names]).T.reshape(len(clips), len(names))  # (n, c)
     text = [
         "Move a limit: all of them are applied to every clip again, here in the page. A quantile is shown as the value "
         "it came to and moves as one. Dark bars are clips in the set, pale ones clips that a limit keeps out."
     ]
-    step = max(1, -(-len(rows) // MOST_CLIPS))
+    step = max(1, -(-len(clips) // MOST_CLIPS))
     if step > 1:
-        text.append(f"Of {len(rows):,} clips the histograms and the table count every {step}th.")
+        text.append(f"Of {len(clips):,} clips the histograms and the table count every {step}th.")
     if any(type(each).compare is not BaseStep.compare and each.columns for each in plan.steps):
         text.append("Columns that compare clips, such as those of copies, stay as the recipe's own limits made them.")
     explorer = Explorer(
-        data={"command": command, **_data(plan, found, rows[::step], drops[::step], values[::step])},
-        samples=_samples(plan, rows, values, files),
+        data={"command": command, **_data(plan, done, clips[::step], drops[::step], values[::step])},
+        samples=_samples(plan, clips, values, files),
     )
-    funnel = report.funnel(found)
+    funnel = report.funnel(done)
     table, *others = funnel.sections
     sections = [
         Section(title="Limits", text=tuple(text), tables=table.tables, explorer=explorer),
-        _copies(plan, rows, files),
-        _clusters(plan, rows, drops, files),
+        _copies(plan, clips, files),
+        _clusters(plan, clips, drops, files),
         _filters(plan),
         *others,
     ]
@@ -90,10 +91,10 @@ def as_document(found: Curation, plan: Plan, files: Mapping[str, Path], command:
 
 
 def _data(
-    plan: Plan, found: Curation, rows: Sequence[Row], drops: Sequence[Drops], table: np.ndarray
+    plan: Plan, done: Curation, clips: Sequence[FilmClip], drops: Sequence[Drops], table: np.ndarray
 ) -> dict[str, Any]:
-    """What explorer.js reads, but for the samples; `table` (n, c) holds the columns of the rows."""
-    applied = {(each.column, each.side): each.value for each in found.verdicts.limits}
+    """What explorer.js reads, but for the samples; `table` (n, c) holds the columns of the clips."""
+    applied = {(each.column, each.side): each.value for each in done.verdicts.limits}
     measured, columns = figures(), []
     steps = [(step, name) for step in plan.steps for name in step.columns]
     for (step, name), values in zip(steps, table.T, strict=True):
@@ -118,7 +119,7 @@ def _data(
                 "notes": _notes(step, name, measured),
             }
         )
-    seconds = np.array([row["end_s"] - row["start_s"] for row in rows], dtype="<f4")
+    seconds = np.array([clip.end_s - clip.start_s for clip in clips], dtype="<f4")
     return {"columns": columns, "seconds": _packed(seconds)}
 
 
@@ -190,7 +191,9 @@ def _packed(array: np.ndarray) -> str:
     return base64.b64encode(array.tobytes()).decode("ascii")
 
 
-def _samples(plan: Plan, rows: Sequence[Row], table: np.ndarray, files: Mapping[str, Path]) -> tuple[LimitSample, ...]:
+def _samples(
+    plan: Plan, clips: Sequence[FilmClip], table: np.ndarray, files: Mapping[str, Path]
+) -> tuple[LimitSample, ...]:
     """Clips at quantiles of each column, dense at both ends, where limits are; `table` (n, c) holds the columns. Of
     columns that compare clips, of which limits decide who has a value, what was examined of all clips counts."""
     known = {
@@ -199,7 +202,7 @@ def _samples(plan: Plan, rows: Sequence[Row], table: np.ndarray, files: Mapping[
         for name in step.columns
     }
     every = [
-        values if of is None else np.array([of.get(row["id"]) for row in rows], dtype=np.float64)  # None is NaN
+        values if of is None else np.array([of.get(clip.id) for clip in clips], dtype=np.float64)  # None is NaN
         for of, values in zip(known.values(), table.T, strict=True)
     ]
     shares = 1 / (1 + np.exp(-np.linspace(-5, 5, max(8, _MOST_SAMPLES // max(table.shape[1], 1)))))
@@ -211,54 +214,56 @@ def _samples(plan: Plan, rows: Sequence[Row], table: np.ndarray, files: Mapping[
             chosen |= set(np.argpartition(values, ranks)[ranks].tolist())
     return tuple(
         LimitSample(
-            id=rows[n]["id"],
-            path=_file(rows[n], files),
-            span=(rows[n]["start_s"], rows[n]["end_s"]),
+            id=clips[n].id,
+            path=_file(clips[n], files),
+            span=(clips[n].start_s, clips[n].end_s),
             values=tuple(None if math.isnan(value) else value for value in table[n].tolist()),
         )
         for n in sorted(chosen)[:_MOST_SAMPLES]
     )
 
 
-def _file(row: Row, files: Mapping[str, Path]) -> Path | None:
-    path = files.get(str(row["id"]).rpartition("#t=")[0])
+def _file(clip: FilmClip, files: Mapping[str, Path]) -> Path | None:
+    path = files.get(clip.film)
     return path if path is not None and path.is_file() else None
 
 
-def _pair(title: str, labels: tuple[str, str], rows: Sequence[Row], files: Mapping[str, Path], *lines: str) -> Card:
-    one, other = rows
-    spans = [(row["start_s"], row["end_s"]) for row in rows]
+def _pair(
+    title: str, labels: tuple[str, str], clips: Sequence[FilmClip], files: Mapping[str, Path], *lines: str
+) -> Card:
+    one, other = clips
+    spans = [(clip.start_s, clip.end_s) for clip in clips]
     return Card(title=title, lines=lines, clip=_file(one, files), other=_file(other, files), labels=labels,
                 span=spans[0], other_span=spans[1])  # fmt: skip
 
 
-def _copies(plan: Plan, rows: Sequence[Row], files: Mapping[str, Path]) -> Section:
+def _copies(plan: Plan, clips: Sequence[FilmClip], files: Mapping[str, Path]) -> Section:
     """Pairs of clips that show the same, of all clips, whatever limits leave: the same after a change of limits."""
-    by_id = {row["id"]: row for row in rows}
-    pairs = [pair for step in plan.steps for pair in step.pairs(rows)]
+    by_id = {clip.id: clip for clip in clips}
+    pairs = [pair for step in plan.steps for pair in step.pairs(clips)]
     cards = []
     for one, other in pairs[:: max(1, len(pairs) // _MOST_PAIRS)][:_MOST_PAIRS]:
-        kept, row = (other, one) if by_id[one].get("duplicate_of") == other else (one, other)
-        shown = (by_id[row], by_id[kept])
-        cards.append(_pair(row, ("copy", "the clip it is a copy of"), shown, files, f"a copy of {kept}"))
+        kept, copy = (other, one) if by_id[one].links.duplicate_of == other else (one, other)
+        shown = (by_id[copy], by_id[kept])
+        cards.append(_pair(copy, ("copy", "the clip it is a copy of"), shown, files, f"a copy of {kept}"))
     text = (
-        (f"{plural(len(pairs), 'pair')} of {plural(len(rows), 'clip')} show the same; {len(cards)} are shown.",)
+        (f"{plural(len(pairs), 'pair')} of {plural(len(clips), 'clip')} show the same; {len(cards)} are shown.",)
         if cards
         else ()
     )
     return Section(title="Copies", text=text, cards=tuple(cards))
 
 
-def _clusters(plan: Plan, rows: Sequence[Row], drops: Sequence[Drops], files: Mapping[str, Path]) -> Section:
+def _clusters(plan: Plan, clips: Sequence[FilmClip], drops: Sequence[Drops], files: Mapping[str, Path]) -> Section:
     """The largest clusters of all clips, with two clips of each; empty where no step gives them."""
     known: dict[str, float] = next(
         (step.known.get("cluster", {}) for step in plan.steps if "cluster" in step.columns), {}
     )
-    members: dict[int, list[Row]] = {}
+    members: dict[int, list[FilmClip]] = {}
     kept: Counter[int] = Counter()
-    for row, against in zip(rows, drops, strict=True):
-        if (cluster := known.get(row["id"])) is not None:
-            members.setdefault(int(cluster), []).append(row)
+    for clip, against in zip(clips, drops, strict=True):
+        if (cluster := known.get(clip.id)) is not None:
+            members.setdefault(int(cluster), []).append(clip)
             kept[int(cluster)] += not against
     ordered = sorted(members.items(), key=lambda item: (-len(item[1]), item[0]))
     table = Table(
@@ -266,7 +271,7 @@ def _clusters(plan: Plan, rows: Sequence[Row], drops: Sequence[Drops], files: Ma
         rows=tuple((str(name), len(own), kept[name], report.hours_of(own)) for name, own in ordered),
     )
     cards = tuple(
-        _pair(f"Cluster {name}: {plural(len(own), 'clip')}", (own[0]["id"], own[-1]["id"]), (own[0], own[-1]), files)
+        _pair(f"Cluster {name}: {plural(len(own), 'clip')}", (own[0].id, own[-1].id), (own[0], own[-1]), files)
         for name, own in ordered[:_MOST_CLUSTERS]
     )
     return Section(title="Clusters", tables=(table,) if ordered else (), cards=cards)
@@ -277,21 +282,21 @@ def _clusters(plan: Plan, rows: Sequence[Row], drops: Sequence[Drops], files: Ma
 
 def figures() -> dict[str, Any]:
     """The output of `scripts/measure_curate.py`, as it is shipped."""
-    found: dict[str, Any] = json.loads(files("v2t_eval.curate").joinpath("figures.json").read_text(encoding="utf-8"))
-    return found
+    tree: dict[str, Any] = json.loads(files("v2t_eval.curate").joinpath("figures.json").read_text(encoding="utf-8"))
+    return tree
 
 
 def _of_step(step: BaseStep, measured: Mapping[str, Any]) -> list[tuple[str, str, Mapping[str, Any]]]:
     """(what was planted, column or "", figures) of a step's filters; figures have `planted`, `recall`, `precision`."""
-    found = [(f"{name} ({column} {'>' if side == 'most' else '<'} {limit:g})", column, one)
+    listed = [(f"{name} ({column} {'>' if side == 'most' else '<'} {limit:g})", column, one)
              for name, one in measured["faults"].items() for column, side, limit in [one["limit"]]
              if column in step.columns]  # fmt: skip
-    found += [(name, "", one) for name, one in measured["changes"].items() if step.name == "split"]
+    listed += [(name, "", one) for name, one in measured["changes"].items() if step.name == "split"]
     for name, one in measured.get("copies", {}).items() if step.name == "near_copies" else ():
         if isinstance(one, dict) and one["n"]:
             recall = {"value": one["found"] / one["n"], **one}
-            found.append((f"copy: {name}", "", {"planted": one["n"], "recall": recall}))
-    return found
+            listed.append((f"copy: {name}", "", {"planted": one["n"], "recall": recall}))
+    return listed
 
 
 def _notes(step: BaseStep, name: str, measured: Mapping[str, Any]) -> list[str]:

@@ -1,6 +1,6 @@
 """Clips looked at again: evidence of a measurement from a few frames of each, cached by the clip's content.
 
-In: rows of clips, the files of their films. Out: evidence; a clip whose evidence is cached is not opened. And what the
+In: clips, the files of their films. Out: evidence; a clip whose evidence is cached is not opened. And what the
 steps have examined, kept in the set's folder for as long as clips, settings and versions stay the same.
 """
 
@@ -21,8 +21,9 @@ from v2t_eval.core.executor import Executor
 from v2t_eval.core.measurement import Evidence, Measurement
 from v2t_eval.core.sample import Clip, Sample
 from v2t_eval.core.score import ScoreConfig
+from v2t_eval.curate.clip import FilmClip
 from v2t_eval.curate.recipe import Plan
-from v2t_eval.curate.step import BaseStep, Row, Work, film_of
+from v2t_eval.curate.step import BaseStep, Work
 
 EXAMINED = "examined"  # folder of what steps have examined, in that of the cache
 
@@ -36,7 +37,9 @@ class Pictures:
     stop: Callable[[], bool]
     show_progress: bool = False
 
-    def evidence(self, measurement: Measurement, rows: Sequence[Row], sampling: SampleSpec) -> dict[str, Evidence]:
+    def evidence(
+        self, measurement: Measurement, clips: Sequence[FilmClip], sampling: SampleSpec
+    ) -> dict[str, Evidence]:
         """See `Work.evidence`.
 
         Raises:
@@ -45,12 +48,12 @@ class Pictures:
         """
         measurement.prepare()
         evidence: dict[str, Evidence] = {}
-        place = self.config.place_for(len(rows))
+        place = self.config.place_for(len(clips))
         with (
             EvidenceCache(self.config.cache) as cache,
             Executor([measurement], self.config.limits, cache, place) as executor,
         ):
-            jobs = [executor.open(self._sample(row, sampling), [0]) for row in rows]
+            jobs = [executor.open(self._sample(clip, sampling), [0]) for clip in clips]
             num_left = sum(bool(job.todo) for job in jobs)
             with Progress(num_left, measurement.name, enabled=self.show_progress) as bar:
                 for job in executor.run(jobs, self.stop):
@@ -64,31 +67,31 @@ class Pictures:
             raise KeyboardInterrupt
         return evidence
 
-    def _sample(self, row: Row, sampling: SampleSpec) -> Sample:
-        start_s, end_s = row["start_s"], row["end_s"]
-        content = f"file:{row['source_sha']} {start_s!r}-{end_s!r} {sampling}"
-        clip = Clip(content=content, path=self.file(row), start_s=start_s, end_s=end_s, sampling=sampling)
-        return Sample(id=row["id"], clip=clip, caption=row.get("caption"), prompt=row.get("caption"))
+    def _sample(self, clip: FilmClip, sampling: SampleSpec) -> Sample:
+        start_s, end_s, caption = clip.start_s, clip.end_s, clip.links.caption
+        content = f"file:{clip.source_sha} {start_s!r}-{end_s!r} {sampling}"
+        video = Clip(content=content, path=self.file(clip), start_s=start_s, end_s=end_s, sampling=sampling)
+        return Sample(id=clip.id, clip=video, caption=caption, prompt=caption)
 
-    def file(self, row: Row) -> Path:
-        return Path(self.files[film_of(row)])
+    def file(self, clip: FilmClip) -> Path:
+        return Path(self.files[clip.film])
 
 
-def examine(plan: Plan, rows: Sequence[Row], work: Work, cache: Path | None) -> None:
+def examine(plan: Plan, clips: Sequence[FilmClip], work: Work, cache: Path | None) -> None:
     """Let every step examine the clips, or read what it gave for the same ones; sets `BaseStep.known` and `work`."""
-    lines = [f"{row['id']} {row['source_sha']}" for row in rows]
-    lines += [f"held out {row['id']} {row['source_sha']}" for row in work.held_out]
-    clips = text_key("\n".join(lines).encode())
-    work.clips, work.steps = rows, plan.steps
+    lines = [f"{clip.id} {clip.source_sha}" for clip in clips]
+    lines += [f"held out {clip.id} {clip.source_sha}" for clip in work.held_out]
+    contents = text_key("\n".join(lines).encode())
+    work.clips, work.steps = clips, plan.steps
     for step in plan.steps:
         step.work = work
         if type(step).examine is BaseStep.examine:
             continue
-        key = text_key(f"{json.dumps(step.fingerprint(), sort_keys=True)} {clips}".encode())
+        key = text_key(f"{json.dumps(step.fingerprint(), sort_keys=True)} {contents}".encode())
         path = None if cache is None else cache / EXAMINED / f"{step.name}.json"
         kept = _kept(path, key)
         if kept is None:
-            kept = step.examine(rows, work)
+            kept = step.examine(clips, work)
             if path is not None:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 write_atomic(path, json.dumps({"key": key, "known": kept}, allow_nan=False).encode())
@@ -98,8 +101,8 @@ def examine(plan: Plan, rows: Sequence[Row], work: Work, cache: Path | None) -> 
 def _kept(path: Path | None, key: str) -> dict[str, Any] | None:
     """What was examined under a key; None where there is nothing, or of other clips."""
     try:
-        found = {} if path is None else read_json(path)
+        entry = {} if path is None else read_json(path)
     except (OSError, ValueError):
         return None
-    known: dict[str, Any] | None = found.get("known") if found.get("key") == key else None
+    known: dict[str, Any] | None = entry.get("known") if entry.get("key") == key else None
     return known

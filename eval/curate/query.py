@@ -1,6 +1,6 @@
 """The set as a query: which clips keep the limits of a recipe, and what each limit takes away.
 
-In: rows of clips with their columns, a `Plan`. Out: `Verdicts`. Nothing is read or decoded. Every limit is applied to
+In: clips with their columns, a `Plan`. Out: `Verdicts`. Nothing is read or decoded. Every limit is applied to
 every clip, so that its verdict names all that speaks against it; the funnel counts a clip at the first of them.
 """
 
@@ -8,20 +8,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from itertools import chain
 
 import numpy as np
 
+from cineloop.errors import UsageError
 from cineloop.startup import collector_paused
+from v2t_eval.curate.clip import FilmClip, Links
 from v2t_eval.curate.recipe import Plan
-from v2t_eval.curate.step import BaseStep, Row
+from v2t_eval.curate.step import BaseStep, Compared
 
 FAILED = "failed"  # rule of clips without columns
+LINKS = frozenset(each.name for each in fields(Links))
 
 
 @dataclass(frozen=True, kw_only=True)
-class Applied:
+class AppliedLimit:
     """A limit as it was applied: `asked` as in the recipe, `value` the number it came to (None: no clip had one)."""
 
     step: str
@@ -37,7 +40,7 @@ class Applied:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Taken:
+class FunnelStep:
     """What a rule takes away of what the rules before have left."""
 
     step: str
@@ -53,32 +56,35 @@ class Taken:
 
 @dataclass(frozen=True, kw_only=True)
 class Verdicts:
-    """`drops` of each row: {step, rule, value, limit} of all rules against it; none keeps it. `values`: float64 (n,) of
-    each column, NaN where a row has none."""
+    """`drops` of each clip: {step, rule, value, limit} of all rules against it; none keeps it. `values`: float64 (n,)
+    of each column, NaN where a clip has none."""
 
     drops: list[list[dict[str, object]]]
-    limits: list[Applied]
-    funnel: list[Taken]
+    limits: list[AppliedLimit]
+    funnel: list[FunnelStep]
     values: dict[str, np.ndarray]
 
 
 @collector_paused()
-def ask(plan: Plan, rows: Sequence[Row]) -> Verdicts:
-    """Compare all rows with all limits. Columns that depend on other clips (`BaseStep.compare`) are set for the clips
-    that keep the limits of the steps before, and null for the others."""
-    sound = np.array([row["error"] is None for row in rows], dtype=bool)  # (n,)
-    hours = np.array([row["end_s"] - row["start_s"] for row in rows]) / 3600  # (n,)
-    drops: list[list[dict[str, object]]] = [[] for _ in rows]
+def apply_limits(plan: Plan, clips: Sequence[FilmClip]) -> Verdicts:
+    """Compare all clips with all limits. What depends on other clips (`BaseStep.compare`) is known of the clips that
+    keep the limits of the steps before: columns are null for the others. Links and those columns are set on the clips
+    here and nowhere else, for the steps behind and the table."""
+    for clip in clips:
+        clip.links = Links()  # none of an earlier table
+    sound = np.array([clip.error is None for clip in clips], dtype=bool)  # (n,)
+    hours = np.array([clip.end_s - clip.start_s for clip in clips]) / 3600  # (n,)
+    drops: list[list[dict[str, object]]] = [[] for _ in clips]
     for n in np.flatnonzero(~sound).tolist():
-        drops[n].append({"step": "probe", "rule": rows[n]["error"], "value": None, "limit": None})
+        drops[n].append({"step": "probe", "rule": clips[n].error, "value": None, "limit": None})
     alive = sound.copy()
     limits, funnel = [], []
-    values = _values(rows, list(plan.columns))
+    values = _values(clips, list(plan.columns))
     if not sound.all():
-        funnel.append(_taken("probe", FAILED, "", None, ~sound, np.ones_like(sound), hours))
+        funnel.append(_funnel_step("probe", FAILED, "", None, ~sound, np.ones_like(sound), hours))
     for step in plan.steps:
         before = alive.copy()  # quantiles are of what the earlier steps left, whatever the order of the limits
-        compared = _compare(step, rows, np.flatnonzero(alive).tolist())
+        compared = _compare(step, clips, np.flatnonzero(alive).tolist())
         values |= {column: compared[column] for column in values if column in compared}
         for column in step.columns:
             limit = plan.recipe.limits.get(column)
@@ -88,48 +94,58 @@ def ask(plan: Plan, rows: Sequence[Row]) -> Verdicts:
             known = ~np.isnan(own)
             for side, asked in limit.sides():
                 value = _limit(asked, own[before & known])
-                applied = Applied(step=step.name, column=column, side=side, asked=_text(asked), value=value)
+                applied = AppliedLimit(step=step.name, column=column, side=side, asked=_text(asked), value=value)
                 limits.append(applied)
                 if value is None:
                     continue
                 out = sound & known & ((own < value) if side == "least" else (own > value))
                 _drop(drops, out, applied, own)
-                funnel.append(_taken(step.name, applied.rule, applied.asked, value, out, alive, hours))
+                funnel.append(_funnel_step(step.name, applied.rule, applied.asked, value, out, alive, hours))
                 alive &= ~out
             missing = (before if column in compared else sound) & ~known
             if missing.any():  # what cannot be measured keeps no limit
-                rule = Applied(step=step.name, column=column, side="unmeasured", asked="", value=None)
+                rule = AppliedLimit(step=step.name, column=column, side="unmeasured", asked="", value=None)
                 _drop(drops, missing, rule, own)
-                funnel.append(_taken(step.name, rule.rule, "", None, missing, alive, hours))
+                funnel.append(_funnel_step(step.name, rule.rule, "", None, missing, alive, hours))
                 alive &= ~missing
     return Verdicts(drops=drops, limits=limits, funnel=funnel, values=values)
 
 
-def as_tree(applied: Sequence[Applied | Taken]) -> list[dict[str, object]]:
+def as_tree(applied: Sequence[AppliedLimit | FunnelStep]) -> list[dict[str, object]]:
     """As JSON values."""
     return [asdict(each) for each in applied]
 
 
-def _compare(step: BaseStep, rows: Sequence[Row], alive: Sequence[int]) -> dict[str, np.ndarray]:
-    """Set the columns of `BaseStep.compare`; returns their values float64 (n,)."""
+def _compare(step: BaseStep, clips: Sequence[FilmClip], alive: Sequence[int]) -> dict[str, np.ndarray]:
+    """Set what a step says of clips among one another; returns the values of its columns, float64 (n,)."""
     if type(step).compare is BaseStep.compare:
         return {}
-    left = [rows[n] for n in alive]
+    left = [clips[n] for n in alive]
     step.same = step.pairs(left)
-    compared = {}
-    for column, values in step.compare(left).items():
-        for row in rows if len(left) < len(rows) else ():
-            row["scores"][column] = None
-        for row, value in zip(left, values, strict=True):
-            row["scores"][column] = value
-        compared[column] = np.full(len(rows), math.nan)
-        compared[column][alive] = np.array(values, dtype=np.float64)  # None is NaN
-    return compared
+    compared = step.compare(left)
+    if not isinstance(compared, Compared) or not set(compared.links) <= LINKS:
+        raise UsageError(
+            f"step {step.name}: compare must give a Compared, with links among {', '.join(sorted(LINKS))}; "
+            f"got {compared!r:.200}"
+        )
+    for name, texts in compared.links.items():
+        for clip, text in zip(left, texts, strict=True):
+            if text is not None:
+                setattr(clip.links, name, text)
+    values = {}
+    for column, numbers in compared.columns.items():
+        for clip in clips if len(left) < len(clips) else ():
+            clip.scores[column] = None
+        for clip, number in zip(left, numbers, strict=True):
+            clip.scores[column] = number
+        values[column] = np.full(len(clips), math.nan)
+        values[column][alive] = np.array(numbers, dtype=np.float64)  # None is NaN
+    return values
 
 
-def _values(rows: Sequence[Row], columns: Sequence[str]) -> dict[str, np.ndarray]:
-    every = chain.from_iterable(map(row["scores"].get, columns) for row in rows)
-    table = np.array(list(every), dtype=np.float64).reshape(len(rows), len(columns))  # None is NaN
+def _values(clips: Sequence[FilmClip], columns: Sequence[str]) -> dict[str, np.ndarray]:
+    every = chain.from_iterable(map(clip.scores.get, columns) for clip in clips)
+    table = np.array(list(every), dtype=np.float64).reshape(len(clips), len(columns))  # None is NaN
     return dict(zip(columns, np.ascontiguousarray(table.T), strict=True))
 
 
@@ -143,17 +159,17 @@ def _limit(asked: float | str, values: np.ndarray) -> float | None:
     return float(np.quantile(values, float(asked[1:]))) if len(values) else None
 
 
-def _drop(drops: list[list[dict[str, object]]], out: np.ndarray, applied: Applied, values: np.ndarray) -> None:
+def _drop(drops: list[list[dict[str, object]]], out: np.ndarray, applied: AppliedLimit, values: np.ndarray) -> None:
     for n, own in zip(np.flatnonzero(out).tolist(), values[out].tolist(), strict=True):
         value = None if math.isnan(own) else own
         drops[n].append({"step": applied.step, "rule": applied.rule, "value": value, "limit": applied.value})
 
 
-def _taken(
+def _funnel_step(
     step: str, rule: str, asked: str, limit: float | None, out: np.ndarray, alive: np.ndarray, hours: np.ndarray
-) -> Taken:
+) -> FunnelStep:
     taken, left = alive & out, alive & ~out
-    return Taken(
+    return FunnelStep(
         step=step,
         rule=rule,
         asked=asked,

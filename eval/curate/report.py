@@ -13,6 +13,7 @@ from typing import Any
 from cineloop.clip import Clip
 from cineloop.errors import NothingMatchedError
 from cineloop.log import plural, printable
+from v2t_eval.curate.clip import FilmClip
 from v2t_eval.curate.query import as_tree
 from v2t_eval.curate.recipe import Plan
 from v2t_eval.curate.run import Curation
@@ -42,11 +43,11 @@ def planned(plan: Plan, films: Sequence[Clip], num_known: int) -> Document:
     )
 
 
-def funnel(found: Curation) -> Document:
+def funnel(done: Curation) -> Document:
     """What came in, what each rule takes away, what is left."""
-    sound, kept = found.sound, found.kept
+    sound, kept = done.sound, done.kept
     rows: list[tuple[Cell, ...]] = [("all clips", "", "", "", "", len(sound), _hours(hours_of(sound)))]
-    for each in found.verdicts.funnel:
+    for each in done.verdicts.funnel:
         if each.rule == "failed":
             continue
         limit = "" if each.limit is None else f"{each.limit:.4g}"
@@ -56,35 +57,34 @@ def funnel(found: Curation) -> Document:
         )
     columns = ("rule", "limit", "clips out", "hours out", "alone", "clips left", "hours left")
     sections = [Section(title="Funnel", tables=(Table(columns=columns, rows=tuple(rows)),))]
-    if found.failed:
+    if done.failed:
         failed: list[tuple[Cell, ...]] = [
-            (film.id, (film.error or {}).get("code", ""), (film.error or {}).get("message", ""))
-            for film in found.failed
+            (film.id, (film.error or {}).get("code", ""), (film.error or {}).get("message", "")) for film in done.failed
         ]
         table = Table(columns=("film", "code", "message"), rows=tuple(failed))
         sections.append(Section(title="Films that failed", tables=(table,)))
-    sentence = f"{hours_of(kept):.2f} of {hours_of(sound):.2f} hours, of {plural(len(found.films), 'film')}"
-    if found.failed:
-        sentence += f", {len(found.failed)} of them failed"
-    if cropped := sum(bool(row.get("crop")) for row in kept):
+    sentence = f"{hours_of(kept):.2f} of {hours_of(sound):.2f} hours, of {plural(len(done.films), 'film')}"
+    if done.failed:
+        sentence += f", {len(done.failed)} of them failed"
+    if cropped := sum(bool(clip.crop) for clip in kept):
         sentence += f"; {plural(cropped, 'clip')} cropped to the picture between dark bars"
     word = f"{len(kept):,} of {plural(len(sound), 'clip')}"
     return Document(title="Curation", banner=Banner(word=word, sentence=sentence), sections=tuple(sections))
 
 
-def as_json(found: Curation) -> dict[str, Any]:
+def as_json(done: Curation) -> dict[str, Any]:
     """The funnel as JSON values."""
-    sound, kept = found.sound, found.kept
+    sound, kept = done.sound, done.kept
     return {
         "schema": 1,
-        "films": len(found.films),
+        "films": len(done.films),
         "clips": len(sound),
         "hours": round(hours_of(sound), 6),
         "kept": len(kept),
         "kept_hours": round(hours_of(kept), 6),
-        "limits": as_tree(found.verdicts.limits),
-        "funnel": as_tree(found.verdicts.funnel),
-        "failed": [{"id": film.id, **(film.error or {})} for film in found.failed],
+        "limits": as_tree(done.verdicts.limits),
+        "funnel": as_tree(done.verdicts.funnel),
+        "failed": [{"id": film.id, **(film.error or {})} for film in done.failed],
     }
 
 
@@ -133,9 +133,9 @@ def explain(folder: Path, id: str) -> tuple[Document, dict[str, Any]]:
     return Document(title=id, banner=banner, sections=tuple(sections)), {**row, "limits": about["limits"]}
 
 
-def hours_of(rows: Sequence[dict[str, Any]]) -> float:
-    """Hours of all rows."""
-    return float(sum(row["end_s"] - row["start_s"] for row in rows)) / 3600
+def hours_of(clips: Sequence[FilmClip]) -> float:
+    """Hours of all clips."""
+    return sum(clip.end_s - clip.start_s for clip in clips) / 3600
 
 
 def _hours(hours: float) -> str:

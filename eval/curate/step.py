@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
@@ -24,8 +24,7 @@ from cineloop.video.sample import SampleSpec
 from cineloop.video.survey import Survey
 from v2t_eval.core.measurement import Evidence, Measurement, NoSettings
 from v2t_eval.core.models import content_id
-
-Row = dict[str, Any]
+from v2t_eval.curate.clip import FilmClip
 
 
 @dataclass(frozen=True)
@@ -80,8 +79,8 @@ class Window:
         """float64 (K, 3), see `cineloop.video.flow.Motion`; of pairs of frames that both lie inside."""
         seconds = self.survey.motion_s  # (K, 2)
         inside = (seconds[:, 0] >= self.start_s - 1e-3) & (seconds[:, 1] < self.end_s)
-        found: np.ndarray = self.survey.motion[inside]
-        return found
+        samples: np.ndarray = self.survey.motion[inside]
+        return samples
 
 
 @dataclass(kw_only=True)
@@ -90,20 +89,29 @@ class Work:
 
     Attributes:
         folder: of the set, where a step may keep files of its own.
-        evidence: evidence of a measurement by id of row, from the cache or from the frames of its clip that are sampled
-            so; of a clip that cannot be read or measured there is none.
-        file: the file of a row's film.
-        held_out: rows of the clips of `--against`, which are not in the set.
+        evidence: evidence of a measurement by id of clip, from the cache or from the frames of the clip that are
+            sampled so; of a clip that cannot be read or measured there is none.
+        file: the file of a clip's film.
+        held_out: the clips of `--against`, which are not in the set.
         clips: all clips, whether limits leave them or not.
         steps: all steps, in their order.
     """
 
     folder: Path
-    evidence: Callable[[Measurement, Sequence[Row], SampleSpec], dict[str, Evidence]]
-    file: Callable[[Row], Path]
-    held_out: Sequence[Row] = ()
-    clips: Sequence[Row] = ()
+    evidence: Callable[[Measurement, Sequence[FilmClip], SampleSpec], dict[str, Evidence]]
+    file: Callable[[FilmClip], Path]
+    held_out: Sequence[FilmClip] = ()
+    clips: Sequence[FilmClip] = ()
     steps: Sequence[BaseStep] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compared:
+    """What a step says of clips among one another, in their order: `columns` by name, None where there is no value, and
+    fields of `v2t_eval.curate.clip.Links` by name, where None leaves what a step before has set."""
+
+    columns: Mapping[str, Sequence[float | None]] = field(default_factory=dict)
+    links: Mapping[str, Sequence[str | None]] = field(default_factory=dict)
 
 
 class BaseStep:
@@ -146,18 +154,18 @@ class BaseStep:
         and height of the picture within the frame, `crop_reason` why."""
         return {}
 
-    def examine(self, rows: Sequence[Row], work: Work) -> dict[str, Any]:
+    def examine(self, clips: Sequence[FilmClip], work: Work) -> dict[str, Any]:
         """What `compare` needs to know of all clips and takes long, as JSON values; called again only for other clips,
         settings or versions. Limits do not matter here."""
         return {}
 
-    def compare(self, rows: Sequence[Row]) -> Mapping[str, Sequence[float | None]]:
-        """Values of columns that depend on the other clips: for each column one a row. `rows` are the clips that keep
-        the limits of the steps before; called for each table."""
-        return {}
+    def compare(self, clips: Sequence[FilmClip]) -> Compared:
+        """What depends on the other clips. `clips` are those that keep the limits of the steps before, and are not
+        changed here; called for each table."""
+        return Compared()
 
-    def pairs(self, rows: Sequence[Row]) -> Sequence[tuple[str, str]]:
-        """Ids of clips among `rows` that show the same, the original first where there is one."""
+    def pairs(self, clips: Sequence[FilmClip]) -> Sequence[tuple[str, str]]:
+        """Ids of clips among these that show the same, the original first where there is one."""
         return ()
 
     def fingerprint(self) -> dict[str, Any]:
@@ -171,16 +179,6 @@ def check_file(setting: str, path: str) -> None:
     """Raise ValueError where a setting names a file that is not there: before hours of work, and not after them."""
     if path and not Path(path).is_file():
         raise ValueError(f"{setting}: there is no file {path!r}")
-
-
-def film_of(row: Row) -> str:
-    """The id of the film of a clip."""
-    return str(row["id"]).rpartition("#t=")[0]
-
-
-def source_of(row: Row) -> str:
-    """What a clip comes from: `origin`, as a manifest names it, else its file."""
-    return str(row.get("origin") or row["source_sha"] or row["source"])
 
 
 def load_step(name: str) -> type[BaseStep]:

@@ -11,8 +11,9 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from importlib.util import find_spec
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -24,19 +25,21 @@ from cineloop.journal import Journal
 from cineloop.log import printable
 from cineloop.startup import collector_paused
 from v2t_eval.core.worker import Error
+from v2t_eval.curate.clip import FilmClip, Links
 from v2t_eval.curate.query import Verdicts
-from v2t_eval.curate.step import Row
 
 JOURNAL, PARQUET = "clips.jsonl", "clips.parquet"
 SCHEMA = 1
 _METADATA = b"cineloop.curate"
 _KIND = "clips"  # of the journal's entries
-# Of a clip; other fields are the same in a whole film.
-_OWN = ("id", "start_s", "end_s", "begins", "ends", "crop", "crop_reason")
-_OF_FILM = ("id", "source", "source_sha", "codec", "begins", "ends", "license", "origin", "error")
-_TEXTS = (*_OF_FILM, "duplicate_of", "leak_of", "split", "caption", "crop_reason")
-_NUMBERS = ("start_s", "end_s", "fps")
-_COUNTS = ("width", "height")
+# Columns of the table by name, but for those of steps, with their types as the dataclasses name them.
+_LINKS = {f"links.{each.name}": str(each.type) for each in fields(Links)}
+COLUMNS: dict[str, str] = {}
+for _each in fields(FilmClip):
+    COLUMNS |= _LINKS if _each.name == "links" else {_each.name: str(_each.type)}
+del COLUMNS["scores"]
+# License and origin are what a manifest says on this run; links depend on limits.
+_JOURNALED = [name for name in COLUMNS if name not in (*_LINKS, "license", "origin")]
 
 
 @dataclass(kw_only=True)
@@ -48,7 +51,7 @@ class Film:
         size, mtime_ns: of the file as it was found.
         print: `Plan.print` of the plan it was measured by.
         error: why it has no clips.
-        rows: its clips, see docs/curating.md for their fields.
+        clips: what it was cut into.
     """
 
     id: str
@@ -56,7 +59,7 @@ class Film:
     mtime_ns: int
     print: str
     error: Error | None = None
-    rows: list[Row] = field(default_factory=list)
+    clips: list[FilmClip] = field(default_factory=list)
 
     def is_of(self, size: int, mtime_ns: int, print: str) -> bool:
         """Whether it says how a file of this size and date is, by this plan."""
@@ -69,35 +72,38 @@ def read_films(folder: Path) -> dict[str, Film]:
     with collector_paused(), Journal(folder / JOURNAL, writable=False) as journal:
         for entry, _ in journal.replay():
             if entry.pop("kind", "") == _KIND:
-                rows = _rows(entry.pop("same"), entry.pop("own"), entry.pop("columns"), entry.pop("scores"))
-                films[entry["id"]] = Film(rows=rows, **entry)
+                clips = _clips(entry.pop("same"), entry.pop("own"), entry.pop("columns"), entry.pop("scores"))
+                films[entry["id"]] = Film(clips=clips, **entry)
     return films
 
 
 def append(journal: Journal, film: Film) -> None:
     """Append a film with its clips, all or none. Their numbers are packed: as text they would take most of the time in
-    which a set is asked for anew."""
-    rows, first = film.rows, film.rows[0] if film.rows else {}
+    which a set is asked for anew. What is the same in all of them is written once."""
+    clips = film.clips
     entry = {"id": film.id, "size": film.size, "mtime_ns": film.mtime_ns, "print": film.print, "error": film.error}
-    columns = list(dict.fromkeys(name for row in rows for name in row["scores"]))
-    scores = np.array([[row["scores"].get(name) for name in columns] for row in rows], dtype="<f8")  # None is NaN
+    names = list(dict.fromkeys(name for clip in clips for name in clip.scores))
+    scores = np.array([[clip.scores.get(name) for name in names] for clip in clips], dtype="<f8")  # None is NaN
+    values = {name: [getattr(clip, name) for clip in clips] for name in _JOURNALED}
+    same = {
+        name: each[0] for name, each in values.items() if clips and name != "id" and each.count(each[0]) == len(each)
+    }
     entry |= {
-        "same": {name: value for name, value in first.items() if name not in (*_OWN, "scores")},
-        "own": {name: [row[name] for row in rows] for name in _OWN},
-        "columns": columns,
+        "same": same,
+        "own": {name: each for name, each in values.items() if name not in same},
+        "columns": names,
         "scores": base64.b64encode(scores.tobytes()).decode("ascii"),
     }
     journal.append([{"kind": _KIND, **entry}])
 
 
-def _rows(same: Row, own: dict[str, list[Any]], columns: list[str], scores: str) -> list[Row]:
+def _clips(same: dict[str, Any], own: dict[str, list[Any]], columns: list[str], scores: str) -> list[FilmClip]:
     """The clips that `append` wrote."""
     table = np.frombuffer(base64.b64decode(scores), "<f8").reshape(len(own["id"]), len(columns))
     numbers = table.astype(object)
     numbers[np.isnan(table)] = None
-    names = [*same, *own, "scores"]
     return [
-        dict(zip(names, (*same.values(), *line, dict(zip(columns, values, strict=True))), strict=True))
+        FilmClip(**same, **dict(zip(own, line, strict=True)), scores=dict(zip(columns, values, strict=True)))
         for line, values in zip(zip(*own.values(), strict=True), numbers.tolist(), strict=True)
     ]
 
@@ -110,17 +116,18 @@ def check() -> None:
         )
 
 
-def write_table(folder: Path, rows: Sequence[Row], verdicts: Verdicts, about: Any) -> None:
+def write_table(folder: Path, clips: Sequence[FilmClip], verdicts: Verdicts, about: Any) -> None:
     """Write the Parquet file; `about` is kept in its metadata, see `read_table`."""
     import pyarrow as pa
     from pyarrow import parquet
 
     drop = pa.struct([("step", pa.string()), ("rule", pa.string()), ("value", pa.float64()), ("limit", pa.float64())])
-    fields = [(name, pa.string()) for name in _TEXTS] + [(name, pa.float64()) for name in _NUMBERS]
-    fields += [(name, pa.int32()) for name in _COUNTS]
-    fields += [("crop", pa.list_(pa.int32())), ("warnings", pa.list_(pa.string()))]
-    read = pa.array(rows, pa.struct(fields))  # in native code: a loop over each column costs half of a question
-    data = dict(zip((name for name, _ in fields), read.flatten(), strict=True))
+    one = {"str": pa.string(), "float": pa.float64(), "int": pa.int32()}
+    kinds = one | {f"list[{name}]": pa.list_(kind) for name, kind in one.items()}
+    data = {
+        name.removeprefix("links."): pa.array(list(map(attrgetter(name), clips)), kinds[kind.removesuffix(" | None")])
+        for name, kind in COLUMNS.items()
+    }
     scores = [pa.array(values, from_pandas=True) for values in verdicts.values.values()]  # NaN is null
     data["scores"] = pa.StructArray.from_arrays(scores, names=list(verdicts.values))
     data["drops"] = pa.array(verdicts.drops, pa.list_(drop))
@@ -149,3 +156,19 @@ def read_table(folder: Path) -> tuple[Any, Mapping[str, Any]]:
     except (ArrowInvalid, KeyError, ValueError) as error:
         raise UsageError(f"{printable(str(path))} is not a table of v2t-eval curate: {error}") from error
     return table, about
+
+
+def read_kept(folder: Path) -> list[FilmClip]:
+    """The clips of the table in a folder that are in the set. Raises as `read_table` does."""
+    import pyarrow.compute as pc
+
+    table, _ = read_table(folder)
+    rows = table.filter(pc.equal(table["kept"], True)).to_pylist()
+    own, links = ({each.name for each in fields(kind)} for kind in (FilmClip, Links))
+    return [
+        FilmClip(
+            **{name: value for name, value in row.items() if name in own},
+            links=Links(**{name: value for name, value in row.items() if name in links}),
+        )
+        for row in rows
+    ]

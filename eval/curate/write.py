@@ -37,12 +37,13 @@ from cineloop.video.faces import FaceBlur
 from cineloop.video.worker import DecoderPool
 from v2t.writers import Rows
 from v2t_eval.curate.captions import caption_of
-from v2t_eval.curate.step import Row, film_of
-from v2t_eval.curate.table import Film, read_films, read_table
+from v2t_eval.curate.clip import FilmClip
+from v2t_eval.curate.table import Film, read_films, read_kept
 
 FORMATS = ("webdataset", "lance", "videofolder", "two_file", "parquet", "manifest")
 FILMS = "films.json"  # in the state: where the films of the table are
 _WRITTEN, _CUTS = "written.json", "cuts"
+Record = dict[str, Any]  # of one clip, as of `v2t caption`
 _OWN = ("lance", "parquet", "manifest")  # the others are those of v2t
 
 
@@ -106,18 +107,17 @@ def write_set(
             `faces` is no detector.
         MissingDependencyError: DISK_FULL, no decoder. KeyboardInterrupt: `stop` returned true.
     """
-    table, _ = read_table(folder)
-    rows = [row for row in table.to_pylist() if row["kept"]]
-    if not rows:
+    clips = read_kept(folder)
+    if not clips:
         raise NothingMatchedError(f"no clip of {printable(str(folder))} is kept", hint="loosen its limits")
     outcome = Outcome()
     try:
         with scratch_folder("writing-", parent=state) as scratch:
             cutting = _Cutting(folder, state, scratch, copy=copy, faces=faces)
-            pieces = cutting.pieces(rows, workers or usable_cpus(), stop, show_progress, outcome.failed)
-            records = [cutting.record(row, *pieces[row["id"]]) for row in rows if row["id"] in pieces]
-            if len(pieces) + len(outcome.failed) < len(rows):
-                logger.warning("stopped after %d of %d clips; the same command continues", len(pieces), len(rows))
+            pieces = cutting.pieces(clips, workers or usable_cpus(), stop, show_progress, outcome.failed)
+            records = [cutting.record(clip, *pieces[clip.id]) for clip in clips if clip.id in pieces]
+            if len(pieces) + len(outcome.failed) < len(clips):
+                logger.warning("stopped after %d of %d clips; the same command continues", len(pieces), len(clips))
                 raise KeyboardInterrupt
             if not records:
                 id, error = next(iter(outcome.failed.items()))
@@ -155,108 +155,114 @@ class _Cutting:
         self.cuts.mkdir(parents=True, exist_ok=True)
 
     def pieces(
-        self, rows: Sequence[Row], workers: int, stop: Callable[[], bool], show: bool, failed: dict[str, ItemError]
+        self,
+        clips: Sequence[FilmClip],
+        workers: int,
+        stop: Callable[[], bool],
+        show: bool,
+        failed: dict[str, ItemError],
     ) -> dict[str, tuple[str, Piece]]:
         """Key and piece of each clip by id, cut where it is not there yet."""
         with (
             Journal(self.state / f"{_CUTS}.jsonl") as journal,
-            Progress(len(rows), "clips", enabled=show) as bar,
-            DecoderPool(num_workers=min(workers, len(rows)), threads=1) as pool,
+            Progress(len(clips), "clips", enabled=show) as bar,
+            DecoderPool(num_workers=min(workers, len(clips)), threads=1) as pool,
         ):
             known = {entry["key"]: (entry["bytes"], Piece(**entry["piece"])) for entry, _ in journal.replay()}
-            found: dict[str, tuple[str, Piece]] = {}
-            waiting: deque[tuple[Row, str, Future[Piece]]] = deque()
+            pieces: dict[str, tuple[str, Piece]] = {}
+            waiting: deque[tuple[FilmClip, str, Future[Piece]]] = deque()
 
             def finish() -> None:
-                row, key, future = waiting.popleft()
+                clip, key, future = waiting.popleft()
                 try:
                     piece = future.result()
                 except ItemError as error:
-                    self._failed(row, error, failed)
+                    self._failed(clip, error, failed)
                     return
-                made = self.scratch / f"{key}.mp4"
-                sync(made)
-                size = made.stat().st_size
-                os.replace(made, self.cuts / made.name)
+                file = self.scratch / f"{key}.mp4"
+                sync(file)
+                size = file.stat().st_size
+                os.replace(file, self.cuts / file.name)
                 journal.append([{"key": key, "bytes": size, "piece": asdict(piece)}])
-                known[key], found[row["id"]] = (size, piece), (key, piece)
+                known[key], pieces[clip.id] = (size, piece), (key, piece)
 
-            for row in rows:
+            for clip in clips:
                 if stop():
                     break
-                cut, key = self._cut(row)
+                cut, key = self._cut(clip)
                 while any(key == other for _, other, _ in waiting):  # the same film under another name
                     finish()
                 size, piece = known.get(key, (-1, None))
                 if piece is not None and _size(self.cuts / f"{key}.mp4") == size:
-                    found[row["id"]] = (key, piece)
+                    pieces[clip.id] = (key, piece)
                 else:
                     try:
-                        film = self._film(row)
-                        waiting.append((row, key, pool.submit_cut(film, str(self.scratch / f"{key}.mp4"), cut)))
+                        film = self._film(clip)
+                        waiting.append((clip, key, pool.submit_cut(film, str(self.scratch / f"{key}.mp4"), cut)))
                     except ItemError as error:
-                        self._failed(row, error, failed)
+                        self._failed(clip, error, failed)
                 while len(waiting) >= 2 * workers:
                     finish()
                 bar.advance(1)
             while waiting:
                 finish()
-        return found
+        return pieces
 
-    def _cut(self, row: Row) -> tuple[Cut, str]:
+    def _cut(self, clip: FilmClip) -> tuple[Cut, str]:
         """The part of a clip, and a key of all that determines its bytes."""
-        cut = Cut(start_s=row["start_s"], end_s=row["end_s"], crop=row["crop"], copy=self.copy, faces=self.faces)
-        parts = [VERSION, row["source_sha"], {**asdict(cut), "faces": self.faces_key}]
+        cut = Cut(start_s=clip.start_s, end_s=clip.end_s, crop=clip.crop, copy=self.copy, faces=self.faces)
+        parts = [VERSION, clip.source_sha, {**asdict(cut), "faces": self.faces_key}]
         return cut, text_key(json.dumps(parts).encode())
 
-    def _film(self, row: Row) -> Path:
+    def _film(self, clip: FilmClip) -> Path:
         """The film of a clip, as it was measured. Raises ItemError."""
-        path = self.root / unescape_name(row["source"])
-        film: Film | None = self.films.get(film_of(row))
+        path = self.root / unescape_name(clip.source)
+        film: Film | None = self.films.get(clip.film)
         status = check_file(path)
         if film is None or (film.size, film.mtime_ns) != (status.st_size, status.st_mtime_ns):
             raise ItemError("the film has changed since it was measured", code="CHANGED", hint="curate it again")
         return path
 
     @staticmethod
-    def _failed(row: Row, error: ItemError, failed: dict[str, ItemError]) -> None:
+    def _failed(clip: FilmClip, error: ItemError, failed: dict[str, ItemError]) -> None:
         if error.code == "DISK_FULL":
             raise MissingDependencyError(
                 error.message,
                 code=error.code,
                 hint="free some space, then run the same command again; it continues where it stopped",
             ) from error
-        logger.warning("%s is left out: %s: %s", printable(row["id"]), error.code, printable(error.message))
-        failed[row["id"]] = error
+        logger.warning("%s is left out: %s: %s", printable(clip.id), error.code, printable(error.message))
+        failed[clip.id] = error
 
-    def record(self, row: Row, key: str, piece: Piece) -> Row:
+    def record(self, clip: FilmClip, key: str, piece: Piece) -> Record:
         """What is written of a clip; as records of `v2t caption`, which its writers take."""
-        given = self.given.get(film_of(row), {})
+        carried = {"license": clip.license, "origin": clip.origin, "split": clip.links.split, "crop": clip.crop,
+                   "crop_reason": clip.crop_reason}  # fmt: skip
         return {
-            "id": row["id"],
+            "id": clip.id,
             "path": f"clips/{key}.mp4",
             "status": "ok",
-            "caption": row.get("caption") or self._caption(row, given),
-            **{name: row[name] for name in ("license", "origin", "split", "crop", "crop_reason") if row.get(name)},
-            "source": row["source"],
-            "source_sha": row["source_sha"],
+            "caption": clip.links.caption or self._caption(clip),
+            **{name: value for name, value in carried.items() if value},
+            "source": clip.source,
+            "source_sha": clip.source_sha,
             "source_start_s": round(piece.start_s, 6),
             "source_end_s": round(piece.end_s, 6),
             "duration_s": round(piece.end_s - piece.start_s, 6),
             "width": piece.width,
             "height": piece.height,
-            "fps": row["fps"],
+            "fps": clip.fps,
             "num_frames": piece.num_frames,
             "has_sound": piece.has_sound,
-            "scores": {name: value for name, value in (row["scores"] or {}).items() if value is not None},
+            "scores": {name: value for name, value in clip.scores.items() if value is not None},
         }
 
-    def _caption(self, row: Row, given: Row) -> str:
+    def _caption(self, clip: FilmClip) -> str:
         """The film's caption: the first of its manifest, else the .txt beside it; "" where there is none."""
-        if text := caption_of(given):
+        if text := caption_of(self.given.get(clip.film, {})):
             return text
         try:
-            return " ".join(read_text((self.root / unescape_name(row["source"])).with_suffix(".txt")).split())
+            return " ".join(read_text((self.root / unescape_name(clip.source)).with_suffix(".txt")).split())
         except (OSError, ValueError):
             return ""
 
@@ -274,7 +280,7 @@ def _size(path: Path) -> int:
         return -1
 
 
-def _warn_captions(records: Sequence[Row]) -> None:
+def _warn_captions(records: Sequence[Record]) -> None:
     without = sum(not record["caption"] for record in records)
     if without:
         logger.warning(
@@ -293,10 +299,10 @@ class _Placing:
         except FileNotFoundError:
             self.written = {}
 
-    def place(self, records: Sequence[Row], writers: dict[str, ModuleType], outcome: Outcome) -> None:
+    def place(self, records: Sequence[Record], writers: dict[str, ModuleType], outcome: Outcome) -> None:
         """Write all splits in all formats, those of earlier runs too, and the clips themselves."""
         writers = self._earlier(writers) | writers
-        splits: dict[str, list[Row]] = {}
+        splits: dict[str, list[Record]] = {}
         for record in records:
             splits.setdefault(record.get("split", ""), []).append(record)
         for split, rows in splits.items():
@@ -321,7 +327,7 @@ class _Placing:
         return {name: writer for name, writer in found.items() if writer.NAME in there and name not in writers}
 
     def _place(
-        self, place: Path, records: Sequence[Row], write: Callable[[Rows, Path, Path], None], outcome: Outcome
+        self, place: Path, records: Sequence[Record], write: Callable[[Rows, Path, Path], None], outcome: Outcome
     ) -> None:
         name = place.relative_to(self.folder).as_posix()
         print = text_key(json.dumps([name, list(records)], sort_keys=True).encode())

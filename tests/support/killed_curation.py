@@ -51,7 +51,7 @@ PLACES: dict[str, tuple[Any, str, bool, Callable[..., None]]] = {
     "before append": (Journal, "append", True, die),
     "torn append": (Journal, "append", True, torn),
     "after append": (Journal, "append", False, die),
-    "ask": (run, "ask", True, die),
+    "limits": (run, "apply_limits", True, die),
     "table": (run, "write_table", True, die),
     "rename": (table, "write_atomic", True, die),
     "table written": (table, "write_atomic", False, die),
@@ -62,7 +62,7 @@ MOMENTS = [
     *(("cache", 1), ("cache", 3), ("before append", 1), ("before append", 3), ("before append", 5)),
     *(("torn append", 1), ("torn append", 2), ("torn append", 5)),
     *(("after append", 1), ("after append", 4), ("after append", 5)),
-    *(("ask", 1), ("table", 1), ("rename", 1), ("table written", 1), ("page", 1)),
+    *(("limits", 1), ("table", 1), ("rename", 1), ("table written", 1), ("page", 1)),
 ]
 
 

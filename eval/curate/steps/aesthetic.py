@@ -5,14 +5,15 @@ Without a head the column stays empty: none is shipped, and a limit on it would 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from cineloop.log import logger
 from cineloop.video.sample import SampleSpec
 from v2t_eval.core.metric import load_metric
-from v2t_eval.curate.step import BaseStep, Column, Row, Work
+from v2t_eval.curate.clip import FilmClip
+from v2t_eval.curate.step import BaseStep, Column, Compared, Work
 
 FRAMES = SampleSpec(num_frames=5)
 
@@ -32,13 +33,13 @@ class Step(BaseStep):
     misses = "motion, order, whether the clip is of use; tastes differ"
     Settings = AestheticSettings
 
-    def examine(self, rows: Sequence[Row], work: Work) -> dict[str, Any]:
+    def examine(self, clips: Sequence[FilmClip], work: Work) -> dict[str, Any]:
         if not self.settings.head:
             return {"aesthetic": {}}
         metric = load_metric("aesthetic_quality")(head=self.settings.head, model=self.settings.model)
-        return {"aesthetic": {id: each["value"] for id, each in work.evidence(metric, rows, FRAMES).items()}}
+        return {"aesthetic": {id: each["value"] for id, each in work.evidence(metric, clips, FRAMES).items()}}
 
-    def compare(self, rows: Sequence[Row]) -> Mapping[str, Sequence[float | None]]:
+    def compare(self, clips: Sequence[FilmClip]) -> Compared:
         if not self.settings.head:
             logger.warning("aesthetic: nothing is rated, since no head is named (settings.aesthetic.head=FILE)")
-        return {"aesthetic": [self.known["aesthetic"].get(row["id"]) for row in rows]}
+        return Compared(columns={"aesthetic": [self.known["aesthetic"].get(clip.id) for clip in clips]})

@@ -10,14 +10,15 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from v2t_eval.core.features import unit
-from v2t_eval.curate.step import BaseStep, Column, Row, Work, source_of
+from v2t_eval.curate.clip import FilmClip
+from v2t_eval.curate.step import BaseStep, Column, Compared, Work
 from v2t_eval.curate.steps.near_copies import FRAMES, CopyVectors
 
 _ROUNDS = 25
@@ -49,29 +50,29 @@ class Step(BaseStep):
     misses = "likeness that the embeddings do not see: motion, sound, what lies outside the model's domain"
     Settings = BalanceSettings
 
-    def examine(self, rows: Sequence[Row], work: Work) -> dict[str, Any]:
+    def examine(self, clips: Sequence[FilmClip], work: Work) -> dict[str, Any]:
         """`cluster`: the number of each clip's cluster, by id."""
-        found = work.evidence(CopyVectors(model=self.settings.model), rows, FRAMES)
-        known = [row["id"] for row in rows if row["id"] in found]
+        evidence = work.evidence(CopyVectors(model=self.settings.model), clips, FRAMES)
+        known = [clip.id for clip in clips if clip.id in evidence]
         if not known:
             return {"cluster": {}}
-        vectors = unit(np.stack([found[id]["vector"] for id in known])).astype(np.float32)
+        vectors = unit(np.stack([evidence[id]["vector"] for id in known])).astype(np.float32)
         wanted = self.settings.clusters or round(len(known) ** 0.5)
         labels = clusters_of(vectors, max(1, min(wanted, len(known) // 10)), self.settings.seed)
         return {"cluster": dict(zip(known, labels.tolist(), strict=True))}
 
-    def compare(self, rows: Sequence[Row]) -> Mapping[str, Sequence[float | None]]:
-        clusters = [self.known["cluster"].get(row["id"]) for row in rows]
-        drawn = sorted(range(len(rows)), key=lambda n: self._draw(rows[n]["id"]))
-        seen: Counter[tuple[str, Any]] = Counter()
-        cluster_place: list[float | None] = [None] * len(rows)
-        source_place: list[float | None] = [None] * len(rows)
-        for n in drawn:
-            for places, kind in ((cluster_place, ("cluster", clusters[n])), (source_place, ("", source_of(rows[n])))):
-                seen[kind] += 1
-                places[n] = None if kind[1] is None else float(seen[kind])
-        found = [None if cluster is None else float(cluster) for cluster in clusters]
-        return {"cluster": found, "cluster_place": cluster_place, "source_place": source_place}
+    def compare(self, clips: Sequence[FilmClip]) -> Compared:
+        clusters = [self.known["cluster"].get(clip.id) for clip in clips]
+        order = sorted(range(len(clips)), key=lambda n: self._draw(clips[n].id))
+        taken: Counter[tuple[str, Any]] = Counter()
+        cluster_place: list[float | None] = [None] * len(clips)
+        source_place: list[float | None] = [None] * len(clips)
+        for n in order:
+            for places, kind in ((cluster_place, ("cluster", clusters[n])), (source_place, ("", clips[n].provenance))):
+                taken[kind] += 1
+                places[n] = None if kind[1] is None else float(taken[kind])
+        numbers = [None if cluster is None else float(cluster) for cluster in clusters]
+        return Compared(columns={"cluster": numbers, "cluster_place": cluster_place, "source_place": source_place})
 
     def _draw(self, id: str) -> bytes:
         return hashlib.sha256(f"{self.settings.seed} {id}".encode()).digest()
@@ -91,5 +92,5 @@ def clusters_of(vectors: np.ndarray, num: int, seed: int) -> np.ndarray:
         np.add.at(sums, labels, vectors)
         centres = np.where(np.bincount(labels, minlength=num)[:, None] > 0, unit(sums), centres).astype(np.float32)
     order = np.argsort(-np.bincount(labels, minlength=num), kind="stable")
-    found: np.ndarray = np.argsort(order)[labels].astype(np.int64)
-    return found
+    ranked: np.ndarray = np.argsort(order)[labels].astype(np.int64)
+    return ranked

@@ -18,7 +18,8 @@ from cineloop.files import text_key
 from cineloop.log import logger, plural, printable
 from cineloop.manifest import write_manifest
 from v2t_eval.curate.captions import caption_of, faults
-from v2t_eval.curate.step import BaseStep, Column, Row, Work, check_file, film_of
+from v2t_eval.curate.clip import FilmClip
+from v2t_eval.curate.step import BaseStep, Column, Compared, Work, check_file
 
 _AGAIN = {"temperature": 0.7, "seed": 1}
 
@@ -54,46 +55,46 @@ class Step(BaseStep):
     misses = "what is wrong with a caption, see caption_check"
     Settings = CaptionSettings
 
-    def examine(self, rows: Sequence[Row], work: Work) -> dict[str, Any]:
+    def examine(self, clips: Sequence[FilmClip], work: Work) -> dict[str, Any]:
         """`captions`: those of the file, by id of clip; ids that are `unknown`, and of films that are `split`."""
         if not self.settings.captions:
             return {"captions": {}, "unknown": [], "split": []}
         given = read_captions(Path(self.settings.captions))
         films: dict[str, list[str]] = {}
-        for row in rows:
-            films.setdefault(film_of(row), []).append(row["id"])
-        found = {row["id"]: given[row["id"]] for row in rows if row["id"] in given}
+        for clip in clips:
+            films.setdefault(clip.film, []).append(clip.id)
+        captions = {clip.id: given[clip.id] for clip in clips if clip.id in given}
         for film, ids in films.items():
             if film in given and len(ids) == 1:
-                found.setdefault(ids[0], given[film])
+                captions.setdefault(ids[0], given[film])
         split = sorted(film for film, ids in films.items() if film in given and len(ids) > 1)
-        unknown = sorted(set(given) - {row["id"] for row in rows} - set(films))
-        return {"captions": found, "unknown": unknown, "split": split}
+        unknown = sorted(set(given) - {clip.id for clip in clips} - set(films))
+        return {"captions": captions, "unknown": unknown, "split": split}
 
-    def compare(self, rows: Sequence[Row]) -> Mapping[str, Sequence[float | None]]:
-        """Sets `caption` of each row. Warns of captions that are of no clip."""
+    def compare(self, clips: Sequence[FilmClip]) -> Compared:
+        """Links: `caption`. Warns of captions that are of no clip."""
         for ids, what in ((self.known["unknown"], "no clip"), (self.known["split"], "films with several clips")):
             if ids:
                 name, num = printable(Path(self.settings.captions).name), plural(len(ids), "caption")
                 logger.warning("%s holds %s of %s, for example of %s", name, num, what, printable(ids[0]))
-        texts: dict[str, str] = {row["id"]: self.known["captions"].get(row["id"], "") for row in rows}
+        texts: dict[str, str] = {clip.id: self.known["captions"].get(clip.id, "") for clip in clips}
         tries = dict.fromkeys(texts, 0)
-        left = [row for row in rows if not texts[row["id"]]]
+        left = [clip for clip in clips if not texts[clip.id]]
         for again in ({}, _AGAIN) if self.settings.model else ():
             answers = self._ask(left, again) if left else {}
             for id, text in answers.items():
                 tries[id] += 1
                 if not texts[id] or (text and len(faults(text)) < len(faults(texts[id]))):
                     texts[id] = text
-            left = [row for row in left if faults(answers.get(row["id"], ""))]
-        for row in rows:
-            row["caption"] = texts[row["id"]] or None
-        return {
-            "caption_words": [float(len(texts[row["id"]].split())) for row in rows],
-            "caption_tries": [float(tries[row["id"]]) for row in rows],
-        }
+            left = [clip for clip in left if faults(answers.get(clip.id, ""))]
+        words = [float(len(texts[clip.id].split())) for clip in clips]
+        asked = [float(tries[clip.id]) for clip in clips]
+        return Compared(
+            columns={"caption_words": words, "caption_tries": asked},
+            links={"caption": [texts[clip.id] or None for clip in clips]},
+        )
 
-    def _ask(self, rows: Sequence[Row], again: Mapping[str, Any]) -> dict[str, str]:
+    def _ask(self, clips: Sequence[FilmClip], again: Mapping[str, Any]) -> dict[str, str]:
         """Captions by id of clip; those that were captioned before with these settings are not captioned again."""
         from v2t.caption.run import read_records, run
         from v2t.caption.settings import CaptionConfig
@@ -104,20 +105,20 @@ class Step(BaseStep):
         folder = self.work.folder / ".cineloop" / "captions" / key
         (folder / "films").mkdir(parents=True, exist_ok=True)
         listed = []
-        for row in rows:  # a manifest names files within its folder
-            file = self.work.file(row).resolve()
-            link = folder / "films" / f"{row['source_sha'][:24]}{file.suffix}"
+        for clip in clips:  # a manifest names files within its folder
+            file = self.work.file(clip).resolve()
+            link = folder / "films" / f"{clip.source_sha[:24]}{file.suffix}"
             if not link.is_symlink() or link.readlink() != file:
                 link.unlink(missing_ok=True)
                 link.symlink_to(file)
-            window = {"start_s": row["start_s"], "end_s": row["end_s"]}
-            listed.append({"id": row["id"], "path": f"films/{link.name}", **window})
+            window = {"start_s": clip.start_s, "end_s": clip.end_s}
+            listed.append({"id": clip.id, "path": f"films/{link.name}", **window})
         write_manifest(listed, folder / "clips.jsonl")
         if run([str(folder / "clips.jsonl")], folder / "out", config).interrupted:
             raise KeyboardInterrupt
-        wanted = {row["id"] for row in rows}
-        found = {record["id"]: record["caption"] or "" for record in read_records(folder / "out")}
-        return {id: text for id, text in found.items() if id in wanted}
+        wanted = {clip.id for clip in clips}
+        records = [record for record in read_records(folder / "out") if record["id"] in wanted]
+        return {record["id"]: record["caption"] or "" for record in records}
 
 
 def read_captions(path: Path) -> dict[str, str]:
@@ -126,10 +127,10 @@ def read_captions(path: Path) -> dict[str, str]:
     Raises:
         UsageError: the file cannot be read, or a line has no id.
     """
-    found: dict[str, str] = {}
+    captions: dict[str, str] = {}
     for number, row in json_lines(path, code="MANIFEST"):
         if not isinstance(row.get("id"), str):
             raise UsageError(f"{printable(str(path))}, line {number}: expected an id, got {row.get('id')!r}")
         if words := caption_of(row).split():
-            found.setdefault(row["id"], " ".join(words))
-    return found
+            captions.setdefault(row["id"], " ".join(words))
+    return captions

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cineloop.video.sample import SampleSpec
 from v2t_eval.core.metric import BaseMetric, load_metric
 from v2t_eval.curate.captions import LANGUAGES, is_refusal, other_language, other_script, repeated
-from v2t_eval.curate.step import BaseStep, Column, Row
+from v2t_eval.curate.clip import FilmClip
+from v2t_eval.curate.step import BaseStep, Column, Compared
 
 FRAMES = SampleSpec(num_frames=16)
 
@@ -44,24 +45,24 @@ class Step(BaseStep):
     misses = "languages beyond the seven of `captions.LANGUAGES`; what model and judge do not see"
     Settings = CheckSettings
 
-    def compare(self, rows: Sequence[Row]) -> Mapping[str, Sequence[float | None]]:
-        texts = [row.get("caption") for row in rows]
+    def compare(self, clips: Sequence[FilmClip]) -> Compared:
+        texts = [clip.links.caption for clip in clips]
         script, language = self.settings.script, self.settings.language
-        found: dict[str, Sequence[float | None]] = {
-            "caption_refusal": [text and float(is_refusal(text)) for text in texts],
-            "caption_repeats": [text and repeated(text) for text in texts],
-            "caption_other_script": [text and other_script(text, script) for text in texts],
+        columns: dict[str, Sequence[float | None]] = {
+            "caption_refusal": [float(is_refusal(text)) if text else None for text in texts],
+            "caption_repeats": [repeated(text) if text else None for text in texts],
+            "caption_other_script": [other_script(text, script) if text else None for text in texts],
             "caption_other_language": [other_language(text, language) if text and language else None for text in texts],
         }
         for column, name, settings in (
             ("caption_match", "clipsim", {"model": self.settings.model, "text": "caption"}),
             ("caption_true", "vqascore", {"judge": self.settings.judge}),
         ):
-            found[column] = [None] * len(rows)
+            columns[column] = [None] * len(clips)
             if all(settings.values()):
-                found[column] = self._values(load_metric(name)(**settings), rows)
-        return found
+                columns[column] = self._values(load_metric(name)(**settings), clips)
+        return Compared(columns=columns)
 
-    def _values(self, metric: BaseMetric, rows: Sequence[Row]) -> list[float | None]:
-        found = self.work.evidence(metric, [row for row in rows if row.get("caption")], FRAMES)
-        return [found.get(row["id"], {}).get("value") for row in rows]
+    def _values(self, metric: BaseMetric, clips: Sequence[FilmClip]) -> list[float | None]:
+        evidence = self.work.evidence(metric, [clip for clip in clips if clip.links.caption], FRAMES)
+        return [evidence.get(clip.id, {}).get("value") for clip in clips]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
-from v2t_eval.curate.step import BaseStep, Column, Row
+from v2t_eval.curate.clip import FilmClip
+from v2t_eval.curate.step import BaseStep, Column, Compared
 
 
 class Step(BaseStep):
@@ -13,18 +14,19 @@ class Step(BaseStep):
     detects = "files with equal bytes"
     misses = "the same film in another codec, size or cut"
 
-    def compare(self, rows: Sequence[Row]) -> Mapping[str, Sequence[float | None]]:
-        """Also sets `duplicate_of` of each copy to the id of its original."""
-        originals = {copy: original for original, copy in self.pairs(rows)}
-        for row in rows:
-            row["duplicate_of"] = originals.get(row["id"])
-        return {"copy": [float(row["id"] in originals) for row in rows]}
+    def compare(self, clips: Sequence[FilmClip]) -> Compared:
+        """Links: `duplicate_of` of each copy is the id of its original."""
+        originals = {copy: original for original, copy in self.pairs(clips)}
+        return Compared(
+            columns={"copy": [float(clip.id in originals) for clip in clips]},
+            links={"duplicate_of": [originals.get(clip.id) for clip in clips]},
+        )
 
-    def pairs(self, rows: Sequence[Row]) -> Sequence[tuple[str, str]]:
+    def pairs(self, clips: Sequence[FilmClip]) -> Sequence[tuple[str, str]]:
         seen: dict[tuple[str, float, float], str] = {}
-        found = []
-        for row in rows:
-            first = seen.setdefault((row["source_sha"], row["start_s"], row["end_s"]), row["id"])
-            if first != row["id"] and row["source_sha"]:
-                found.append((first, row["id"]))
-        return found
+        copies = []
+        for clip in clips:
+            first = seen.setdefault((clip.source_sha, clip.start_s, clip.end_s), clip.id)
+            if first != clip.id and clip.source_sha:
+                copies.append((first, clip.id))
+        return copies

@@ -8,7 +8,7 @@ joined so the best is kept: the largest, then the sharpest. Letters: N clips, T 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,9 +18,10 @@ from cineloop.video.sample import SampleSpec
 from v2t_eval.core.features import open_extractor, unit
 from v2t_eval.core.measurement import Evidence, Measurement
 from v2t_eval.core.sample import Sample
+from v2t_eval.curate.clip import FilmClip
 from v2t_eval.curate.near import groups, near_pairs
 from v2t_eval.curate.overlay import SIZE, same_pictures
-from v2t_eval.curate.step import BaseStep, Column, Row, Work
+from v2t_eval.curate.step import BaseStep, Column, Compared, Work
 
 FRAMES = SampleSpec(num_frames=5)
 _LOW = 6  # frequencies in each direction
@@ -69,12 +70,12 @@ class CopyVectors(Measurement):
         for frame in pixels:
             grey = cv2.resize(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY), (32, 32), interpolation=cv2.INTER_AREA)
             low.append(cv2.dct(grey.astype(np.float32))[:_LOW, :_LOW].reshape(-1)[1:])
-        found: Evidence = {"hash": np.concatenate(_as_five(low))}
+        evidence: Evidence = {"hash": np.concatenate(_as_five(low))}
         if self._extractor is not None:
             both = {"vector": pixels, "mirrored": np.ascontiguousarray(pixels[:, :, ::-1])}
             for name, each in both.items():
-                found[name] = unit(self._extractor.embed_frames(each)).mean(0).astype(np.float32)
-        return found
+                evidence[name] = unit(self._extractor.embed_frames(each)).mean(0).astype(np.float32)
+        return evidence
 
 
 class CopyPictures(Measurement):
@@ -108,23 +109,23 @@ class Step(BaseStep):
     misses = "parts of a clip, cuts at other moments, text over the picture, strong grading"
     Settings = NearCopiesSettings
 
-    def examine(self, rows: Sequence[Row], work: Work) -> dict[str, Any]:
+    def examine(self, clips: Sequence[FilmClip], work: Work) -> dict[str, Any]:
         """`pairs`: [id, id, mirrored]."""
-        every = [*rows, *work.held_out]
+        every = [*clips, *work.held_out]
         candidates = self._candidates(every, work)
         wanted = sorted({n for i, j, _ in candidates for n in (i, j)})
-        found = work.evidence(CopyPictures(), [every[n] for n in wanted], FRAMES)
-        pictures = {id: each["pictures"] for id, each in found.items()}
+        evidence = work.evidence(CopyPictures(), [every[n] for n in wanted], FRAMES)
+        pictures = {id: each["pictures"] for id, each in evidence.items()}
         pairs = []
         for i, j, is_mirrored in candidates:
-            one, two = every[i]["id"], every[j]["id"]
+            one, two = every[i].id, every[j].id
             if one in pictures and two in pictures and same_pictures(pictures[one], pictures[two], is_mirrored):
                 pairs.append([one, two, is_mirrored])
-        return {"pairs": pairs, "held_out": [row["id"] for row in work.held_out]}
+        return {"pairs": pairs, "held_out": [clip.id for clip in work.held_out]}
 
-    def _candidates(self, rows: Sequence[Row], work: Work) -> list[tuple[int, int, bool]]:
-        found = work.evidence(CopyVectors(model=self.settings.model), rows, FRAMES)
-        vectors = [found.get(row["id"]) for row in rows]
+    def _candidates(self, clips: Sequence[FilmClip], work: Work) -> list[tuple[int, int, bool]]:
+        evidence = work.evidence(CopyVectors(model=self.settings.model), clips, FRAMES)
+        vectors = [evidence.get(clip.id) for clip in clips]
         flipped = np.where(np.arange(_LOW * _LOW)[1:] % _LOW % 2 == 1, -1, 1)  # signs of a mirrored picture
         signs = np.tile(flipped, FRAMES.num_frames)
         hashes = [each and each["hash"] for each in vectors]
@@ -134,36 +135,39 @@ class Step(BaseStep):
             near |= _near(plain, mirrored, self.settings.least_cosine)
         return sorted(near)
 
-    def compare(self, rows: Sequence[Row]) -> Mapping[str, Sequence[float | None]]:
-        """Also sets `duplicate_of` to the clip that is kept, and `leak_of` to that of the held-out set."""
-        place = {row["id"]: n for n, row in enumerate(rows)}
+    def compare(self, clips: Sequence[FilmClip]) -> Compared:
+        """Links: `duplicate_of` is the clip that is kept, `leak_of` that of the held-out set."""
+        place = {clip.id: n for n, clip in enumerate(clips)}
         pairs = [(place[a], place[b], flipped) for a, b, flipped in self.known["pairs"] if a in place and b in place]
-        plain = groups(len(rows), np.array([pair[:2] for pair in pairs if not pair[2]]).reshape(-1, 2))
-        every = groups(len(rows), np.array([pair[:2] for pair in pairs]).reshape(-1, 2))
-        best_plain, best = _best(rows, plain), _best(rows, every)
+        plain = groups(len(clips), np.array([pair[:2] for pair in pairs if not pair[2]]).reshape(-1, 2))
+        every = groups(len(clips), np.array([pair[:2] for pair in pairs]).reshape(-1, 2))
+        best_plain, best = _best(clips, plain), _best(clips, every)
         near, mirrored = [], []
-        for n, row in enumerate(rows):
+        kept: list[str | None] = []
+        for n in range(len(clips)):
             own, other = best_plain[plain[n]], best[every[n]]
             near.append(float(own != n))
             mirrored.append(float(own == n and other != n))
-            if own != n or other != n:
-                row["duplicate_of"] = rows[own if own != n else other]["id"]
-        return {"near_copy": near, "mirrored_copy": mirrored, "leak": self._leaks(rows)}
+            better = own if own != n else other
+            kept.append(clips[better].id if better != n else None)
+        leaks = self._leaks(clips)
+        return Compared(
+            columns={"near_copy": near, "mirrored_copy": mirrored, "leak": [float(id is not None) for id in leaks]},
+            links={"duplicate_of": kept, "leak_of": leaks},
+        )
 
-    def pairs(self, rows: Sequence[Row]) -> Sequence[tuple[str, str]]:
+    def pairs(self, clips: Sequence[FilmClip]) -> Sequence[tuple[str, str]]:
         """Mirror images too."""
-        ids = {row["id"] for row in rows}
+        ids = {clip.id for clip in clips}
         return [(a, b) for a, b, _ in self.known["pairs"] if a in ids and b in ids]
 
-    def _leaks(self, rows: Sequence[Row]) -> list[float]:
-        """Also what is a copy of a copy: all that is joined to a held-out clip."""
+    def _leaks(self, clips: Sequence[FilmClip]) -> list[str | None]:
+        """The held-out clip that each is joined to, also as a copy of a copy."""
         ids = sorted({id for a, b, _ in self.known["pairs"] for id in (a, b)})
         place = {id: n for n, id in enumerate(ids)}
         joined = groups(len(ids), np.array([(place[a], place[b]) for a, b, _ in self.known["pairs"]]).reshape(-1, 2))
         held_out = {joined[place[id]]: id for id in reversed(self.known["held_out"]) if id in place}
-        for row in rows:
-            row["leak_of"] = held_out.get(joined[place[row["id"]]]) if row["id"] in place else None
-        return [float(row["leak_of"] is not None) for row in rows]
+        return [held_out.get(joined[place[clip.id]]) if clip.id in place else None for clip in clips]
 
 
 def _near(plain: Sequence[Any], mirrored: Sequence[Any], least: float) -> set[tuple[int, int, bool]]:
@@ -174,20 +178,20 @@ def _near(plain: Sequence[Any], mirrored: Sequence[Any], least: float) -> set[tu
     one, other = (
         unit(np.stack([vectors[n] for n in known])).astype(np.float32) for vectors in (plain, mirrored)
     )  # (N, D)
-    found = set()
-    for is_mirrored, second in ((False, one), (True, other)):
-        for i, j in near_pairs(one, least, second)[0].tolist():
-            found.add((known[i], known[j], is_mirrored))
-    return found
+    return {
+        (known[i], known[j], is_mirrored)
+        for is_mirrored, second in ((False, one), (True, other))
+        for i, j in near_pairs(one, least, second)[0].tolist()
+    }
 
 
-def _best(rows: Sequence[Row], labels: np.ndarray) -> dict[int, int]:
-    """The best row of each group: the largest, then the sharpest, the longest, the first."""
+def _best(clips: Sequence[FilmClip], labels: np.ndarray) -> dict[int, int]:
+    """The best clip of each group: the largest, then the sharpest, the longest, the first."""
 
     def worth(n: int) -> tuple[float, ...]:
-        row = rows[n]
-        sharp = row["scores"].get("sharpness") or 0.0
-        return (row["width"] * row["height"], sharp, row["end_s"] - row["start_s"], -n)
+        clip = clips[n]
+        sharp = clip.scores.get("sharpness") or 0.0
+        return ((clip.width or 0) * (clip.height or 0), sharp, clip.end_s - clip.start_s, -n)
 
     best: dict[int, int] = {}
     for n, label in enumerate(labels.tolist()):

@@ -8,13 +8,14 @@ films move none from one side to the other, unless they join two groups.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from v2t_eval.curate.clip import FilmClip
 from v2t_eval.curate.near import groups
-from v2t_eval.curate.step import BaseStep, Row, source_of
+from v2t_eval.curate.step import BaseStep, Compared
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,25 +36,24 @@ class Step(BaseStep):
     misses = "films of one place or person under several sources: name a `source` in the manifest"
     Settings = PartitionSettings
 
-    def compare(self, rows: Sequence[Row]) -> Mapping[str, Sequence[float | None]]:
-        """Sets `split` of each row to train or val; with two groups or more, neither is empty."""
+    def compare(self, clips: Sequence[FilmClip]) -> Compared:
+        """Links: `split` is train or val; with two groups or more, neither is empty."""
         joined = {id for step in self.work.steps for pair in step.same for id in pair}
-        copies = [row for row in self.work.clips if row["id"] in joined]  # such as are not left too
-        pairs = [(("clip", row["id"]), ("source", source_of(row))) for row in (*rows, *copies)]
-        pairs += [(("clip", row["id"]), ("clip", row.get("duplicate_of") or row["id"])) for row in rows]
+        copies = [clip for clip in self.work.clips if clip.id in joined]  # such as are not left too
+        pairs = [(("clip", clip.id), ("source", clip.provenance)) for clip in (*clips, *copies)]
+        pairs += [(("clip", clip.id), ("clip", clip.links.duplicate_of or clip.id)) for clip in clips]
         pairs += [(("clip", one), ("clip", other)) for step in self.work.steps for one, other in step.same]
         place: dict[tuple[str, str], int] = {}  # of clips and sources
         edges = [[place.setdefault(each, len(place)) for each in pair] for pair in pairs]
         labels = groups(len(place), np.array(edges, dtype=np.int64).reshape(-1, 2)).tolist()
         draws: dict[int, float] = {}
-        for source in sorted({source_of(row) for row in rows}):
+        for source in sorted({clip.provenance for clip in clips}):
             draws.setdefault(labels[place["source", source]], self._draw(source))  # of its first source by name
         val = {label for label, draw in draws.items() if draw < self.settings.val}
         if len(draws) > 1 and 0 < self.settings.val < 1 and len(val) in (0, len(draws)):
             val = {min(draws, key=draws.__getitem__)}
-        for row in rows:
-            row["split"] = "val" if labels[place["clip", row["id"]]] in val else "train"
-        return {}
+        sides = ["val" if labels[place["clip", clip.id]] in val else "train" for clip in clips]
+        return Compared(links={"split": sides})
 
     def _draw(self, source: str) -> float:
         digest = hashlib.sha256(f"{self.settings.seed} {source}".encode()).digest()

@@ -9,7 +9,7 @@ five. Letters: T frames, n boxes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +20,8 @@ from cineloop.log import printable
 from cineloop.video.sample import SampleSpec
 from v2t_eval.core.measurement import Evidence, Measurement
 from v2t_eval.core.sample import Sample
-from v2t_eval.curate.step import BaseStep, Column, Row, Work, check_file
+from v2t_eval.curate.clip import FilmClip
+from v2t_eval.curate.step import BaseStep, Column, Compared, Work, check_file
 
 FRAMES = SampleSpec(num_frames=12)
 _LINES = 360  # of the picture in which is looked
@@ -138,10 +139,10 @@ class Step(BaseStep):
     misses = "single signs, logos without words, text on a busy ground; fine regular patterns pass for text"
     Settings = TextSettings
 
-    def examine(self, rows: Sequence[Row], work: Work) -> dict[str, Any]:
+    def examine(self, clips: Sequence[FilmClip], work: Work) -> dict[str, Any]:
         """`text_share`, `overlay_share`: by id."""
-        found = work.evidence(TextBoxes(detector=self.settings.detector), rows, FRAMES)
-        return {f"{name}_share": {id: each[name] for id, each in found.items()} for name in ("text", "overlay")}
+        evidence = work.evidence(TextBoxes(detector=self.settings.detector), clips, FRAMES)
+        return {f"{name}_share": {id: each[name] for id, each in evidence.items()} for name in ("text", "overlay")}
 
-    def compare(self, rows: Sequence[Row]) -> Mapping[str, Sequence[float | None]]:
-        return {name: [self.known[name].get(row["id"]) for row in rows] for name in self.columns}
+    def compare(self, clips: Sequence[FilmClip]) -> Compared:
+        return Compared(columns={name: [self.known[name].get(clip.id) for clip in clips] for name in self.columns})

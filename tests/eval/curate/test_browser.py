@@ -11,8 +11,9 @@ import pytest
 from page_driving import opened, unreadable, width
 from planted_films import shot, write
 from v2t_eval.cli import main
+from v2t_eval.curate.clip import FilmClip
 from v2t_eval.curate.page import as_document
-from v2t_eval.curate.query import ask
+from v2t_eval.curate.query import apply_limits
 from v2t_eval.curate.recipe import read_plan
 from v2t_eval.curate.run import Curation
 from v2t_eval.curate.step import load_step
@@ -166,14 +167,19 @@ def test_nothing_is_wider_than_a_phone_and_text_can_be_read(page, scheme):
 def test_a_hundred_thousand_clips_stay_a_page(browser, tmp_path):
     plan, rng = read_plan(None, ["limits.sharpness.least=q0.1"]), np.random.default_rng(0)
     names = list(plan.columns)
-    rows = [
-        {"id": f"{n // 20}.mp4#t={n % 20}", "error": None, "start_s": 0.0, "end_s": 4.0, "source_sha": f"{n:064x}",
-         "scores": dict(zip(names, values.tolist(), strict=True)) | {"cluster": float(n % 7)}}
+    clips = [
+        FilmClip(
+            id=f"{n // 20}.mp4#t={n % 20}",
+            source=f"{n // 20}.mp4",
+            end_s=4.0,
+            source_sha=f"{n:064x}",
+            scores=dict(zip(names, values.tolist(), strict=True)) | {"cluster": float(n % 7)},
+        )
         for n, values in enumerate(rng.random((100_000, len(names))))
-    ]  # fmt: skip
+    ]
     plan.steps.append(load_step("balance")())
-    plan.steps[-1].known["cluster"] = {row["id"]: row["scores"]["cluster"] for row in rows}  # of all, as examined
-    found = Curation(films=[], rows=rows, verdicts=ask(plan, rows))
+    plan.steps[-1].known["cluster"] = {clip.id: clip.scores["cluster"] for clip in clips}  # of all, as examined
+    found = Curation(films=[], clips=clips, verdicts=apply_limits(plan, clips))
     data = pages.render(as_document(found, plan, {}, "v2t-eval curate films -o set"), tmp_path)
     assert len(data) < 4_000_000
     (tmp_path / "report.html").write_bytes(data)

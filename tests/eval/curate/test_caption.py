@@ -13,6 +13,7 @@ from cineloop.errors import UsageError
 from planted_films import FPS, SIZE, write
 from v2t_eval.core.score import ScoreConfig
 from v2t_eval.curate.captions import LANGUAGES, faults, is_refusal, other_language, other_script, repeated
+from v2t_eval.curate.clip import FilmClip, Links
 from v2t_eval.curate.recipe import read_plan
 from v2t_eval.curate.run import curate
 from v2t_eval.curate.step import Work
@@ -148,18 +149,19 @@ def test_captions_in_another_language_of_the_same_script_are_known(asked):
 def test_model_and_judge_are_asked_of_clips_with_captions_alone(tmp_path):
     asked = []
 
-    def evidence(metric, rows, sampling):
-        asked.append((metric.name, [row["id"] for row in rows]))
+    def evidence(metric, clips, sampling):
+        asked.append((metric.name, [clip.id for clip in clips]))
         return {"a": {"value": 0.25}}
 
     step = caption_check.Step(model="starter", judge="v2t")
     step.work = Work(folder=tmp_path, evidence=evidence, file=None)
-    found = step.compare([{"id": "a", "caption": "A red ball rolls."}, {"id": "b", "caption": None}])
+    clips = [FilmClip(id="a", source="x", links=Links(caption="A red ball rolls.")), FilmClip(id="b", source="x")]
+    found = step.compare(clips).columns
     assert asked == [("clipsim", ["a"]), ("vqascore", ["a"])]
     assert (
         found["caption_match"] == found["caption_true"] == [0.25, None] == [found["caption_repeats"][0] or 0.25, None]
     )
-    assert caption_check.Step().compare([{"id": "a", "caption": "A red ball."}])["caption_match"] == [None]
+    assert caption_check.Step().compare(clips[:1]).columns["caption_match"] == [None]
 
 
 @pytest.mark.parametrize(

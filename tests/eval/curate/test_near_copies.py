@@ -10,6 +10,7 @@ from cineloop.discovery import discover
 from planted_films import picture, shot, write
 from v2t_eval.core.score import ScoreConfig
 from v2t_eval.curate import near
+from v2t_eval.curate.clip import FilmClip
 from v2t_eval.curate.near import groups, near_pairs
 from v2t_eval.curate.overlay import SIZE, same_pictures
 from v2t_eval.curate.recipe import read_plan
@@ -79,9 +80,9 @@ def test_a_logo_in_a_corner_a_crop_and_a_mirror_image_are_the_same_pictures():
     assert same_pictures(one, mirror, is_mirrored=True) and not same_pictures(one, mirror)
 
 
-def rows(*sizes: int) -> list[dict]:
+def rows(*sizes: int) -> list[FilmClip]:
     return [
-        {"id": f"{n}", "width": size, "height": size, "start_s": 0.0, "end_s": 4.0, "scores": {"sharpness": float(n)}}
+        FilmClip(id=f"{n}", source="x", width=size, height=size, end_s=4.0, scores={"sharpness": float(n)})
         for n, size in enumerate(sizes)
     ]
 
@@ -89,25 +90,25 @@ def rows(*sizes: int) -> list[dict]:
 def test_the_largest_then_the_sharpest_of_a_group_is_kept():
     step = Step()
     step.known = {"pairs": [["0", "1", False], ["1", "2", False], ["3", "4", True]], "held_out": []}
-    table = rows(100, 200, 100, 100, 100)
-    found = step.compare(table)
+    compared = step.compare(rows(100, 200, 100, 100, 100))
+    found = compared.columns
     assert found["near_copy"] == [1, 0, 1, 0, 0]
     assert found["mirrored_copy"] == [0, 0, 0, 1, 0]  # of 3 and 4, equally large, 4 is sharper
-    assert [row.get("duplicate_of") for row in table] == ["1", None, "1", "4", None]
+    assert compared.links["duplicate_of"] == ["1", None, "1", "4", None]
 
 
 def test_where_the_best_is_gone_the_next_best_is_kept():
     step = Step()
     step.known = {"pairs": [["0", "1", False], ["0", "2", False], ["1", "2", False]], "held_out": []}
-    assert step.compare(rows(100, 300, 200)[::2])["near_copy"] == [1, 0]
+    assert step.compare(rows(100, 300, 200)[::2]).columns["near_copy"] == [1, 0]
 
 
 def test_a_copy_of_a_copy_of_a_held_out_clip_is_a_leak():
     step = Step()
     step.known = {"pairs": [["0", "1", False], ["1", "held/x", True]], "held_out": ["held/x"]}
-    table = rows(100, 100, 100)
-    assert step.compare(table)["leak"] == [1, 1, 0]
-    assert [row["leak_of"] for row in table] == ["held/x", "held/x", None]
+    compared = step.compare(rows(100, 100, 100))
+    assert compared.columns["leak"] == [1, 1, 0]
+    assert compared.links["leak_of"] == ["held/x", "held/x", None]
 
 
 PLAIN = ["steps=[probe, shape, sharpness, near_copies]", "settings.near_copies.model=''"]

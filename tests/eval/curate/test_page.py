@@ -16,8 +16,9 @@ from pyarrow import parquet
 from planted_films import shot, write
 from v2t_eval.cli import main
 from v2t_eval.curate import page
+from v2t_eval.curate.clip import FilmClip
 from v2t_eval.curate.page import UNMEASURED, axis, encode
-from v2t_eval.curate.query import ask
+from v2t_eval.curate.query import apply_limits
 from v2t_eval.curate.recipe import read_plan
 from v2t_eval.curate.run import Curation
 from v2t_eval.curate.step import Work
@@ -115,18 +116,23 @@ def test_the_clips_shown_of_columns_that_compare_clips_do_not_depend_on_limits()
     shown = []
     for most in (1e9, 300.0):
         plan = read_plan(None, ["steps=[shape, copies, text, balance]", f"limits.short_side.most={most}"])
-        rows = [
-            {"id": f"{n}.mp4#t=0.000,2.000", "source": f"{n}.mp4", "source_sha": f"{n % 350}", "start_s": 0.0,
-             "end_s": 2.0, "error": None, "scores": {"duration_s": 2.0, "short_side": float(n), "aspect": 1.0}}
+        clips = [
+            FilmClip(
+                id=f"{n}.mp4#t=0.000,2.000",
+                source=f"{n}.mp4",
+                source_sha=f"{n % 350}",
+                end_s=2.0,
+                scores={"duration_s": 2.0, "short_side": float(n), "aspect": 1.0},
+            )
             for n in range(400)
-        ]  # fmt: skip
-        values = np.random.default_rng(1).random((3, len(rows)))
+        ]
+        values = np.random.default_rng(1).random((3, len(clips)))
         for step in plan.steps:
             names = [name for name in ("text_share", "overlay_share", "cluster") if name in step.columns]
-            step.known = {name: dict(zip([row["id"] for row in rows], values[n], strict=True))
+            step.known = {name: dict(zip([clip.id for clip in clips], values[n], strict=True))
                           for n, name in enumerate(names)}  # fmt: skip
-            step.work = Work(folder=None, file=None, evidence=None, clips=rows, steps=plan.steps)
-        done = Curation(films=[], rows=rows, verdicts=ask(plan, rows))
+            step.work = Work(folder=None, file=None, evidence=None, clips=clips, steps=plan.steps)
+        done = Curation(films=[], clips=clips, verdicts=apply_limits(plan, clips))
         document = page.as_document(done, plan, {}, "")
         cards = [card.title for section in document.sections for card in section.cards]
         shown.append(([one.id for one in document.sections[0].explorer.samples], cards))

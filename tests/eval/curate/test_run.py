@@ -97,7 +97,7 @@ def test_a_changed_limit_opens_no_film_and_other_settings_decode_none(films, don
     curated(films, tmp_path / "set", "settings.split.longest_s=2.1")
     assert len(table(tmp_path / "set")) > len(table(done))
     again = curated(films, tmp_path / "set")  # and back: the same table as at first
-    assert again.rows and (tmp_path / "set" / PARQUET).read_bytes() == (done / PARQUET).read_bytes()
+    assert again.clips and (tmp_path / "set" / PARQUET).read_bytes() == (done / PARQUET).read_bytes()
 
 
 def test_two_workers_give_the_bytes_of_one(films, done, tmp_path):

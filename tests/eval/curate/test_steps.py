@@ -9,7 +9,7 @@ from cineloop.discovery import discover
 from cineloop.video.worker import DecoderPool
 from planted_films import shot, write
 from v2t_eval.curate.recipe import read_plan
-from v2t_eval.curate.run import rows_of
+from v2t_eval.curate.run import clips_of
 
 
 @pytest.fixture(scope="module")
@@ -35,14 +35,14 @@ def measured(tmp_path_factory):
     steps = read_plan(None, ["settings.split.shortest_s=1.6"]).steps
     with DecoderPool(1, threads=1) as pool:
         return {
-            found.id.removesuffix(".mp4"): rows_of(found, "", pool.submit_survey(found.file).result(), steps)
+            found.id.removesuffix(".mp4"): clips_of(found, "", pool.submit_survey(found.file).result(), steps)
             for found in discover([str(folder)])
         }
 
 
 def scores(measured, name):
     (row,) = measured[name]
-    return row["scores"]
+    return row.scores
 
 
 def test_a_sound_clip_has_none_of_the_faults(measured):
@@ -61,16 +61,16 @@ def test_standstill_is_measured_in_time_and_held_drawings_are_none(measured):
 def test_black_is_found_whole_and_in_part(measured):
     assert scores(measured, "black")["black_share"] == 1
     (row,) = measured["half"]  # the dark half is shorter than a clip may be, so it belongs to the change at the end
-    assert row["scores"]["black_share"] < 0.1 and row["end_s"] == pytest.approx(1.5, abs=0.2)
+    assert row.scores["black_share"] < 0.1 and row.end_s == pytest.approx(1.5, abs=0.2)
 
 
 def test_bars_become_a_crop_of_even_numbers(measured):
     (row,) = measured["barred"]
-    x, y, width, height = row["crop"]
+    x, y, width, height = row.crop
     assert (x, y, width, height) == pytest.approx((20, 12, 120, 72), abs=2)
-    assert not any(n % 2 for n in row["crop"]) and row["crop_reason"].startswith("dark bars: top 12 px, bottom 12")
-    assert row["scores"]["bars"] == pytest.approx(1 - 120 * 72 / (160 * 96), abs=0.04)
-    assert measured["sound"][0]["crop"] is None
+    assert not any(n % 2 for n in row.crop) and row.crop_reason.startswith("dark bars: top 12 px, bottom 12")
+    assert row.scores["bars"] == pytest.approx(1 - 120 * 72 / (160 * 96), abs=0.04)
+    assert measured["sound"][0].crop is None
 
 
 def test_blur_and_motion_are_measured(measured):

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from cineloop.journal import Journal
+from v2t_eval.curate.clip import FilmClip
 from v2t_eval.curate.table import JOURNAL, Film, append, read_films
 
 
 def film(id, rows, **more):
-    about = {"source": id, "source_sha": "a" * 64, "width": 64, "height": 48, "fps": 29.97, "codec": "h264",
-             "warnings": ["VFR"], "error": None}  # fmt: skip
-    return Film(id=id, size=3, mtime_ns=4, print="p", rows=[{**about, **row} for row in rows], **more)
+    return Film(id=id, size=3, mtime_ns=4, print="p", clips=rows, **more)
 
 
 def row(id, start_s, **scores):
-    return {"id": id, "start_s": start_s, "end_s": start_s + 1.1, "begins": "cut", "ends": "end",
-            "crop": [0, 2, 64, 40] if start_s else None,
-            "crop_reason": "dark bars: top 2 px" if start_s else None, "scores": scores}  # fmt: skip
+    return FilmClip(
+        id=id, source=id.partition("#")[0], source_sha="a" * 64, width=64, height=48, fps=29.97, codec="h264",
+        warnings=["VFR"], start_s=start_s, end_s=start_s + 1.1, begins="cut", ends="end",
+        crop=[0, 2, 64, 40] if start_s else None, crop_reason="dark bars: top 2 px" if start_s else None,
+        scores=scores,
+    )  # fmt: skip
 
 
 def test_films_come_back_as_they_were_appended_in_one_line_each(tmp_path):
@@ -36,4 +38,4 @@ def test_what_is_appended_later_counts_and_other_lines_do_not(tmp_path):
         journal.append([{"kind": "film", "id": "b.mp4", "clips": 0}])
         append(journal, film("a.mp4", [row("a.mp4#t=0", 0.0, a=1.0)]))
         append(journal, film("a.mp4", [row("a.mp4#t=0", 0.0, a=2.0)]))
-    assert [each.rows[0]["scores"] for each in read_films(tmp_path).values()] == [{"a": 2.0}]
+    assert [each.clips[0].scores for each in read_films(tmp_path).values()] == [{"a": 2.0}]

@@ -17,6 +17,7 @@ from planted_films import write
 from v2t_eval.core.sample import Clip, Sample
 from v2t_eval.core.score import ScoreConfig
 from v2t_eval.core.worker import MeasurementWorker
+from v2t_eval.curate.clip import FilmClip
 from v2t_eval.curate.recipe import read_plan
 from v2t_eval.curate.run import curate
 from v2t_eval.curate.step import Work
@@ -120,10 +121,10 @@ def test_a_clip_that_cannot_be_read_has_no_value(tmp_path):
         asked.append((metric.name, sampling))
         return {"a": {"text": 0.5, "overlay": 0.25}}
 
-    rows = [{"id": "a"}, {"id": "b"}]
+    clips = [FilmClip(id=id, source="x") for id in "ab"]
     step = Step()
-    step.known = step.examine(rows, Work(folder=tmp_path, file=None, evidence=evidence))
-    assert step.compare(rows) == {"text_share": [0.5, None], "overlay_share": [0.25, None]}
+    step.known = step.examine(clips, Work(folder=tmp_path, file=None, evidence=evidence))
+    assert step.compare(clips).columns == {"text_share": [0.5, None], "overlay_share": [0.25, None]}
     assert asked == [("text_boxes", FRAMES)]
 
 
