@@ -150,10 +150,14 @@ class Step(BaseStep):
             mirrored.append(float(own == n and other != n))
             better = own if own != n else other
             kept.append(clips[better].id if better != n else None)
-        leaks = self._leaks(clips)
+        held_out_ids = self._leaks(clips)
         return Compared(
-            columns={"near_copy": near, "mirrored_copy": mirrored, "leak": [float(id is not None) for id in leaks]},
-            links={"duplicate_of": kept, "leak_of": leaks},
+            columns={
+                "near_copy": near,
+                "mirrored_copy": mirrored,
+                "leak": [float(id is not None) for id in held_out_ids],
+            },
+            links={"duplicate_of": kept, "leak_of": held_out_ids},
         )
 
     def pairs(self, clips: Sequence[FilmClip]) -> Sequence[tuple[str, str]]:
