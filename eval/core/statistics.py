@@ -252,7 +252,8 @@ def aurocs_without_each(
     for g, (mine, others) in enumerate(zip(_by_cluster(above_in, num), _by_cluster(below_in, num), strict=True)):
         if mine.size and others.size:
             total[g + 1] += _wins(above[mine], below[others]).sum()
-    return np.divide(total, pairs, out=np.full(num + 1, np.nan), where=pairs > 0)
+    ratios: np.ndarray = np.divide(total, pairs, out=np.full(num + 1, np.nan), where=pairs > 0)
+    return ratios
 
 
 def _by_cluster(members: Members, num: int) -> list[np.ndarray]:
