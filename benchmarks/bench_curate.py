@@ -3,7 +3,7 @@
     python benchmarks/bench_curate.py [passes] [command] [query] [copies] [--full] [--rounds 5] [--films 4]
         [--seconds 30] [--clips 100000]
 
-passes: cut finding (`cineloop.video.cuts`) and the whole pass (`cineloop.video.survey`: probe, split, black, frozen,
+passes: cut finding (`cineloop.video.cuts`) and the whole pass (`v2t_eval.frames.survey`: probe, split, black, frozen,
     bars, sharpness, motion) against PySceneDetect called as its documentation does (PyAV, adaptive detector), on 360p
     H.264 films at 30 frames a second with a cut every 5 s, all in this process with a decoder of one thread. Items are
     seconds of film: a rate is how many times faster than real time one core is. Goal: .9 of PySceneDetect's rate.
@@ -78,7 +78,7 @@ def whole(path: Path) -> int:
     """Ours: all that the steps need."""
     from cineloop.video.limits import Limits
     from cineloop.video.open_file import LastFile
-    from cineloop.video.survey import survey
+    from v2t_eval.frames.survey import survey
 
     with LastFile().open(str(path).encode()) as opened:
         return len(survey(opened, Limits(), threads=1).cuts)

@@ -246,6 +246,7 @@ def empty_house(tmp_path_factory) -> Path:
         ("v2t_eval/core/inputs.py", "import v2t.styles"),
         ("v2t_eval/core/sample.py", "import v2t_eval.metrics"),
         ("v2t_eval/judge/answer.py", "import v2t_eval.gate"),
+        ("v2t_eval/frames/flow.py", "import v2t_eval.core.statistics"),
         ("v2t_eval/mine/claims.py", "import v2t_eval.curate"),
     ],
 )

@@ -195,14 +195,9 @@ class DecodeWorker:
 
         return or_error(kept)
 
-    def survey(self, items: Sequence[tuple[Any, ...]], bulks: Sequence[Any]) -> list[Any]:
-        """A `Kept` of the two parts of a `Survey`."""
-
-        def kept() -> Kept:
-            survey = self.pool.submit_survey(*items[0]).result()
-            return Kept(survey.plain(), survey.arrays())
-
-        return or_error(kept)
+    def job(self, items: Sequence[tuple[Any, ...]], bulks: Sequence[Any]) -> list[Any]:
+        """A `Kept` of the JSON values and the arrays of a job, see `DecoderPool.submit_job`."""
+        return or_error(lambda: self.pool.submit_job(*items[0], Kept).result())
 
     def probe(self, items: Sequence[tuple[Any, ...]], bulks: Sequence[Any]) -> list[Any]:
         return or_error(lambda: self.pool.probe(*items[0]))

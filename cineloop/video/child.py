@@ -17,21 +17,20 @@ import socket
 import struct
 import sys
 import tempfile
-from dataclasses import asdict
+from collections.abc import Callable
+from importlib import import_module
 from typing import Any
 
 import numpy as np
 
-from cineloop.errors import CineloopError
-from cineloop.video.cut import Cut, write_cut
-from cineloop.video.cuts import find_cuts
+from cineloop.errors import CineloopError, UsageError
 from cineloop.video.decode import Request, SampleSpec, decode, warm_up
 from cineloop.video.limits import Limits
 from cineloop.video.open_file import LastFile
-from cineloop.video.survey import survey
 
 _ROUND = 1 << 20
 _GRACE_S = 30
+_PACKAGES = frozenset(("cineloop", "v2t", "t2v", "v2t_eval"))  # of the wheel
 
 
 class Arena:
@@ -134,6 +133,21 @@ def _set_alarm(limits: Limits) -> None:
     signal.alarm(math.ceil(limits.timeout_s * 4) + _GRACE_S)  # default action: the kernel ends this process
 
 
+def job_of(name: str) -> Callable[..., tuple[Any, dict[str, np.ndarray]]]:
+    """The function `module:function` of a job, imported at its first use: decoding alone needs none of them.
+
+    Called as `job(opened, limits, threads=, beat=, **given)`, it returns JSON values and arrays.
+
+    Raises:
+        UsageError: it is no function of this package.
+    """
+    module, _, function = name.partition(":")
+    if module.partition(".")[0] not in _PACKAGES:
+        raise UsageError(f"a decoder's job must be a function of {', '.join(sorted(_PACKAGES))}, got {name!r}")
+    job: Callable[..., tuple[Any, dict[str, np.ndarray]]] = getattr(import_module(module), function)
+    return job
+
+
 def _answer(
     link: _Link, arena: Arena, last: LastFile, message: dict[str, Any], limits: Limits, threads: int
 ) -> tuple[dict[str, Any], int | None]:
@@ -147,26 +161,16 @@ def _answer(
     if message["op"] == "probe":
         with last.open(path) as opened:
             return {"info": opened.info(limits, lambda: report_start("")).record()}, None
-    if message["op"] == "cuts":
+    if message["op"] == "job":
+        job = job_of(message["job"])
+        report_start("")  # an import is no part of the file's time
         with last.open(path) as opened:
-            window = {"start_s": message["start_s"], "end_s": message["end_s"]}
-            cuts = find_cuts(opened, limits, **window, threads=threads, beat=lambda: report_start("pyav"))
-        return {"cuts": cuts}, None
-    if message["op"] == "cut":
-        target = os.fsdecode(message["target"].encode("latin-1"))
-        cut = Cut(**message["cut"])
-        with last.open(path) as opened:
-            piece = write_cut(opened, limits, target, cut, threads=threads, beat=lambda: report_start("pyav"))
-        return {"piece": asdict(piece)}, None
-    if message["op"] == "survey":
-        with last.open(path) as opened:
-            window = {"start_s": message["start_s"], "end_s": message["end_s"]}
-            found_all = survey(opened, limits, **window, threads=threads, beat=lambda: report_start("pyav"))
-        arrays = found_all.arrays()
+            plain, arrays = job(opened, limits, threads=threads, beat=lambda: report_start("pyav"), **message["given"])
         data = b"".join(array.tobytes() for array in arrays.values())
-        arena.allocate((len(data),))[...] = np.frombuffer(data, dtype=np.uint8)
+        if data:
+            arena.allocate((len(data),))[...] = np.frombuffer(data, dtype=np.uint8)
         shapes = {name: [array.dtype.str, array.shape] for name, array in arrays.items()}
-        return {"plain": found_all.plain(), "arrays": shapes}, arena.unsent
+        return {"plain": plain, "arrays": shapes}, arena.unsent if data else None
     request = Request(
         spec=SampleSpec(**message["spec"]),
         size=tuple(message["size"]) if message["size"] else None,

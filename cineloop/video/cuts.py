@@ -30,6 +30,11 @@ _TICKS_BACK = 8  # frames; the detector answers two frames late
 _BEAT_S = 60.0  # film seconds after which the time limit restarts
 
 
+def job(opened: OpenFile, limits: Limits, **given: Any) -> tuple[list[float], dict[str, np.ndarray]]:
+    """`find_cuts` as a job of `DecoderPool.submit_job`."""
+    return find_cuts(opened, limits, **given), {}
+
+
 def find_cuts(
     opened: OpenFile,
     limits: Limits,

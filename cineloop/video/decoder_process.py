@@ -19,23 +19,22 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from cineloop.errors import ItemError, MissingDependencyError, UsageError
 from cineloop.isolation import harmless_environment
-from cineloop.video.cut import Cut, Piece
 from cineloop.video.frames import Frames
 from cineloop.video.info import VideoInfo
 from cineloop.video.limits import Limits
 from cineloop.video.sample import SampleSpec
-from cineloop.video.survey import Survey
 
+T = TypeVar("T")
 _START_S = 120.0  # a starved machine may take this long to import
 _TICK_S = 0.1
 _PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -102,26 +101,15 @@ class DecoderProcess:
         with _reply_of_a_stranger():
             return VideoInfo.read(self._ask("probe", path)["info"], Path(os.fsdecode(path)))
 
-    def cuts(self, path: bytes, start_s: float | None, end_s: float | None) -> list[float]:
-        """See `DecoderPool.cuts`."""
+    def job(self, path: bytes, name: str, given: dict[str, Any], read: Callable[[Any, dict[str, np.ndarray]], T]) -> T:
+        """See `DecoderPool.submit_job`."""
         with _reply_of_a_stranger():
-            return [float(second) for second in self._ask("cuts", path, start_s=start_s, end_s=end_s)["cuts"]]
-
-    def cut(self, path: bytes, target: str, cut: Cut) -> Piece:
-        """See `DecoderPool.submit_cut`."""
-        name = os.fsencode(target).decode("latin-1")
-        with _reply_of_a_stranger():
-            return Piece(**self._ask("cut", path, target=name, cut=asdict(cut))["piece"])
-
-    def survey(self, path: bytes, start_s: float | None, end_s: float | None) -> Survey:
-        """See `DecoderPool.submit_survey`."""
-        with _reply_of_a_stranger():
-            reply = self._ask("survey", path, start_s=start_s, end_s=end_s)
+            reply = self._ask("job", path, job=name, given=given)
             arrays, offset = {}, 0
-            for name, (kind, shape) in reply["arrays"].items():
-                arrays[name] = self._copy(shape, np.dtype(kind), offset)
-                offset += arrays[name].nbytes
-            return Survey.read(reply["plain"], arrays)
+            for each, (kind, shape) in reply["arrays"].items():
+                arrays[each] = self._copy(shape, np.dtype(kind), offset)
+                offset += arrays[each].nbytes
+            return read(reply["plain"], arrays)
 
     def decode(
         self,

@@ -15,19 +15,19 @@ from collections.abc import Callable
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import replace
-from typing import TypeVar
+from typing import Any, TypeVar
+
+import numpy as np
 
 from cineloop.errors import ItemError, Notice, UsageError
 from cineloop.threads import usable_cpus
 from cineloop.video.container import name_of
-from cineloop.video.cut import Cut, Piece
 from cineloop.video.decode import Request, is_installed
 from cineloop.video.decoder_process import DecoderDeath, DecoderProcess
 from cineloop.video.frames import Frames
 from cineloop.video.info import VideoInfo
 from cineloop.video.limits import DECODERS, Limits
 from cineloop.video.sample import SampleSpec
-from cineloop.video.survey import Survey
 
 __all__ = ["DecoderPool", "Limits", "SampleSpec"]
 T = TypeVar("T")
@@ -123,21 +123,28 @@ class DecoderPool(AbstractContextManager["DecoderPool"]):
         The whole window is decoded; the time limit holds for each minute of film. Raises as `decode` does, and
         MissingDependencyError without PySceneDetect. See `cineloop.video.cuts`.
         """
-        name = os.path.abspath(os.fsencode(path))
-        times_s: list[float] = self._executor.submit(self._ask, name, lambda c: c.cuts(name, start_s, end_s)).result()
-        return times_s
+        given = {"start_s": start_s, "end_s": end_s}
+        return self.submit_job(path, "cineloop.video.cuts:job", given, lambda cuts, _: list(map(float, cuts))).result()
 
-    def submit_survey(
-        self, path: str | bytes | os.PathLike[str], start_s: float | None = None, end_s: float | None = None
-    ) -> Future[Survey]:
-        """A future of the survey of the window; the time limit is of a minute of film. Raises as `decode` does."""
-        name = os.path.abspath(os.fsencode(path))
-        return self._executor.submit(self._ask, name, lambda child: child.survey(name, start_s, end_s))
+    def submit_job(
+        self,
+        path: str | bytes | os.PathLike[str],
+        job: str,
+        given: dict[str, Any],
+        read: Callable[[Any, dict[str, np.ndarray]], T],
+    ) -> Future[T]:
+        """A future of what a function of this package makes of the file in the child; the time limit is of a minute of
+        film. Raises as `decode` does.
 
-    def submit_cut(self, path: str | bytes | os.PathLike[str], target: str, cut: Cut) -> Future[Piece]:
-        """A future of a part of the file, written to `target`; raises also DISK_FULL. See `cineloop.video.cut`."""
+        Args:
+            path: the file.
+            job: the function as `module:function`, see `cineloop.video.child.job_of`.
+            given: its further arguments, JSON values.
+            read: makes the result of its JSON values and arrays; the child is a stranger, so what `read` raises on a
+                wrong form counts as a crash.
+        """
         name = os.path.abspath(os.fsencode(path))
-        return self._executor.submit(self._ask, name, lambda child: child.cut(name, os.path.abspath(target), cut))
+        return self._executor.submit(self._ask, name, lambda child: child.job(name, job, given, read))
 
     def pids(self) -> list[int]:
         """Process ids of the living children."""

@@ -22,12 +22,12 @@ from cineloop.cluster.settings import ClusterConfig
 from cineloop.cluster.workers import DecodeWorker, ModelWorker, Session, Workers, open_workers, read_frames, run_tasks
 from cineloop.errors import ItemError
 from cineloop.journal import Entry, Journal
-from cineloop.video.survey import Survey
 from cineloop.video.worker import DecoderPool
 from v2t_eval.core import models
 from v2t_eval.core.cache import EvidenceCache, decode, encode
 from v2t_eval.core.sample import Clip
 from v2t_eval.core.worker import ClipLimits, Job, MeasurementWorker, PendingJob, Reply, WorkerSpec, spec_of
+from v2t_eval.frames.survey import SURVEY_JOB, Survey
 
 _TRIES = 3  # of frames that are lost with their machine
 Video = tuple[Any, int | None] | None  # a result of a decoding worker; which of the call's bulks has its pixels
@@ -117,7 +117,7 @@ def _decoding(workers: Workers, clip: Clip | None, is_survey: bool) -> Future[li
         return None
     path = clip.path.absolute()
     if is_survey:
-        return workers.decoders.submit("survey", [(path, clip.start_s, clip.end_s)])
+        return workers.decoders.submit("job", [(path, SURVEY_JOB, {"start_s": clip.start_s, "end_s": clip.end_s})])
     return workers.decoders.submit("decode", [(str(path), spec_of(clip))])
 
 

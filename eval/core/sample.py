@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 from cineloop.errors import ItemError
 from cineloop.video.frames import Frames
 from cineloop.video.sample import SampleSpec
-from cineloop.video.survey import Survey
+from v2t_eval.frames.survey import Survey
 
 T = TypeVar("T")
 
@@ -31,7 +31,7 @@ class Clip:
         content: key of the pixels: equal bytes and window give an equal string.
         path: the file; None for frames that were never a file.
         frames: every frame of the clip in its stored size; None while it is not decoded.
-        survey: what one pass over the frames showed, see `cineloop.video.survey`; None while there was none.
+        survey: what one pass over the frames showed, see `v2t_eval.frames.survey`; None while there was none.
         start_s, end_s: the part of the file that is the clip; None for the whole file.
         sampling: which frames of it are decoded; None for every one.
     """

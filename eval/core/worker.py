@@ -25,13 +25,13 @@ from cineloop.errors import CineloopError, ItemError
 from cineloop.log import logger
 from cineloop.plugin import source
 from cineloop.video.frames import Frames
-from cineloop.video.survey import Survey
 from cineloop.video.worker import DecoderPool, Limits, SampleSpec
 from v2t_eval.core import models
 from v2t_eval.core.cache import NotFiniteError, plain
 from v2t_eval.core.measurement import ABSTENTIONS, NOTHING_ASKED, Evidence, Measurement
 from v2t_eval.core.metric import load_metric
 from v2t_eval.core.sample import Clip, Sample
+from v2t_eval.frames.survey import Survey, submit_survey
 
 AHEAD = 2  # clips decoded or being decoded in addition to the one being measured
 _AHEAD_BYTES = 256 << 20  # above this, only one
@@ -235,7 +235,7 @@ class MeasurementWorker:
         if reference is not None and "reference_video" in needs:
             pending.reference = self._submit(reference)
         if clip is not None and clip.path is not None and "survey" in needs:
-            pending.survey = self._children().submit_survey(clip.path, clip.start_s, clip.end_s)
+            pending.survey = submit_survey(self._children(), clip.path, clip.start_s, clip.end_s)
         if pending.clip is not None:
             self._begun = pending
         return pending
@@ -351,7 +351,7 @@ def spec_of(clip: Clip) -> SampleSpec:
 
 def about(frames: Frames) -> dict[str, Any]:
     """Properties of a clip, as JSON values; `frozen` is None for a single frame."""
-    from cineloop.video.still import frozen
+    from v2t_eval.frames.still import frozen
 
     return {
         "duration_s": round(float(frames.duration_s), 6),

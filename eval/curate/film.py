@@ -5,9 +5,9 @@ In: samples of films. Out: evidence, and the `Survey` in it.
 
 from __future__ import annotations
 
-from cineloop.video import survey
 from v2t_eval.core.measurement import Evidence, Measurement
 from v2t_eval.core.sample import Sample
+from v2t_eval.frames import survey
 
 
 class FilmSurvey(Measurement):

@@ -20,8 +20,8 @@ from typing import Any
 import cineloop
 from cineloop import config, shipped
 from cineloop.errors import UsageError, did_you_mean
-from cineloop.video.survey import VERSION
 from v2t_eval.curate.step import BaseStep, Column, load_step
+from v2t_eval.frames.survey import VERSION
 
 STEPS = ("probe", "copies", "split", "shape", "black", "frozen", "letterbox", "sharpness", "motion")
 _QUANTILE = re.compile(r"q(0(\.\d+)?|1(\.0+)?|\.\d+)")

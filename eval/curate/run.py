@@ -22,7 +22,6 @@ from cineloop.errors import ItemError, UsageError
 from cineloop.journal import Journal
 from cineloop.log import Progress, logger, printable
 from cineloop.manifest import read_manifest
-from cineloop.video.survey import Survey
 from v2t_eval.core.cache import EvidenceCache
 from v2t_eval.core.executor import Executor
 from v2t_eval.core.sample import Clip, Sample
@@ -35,6 +34,7 @@ from v2t_eval.curate.query import Verdicts, apply_limits, as_tree
 from v2t_eval.curate.recipe import Plan
 from v2t_eval.curate.step import BaseStep, Piece, Window, Work
 from v2t_eval.curate.table import JOURNAL, Film, append, read_films, write_table
+from v2t_eval.frames.survey import Survey
 
 # Of the machine or the moment rather than the file: such a film is tried again by the next run.
 _PASSING = frozenset(

@@ -1,7 +1,7 @@
 """What a step of a curation is: it cuts films into clips, gives clips columns, or compares the clips of a table.
 
 A step is a file of `eval/curate/steps`, or of any folder (`mine/step.py`), with a class `Step(BaseStep)`. `cut` and
-`measure` work on what one pass over the film has seen (`cineloop.video.survey`), so that other settings and limits
+`measure` work on what one pass over the film has seen (`v2t_eval.frames.survey`), so that other settings and limits
 decode nothing; `examine` may look at pictures again and ask models, and `compare` looks at the clips that the steps
 before have left. A step does not throw clips away: limits on its columns do, which a recipe sets
 (`v2t_eval.curate.recipe`).
@@ -21,10 +21,10 @@ import numpy as np
 from cineloop.config import from_dict, to_dict
 from cineloop.plugin import load, source
 from cineloop.video.sample import SampleSpec
-from cineloop.video.survey import Survey
 from v2t_eval.core.measurement import Evidence, Measurement, NoSettings
 from v2t_eval.core.models import content_id
 from v2t_eval.curate.clip import FilmClip
+from v2t_eval.frames.survey import Survey
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class Window:
 
     @cached_property
     def motion(self) -> np.ndarray:
-        """float64 (K, 3), see `cineloop.video.flow.Motion`; of pairs of frames that both lie inside."""
+        """float64 (K, 3), see `v2t_eval.frames.flow.Motion`; of pairs of frames that both lie inside."""
         seconds = self.survey.motion_s  # (K, 2)
         inside = (seconds[:, 0] >= self.start_s - 1e-3) & (seconds[:, 1] < self.end_s)
         samples: np.ndarray = self.survey.motion[inside]

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cineloop.video.survey import PICTURE, PICTURE_FPS, THUMB, Survey
 from v2t_eval.curate.wipes import wipes
+from v2t_eval.frames.survey import PICTURE, PICTURE_FPS, THUMB, Survey
 
 _HALVES = (3, 5, 8, 12)  # k: windows of 0.5 to 2 seconds; in shorter ones a moving camera passes for a dissolve
 _MOST_OFF, _MOST_OFF_MIDDLE = 0.28, 0.19  # mean distance from the line, in lengths of it

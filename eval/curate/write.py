@@ -32,12 +32,12 @@ from cineloop.journal import Journal
 from cineloop.log import Progress, logger, plural, printable
 from cineloop.manifest import read_manifest
 from cineloop.threads import usable_cpus
-from cineloop.video.cut import VERSION, Cut, Piece
-from cineloop.video.faces import FaceBlur
 from cineloop.video.worker import DecoderPool
 from v2t.writers import Rows
 from v2t_eval.curate.captions import caption_of
 from v2t_eval.curate.clip import FilmClip
+from v2t_eval.curate.cut import VERSION, Cut, CutFile, submit_cut
+from v2t_eval.curate.faces import FaceBlur
 from v2t_eval.curate.table import Film, read_films, read_kept
 
 FORMATS = ("webdataset", "lance", "videofolder", "two_file", "parquet", "manifest")
@@ -98,7 +98,7 @@ def write_set(
     Args:
         folder: the set; locked by the caller. `state` is its folder of state.
         writers: see `load_writers`.
-        copy, faces: see `cineloop.video.cut.Cut`.
+        copy, faces: see `v2t_eval.curate.cut.Cut`.
         workers: clips cut at a time; None takes the CPUs.
         stop: polled between clips.
 
@@ -161,16 +161,16 @@ class _Cutting:
         stop: Callable[[], bool],
         show: bool,
         failed: dict[str, ItemError],
-    ) -> dict[str, tuple[str, Piece]]:
+    ) -> dict[str, tuple[str, CutFile]]:
         """Key and piece of each clip by id, cut where it is not there yet."""
         with (
             Journal(self.state / f"{_CUTS}.jsonl") as journal,
             Progress(len(clips), "clips", enabled=show) as bar,
             DecoderPool(num_workers=min(workers, len(clips)), threads=1) as pool,
         ):
-            known = {entry["key"]: (entry["bytes"], Piece(**entry["piece"])) for entry, _ in journal.replay()}
-            pieces: dict[str, tuple[str, Piece]] = {}
-            waiting: deque[tuple[FilmClip, str, Future[Piece]]] = deque()
+            known = {entry["key"]: (entry["bytes"], CutFile(**entry["piece"])) for entry, _ in journal.replay()}
+            pieces: dict[str, tuple[str, CutFile]] = {}
+            waiting: deque[tuple[FilmClip, str, Future[CutFile]]] = deque()
 
             def finish() -> None:
                 clip, key, future = waiting.popleft()
@@ -198,7 +198,7 @@ class _Cutting:
                 else:
                     try:
                         film = self._film(clip)
-                        waiting.append((clip, key, pool.submit_cut(film, str(self.scratch / f"{key}.mp4"), cut)))
+                        waiting.append((clip, key, submit_cut(pool, film, self.scratch / f"{key}.mp4", cut)))
                     except ItemError as error:
                         self._failed(clip, error, failed)
                 while len(waiting) >= 2 * workers:
@@ -234,7 +234,7 @@ class _Cutting:
         logger.warning("%s is left out: %s: %s", printable(clip.id), error.code, printable(error.message))
         failed[clip.id] = error
 
-    def record(self, clip: FilmClip, key: str, piece: Piece) -> Record:
+    def record(self, clip: FilmClip, key: str, piece: CutFile) -> Record:
         """What is written of a clip; as records of `v2t caption`, which its writers take."""
         carried = {"license": clip.license, "origin": clip.origin, "split": clip.links.split, "crop": clip.crop,
                    "crop_reason": clip.crop_reason}  # fmt: skip

@@ -16,12 +16,12 @@ from collections.abc import Hashable, Sequence
 from cineloop.errors import ItemError, UsageError
 from cineloop.files import text_key
 from cineloop.log import logger
-from cineloop.video.still import frozen
 from cineloop.world.language.plain_questions import NONE, PLAIN
 from v2t.backends import OUT_OF_DOMAIN, VideoLM, open_backend
 from v2t_eval.core import models
 from v2t_eval.core.measurement import UNAUDITED
 from v2t_eval.core.sample import Sample
+from v2t_eval.frames.still import frozen
 from v2t_eval.judge import calibration as calibrations
 from v2t_eval.judge.answer import Answer, Heard, answer_of, vote_key
 from v2t_eval.judge.asker import Asker

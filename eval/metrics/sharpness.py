@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import fsum, inf
 
-from cineloop.video.sharpness import laplacian_variance
 from v2t_eval.core.measurement import Evidence, Observation
 from v2t_eval.core.metric import BaseMetric, Summary, items_of
 from v2t_eval.core.sample import Sample
+from v2t_eval.frames.sharpness import laplacian_variance
 from v2t_eval.vbench.ssim import grey_frames
 
 

@@ -3,14 +3,14 @@
 In: frames. Out: whether the clip is frozen (one picture all along) or static (the camera and the subject rest, as
 VBench's flicker needs its clips). A frozen clip is perfectly consistent, smooth and free of flicker, which is no merit
 (defect D9): the metrics name it. All frames are read, so a clip that ends as it began is not mistaken for one.
-Letters: T frames, H W pixels. The frozen rule itself is `cineloop.video.still`.
+Letters: T frames, H W pixels. The frozen rule itself is `v2t_eval.frames.still`.
 """
 
 from __future__ import annotations
 
 from cineloop.errors import ItemError
-from cineloop.video.still import frozen
 from v2t_eval.core.sample import Sample
+from v2t_eval.frames.still import frozen
 from v2t_eval.vbench.flow import Flow, pair_motion
 
 

@@ -19,13 +19,13 @@ from pathlib import Path
 from typing import Any
 
 from cineloop.journal import Journal, encode_entry
-from cineloop.video import survey
 from cineloop.video.limits import Limits
 from cineloop.video.open_file import LastFile
 from v2t_eval.cli import main
 from v2t_eval.core import cache
 from v2t_eval.core.worker import MeasurementWorker
 from v2t_eval.curate import page, run, table
+from v2t_eval.frames import survey
 from v2t_eval.report import thumbnails
 
 NUM_FILMS, NUM_CONTENTS = 5, 4
@@ -89,7 +89,7 @@ class Here:
     def __init__(self, log: Path) -> None:
         self.log = log
 
-    def submit_survey(self, path: Path, start_s: float | None, end_s: float | None) -> Future[Any]:
+    def submit_job(self, path: Path, job: str, given: dict[str, Any], read: Any) -> Future[Any]:
         log = self.log
 
         class Later(Future[Any]):
@@ -97,7 +97,7 @@ class Here:
                 with open(log, "a", encoding="utf-8") as file:
                     file.write(f"{path.name}\n")
                 with LastFile().open(path) as opened:
-                    return survey.survey(opened, Limits(), start_s=start_s, end_s=end_s, threads=1)
+                    return read(*survey.job(opened, Limits(), **given, threads=1))
 
         return Later()
 

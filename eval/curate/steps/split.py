@@ -15,9 +15,9 @@ from itertools import pairwise
 
 import numpy as np
 
-from cineloop.video.survey import Survey
 from v2t_eval.curate.step import BaseStep, Piece
 from v2t_eval.curate.transitions import Change, dark_stretches, dissolves, edges, faint_cuts, flash_end, widened
+from v2t_eval.frames.survey import Survey
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from cineloop.video.limits import Limits
 from cineloop.video.open_file import LastFile
-from cineloop.video.survey import survey
 from planted_films import picture
+from v2t_eval.frames.survey import survey
 
 CODECS = {
     "libx264": {"preset": "ultrafast"},

@@ -66,9 +66,9 @@ def test_what_a_killed_run_left_with_its_workers_is_taken_over(films, engines, t
     entries = stand_in_engine.entries_of_workers(tmp_path / "set" / ".cineloop")
     known = {entry["id"] for entry in entries if entry["kind"] == "evidence" and entry["data"]}
     assert known
-    decoded, submit = [], DecoderPool.submit_survey
+    decoded, submit = [], DecoderPool.submit_job
     monkeypatch.setattr(
-        DecoderPool, "submit_survey", lambda self, path, *window: decoded.append(path) or submit(self, path, *window)
+        DecoderPool, "submit_job", lambda self, path, *more: decoded.append(path) or submit(self, path, *more)
     )
     left = curated(films, tmp_path / "set", "--workers", "1")
     again = {path.relative_to(films).as_posix() for path in decoded}

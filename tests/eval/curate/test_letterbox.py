@@ -7,10 +7,10 @@ import pytest
 
 from cineloop.video.limits import Limits
 from cineloop.video.open_file import LastFile
-from cineloop.video.survey import survey
 from planted_films import shot, write
 from v2t_eval.curate.step import Window
 from v2t_eval.curate.steps.letterbox import Step
+from v2t_eval.frames.survey import survey
 
 SIZE = (270, 480)
 

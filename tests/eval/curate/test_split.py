@@ -10,10 +10,10 @@ import pytest
 
 from cineloop.video.info import VideoInfo
 from cineloop.video.sample import window
-from cineloop.video.survey import Survey
 from planted_films import FPS, dissolve, fade, picture, shot
 from v2t_eval.curate.step import Piece, Window
 from v2t_eval.curate.steps.split import Step
+from v2t_eval.frames.survey import Survey
 
 
 def of(*parts: np.ndarray, cuts: tuple[float, ...] = ()) -> Survey:

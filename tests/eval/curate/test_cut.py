@@ -15,12 +15,12 @@ import pytest
 import torch
 
 from cineloop.errors import ItemError, UsageError
-from cineloop.video.cut import Cut, write_cut
 from cineloop.video.limits import Limits
 from cineloop.video.open_file import LastFile
 from cineloop.video.worker import DecoderPool, SampleSpec
 from onnx_models import export
 from planted_films import FPS, shot, write
+from v2t_eval.curate.cut import Cut, submit_cut, write_cut
 
 RATE = 48000
 
@@ -176,7 +176,7 @@ def test_every_kind_of_film_can_be_cut(tmp_path, name, codec, form, sound, copy)
 def test_pictures_are_turned_and_cropped_as_they_are_shown(source, tmp_path, monkeypatch):
     from dataclasses import replace
 
-    from cineloop.video import cut as module
+    from v2t_eval.curate import cut as module
 
     gray = frames_of(source)[0]
     assert cut(source, tmp_path / "a.mp4", 0, 1, crop=(16, 8, 96, 64)).width == 96
@@ -224,7 +224,7 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
 from pathlib import Path
 from cineloop.errors import ItemError
 from cineloop.video.limits import Limits
-from cineloop.video.cut import Cut, write_cut
+from v2t_eval.curate.cut import Cut, write_cut
 from cineloop.video.open_file import LastFile
 with LastFile() as last, last.open({str(source)!r}) as opened:
     try:
@@ -239,7 +239,7 @@ with LastFile() as last, last.open({str(source)!r}) as opened:
 @pytest.mark.slow
 def test_the_pool_cuts_in_a_child(source, tmp_path):
     with DecoderPool(threads=1) as pool:
-        piece = pool.submit_cut(source, str(tmp_path / "a.mp4"), Cut(start_s=1.0, end_s=2.0)).result()
+        piece = submit_cut(pool, source, tmp_path / "a.mp4", Cut(start_s=1.0, end_s=2.0)).result()
         frames = pool.decode(tmp_path / "a.mp4", SampleSpec(sampler="fps", fps=24, max_frames=100))
     assert piece.num_frames == len(frames.times_s) == 24
 

@@ -1,6 +1,6 @@
 """Cut a part of a film into an mp4 of its own, with its sound.
 
-In: an opened video, a `Cut`. Out: the file, written to a path whose renaming is the caller's, and a `Piece` that says
+In: an opened video, a `Cut`. Out: the file, written to a path whose renaming is the caller's, and a `CutFile` that says
 what is in it. Packets are copied where a key frame allows; otherwise H.264, yuv420p, with the times, colour tags and
 pixel aspect of the source, turned as it is shown, cropped, with even sides (an odd last row or column is left out).
 The sound of a copy is copied where mp4 holds it, else it is AAC. The same part gives the same bytes.
@@ -12,23 +12,27 @@ from __future__ import annotations
 import errno
 import heapq
 import itertools
+import os
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from cineloop.errors import ItemError
 from cineloop.video.encode import PLAIN, X264
-from cineloop.video.faces import FaceBlur
 from cineloop.video.frame_index import FrameTable
 from cineloop.video.limits import Limits
 from cineloop.video.open_file import OpenFile
 from cineloop.video.pyav_walk import Walk
 from cineloop.video.sample import window
 from cineloop.video.stream import open_container, packets_until_damage
+from cineloop.video.worker import DecoderPool
+from v2t_eval.curate.faces import FaceBlur
 
 VERSION = 1  # raised whenever the same part may get other bytes
 _PICTURES = frozenset(("av1", "h264", "hevc", "mpeg4", "vp9"))  # codecs that are copied
@@ -47,7 +51,7 @@ class Cut:
         crop: x, y, width, height within the picture as it is shown, even numbers; None takes all of it.
         copy: copy the packets where a key frame comes within half a second of the start and nothing is to be cropped,
             turned or blurred; the copy begins there, and may end up to half a second early.
-        faces: path of a face detector, see `cineloop.video.faces`; "" blurs nothing.
+        faces: path of a face detector, see `v2t_eval.curate.faces`; "" blurs nothing.
     """
 
     start_s: float
@@ -58,7 +62,7 @@ class Cut:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Piece:
+class CutFile:
     """What was written; `start_s`, `end_s` are seconds of the film."""
 
     start_s: float
@@ -70,6 +74,20 @@ class Piece:
     has_sound: bool
 
 
+def submit_cut(pool: DecoderPool, film: Path, target: Path, cut: Cut) -> Future[CutFile]:
+    """A future of the part, written to `target` by a child of the pool. Raises as `DecoderPool.submit_job` does; also
+    DISK_FULL."""
+    given = {"target": os.fsencode(os.path.abspath(target)).decode("latin-1"), "cut": asdict(cut)}
+    return pool.submit_job(film, f"{__name__}:job", given, lambda plain, _: CutFile(**plain))
+
+
+def job(
+    opened: OpenFile, limits: Limits, *, target: str, cut: dict[str, Any], **more: Any
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """`write_cut` as a job of `DecoderPool.submit_job`."""
+    return asdict(write_cut(opened, limits, os.fsdecode(target.encode("latin-1")), Cut(**cut), **more)), {}
+
+
 def write_cut(
     opened: OpenFile,
     limits: Limits,
@@ -78,7 +96,7 @@ def write_cut(
     *,
     threads: int = 0,
     beat: Callable[[], None] = lambda: None,
-) -> Piece:
+) -> CutFile:
     """Write the part to `target`.
 
     Args:
@@ -128,7 +146,7 @@ def write_cut(
         raise ItemError(f"cannot write {target!r}: {error}", code=code) from error
     except ValueError as error:  # as PyAV calls invalid data and arguments
         raise ItemError(f"cannot write {target!r}: {error}", code="ENCODE_ERROR") from error
-    return Piece(
+    return CutFile(
         start_s=start_s, end_s=end_s, height=size[0], width=size[1], num_frames=stop - first,
         copied=copied is not None, has_sound=has_sound,
     )  # fmt: skip

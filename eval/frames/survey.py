@@ -9,6 +9,7 @@ at closely, K samples of motion.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -17,16 +18,18 @@ import numpy as np
 
 from cineloop.errors import ItemError
 from cineloop.video.cuts import CutFinder, frames_between, small_size
-from cineloop.video.flow import FLOW_HEIGHT, VECTOR_CODECS, Motion, of_pictures, of_vectors
 from cineloop.video.info import VideoInfo
 from cineloop.video.limits import Limits
 from cineloop.video.open_file import OpenFile
 from cineloop.video.pyav_walk import Walk
 from cineloop.video.scaler import Scaler
-from cineloop.video.sharpness import common_size, laplacian_variance
-from cineloop.video.still import BLOCK, GREY_LEVELS
 from cineloop.video.stream import open_container
+from cineloop.video.worker import DecoderPool
+from v2t_eval.frames.flow import FLOW_HEIGHT, VECTOR_CODECS, Motion, of_pictures, of_vectors
+from v2t_eval.frames.sharpness import common_size, laplacian_variance
+from v2t_eval.frames.still import BLOCK, GREY_LEVELS
 
+SURVEY_JOB = f"{__name__}:job"
 VERSION = 2  # raised whenever the same file may get other values
 THUMB = (9, 16)  # height, width
 PICTURE = (18, 32)  # of the pictures, which are seen `PICTURE_FPS` times a second: of a frame that moves, a thumbnail
@@ -58,12 +61,12 @@ class Survey:
         bright: uint8 (N,) the grey level that 99 % of the picture does not exceed.
         still: bool (N,) whether the frame shows what the frame before showed, up to what a codec does to it.
         close_s: float64 (M,) seconds of the frames looked at closely.
-        sharpness: float64 (M,) see `cineloop.video.sharpness`.
+        sharpness: float64 (M,) see `v2t_eval.frames.sharpness`.
         borders: float64 (M, 4) dark share of the picture at top, bottom (of the height), left, right (of the width).
         edges: float64 (M, 4) share of each border's length over which the picture begins at once beside it: 1 of a
             straight edge of a bright picture, little where the dark is a part of the scene.
         motion_s: float64 (K, 2) the two seconds between which motion was measured.
-        motion: float64 (K, 3) see `cineloop.video.flow.Motion`.
+        motion: float64 (K, 3) see `v2t_eval.frames.flow.Motion`.
     """
 
     info: VideoInfo
@@ -96,6 +99,19 @@ class Survey:
     def read(cls, plain: dict[str, Any], arrays: dict[str, np.ndarray]) -> Survey:
         """The survey of which `plain` and `arrays` were given. Raises TypeError, ValueError, KeyError."""
         return cls(VideoInfo.read(plain["info"], Path()), plain["cuts"], plain["motion_by"], **arrays)
+
+
+def submit_survey(
+    pool: DecoderPool, path: Path | str, start_s: float | None = None, end_s: float | None = None
+) -> Future[Survey]:
+    """A future of the survey of a window by a child of the pool. Raises as `DecoderPool.submit_job` does."""
+    return pool.submit_job(path, SURVEY_JOB, {"start_s": start_s, "end_s": end_s}, Survey.read)
+
+
+def job(opened: OpenFile, limits: Limits, **given: Any) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """`survey` as a job of `DecoderPool.submit_job`."""
+    seen = survey(opened, limits, **given)
+    return seen.plain(), seen.arrays()
 
 
 def survey(

@@ -10,9 +10,9 @@ from cineloop.errors import ItemError
 from cineloop.video.cuts import find_cuts
 from cineloop.video.limits import Limits
 from cineloop.video.open_file import LastFile
-from cineloop.video.survey import Survey, survey
 from cineloop.video.worker import DecoderPool
 from planted_films import FPS, picture, shot, write
+from v2t_eval.frames.survey import Survey, submit_survey, survey
 
 
 def surveyed(path, **window) -> Survey:
@@ -117,9 +117,9 @@ def test_the_pool_gives_the_same_survey(tmp_path):
     path = write(tmp_path / "x.mp4", shot(1, 30), shot(2, 30))
     here = surveyed(path)
     with DecoderPool(1, threads=1) as pool:
-        there = pool.submit_survey(path).result()
+        there = submit_survey(pool, path).result()
         with pytest.raises(ItemError, match="no such file"):
-            pool.submit_survey(tmp_path / "none.mp4").result()
+            submit_survey(pool, tmp_path / "none.mp4").result()
     assert there.plain() == here.plain()
     assert here.arrays().keys() == there.arrays().keys()
     for name, array in here.arrays().items():

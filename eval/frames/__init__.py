@@ -1,0 +1,1 @@
+"""What frames show by arithmetic alone: surveys of films, motion, sharpness, stillness."""
