@@ -176,7 +176,7 @@ class _Seen:
         self.anchor: np.ndarray | None = None
         self.rows: list[tuple[float, np.ndarray, int, bool]] = []
         self.pictures: list[tuple[float, np.ndarray]] = []
-        self.looks: list[tuple[float, float, tuple[float, ...], tuple[float, ...]]] = []
+        self.closeups: list[tuple[float, float, tuple[float, ...], tuple[float, ...]]] = []
         self.motion: list[tuple[float, float, Motion]] = []
         self.reference_s: float | None = None  # of the last frame that a later one may point to
         self.first: tuple[float, np.ndarray] | None = None  # of a pair for the dense flow
@@ -198,7 +198,7 @@ class _Seen:
         levels = np.cumsum(np.bincount(grey.ravel(), minlength=256))
         bright = int(np.searchsorted(levels, _BRIGHT * levels[-1]))
         self.rows.append((at_s, thumb, bright, self._is_still(grey)))
-        if not self.looks or at_s - self.looks[-1][0] >= _CLOSE_S - 1e-6:
+        if not self.closeups or at_s - self.closeups[-1][0] >= _CLOSE_S - 1e-6:
             self._look(at_s, frame)
         if not self.has_vectors:
             self._flow(at_s, frame)
@@ -216,7 +216,9 @@ class _Seen:
 
     def _look(self, at_s: float, frame: Any) -> None:
         borders, edges = _borders(self.grey(frame))  # of (H, W) as stored
-        self.looks.append((at_s, laplacian_variance(self.close(frame)), self._upright(borders), self._upright(edges)))
+        self.closeups.append(
+            (at_s, laplacian_variance(self.close(frame)), self._upright(borders), self._upright(edges))
+        )
 
     def _upright(self, sides: Sides) -> Sides:
         """Top, bottom, left, right of the picture as it is shown."""
@@ -267,10 +269,10 @@ class _Seen:
             pictures=np.stack([picture for _, picture in self.pictures]),
             bright=np.array(bright, dtype=np.uint8),
             still=np.array(still),
-            close_s=np.array([look[0] for look in self.looks]),
-            sharpness=np.array([look[1] for look in self.looks]),
-            borders=np.array([look[2] for look in self.looks]).reshape(-1, 4),
-            edges=np.array([look[3] for look in self.looks]).reshape(-1, 4),
+            close_s=np.array([closeup[0] for closeup in self.closeups]),
+            sharpness=np.array([closeup[1] for closeup in self.closeups]),
+            borders=np.array([closeup[2] for closeup in self.closeups]).reshape(-1, 4),
+            edges=np.array([closeup[3] for closeup in self.closeups]).reshape(-1, 4),
             motion_s=np.array([each[:2] for each in self.motion]).reshape(-1, 2),
             motion=np.array([each[2] for each in self.motion]).reshape(-1, 3),
         )

@@ -397,11 +397,3 @@ def test_children_end_with_a_parent_that_is_killed(tmp_path):
             return
         time.sleep(0.02)
     raise AssertionError("the child outlived its parent")
-
-
-@pytest.mark.parametrize("job", ["os:system", "cineloop_x:run", "v2t_eval.nothing:job"])
-def test_a_job_is_a_function_of_this_package(tmp_path, pool, job):
-    encode(np.zeros((2, 16, 16, 3), np.uint8), tmp_path / "x.mp4", fps=4)
-    with pytest.raises((UsageError, ItemError), match=r"must be a function of|No module named"):
-        pool.submit_job(tmp_path / "x.mp4", job, {}, lambda plain, arrays: plain).result()
-    assert pool.cuts(tmp_path / "x.mp4") == []

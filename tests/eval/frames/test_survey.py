@@ -6,7 +6,7 @@ import av
 import numpy as np
 import pytest
 
-from cineloop.errors import ItemError
+from cineloop.errors import ItemError, UsageError
 from cineloop.video.cuts import find_cuts
 from cineloop.video.limits import Limits
 from cineloop.video.open_file import LastFile
@@ -124,3 +124,12 @@ def test_the_pool_gives_the_same_survey(tmp_path):
     assert here.arrays().keys() == there.arrays().keys()
     for name, array in here.arrays().items():
         assert np.array_equal(array, there.arrays()[name]), name
+
+
+@pytest.mark.parametrize("job", ["os:system", "cineloop_x:run", "v2t_eval.nothing:job"])
+def test_a_job_of_the_pool_is_a_function_of_this_package(tmp_path, job):
+    path = write(tmp_path / "x.mp4", shot(1, 4))
+    with DecoderPool(1, threads=1) as pool:
+        with pytest.raises((UsageError, ItemError), match=r"must be a function of|No module named"):
+            pool.submit_job(path, job, {}, lambda plain, arrays: plain).result()
+        assert pool.cuts(path) == []
