@@ -1,7 +1,7 @@
 """Chance-corrected scores: the position of a score between its floor and its ceiling.
 
-In: scores of one family: of each caption with its own prompt, and with other prompts, for the generator and for the
-ceiling. Out: `Calibrated`: chance-corrected scores (s - floor) / (ceiling - floor), the same of captions of other
+In: the table of pairs of one family: each caption with its own prompt, and with other prompts, of the generator and of
+the ceiling. Out: `Calibrated`: chance-corrected scores (s - floor) / (ceiling - floor), the same of captions of other
 prompts (its interval must contain 0), and AUROC of matched against mismatched pairs, each with a 95 % interval by the
 jackknife over prompts: leaving a prompt out removes all its clips, and all pairs with it on either side, from floor,
 generator and ceiling at once. A figure that is undefined without one of the prompts (no room between floor and ceiling)
@@ -24,15 +24,28 @@ _SCORES, _SHARES, _ANY = Interval(-math.inf, 1.0), Interval(0.0, 1.0), Interval(
 _LEAST_ROOM = 1e-6  # between floor and ceiling, below which the ratio is undefined
 
 
+SampleKey = tuple[str, str, str]  # side, id of the trip, prompt
+
+
 @dataclass(frozen=True, kw_only=True)
 class Pair:
-    """One score: the prompt's number, the number of the prompt whose caption it is, and which half of the mismatched
-    pairs it is of: 0 makes the floor, 1 tests it; matched pairs have none."""
+    """A prompt and a caption, or a clip, of its own or of another prompt: one row of the table.
+
+    Attributes:
+        prompt, other: numbers of the prompt, and of that whose caption or clip it is; equal where they belong together.
+        half: of the mismatched pairs: 0 makes the floor, 1 tests it.
+        side: generator or ceiling. what: caption or clip.
+        sample: key of the sample in which it is scored.
+        value: its score in the family that is looked at.
+    """
 
     prompt: int
     other: int
-    value: float
     half: int = 0
+    side: str = "generator"
+    what: str = "caption"
+    sample: SampleKey = ("", "", "")
+    value: float = math.nan
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,24 +79,23 @@ def others(num: int, most: int, same: Callable[[int, int], bool], seed: int = 0)
     order = list(range(num))
     random.Random(f"derangements|{seed}").shuffle(order)
     place = {prompt: at for at, prompt in enumerate(order)}
-    found: list[list[int]] = [[] for _ in range(num)]
+    compared: list[list[int]] = [[] for _ in range(num)]
     for shift in range(1, num):
-        if all(len(each) >= most for each in found):
+        if all(len(each) >= most for each in compared):
             break
         for prompt in range(num):
             other = order[(place[prompt] + shift) % num]
-            if len(found[prompt]) < most and not same(prompt, other):
-                found[prompt].append(other)
-    return found
+            if len(compared[prompt]) < most and not same(prompt, other):
+                compared[prompt].append(other)
+    return compared
 
 
-def calibrate(
-    matched: Sequence[Pair],
-    mismatched: Sequence[Pair],
-    ceiling_matched: Sequence[Pair] = (),
-    ceiling_mismatched: Sequence[Pair] = (),
-) -> Calibrated:
+def calibrate(table: Sequence[Pair]) -> Calibrated:
     """The figures of one family; scores lie within 0 (or below) and 1, the best there can be."""
+    (matched, mismatched), (ceiling_matched, ceiling_mismatched) = (
+        [[pair for pair in table if pair.side == side and (pair.prompt == pair.other) == own] for own in (True, False)]
+        for side in ("generator", "ceiling")
+    )
     known = {pair.prompt for pair in matched}
     prompts = sorted(known & {pair.prompt for pair in ceiling_matched} if ceiling_matched else known)
     if not prompts:
@@ -177,9 +189,9 @@ def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
 def _estimate(values: np.ndarray, ends: Interval) -> Estimate:
     """The figure of all prompts and without each (G + 1,) with its interval, clipped to its range."""
     num = len(values) - 1
-    value, found = estimate_without_each(float(values[0]), values[1:], ends)
+    value, interval = estimate_without_each(float(values[0]), values[1:], ends)
     if num == 1:
-        found = Interval(value, value)
-    if found.high - found.low < 1e-9 and 0 <= value <= 1:  # zero observed spread does not prove zero variance
-        found = unless_flat(found, value, num)
-    return Estimate(value=value, low=found.low, high=found.high, n=num)
+        interval = Interval(value, value)
+    if interval.high - interval.low < 1e-9 and 0 <= value <= 1:  # zero observed spread does not prove zero variance
+        interval = unless_flat(interval, value, num)
+    return Estimate(value=value, low=interval.low, high=interval.high, n=num)

@@ -1,7 +1,7 @@
 """The clips of both sides: the generator's, generated or imported, and the ceiling's, rendered or imported.
 
-In: a `RoundtripConfig` and the folder of the round trip. Out: `Side`s. `made/` is a run folder of `t2v generate`, or
-existing clips under neutral names; `ceiling/made/` holds the world's renderings of the same prompts, or reference
+In: a `RoundtripConfig` and the folder of the round trip. Out: `TripSide`s. `made/` is a run folder of `t2v generate`,
+or existing clips under neutral names; `ceiling/made/` holds the world's renderings of the same prompts, or reference
 clips. Clips that exist are not made again.
 """
 
@@ -23,19 +23,19 @@ from t2v.generate.prompts import plan
 from t2v.generate.run import run as generate
 from t2v.generate.settings import GenerateConfig
 from v2t_eval.core.inputs import read_inputs
-from v2t_eval.core.sample import Sample
+from v2t_eval.core.sample import Clip, Sample
 from v2t_eval.judge.prompt import of_world
 from v2t_eval.roundtrip import leakage
-from v2t_eval.roundtrip.found import Side, Trip
+from v2t_eval.roundtrip.result import Trip, TripSide
 from v2t_eval.roundtrip.settings import RoundtripConfig
 
 PROMPTS = "prompts.jsonl"
 _OTHER_DRAWING = 1_000_003  # added to seeds, so that the ceiling of the generator `world` is another rendering
 _LARGEST = 256  # pixels of the ceiling's shorter side
-Row = dict[str, Any]
+PromptRow = dict[str, Any]
 
 
-def prompt_rows(config: RoundtripConfig) -> list[Row]:
+def prompt_rows(config: RoundtripConfig) -> list[PromptRow]:
     """The prompts as rows of id, prompt, seed and, where they are known, facts.
 
     Raises:
@@ -57,7 +57,7 @@ def prompt_rows(config: RoundtripConfig) -> list[Row]:
     return rows[: config.limit]
 
 
-def generated(rows: Sequence[Row], config: RoundtripConfig, out: Path, *, show_progress: bool) -> Side:
+def generated(rows: Sequence[PromptRow], config: RoundtripConfig, out: Path, *, show_progress: bool) -> TripSide:
     """The generator's clips of these prompts.
 
     Raises:
@@ -70,7 +70,7 @@ def generated(rows: Sequence[Row], config: RoundtripConfig, out: Path, *, show_p
     return _generated("generator", rows, settings, out / PROMPTS, out / "made", show_progress)
 
 
-def imported(config: RoundtripConfig, out: Path) -> Side:
+def imported(config: RoundtripConfig, out: Path) -> TripSide:
     """The user's existing clips.
 
     Raises:
@@ -88,14 +88,14 @@ def imported(config: RoundtripConfig, out: Path) -> Side:
 
 
 def rendered(
-    rows: Sequence[Row], side: Side, config: RoundtripConfig, out: Path, *, show_progress: bool
-) -> Side | None:
+    rows: Sequence[PromptRow], side: TripSide, config: RoundtripConfig, out: Path, *, show_progress: bool
+) -> TripSide | None:
     """The world's exact clip of each prompt that it can read, one a prompt; None if it can read none.
 
     Raises:
         KeyboardInterrupt: stopped; finished clips are kept.
     """
-    wanted: dict[str, Row] = {}
+    wanted: dict[str, PromptRow] = {}
     for row in rows:
         if of_world(row["prompt"]) is not None and row["prompt"] not in wanted:
             wanted[row["prompt"]] = {
@@ -112,7 +112,7 @@ def rendered(
     )
 
 
-def references(side: Side, config: RoundtripConfig, out: Path) -> Side:
+def references(side: TripSide, config: RoundtripConfig, out: Path) -> TripSide:
     """Reference clips, joined to the generator's by id, else by prompt.
 
     Raises:
@@ -120,23 +120,23 @@ def references(side: Side, config: RoundtripConfig, out: Path) -> Side:
     """
     by_id = {trip.id: trip.prompt for trip in side.trips}
     known = set(by_id.values())
-    found: dict[str, Sample] = {}
+    by_prompt: dict[str, Sample] = {}
     for sample in read_inputs(config.reference_clips).samples:
         prompt = by_id.get(sample.id) or (sample.prompt if sample.prompt in known else None)
-        if prompt is not None and prompt not in found:
+        if prompt is not None and prompt not in by_prompt:
             sample.prompt = prompt
-            found[prompt] = sample
-    if not found:
+            by_prompt[prompt] = sample
+    if not by_prompt:
         raise NothingMatchedError(
             f"no clip of {printable(str(config.reference_clips))} has the id or the prompt of a clip",
             hint="a manifest with the same ids, or with the same prompts",
         )
-    return _linked("ceiling", list(found.values()), out / "ceiling" / "made")
+    return _linked("ceiling", list(by_prompt.values()), out / "ceiling" / "made")
 
 
 def _generated(
-    name: str, rows: Sequence[Row], settings: GenerateConfig, prompts: Path, folder: Path, show_progress: bool
-) -> Side:
+    name: str, rows: Sequence[PromptRow], settings: GenerateConfig, prompts: Path, folder: Path, show_progress: bool
+) -> TripSide:
     lines = b"".join(dump_line(row) for row in rows)
     with tempfile.TemporaryDirectory() as temporary:
         file = Path(temporary) / PROMPTS
@@ -147,7 +147,7 @@ def _generated(
     if summary.interrupted:
         raise KeyboardInterrupt
     samples = {sample.id: sample for sample in rows_of(folder)}
-    side = Side(name=name, trips=[as_trip(samples[id]) for id in ids if id in samples])
+    side = TripSide(name=name, trips=[as_trip(samples[id], name) for id in ids if id in samples])
     side.about = _about([dict(samples[id].row) for id in ids if id in samples])
     return side
 
@@ -161,42 +161,43 @@ def rows_of(folder: Path) -> list[Sample]:
         return [Sample(id=row["id"], prompt=row["prompt"], row=row) for row in rows]
 
 
-def as_trip(sample: Sample) -> Trip:
+def as_trip(sample: Sample, side: str) -> Trip:
     """The trip of a sample; a missing file is an error."""
-    error = sample.row.get("error")
-    path = None if sample.clip is None else sample.clip.path
+    error, clip = sample.row.get("error"), sample.clip
+    path = None if clip is None else clip.path
     if path is not None and not path.is_file():
         error, path = ItemError(f"no such file: {path.name}", code="NOT_FOUND").record(), None
+    if clip is not None and path is not None:
+        clip = Clip(content="", path=path, start_s=clip.start_s, end_s=clip.end_s)
     return Trip(
         id=sample.id,
+        side=side,
         name=sample.id if path is None else path.stem,
         prompt=sample.prompt or "",
-        path=path,
-        start_s=None if sample.clip is None else sample.clip.start_s,
-        end_s=None if sample.clip is None else sample.clip.end_s,
+        clip=clip if path is not None else None,
         error=error,
     )
 
 
-def _linked(name: str, samples: Sequence[Sample], folder: Path) -> Side:
+def _linked(name: str, samples: Sequence[Sample], folder: Path) -> TripSide:
     """Link external clips under neutral names."""
-    side = Side(name=name, about=_about([dict(sample.row) for sample in samples]))
+    side = TripSide(name=name, about=_about([dict(sample.row) for sample in samples]))
     (folder / "clips").mkdir(parents=True, exist_ok=True)
     revealing, tagged = [], 0
     for sample in samples:
-        trip = as_trip(sample)
+        trip = as_trip(sample, name)
         side.trips.append(trip)
         source = trip.path
-        if source is None:
+        if trip.clip is None or source is None:
             continue
         if leakage.reveals(source.stem, trip.prompt):
             revealing.append(source.name)
         target = folder / "clips" / f"{leakage.neutral_name(sample.id)}{source.suffix.lower()}"
         try:
             tagged += leakage.bring(source, target)
-            trip.path, trip.name = target, target.stem
+            trip.clip.path, trip.name = target, target.stem
         except (OSError, ValueError, IndexError) as error:
-            trip.path, trip.error = None, {"code": "UNREADABLE", "message": f"{source.name}: {error}", "hint": ""}
+            trip.clip, trip.error = None, {"code": "UNREADABLE", "message": f"{source.name}: {error}", "hint": ""}
     side.notes.append(
         f"{len(revealing)} of {len(samples)} file names share two words or more with their prompt"
         + (f", for example {printable(revealing[0], 80)}" if revealing else "")
@@ -209,18 +210,18 @@ def _linked(name: str, samples: Sequence[Sample], folder: Path) -> Side:
     return side
 
 
-def _about(rows: Sequence[Row]) -> dict[str, str]:
+def _about(rows: Sequence[PromptRow]) -> dict[str, str]:
     """The generator of the clips, as far as all rows agree."""
-    found: dict[str, str] = {}
+    about: dict[str, str] = {}
     for key in ("generator", "model", "weights_sha256"):
         values = Counter(str(row[key]) for row in rows if row.get(key))
         if values:
-            found[key] = next(iter(values)) if len(values) == 1 else f"{len(values)} different"
+            about[key] = next(iter(values)) if len(values) == 1 else f"{len(values)} different"
     steps = {row["settings"].get("steps") for row in rows if isinstance(row.get("settings"), dict)} - {None}
-    return found | ({"steps": ", ".join(map(str, sorted(steps)))} if steps else {})
+    return about | ({"steps": ", ".join(map(str, sorted(steps)))} if steps else {})
 
 
-def _size(side: Side) -> tuple[int | None, int | None]:
+def _size(side: TripSide) -> tuple[int | None, int | None]:
     """(height, width) of the generator's clips, the shorter side at most `_LARGEST`; (None, None) if unknown."""
     from cineloop.video.worker import DecoderPool
 
@@ -236,7 +237,7 @@ def _size(side: Side) -> tuple[int | None, int | None]:
     return None, None
 
 
-def _of_world(config: RoundtripConfig) -> list[Row]:
+def _of_world(config: RoundtripConfig) -> list[PromptRow]:
     from cineloop.world.scenes.solo import prompt, sample_solo
 
     rows = []

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,9 +16,18 @@ from cineloop.log import printable
 from v2t.backends import OUT_OF_DOMAIN
 from v2t_eval.core.scores import Skipped
 from v2t_eval.judge.judge import Judge
-from v2t_eval.roundtrip.calibration import calibrate
-from v2t_eval.roundtrip.found import Case, Cells, Family, RoundtripResult, Row, Side, Trip, count
-from v2t_eval.roundtrip.scoring import FAMILIES, OF_CLIPS, Pairs, PairScores, prompts_of
+from v2t_eval.roundtrip.calibration import Pair, calibrate
+from v2t_eval.roundtrip.result import (
+    CellShares,
+    ClipResult,
+    FamilyFigures,
+    QuestionCase,
+    RoundtripResult,
+    Trip,
+    TripSide,
+    count,
+)
+from v2t_eval.roundtrip.scoring import FAMILIES, PairScores
 from v2t_eval.roundtrip.settings import RoundtripConfig
 from v2t_eval.semantics.prompt_questions import PromptQuestion, questions
 
@@ -28,9 +38,9 @@ Reply = tuple[bool | None, str]  # whether it is right, None without an answer; 
 def result_of(
     config: RoundtripConfig,
     out: Path,
-    side: Side,
-    ceiling: Side | None,
-    pairs: Sequence[Pairs],
+    side: TripSide,
+    ceiling: TripSide | None,
+    pairs: Sequence[Pair],
     scores: PairScores,
     judge: Judge | None,
 ) -> RoundtripResult:
@@ -38,15 +48,16 @@ def result_of(
     families, more = _families(config, side, ceiling, pairs, scores, judge)
     known = {each.metric for each in scores.skipped}
     skipped = [*scores.skipped, *(one for one in more if one.metric not in known)]
-    answers = Answers(config, scores, judge)
+    answers = TripAnswers(config, scores, judge)
     rows = _rows(out, side, ceiling, answers, [family.name for family in families])
     failed = [trip for trip in side.trips if trip.caption is None]
+    captions = [pair for pair in pairs if (pair.side, pair.what) == ("generator", "caption")]
     counts = {
-        "prompts": len(prompts_of(side)),
+        "prompts": len(side.prompts),
         "clips": len(side.trips),
         "captioned": len(side.captioned),
         "failed": len(failed),
-        "mismatched_pairs": len(pairs[0].mismatched),
+        "mismatched_pairs": sum(pair.prompt != pair.other for pair in captions),
         "outside_of_captioners_world": sum(any(w.code == OUT_OF_DOMAIN for w in t.warnings) for t in side.trips),
     }
     if ceiling is not None:
@@ -55,9 +66,9 @@ def result_of(
             "ceiling_failed": len(ceiling.trips) - len(ceiling.captioned),
         }
     notes = []
-    if len(prompts_of(side)) < 3:
+    if len(side.prompts) < 3:
         notes.append("With fewer than three prompts there are no captions of other prompts: no floor, no calibration.")
-    elif pairs[0].matched and len(pairs[0].mismatched) < 4 * len(pairs[0].matched):
+    elif side.captioned and counts["mismatched_pairs"] < 4 * len(side.captioned):
         notes.append("Some prompts were compared with fewer than four others: the floor is rough.")
     return RoundtripResult(
         sources=_sources(config, side, ceiling, judge, scores),
@@ -81,31 +92,28 @@ def _command() -> str:
 
 def _families(
     config: RoundtripConfig,
-    side: Side,
-    ceiling: Side | None,
-    pairs: Sequence[Pairs],
+    side: TripSide,
+    ceiling: TripSide | None,
+    pairs: Sequence[Pair],
     scores: PairScores,
     judge: Judge | None,
-) -> tuple[list[Family], list[Skipped]]:
+) -> tuple[list[FamilyFigures], list[Skipped]]:
     """Each family's figures; those without a single score are skipped."""
     families, skipped = [], []
     for name, (_, _, about) in FAMILIES.items():
-        listed = []
-        for one in pairs:
-            own, wrong = (one.clips, one.other_clips) if name in OF_CLIPS else (one.matched, one.mismatched)
-            listed += [scores.pairs(name, own), scores.pairs(name, wrong)]
-        if not listed[0]:
+        table = scores.table(name, pairs)
+        scored = Counter(pair.side for pair in table if pair.prompt == pair.other)
+        if not scored["generator"]:
             skipped.append(_why(name, config, judge))
             continue
-        top = listed[2:] or [[], []]
         families.append(
-            Family(
+            FamilyFigures(
                 name=name,
                 about=about,
-                figures=calibrate(listed[0], listed[1], *top),
-                scored=len(listed[0]),
+                figures=calibrate(table),
+                scored=scored["generator"],
                 expected=len(side.trips),
-                ceiling_scored=len(top[0]),
+                ceiling_scored=scored["ceiling"],
                 ceiling_expected=0 if ceiling is None else len(ceiling.trips),
                 fingerprint=scores.fingerprints.get(name, {}),
             )  # fmt: skip
@@ -128,7 +136,7 @@ def _why(name: str, config: RoundtripConfig, judge: Judge | None) -> Skipped:
     return Skipped(metric=name, reason=reason, hint=hint, code="NO_SCORE")
 
 
-class Answers:
+class TripAnswers:
     """The answers of clip and caption of a trip to the questions of its prompt."""
 
     def __init__(self, config: RoundtripConfig, scores: PairScores, judge: Judge | None) -> None:
@@ -137,20 +145,20 @@ class Answers:
 
     def of(self, trip: Trip) -> list[tuple[PromptQuestion, Reply | None, dict[str, Reply]]]:
         """Each question, the caption's answer (None without a caption), the clip's answers by judge or referee."""
-        listed = questions(trip.prompt, self.source)
+        listed, sample = questions(trip.prompt, self.source), trip.key(trip.prompt)
         replies: list[Reply | None] = [None] * len(listed)
         if trip.caption is not None:
-            replies = [*self.scores.answers("caption_questions", trip, len(listed))]
-        seen = {who: self.scores.answers(metric, trip, len(listed)) for who, metric in self.who.items()}
+            replies = [*self.scores.answers("caption_questions", sample, len(listed))]
+        seen = {who: self.scores.answers(metric, sample, len(listed)) for who, metric in self.who.items()}
         return [(one, replies[at], {who: given[at] for who, given in seen.items()}) for at, one in enumerate(listed)]
 
 
-def _cells(side: Side, ceiling: Side | None, answers: Answers) -> list[Cells]:
-    found = []
+def _cells(side: TripSide, ceiling: TripSide | None, answers: TripAnswers) -> list[CellShares]:
+    cells = []
     for who in answers.who:
         for each in (side, ceiling) if ceiling is not None else (side,):
             cases = [
-                Case(
+                QuestionCase(
                     cluster=trip.prompt,
                     kind=one.kind,
                     clip=seen[who][0],
@@ -160,20 +168,22 @@ def _cells(side: Side, ceiling: Side | None, answers: Answers) -> list[Cells]:
                 for one, reply, seen in answers.of(trip)
             ]
             if any(case.clip is not None for case in cases):
-                found += count(cases, who, each.name)
-    return found
+                cells += count(cases, who, each.name)
+    return cells
 
 
-def _rows(out: Path, side: Side, ceiling: Side | None, answers: Answers, families: Sequence[str]) -> list[Row]:
+def _rows(
+    out: Path, side: TripSide, ceiling: TripSide | None, answers: TripAnswers, families: Sequence[str]
+) -> list[ClipResult]:
     """Clips of the generator, worst first; those that failed at the end."""
     value = answers.scores.value
     tops = {trip.prompt: trip for trip in (ceiling.trips if ceiling is not None else ())}
     rows = []
     for trip in side.trips:
         top = tops.get(trip.prompt)
-        values = {name: score for name in families if (score := value(name, trip.prompt, trip)) is not None}
+        values = {name: score for name in families if (score := value(name, trip.key(trip.prompt))) is not None}
         rows.append(
-            Row(
+            ClipResult(
                 id=trip.id,
                 prompt=trip.prompt,
                 path=_relative(trip, out),
@@ -189,7 +199,7 @@ def _rows(out: Path, side: Side, ceiling: Side | None, answers: Answers, familie
     return sorted(rows, key=lambda row: (row.caption is None, row.values.get(by, 2.0), row.id))
 
 
-def _lost(trip: Trip, answers: Answers) -> list[str]:
+def _lost(trip: Trip, answers: TripAnswers) -> list[str]:
     """A line for each question that clip or caption does not answer as wanted."""
     lines = []
     for one, reply, seen in answers.of(trip):
@@ -211,7 +221,7 @@ def _relative(trip: Trip, out: Path) -> str | None:
 
 
 def _sources(
-    config: RoundtripConfig, side: Side, ceiling: Side | None, judge: Judge | None, scores: PairScores
+    config: RoundtripConfig, side: TripSide, ceiling: TripSide | None, judge: Judge | None, scores: PairScores
 ) -> dict[str, str]:
     about = " ".join(f"{key} {value[:12]}" for key, value in side.about.items()) or "not known"
     prompts = ", ".join(printable(Path(text).name, 60) for text in config.prompts) or "of the clips"

@@ -1,6 +1,6 @@
 """Prevent prompts from leaking through file names or container tags, and detect shared weights.
 
-In: external clips and their prompts. Out: the clips under neutral names, without such tags, and what was found. A name
+In: external clips and their prompts. Out: the clips under neutral names, without such tags, and what they revealed. A name
 reveals its prompt when the two share two content words. Files are hard-linked where possible; copied stream by stream,
 without tags, where a tag holds text. A captioner or judge that shares its text encoder with the generator shares its
 biases: weight files are compared by content where all are in local folders, else models by their names.
@@ -114,8 +114,8 @@ def _same(source: Path, target: Path) -> bool:
 
 def _words(text: str) -> set[str]:
     spaced = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", text)
-    found = re.findall(r"[^\W\d_]{2,}", spaced.lower())
-    return {word.removesuffix("s") for word in found if word not in _EMPTY}
+    words = re.findall(r"[^\W\d_]{2,}", spaced.lower())
+    return {word.removesuffix("s") for word in words if word not in _EMPTY}
 
 
 _MOST_BYTES = 4 << 30  # hashing more would take longer than the round trip

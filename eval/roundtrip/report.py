@@ -11,7 +11,7 @@ from pathlib import Path
 from v2t_eval.core.statistics import Estimate
 from v2t_eval.report.document import Banner, Card, Cell, Document, IntervalCell, Section, Table
 from v2t_eval.report.summary import part
-from v2t_eval.roundtrip.found import CELLS, Cells, Family, RoundtripResult, Row
+from v2t_eval.roundtrip.result import CELLS, CellShares, ClipResult, FamilyFigures, RoundtripResult
 
 TITLE = "Round trip"
 _NUM_WORST = 12
@@ -27,9 +27,9 @@ _CELLS = (
 )
 
 
-def headline(found: RoundtripResult) -> tuple[str, str]:
+def headline(result: RoundtripResult) -> tuple[str, str]:
     """The headline, and the sentence that explains it."""
-    first = found.first
+    first = result.first
     if first is None or first.figures.generator is None:
         return "no figures", "Nothing could be scored; the reasons are listed below."
     figures = first.figures
@@ -54,29 +54,31 @@ def interval(estimate: Estimate | None) -> str:
     return "–" if estimate is None else f"{estimate.value:.3f} [{estimate.low:.3f}, {estimate.high:.3f}]"
 
 
-def document(found: RoundtripResult, folder: Path) -> Document:
+def document(result: RoundtripResult, folder: Path) -> Document:
     """The report of a round trip whose clips are in `folder`."""
-    word, sentence = headline(found)
+    word, sentence = headline(result)
     sections = [
-        Section(title="Between floor and ceiling", text=(_HOW,), tables=(_families(found),)),
+        Section(title="Between floor and ceiling", text=(_HOW,), tables=(_families(result),)),
         Section(
             title="Error attribution",
             text=(_CELLS,),
-            tables=tuple(_cell_tables(found)),
-            brief=tuple(_shares(found)),
+            tables=tuple(_cell_tables(result)),
+            brief=tuple(_shares(result)),
         )
-        if found.cells
+        if result.cells
         else Section(title="Error attribution"),
-        _worst(found, folder),
-        Section(title="Notes", text=(*found.notes, *found.guards)),
+        _worst(result, folder),
+        Section(title="Notes", text=(*result.notes, *result.guards)),
         _rows(
-            "Skipped", ("family", "reason", "what to do"), [(one.metric, one.reason, one.hint) for one in found.skipped]
+            "Skipped",
+            ("family", "reason", "what to do"),
+            [(one.metric, one.reason, one.hint) for one in result.skipped],
         ),
-        Section(title="The families, and checks of the scale", tables=(_checks(found),), folded=True),
-        _rows("Failed", ("clip", "reason", "message"), _failed(found)),
-        _made(found),
+        Section(title="The families, and checks of the scale", tables=(_checks(result),), folded=True),
+        _rows("Failed", ("clip", "reason", "message"), _failed(result)),
+        _made(result),
     ]
-    banner = Banner(word=word, sentence=sentence, facts=tuple(found.sources.items()))
+    banner = Banner(word=word, sentence=sentence, facts=tuple(result.sources.items()))
     return Document(title=TITLE, banner=banner, sections=tuple(sections), data="roundtrip.json")
 
 
@@ -84,35 +86,35 @@ def _rows(title: str, columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> 
     return Section(title=title, tables=(Table(columns=columns, rows=tuple(rows)),) if rows else ())
 
 
-def _made(found: RoundtripResult) -> Section:
-    counts = {name.replace("_", " "): str(count) for name, count in found.counts.items()}
+def _made(result: RoundtripResult) -> Section:
+    counts = {name.replace("_", " "): str(count) for name, count in result.counts.items()}
     return Section(
-        title="Run", facts=tuple({**counts, **found.environment}.items()),
-        commands=(found.command,) if found.command else (), folded=True,
+        title="Run", facts=tuple({**counts, **result.environment}.items()),
+        commands=(result.command,) if result.command else (), folded=True,
         brief=(", ".join(f"{name}: {count}" for name, count in counts.items()),),
     )  # fmt: skip
 
 
 # --- families
-def _families(found: RoundtripResult) -> Table:
+def _families(result: RoundtripResult) -> Table:
     columns = ("family", "floor", "generator", "ceiling", "chance-corrected", "AUROC")
     rows = tuple(
         (one.name, short(f.floor), interval(f.generator), interval(f.ceiling), _bar(f.corrected, 0.0), short(f.auroc))
-        for one in found.families
+        for one in result.families
         for f in [one.figures]
     )
     return Table(columns=columns, rows=rows)
 
 
-def _checks(found: RoundtripResult) -> Table:
+def _checks(result: RoundtripResult) -> Table:
     columns = ("family", "other prompts", "ceiling of the best", "AUROC", "AUROC of the ceiling")
     rows = tuple(
         (one.name, _bar(f.deranged, 0.0), _bar(f.ceiling_corrected, 0.0), _bar(f.auroc, 0.5),
          _bar(f.ceiling_auroc, 0.5))
-        for one in found.families
+        for one in result.families
         for f in [one.figures]
     )  # fmt: skip
-    notes = tuple((f"{one.about}; {_scored(one)}",) for one in found.families)
+    notes = tuple((f"{one.about}; {_scored(one)}",) for one in result.families)
     return Table(columns=columns, rows=rows, notes=notes)
 
 
@@ -126,7 +128,7 @@ def _bar(estimate: Estimate | None, zero: float) -> Cell:
     )  # fmt: skip
 
 
-def _scored(family: Family) -> str:
+def _scored(family: FamilyFigures) -> str:
     text = f"scored {family.scored} of {family.expected} clip{'s' * (family.expected != 1)}"
     if family.ceiling_expected:
         text += f", at the ceiling {family.ceiling_scored} of {family.ceiling_expected}"
@@ -134,10 +136,10 @@ def _scored(family: Family) -> str:
 
 
 # --- cells
-def _cell_tables(found: RoundtripResult) -> list[Table]:
+def _cell_tables(result: RoundtripResult) -> list[Table]:
     """All questions by side and answerer, then the generator's by kind of fact."""
 
-    def table(caption: str, first: str, rows: dict[str, Cells]) -> Table:
+    def table(caption: str, first: str, rows: dict[str, CellShares]) -> Table:
         lines = [
             (name, *(interval(one.shares.get(cell)) for cell in CELLS), str(one.n),
              part(one.unanswered, one.n + one.unanswered))
@@ -145,8 +147,8 @@ def _cell_tables(found: RoundtripResult) -> list[Table]:
         ]  # fmt: skip
         return Table(columns=(first, *CELLS.values(), "questions", "unanswered"), rows=tuple(lines), caption=caption)
 
-    whole = {f"{one.side}, clip by the {one.who}": one for one in found.cells if one.kind == "all"}
-    made = [one for one in found.cells if one.side == "generator" and one.kind != "all"]
+    whole = {f"{one.side}, clip by the {one.who}": one for one in result.cells if one.kind == "all"}
+    made = [one for one in result.cells if one.side == "generator" and one.kind != "all"]
     tables = [table("All questions", "clips", whole)]
     for who in dict.fromkeys(one.who for one in made):
         rows = {one.kind: one for one in made if one.who == who}
@@ -154,23 +156,23 @@ def _cell_tables(found: RoundtripResult) -> list[Table]:
     return tables
 
 
-def _shares(found: RoundtripResult) -> Iterator[str]:
-    for cells in found.cells:
+def _shares(result: RoundtripResult) -> Iterator[str]:
+    for cells in result.cells:
         if cells.kind == "all" and cells.n:
             shares = ", ".join(f"{label} {cells.shares[name].value:.3f}" for name, label in CELLS.items())
             yield f"{cells.side}, clip by the {cells.who}: {shares}; n={cells.n}, {cells.unanswered} unanswered"
 
 
 # --- clips
-def _worst(found: RoundtripResult, folder: Path) -> Section:
-    shown = [row for row in found.clips if row.path is not None or row.caption is not None][:_NUM_WORST]
+def _worst(result: RoundtripResult, folder: Path) -> Section:
+    shown = [row for row in result.clips if row.path is not None or row.caption is not None][:_NUM_WORST]
     return Section(
         title=f"The {len(shown)} worst clips", cards=tuple(_card(row, folder) for row in shown),
         brief=("The worst clips are shown in report.html.",) if shown else (),
     )  # fmt: skip
 
 
-def _card(row: Row, folder: Path) -> Card:
+def _card(row: ClipResult, folder: Path) -> Card:
     values = ", ".join(f"{name} {value:.2f}" for name, value in row.values.items())
     lines = [f"Caption: {row.caption or '–'}"]
     if row.ceiling_caption is not None:
@@ -184,9 +186,9 @@ def _card(row: Row, folder: Path) -> Card:
     )  # fmt: skip
 
 
-def _failed(found: RoundtripResult) -> list[tuple[str, ...]]:
+def _failed(result: RoundtripResult) -> list[tuple[str, ...]]:
     return [
         (row.id, row.error.get("code", ""), row.error.get("message", ""))
-        for row in found.clips
+        for row in result.clips
         if row.error is not None and row.caption is None
     ]

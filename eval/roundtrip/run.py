@@ -24,12 +24,13 @@ from v2t.caption.run import run as caption
 from v2t.caption.settings import CaptionConfig
 from v2t_eval.core.measurement import UNAUDITED
 from v2t_eval.core.models import on_device
+from v2t_eval.core.sample import Sample
 from v2t_eval.judge.judge import Judge, open_judge
 from v2t_eval.report import markdown, page
 from v2t_eval.roundtrip import clips, figures, leakage, report
-from v2t_eval.roundtrip.calibration import others
-from v2t_eval.roundtrip.found import RoundtripResult, Side
-from v2t_eval.roundtrip.scoring import means_same, pair_scores, pairs_of, prompts_of
+from v2t_eval.roundtrip.calibration import Pair, SampleKey, others
+from v2t_eval.roundtrip.result import RoundtripResult, TripSide
+from v2t_eval.roundtrip.scoring import means_same, pairs_of, score_pairs
 from v2t_eval.roundtrip.settings import NUM_OTHERS, RoundtripConfig
 from v2t_eval.semantics.prompt_questions import remarks
 from v2t_eval.semantics.sources import GRAMMAR
@@ -63,12 +64,18 @@ def run(
             if each is not None:
                 add_captions(each, config, folder, captioner=captioner, show_progress=show_progress)
         judge, unjudged = _judge(config, side, judge)
-        prompts = prompts_of(side)
+        prompts = side.prompts
         compared = others(len(prompts), NUM_OTHERS, lambda a, b: means_same(prompts[a], prompts[b]), config.seed)
-        pairs = [pairs_of(each, prompts, compared, config.questions) for each in (side, ceiling) if each is not None]
+        table: list[Pair] = []
+        samples: dict[SampleKey, Sample] = {}
+        for each in (side, ceiling):
+            if each is not None:
+                pairs, more = pairs_of(each, prompts, compared, config.questions)
+                table += pairs
+                samples |= more
         with Stopping() as stop:
-            scores = pair_scores(pairs, config, out / STATE, judge, stop=stop, show_progress=show_progress)
-        result = figures.result_of(config, out, side, ceiling, pairs, scores, judge)
+            scores = score_pairs(samples, config, out / STATE, judge, stop=stop, show_progress=show_progress)
+        result = figures.result_of(config, out, side, ceiling, table, scores, judge)
         result = replace(
             result,
             notes=(*notes, *unjudged, *remarks(prompts, config.questions), *result.notes),
@@ -89,14 +96,18 @@ def plan(config: RoundtripConfig, out: Path) -> list[dict[str, str]]:
     rows = clips.prompt_rows(config)
     made = set()
     if (out / "made" / "manifest.jsonl").exists():
-        made = {trip.prompt for trip in map(clips.as_trip, clips.rows_of(out / "made")) if trip.path is not None}
+        made = {
+            trip.prompt
+            for trip in (clips.as_trip(each, "generator") for each in clips.rows_of(out / "made"))
+            if trip.clip is not None
+        }
     return [
         {"id": row["id"], "prompt": row["prompt"], "action": "keep" if row["prompt"] in made else "make"}
         for row in rows
     ]
 
 
-def _clips(config: RoundtripConfig, out: Path, show_progress: bool) -> tuple[Side, Side | None, list[str]]:
+def _clips(config: RoundtripConfig, out: Path, show_progress: bool) -> tuple[TripSide, TripSide | None, list[str]]:
     """The clips of both sides, and notes."""
     if config.clips is not None:
         side = clips.imported(config, out)
@@ -119,7 +130,7 @@ def _clips(config: RoundtripConfig, out: Path, show_progress: bool) -> tuple[Sid
     else:
         notes.append("There is no ceiling, as requested: chance-corrected scores are of the theoretical best, 1.")
     if ceiling is not None:
-        without = set(prompts_of(side)) - {trip.prompt for trip in ceiling.captioned or ceiling.trips}
+        without = set(side.prompts) - {trip.prompt for trip in ceiling.captioned or ceiling.trips}
         if without:
             notes.append(
                 f"{len(without)} prompts have no clip at the ceiling and are left out of the calibrated figures."
@@ -127,13 +138,13 @@ def _clips(config: RoundtripConfig, out: Path, show_progress: bool) -> tuple[Sid
     return side, ceiling, notes
 
 
-def _judge(config: RoundtripConfig, side: Side, judge: Judge | None) -> tuple[Judge | None, list[str]]:
+def _judge(config: RoundtripConfig, side: TripSide, judge: Judge | None) -> tuple[Judge | None, list[str]]:
     """The judge of clips, and a note on prompts that it cannot be asked about. By default None where it could be asked
     about none of them."""
     if judge is None and (config.judge == "none" or (config.judge == "auto" and config.questions != GRAMMAR)):
         return None, []
     judge = judge or open_judge("v2t" if config.judge == "auto" else config.judge, device=config.device)
-    prompts, notes = prompts_of(side), []
+    prompts, notes = side.prompts, []
     unread = {prompt: why for prompt in prompts if config.questions == GRAMMAR and (why := judge.why_unread(prompt))}
     if unread:
         first = printable(next(iter(unread.values())), 200)
@@ -147,7 +158,7 @@ def _judge(config: RoundtripConfig, side: Side, judge: Judge | None) -> tuple[Ju
     return judge, notes
 
 
-def _guards(config: RoundtripConfig, side: Side, judge: Judge | None) -> list[str]:
+def _guards(config: RoundtripConfig, side: TripSide, judge: Judge | None) -> list[str]:
     lines = ["Captioner and judge got files under neutral names, without prompts, ids or tags."]
     if config.clips is None:
         tagged = [trip.name for trip in side.trips if trip.path is not None and leakage.texts_of(trip.path)]
@@ -169,7 +180,7 @@ SHOWN = "shown.jsonl"
 
 
 def add_captions(
-    side: Side,
+    side: TripSide,
     config: RoundtripConfig,
     out: Path,
     *,
@@ -181,14 +192,14 @@ def add_captions(
     Raises:
         KeyboardInterrupt: stopped; what was captioned is kept. CineloopError: see `v2t.caption.run.run`.
     """
-    there = [trip for trip in side.trips if trip.path is not None]
-    if not there:
+    if not side.made:
         return
     rows = []
-    for trip in there:
-        path = trip.path.relative_to(out).as_posix() if trip.path is not None else ""
-        spans = {"start_s": trip.start_s, "end_s": trip.end_s}
-        rows.append({"id": trip.name, "path": path} | {k: v for k, v in spans.items() if v is not None})
+    for trip in side.made:
+        if trip.clip is not None and trip.path is not None:
+            spans = {"start_s": trip.clip.start_s, "end_s": trip.clip.end_s}
+            row = {"id": trip.name, "path": trip.path.relative_to(out).as_posix()}
+            rows.append(row | {key: second for key, second in spans.items() if second is not None})
     write_manifest(rows, out / SHOWN)
     settings = CaptionConfig(
         model=config.captioner, style=config.style, format=("jsonl",), device=config.device,
@@ -201,7 +212,7 @@ def add_captions(
     if summary.interrupted:
         raise KeyboardInterrupt
     records = {row["id"]: row for row in read_records(out / "captions")}
-    for trip in there:
+    for trip in side.made:
         record = records.get(trip.name, {"status": "failed"})
         trip.warnings = tuple(map(Notice.read, record.get("warnings") or ()))
         if record["status"] == "ok":

@@ -1,31 +1,31 @@
 """Score the pairs of a round trip: a caption, or a clip, against its own prompt and against others.
 
-In: a `Side`, its prompts, and for each prompt the others it is compared with. Out: `PairScores`: scores of all pairs, 0
-(or below) to 1, by family. A family is a metric of `v2t_eval.metrics`; every pair is a sample of
-`v2t_eval.core.score`, so that evidence is cached and a clip is decoded once for all its prompts. A family that cannot
-be scored is skipped with a reason; a pair that cannot is left out and lowers the coverage.
+In: a `TripSide`, its prompts, and for each prompt the others it is compared with. Out: the table of pairs, and
+`PairScores`: scores, 0 (or below) to 1, by family. A family is a metric of `v2t_eval.metrics`; a caption or clip with a
+prompt is a sample of `v2t_eval.core.score`, so that evidence is cached and a clip is decoded once for all its prompts.
+A family that cannot be scored is skipped with a reason; a pair that cannot is left out and lowers the coverage.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from cineloop.files import write_atomic
 from v2t_eval.core.inputs import Inputs
 from v2t_eval.core.metric import BaseMetric, load_metric
-from v2t_eval.core.sample import Clip, Sample
+from v2t_eval.core.sample import Sample
 from v2t_eval.core.score import ScoreConfig, score
 from v2t_eval.core.scores import Skipped
 from v2t_eval.core.statistics import f1
 from v2t_eval.core.worker import ClipLimits
 from v2t_eval.judge.judge import Judge
 from v2t_eval.judge.prompt import of_world
-from v2t_eval.roundtrip.calibration import Pair
-from v2t_eval.roundtrip.found import Side, Trip
+from v2t_eval.roundtrip.calibration import Pair, SampleKey
+from v2t_eval.roundtrip.result import Trip, TripSide
 from v2t_eval.roundtrip.settings import RoundtripConfig
 from v2t_eval.semantics.prompt_questions import is_plain, questions
 from v2t_eval.semantics.sources import GRAMMAR
@@ -49,32 +49,6 @@ _WORLD_CLIPS = 1000  # of each kind, for the world's document frequencies
 _STYLES = ("short", "detailed")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Pairing:
-    """A prompt (that of `trip`) compared with the clip or caption of the same or another trip."""
-
-    prompt: int
-    other: int
-    half: int
-    trip: Trip
-    of: Trip
-
-
-@dataclass(frozen=True, kw_only=True)
-class Pairs:
-    """The pairs of one side: of captions, and of clips."""
-
-    matched: list[Pairing]
-    mismatched: list[Pairing]
-    clips: list[Pairing]
-    other_clips: list[Pairing]
-
-
-def prompts_of(side: Side) -> list[str]:
-    """The different prompts of a side, in order."""
-    return list(dict.fromkeys(trip.prompt for trip in side.trips))
-
-
 def means_same(prompt: str, other: str) -> bool:
     """Whether a correct caption of `other` may state all that `prompt` asks for."""
     if " ".join(prompt.lower().split()) == " ".join(other.lower().split()):
@@ -83,76 +57,83 @@ def means_same(prompt: str, other: str) -> bool:
     return held is not None and held.recall == 1
 
 
-def pairs_of(side: Side, prompts: Sequence[str], others: Sequence[Sequence[int]], source: str = GRAMMAR) -> Pairs:
-    """All pairs of a side. Several clips of another prompt are used in turn."""
+def pairs_of(
+    side: TripSide, prompts: Sequence[str], others: Sequence[Sequence[int]], source: str = GRAMMAR
+) -> tuple[list[Pair], dict[SampleKey, Sample]]:
+    """All pairs of a side, and the samples to score: a clip, its caption or both with one prompt are one sample.
+    Several clips of another prompt are used in turn."""
     number = {prompt: at for at, prompt in enumerate(prompts)}
+    table: list[Pair] = []
+    samples: dict[SampleKey, Sample] = {}
 
-    def pair_up(there: Callable[[Trip], bool], most: int | None) -> tuple[list[Pairing], list[Pairing]]:
-        by_prompt: dict[int, list[Trip]] = {}
-        for trip in side.trips:
-            if trip.prompt in number and there(trip):
-                by_prompt.setdefault(number[trip.prompt], []).append(trip)
-        own, wrong = [], []
-        for prompt, trips in by_prompt.items():
-            for turn, trip in enumerate(trips):
-                own.append(Pairing(prompt=prompt, other=prompt, half=0, trip=trip, of=trip))
-                found = [by_prompt[other] for other in others[prompt] if other in by_prompt][:most]
-                for rank, candidates in enumerate(found):
-                    of = candidates[turn % len(candidates)]
-                    wrong.append(Pairing(prompt=prompt, other=number[of.prompt], half=rank % 2, trip=trip, of=of))
-        return own, wrong
+    def add(what: str, trip: Trip, prompt: int, half: int) -> None:
+        key, text = trip.key(prompts[prompt]), prompts[prompt]
+        sample = samples.setdefault(key, Sample(id="", prompt=text, references=(text,)))
+        if what == "caption":
+            sample.caption = trip.caption
+        else:
+            sample.clip = trip.clip
+        other = number[trip.prompt]
+        table.append(Pair(prompt=prompt, other=other, half=half, side=side.name, what=what, sample=key))
 
-    matched, mismatched = pair_up(lambda trip: trip.caption is not None, None)
     most = None if all(is_plain(questions(prompt, source)) for prompt in prompts) else NUM_ASKED
-    clips, other_clips = pair_up(lambda trip: trip.path is not None, most)
-    return Pairs(matched=matched, mismatched=mismatched, clips=clips, other_clips=other_clips)
+    for what, there, most_others in (("caption", side.captioned, None), ("clip", side.made, most)):
+        by_prompt: dict[int, list[Trip]] = {}
+        for trip in there:
+            if trip.prompt in number:
+                by_prompt.setdefault(number[trip.prompt], []).append(trip)
+        for prompt, trips in by_prompt.items():
+            for trip in trips:
+                add(what, trip, prompt, 0)
+        for prompt, trips in by_prompt.items():
+            compared = [by_prompt[other] for other in others[prompt] if other in by_prompt][:most_others]
+            for turn in range(len(trips)):
+                for rank, candidates in enumerate(compared):
+                    add(what, candidates[turn % len(candidates)], prompt, rank % 2)
+    return table, samples
 
 
 @dataclass(kw_only=True)
 class PairScores:
-    """Scores of pairs of a prompt and a trip: by metric the item of each pair in `MetricResult.items`, or its error
-    code; the families without a metric here, and the fingerprints of the others."""
+    """Scores of samples, each a prompt with a caption, a clip or both: by metric and key of sample the item of
+    `MetricResult.items` or the error's code; the families without a metric here, and the fingerprints of the others."""
 
-    items: dict[str, dict[tuple[str, int], dict[str, Any]]] = field(default_factory=dict)
-    codes: dict[str, dict[tuple[str, int], str]] = field(default_factory=dict)
+    items: dict[str, dict[SampleKey, dict[str, Any]]] = field(default_factory=dict)
+    codes: dict[str, dict[SampleKey, str]] = field(default_factory=dict)
     skipped: list[Skipped] = field(default_factory=list)
     fingerprints: dict[str, dict[str, str]] = field(default_factory=dict)
     environment: dict[str, str] = field(default_factory=dict)
 
-    def item(self, metric: str, prompt: str, of: Trip) -> Mapping[str, Any]:
-        """A metric's item of a pair; empty without one."""
-        return self.items.get(metric, {}).get((prompt, id(of)), {})
-
-    def value(self, family: str, prompt: str, of: Trip) -> float | None:
-        """The score of one pair, None where there is none."""
+    def value(self, family: str, sample: SampleKey) -> float | None:
+        """The score of one sample, None where there is none."""
         metric, key, _ = FAMILIES[family]
-        item = self.item(metric, prompt, of)
+        item = self.items.get(metric, {}).get(sample, {})
         if family == "events":
             recall, precision = item.get("recall"), item.get("precision")
             return None if recall is None else f1(float(recall), None if precision is None else float(precision))
         value = item.get(key)
         return None if value is None else float(value) / (10 if family == "cider" else 1)
 
-    def pairs(self, family: str, pairs: Iterable[Pairing]) -> list[Pair]:
-        """The scores of a family; a pair that has none is left out."""
-        found = []
-        for each in pairs:
-            value = self.value(family, each.trip.prompt, each.of)
-            if value is not None:
-                found.append(Pair(prompt=each.prompt, other=each.other, half=each.half, value=value))
-        return found
+    def table(self, family: str, pairs: Sequence[Pair]) -> list[Pair]:
+        """The pairs of a family with their scores; a pair that has none is left out."""
+        what = "clip" if family in OF_CLIPS else "caption"
+        return [
+            replace(pair, value=value)
+            for pair in pairs
+            if pair.what == what and (value := self.value(family, pair.sample)) is not None
+        ]
 
-    def answers(self, metric: str, trip: Trip, num: int) -> list[tuple[bool | None, str]]:
-        """To each of the `num` questions of a trip's own prompt: whether the wanted answer was given (None without an
+    def answers(self, metric: str, sample: SampleKey, num: int) -> list[tuple[bool | None, str]]:
+        """To each of the `num` questions of a sample's prompt: whether the wanted answer was given (None without an
         answer), and the answer's text, or why there is none."""
-        rows = self.item(metric, trip.prompt, trip).get("questions")
+        rows = self.items.get(metric, {}).get(sample, {}).get("questions")
         if rows is None:
-            return [(None, self.codes.get(metric, {}).get((trip.prompt, id(trip)), "not asked"))] * num
+            return [(None, self.codes.get(metric, {}).get(sample, "not asked"))] * num
         return [(row["right"], row.get("decision", row["answer"])) for row in rows]
 
 
-def pair_scores(
-    pairs: Sequence[Pairs],
+def score_pairs(
+    samples: Mapping[SampleKey, Sample],
     config: RoundtripConfig,
     state: Path,
     judge: Judge | None,
@@ -160,64 +141,36 @@ def pair_scores(
     stop: Callable[[], bool],
     show_progress: bool = False,
 ) -> PairScores:
-    """Score all pairs. `state`: folder of cached evidence.
+    """Score all samples. `state`: folder of cached evidence.
 
     Raises:
         KeyboardInterrupt: stopped; measurements are cached.
     """
-    keys, samples = _samples(pairs)
-    found = PairScores()
-    metrics = _metrics({key[0] for key in keys}, config, state, judge, found.skipped)
+    pair_scores = PairScores()
+    prompts = {sample.prompt or "" for sample in samples.values()}
+    metrics = _metrics(prompts, config, state, judge, pair_scores.skipped)
     if not samples:
-        return found
+        return pair_scores
     limits = ClipLimits(max_clip_mb=config.max_clip_mb)
     how = ScoreConfig(workers=1, cache=state, is_suite=True, limits=limits, device=config.device)
-    scores = score(Inputs(samples=samples), list(metrics.values()), how, stop=stop, show_progress=show_progress)
-    found.environment = scores.environment
+    place = {key[:2]: at for at, key in reversed(list(enumerate(samples)))}
+    keys = sorted(samples, key=lambda key: place[key[:2]])  # those of one clip together: it is decoded once
+    inputs = Inputs(samples=[replace(samples[key], id=f"{at:07d}") for at, key in enumerate(keys)])
+    scores = score(inputs, list(metrics.values()), how, stop=stop, show_progress=show_progress)
+    pair_scores.environment = scores.environment
     for name, metric in metrics.items():
         families = [family for family, (of, _, _) in FAMILIES.items() if of == name]
         for result in scores.results:
             if result.name == metric.title:
-                found.items[name] = {keys[int(item["id"])]: item for item in result.items}
-                found.codes[name] = {keys[int(each["id"])]: each["code"] for each in result.failures}
-                found.fingerprints |= dict.fromkeys(families, result.fingerprint)
+                pair_scores.items[name] = {keys[int(item["id"])]: item for item in result.items}
+                pair_scores.codes[name] = {keys[int(each["id"])]: each["code"] for each in result.failures}
+                pair_scores.fingerprints |= dict.fromkeys(families, result.fingerprint)
         for one in scores.skipped:
             if one.metric == metric.title and one.code == "ENVIRONMENT":
-                found.skipped += [
+                pair_scores.skipped += [
                     Skipped(metric=family, reason=one.reason, hint=one.hint, code=one.code) for family in families
                 ]
-    return found
-
-
-def _samples(pairs: Sequence[Pairs]) -> tuple[list[tuple[str, int]], list[Sample]]:
-    """A sample for each prompt and trip that are compared, those of one clip together, and the key of each."""
-    trips: dict[int, Trip] = {}
-    prompts: dict[int, dict[str, set[str]]] = {}  # by trip and prompt, what is compared: its caption, its clip
-    for side in pairs:
-        for what, listed in (
-            ("caption", (*side.matched, *side.mismatched)),
-            ("clip", (*side.clips, *side.other_clips)),
-        ):
-            for each in listed:
-                trips[id(each.of)] = each.of
-                prompts.setdefault(id(each.of), {}).setdefault(each.trip.prompt, set()).add(what)
-    keys: list[tuple[str, int]] = []
-    samples: list[Sample] = []
-    for name, wanted in prompts.items():
-        trip = trips[name]
-        clip = Clip(content="", path=trip.path, start_s=trip.start_s, end_s=trip.end_s)
-        for prompt, kinds in wanted.items():
-            samples.append(
-                Sample(
-                    id=f"{len(samples):07d}",
-                    prompt=prompt,
-                    references=(prompt,),
-                    caption=trip.caption if "caption" in kinds else None,
-                    clip=clip if "clip" in kinds else None,
-                )
-            )
-            keys.append((prompt, name))
-    return keys, samples
+    return pair_scores
 
 
 def _metrics(

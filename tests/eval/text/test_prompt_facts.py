@@ -9,7 +9,7 @@ import pytest
 from cineloop.world.language.words import caption
 from cineloop.world.scenes.sampler import sample_scene
 from cineloop.world.scenes.solo import prompt, sample_solo
-from v2t_eval.roundtrip.found import Case, count
+from v2t_eval.roundtrip.result import QuestionCase, count
 from v2t_eval.roundtrip.scoring import means_same
 from v2t_eval.semantics.prompt_questions import from_caption, is_plain, needs_reader, questions, share, wanted_answer
 from v2t_eval.text.prompt_facts import match_facts
@@ -137,7 +137,7 @@ def test_a_question_without_an_answer_is_no_case():
 def test_planted_cells_come_out():
     plan = [(True, True)] * 5 + [(True, False)] * 3 + [(False, True)] * 2 + [(False, False)] * 4 + [(None, True)] * 2
     cases = [
-        Case(cluster=str(number), kind="color" if number % 2 else "kind", clip=clip, caption=told)
+        QuestionCase(cluster=str(number), kind="color" if number % 2 else "kind", clip=clip, caption=told)
         for number, (clip, told) in enumerate([*plan, (True, None)])
     ]
     whole, *by_kind = count(cases, "judge", "generator")
@@ -153,7 +153,7 @@ def test_planted_cells_come_out():
 
 def test_questions_of_one_prompt_are_no_independent_cases():
     def width(clusters):
-        cases = [Case(cluster=c, kind="k", clip=True, caption=int(c) % 2 == 0) for c in clusters]
+        cases = [QuestionCase(cluster=c, kind="k", clip=True, caption=int(c) % 2 == 0) for c in clusters]
         told = count(cases, "judge", "generator")[0].shares["kept"]
         return told.high - told.low
 
@@ -161,6 +161,6 @@ def test_questions_of_one_prompt_are_no_independent_cases():
 
 
 def test_nothing_answered_has_no_shares():
-    (whole, _) = count([Case(cluster="a", kind="k", clip=None, caption=True)], "judge", "generator")
+    (whole, _) = count([QuestionCase(cluster="a", kind="k", clip=None, caption=True)], "judge", "generator")
     assert (whole.n, whole.unanswered, whole.shares) == (0, 1, {})
     assert count([], "judge", "generator") == []

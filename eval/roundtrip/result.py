@@ -1,6 +1,6 @@
 """The result of a round trip, as written to `roundtrip.json`.
 
-In: figures. Out: `RoundtripResult`, with its JSON form and exit code; the trips it is about; and `Cells`, which say of
+In: figures. Out: `RoundtripResult`, with its JSON form and exit code; the trips it is about; `CellShares`, which say of
 every question where the fact was lost: by the generator, which did not draw it, or by the captioner.
 """
 
@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 
 from cineloop.errors import EXIT_FAILED_ITEMS, EXIT_OK, Notice
+from v2t_eval.core.sample import Sample
 from v2t_eval.core.scores import Skipped
 from v2t_eval.core.statistics import Estimate, weighted_shares
-from v2t_eval.roundtrip.calibration import Calibrated
+from v2t_eval.roundtrip.calibration import Calibrated, SampleKey
 
 SCHEMA = 1
 FIRST = ("facts", "questions", "events", "sentence", "cider")  # the headline family: the first of these with figures
@@ -31,7 +32,7 @@ CELLS: dict[str, str] = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Case:
+class QuestionCase:
     """One question of one clip: whether clip and caption give the wanted answer, None without an answer."""
 
     cluster: str
@@ -41,7 +42,7 @@ class Case:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cells:
+class CellShares:
     """Shares of the four cells among `n` questions that both sides answered; `unanswered`: how many they did not.
 
     `who` answers from the clip (judge or referee), `side` is generator or ceiling, `kind` one kind of fact or "all".
@@ -55,7 +56,7 @@ class Cells:
     shares: dict[str, Estimate]
 
 
-def cell_of(case: Case) -> str | None:
+def cell_of(case: QuestionCase) -> str | None:
     """Which of `CELLS` a question falls into; None where a side has no answer."""
     if case.clip is None or case.caption is None:
         return None
@@ -64,7 +65,7 @@ def cell_of(case: Case) -> str | None:
     return "made_up_by_captioner" if case.caption else "lost_by_generator"
 
 
-def count(cases: Iterable[Case], who: str, side: str) -> list[Cells]:
+def count(cases: Iterable[QuestionCase], who: str, side: str) -> list[CellShares]:
     """Cells of all questions, then by kind of fact in the order of their first appearance; none without a case."""
     listed = list(cases)
     kinds = list(dict.fromkeys(case.kind for case in listed))
@@ -74,7 +75,7 @@ def count(cases: Iterable[Case], who: str, side: str) -> list[Cells]:
     return [_shares_of(listed, who, side, "all"), *by_kind]
 
 
-def _shares_of(cases: Sequence[Case], who: str, side: str, kind: str) -> Cells:
+def _shares_of(cases: Sequence[QuestionCase], who: str, side: str, kind: str) -> CellShares:
     known = [(case.cluster, cell) for case in cases if (cell := cell_of(case)) is not None]
     clusters = [cluster for cluster, _ in known]
     num = len(set(clusters))
@@ -83,11 +84,11 @@ def _shares_of(cases: Sequence[Case], who: str, side: str, kind: str) -> Cells:
         right = np.array([[float(cell == name)] for _, cell in known])
         value, ends = weighted_shares(right, np.ones((len(known), 1)), [1.0], clusters)
         shares[name] = Estimate(value=value, low=ends.low, high=ends.high, n=num)
-    return Cells(who=who, side=side, kind=kind, n=len(known), unanswered=len(cases) - len(known), shares=shares)
+    return CellShares(who=who, side=side, kind=kind, n=len(known), unanswered=len(cases) - len(known), shares=shares)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Family:
+class FamilyFigures:
     """One family: what it is, its figures, and of the clips expected on each side how many were scored."""
 
     name: str
@@ -106,7 +107,7 @@ class Family:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Row:
+class ClipResult:
     """One clip of the generator: how much of its prompt was recovered.
 
     `path`, `ceiling`: files relative to the folder of the round trip. `values`: scores by family. `lost`: one line for
@@ -131,10 +132,10 @@ class RoundtripResult:
 
     sources: dict[str, str]
     counts: dict[str, int]
-    families: tuple[Family, ...] = ()
+    families: tuple[FamilyFigures, ...] = ()
     skipped: tuple[Skipped, ...] = ()
-    cells: tuple[Cells, ...] = ()
-    clips: tuple[Row, ...] = ()
+    cells: tuple[CellShares, ...] = ()
+    clips: tuple[ClipResult, ...] = ()
     guards: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     command: str = ""
@@ -146,7 +147,7 @@ class RoundtripResult:
         return EXIT_FAILED_ITEMS if self.counts.get("failed") or self.counts.get("ceiling_failed") else EXIT_OK
 
     @property
-    def first(self) -> Family | None:
+    def first(self) -> FamilyFigures | None:
         """The headline family."""
         by_name = {family.name: family for family in self.families}
         return next((by_name[name] for name in FIRST if name in by_name), None)
@@ -159,31 +160,36 @@ class RoundtripResult:
         return tree
 
 
-@dataclass(kw_only=True)
-class Trip:
-    """One clip; parts that do not exist (yet) are None.
+@dataclass(eq=False, kw_only=True)
+class Trip(Sample):
+    """A clip on its way from a prompt to a caption. Of one that failed to be made there is no `clip`; `caption` is None
+    before the captioner, and where it failed.
 
     Attributes:
-        id: of the clip, as given by its source; `name`: of its file here, which reveals nothing of the prompt.
+        side: generator or ceiling.
         prompt: what it was made from; trips of one prompt are one case.
-        path: the file; `start_s`, `end_s`: the part of it that is the clip.
-        caption: of the captioner; `warnings`: of the captioner about the clip.
+        name: of its file here, which reveals nothing of the prompt.
+        warnings: of the captioner about the clip.
         error: why there is no clip or no caption: code and message.
     """
 
-    id: str
+    prompt: str = ""
+    side: str
     name: str
-    prompt: str
-    path: Path | None = None
-    start_s: float | None = None
-    end_s: float | None = None
-    caption: str | None = None
     warnings: tuple[Notice, ...] = ()
     error: dict[str, str] | None = None
 
+    @property
+    def path(self) -> Path | None:
+        return None if self.clip is None else self.clip.path
+
+    def key(self, prompt: str) -> SampleKey:
+        """Of the sample in which its caption, its clip or both are scored with a prompt."""
+        return (self.side, self.id, prompt)
+
 
 @dataclass(kw_only=True)
-class Side:
+class TripSide:
     """All trips of the generator, or of the ceiling, in order; `about`: generator, model, weights_sha256, as in
     manifests."""
 
@@ -195,3 +201,12 @@ class Side:
     @property
     def captioned(self) -> list[Trip]:
         return [trip for trip in self.trips if trip.caption is not None]
+
+    @property
+    def made(self) -> list[Trip]:
+        return [trip for trip in self.trips if trip.clip is not None]
+
+    @property
+    def prompts(self) -> list[str]:
+        """The different prompts, in order."""
+        return list(dict.fromkeys(trip.prompt for trip in self.trips))
