@@ -1,6 +1,6 @@
 """Prevent prompts from leaking through file names or container tags, and detect shared weights.
 
-In: external clips and their prompts. Out: the clips under neutral names, without such tags, and what they revealed. A name
+In: external clips and their prompts. Out: the clips under neutral names, without such tags, and warnings. A name
 reveals its prompt when the two share two content words. Files are hard-linked where possible; copied stream by stream,
 without tags, where a tag holds text. A captioner or judge that shares its text encoder with the generator shares its
 biases: weight files are compared by content where all are in local folders, else models by their names.
