@@ -32,7 +32,7 @@ from v2t_eval.metrics import dynamic_degree as dynamic
 from v2t_eval.metrics.refclipscore import Settings, harmonic
 from v2t_eval.metrics.spans import tiou
 from v2t_eval.metrics.squad import f1, normalise
-from v2t_eval.semantics.formulas import Region, spatial_score_compat
+from v2t_eval.semantics.formulas import Region, spatial_score
 from v2t_eval.vbench.consistency import consistency
 from v2t_eval.vbench.picks import middle_indices
 from v2t_eval.vbench.total import total
@@ -256,7 +256,7 @@ def vbench() -> Iterator[Row]:
         "A11",
         "spatial score of overlapping boxes",
         0.3,
-        spatial_score_compat(frame, "a", "on the left of", "b"),
+        spatial_score(frame, "a", "on the left of", "b"),
         EXACT,
     )
 

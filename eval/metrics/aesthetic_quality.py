@@ -18,7 +18,7 @@ from v2t_eval.core.features import frame_features, unit
 from v2t_eval.core.measurement import Observation
 from v2t_eval.core.models import file_sha256
 from v2t_eval.core.sample import Sample
-from v2t_eval.vbench.dimension import Dimension, DimensionSettings, Part
+from v2t_eval.vbench.dimension import Dimension, FrameSettings, Part
 from v2t_eval.vbench.long import describe_backbone, open_extractor_as
 
 GET_HEAD = (
@@ -31,7 +31,7 @@ GET_HEAD = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class AestheticQualitySettings(DimensionSettings):
+class AestheticQualitySettings(FrameSettings):
     """Attributes in addition to those of every dimension:
 
     model: the extractor the head was trained on, see `v2t_eval.core.features`.
@@ -50,6 +50,7 @@ class Metric(Dimension):
     requires = "the LAION head as safetensors (head=FILE) and CLIP ViT-L/14 of OpenAI"
     fooled_by_frozen = False
     reference = "CLIP ViT-L/14 with the LAION head"
+    families = ("open_clip:", "clip:")
     Settings = AestheticQualitySettings
 
     def prepare(self) -> None:

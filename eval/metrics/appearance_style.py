@@ -29,6 +29,7 @@ class Metric(TextDimension):
     misses = "what is shown, order of frames: a reversed or shuffled clip scores the same"
     requires = "a dual encoder; for the reference's backbone model=clip:openai/clip-vit-base-patch32"
     reference = "CLIP ViT-B/32"
+    families = ("open_clip:", "clip:")
     piece_s = PIECE_S
 
     def __init__(self, **settings: Any) -> None:

@@ -19,6 +19,7 @@ class Metric(Consistency):
     )
     requires = "nothing with the starter; for the reference's backbone model=open_clip:ViT-B-32/openai"
     reference = "CLIP ViT-B/32"
+    families = ("open_clip:", "clip:")
     usual_model = "starter"
     own_models = (
         "open_clip:ViT-B-32/openai",

@@ -1,19 +1,18 @@
 """VBench's colour: has the thing the colour that was asked for?
 
 In: frames and a prompt (or `asked: {color, object}`). Out: of 16 frames in which a detector sees the thing, the share
-in which it has the colour; or a judge's probability of yes. `compat`: the best region must be the thing and any
-region's caption may hold the colour, also inside another word ("red" in "colored"); clips without any colour word leave
-the denominator. `fixed`: a region of the thing itself must have the colour in its caption, as a word of its own. What
-stands there in the thing's place (of another kind, or of a kind the detector does not know) is judged by its colour
-too: whether it is the thing asked for is `object_class`. A clip with nothing in its place, or with several other things
-and no saying which, has the value 0 and is counted (`not_shown`).
+in which it has the colour; or a judge's probability of yes. A region of the thing itself must have the colour in its
+caption, as a word of its own; in the reference the best region must be the thing, any region's caption may hold the
+colour, and clips without any colour word leave the denominator. What stands there in the thing's place (of another
+kind, or of a kind the detector does not know) is judged by its colour too: whether it is the thing asked for is
+`object_class`. A clip with nothing in its place, or with several other things and no saying which, has the value 0 and
+is counted (`not_shown`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 from v2t_eval.core.measurement import Evidence, Observation
 from v2t_eval.core.sample import Sample
@@ -21,22 +20,17 @@ from v2t_eval.judge.english import COLORS
 from v2t_eval.judge.wording import exists, is_colored
 from v2t_eval.semantics import asked
 from v2t_eval.semantics.dimension import SemanticDimension
-from v2t_eval.semantics.formulas import color_counts, color_counts_compat
+from v2t_eval.semantics.formulas import color_counts
 
 
 class Metric(SemanticDimension):
     name = "color"
     detects = "the colour of the thing asked for"
-    misses = "what it does, what else is there; in compat whose colour it is"
+    misses = "what it does, what else is there"
     requires = (
         "nothing for the cartoon world; for other clips detector=hf:google/owlv2-base-patch16-ensemble or v2t:MODEL"
     )
     version = 3
-
-    def __init__(self, **settings: Any) -> None:
-        super().__init__(**settings)
-        if self.compat:  # more frames may hold "brown" than any of the colours the reference knows
-            self.value_range = (0.0, 16.0)  # type: ignore[misc]
 
     def measure_piece(self, sample: Sample) -> Evidence:
         thing = asked.colored_thing(sample)
@@ -44,10 +38,10 @@ class Metric(SemanticDimension):
             plain = is_colored(thing) if thing.count == 1 else exists(thing)
             return self.ask(sample, *(self.starter_question(sample, "color") or [plain]))
         frames = self.detector.regions(sample, (thing.noun,), COLORS)
-        there, right = (color_counts_compat if self.compat else color_counts)(frames, thing)
+        there, right = color_counts(frames, thing)
         if not there:
             self.readable_frames(sample, frames, replace(thing, count=1))
-        value = right / there if there else None if self.compat else 0.0
+        value = right / there if there else 0.0
         return {"value": value, "there": there, "right": right}
 
     def counts(self, rows: Sequence[Observation]) -> dict[str, int]:

@@ -21,7 +21,7 @@ from cineloop.errors import ItemError
 from v2t_eval.core.measurement import Observation
 from v2t_eval.core.metric import Figure, share_of
 from v2t_eval.core.sample import Sample
-from v2t_eval.vbench.dimension import Dimension, DimensionSettings, Part
+from v2t_eval.vbench.dimension import Dimension, FrameSettings, Part
 from v2t_eval.vbench.flow import open_flow, pair_motion
 from v2t_eval.vbench.picks import sampled_indices
 
@@ -29,7 +29,7 @@ FPS = 8.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class DynamicSettings(DimensionSettings):
+class DynamicSettings(FrameSettings):
     """`flow`: see `v2t_eval.vbench.flow`; `fps`: rate of the samples, 0 for every frame; the rest as of every
     dimension."""
 
@@ -43,6 +43,7 @@ class Metric(Dimension):
     requires = "nothing; for the reference's flow flow=raft:FILE"
     fooled_by_frozen = False
     reference = "RAFT (things)"
+    families = ("raft:",)
     Settings = DynamicSettings
 
     def prepare(self) -> None:
@@ -50,6 +51,9 @@ class Metric(Dimension):
 
     def describe(self) -> dict[str, str]:
         return open_flow(self.settings.flow).fingerprint()
+
+    def model_name(self) -> str:
+        return str(self.settings.flow)
 
     def backbone(self) -> str:
         return open_flow(self.settings.flow).says

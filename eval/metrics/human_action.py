@@ -1,9 +1,9 @@
 """VBench's human action: is it done what was asked for?
 
 In: frames and a prompt (or `asked: {action}`, "riding a bike"). Out: 1 when the action is among the five best classes
-with a score of .85 or more, else 0; or a judge's probability of yes. `compat` reads the action where the reference
-does: after "person is ", cut at "-" and "_" (D11: "roller-skating" is "roller"; the reference's file names are the
-prompts). `fixed` takes it whole, and refuses an action that is not one of the classifier's classes. The cartoon world's
+with a score of .85 or more, else 0; or a judge's probability of yes. The reference
+reads the action after "person is ", cut at "-" and "_" (D11: "roller-skating" is "roller"); here it is taken whole, and
+one that is not one of the classifier's classes is refused. The cartoon world's
 referee reads what the figures do, persons or not.
 """
 
@@ -17,7 +17,7 @@ from v2t_eval.core.sample import Sample
 from v2t_eval.judge.wording import does
 from v2t_eval.semantics import asked
 from v2t_eval.semantics.dimension import SemanticDimension
-from v2t_eval.semantics.formulas import SOMETHING, TOP, action_hit, compat_action
+from v2t_eval.semantics.formulas import SOMETHING, TOP, action_hit
 from v2t_eval.vbench.long import LONG_PIECE_S
 
 
@@ -34,15 +34,15 @@ class Metric(SemanticDimension):
     piece_s = LONG_PIECE_S
 
     def measure_piece(self, sample: Sample) -> Evidence:
-        action = compat_action(sample.prompt or "") if self.compat else asked.action(sample)
+        action = asked.action(sample)
         if self.judge is not None:
             # Of one cartoon figure: what it does among all that figures do; who walks, rolls or flies moves along.
             plain = does(sample.prompt or "", action)
             return self.ask(sample, *(self.starter_question(sample, "motion") or [plain]))
         classes = getattr(self.detector, "classes", None)
-        if classes is not None and not self.compat:  # "petting animal (not cat)" is asked for without its bracket
+        if classes is not None:  # "petting animal (not cat)" is asked for without its bracket
             action = next((name for name in classes if re.sub(r" ?\([^)]*\)", "", name) == action), action)
-        if classes is not None and action not in classes and not self.compat:
+        if classes is not None and action not in classes:
             raise ItemError(
                 f"{sample.id}: {action!r} is not one of the {len(classes)} classes of {self.detector.name}",
                 code="UNKNOWN_ACTION",

@@ -19,7 +19,7 @@ from v2t_eval.core import models
 from v2t_eval.core.sample import Sample
 from v2t_eval.extractors.pixels import resize_tensor, to_floats
 from v2t_eval.extractors.torchscript import load_script
-from v2t_eval.vbench.dimension import Dimension, DimensionSettings, Part
+from v2t_eval.vbench.dimension import Dimension, FrameSettings, Part
 
 SIDE = 512
 GET = (
@@ -29,7 +29,7 @@ GET = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class ImagingSettings(DimensionSettings):
+class ImagingSettings(FrameSettings):
     """Attributes in addition to those of every dimension:
 
     model: `pyiqa:NAME` (a metric of that package) or `torchscript:FILE[#sha256]`.
@@ -48,6 +48,7 @@ class Metric(Dimension):
     requires = "MUSIQ: pip install pyiqa (no commercial use), or model=torchscript:FILE"
     fooled_by_frozen = False
     reference = "MUSIQ (SPAQ) of pyiqa"
+    families = ("pyiqa:musiq", "torchscript:")
     Settings = ImagingSettings
 
     def prepare(self) -> None:

@@ -11,11 +11,10 @@ from dataclasses import replace
 
 from v2t_eval.core.measurement import Evidence
 from v2t_eval.core.sample import Sample
-from v2t_eval.judge.free_text import Thing
 from v2t_eval.judge.wording import exactly, exists
 from v2t_eval.semantics import asked
 from v2t_eval.semantics.dimension import SemanticDimension
-from v2t_eval.semantics.formulas import shown, shown_compat
+from v2t_eval.semantics.formulas import shown
 
 
 class Metric(SemanticDimension):
@@ -33,8 +32,6 @@ class Metric(SemanticDimension):
             bare = [replace(thing, color=None) for thing in things]
             return self.ask(sample, *(exists(thing) if thing.count == 1 else exactly(thing) for thing in bare))
         nouns = tuple(dict.fromkeys(thing.noun for thing in things))
-        wanted = [Thing(noun=noun) for noun in nouns] if self.compat else things
-        frames = self.readable_frames(sample, self.detector.regions(sample, nouns), *wanted)
-        there = shown_compat if self.compat else shown
-        hits = sum(there(frame, things) for frame in frames)
+        frames = self.readable_frames(sample, self.detector.regions(sample, nouns), *things)
+        hits = sum(shown(frame, things) for frame in frames)
         return {"value": hits / len(frames), "hits": hits, "frames": len(frames)}

@@ -13,7 +13,7 @@ from v2t_eval.core.sample import Sample
 from v2t_eval.judge.wording import exactly, exists
 from v2t_eval.semantics import asked
 from v2t_eval.semantics.dimension import SemanticDimension
-from v2t_eval.semantics.formulas import shown, shown_compat
+from v2t_eval.semantics.formulas import shown
 
 
 class Metric(SemanticDimension):
@@ -31,8 +31,6 @@ class Metric(SemanticDimension):
             bare = replace(thing, color=None)
             plain = exists(bare) if thing.count == 1 else exactly(thing)
             return self.ask(sample, *(self.starter_question(sample, "kind") or [plain]))
-        wanted = replace(thing, count=1) if self.compat else thing
-        frames = self.readable_frames(sample, self.detector.regions(sample, (thing.noun,)), wanted)
-        there = shown_compat if self.compat else shown
-        hits = sum(there(frame, [thing]) for frame in frames)
+        frames = self.readable_frames(sample, self.detector.regions(sample, (thing.noun,)), thing)
+        hits = sum(shown(frame, [thing]) for frame in frames)
         return {"value": hits / len(frames), "hits": hits, "frames": len(frames)}

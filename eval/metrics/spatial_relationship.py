@@ -2,8 +2,8 @@
 
 In: frames and a prompt (or `asked: {object_a, object_b, relationship}`). Out: the mean over 16 frames of the best pair
 of boxes: 1 when their centres are further apart along the axis asked for than along the other, less when they overlap
-by more than a tenth, else 0; or a judge's probability of yes. `compat`: left is right and top is bottom, and two boxes
-of one thing will do. `fixed`: the side counts, and one box must be of each thing.
+by more than a tenth, else 0; or a judge's probability of yes. The side counts, and one box must be of each thing, where
+the reference takes left for right, top for bottom, and two boxes of one thing.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from v2t_eval.core.sample import Sample
 from v2t_eval.judge.wording import stands
 from v2t_eval.semantics import asked
 from v2t_eval.semantics.dimension import SemanticDimension
-from v2t_eval.semantics.formulas import side, spatial_score, spatial_score_compat
+from v2t_eval.semantics.formulas import side, spatial_score
 
 
 class Metric(SemanticDimension):
     name = "spatial_relationship"
-    detects = "left from right and above from below (fixed), two things next to each other (compat)"
-    misses = "what the things do, colours; behind and inside, unless a judge is asked; in compat a mirrored clip"
+    detects = "left from right and above from below"
+    misses = "what the things do, colours; behind and inside, unless a judge is asked"
     requires = (
         "nothing for the cartoon world; for other clips detector=hf:google/owlv2-base-patch16-ensemble or v2t:MODEL"
     )
@@ -40,6 +40,5 @@ class Metric(SemanticDimension):
         frames = self.readable_frames(
             sample, self.detector.regions(sample, tuple(dict.fromkeys((a.noun, b.noun)))), a, b
         )
-        score = spatial_score_compat if self.compat else spatial_score
-        scores = [score(frame, a.noun, how, b.noun) for frame in frames]
+        scores = [spatial_score(frame, a.noun, how, b.noun) for frame in frames]
         return {"value": fsum(scores) / len(scores), "hits": sum(each > 0 for each in scores), "frames": len(scores)}

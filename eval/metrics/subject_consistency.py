@@ -21,5 +21,6 @@ class Metric(Consistency):
     )
     requires = "nothing with the starter; for the reference's backbone model=dino:facebook/dino-vitb16"
     reference = "DINO ViT-B/16"
+    families = ("dino:",)
     usual_model = "starter-tower"
     own_models = ("dino:facebook/dino-vitb16",)

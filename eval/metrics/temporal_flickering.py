@@ -16,7 +16,7 @@ from cineloop.errors import ItemError
 from v2t_eval.core.measurement import Evidence, Observation
 from v2t_eval.core.metric import Summary
 from v2t_eval.core.sample import Sample
-from v2t_eval.vbench.dimension import Dimension, DimensionSettings, Part
+from v2t_eval.vbench.dimension import Dimension, FrameSettings, Part
 from v2t_eval.vbench.flow import open_flow
 from v2t_eval.vbench.picks import pairs_apart
 from v2t_eval.vbench.ssim import frame_difference, likeness
@@ -24,7 +24,7 @@ from v2t_eval.vbench.still import is_static
 
 
 @dataclass(frozen=True, kw_only=True)
-class FlickerSettings(DimensionSettings):
+class FlickerSettings(FrameSettings):
     """Attributes in addition to those of every dimension:
 
     static_filter: count only clips in which nothing moves.

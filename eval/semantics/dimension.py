@@ -2,9 +2,9 @@
 
 In: samples. Out: `SemanticDimension`, the mean over clips of a value in [0, 1]. Clips are read by a detector
 (`v2t_eval.semantics.detectors`), whose findings go into VBench's formula, or a judge (`v2t`, `v2t:MODEL`), which is
-asked the same in words and whose probability of yes is the value; a judge knows no boxes, so it has no `compat` mode.
-`mode=compat` repeats the reference's mistakes, `fixed` corrects them (`v2t_eval.semantics.formulas`). In `long` each
-piece of a clip is measured as a clip of its own and the values are averaged, as VBench-Long does.
+asked the same in words and whose probability of yes is the value. The reference's detector is not to be had here, so
+its mistakes are not repeated (`compat`) but corrected (`v2t_eval.semantics.formulas`). In `long` each piece of a clip
+is measured as a clip of its own and the values are averaged, as VBench-Long does.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from dataclasses import dataclass, replace
 from functools import cache
 from math import fsum, prod
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
-from cineloop.errors import ItemError, UsageError
+from cineloop.errors import ItemError
 from cineloop.log import printable
 from v2t_eval.core import models
 from v2t_eval.core.measurement import UNAUDITED, Evidence, Observation
@@ -33,18 +33,18 @@ from v2t_eval.semantics import VERSION
 from v2t_eval.semantics.detectors import Detector, open_detector, world
 from v2t_eval.semantics.formulas import Frame, undecided
 from v2t_eval.semantics.sources import GRAMMAR, Source, open_source
-from v2t_eval.vbench.long import VBenchMetric, is_long
+from v2t_eval.vbench.long import DimensionSettings, VBenchMetric, is_long
 
 CEILING = "ceiling on exact clips"
 
 
 @dataclass(frozen=True, kw_only=True)
-class DimensionSettings:
-    """`mode` and `long`: as of every dimension; `detector`: one of `v2t_eval.semantics.detectors`, or a judge, v2t or
-    v2t:MODEL.
+class DetectorSettings(DimensionSettings):
+    """Attributes in addition to those of every dimension:
+
+    detector: one of `v2t_eval.semantics.detectors`, or a judge, v2t or v2t:MODEL.
     """
 
-    mode: Literal["fixed", "compat"] = "fixed"
     detector: str = "world"
     long: bool = False
 
@@ -54,27 +54,19 @@ class SemanticDimension(VBenchMetric):
 
     Class attributes, in addition to those of `BaseMetric`:
         able: what the detector must give: regions, captions, actions.
-        reference: what the reference uses for it.
-        judge_has_compat: `mode=compat` is sound with a judge, too.
     """
 
     able: ClassVar[str] = "regions"
-    reference: ClassVar[str] = "GRiT"
-    judge_has_compat: ClassVar[bool] = False
+    reference = "GRiT"
     needs = ("frames", "prompt")
     uses = ("asked",)
     shared_version = VERSION
-    Settings: ClassVar[type[Any]] = DimensionSettings
+    Settings: ClassVar[type[Any]] = DetectorSettings
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
         self.judge: Judge | None = None
         self.detector: Any = None
-        if self.compat and self.is_judged and not self.judge_has_compat:
-            raise UsageError(
-                f"{self.name}: mode=compat repeats a formula on what a detector finds, and a judge finds no boxes",
-                hint="mode=fixed, or a detector such as world or hf:ID_OR_FOLDER",
-            )
 
     @property
     def is_judged(self) -> bool:
@@ -95,7 +87,7 @@ class SemanticDimension(VBenchMetric):
 
     @abstractmethod
     def measure_piece(self, sample: Sample) -> Evidence:
-        """`value` of a sample, or None where the reference would drop it, and further numbers of the report item.
+        """`value` of a sample and further numbers of the report item.
 
         Raises:
             ItemError: NOTHING_ASKED, the prompt asks for nothing of the kind; or the clip cannot be read.
@@ -186,8 +178,7 @@ class SemanticDimension(VBenchMetric):
         about = self.describe()
         who = about.get("judge") or about.get("detector") or about.get("model") or self.settings.detector
         notes = [f"seen by {who} (the reference has {self.reference})"]
-        what = "formula mended (mode fixed), other detector" if not self.compat else "other detector"
-        notes.append(f"not a VBench leaderboard number: {what}")
+        notes.append("not a VBench leaderboard number: formula mended (mode fixed), other detector")
         notes += self._domain_notes(rows)
         notes += self.long_notes(rows)
         if top := self.ceiling():
@@ -196,9 +187,6 @@ class SemanticDimension(VBenchMetric):
                 f"{top.detail.get('unread', 0)} left unread: a generator that draws every prompt exactly gets no more "
                 "(scripts/measure_ceilings.py)"
             )
-        dropped = sum(row.evidence["value"] is None for row in rows)
-        if dropped:
-            notes.append(f"{dropped} of {len(rows)} clips have left the denominator, as in the reference (D4)")
         return tuple(notes)
 
     def describe(self) -> dict[str, str]:

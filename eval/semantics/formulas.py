@@ -1,11 +1,10 @@
-"""VBench's semantic dimensions as arithmetic on what detectors found: the reference's own, and the same with its
-mistakes mended.
+"""VBench's semantic dimensions as arithmetic on what detectors found, with the reference's mistakes mended.
 
 In: for each frame the regions a detector found, best first, or a caption; for a clip a ranking of actions. Out: counts
-and scores. `..._compat` follow VBench (arXiv:2311.17982) to the letter: left is right and top is bottom (D1), the boxes
-of both things are in one pool (D2), a colour is found inside other words (D3), any region of a frame may supply it as
-long as the best one is the thing (D3b), clips without a coloured thing leave the denominator (D4), and an action is cut
-at "-" and "_" (D11). The others tell these apart. Letters: T frames.
+and scores. In VBench (arXiv:2311.17982) left is right and top is bottom (D1), the boxes of both things are in one pool
+(D2), a colour is found inside other words (D3), any region of a frame may supply it as long as the best one is the
+thing (D3b), clips without a coloured thing leave the denominator (D4), and an action is cut at "-" and "_" (D11). Here
+these are distinguished. Letters: T frames.
 """
 
 from __future__ import annotations
@@ -23,9 +22,6 @@ MORE = "more"  # label that stands for any number of further things: the detecto
 Box = tuple[float, float, float, float]  # left, top, right, bottom; y grows downwards
 OVERLAP = 0.1  # intersection over union above which two things are not plainly apart
 TOP, SURE = 5, 0.85  # an action counts among so many best ones, from this score on
-# The words that make a caption speak of colour at all, in the reference.
-COMPAT_COLORS = ("white", "red", "pink", "blue", "silver", "purple", "orange", "green", "gray", "yellow", "black",
-                 "grey")  # fmt: skip
 _AXES = {"left": (0, -1), "right": (0, 1), "top": (1, -1), "above": (1, -1), "over": (1, -1), "bottom": (1, 1),
          "below": (1, 1), "under": (1, 1), "underneath": (1, 1), "beneath": (1, 1)}  # fmt: skip
 
@@ -61,12 +57,6 @@ def undecided(frame: Frame, things: Sequence[Thing]) -> bool:
     return missing > 0 and (MORE in labels or missing <= labels.count(SOMETHING))
 
 
-def shown_compat(frame: Frame, things: Sequence[Thing]) -> bool:
-    """Whether every noun is among the labels; how many of it does not matter."""
-    labels = {region.label for region in frame}
-    return all(thing.noun in labels for thing in things)
-
-
 def color_counts(frames: Sequence[Frame], thing: Thing) -> tuple[int, int]:
     """Frames with the thing, and those of them where a region that is the thing has its colour in the caption.
 
@@ -86,18 +76,6 @@ def _in_place_of(thing: Thing, frame: Frame) -> Frame:
     return frame if len(frame) == 1 and frame[0].label != MORE else ()
 
 
-def color_counts_compat(frames: Sequence[Frame], thing: Thing) -> tuple[int, int]:
-    """Frames whose captions speak of any colour, and frames with the colour asked for, given that the first region is
-    the thing: the reference's counts, whose ratio passes 1 for colours it does not know ("brown")."""
-    named = right = 0
-    for frame in frames:
-        if frame and frame[0].label == thing.noun:
-            captions = [region.caption for region in frame]
-            named += any(color in caption for caption in captions for color in COMPAT_COLORS)
-            right += any((thing.color or "") in caption for caption in captions)
-    return named, right
-
-
 def spatial_score(frame: Frame, a: str, relation: str, b: str) -> float:
     """Best score over pairs of one box of `a` and another of `b`: 1 where a is on the side of b that was asked for, and
     more so than along the other axis; less where they overlap.
@@ -113,14 +91,6 @@ def spatial_score(frame: Frame, a: str, relation: str, b: str) -> float:
         if one is not other and one.label == a and other.label == b
     ]
     return max((_apart(p, q, axis, sign) for p, q in pairs), default=0.0)
-
-
-def spatial_score_compat(frame: Frame, a: str, relation: str, b: str) -> float:
-    """As `spatial_score`, without a side, and for any two boxes of `a` or `b`."""
-    axis, _ = side(relation)
-    pool = [region.box for region in frame if region.label in (a, b)]
-    pairs = [(p, q) for i, p in enumerate(pool) for q in pool[i + 1 :]]
-    return max((_apart(p, q, axis, 0) for p, q in pairs), default=0.0)
 
 
 def side(relation: str) -> tuple[int, int]:
@@ -145,8 +115,8 @@ def iou(a: Box, b: Box) -> float:
 
 
 def _apart(a: Box, b: Box, axis: int, sign: int) -> float:
-    """1 where the boxes' centres are further apart along `axis` than along the other, a on the side of `sign` (0: on
-    either); less by their overlap; else 0."""
+    """1 where the boxes' centres are further apart along `axis` than along the other, a on the side of `sign`;
+    less by their overlap; else 0."""
     away = [(a[i] + a[i + 2] - b[i] - b[i + 2]) / 2 for i in (0, 1)]
     if abs(away[axis]) <= abs(away[1 - axis]) or away[axis] * sign < 0:
         return 0.0
@@ -159,19 +129,9 @@ def scene_shown(caption: str, scene: str) -> bool:
     return set(_words(scene)) <= set(_words(caption))
 
 
-def scene_shown_compat(caption: str, scene: str) -> bool:
-    """Whether a caption holds every word of the scene anywhere, "bar" in "barn" too."""
-    return all(word in caption for word in scene.split(" "))
-
-
 def action_hit(label: str, ranked: Sequence[tuple[str, float]], top: int = TOP) -> bool:
     """Whether the action is among the `top` best with a score of `SURE` or more."""
     return any(name == label and score >= SURE for name, score in ranked[:top])
-
-
-def compat_action(prompt: str) -> str:
-    """The label the reference reads in a file name, which is the prompt: cut at "-" and "_" (D11)."""
-    return prompt.lower().split("-")[0].split("person is ")[-1].split("_")[0]
 
 
 def _words(text: str) -> list[str]:

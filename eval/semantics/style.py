@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -21,27 +21,25 @@ from v2t_eval.core.metric import Summary
 from v2t_eval.core.sample import Sample
 from v2t_eval.metrics.alignment import cosine
 from v2t_eval.semantics import VERSION
-from v2t_eval.vbench.long import LONG_PIECE_S, VBenchMetric, is_long, open_extractor_as
+from v2t_eval.vbench.long import LONG_PIECE_S, DimensionSettings, VBenchMetric, is_long, open_extractor_as
 from v2t_eval.vbench.picks import middle_indices
 
 NUM_FRAMES = 8  # as ViCLIP takes
 
 
 @dataclass(frozen=True, kw_only=True)
-class StyleSettings:
+class StyleSettings(DimensionSettings):
     """`mode`: "compat" prepares frames as the reference does and averages as it does; "fixed" as the model's own
     processor does, every clip counting the same. `model`: a dual encoder of `v2t_eval.core.features`.
     """
 
-    mode: Literal["fixed", "compat"] = "fixed"
     model: str = "starter"
     long: bool = False
 
 
 class TextDimension(VBenchMetric):
-    """A dimension that compares a clip with a text; `reference`: what the reference uses."""
+    """A dimension that compares a clip with a text."""
 
-    reference: ClassVar[str] = ""
     piece_s = LONG_PIECE_S
     needs = ("frames", "prompt")
     uses = ("asked",)

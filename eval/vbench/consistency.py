@@ -18,13 +18,13 @@ import numpy as np
 from cineloop.errors import ItemError
 from v2t_eval.core.features import BaseExtractor, frame_features
 from v2t_eval.core.sample import Sample
-from v2t_eval.vbench.dimension import Dimension, DimensionSettings, Part
+from v2t_eval.vbench.dimension import Dimension, FrameSettings, Part
 from v2t_eval.vbench.long import describe_backbone, open_extractor_as
 from v2t_eval.vbench.picks import pairs_apart
 
 
 @dataclass(frozen=True, kw_only=True)
-class ConsistencySettings(DimensionSettings):
+class ConsistencySettings(FrameSettings):
     """Attributes in addition to those of every dimension:
 
     model: a frame extractor, see `v2t_eval.core.features`; "" for the dimension's usual one.
@@ -47,6 +47,8 @@ class Consistency(Dimension):
 
     def backbone(self) -> str:
         return self.settings.model or self.usual_model
+
+    model_name = backbone
 
     def is_reference(self) -> bool:
         return self.backbone() in self.own_models

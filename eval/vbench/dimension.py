@@ -13,7 +13,7 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import fsum
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -21,23 +21,17 @@ from cineloop.errors import ItemError
 from v2t_eval.core.measurement import Evidence, Observation
 from v2t_eval.core.metric import Figure, Summary, figure_of_sums
 from v2t_eval.core.sample import Sample
-from v2t_eval.vbench.long import VBenchMetric, is_long
+from v2t_eval.vbench.long import DimensionSettings, VBenchMetric, is_long
 from v2t_eval.vbench.still import is_frozen
-
-Mode = Literal["fixed", "compat"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class DimensionSettings:
-    """What every dimension lets one choose.
+class FrameSettings(DimensionSettings):
+    """Attributes in addition to those of every dimension:
 
-    Attributes:
-        mode: "compat" repeats the reference's formula with its defects; "fixed" repairs them.
-        fps: `fixed` compares frames 1 / fps seconds apart, whatever the file's own rate; 0 for neighbours.
-        long: cut clips into pieces as VBench-Long does.
+    fps: `fixed` compares frames 1 / fps seconds apart, whatever the file's own rate; 0 for neighbours.
     """
 
-    mode: Mode = "fixed"
     fps: float = 8.0
     long: bool = False
 
@@ -61,14 +55,12 @@ class Dimension(VBenchMetric):
     Class attributes, in addition to those of `BaseMetric`:
         pooled: "frames" or "clips", which mean is the set's value.
         fooled_by_frozen: a frozen clip gets the best value.
-        reference: what the reference uses for backbone, "" where it has none.
     """
 
     pooled: ClassVar[str] = "clips"
     fooled_by_frozen: ClassVar[bool] = True
-    reference: ClassVar[str] = ""
     needs = ("frames",)
-    Settings: ClassVar[type[Any]] = DimensionSettings
+    Settings: ClassVar[type[Any]] = FrameSettings
 
     @abstractmethod
     def part(self, sample: Sample, start: int, stop: int) -> Part:

@@ -31,11 +31,9 @@ class Interpolator(ABC):
     name: str
     says: str
 
-    def middle(self, first: np.ndarray, second: np.ndarray, *, cut: bool = False) -> np.ndarray:
-        """uint8 (H, W, 3), the frame half-way between two of that kind; `cut`: levels lose their fraction, as VBench's
-        do (`(x * 255).clip(0, 255).astype(uint8)`), instead of being rounded."""
-        levels = np.clip(self.draw(first, second), 0, 255)
-        return (levels if cut else np.rint(levels)).astype(np.uint8)
+    def middle(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+        """uint8 (H, W, 3), the frame half-way between two of that kind."""
+        return np.rint(np.clip(self.draw(first, second), 0, 255)).astype(np.uint8)
 
     @abstractmethod
     def draw(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:

@@ -9,7 +9,8 @@ more. Letters: T frames.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
@@ -85,12 +86,45 @@ def sample_pieces(sample: Sample, piece_s: float, *, compat: bool) -> list[tuple
     return sample.shared(("pieces", piece_s, compat), make)
 
 
+@dataclass(frozen=True, kw_only=True)
+class DimensionSettings:
+    """`mode`: "fixed" repairs the reference's formula; "compat" repeats it with its defects, where the reference's
+    backbone can be used. Every dimension adds `long`: cut clips into pieces as VBench-Long does."""
+
+    mode: Literal["fixed", "compat"] = "fixed"
+
+
 class VBenchMetric(BaseMetric):
-    """A dimension of VBench: its `Settings` have `mode` and `long`, its evidence has `long_clip`. Pieces of a long clip
-    last `piece_s`."""
+    """A dimension of VBench; its evidence has `long_clip`.
+
+    Class attributes, in addition to those of `BaseMetric`:
+        piece_s: seconds of the pieces of a long clip.
+        reference: what the reference uses for backbone, "" where it has none.
+        families: how names of models begin that can be it; none where it cannot be had, and with it no `compat`.
+
+    Raises:
+        UsageError: mode=compat with another backbone: its numbers would be comparable with nothing.
+    """
 
     piece_s: ClassVar[float] = PIECE_S
+    reference: ClassVar[str] = ""
+    families: ClassVar[tuple[str, ...]] = ()
     composite = VBenchTotal
+    Settings: ClassVar[type[Any]] = DimensionSettings
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        if self.compat and self.reference and not self.model_name().startswith(self.families):
+            hint = f"a model that begins with {' or '.join(self.families)}, or mode=fixed"
+            raise UsageError(
+                f"{self.name}: mode=compat repeats VBench on its backbone, {self.reference}, "
+                + (f"and not on {self.model_name()}" if self.families else "which is not to be had here"),
+                hint=hint if self.families else "mode=fixed",
+            )
+
+    def model_name(self) -> str:
+        """The backbone as the settings name it."""
+        return str(getattr(self.settings, "model", ""))
 
     @property
     def compat(self) -> bool:

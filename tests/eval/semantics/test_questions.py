@@ -100,12 +100,6 @@ def test_a_judge_is_asked_what_the_detector_would_look_for(name, prompt, questio
     assert "table@1" in result.notes[0]
 
 
-def test_scene_in_compat_is_read_from_captions_of_single_frames():
-    captioner = Table({"": "A dog in a barn."})
-    assert values(judged("scene", captioner, "a dog in a bar", detector="v2t", mode="compat")) == [1], "bar is in barn"
-    assert len(captioner.asked) == 16
-
-
 def test_refusals_are_counted_and_no_zero():
     for word, code in (("REFUSED", "refused"), ("UNPARSABLE", "unparsable")):
         metric = load_metric("color")(detector="v2t")
