@@ -20,7 +20,7 @@ def same_pictures(one: np.ndarray, two: np.ndarray, is_mirrored: bool = False) -
     """Whether `two`, mirrored before where that is asked, shows what `one` shows."""
     two = np.ascontiguousarray(two[:, :, ::-1]) if is_mirrored else two
     whole = np.ones(one.shape[1:3], dtype=bool)
-    return share_other(one, two, whole) <= _MOST or _laid_over(one, two) <= _MOST
+    return share_other(one, two, whole) <= _MOST or _share_after_registration(one, two) <= _MOST
 
 
 def share_other(one: np.ndarray, two: np.ndarray, inside: np.ndarray) -> float:
@@ -56,7 +56,7 @@ def _dilated(mask: np.ndarray) -> np.ndarray:
     return cv2.dilate(mask.astype(np.uint8), np.ones((5, 5), np.uint8)).astype(bool)
 
 
-def _laid_over(one: np.ndarray, two: np.ndarray) -> float:
+def _share_after_registration(one: np.ndarray, two: np.ndarray) -> float:
     """`share_other` after the affine map that fits best; 1 where there is none near the identity."""
     import cv2
 

@@ -49,7 +49,7 @@ def dark_stretches(survey: Survey, level: int, num: int) -> list[tuple[float, fl
     return [(float(times[a]), float(max(times[b], times[b - 1]))) for a, b in edges.reshape(-1, 2) if b - a >= num]
 
 
-def widened(survey: Survey, start_s: float, end_s: float) -> tuple[float, float]:
+def with_fades(survey: Survey, start_s: float, end_s: float) -> tuple[float, float]:
     """A dark stretch with the fades before and after it: as long as the brightness falls towards it."""
     times, levels = survey.times_s, survey.thumbs.mean((1, 2))  # (N,)
     first = int(np.searchsorted(times, start_s - 1e-6))

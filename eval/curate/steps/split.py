@@ -16,7 +16,7 @@ from itertools import pairwise
 import numpy as np
 
 from v2t_eval.curate.step import BaseStep, Piece
-from v2t_eval.curate.transitions import Change, dark_stretches, dissolves, edges, faint_cuts, flash_end, widened
+from v2t_eval.curate.transitions import Change, dark_stretches, dissolves, edges, faint_cuts, flash_end, with_fades
 from v2t_eval.frames.survey import Survey
 
 
@@ -80,7 +80,7 @@ class Step(BaseStep):
         found = [Change(*span, "dissolve") for span in gradual]
         found += [Change(*span, "wipe") for span in edges(survey, settings.wipe_levels)] if settings.wipe_levels else []
         for start, end in dark:
-            first, last = widened(survey, start, end)
+            first, last = with_fades(survey, start, end)
             if end - start < settings.shortest_s:
                 found.append(Change(first, last, "fade"))
             else:
