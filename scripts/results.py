@@ -40,7 +40,10 @@ DOCUMENTS = (
     "README.md",
     "docs/results.md",
     "docs/curating.md",
+    "docs/figures/gate.md",
+    "docs/figures/stopping.md",
     "docs/gate-statistics.md",
+    "docs/gate.md",
     "docs/learning.md",
     *(f"{each}/README.md" for each in (CAPTIONER, DUAL, GENERATOR)),
 )
