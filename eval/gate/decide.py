@@ -43,7 +43,7 @@ class Finding:
     """What one rule makes of a metric; `bound` of an absolute one, with its `sign`: 1 for at least, -1 for at most."""
 
     outcome: Outcome
-    code: Code
+    kind: Code
     bound: float = 0.0
     sign: float = 1.0
 
@@ -116,17 +116,17 @@ def _decision(one: MetricChange, rule: Rule | None, policy: Policy, p: float | N
     change, both = one.change, {"alpha": policy.alpha, "power": policy.power}
     findings, needed = [], None
     if _is_below_minimum(one):
-        findings.append(Finding(outcome="inconclusive", code="BELOW_MINIMUM"))
+        findings.append(Finding(outcome="inconclusive", kind="BELOW_MINIMUM"))
     elif one.obstacle is not None and (rule is None or rule.margin is not None):
         # a rule was refused before where only the baseline lacks its metric
         codes: list[Obstacle] = ["NO_BASELINE"] if one.theirs is None and one.obstacle == "NO_FIGURE" else []
         for code in (*codes, one.obstacle):
-            findings.append(Finding(outcome="inconclusive" if code in _UNKNOWN else "not_comparable", code=code))
+            findings.append(Finding(outcome="inconclusive" if code in _UNKNOWN else "not_comparable", kind=code))
     elif change is not None and rule is None:
         findings.append(_without_margin(change, p, one.higher_is_better, policy.alpha))
     elif change is not None and rule is not None and rule.margin is not None:
         findings.append(_with_margin(change, rule.margin, p, one.higher_is_better, policy.alpha))
-        if findings[0].code in ("BEYOND_MARGIN", "TOO_EARLY") and change.num_pairs:
+        if findings[0].kind in ("BEYOND_MARGIN", "TOO_EARLY") and change.num_pairs:
             num = change.num_clusters if change.se else 2
             needed = prompts_for(rule.margin, change.se or 0.0, num, change.span, **both)
     if rule is not None and not _is_below_minimum(one):
@@ -154,23 +154,23 @@ def _with_margin(
 ) -> Finding:
     """Compared with the baseline under a margin."""
     if higher_is_better is None:
-        return Finding(outcome="inconclusive", code="NO_DIRECTION")
+        return Finding(outcome="inconclusive", kind="NO_DIRECTION")
     if change.value == 0 and change.se == 0 and change.low == change.high:
-        return Finding(outcome="pass", code="EQUAL")
+        return Finding(outcome="pass", kind="EQUAL")
     sign = 1.0 if higher_is_better else -1.0
     if sign * (change.low if higher_is_better else change.high) > -margin:
-        return Finding(outcome="pass", code="WITHIN_MARGIN")
+        return Finding(outcome="pass", kind="WITHIN_MARGIN")
     if p is not None and p < alpha:
-        return Finding(outcome="fail", code="ABOVE_ACCEPTED")
-    return Finding(outcome="inconclusive", code="BEYOND_MARGIN" if sign * change.value <= -margin else "TOO_EARLY")
+        return Finding(outcome="fail", kind="ABOVE_ACCEPTED")
+    return Finding(outcome="inconclusive", kind="BEYOND_MARGIN" if sign * change.value <= -margin else "TOO_EARLY")
 
 
 def _without_margin(change: Change, p: float | None, higher_is_better: bool | None, alpha: float) -> Finding:
     """Compared with the baseline without a margin: only a proven change is named."""
     is_proven = p is not None and p < alpha
     if higher_is_better is None:
-        return Finding(outcome="inconclusive" if is_proven else "pass", code="NO_PREFERENCE")
-    return Finding(outcome="fail", code="WORSE") if is_proven else Finding(outcome="pass", code="NO_LOSS")
+        return Finding(outcome="inconclusive" if is_proven else "pass", kind="NO_PREFERENCE")
+    return Finding(outcome="fail", kind="WORSE") if is_proven else Finding(outcome="pass", kind="NO_LOSS")
 
 
 def _within_bounds(rule: Rule, figure: Figure | None) -> list[Finding]:
@@ -187,7 +187,7 @@ def _within_bounds(rule: Rule, figure: Figure | None) -> list[Finding]:
             outcome, code = "pass", "IN_BOUND"
         elif sign * ((figure.high if sign > 0 else figure.low) - bound) < 0:
             outcome, code = "fail", "OUT_OF_BOUND"
-        findings.append(Finding(outcome=outcome, code=code, bound=bound, sign=sign))
+        findings.append(Finding(outcome=outcome, kind=code, bound=bound, sign=sign))
     return findings
 
 

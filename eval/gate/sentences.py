@@ -75,11 +75,11 @@ NO_BASELINE = "there is no baseline, so whether it got worse is unknown: make on
 
 def _reason(one: Decision, finding: Finding, policy: Policy, unit: str) -> str:
     change, figure = one.change.change, one.change.figures[0]
-    if finding.code == "BELOW_MINIMUM":
+    if finding.kind == "BELOW_MINIMUM":
         return below_minimum(one.change)
-    if finding.code == "NO_BASELINE":
+    if finding.kind == "NO_BASELINE":
         return NO_BASELINE
-    if figure is not None and finding.code in ("IN_BOUND", "OUT_OF_BOUND", "ACROSS_BOUND"):
+    if figure is not None and finding.kind in ("IN_BOUND", "OUT_OF_BOUND", "ACROSS_BOUND"):
         return _of_bound(figure, finding)
     if change is None:
         return obstacle(one.change)
@@ -93,7 +93,7 @@ def _of_margin(one: Decision, change: Change, finding: Finding, policy: Policy, 
     up = one.change.higher_is_better is True
     text, edge = f"change {_interval(change)}", f"{-margin if up else margin:+.3g}"
     by = f"p = {1.0 if one.p_adjusted is None else one.p_adjusted:.2g} after Holm"
-    match finding.code:
+    match finding.kind:
         case "NO_DIRECTION":
             return "no preferred direction, so a margin says nothing: give at_least or at_most"
         case "EQUAL":
@@ -103,7 +103,7 @@ def _of_margin(one: Decision, change: Change, finding: Finding, policy: Policy, 
         case "ABOVE_ACCEPTED":
             return f"worse than the accepted {rule.accepts if rule else 0.0:.3g}: {text}, {by}"
     advice = _advice(one, change, unit)
-    if finding.code == "BEYOND_MARGIN":
+    if finding.kind == "BEYOND_MARGIN":
         return f"worse by the margin or more, but it may be chance: {text}, {by}{advice}"
     return f"too early to say: {text} reaches {edge}, {by}{advice}"
 
@@ -112,9 +112,9 @@ def _of_exploratory(one: Decision, change: Change, finding: Finding) -> str:
     """Compared with the baseline without a margin."""
     p = 1.0 if one.p_adjusted is None else one.p_adjusted
     text = f"change {_interval(change)}, p = {p:.2g} after Benjamini-Hochberg"
-    if finding.code == "NO_PREFERENCE":
+    if finding.kind == "NO_PREFERENCE":
         return f"no preferred direction; {text}"
-    return f"{'worse than the baseline' if finding.code == 'WORSE' else 'no loss is proven'}: {text}"
+    return f"{'worse than the baseline' if finding.kind == 'WORSE' else 'no loss is proven'}: {text}"
 
 
 def _advice(one: Decision, change: Change, unit: str) -> str:
