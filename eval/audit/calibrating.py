@@ -2,12 +2,12 @@
 
 In: a judge. Clips of the cartoon world in which every answer of every closed list is true of some (split seen, a seed
 of its own), every second one with the artifacts of a weak generator, are encoded as mp4. Every fact of a clip is asked
-as a closed question, and as one true and one false claim: `Trial`s. Out: a `Calibration` with maps and, for every
-answer and every claim, its `Reliability`, and two tables, by kind of fact and by answer. For an open question the true
-answer is one claim, and another offered answer, drawn so that each is claimed as often falsely as truly (`Balance`), a
-false one. Claims are decided by maps fitted on the other folds of clips. Failing answers are removed from their list
-and the rest is measured again, since the likelihood is normalised over the offered answers, until all that are left
-pass.
+as a closed question, and as one true and one false claim: `JudgeResponse`s. Out: a `Calibration` with maps and, for
+every answer and every claim, its `Reliability`, and two tables, by kind of fact and by answer. For an open question
+the true answer is one claim, and another offered answer, drawn so that each is claimed as often falsely as truly
+(`Balance`), a false one. Claims are decided by maps fitted on the other folds of clips. Failing answers are removed
+from their list and the rest is measured again, since the likelihood is normalised over the offered answers, until
+all that are left pass.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from v2t_eval.audit.claims import Balance
 from v2t_eval.audit.clips import answers_of, planted, through_mp4
 from v2t_eval.audit.record import Agreement
 from v2t_eval.core.sample import Clip, Sample
-from v2t_eval.judge.answer import Heard
+from v2t_eval.judge.answer import Votes
 from v2t_eval.judge.calibration import Calibration, Reliability, chance_of, fit, kind_of
 from v2t_eval.judge.judge import Judge
 from v2t_eval.judge.question import Question
@@ -34,17 +34,17 @@ Lists = dict[str, tuple[str, ...]]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Trial:
+class JudgeResponse:
     """A question asked of a judge: with a list of answers, the wanted one being true; or a claim, `true` or not."""
 
     clip: int
     question: Question
-    heard: Heard
+    heard: Votes
     true: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
-class Held:
+class HeldOutClaim:
     """A claim, its probability before calibration, and what it claims (an answer, or a claim's text); `likeliest`: the
     probability of another answer that is likelier, None where there is none."""
 
@@ -60,7 +60,7 @@ class Held:
         return kind_of(self.question)
 
 
-def fit_audited(trials: Sequence[Trial], *, judge: str, note: str) -> Calibration:
+def fit_audited(trials: Sequence[JudgeResponse], *, judge: str, note: str) -> Calibration:
     """The calibration over all trials, and the reliability of every answer.
 
     Raises:
@@ -81,9 +81,9 @@ def fit_audited(trials: Sequence[Trial], *, judge: str, note: str) -> Calibratio
     )
 
 
-def held(trials: Sequence[Trial], lists: Mapping[str, tuple[str, ...]]) -> list[Held]:
+def held(trials: Sequence[JudgeResponse], lists: Mapping[str, tuple[str, ...]]) -> list[HeldOutClaim]:
     """The claims of trials; of an open question two, the true answer and a false one, if offered."""
-    found: list[Held] = []
+    found: list[HeldOutClaim] = []
     balance = Balance()
     for trial in trials:
         question, kind = trial.question, kind_of(trial.question)
@@ -104,12 +104,12 @@ def held(trials: Sequence[Trial], lists: Mapping[str, tuple[str, ...]]) -> list[
             if (raw := shares[answer]) is not None:
                 other = None if answer == top else shares[top]
                 found.append(
-                    Held(clip=trial.clip, question=question, answer=answer, true=true, raw=raw, likeliest=other)
+                    HeldOutClaim(clip=trial.clip, question=question, answer=answer, true=true, raw=raw, likeliest=other)
                 )
     return found
 
 
-def cross_fitted(claims: Sequence[Held]) -> list[Claim]:
+def cross_fitted(claims: Sequence[HeldOutClaim]) -> list[Claim]:
     """Each claim with the chance by maps that were fitted on the clips of the other folds."""
     found = []
     for fold in range(FOLDS):
@@ -119,7 +119,7 @@ def cross_fitted(claims: Sequence[Held]) -> list[Claim]:
     return found
 
 
-def decided(claim: Held, calibration: Calibration | None) -> Claim:
+def decided(claim: HeldOutClaim, calibration: Calibration | None) -> Claim:
     """The claim as the judge decides it; by the raw probability where there is no calibration."""
     chance = chance_of(calibration, claim.question, claim.raw, claim.likeliest)
     return Claim(
@@ -141,7 +141,7 @@ def reliabilities(claims: Sequence[Claim]) -> dict[str, dict[str, Reliability]]:
     return found
 
 
-def _never_tried(trials: Sequence[Trial], lists: Lists) -> dict[str, dict[str, Reliability]]:
+def _never_tried(trials: Sequence[JudgeResponse], lists: Lists) -> dict[str, dict[str, Reliability]]:
     """Every answer and claim, initialised as true of no clip."""
     found = {kind: dict.fromkeys(choices, Reliability()) for kind, choices in lists.items()}
     for trial in trials:
@@ -150,7 +150,7 @@ def _never_tried(trials: Sequence[Trial], lists: Lists) -> dict[str, dict[str, R
     return found
 
 
-def _mean(heard: Heard, answer: str, offered: Sequence[str] | None) -> float | None:
+def _mean(heard: Votes, answer: str, offered: Sequence[str] | None) -> float | None:
     """The mean over votes of the answer's share among those offered; None where no vote has any of these."""
     shares = []
     for vote in heard.votes:
@@ -160,7 +160,7 @@ def _mean(heard: Heard, answer: str, offered: Sequence[str] | None) -> float | N
     return min(1.0, fsum(shares) / len(shares)) if shares else None
 
 
-def _fit(claims: Sequence[Held], judge: str) -> Calibration:
+def _fit(claims: Sequence[HeldOutClaim], judge: str) -> Calibration:
     kinds, raws, truths = [c.kind for c in claims], [c.raw for c in claims], [c.true for c in claims]
     return fit(kinds, raws, truths, judge=judge)
 
@@ -187,15 +187,15 @@ def clips(num: int, seed: int, size: int) -> Iterator[tuple[Sample, dict[str, st
         yield Sample(id=source.content, clip=Clip(content="", frames=through_mp4(frames))), answers_of(source)
 
 
-def ask(judge: Judge, num: int, seed: int, size: int) -> tuple[list[Trial], int]:
+def ask(judge: Judge, num: int, seed: int, size: int) -> tuple[list[JudgeResponse], int]:
     """Every question with an answer, and how many got none."""
-    found: list[Trial] = []
+    found: list[JudgeResponse] = []
     lost, begun, balance = 0, time.monotonic(), Balance()
     for index, (clip, true) in enumerate(clips(num, seed, size)):
         asked = [each for factor, value in true.items() for each in _questions(balance, factor, value, str(index))]
         for (question, is_true), heard in zip(asked, judge.ask(clip, [q for q, _ in asked]), strict=True):
             if heard.votes:
-                found.append(Trial(clip=index, question=question, true=is_true, heard=heard))
+                found.append(JudgeResponse(clip=index, question=question, true=is_true, heard=heard))
             else:
                 lost += 1
         if (index + 1) % 50 == 0:

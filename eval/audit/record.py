@@ -13,7 +13,6 @@ from cineloop.config import from_dict
 from cineloop.documents import read_json
 from cineloop.errors import UsageError
 from v2t_eval.audit.sensitivity import Cell
-from v2t_eval.judge.calibration import LEAST_KAPPA
 
 SCHEMA = 1
 SEEN = 0.9  # share of clips in which a detected fault changes the score
@@ -124,6 +123,8 @@ class ByAnswer:
     @property
     def is_shown(self) -> bool:
         """Whether the judge was shown to know it: the lower end of kappa is that which an offered answer needs."""
+        from v2t_eval.judge.calibration import LEAST_KAPPA  # here: a reader of audits, such as a gate, needs no judge
+
         return self.kappa is not None and self.kappa_low >= LEAST_KAPPA
 
 

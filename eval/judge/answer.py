@@ -1,6 +1,6 @@
 """A judge's answer with its probability, its spread over wordings, or the reason why there is none.
 
-In: votes. Out: `Heard`, the votes whatever the wanted answer is, which can be cached, and the `Answer` made of them. A
+In: votes. Out: `Votes`, the votes whatever the wanted answer is, which can be cached, and the `Answer` made of them. A
 refusal or a reply that cannot be parsed has a status of its own and never counts as "no".
 """
 
@@ -86,7 +86,7 @@ class Answer:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Heard:
+class Votes:
     """One question in all its wordings and orders: for each time that it got an answer, the share of every answer,
     which sum to 1; how often it got none, and why the last time."""
 
@@ -95,11 +95,11 @@ class Heard:
     code: str = ""
     message: str = ""
 
-    def with_vote(self, vote: Mapping[str, float]) -> Heard:
+    def with_vote(self, vote: Mapping[str, float]) -> Votes:
         """One more answer."""
         return replace(self, votes=(*self.votes, vote))
 
-    def with_loss(self, problem: ItemError) -> Heard:
+    def with_loss(self, problem: ItemError) -> Votes:
         """One more time without an answer. A refusal takes precedence over a reply that cannot be parsed."""
         if self.code in REFUSALS and problem.code == "UNPARSABLE":
             return replace(self, lost=self.lost + 1)
@@ -117,7 +117,7 @@ def unreadable(reply: str, text: str, name: str) -> ItemError:
     return ItemError(f"{name} gives no readable answer to {text!r}: {reply[:80]!r}", code=code)
 
 
-def answer_of(question: Question, heard: Heard, calibration: Calibration | None) -> Answer:
+def answer_of(question: Question, heard: Votes, calibration: Calibration | None) -> Answer:
     """The answer to a question, calibrated where the judge is."""
     common: dict[str, Any] = {
         "question": question, "asked": len(heard.votes) + heard.lost, "lost": heard.lost,
@@ -148,7 +148,7 @@ def wanted_of(question: Question) -> str:
     return str(read_number(question.answer, alone=True)) if question.form == "number" else question.answer
 
 
-def _keys(heard: Heard) -> list[str]:
+def _keys(heard: Votes) -> list[str]:
     return list(dict.fromkeys(key for vote in heard.votes for key in vote))
 
 

@@ -1,6 +1,6 @@
 """Ask a captioner about a clip, by the likelihood of answers or by votes.
 
-In: a clip and questions. Out: `Heard`, the votes. For a model that returns the likelihood of an answer (`likelihoods`,
+In: a clip and questions. Out: `Votes`, the votes. For a model that returns the likelihood of an answer (`likelihoods`,
 see `v2t.backends.local`) "yes" is P(yes) / (P(yes) + P(no)), in lower and upper case, and each answer of a closed list
 its likelihood divided by that of all, in every wording of the question. Any other model is asked several times, with
 other wordings and orders of the choices, and each reply is a vote (`ballots`); so are numbers and open answers, which
@@ -23,7 +23,7 @@ from cineloop.world.language.words import PROMPTS
 from v2t.backends import Decoding, GenerateRequest, VideoLM, user_turn
 from v2t.backends.batching import Batcher
 from v2t_eval.core.sample import Sample
-from v2t_eval.judge.answer import Heard, unreadable
+from v2t_eval.judge.answer import Votes, unreadable
 from v2t_eval.judge.question import Question
 from v2t_eval.judge.replies import is_refusal, normalise, read_choice, read_number, without_thoughts, yes_or_no
 
@@ -68,7 +68,7 @@ class Asker:
         frames, dtype = str(self.captioner.spec), self.captioner.dtype
         return {"judge": self.identity, "answers": how, "frames": frames, "dtype": dtype}
 
-    def ask(self, sample: Sample, questions: Sequence[Question]) -> list[Heard]:
+    def ask(self, sample: Sample, questions: Sequence[Question]) -> list[Votes]:
         """The votes on each question, in their order.
 
         Raises:
@@ -87,7 +87,7 @@ class Asker:
         """
         if not self.has_likelihoods:
             raise UsageError(f"{self.name} does not return the likelihood of an answer")
-        found = self._weigh(self._watched(sample), [(question, tuple(answers), False)])[0]
+        found = self._log_likelihoods(self._encoded_clip(sample), [(question, tuple(answers), False)])[0]
         if isinstance(found, ItemError):
             raise found
         return found
@@ -123,7 +123,7 @@ class Asker:
         """The captioner's warnings about a clip; the caller may add to them."""
         return sample.shared(("warnings", self.identity), set)
 
-    def _watched(self, sample: Sample) -> Any:
+    def _encoded_clip(self, sample: Sample) -> Any:
         """The clip as encoded by the captioner, shared by all questions."""
         view = self.view(sample)
         self.load()
@@ -131,7 +131,7 @@ class Asker:
         self.warnings(sample).update(getattr(watched, "warnings", ()))
         return watched
 
-    def _by_weight(self, sample: Sample, questions: list[Question]) -> list[Heard]:
+    def _by_weight(self, sample: Sample, questions: list[Question]) -> list[Votes]:
         if not questions:
             return []
         asks, owners = [], []
@@ -140,8 +140,10 @@ class Asker:
             for text in question.texts:
                 asks.append((text, answers, bool(question.choices) and not question.begins))
                 owners.append(number)
-        heard = [Heard() for _ in questions]
-        for owner, (text, answers, _), logs in zip(owners, asks, self._weigh(self._watched(sample), asks), strict=True):
+        heard = [Votes() for _ in questions]
+        for owner, (text, answers, _), logs in zip(
+            owners, asks, self._log_likelihoods(self._encoded_clip(sample), asks), strict=True
+        ):
             vote = None if isinstance(logs, ItemError) else _shares(answers, logs)
             if vote is not None:
                 heard[owner] = heard[owner].with_vote(vote)
@@ -150,7 +152,9 @@ class Asker:
             heard[owner] = heard[owner].with_loss(logs if isinstance(logs, ItemError) else none)
         return heard
 
-    def _weigh(self, watched: Any, asks: list[tuple[str, tuple[str, ...], bool]]) -> list[list[float] | ItemError]:
+    def _log_likelihoods(
+        self, watched: Any, asks: list[tuple[str, tuple[str, ...], bool]]
+    ) -> list[list[float] | ItemError]:
         """Log-likelihoods for each ask, in one batch where possible; an error belongs to its ask alone."""
         if len(asks) > 1:
             try:
@@ -165,7 +169,7 @@ class Asker:
                 found.append(problem)
         return found
 
-    def _by_vote(self, sample: Sample, questions: list[Question]) -> list[Heard]:
+    def _by_vote(self, sample: Sample, questions: list[Question]) -> list[Votes]:
         if not questions:
             return []
         cast = [(number, ballot) for number, q in enumerate(questions) for ballot in ballots(q, VOTES)]
@@ -174,7 +178,7 @@ class Asker:
         decoding = Decoding(max_new_tokens=self.captioner.reply_tokens)
         requests = [GenerateRequest(messages=user_turn(ballot.text, view), decoding=decoding) for _, ballot in cast]
         replies = self._batcher.generate_many(requests, batch_size=1)
-        heard = [Heard() for _ in questions]
+        heard = [Votes() for _ in questions]
         for (number, ballot), reply in zip(cast, replies, strict=True):
             if isinstance(reply, ItemError):
                 heard[number] = heard[number].with_loss(reply)

@@ -23,7 +23,7 @@ from v2t_eval.core.measurement import UNAUDITED
 from v2t_eval.core.sample import Sample
 from v2t_eval.frames.still import frozen
 from v2t_eval.judge import calibration as calibrations
-from v2t_eval.judge.answer import Answer, Heard, answer_of, vote_key
+from v2t_eval.judge.answer import Answer, Votes, answer_of, vote_key
 from v2t_eval.judge.asker import Asker
 from v2t_eval.judge.calibration import Calibration
 from v2t_eval.judge.question import Question
@@ -64,15 +64,15 @@ class Judge(Asker):
         Raises:
             ItemError: the clip cannot be read.
         """
-        settled = [self._settled(sample, question) for question in questions]
+        settled = [self._answer_or_question(sample, question) for question in questions]
         asked = [each for each in settled if isinstance(each, Question)]
-        heard = iter(self._heard(sample, asked))
+        heard = iter(self._votes(sample, asked))
         return [
             each if isinstance(each, Answer) else answer_of(question, next(heard), self.calibration)
             for question, each in zip(questions, settled, strict=True)
         ]
 
-    def _settled(self, sample: Sample, question: Question) -> Answer | Question:
+    def _answer_or_question(self, sample: Sample, question: Question) -> Answer | Question:
         """The answer, where no model is needed or may be asked; else the question with the answers to offer."""
         if why := self.why_unknown(question):
             message = f"not asked {question.question!r}: {why}"
@@ -88,9 +88,9 @@ class Judge(Asker):
             message=f"not asked {question.question!r}: the judge failed the audit on {question.answer!r} ({found})",
         )  # fmt: skip
 
-    def _heard(self, sample: Sample, questions: Sequence[Question]) -> list[Heard]:
+    def _votes(self, sample: Sample, questions: Sequence[Question]) -> list[Votes]:
         """The votes on each question, in their order; cached ones are not asked for again."""
-        known: dict[Hashable, Heard] = sample.shared(("heard", self._stamp), dict)
+        known: dict[Hashable, Votes] = sample.shared(("heard", self._stamp), dict)
         wanted = {vote_key(question): question for question in questions}
         missing = {key: question for key, question in wanted.items() if key not in known}
         if missing:
@@ -116,7 +116,7 @@ class Judge(Asker):
         """
         if why := next(filter(None, map(self.why_unknown, questions)), ""):
             raise unaudited(sample, why)
-        settled = [self._settled(sample, question) for question in questions]
+        settled = [self._answer_or_question(sample, question) for question in questions]
         kept = [
             question
             for question, each in zip(questions, settled, strict=True)

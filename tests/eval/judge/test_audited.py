@@ -13,12 +13,12 @@ from cineloop.video.frames import Frames
 from cineloop.video.sample import SampleSpec
 from cineloop.world.language.plain_questions import PLAIN
 from v2t.backends import VideoLM
-from v2t_eval.audit.calibrating import Trial, fit_audited
+from v2t_eval.audit.calibrating import JudgeResponse, fit_audited
 from v2t_eval.audit.clips import planted
 from v2t_eval.core.metric import load_metric
 from v2t_eval.core.sample import Clip, Sample
 from v2t_eval.judge import calibration
-from v2t_eval.judge.answer import Heard
+from v2t_eval.judge.answer import Votes
 from v2t_eval.judge.calibration import Calibration, Platt, Reliability
 from v2t_eval.judge.judge import Judge
 from v2t_eval.judge.question import Question
@@ -120,11 +120,11 @@ def test_the_file_keeps_the_list_and_the_key_follows_it(tmp_path):
     assert Reliability(n=40, right=38, kappa=0.95, low=0.6).passes
 
 
-def heard_of(number: int, truth: str, said: str) -> Trial:
+def heard_of(number: int, truth: str, said: str) -> JudgeResponse:
     answers = tuple(PLAIN["motion"].answers.values())
     sure = {answer: 0.9 if answer == said else 0.1 / (len(answers) - 1) for answer in answers}
     question = plain_question("motion", next(k for k, v in PLAIN["motion"].answers.items() if v == truth))
-    return Trial(clip=number, question=question, heard=Heard(votes=(sure,)))
+    return JudgeResponse(clip=number, question=question, heard=Votes(votes=(sure,)))
 
 
 def test_the_fit_lists_every_answer_and_drops_those_it_confuses():
