@@ -14,7 +14,7 @@ import threading
 import time
 import weakref
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -99,7 +99,7 @@ class FairQueue:
     @property
     def waiting(self) -> int:
         """Requests that wait for a slot."""
-        return sum(_num_pending(queue) for queue in self._queues.values())
+        return self._pending().total()
 
     @property
     def stalled_s(self) -> float:
@@ -146,9 +146,13 @@ class FairQueue:
 
     def _check(self, owner: str, more: int = 0) -> None:
         if self._max_waiting is not None:
-            mine = _num_pending(self._queues.get(owner, ())) + self._places[owner] + more
-            if self.waiting + self.preparing + more > self._max_waiting or mine > self._share:
+            here = self._pending() + self._places
+            if here.total() + more > self._max_waiting or here[owner] + more > self._share:
                 raise busy("the queue is full")
+
+    def _pending(self) -> Counter[str]:
+        """Turns that wait, by owner; of callers that were cancelled some may still be in the queue."""
+        return Counter({name: sum(not turn.done() for turn in queue) for name, queue in self._queues.items()})
 
     def _grant(self) -> None:
         """Give the free slots. An owner that gets one moves behind the others."""
@@ -174,10 +178,6 @@ class FairQueue:
         self._taken[owner] = self._taken.get(owner, 0) + more
         if not self._taken[owner]:
             del self._taken[owner]
-
-
-def _num_pending(turns: Iterable[asyncio.Future[None]]) -> int:
-    return sum(not turn.done() for turn in turns)
 
 
 class MemoryBudget:
