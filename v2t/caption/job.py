@@ -233,16 +233,13 @@ class Job:
             if self.question.parts.kind != "whole":
                 self.summary.num_parts += result["error"] is None
             if item.parent is None:
-                self._add_record(item.clip, result)
+                self._records.append((item.clip, result))
+                self.summary.add(result)
                 continue
             item.answer = result
             self._entries.append(result)
             if all(segment.answer for segment in item.parent.segments):
                 self._complete.append(item.parent)
-
-    def _add_record(self, clip: Clip, record: Record) -> None:
-        self._records.append((clip, record))
-        self.summary.add(record)
 
     # ---- long clips
 
@@ -289,7 +286,8 @@ class Job:
             record = caption_record(clip.clip, entries, segments, question, summary)
         except ItemError as problem:
             record = failed_record(clip.clip, problem, question)
-        self._add_record(clip.clip, record)
+        self._records.append((clip.clip, record))
+        self.summary.add(record)
 
     def _summarise(self, captioned: list[dict[str, Any]]) -> Entry:
         """Fields of the model's summary of segments, or of their joined captions if it fails; may run in a thread."""

@@ -182,8 +182,21 @@ class CaptionFolder(RunFolder):
 
     def register(self, clips: list[Clip]) -> None:
         """Note the videos of a run and assign their sidecars' names: of `a.mp4` and `a.mkv` in one folder `a.mp4.txt`
-        and `a.mkv.txt`."""
-        self._sets.register_videos(clips)
+        and `a.mkv.txt`.
+
+        Raises:
+            UsageError: code OWN_COPY, one of them is a copy that one of our formats made here.
+        """
+        self.ledger.clips = clips
+        copying = [writer for writer in self._set_writers.values() if getattr(writer, "COPIES_VIDEOS", False)]
+        places = [os.path.abspath(self.path / writer.NAME) + os.sep for writer in copying]
+        for clip in clips if places else ():
+            if any(os.path.abspath(clip.file).startswith(place) for place in places):
+                raise UsageError(
+                    f"{printable(clip.file)} is a copy that an earlier run made of a video",
+                    code="OWN_COPY",
+                    hint=f"give -o outside the folder of videos, or --exclude '*{Path(clip.file).parent.name}/*'",
+                )
         if not self.clip_writers:
             return
         sharing = Counter(map(_stem, clips))

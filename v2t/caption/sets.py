@@ -20,9 +20,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from cineloop.clip import Clip
 from cineloop.documents import read_json
-from cineloop.errors import MissingDependencyError, UsageError
+from cineloop.errors import MissingDependencyError
 from cineloop.files import open_file, raise_if_full, sync, write_atomic
 from cineloop.log import logger, printable
 from v2t.caption.ledger import Ledger
@@ -55,23 +54,6 @@ class SetFiles:
         self._earlier_writers = load_known(self._memory.keys() - self.writers.keys())
         for writer in self.writers.values():
             self._finish_exchange(writer)
-
-    def register_videos(self, clips: list[Clip]) -> None:
-        """Register the paths of the run's videos.
-
-        Raises:
-            UsageError: code OWN_COPY, one of them is a copy that one of our formats made here.
-        """
-        self.ledger.clips = clips
-        copying = [writer for writer in self.writers.values() if getattr(writer, "COPIES_VIDEOS", False)]
-        places = [os.path.abspath(self.folder / writer.NAME) + os.sep for writer in copying]
-        for clip in clips if places else ():
-            if any(os.path.abspath(clip.file).startswith(place) for place in places):
-                raise UsageError(
-                    f"{printable(clip.file)} is a copy that an earlier run made of a video",
-                    code="OWN_COPY",
-                    hint=f"give -o outside the folder of videos, or --exclude '*{Path(clip.file).parent.name}/*'",
-                )
 
     # ---- writing
 
@@ -188,22 +170,19 @@ def _rename_edited(place: Path) -> None:
 def set_key(place: Path, writer: ModuleType) -> str:
     """Short hash of a written set: a file's content; of a folder our names in it, texts by content, others by size."""
     digest = hashlib.blake2b(digest_size=12)
-    if place.is_dir():
-        for path in sorted(path for path in place.rglob("*") if path.is_file()):
+    is_folder = place.is_dir()
+    for path in sorted(path for path in place.rglob("*") if path.is_file()) if is_folder else [place]:
+        is_text = not is_folder or path.suffix in _TEXTS
+        if is_folder:
             name = path.relative_to(place)
-            if re.fullmatch(writer.OWN, name.parts[0]):
-                digest.update(f"{name}\0{path.stat().st_size if path.suffix not in _TEXTS else ''}\0".encode())
-                if path.suffix in _TEXTS:
-                    _feed(digest, path)
-    else:
-        _feed(digest, place)
+            if not re.fullmatch(writer.OWN, name.parts[0]):
+                continue
+            digest.update(f"{name}\0{'' if is_text else path.stat().st_size}\0".encode())
+        if is_text:
+            with open_file(path) as file:
+                while block := file.read(1 << 20):
+                    digest.update(block)
     return digest.hexdigest()
-
-
-def _feed(digest: Any, path: Path) -> None:
-    with open_file(path) as file:
-        for block in iter(lambda: file.read(1 << 20), b""):
-            digest.update(block)
 
 
 def _stamp(place: Path, writer: ModuleType) -> str:
