@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from v2t.ask.result import Answer
+    from v2t.ask.result import VideoAnswer
     from v2t_eval.core.scores import Scores
     from v2t_eval.gate.verdict import Verdict
 
@@ -75,7 +75,7 @@ def caption(
     return read_records(folder)
 
 
-def ask(video: str | Path, question: str, **settings: Any) -> Answer:
+def ask(video: str | Path, question: str, **settings: Any) -> VideoAnswer:
     """Ask a question about a video of any length, as `v2t ask` does.
 
     Args:

@@ -1,6 +1,6 @@
 """Answers to questions about a video; start at `answer`.
 
-In: a video, a question, an `AskConfig`. Out: an `Answer` with the seconds it names. How a question is answered:
+In: a video, a question, an `AskConfig`. Out: a `VideoAnswer` with the seconds it names. How a question is answered:
 
 1. A question that names a moment ("at 34:22", "between 1:00 and 1:05") is answered from the frames around that moment
    alone, decoded again at the captioner's full frame rate; the prompt gives the moment in seconds of that window.
@@ -19,7 +19,7 @@ from pathlib import Path
 from cineloop.errors import CineloopError, ItemError, Notice, UsageError
 from v2t.ask import moments
 from v2t.ask.events import count_or_compare
-from v2t.ask.result import Answer, Occurrence, one_per_code
+from v2t.ask.result import Occurrence, VideoAnswer, one_per_code
 from v2t.ask.settings import AskConfig
 from v2t.ask.viewer import Advance, Viewer
 from v2t.ask.when import find_when, is_about_when
@@ -160,7 +160,7 @@ def ask(
     *,
     captioner: VideoLM | None = None,
     advance: Advance = lambda done, total: None,
-) -> Answer:
+) -> VideoAnswer:
     """One question about one video; see `answer`."""
     with Viewer(config, captioner, advance) as viewer:
         return answer(viewer, viewer.video(video), question)
@@ -173,7 +173,7 @@ def ask_each(
     *,
     captioner: VideoLM | None = None,
     advance: Advance = lambda done, total: None,
-) -> Iterator[Answer | CineloopError]:
+) -> Iterator[VideoAnswer | CineloopError]:
     """Questions about one video, for which the model is loaded once: for each its answer, or why it has none (a moment
     the video does not have, frames that cannot be read)."""
     with Viewer(config, captioner, advance) as viewer:
@@ -192,13 +192,15 @@ def when(
     *,
     captioner: VideoLM | None = None,
     advance: Advance = lambda done, total: None,
-) -> Answer:
+) -> VideoAnswer:
     """The spans in which a statement is true of a video; see `find_when`."""
     with Viewer(config, captioner, advance) as viewer:
         return find_when(viewer, viewer.video(video), statement)
 
 
-def answer(viewer: Viewer, video: LongVideo, question: str, view: Segment | None = None, history: Turns = ()) -> Answer:
+def answer(
+    viewer: Viewer, video: LongVideo, question: str, view: Segment | None = None, history: Turns = ()
+) -> VideoAnswer:
     """The answer to one question; arguments and errors as for `prepare`."""
     if (searched := search(viewer, video, question, view)) is not None:
         return searched
@@ -207,7 +209,7 @@ def answer(viewer: Viewer, video: LongVideo, question: str, view: Segment | None
     return finish(viewer, video, prepared, output.text, output.warnings)
 
 
-def search(viewer: Viewer, video: LongVideo, question: str, view: Segment | None = None) -> Answer | None:
+def search(viewer: Viewer, video: LongVideo, question: str, view: Segment | None = None) -> VideoAnswer | None:
     """The answer to a question of time, number or order about a long part of a video; None for all others."""
     start, end = view or video.whole
     if viewer.config.look != "auto" or end - start <= video.window_s or moments.find(question) is not None:
@@ -219,11 +221,11 @@ def search(viewer: Viewer, video: LongVideo, question: str, view: Segment | None
 
 def finish(
     viewer: Viewer, video: LongVideo, prepared: QuestionPrompt, text: str, warnings: Sequence[Notice] = ()
-) -> Answer:
-    """The captioner's text as an `Answer`: its times parsed, and shifted from the part it saw to the video."""
+) -> VideoAnswer:
+    """The captioner's text as a `VideoAnswer`: its times parsed, and shifted from the part it saw to the video."""
     start, end = prepared.part
     spans = [Occurrence(start_s=a + start, end_s=b + start) for a, b in read_spans(text, end - start).spans]
-    return Answer(
+    return VideoAnswer(
         question=prepared.question,
         answer=shift_times(text.strip(), start),
         raw=text,

@@ -20,7 +20,7 @@ from cineloop.log import logger, printable
 from cineloop.run_folder import refuse_existing
 from v2t.ask.answer import QuestionPrompt, finish, prepare, search
 from v2t.ask.moments import check_within
-from v2t.ask.result import Answer
+from v2t.ask.result import VideoAnswer
 from v2t.ask.viewer import Viewer
 from v2t.backends import Output
 from v2t.long.recall import num_tokens
@@ -191,7 +191,7 @@ class Chat:
         if not raw.strip():
             self._notify("the model gave an empty answer")
 
-    def _keep(self, prompt: str, answer: Answer) -> None:
+    def _keep(self, prompt: str, answer: VideoAnswer) -> None:
         self._history.append((prompt, answer.raw.strip()))
         view = f", {format_span(self.view)}" if self.view else ""
         self._shown.append((f"{self._current_video().path.name}{view}", answer.question, answer.answer))

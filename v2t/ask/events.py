@@ -1,6 +1,6 @@
 """How often something happens in a long video, and which of two things happens first: counted and compared in code.
 
-In: a question of one of the forms below. Out: an `Answer` whose spans are its evidence, each looked at again
+In: a question of one of the forms below. Out: a `VideoAnswer` whose spans are its evidence, each looked at again
 (`v2t.ask.when`); None for other questions, and where the notes leave it open, so that the captioner answers from its
 notes. A language model with every note in its prompt still miscounts them; the times of events need no reading.
 
@@ -15,7 +15,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from v2t.ask.result import Answer, one_per_code
+from v2t.ask.result import VideoAnswer, one_per_code
 from v2t.ask.viewer import Viewer
 from v2t.ask.when import QUESTION, find_when
 from v2t.long.recall import names_all
@@ -66,7 +66,9 @@ def events_in(question: str) -> Events | None:
     return None
 
 
-def count_or_compare(viewer: Viewer, video: LongVideo, question: str, view: Segment | None = None) -> Answer | None:
+def count_or_compare(
+    viewer: Viewer, video: LongVideo, question: str, view: Segment | None = None
+) -> VideoAnswer | None:
     """The answer to a question of number or order; see the module.
 
     Args:
@@ -90,7 +92,7 @@ def count_or_compare(viewer: Viewer, video: LongVideo, question: str, view: Segm
             return None  # the notes may tell of it in other words
         evidence = list(answers[0].spans)
         text = _TIMES[len(evidence)] if len(evidence) < len(_TIMES) else f"{len(evidence)} times"
-    return Answer(
+    return VideoAnswer(
         question=question,
         answer=text,
         raw=text,

@@ -1,6 +1,6 @@
 """Answers to questions about a video, with their times and evidence.
 
-In: text, spans, notes. Out: `Answer`, as an object and as JSON-able data.
+In: text, spans, notes. Out: `VideoAnswer`, as an object and as JSON-able data.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Occurrence:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Answer:
+class VideoAnswer:
     """An answer and its evidence.
 
     Attributes:

@@ -1,7 +1,7 @@
 """Temporal grounding: the spans in which something happens, found in the notes and verified on frames.
 
-In: a statement ("the dog jumps") or a question ("When does the dog jump?"). Out: an `Answer` whose spans are sorted by
-time. A short video is asked directly. For a long one the notes are ranked by the statement, and the captioner is
+In: a statement ("the dog jumps") or a question ("When does the dog jump?"). Out: a `VideoAnswer` whose spans are sorted
+by time. A short video is asked directly. For a long one the notes are ranked by the statement, and the captioner is
 asked about the windows of the best; what it denies is left out, and where its answer names no time the note's own
 seconds are used, marked as not seen.
 """
@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass
 
 from cineloop.errors import ItemError, Notice, UsageError
-from v2t.ask.result import Answer, Occurrence, one_per_code
+from v2t.ask.result import Occurrence, VideoAnswer, one_per_code
 from v2t.ask.viewer import Viewer
 from v2t.backends import user_turn
 from v2t.data.notes import Note
@@ -50,7 +50,7 @@ def find_when(
     is_question: bool = False,
     view: Segment | None = None,
     every: bool = False,
-) -> Answer:
+) -> VideoAnswer:
     """The spans in which a statement is true.
 
     Args:
@@ -75,7 +75,7 @@ def find_when(
         question = statement if is_question else QUESTION.format(statement)
         occurrences = _look_again(viewer, video, question, candidates, warnings)
     occurrences = _merge_occurrences(occurrences)
-    return Answer(
+    return VideoAnswer(
         question=statement,
         answer=", ".join(format_span(one.span) for one in occurrences) or NEVER,
         raw=", ".join(f"from {one.start_s:.1f} to {one.end_s:.1f} seconds" for one in occurrences) or NEVER,

@@ -32,14 +32,14 @@ from cineloop.video.info import VideoInfo
 from cineloop.video.sample import SampleSpec
 from cineloop.video.worker import DecoderPool
 from v2t.backends import Output, open_backend
-from v2t.caption.job import Asker
+from v2t.caption.job import CaptionAsker
 from v2t.caption.ledger import clip_entry, source_of
 from v2t.caption.merge import join_folders
 from v2t.caption.outputs import STATE_FOLDER, CaptionFolder
-from v2t.caption.record import Question, result_of
+from v2t.caption.record import PromptSettings, result_of
 from v2t.caption.remote_decoders import RemoteDecoders
 from v2t.caption.settings import CaptionConfig
-from v2t.caption.summary import Summary
+from v2t.caption.summary import CaptionSummary
 from v2t.long.items import WorkItem, error_fields
 
 _TRIES = 3  # of frames that are lost with their machine
@@ -101,11 +101,11 @@ class PlacedDecoders:
 
 
 class PlacedAsker:
-    """Model workers, with the methods of `v2t.caption.job.Asker`. Clips in `alone` get a call of their own: one of them
-    may be what took an earlier run down."""
+    """Model workers, with the methods of `v2t.caption.job.CaptionAsker`. Clips in `alone` get a call of their own: one
+    of them may be what took an earlier run down."""
 
     def __init__(
-        self, models: Pool, decoders: PlacedDecoders, question: Question, batch_size: int, alone: set[str]
+        self, models: Pool, decoders: PlacedDecoders, question: PromptSettings, batch_size: int, alone: set[str]
     ) -> None:
         self.models, self.decoders, self.question = models, decoders, question
         self.batch_size, self.alone = batch_size, alone
@@ -163,7 +163,11 @@ class PlacedAsker:
 
 @contextmanager
 def cluster_of(
-    folder: CaptionFolder, question: Question, config: CaptionConfig, todo: Sequence[Clip], summary: Summary
+    folder: CaptionFolder,
+    question: PromptSettings,
+    config: CaptionConfig,
+    todo: Sequence[Clip],
+    summary: CaptionSummary,
 ) -> Iterator[tuple[PlacedAsker, PlacedDecoders]]:
     """The workers of a run. Their journals are removed when the block ends well: everything in them was saved.
 
@@ -228,14 +232,14 @@ class CaptionModel(ModelWorker):
         MissingDependencyError: the model does not load here, or is another one than the driver's.
     """
 
-    def __init__(self, config: CaptionConfig, question: Question, output: Path) -> None:
+    def __init__(self, config: CaptionConfig, question: PromptSettings, output: Path) -> None:
         captioner = open_backend(
             config.model, captioner=config.captioner, device=config.device, dtype=config.dtype, options=config.options
         )
         here, there = f"{captioner.name}@{captioner.revision}", f"{question.model}@{question.revision}"
         if here != there:
             raise MissingDependencyError(f"the model here is {here}, the driver's is {there}", code="CLUSTER_VERSIONS")
-        self.asker = Asker(captioner, question, config, output)
+        self.asker = CaptionAsker(captioner, question, config, output)
         self.asker.load()
 
     def names(self, items: Sequence[tuple[WorkItem, dict[str, Any]]]) -> list[str]:

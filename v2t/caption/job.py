@@ -1,10 +1,10 @@
 """The main loop of a captioning run: decode ahead, caption in batches of one shape, save each batch.
 
-In: the clips to do. Out: their records in the output folder, counts and times in a `Summary`. A clip that fails becomes
-a record with a code. The segments of a long clip are journalled one by one; they become a record when all of them are
-answered. A captioner that takes concurrent requests gets them from as many threads, and its answers are saved in the
-order in which they arrive. A run in one process has one `Asker`; on a cluster each model worker has its own, and the
-run's is a `v2t.caption.cluster.PlacedAsker` with the same methods.
+In: the clips to do. Out: their records in the output folder, counts and times in a `CaptionSummary`. A clip that fails
+becomes a record with a code. The segments of a long clip are journalled one by one; they become a record when all of
+them are answered. A captioner that takes concurrent requests gets them from as many threads, and its answers are saved
+in the order in which they arrive. A run in one process has one `CaptionAsker`; on a cluster each model worker has its
+own, and the run's is a `v2t.caption.cluster.PlacedAsker` with the same methods.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ from v2t.backends import OUT_OF_DOMAIN, Decoding, GenerateRequest, Output, Video
 from v2t.backends.batching import Batcher
 from v2t.caption.ledger import cuts_entry, source_of
 from v2t.caption.outputs import CaptionFolder
-from v2t.caption.record import Question, caption_record, failed_record, result_of, segments_of
+from v2t.caption.record import PromptSettings, caption_record, failed_record, result_of, segments_of
 from v2t.caption.remote_decoders import RemoteDecoders
-from v2t.caption.summary import Summary, rate
+from v2t.caption.summary import CaptionSummary, rate
 from v2t.data.notes import Note
 from v2t.long.items import WorkItem, answer_fields, ask_items, error_fields
 from v2t.long.queue import DecodeQueue, Decoders
@@ -50,7 +50,7 @@ _NAME_A_MODEL = "name a --model for such clips; --on-outside warn --retry-failed
 
 
 class ModelCalls(Protocol):
-    """The part of `Asker` that a job uses; `ask` and `ask_text` may be called from `concurrency` threads.
+    """The part of `CaptionAsker` that a job uses; `ask` and `ask_text` may be called from `concurrency` threads.
 
     Attributes:
         concurrency: calls at once, >= 1.
@@ -70,10 +70,10 @@ class ModelCalls(Protocol):
         """The answer to a prompt without video. Raises ItemError if it fails."""
 
 
-class Asker:
+class CaptionAsker:
     """A captioner of this process; `folder` is where strips of frames are kept."""
 
-    def __init__(self, captioner: VideoLM, question: Question, config: CaptionConfig, folder: Path) -> None:
+    def __init__(self, captioner: VideoLM, question: PromptSettings, config: CaptionConfig, folder: Path) -> None:
         self.question, self.config, self.folder = question, config, folder
         self.load = captioner.load
         self.concurrency = captioner.concurrency
@@ -119,16 +119,16 @@ class _ThisThread(Executor):
         return future
 
 
-class Job:
+class CaptionJob:
     """Everything between the plan and the summary; used once."""
 
     def __init__(
         self,
         folder: CaptionFolder,
         asker: ModelCalls,
-        question: Question,
+        question: PromptSettings,
         config: CaptionConfig,
-        summary: Summary,
+        summary: CaptionSummary,
         emit: Callable[[Record], None],
     ) -> None:
         self.folder, self.asker, self.question, self.config = folder, asker, question, config

@@ -34,7 +34,7 @@ _WARNINGS_EACH = 3  # warnings of one kind in a clip's record, over its parts
 
 
 @dataclass(frozen=True, kw_only=True)
-class Question:
+class PromptSettings:
     """Prompt and settings of a run: everything a caption depends on besides the clip."""
 
     model: str
@@ -90,7 +90,7 @@ class Question:
         return text_key(repr(sorted(self.settings.items())).encode("utf-8", "surrogatepass"))
 
 
-def result_of(item: WorkItem, fields: Entry, question: Question) -> Entry:
+def result_of(item: WorkItem, fields: Entry, question: PromptSettings) -> Entry:
     """The record of a clip that was captioned whole, or the journal's entry of a segment of a long one.
 
     Args:
@@ -112,7 +112,7 @@ def result_of(item: WorkItem, fields: Entry, question: Question) -> Entry:
         return failed_record(item.clip, problem, question)
 
 
-def segments_of(entries: Sequence[Entry], question: Question) -> list[dict[str, Any]]:
+def segments_of(entries: Sequence[Entry], question: PromptSettings) -> list[dict[str, Any]]:
     """`[{start_s, end_s, caption}]` of a clip: the events of each answer, or its segment with its caption.
 
     A segment that failed has an empty caption and an `error`. A clip that was to be captioned whole has events alone.
@@ -149,7 +149,7 @@ def caption_record(
     clip: Clip,
     entries: Sequence[Entry],
     segments: Sequence[dict[str, Any]],
-    question: Question,
+    question: PromptSettings,
     summary: Entry | None = None,
 ) -> dict[str, Any]:
     """The record of a clip all of which was answered; some segments may have failed.
@@ -207,12 +207,12 @@ def caption_record(
     return {**row, "caption": caption, "warnings": warnings}
 
 
-def failed_record(clip: Clip, error: ItemError, question: Question) -> dict[str, Any]:
+def failed_record(clip: Clip, error: ItemError, question: PromptSettings) -> dict[str, Any]:
     """The record of a clip that could not be captioned."""
     return _row(clip, question, error=fields_of(error))
 
 
-def _row(clip: Clip, question: Question, **values: Any) -> dict[str, Any]:
+def _row(clip: Clip, question: PromptSettings, **values: Any) -> dict[str, Any]:
     """A record with its keys in their order; missing values are as in a failed one."""
     is_part = clip.start_s is not None or clip.end_s is not None
     return {

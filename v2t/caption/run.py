@@ -1,7 +1,7 @@
 """Folder of videos → captions: the job behind `v2t caption`.
 
-In: paths, an output folder, a `CaptionConfig`. Out: captions in the folder, one record for every clip, a `Summary`.
-Read `run` from top to bottom: find the clips (`cineloop.discovery`), open the output folder and find what is done
+In: paths, an output folder, a `CaptionConfig`. Out: captions in the folder, one record for every clip, and a
+`CaptionSummary`. Read `run` from top to bottom: find the clips (`cineloop.discovery`), open the output folder and find what is done
 (`v2t.caption.outputs`, `make_plan`), do the rest (`v2t.caption.job`), write the run-wide files. With
 `config.shard` that is done for one part of the folder (`v2t.caption.shards`).
 """
@@ -34,14 +34,14 @@ from cineloop.training.runtime import find_device, run_metadata
 from v2t import styles
 from v2t.backends import COST, VideoLM, effects, open_backend
 from v2t.caption.cluster import cluster_of, fold, without_suspects
-from v2t.caption.job import Asker, Job, ModelCalls
+from v2t.caption.job import CaptionAsker, CaptionJob, ModelCalls
 from v2t.caption.ledger import run_entry
 from v2t.caption.outputs import CaptionFolder
-from v2t.caption.record import Question
+from v2t.caption.record import PromptSettings
 from v2t.caption.settings import CaptionConfig
 from v2t.caption.shards import Shard, are_done, holder
 from v2t.caption.stored import formats_for, reading, refresh, writing
-from v2t.caption.summary import Summary
+from v2t.caption.summary import CaptionSummary
 from v2t.data.notes import Note
 from v2t.long.segments import SegmentSpec
 from v2t.writers import Record
@@ -55,7 +55,7 @@ def run(
     captioner: VideoLM | None = None,
     emit: Callable[[Record], None] = lambda row: None,
     show_progress: bool = False,
-) -> Summary:
+) -> CaptionSummary:
     """Caption everything that `paths` name.
 
     Args:
@@ -95,7 +95,7 @@ def run(
     if captioner.device != "auto":
         find_device(captioner.device)  # before anything is written
     question = ask(captioner, config)
-    summary = Summary(
+    summary = CaptionSummary(
         model=f"{captioner.name}@{captioner.revision}", dry_run=config.dry_run, is_kept=output is not None
     )
     with ExitStack() as stack:
@@ -158,8 +158,8 @@ def _caption(
     config: CaptionConfig,
     clips: list[Clip],
     captioner: VideoLM,
-    question: Question,
-    summary: Summary,
+    question: PromptSettings,
+    summary: CaptionSummary,
     emit: Callable[[Record], None],
     stop: Stopping,
     show_progress: bool,
@@ -200,11 +200,11 @@ def _caption(
             logger.info("captioning %d of %d clips with %s", len(todo), len(mine), name)
             try:
                 with ExitStack() as stack:
-                    asker: ModelCalls = Asker(captioner, question, config, output)
+                    asker: ModelCalls = CaptionAsker(captioner, question, config, output)
                     decoders = None
                     if config.cluster.engine != "none":
                         asker, decoders = stack.enter_context(cluster_of(folder, question, config, todo, summary))
-                    job = Job(folder, asker, question, config, summary, emit)
+                    job = CaptionJob(folder, asker, question, config, summary, emit)
                     job.work(todo, stop, decoders, show_progress)
             except CineloopError as error:  # the run's files still record what was done
                 if error.code not in ("DISK_FULL", "STORE"):
@@ -220,7 +220,7 @@ def _caption(
                 logger.info("all %d shards are done; v2t merge %s joins them", shard.of, printable(str(output)))
 
 
-def ask(captioner: VideoLM, config: CaptionConfig) -> Question:
+def ask(captioner: VideoLM, config: CaptionConfig) -> PromptSettings:
     """The prompt and settings of the run: the model's defaults with the config's changes."""
     style = styles.load(config.style)
     warnings = untrained_warnings(captioner, style, config.prompt)
@@ -230,7 +230,7 @@ def ask(captioner: VideoLM, config: CaptionConfig) -> Question:
     elif config.sampler is None and config.frames is not None and captioner.spec.sampler == "fps":
         changes["sampler"] = "uniform"  # a number of frames has no meaning for a rate
     declared = effects(type(captioner))
-    return Question(
+    return PromptSettings(
         model=captioner.name,
         revision=captioner.revision,
         frame_size=captioner.frame_size,
@@ -269,7 +269,7 @@ def untrained_warnings(captioner: VideoLM, style: styles.Style, prompt: str | No
 
 
 def make_plan(
-    clips: Sequence[Clip], folder: CaptionFolder, question: Question, config: CaptionConfig
+    clips: Sequence[Clip], folder: CaptionFolder, question: PromptSettings, config: CaptionConfig
 ) -> dict[str, str]:
     """The action for each clip, by id: caption, retry or again; done, kept or failed for the others.
 

@@ -1,6 +1,6 @@
 """Summary of a captioning run: counts, speed, and seconds by activity.
 
-In: records as they are finished, seconds by activity. Out: a `Summary`: text for a person, a dict for `--json`.
+In: records as they are finished, seconds by activity. Out: a `CaptionSummary`: text for a person, a dict for `--json`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _NAMED_FAILURES = 5
 
 
 @dataclass
-class Summary:
+class CaptionSummary:
     """Counts of clips, seconds and tokens of one run. `times` holds seconds by activity; the rest is set-up."""
 
     num_clips: int = 0

@@ -198,7 +198,7 @@ def test_scenes_are_looked_for_once(tmp_path):
 
 def test_a_run_that_only_lacked_the_record_asks_nothing(tmp_path, monkeypatch):
     source, out = film(tmp_path / "clips/a.mp4", 40), tmp_path / "out"
-    monkeypatch.setattr(job.Job, "_finish_long", lambda self, clip: (_ for _ in ()).throw(Stop()))
+    monkeypatch.setattr(job.CaptionJob, "_finish_long", lambda self, clip: (_ for _ in ()).throw(Stop()))
     with pytest.raises(Stop):
         go(source, out)
     monkeypatch.undo()
