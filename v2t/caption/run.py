@@ -1,8 +1,8 @@
 """Folder of videos → captions: the job behind `v2t caption`.
 
 In: paths, an output folder, a `CaptionConfig`. Out: captions in the folder, one record for every clip, and a
-`CaptionSummary`. Read `run` from top to bottom: find the clips (`cineloop.discovery`), open the output folder and find what is done
-(`v2t.caption.outputs`, `make_plan`), do the rest (`v2t.caption.job`), write the run-wide files. With
+`CaptionSummary`. Read `run` from top to bottom: find the clips (`cineloop.discovery`), open the output folder and find
+what is done (`v2t.caption.outputs`, `make_plan`), do the rest (`v2t.caption.job`), write the run-wide files. With
 `config.shard` that is done for one part of the folder (`v2t.caption.shards`).
 """
 
