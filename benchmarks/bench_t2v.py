@@ -40,10 +40,10 @@ _PAINTER = """
 import json, sys, time
 from cineloop import threads
 threads.prepare()
-from t2v.generators import Request, open_generator
+from t2v.generators import ClipRequest, open_generator
 from t2v.settings import GenerateSettings
 generator, steps = open_generator("dit"), GenerateSettings(steps=2)
-requests = [Request(prompt="A red ball rolls to the right on the beach.", seed=seed) for seed in (0, 1)]
+requests = [ClipRequest(prompt="A red ball rolls to the right on the beach.", seed=seed) for seed in (0, 1)]
 generator.generate(requests, steps)
 print("ready", flush=True)
 for _ in sys.stdin:

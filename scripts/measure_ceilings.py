@@ -20,7 +20,7 @@ from cineloop.files import write_atomic
 from cineloop.world import vocabulary as words
 from cineloop.world.language import lexicon as lex
 from cineloop.world.language.grammar import article, inflect, noun, pick
-from t2v.generators import Request
+from t2v.generators import ClipRequest
 from t2v.generators.world import Generator
 from t2v.settings import GenerateSettings
 from v2t_eval.core.metric import load_metric
@@ -57,7 +57,7 @@ def clips(num: int, seed: int) -> list[Sample]:
         text = prompt(len(samples), rng)
         number += 1
         try:
-            frames = generator.generate([Request(prompt=text, seed=seed + number)], GenerateSettings())[0]
+            frames = generator.generate([ClipRequest(prompt=text, seed=seed + number)], GenerateSettings())[0]
         except ItemError:
             continue  # the world cannot show it
         samples.append(Sample(id=f"{len(samples):04d}", prompt=text, clip=Clip.from_frames(frames)))

@@ -36,7 +36,7 @@ from cineloop.world.scenes.scene import Scene
 from cineloop.world.scenes.solo import FPS
 from cineloop.world.scenes.stories import PACE
 from t2v.data.world import TIMES_S, prompt_of, rendered, solo_scene, to_video
-from t2v.obedience import Asked, asked, chance, compare, motion_of, table
+from t2v.obedience import PromptFactors, asked, chance, compare, motion_of, table
 
 SPLITS = ("seen", "unseen", "wording")
 SIZE = (64, 64)
@@ -49,13 +49,13 @@ class Clips:
     """What was made for some prompts: what was read of each, what was asked, and the clips very small."""
 
     reads: list[ReadBack] = field(default_factory=list)
-    wants: list[Asked] = field(default_factory=list)
+    wants: list[PromptFactors] = field(default_factory=list)
     scenes: list[Scene] = field(default_factory=list)
     tiny: list[np.ndarray] = field(default_factory=list)
     energy: list[float] = field(default_factory=list)
     seconds: float = 0.0
 
-    def add(self, frames: np.ndarray, want: Asked, scene: Scene) -> None:
+    def add(self, frames: np.ndarray, want: PromptFactors, scene: Scene) -> None:
         """Read one clip, uint8 (T, H, W, 3)."""
         self.reads.append(read_back(frames, TIMES_S[: len(frames)]))
         self.wants.append(want)
@@ -184,7 +184,7 @@ def look(clips: Clips) -> dict[str, Any]:
     }
 
 
-def velocity_error(read: ReadBack, want: Asked) -> list[float]:
+def velocity_error(read: ReadBack, want: PromptFactors) -> list[float]:
     """How far the speed of a traveller lies outside what was asked for, in pixels a frame; nothing for the others."""
     speed = {"walk": "slow", "run": "fast"}.get(want.action or "", want.speed)
     if not read.figures or read.figures[0].pace is None or speed is None or motion_of(want.action or "") != "travel":
@@ -239,7 +239,7 @@ def spread(values: Sequence[tuple[float, float, float]]) -> list[float]:
     return np.std(np.array(values), axis=0).tolist() if len(values) > 1 else [float("nan")] * 3
 
 
-def alike(scene: Scene, other: Scene, want: Asked) -> bool:
+def alike(scene: Scene, other: Scene, want: PromptFactors) -> bool:
     """Whether two scenes lay their figure out by the same rules, as far as the prompt tells."""
     a, b = scene.events[0], other.events[0]
     same_way = motion_of(a.action) == motion_of(b.action) and a.direction == b.direction

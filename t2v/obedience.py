@@ -9,7 +9,7 @@ for all.
 Rules: `place`, `color`, `kind`, `size`, `direction`, `to_color` must be read as asked. `action` is the class of motion
 (travel, hop, grow, shrink, vanish, recolor); for those on legs, walk is slow and run is fast. `speed` is slow or fast,
 the border between the two lying in the gap the world leaves (0.14 to 0.30 frame widths a second). What the referee
-cannot read counts as wrong; `judge` names it in `Verdict.unread`. `joint` is right when every asked factor is.
+cannot read counts as wrong; `judge` names it in `FactorVerdict.unread`. `joint` is right when every asked factor is.
 Each asked attribute apart and all of them together, as T2V-CompBench and TC-Bench have it.
 """
 
@@ -31,7 +31,7 @@ FACTORS: tuple[str, ...] = ("place", "color", "kind", "size", "action", "directi
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asked:
+class PromptFactors:
     """What a prompt asks for; None where it leaves it open."""
 
     place: str | None = None
@@ -45,7 +45,7 @@ class Asked:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Verdict:
+class FactorVerdict:
     """Per factor (`FACTORS` and `joint`) True, False or None (not asked); `unread` names what could not be read."""
 
     factors: dict[str, bool | None]
@@ -56,7 +56,7 @@ class Verdict:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Row:
+class FactorRow:
     """One factor over many clips: `right` of `num`; `unread` of the wrong ones; the interval; chance or None."""
 
     factor: str
@@ -73,7 +73,7 @@ class Row:
         return self.right / self.num if self.num else 0.0
 
 
-def asked(facts: Mapping[str, Any] | None, prompt: str | None = None) -> Asked:
+def asked(facts: Mapping[str, Any] | None, prompt: str | None = None) -> PromptFactors:
     """What is asked of the first figure and its first event.
 
     Args:
@@ -88,12 +88,14 @@ def asked(facts: Mapping[str, Any] | None, prompt: str | None = None) -> Asked:
         raise ValueError("give a scene's facts, a prompt, or both")
     in_prompt = None if prompt is None else _stated_in(prompt)
     if facts is None:
-        return Asked(**(in_prompt or {}))
+        return PromptFactors(**(in_prompt or {}))
     event = facts["events"][0] if facts["events"] else {}
     true = {"place": facts["shots"][0]["place"]}
     true |= {key: facts["actors"][0].get(key) for key in ("color", "kind", "size")}
     true |= {key: event.get(key) for key in ("action", "direction", "speed", "to_color")}
-    return Asked(**{key: value for key, value in true.items() if in_prompt is None or in_prompt[key] is not None})
+    return PromptFactors(
+        **{key: value for key, value in true.items() if in_prompt is None or in_prompt[key] is not None}
+    )
 
 
 def _stated_in(prompt: str) -> dict[str, str | None]:
@@ -125,7 +127,7 @@ def judge(
     return {factor: right for factor, right in verdict.factors.items() if right is not None}
 
 
-def compare(read: ReadBack, want: Asked) -> Verdict:
+def compare(read: ReadBack, want: PromptFactors) -> FactorVerdict:
     """Hold what was read to what was asked."""
     figure = read.figures[0] if read.figures else FigureRead()
     factors: dict[str, bool | None] = {}
@@ -145,7 +147,7 @@ def compare(read: ReadBack, want: Asked) -> Verdict:
         factors[factor] = seen == wanted
     decided = [right for right in factors.values() if right is not None]
     factors["joint"] = all(decided) if decided else None
-    return Verdict(factors=factors, unread=tuple(unread))
+    return FactorVerdict(factors=factors, unread=tuple(unread))
 
 
 def motion_of(action: str) -> str:
@@ -153,13 +155,13 @@ def motion_of(action: str) -> str:
     return next((motion for motion, actions in MOTIONS.items() if action in actions), action)
 
 
-def chance(reads: Sequence[ReadBack], wants: Sequence[Asked]) -> list[Verdict]:
+def chance(reads: Sequence[ReadBack], wants: Sequence[PromptFactors]) -> list[FactorVerdict]:
     """Verdicts of each clip against the prompts of the next few: the share that luck gets."""
     shifts = range(1, min(CHANCE_PROMPTS, len(wants) - 1) + 1)
     return [compare(read, wants[(i + shift) % len(wants)]) for shift in shifts for i, read in enumerate(reads)]
 
 
-def table(verdicts: Sequence[Verdict], by_luck: Sequence[Verdict] = ()) -> list[Row]:
+def table(verdicts: Sequence[FactorVerdict], by_luck: Sequence[FactorVerdict] = ()) -> list[FactorRow]:
     """One row per factor that was asked of any clip, `joint` last; chance from `by_luck` (see `chance`)."""
     rows = []
     for factor in (*FACTORS, "joint"):
@@ -170,7 +172,7 @@ def table(verdicts: Sequence[Verdict], by_luck: Sequence[Verdict] = ()) -> list[
         luck = [bool(v[factor]) for v in by_luck if v[factor] is not None]
         low, high = wilson(right, len(decided))
         rows.append(
-            Row(
+            FactorRow(
                 factor=factor,
                 num=len(decided),
                 right=right,

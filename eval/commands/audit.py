@@ -189,7 +189,7 @@ def _generate(num: int, folder: Path, args: argparse.Namespace) -> None:
     from cineloop.manifest import dump_line
     from t2v.generate.run import run as generate
     from t2v.generate.settings import GenerateConfig
-    from t2v.generate.summary import Summary
+    from t2v.generate.summary import GenerateSummary
     from v2t_eval.audit.clips import solo_clips
 
     prompts = args.output / STATE / "prompts.jsonl"
@@ -197,7 +197,7 @@ def _generate(num: int, folder: Path, args: argparse.Namespace) -> None:
     rows = [{"id": c.id, "prompt": c.prompt, "seed": n, "facts": c.facts} for n, c in enumerate(clips)]
     prompts.write_bytes(b"".join(map(dump_line, rows)))
 
-    def summary_of(**more: Any) -> Summary:
+    def summary_of(**more: Any) -> GenerateSummary:
         config = load(GenerateConfig, flags={"device": args.device, **more})
         return generate([], [str(prompts)], folder, config, show_progress=not args.quiet)
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from cineloop.errors import ItemError
 from cineloop.world.referee.read import FigureRead, ReadBack
-from t2v.obedience import FACTORS, Asked, Verdict, asked, chance, compare, motion_of
+from t2v.obedience import FACTORS, FactorVerdict, PromptFactors, asked, chance, compare, motion_of
 from v2t_eval.core.measurement import NOTHING_ASKED, Evidence, Observation
 from v2t_eval.core.metric import BaseMetric, Summary, share_of
 from v2t_eval.core.sample import Sample
@@ -85,12 +85,12 @@ class Metric(BaseMetric):
         return Summary(headline="joint", figures=figures, items=items, counts={"unread": unread})
 
 
-def _chance_verdicts(rows: Sequence[Observation]) -> list[Verdict]:
+def _chance_verdicts(rows: Sequence[Observation]) -> list[FactorVerdict]:
     """Verdicts of each clip under the prompts of the next few."""
     reads, requested = [], []
     for row in rows:
         seen: dict[str, Any] = dict(row.evidence["seen"])
         place = seen.pop("place", None)
         reads.append(ReadBack(place=place, figures=(FigureRead(**seen),)))
-        requested.append(Asked(**row.evidence["asked"]))
+        requested.append(PromptFactors(**row.evidence["asked"]))
     return chance(reads, requested)

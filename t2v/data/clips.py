@@ -1,9 +1,9 @@
 """Clips of a training set as pixels: measured, put into buckets, decoded at one rate, cut to their bucket's shape.
 
-In: items of `t2v.data.layouts`. Out: `Sample`s (which window of which item in which bucket), a table of the buckets,
-and pixels. Decoding happens in killable children (`cineloop.video.worker`), rotation and pixel aspect are applied.
-Frame i of a sample is what is on screen i / fps seconds behind its start. A clip is made to cover its bucket, keeping
-its shape, and the overhang is cut equally on both sides. Letters: T frames, H W pixels.
+In: items of `t2v.data.layouts`. Out: `ClipWindow`s (which window of which item in which bucket), a table of the
+buckets, and pixels. Decoding happens in killable children (`cineloop.video.worker`), rotation and pixel aspect are
+applied. Frame i of a sample is what is on screen i / fps seconds behind its start. A clip is made to cover its bucket,
+keeping its shape, and the overhang is cut equally on both sides. Letters: T frames, H W pixels.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _TICK = 1e-6  # seconds; container times are rounded
 
 
 @dataclass(frozen=True)
-class Sample:
+class ClipWindow:
     """One training clip: T / fps seconds of an item from `start_s` on (seconds of the file), in its bucket's shape."""
 
     item: Item
@@ -38,10 +38,10 @@ class Sample:
 
 
 @dataclass(frozen=True)
-class Prepared:
+class PreparedSet:
     """The samples of a set; positions in `assignment` are those of the measured items, in `members` of the samples."""
 
-    samples: list[Sample]
+    samples: list[ClipWindow]
     assignment: Assignment
     members: dict[Bucket, list[int]]
 
@@ -54,7 +54,7 @@ def prepare(
     window: Literal["first", "middle", "all"] = "first",
     on_bad: Literal["stop", "skip"] = "stop",
     pool: DecoderPool,
-) -> Prepared:
+) -> PreparedSet:
     """Measure every item and choose its bucket and window.
 
     Args:
@@ -69,15 +69,15 @@ def prepare(
         raise UsageError(f"fps must be above 0, got {fps}")
     kept, extents = _measured(items, fps, on_bad, pool)
     assignment = assign(extents, config)
-    samples: list[Sample] = []
+    samples: list[ClipWindow] = []
     members: dict[Bucket, list[int]] = {}
     for bucket, positions in assignment.members.items():
         members[bucket] = []
         for position in positions:
             for start_s in _starts(kept[position], extents[position], bucket, fps, window):
                 members[bucket].append(len(samples))
-                samples.append(Sample(kept[position], extents[position], bucket, start_s))
-    return Prepared(samples, assignment, members)
+                samples.append(ClipWindow(kept[position], extents[position], bucket, start_s))
+    return PreparedSet(samples, assignment, members)
 
 
 def extent_of(item: Item, info: VideoInfo, fps: float) -> Extent:
@@ -97,7 +97,7 @@ def extent_of(item: Item, info: VideoInfo, fps: float) -> Extent:
     return Extent(max(1, math.ceil((end_s - start_s) * fps - _TICK * fps)), info.height, width)
 
 
-def read_pixels(sample: Sample, fps: float, pool: DecoderPool) -> np.ndarray:
+def read_pixels(sample: ClipWindow, fps: float, pool: DecoderPool) -> np.ndarray:
     """The sample's frames: uint8 (T, H, W, 3), RGB.
 
     Raises:

@@ -21,7 +21,7 @@ Tensors = dict[str, torch.Tensor]
 
 
 @dataclass(frozen=True)
-class EncodedClip:
+class EncodedKeys:
     """Keys of a sample's latents and of its prompts."""
 
     latents: str
@@ -40,7 +40,7 @@ class EncodedSource:
         collate: prompts of a batch into one set of tensors.
     """
 
-    clips: Sequence[EncodedClip]
+    clips: Sequence[EncodedKeys]
     batches: BucketBatches
     latents: TensorCache
     texts: TensorCache

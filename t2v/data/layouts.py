@@ -34,7 +34,7 @@ _TABLES = {
 _FILE_KEYS, _TEXT_KEYS = ("file_name", "video", "image"), ("text", "caption", "prompt")
 _WORDLESS = ("empty prompt", "no text beside the clip")
 _SHOWN = 20  # names of a kind of fault; the rest is counted
-Found = Iterator["Item | Fault"]
+Found = Iterator["Item | LayoutFault"]
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class ClipPlaces:
 
 
 @dataclass(frozen=True)
-class Fault:
+class LayoutFault:
     """What is wrong (one of a few kinds), and where."""
 
     kind: str
@@ -107,13 +107,13 @@ def read_items(
         NothingMatchedError: no item is left.
     """
     items: dict[tuple[str, float | None, float | None], Item] = {}
-    faults: list[Fault] = []
+    faults: list[LayoutFault] = []
     for place in places:
         if not place.exists():
             hint = f'name what is there: --set "{setting}=[FOLDER]"'
             raise UsageError(f"{setting}: no such file or folder: {printable(str(place))}", code="LAYOUT", hint=hint)
         for entry in _READERS[_layout_of(place, layout)](place, root):
-            fault = entry if isinstance(entry, Fault) else _fault_of(entry)
+            fault = entry if isinstance(entry, LayoutFault) else _fault_of(entry)
             if fault is not None:
                 faults.append(fault)
             elif isinstance(entry, Item):
@@ -203,7 +203,7 @@ def _two_file(place: Path, root: Path | None) -> Found:
         if path.strip():
             yield Item(path.strip(), (root or folder) / path.strip(), _texts(prompt))
         else:
-            yield Fault("empty line", f"{folder / 'videos.txt'}, line {number}")
+            yield LayoutFault("empty line", f"{folder / 'videos.txt'}, line {number}")
 
 
 def _sidecar(place: Path, root: Path | None) -> Found:
@@ -213,12 +213,12 @@ def _sidecar(place: Path, root: Path | None) -> Found:
         name = path.relative_to(videos)
         text = (place / name).with_suffix(".txt")
         if not text.is_file():
-            yield Fault(_WORDLESS[1], str(path))
+            yield LayoutFault(_WORDLESS[1], str(path))
             continue
         try:
             yield Item(escape_name(str(name)), path, _texts(read_text(text)))
         except ValueError:
-            yield Fault("text is not UTF-8", str(text))
+            yield LayoutFault("text is not UTF-8", str(text))
 
 
 def _manifest(place: Path, root: Path | None) -> Found:
@@ -226,7 +226,7 @@ def _manifest(place: Path, root: Path | None) -> Found:
     for row in read_manifest(table):
         file = clip_path(root / table.name if root else table, row)
         if row.get("error") or row.get("status") == "failed":
-            yield Fault("its captioning failed", row["id"])
+            yield LayoutFault("its captioning failed", row["id"])
             continue
         captions: Any = row.get("captions") or row.get("caption") or row.get("prompt") or ""
         yield Item(row["id"], file, _texts(captions), row.get("start_s"), row.get("end_s"))
@@ -238,7 +238,7 @@ def _metadata(place: Path, root: Path | None) -> Found:
     for number, row in rows:
         file = next((row[key] for key in _FILE_KEYS if isinstance(row.get(key), str) and row[key]), None)
         if file is None:
-            yield Fault(f"no {', '.join(_FILE_KEYS)}", f"{table}, row {number}")
+            yield LayoutFault(f"no {', '.join(_FILE_KEYS)}", f"{table}, row {number}")
             continue
         words = next((row[key] for key in _TEXT_KEYS if row.get(key)), "")
         yield Item(str(row.get("id") or file), (root or table.parent) / file, _texts(words))
@@ -277,19 +277,19 @@ def _texts(words: Any) -> tuple[str, ...]:
     return tuple(text for each in words if isinstance(each, str) and (text := " ".join(each.split())))
 
 
-def _fault_of(item: Item) -> Fault | None:
+def _fault_of(item: Item) -> LayoutFault | None:
     try:
         size = item.path.stat().st_size if item.path.is_file() else -1
     except OSError as error:
-        return Fault(f"cannot be read ({error.strerror})", str(item.path))
+        return LayoutFault(f"cannot be read ({error.strerror})", str(item.path))
     if size < 0:
-        return Fault("no such file", str(item.path))
+        return LayoutFault("no such file", str(item.path))
     if size == 0:
-        return Fault("empty file", str(item.path))
-    return None if item.prompts else Fault(_WORDLESS[0], item.id)
+        return LayoutFault("empty file", str(item.path))
+    return None if item.prompts else LayoutFault(_WORDLESS[0], item.id)
 
 
-def _listed(faults: Iterable[Fault]) -> str:
+def _listed(faults: Iterable[LayoutFault]) -> str:
     kinds: dict[str, list[str]] = {}
     for fault in faults:
         kinds.setdefault(fault.kind, []).append(printable(fault.where))
@@ -300,7 +300,7 @@ def _listed(faults: Iterable[Fault]) -> str:
     return "; ".join(lines)
 
 
-def _hint(faults: Sequence[Fault], places: Sequence[Path], setting: str) -> str:
+def _hint(faults: Sequence[LayoutFault], places: Sequence[Path], setting: str) -> str:
     """What to do about faults; clips without words are captioned first."""
     rest = "leave such rows out with on_bad: skip"
     if not faults or any(fault.kind not in _WORDLESS for fault in faults):

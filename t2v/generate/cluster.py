@@ -21,19 +21,19 @@ from cineloop.errors import ItemError, MissingDependencyError
 from cineloop.journal import Entry
 from t2v.generate.folder import ClipFolder
 from t2v.generate.making import Made, Maker, Steps
-from t2v.generate.prompts import Clip
+from t2v.generate.prompts import PlannedClip
 from t2v.generate.settings import GenerateConfig
 from t2v.generate.summary import Row
 from t2v.generators import open_generator
 
-Item = tuple[Clip, Row | None]  # a clip of a batch, and what decides over it where it is to be made
+Item = tuple[PlannedClip, Row | None]  # a clip of a batch, and what decides over it where it is to be made
 
 
 def made_on(
     config: GenerateConfig,
     folder: ClipFolder,
     fingerprint: Row,
-    batches: Sequence[Sequence[Clip]],
+    batches: Sequence[Sequence[PlannedClip]],
     todo: Mapping[str, Row],
     stop: Callable[[], bool],
 ) -> Iterator[Made]:
@@ -51,7 +51,7 @@ def made_on(
     journals.log_twice(workers.num_twice, "generated")
 
 
-def _task(pool: Pool, batch: Sequence[Clip], todo: Mapping[str, Row]) -> Generator[Future[Any], Any, list[Made]]:
+def _task(pool: Pool, batch: Sequence[PlannedClip], todo: Mapping[str, Row]) -> Generator[Future[Any], Any, list[Made]]:
     rows = yield pool.submit("answer", [(clip, todo.get(clip.id)) for clip in batch])
     return [(clip, made) for clip, made in zip(batch, rows, strict=True) if made is not None]
 
@@ -61,7 +61,7 @@ def answer_key(entry: Entry) -> Any:
     return entry["row"]["id"] if entry["kind"] == "clip" else None
 
 
-def _absolute(clip: Clip) -> Clip:
+def _absolute(clip: PlannedClip) -> PlannedClip:
     image = clip.request.image
     return clip if image is None else replace(clip, request=replace(clip.request, image=image.absolute()))
 

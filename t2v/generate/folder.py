@@ -21,7 +21,7 @@ from cineloop.files import sweep, unescape_name, write_atomic
 from cineloop.journal import Entry, Journal
 from cineloop.manifest import dump_line, write_manifest
 from cineloop.run_folder import RunFolder, refuse_existing
-from t2v.generate.prompts import Clip
+from t2v.generate.prompts import PlannedClip
 
 JOURNAL = "generate.jsonl"
 CLIPS = "clips"
@@ -84,14 +84,14 @@ class ClipFolder(RunFolder):
         self._learn(entry)
 
     # --- what is there
-    def plan(self, clips: Sequence[Clip]) -> None:
+    def plan(self, clips: Sequence[PlannedClip]) -> None:
         """Note the order of clips that are new here, and write the manifest of what is finished."""
         new = [clip.id for clip in clips if clip.id not in self._order]
         if new:
             self._note({"kind": "plan", "ids": new})
         self.write_tables()
 
-    def batches(self, clips: Sequence[Clip], todo: Container[str], size: int) -> list[list[Clip]]:
+    def batches(self, clips: Sequence[PlannedClip], todo: Container[str], size: int) -> list[list[PlannedClip]]:
         """Batches of at most `size` that hold every clip whose id is in `todo`.
 
         A clip comes in the batch that it was first planned in, finished neighbours included: its last bits depend on
@@ -99,8 +99,8 @@ class ClipFolder(RunFolder):
         where they have none, or `size` is another, or a neighbour is not among `clips` any more.
         """
         asked = {clip.id: clip for clip in clips}
-        made: dict[str, list[Clip]] = {}  # by the first clip of the batch that is to do
-        new: list[Clip] = []
+        made: dict[str, list[PlannedClip]] = {}  # by the first clip of the batch that is to do
+        new: list[PlannedClip] = []
         seen: set[str] = set()
         for clip in clips:
             if clip.id not in todo or clip.id in seen:
@@ -123,12 +123,12 @@ class ClipFolder(RunFolder):
             self._note({"kind": "batches", "size": size, "batches": planned})
         return batches
 
-    def is_finished(self, clip: Clip, key: str) -> bool:
+    def is_finished(self, clip: PlannedClip, key: str) -> bool:
         """Whether the clip was made, with these settings, and its file is there, whole."""
         done = self._done.get(clip.id)
         return done is not None and done.key == key and self._has_file(done)
 
-    def other_settings(self, clip: Clip, key: str) -> Row | None:
+    def other_settings(self, clip: PlannedClip, key: str) -> Row | None:
         """What the clip's file was made with, where that was something else; None where there is no such file."""
         done = self._done.get(clip.id)
         return done.decides if done is not None and done.key != key and self._has_file(done) else None
@@ -190,6 +190,6 @@ class ClipFolder(RunFolder):
             path.unlink(missing_ok=True)
 
 
-def _fit(batch: Sequence[Clip]) -> bool:
+def _fit(batch: Sequence[PlannedClip]) -> bool:
     """Whether clips can be made together: all with the same first frame, or none."""
     return len({clip.request.image for clip in batch}) == 1

@@ -21,15 +21,15 @@ from cineloop.log import Progress, logger
 from cineloop.video.encode import encode
 from cineloop.video.frames import Frames
 from t2v.generate.folder import CLIPS
-from t2v.generate.prompts import Clip
+from t2v.generate.prompts import PlannedClip
 from t2v.generate.settings import GenerateConfig
 from t2v.generate.summary import Row
-from t2v.generators import Drawn, GeneratorLike
+from t2v.generators import FramesOfLatents, GeneratorLike
 
-Made = tuple[Clip, "Entry | ItemError"]
+Made = tuple[PlannedClip, "Entry | ItemError"]
 
 
-def cache_key_parts(clip: Clip, generator: GeneratorLike, config: GenerateConfig) -> Row:
+def cache_key_parts(clip: PlannedClip, generator: GeneratorLike, config: GenerateConfig) -> Row:
     """All that decides over a clip's pixels, as JSON-able data."""
     request = clip.request
     image = None if request.image is None else sha256(request.image.read_bytes()).hexdigest()
@@ -56,7 +56,7 @@ class Maker:
         self.generator, self.config, self.folder = generator, config, folder
         self.settings = generator.effective(config.clips)
 
-    def make(self, batch: Sequence[Clip], todo: Mapping[str, Row], on_step: Steps) -> Iterator[Made]:
+    def make(self, batch: Sequence[PlannedClip], todo: Mapping[str, Row], on_step: Steps) -> Iterator[Made]:
         """The clips of a batch whose ids `todo` names, with their entries or errors, each once its file is in place.
 
         Raises:
@@ -85,10 +85,10 @@ class Maker:
             except ItemError as problem:
                 yield clip, problem
 
-    def _save(self, clip: Clip, decisive: Row, frames: Frames, seconds: float) -> Entry:
+    def _save(self, clip: PlannedClip, decisive: Row, frames: Frames, seconds: float) -> Entry:
         path = self.folder / CLIPS / f"{clip.name}.mp4"
         latents = path.with_suffix(".safetensors")
-        if isinstance(frames, Drawn):  # first: the clip counts as made when its video is there
+        if isinstance(frames, FramesOfLatents):  # first: the clip counts as made when its video is there
             from safetensors.torch import save
 
             write_atomic(latents, save(dict(frames.latents)), durable=False)
@@ -113,7 +113,7 @@ class Maker:
             "shape": {"num_frames": len(frames), "height": frames.size[0], "width": frames.size[1]},
             "fps": frames.fps,
             "seconds": round(seconds, 4),
-            **({"latents": f"{CLIPS}/{latents.name}"} if isinstance(frames, Drawn) else {}),
+            **({"latents": f"{CLIPS}/{latents.name}"} if isinstance(frames, FramesOfLatents) else {}),
             **({"facts": clip.facts} if clip.facts is not None else {}),
             **({"warnings": [warning.record() for warning in warnings]} if warnings else {}),
         }

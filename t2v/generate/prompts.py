@@ -1,11 +1,11 @@
 """Which clips to make: prompts from arguments, files, manifests and stdin, times seeds.
 
-In: the arguments a user gave. Out: `Clip`s in the order of the prompts, each with an id that stays the same when other
-prompts come or go, and a file name: words of the prompt and the seed for people to find their clips by, but nothing of
-the prompt where it came with an id of its own (the round trip's do, whose captioner must not read prompts there). A
-text file holds one prompt a line, beside blank lines and `# comments`; a `.jsonl` file (a manifest, too) one object a
-line with `prompt` (or `captions`, as `v2t world` writes them: the first short one), and, where given, `id`, `seed`,
-`negative_prompt`, `image`, `facts`.
+In: the arguments a user gave. Out: `PlannedClip`s in the order of the prompts, each with an id that stays the same when
+other prompts come or go, and a file name: words of the prompt and the seed for people to find their clips by, but
+nothing of the prompt where it came with an id of its own (the round trip's do, whose captioner must not read prompts
+there). A text file holds one prompt a line, beside blank lines and `# comments`; a `.jsonl` file (a manifest, too) one
+object a line with `prompt` (or `captions`, as `v2t world` writes them: the first short one), and, where given, `id`,
+`seed`, `negative_prompt`, `image`, `facts`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from cineloop.errors import NothingMatchedError, UsageError
 from cineloop.files import read_bytes, unescape_name
 from cineloop.log import logger, printable
 from t2v.generate.settings import MAX_SEED, GenerateConfig
-from t2v.generators import Request
+from t2v.generators import ClipRequest
 
 _KEY_CHARS = 12
 _NAME_BYTES, _NAME_KEY_CHARS = 40, 8  # of a file name: words of the prompt, and what keeps it from being another's
@@ -44,16 +44,16 @@ class Prompt:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Clip:
+class PlannedClip:
     """One clip that is wanted: `id` in the manifest, `name` of its file without the ending."""
 
     id: str
     name: str
-    request: Request
+    request: ClipRequest
     facts: dict[str, Any] | None = field(default=None, compare=False)
 
 
-def plan(arguments: Sequence[str], files: Sequence[str], config: GenerateConfig) -> list[Clip]:
+def plan(arguments: Sequence[str], files: Sequence[str], config: GenerateConfig) -> list[PlannedClip]:
     """All clips, in order, each once.
 
     Args:
@@ -76,7 +76,7 @@ def plan(arguments: Sequence[str], files: Sequence[str], config: GenerateConfig)
     typed = [text for text in arguments if text != "-"]
     if len(typed) > 1 and not any(" " in text.strip() for text in typed):
         logger.warning("%d prompts of one word each: quotes make one prompt of several words", len(typed))
-    clips: dict[str, Clip] = {}
+    clips: dict[str, PlannedClip] = {}
     num_twice = 0
     for prompt in prompts:
         for clip in _clips(prompt, config):
@@ -89,7 +89,7 @@ def plan(arguments: Sequence[str], files: Sequence[str], config: GenerateConfig)
     return list(clips.values())
 
 
-def _clips(prompt: Prompt, config: GenerateConfig) -> Iterator[Clip]:
+def _clips(prompt: Prompt, config: GenerateConfig) -> Iterator[PlannedClip]:
     first = config.seed if prompt.seed is None else prompt.seed
     negative = config.negative_prompt if prompt.negative_prompt is None else prompt.negative_prompt
     image = prompt.image or config.image
@@ -101,8 +101,8 @@ def _clips(prompt: Prompt, config: GenerateConfig) -> Iterator[Clip]:
         else:
             id = prompt.id if config.num_videos == 1 else f"{prompt.id}-seed{seed}"
             name = sha256(id.encode()).hexdigest()[:_KEY_CHARS]
-        request = Request(prompt=prompt.text, seed=seed, negative_prompt=negative, image=image)
-        yield Clip(id=id, name=name, request=request, facts=prompt.facts)
+        request = ClipRequest(prompt=prompt.text, seed=seed, negative_prompt=negative, image=image)
+        yield PlannedClip(id=id, name=name, request=request, facts=prompt.facts)
 
 
 def _words(text: str) -> str:

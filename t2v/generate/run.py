@@ -1,7 +1,7 @@
 """`t2v generate`: plan, skip what is finished, generate the rest in batches, save each clip as it comes.
 
 In: prompts and a `GenerateConfig`. Out: the run folder (see `t2v.generate.folder`), a contact sheet, a gallery, and a
-`Summary`. A prompt that fails becomes a row in `failures.jsonl`; of a batch only the one at fault.
+`GenerateSummary`. A prompt that fails becomes a row in `failures.jsonl`; of a batch only the one at fault.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from t2v.generate.cluster import made_on
 from t2v.generate.folder import ClipFolder
 from t2v.generate.gallery import write_gallery
 from t2v.generate.making import Made, Maker, Steps, cache_key_parts, key_of
-from t2v.generate.prompts import Clip, plan
+from t2v.generate.prompts import PlannedClip, plan
 from t2v.generate.settings import GenerateConfig
 from t2v.generate.sheet import write_sheet
-from t2v.generate.summary import Row, Summary
+from t2v.generate.summary import GenerateSummary, Row
 from t2v.generators import GeneratorLike, open_generator
 
 Emit = Callable[[Row], None]
@@ -38,7 +38,7 @@ def run(
     *,
     emit: Emit = lambda row: None,
     show_progress: bool = False,
-) -> Summary:
+) -> GenerateSummary:
     """Generate clips.
 
     Args:
@@ -57,7 +57,7 @@ def run(
     generator = open_generator(
         config.generator, model=config.model, device=config.device, dtype=config.dtype, options=config.generator_options
     )
-    summary = Summary(asked=len(clips), folder=out)
+    summary = GenerateSummary(asked=len(clips), folder=out)
     with ClipFolder(out, writable=not config.dry_run) as folder:
         todo = _todo(folder, clips, generator, config, emit, summary)
         if config.dry_run:
@@ -95,11 +95,11 @@ def run(
 
 def _todo(
     folder: ClipFolder,
-    clips: Sequence[Clip],
+    clips: Sequence[PlannedClip],
     generator: GeneratorLike,
     config: GenerateConfig,
     emit: Emit,
-    summary: Summary,
+    summary: GenerateSummary,
 ) -> dict[str, Row]:
     """What decides over each clip that is to be made (see `cache_key_parts`), by id."""
     todo, conflicts = {}, []
@@ -135,7 +135,7 @@ def _write_run_metadata(out: Path, generator: GeneratorLike, config: GenerateCon
 
 
 def _clips(
-    batches: Sequence[Sequence[Clip]],
+    batches: Sequence[Sequence[PlannedClip]],
     todo: Mapping[str, Row],
     maker: Maker | None,
     generator: GeneratorLike,
@@ -172,7 +172,7 @@ def _log_warnings(generator: GeneratorLike, prompts: Sequence[str]) -> None:
         logger.warning("and %d more warnings like these; all are in the manifest", len(every) - _NAMED)
 
 
-def _failure(clip: Clip, problem: ItemError, num_before: int) -> Row:
+def _failure(clip: PlannedClip, problem: ItemError, num_before: int) -> Row:
     """The row of a clip that failed; the first ones are logged."""
     if num_before < _NAMED:
         logger.warning("failed: %s: %s", printable(clip.request.prompt, 60), printable(str(problem)))

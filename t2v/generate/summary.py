@@ -1,6 +1,6 @@
 """What a run of `t2v generate` did, as data and in words.
 
-In: counts and failures. Out: `Summary`, which knows the exit code.
+In: counts and failures. Out: `GenerateSummary`, which knows the exit code.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ Row = dict[str, Any]
 
 
 @dataclass(kw_only=True)
-class Summary:
+class GenerateSummary:
     """What a run did. `seconds` are those of generating, loading left out."""
 
     asked: int

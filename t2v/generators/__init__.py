@@ -23,7 +23,7 @@ OnStep = Callable[[int, int], None]  # (steps done, steps in all) of the batch i
 
 
 @dataclass(frozen=True, kw_only=True)
-class Request:
+class ClipRequest:
     """One clip that is wanted.
 
     Attributes:
@@ -40,7 +40,7 @@ class Request:
 
 
 @dataclass(frozen=True, eq=False)
-class Drawn(Frames):
+class FramesOfLatents(Frames):
     """Frames with what they were decoded from.
 
     Attributes:
@@ -84,7 +84,7 @@ class GeneratorLike(Protocol):
         ...
 
     def generate(
-        self, requests: Sequence[Request], settings: GenerateSettings, on_step: OnStep | None = None
+        self, requests: Sequence[ClipRequest], settings: GenerateSettings, on_step: OnStep | None = None
     ) -> list[Frames]:
         """One clip for each request, in order. Sizes that do not fit are rounded by `valid_shape`.
 

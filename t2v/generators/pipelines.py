@@ -23,7 +23,7 @@ from cineloop.errors import CineloopError, ItemError, MissingDependencyError, No
 from cineloop.log import logger
 from cineloop.training.runtime import check_dtype, find_device
 from cineloop.video.frames import Frames
-from t2v.generators import Drawn, OnStep, Request
+from t2v.generators import ClipRequest, FramesOfLatents, OnStep
 from t2v.generators.pictures import first_line, read_picture, to_frames
 from t2v.generators.weights import lora_of, sha256_of
 from t2v.settings import GenerateSettings
@@ -44,7 +44,7 @@ class PipelineGenerator(ABC):
         offload: keep the parts in main memory and bring them to the GPU one by one: "model" a whole part at a time,
             "sequential" layer by layer (least memory, slowest).
         tiling: decode in tiles and clip by clip.
-        latents: return `Drawn`, with the latents of each clip, for `t2v train` with rewards.
+        latents: return `FramesOfLatents`, with the latents of each clip, for `t2v train` with rewards.
         stochastic: how much noise the sampler adds in each step (Flow-GRPO's a, usually 0.7), 0 for none.
 
     Raises:
@@ -260,7 +260,7 @@ class PipelineGenerator(ABC):
         return ()
 
     def generate(
-        self, requests: Sequence[Request], settings: GenerateSettings, on_step: OnStep | None = None
+        self, requests: Sequence[ClipRequest], settings: GenerateSettings, on_step: OnStep | None = None
     ) -> list[Frames]:
         """Clips of the requests; those with a first frame are made one by one, as pipelines differ in batching them.
 
@@ -297,7 +297,7 @@ class PipelineGenerator(ABC):
         except Exception as error:  # whatever a model fails with, the rest of the run may still go well
             raise fault(error) from error
 
-    def _drawn(self, clip: Frames, last: Mapping[str, Any], place: int) -> Drawn:
+    def _drawn(self, clip: Frames, last: Mapping[str, Any], place: int) -> FramesOfLatents:
         """A clip of the batch with its latents."""
         kept = {"latents": last["latents"][place].float().cpu()}
         if self.stochastic:
@@ -307,9 +307,9 @@ class PipelineGenerator(ABC):
             kept["sigmas"] = scheduler.sigmas.float().cpu()
             kept["path"] = torch.stack([each[place] for each in scheduler.path])
             kept["level"] = torch.tensor(self.stochastic)
-        return Drawn(**{each.name: getattr(clip, each.name) for each in fields(Frames)}, latents=kept)
+        return FramesOfLatents(**{each.name: getattr(clip, each.name) for each in fields(Frames)}, latents=kept)
 
-    def _words(self, requests: Sequence[Request], settings: GenerateSettings) -> dict[str, Any]:
+    def _words(self, requests: Sequence[ClipRequest], settings: GenerateSettings) -> dict[str, Any]:
         """The arguments of the call, generators and callback left out."""
         known = self.parameters
         words: dict[str, Any] = {"prompt": [each.prompt for each in requests]}

@@ -17,7 +17,7 @@ from cineloop.world.scenes.casting import refuse
 from cineloop.world.scenes.scene import Scene
 from cineloop.world.scenes.solo import FPS, NUM_FRAMES
 from cineloop.world.scenes.staging import stage
-from t2v.generators import OnStep, Request
+from t2v.generators import ClipRequest, OnStep
 from t2v.settings import GenerateSettings
 from t2v.shape import Shape, valid_shape
 
@@ -76,7 +76,7 @@ class Generator:
         """None: what it does not know it refuses."""
         return ()
 
-    def scene(self, request: Request, settings: GenerateSettings) -> Scene:
+    def scene(self, request: ClipRequest, settings: GenerateSettings) -> Scene:
         """The scene that `generate` renders for a request.
 
         Raises:
@@ -88,7 +88,7 @@ class Generator:
         return stage(parse(request.prompt), Draw(f"prompt|{request.seed}|{request.prompt}"), seconds)
 
     def generate(
-        self, requests: Sequence[Request], settings: GenerateSettings, on_step: OnStep | None = None
+        self, requests: Sequence[ClipRequest], settings: GenerateSettings, on_step: OnStep | None = None
     ) -> list[Frames]:
         """Rendered clips."""
         from cineloop.world.scenes.render import render

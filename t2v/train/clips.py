@@ -16,7 +16,7 @@ from torch import nn
 
 from cineloop.errors import UsageError
 from cineloop.training.plan import ModelPart
-from t2v.train.families import Family, open_family
+from t2v.train.families import ModelFamily, open_family
 from t2v.train.lora import ClipSetTask, ClipSetTraining, plan_transformer
 from t2v.train.lora_config import ClipSetConfig
 
@@ -68,7 +68,7 @@ class ClipsStage(ClipSetTraining):
         self.family.save_pipeline(task.transformer, folder)
 
 
-def _shape(config: Config, family: Family) -> dict[str, Any] | None:
+def _shape(config: Config, family: ModelFamily) -> dict[str, Any] | None:
     """The configuration of a fresh transformer; None where it is the model's own.
 
     Raises:

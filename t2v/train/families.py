@@ -1,10 +1,10 @@
 """What training on clips must know of a kind of model: how it codes video and text, and what it is asked.
 
-In: a pipeline folder in diffusers layout (or a hub id). Out: a `Family`: its rules for lengths and sizes, latents of
-mean 0 and standard deviation 1, prompts as tensors, predictions in the terms of `t2v.flow`, and a pipeline to draw
+In: a pipeline folder in diffusers layout (or a hub id). Out: a `ModelFamily`: its rules for lengths and sizes, latents
+of mean 0 and standard deviation 1, prompts as tensors, predictions in the terms of `t2v.flow`, and a pipeline to draw
 samples with. Known are our own model and Wan; another one is a class here. Models of two experts (Wan 2.2 A14B) are
-refused: an adapter for one of them, trained on all noise levels, would do harm.
-Letters: B batch, c t h w latents, T H W video, L text, D text width, P pooled width.
+refused: an adapter for one of them, trained on all noise levels, would do harm. Letters: B batch, c t h w latents, T H
+W video, L text, D text width, P pooled width.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 Tensors = dict[str, torch.Tensor]
 
 
-class Family:
+class ModelFamily:
     """Our own model; the base of the others.
 
     Args:
@@ -229,7 +229,7 @@ class Family:
         return np.rint(np.asarray(frames) * 255).clip(0, 255).astype(np.uint8)
 
 
-class Wan(Family):
+class Wan(ModelFamily):
     """Wan 2.1 and the 5 B model of Wan 2.2: 512 text tokens, filled up with zeros that count."""
 
     pad_to = 512
@@ -288,10 +288,10 @@ def _statistics(vae: Any) -> tuple[torch.Tensor, torch.Tensor]:
     return mean, std
 
 
-FAMILIES: dict[str, type[Family]] = {"CineloopTransformer3DModel": Family, "WanTransformer3DModel": Wan}
+FAMILIES: dict[str, type[ModelFamily]] = {"CineloopTransformer3DModel": ModelFamily, "WanTransformer3DModel": Wan}
 
 
-def open_family(model: str, vae: Path | None = None) -> Family:
+def open_family(model: str, vae: Path | None = None) -> ModelFamily:
     """The family of a pipeline folder or hub id, `vae` in place of its own autoencoder.
 
     Raises:

@@ -22,7 +22,7 @@ from cineloop.errors import UsageError
 from cineloop.training.plan import ModelPart
 from cineloop.training.runtime import checkpoint_blocks, resolve, to_device
 from t2v import flow
-from t2v.train.families import Family, open_family
+from t2v.train.families import ModelFamily, open_family
 from t2v.train.held_out import flow_loss_grid
 from t2v.train.lora_config import ClipSetConfig, Config
 from t2v.train.lora_data import LoraData, prepare_data
@@ -35,7 +35,7 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 class ClipSetTask(nn.Module):
     """The transformer, and the loss."""
 
-    def __init__(self, transformer: Any, family: Family, config: flow.FlowConfig) -> None:
+    def __init__(self, transformer: Any, family: ModelFamily, config: flow.FlowConfig) -> None:
         super().__init__()
         self.transformer, self.family, self.config = transformer, family, config
 
@@ -60,7 +60,7 @@ class ClipSetTraining:
     unit = "clips"
     step = 0  # the loop says where it is before it asks for an evaluation
 
-    def __init__(self, config: ClipSetConfig, family: Family) -> None:
+    def __init__(self, config: ClipSetConfig, family: ModelFamily) -> None:
         self.config, self.terms, self.family = config, {"flow": 1.0}, family
         self.family.check(config.buckets)
         self.device = resolve(config.runtime)[0]
@@ -184,7 +184,7 @@ def plan_pieces(config: Config) -> tuple[list[ModelPart], str]:
     return plan_transformer(config, family, transformer)
 
 
-def plan_transformer(config: ClipSetConfig, family: Family, transformer: Any) -> tuple[list[ModelPart], str]:
+def plan_transformer(config: ClipSetConfig, family: ModelFamily, transformer: Any) -> tuple[list[ModelPart], str]:
     """A training of `transformer` (on the meta device) on the largest bucket, see `cineloop.training.plan`."""
     bucket = max(config.buckets.buckets(), key=lambda each: each.num_frames * each.height * each.width)
     piece, words = transformer_piece(family, transformer, family.latent_shape(bucket), config.runtime.checkpointing)
@@ -195,7 +195,7 @@ def plan_transformer(config: ClipSetConfig, family: Family, transformer: Any) ->
 
 
 def transformer_piece(
-    family: Family, transformer: Any, latent_shape: tuple[int, ...], checkpointing: str
+    family: ModelFamily, transformer: Any, latent_shape: tuple[int, ...], checkpointing: str
 ) -> tuple[ModelPart, int]:
     """The transformer on latents (c, t, h, w), for a plan; and tokens of a prompt."""
     latents = torch.empty(1, *latent_shape)

@@ -19,10 +19,10 @@ from cineloop.tensor_cache import TensorCache, cache_key, folder_key
 from cineloop.training.run_log import say
 from cineloop.video.worker import DecoderPool
 from t2v.data.buckets import Bucket, BucketBatches
-from t2v.data.clips import READING, Sample, prepare, read_pixels, tell_bad
-from t2v.data.encoded import EncodedClip, EncodedSource
+from t2v.data.clips import READING, ClipWindow, prepare, read_pixels, tell_bad
+from t2v.data.encoded import EncodedKeys, EncodedSource
 from t2v.data.layouts import Item
-from t2v.train.families import Family
+from t2v.train.families import ModelFamily
 from t2v.train.lora_config import ClipSetConfig
 
 _DECODERS = 2
@@ -43,7 +43,7 @@ class LoraData:
     fps: float
 
 
-def prepare_data(config: ClipSetConfig, family: Family, device: str) -> LoraData:
+def prepare_data(config: ClipSetConfig, family: ModelFamily, device: str) -> LoraData:
     """Read, measure, encode, split.
 
     Raises:
@@ -62,7 +62,7 @@ def prepare_data(config: ClipSetConfig, family: Family, device: str) -> LoraData
     tell_bad(bad, len(prepared.samples), config.on_bad)
     texts, prompt_keys = _texts(config, family, device, items)
     clips = [
-        EncodedClip(key, tuple(prompt_keys[prompt] for prompt in sample.item.prompts))
+        EncodedKeys(key, tuple(prompt_keys[prompt] for prompt in sample.item.prompts))
         for sample, key in zip(prepared.samples, keys, strict=True)
     ]
     kept = {n for n, key in enumerate(keys) if key in latents}
@@ -91,9 +91,9 @@ def prepare_data(config: ClipSetConfig, family: Family, device: str) -> LoraData
 
 def _latents(
     config: ClipSetConfig,
-    family: Family,
+    family: ModelFamily,
     device: str,
-    samples: Sequence[Sample],
+    samples: Sequence[ClipWindow],
     contents: dict[Path, str],
     fps: float,
     pool: DecoderPool,
@@ -114,10 +114,10 @@ def _latents(
         say(f"encoding {len(missing)} clips, {len(keys) - len(missing)} are in {config.cache}")
         vae = family.load_vae(_dtype(config)).to(device)
 
-        def make(sample: Sample) -> dict[str, torch.Tensor]:
+        def make(sample: ClipWindow) -> dict[str, torch.Tensor]:
             return {"latents": family.encode(vae, read_pixels(sample, fps, pool)).to(_dtype(config))}
 
-        def failed(sample: Sample, error: ItemError) -> None:
+        def failed(sample: ClipWindow, error: ItemError) -> None:
             bad.append(f"{printable(str(sample.item.path))} from {sample.start_s:g} s: {error.code}, {error.message}")
 
         cache.fill(missing.items(), make, failed=failed)
@@ -125,7 +125,7 @@ def _latents(
 
 
 def _texts(
-    config: ClipSetConfig, family: Family, device: str, items: Sequence[Item]
+    config: ClipSetConfig, family: ModelFamily, device: str, items: Sequence[Item]
 ) -> tuple[TensorCache, dict[str, str]]:
     """The cache with all prompts, the empty one and those of the samples; and the key of each."""
     cache = TensorCache(config.cache, "texts")
@@ -153,7 +153,7 @@ def _to_judge_by(config: ClipSetConfig) -> list[Item]:
     return [item for item in items if keys[item.path] in chosen]
 
 
-def _held_out(samples: Sequence[Sample], contents: dict[Path, str], kept: set[int], files: int) -> set[int]:
+def _held_out(samples: Sequence[ClipWindow], contents: dict[Path, str], kept: set[int], files: int) -> set[int]:
     """Positions of the samples of `files` files, chosen by their content: the same ones whatever else is in the set."""
     there = sorted({contents[samples[n].item.path] for n in kept})
     if not there or files >= len(there):

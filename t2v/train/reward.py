@@ -23,7 +23,7 @@ from cineloop.training.run_log import say
 from cineloop.training.runtime import resolve
 from t2v import flow
 from t2v.generators.weights import sha256_of
-from t2v.train.families import Family, open_family
+from t2v.train.families import ModelFamily, open_family
 from t2v.train.lora import DTYPES, add_adapter, learn_adapter, transformer_piece
 from t2v.train.objectives import BaseObjective
 from t2v.train.rewarded import RewardedSource, load, read_rewarded
@@ -91,7 +91,9 @@ class Before:
 class RewardTask(nn.Module):
     """The transformer, itself as it drew the clips, and the objective."""
 
-    def __init__(self, transformer: Any, family: Family, objective: BaseObjective, levels: flow.FlowConfig) -> None:
+    def __init__(
+        self, transformer: Any, family: ModelFamily, objective: BaseObjective, levels: flow.FlowConfig
+    ) -> None:
         super().__init__()
         self.transformer, self.family, self.objective, self.levels = transformer, family, objective, levels
         self.before = Before(transformer)

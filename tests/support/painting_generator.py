@@ -6,7 +6,7 @@ import numpy as np
 
 from cineloop.errors import ItemError, Notice
 from cineloop.video.frames import Frames
-from t2v.generators import Request
+from t2v.generators import ClipRequest
 from t2v.settings import GenerateSettings
 from t2v.shape import Shape
 
@@ -32,7 +32,7 @@ class Fake:
     def warnings_for(self, prompt):
         return (Notice("OUT_OF_DOMAIN", "strange"),) if "strange" in prompt else ()
 
-    def generate(self, requests: list[Request], settings: GenerateSettings, on_step=None) -> list[Frames]:
+    def generate(self, requests: list[ClipRequest], settings: GenerateSettings, on_step=None) -> list[Frames]:
         self.batches.append([request.prompt for request in requests])
         if any("fail" in request.prompt for request in requests):
             raise ItemError("cannot", code="MODEL_ERROR")

@@ -14,7 +14,7 @@ from cineloop.world.referee.read import FigureRead, ReadBack, read_back
 from cineloop.world.scenes.render import render
 from cineloop.world.scenes.scene import Actor, Event, Scene, Shot
 from cineloop.world.scenes.solo import FPS, NUM_FRAMES, prompt, sample_solo
-from t2v.obedience import FACTORS, Asked, Row, Verdict, asked, chance, compare, judge, table
+from t2v.obedience import FACTORS, FactorRow, FactorVerdict, PromptFactors, asked, chance, compare, judge, table
 
 TIMES_S = np.arange(NUM_FRAMES) / FPS
 PROMPT = "A big blue dog is running to the left in a forest."
@@ -45,13 +45,13 @@ def test_real_clips_obey():
 
 def test_a_prompt_says_what_is_asked_and_facts_what_value():
     want = asked(SCENE.facts(), PROMPT)
-    assert want == Asked(
+    assert want == PromptFactors(
         place="forest", color="blue", kind="dog", size="large", action="run", direction="left", speed=None
     )
     assert asked(None, PROMPT) == want
     assert asked(SCENE.facts()) == want
     bare = asked(SCENE.facts(), "A dog is running.")
-    assert bare == Asked(kind="dog", action="run")
+    assert bare == PromptFactors(kind="dog", action="run")
     assert set(judge(clip(), TIMES_S, None, "A dog is running.")) == {"kind", "action", "joint"}
     with pytest.raises(ValueError, match="facts"):
         asked(None)
@@ -79,7 +79,7 @@ def test_what_is_not_asked_is_not_judged():
 
 
 def test_an_action_is_a_class_of_motion():
-    wants = [Asked(action=action) for action in ("run", "walk", "fly", "jump", "bounce", "vanish")]
+    wants = [PromptFactors(action=action) for action in ("run", "walk", "fly", "jump", "bounce", "vanish")]
     runs = ReadBack(place="forest", figures=(FigureRead(motion="travel", speed="fast"),))
     hops = ReadBack(place="forest", figures=(FigureRead(motion="hop"),))
     assert [compare(runs, want)["action"] for want in wants] == [True, False, True, False, False, False]
@@ -92,7 +92,7 @@ def test_what_cannot_be_read_is_wrong_and_counted_apart():
     assert not any(verdict.factors.values())
     assert set(verdict.unread) == {"place", "color", "kind", "size", "action", "direction"}
     shapeless = ReadBack(place="forest", figures=(FigureRead(color="blue", size="large", motion="travel"),))
-    verdict = compare(shapeless, Asked(place="forest", color="blue", kind="dog"))
+    verdict = compare(shapeless, PromptFactors(place="forest", color="blue", kind="dog"))
     assert verdict.factors == {f: {"place": True, "color": True, "kind": False}.get(f) for f in FACTORS} | {
         "joint": False
     }
@@ -117,10 +117,11 @@ def test_shuffled_prompts_fall_to_chance():
 def test_a_table_counts_what_was_asked():
     some = [{"color": True}, {"color": False}, {"color": True, "speed": True}]
     verdicts = [
-        Verdict(factors={f: each.get(f) for f in FACTORS} | {"joint": all(each.values())}, unread=()) for each in some
+        FactorVerdict(factors={f: each.get(f) for f in FACTORS} | {"joint": all(each.values())}, unread=())
+        for each in some
     ]
     rows = {row.factor: row for row in table(verdicts, verdicts[1:])}
     assert set(rows) == {"color", "speed", "joint"}
     low, high = wilson(2, 3)
-    assert rows["color"] == Row(factor="color", num=3, right=2, unread=0, low=low, high=high, chance=0.5)
+    assert rows["color"] == FactorRow(factor="color", num=3, right=2, unread=0, low=low, high=high, chance=0.5)
     assert rows["speed"].share == 1.0

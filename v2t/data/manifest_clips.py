@@ -32,14 +32,14 @@ WRITE = "write the clips as webdataset (shards) or manifest (manifests): v2t-eva
 
 
 @dataclass(frozen=True)
-class Clip:
+class ManifestClip:
     """A row that can be trained on, and where its file lies."""
 
     row: Row
     path: Path
 
 
-def read_clips(manifests: Sequence[Path]) -> list[Clip]:
+def read_clips(manifests: Sequence[Path]) -> list[ManifestClip]:
     """The rows of all manifests that hold words.
 
     Raises:
@@ -49,7 +49,7 @@ def read_clips(manifests: Sequence[Path]) -> list[Clip]:
         if form := form_of(path):
             hint = "name it under shards" if form == "WebDataset" else WRITE
             raise UsageError(f"{path} is a {form} set and no manifest", code="MANIFEST", hint=hint)
-    rows = [Clip(row, clip_path(path, row)) for path in manifests for row in read_manifest(path)]
+    rows = [ManifestClip(row, clip_path(path, row)) for path in manifests for row in read_manifest(path)]
     usable = [clip for clip in rows if clip.row.get("conversations") or clip.row.get("captions")]
     if not usable:
         raise UsageError(
@@ -81,7 +81,7 @@ def turns_of(row: Row, rng: random.Random) -> list[Turn]:
 class ManifestSource:
     """Samples of a manifest, reshuffled each pass; picklable."""
 
-    clips: Sequence[Clip]
+    clips: Sequence[ManifestClip]
     processor: Any
     seed: int
     max_length: int
@@ -143,7 +143,7 @@ class ManifestSource:
         """The rows in the order of pass `turn`."""
         return permutation(self.seed, turn, len(self.clips))
 
-    def decode(self, clip: Clip) -> Frames:
+    def decode(self, clip: ManifestClip) -> Frames:
         """The frames of the clip's file that the processor wants.
 
         Raises:

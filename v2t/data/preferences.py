@@ -21,14 +21,14 @@ from cineloop.manifest import Row, clip_path, read_manifest
 from cineloop.tensor_cache import TensorCache
 from v2t.data.chat import IGNORE, Turn
 from v2t.data.collate import Batch, ClipSample
-from v2t.data.manifest_clips import DEFAULT_PROMPT, Clip, ManifestSource
+from v2t.data.manifest_clips import DEFAULT_PROMPT, ManifestClip, ManifestSource
 
 Reference = dict[str, tuple[float, float]]  # by `pair_key`: log-probabilities of the chosen and the rejected answer
 ANSWERS = ("chosen", "rejected")
 KEPT = ("tokens", "times_s", "mask")  # of a clip: query tokens (s, Q, D), seconds and mask (s, F)
 
 
-def read_pairs(files: Sequence[Path], root: Path | None = None) -> list[Clip]:
+def read_pairs(files: Sequence[Path], root: Path | None = None) -> list[ManifestClip]:
     """The pairs of all files.
 
     Args:
@@ -42,7 +42,7 @@ def read_pairs(files: Sequence[Path], root: Path | None = None) -> list[Clip]:
         for row in read_manifest(path):
             _check(row, f"{printable(str(path))}, row {row['id']!r}")
             file = clip_path(path, row) if root is None else root / unescape_name(row["path"])
-            pairs.append(Clip(row, file))
+            pairs.append(ManifestClip(row, file))
     if not pairs:
         raise UsageError(
             f"no preference pair in {', '.join(printable(str(path)) for path in files)}",
@@ -65,7 +65,7 @@ def _check(row: Row, where: str) -> None:
         raise UsageError(f"{where}: 'prompt' must be a text, got {row['prompt']!r}", code="MANIFEST")
 
 
-def pair_key(clip: Clip) -> str:
+def pair_key(clip: ManifestClip) -> str:
     """What the reference of a pair depends on, as a short hash: clip, prompt and answers."""
     about = [str(clip.path), *(clip.row.get(name) for name in ("start_s", "end_s", "prompt", *ANSWERS))]
     return text_key(repr(about).encode("utf-8", "surrogatepass"))

@@ -28,13 +28,13 @@ from cineloop.manifest import Row, form_of
 from cineloop.suffixes import VIDEO_SUFFIXES
 from cineloop.video.frames import Frames
 from v2t.data.collate import Batch, ClipSample, clip_batch
-from v2t.data.manifest_clips import WRITE, Clip, ManifestSource
+from v2t.data.manifest_clips import WRITE, ManifestClip, ManifestSource
 
 MOST_BYTES = 2 << 30  # of a video in a shard
 
 
 @dataclass(frozen=True)
-class ShardClip(Clip):
+class ShardClip(ManifestClip):
     """A sample: `path` is its shard, `parts` its members there, as ending → (first byte, number of bytes); its row
     holds nothing but the id until `words` reads them."""
 

@@ -25,7 +25,7 @@ from cineloop.training.loader import Source
 from cineloop.training.optim import freeze
 from cineloop.training.recipe import StageConfig
 from v2t.data.collate import Batch, num_targets
-from v2t.data.manifest_clips import Clip, ManifestSource, read_clips
+from v2t.data.manifest_clips import ManifestClip, ManifestSource, read_clips
 from v2t.data.patch_tokens import check_rounds, precomputed
 from v2t.data.shards import ShardSource, read_shards
 from v2t.data.world import ClipsConfig
@@ -195,10 +195,10 @@ class InstructStage:
         if num_targets(batch) == 0:
             raise UsageError("the first samples hold no token of an answer to learn from", hint="look at the data")
 
-    def _split(self) -> tuple[list[Clip], list[Clip]]:
+    def _split(self) -> tuple[list[ManifestClip], list[ManifestClip]]:
         """Rows to train on and rows held out: those of `eval_manifests`, or a twentieth of the rows."""
         config = self.config
-        clips: list[Clip] = [*read_shards(config.shards)] if config.shards else self._read(config.manifests)
+        clips: list[ManifestClip] = [*read_shards(config.shards)] if config.shards else self._read(config.manifests)
         if config.eval_manifests:
             return clips, self._read(config.eval_manifests)[: config.eval_clips]
         if len(clips) < 2:
@@ -207,10 +207,10 @@ class InstructStage:
         count = max(1, min(config.eval_clips, len(clips) // 20))
         return [clips[n] for n in sorted(order[count:])], [clips[n] for n in sorted(order[:count])]
 
-    def _read(self, manifests: Sequence[Path]) -> list[Clip]:
+    def _read(self, manifests: Sequence[Path]) -> list[ManifestClip]:
         return read_clips(manifests)
 
-    def _files(self, clips: list[Clip], seed: int) -> ManifestSource:
+    def _files(self, clips: list[ManifestClip], seed: int) -> ManifestSource:
         kind = ShardSource if self.config.shards else ManifestSource
         return kind(clips, self._processor, seed, self.config.max_length, self.config.on_bad)
 

@@ -31,7 +31,7 @@ from cineloop.training import runtime, sharding
 from cineloop.training.loader import Source, stream
 from v2t.data.chat import IGNORE
 from v2t.data.collate import Batch
-from v2t.data.manifest_clips import Clip
+from v2t.data.manifest_clips import ManifestClip
 from v2t.data.preferences import ANSWERS, KEPT, PreferenceSource, Reference, pair_key, read_pairs, whole_pairs
 from v2t.train import instruct
 from v2t.train.caption_task import CaptionTask
@@ -160,15 +160,15 @@ class PreferenceStage(instruct.InstructStage):
     def _check_first_batch(self) -> None:
         """Pairs are read, and their labels checked, when the reference is computed."""
 
-    def _read(self, files: Sequence[Path]) -> list[Clip]:
+    def _read(self, files: Sequence[Path]) -> list[ManifestClip]:
         return read_pairs(files, self.pairs.root)
 
-    def _files(self, clips: list[Clip], seed: int) -> PreferenceSource:
+    def _files(self, clips: list[ManifestClip], seed: int) -> PreferenceSource:
         config = self.config
         values = (self._reference, self._tokens)
         return PreferenceSource(clips, self._processor, seed, config.max_length, config.on_bad, *values)
 
-    def _split(self) -> tuple[list[Clip], list[Clip]]:
+    def _split(self) -> tuple[list[ManifestClip], list[ManifestClip]]:
         """As of `instruct`; once the reference is known, without the pairs whose clip was skipped."""
         train, held_out = super()._split()
         if not self._reference:
@@ -178,7 +178,7 @@ class PreferenceStage(instruct.InstructStage):
             raise UsageError("no clip of the training pairs, or of those held out, can be read", hint="see the log")
         return known[0], known[1]
 
-    def _known_reference(self, clips: list[Clip]) -> Reference:
+    def _known_reference(self, clips: list[ManifestClip]) -> Reference:
         """From the run folder, where it is of these pairs, of this model; else computed and kept there."""
         path, key = self.config.out / REFERENCE_FILE, self._reference_key(clips)
         if self.pairs.keep_tokens:
@@ -192,7 +192,7 @@ class PreferenceStage(instruct.InstructStage):
             write_atomic(path, json.dumps({"key": key, "log_probs": log_probs}, allow_nan=False, indent=0).encode())
         return log_probs
 
-    def _reference_key(self, clips: list[Clip]) -> str:
+    def _reference_key(self, clips: list[ManifestClip]) -> str:
         """What the reference depends on, as a short hash."""
         from v2t.backends.local import revision_of
 
@@ -203,7 +203,7 @@ class PreferenceStage(instruct.InstructStage):
         about = [model, runtime.resolve(config.runtime), list(map(pair_key, clips))]
         return text_key(repr(about).encode("utf-8", "surrogatepass"))
 
-    def _compute_reference(self, clips: list[Clip]) -> Reference:
+    def _compute_reference(self, clips: list[ManifestClip]) -> Reference:
         """Each process computes its share. A pair whose clip was skipped gets none."""
         if self._task is None:
             raise UsageError("the reference of preference pairs needs the model: build the stage first")

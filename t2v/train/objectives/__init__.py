@@ -30,7 +30,7 @@ class Example:
     weight: float
 
 
-class Policy(Protocol):
+class PolicyPair(Protocol):
     """A generator's transformer as it is, and as it was when it drew the clips."""
 
     def now(self, noisy: torch.Tensor, sigma: torch.Tensor, text: Any) -> torch.Tensor:
@@ -43,7 +43,7 @@ class Policy(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class NoSettings:
+class NoObjectiveSettings:
     """None."""
 
 
@@ -58,7 +58,7 @@ class BaseObjective(ABC):
     """
 
     name: ClassVar[str]
-    Settings: ClassVar[type] = NoSettings
+    Settings: ClassVar[type] = NoObjectiveSettings
     reads_steps: ClassVar[bool] = False  # learns from steps of a stochastic sampler, not from finished clips
 
     def __init__(self, settings: Mapping[str, Any] | None = None) -> None:
@@ -69,7 +69,7 @@ class BaseObjective(ABC):
         """What to train on; `groups` hold two clips or more each, not all of one reward."""
 
     @abstractmethod
-    def loss(self, policy: Policy, batch: Batch) -> torch.Tensor:
+    def loss(self, policy: PolicyPair, batch: Batch) -> torch.Tensor:
         """The loss of each example (n,).
 
         Args:
@@ -80,7 +80,7 @@ class BaseObjective(ABC):
         """
 
 
-def flow_error(policy: Policy, batch: Batch, place: int = 0) -> torch.Tensor:
+def flow_error(policy: PolicyPair, batch: Batch, place: int = 0) -> torch.Tensor:
     """The mean squared error (n,) of the velocity for clip `place` of each example."""
     clean, noise, sigma = batch["latents"][:, place], batch["noise"], batch["sigma"]
     guess = policy.now(flow.add_noise(clean, noise, sigma), sigma, batch["text"])

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 
 from t2v import flow
-from t2v.train.objectives import BaseObjective, Batch, Example, Group, Policy, mean_square
+from t2v.train.objectives import BaseObjective, Batch, Example, Group, PolicyPair, mean_square
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +37,7 @@ class Objective(BaseObjective):
         ordered = [sorted(group, key=lambda one: -one[1]) for group in groups]
         return [Example((group[0][0], group[-1][0]), 1.0) for group in ordered]
 
-    def loss(self, policy: Policy, batch: Batch) -> torch.Tensor:
+    def loss(self, policy: PolicyPair, batch: Batch) -> torch.Tensor:
         noise, sigma, text = batch["noise"], batch["sigma"], batch["text"]
         gains = []
         for place in (0, 1):

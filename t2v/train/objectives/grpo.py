@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 
 from t2v import flow
-from t2v.train.objectives import BaseObjective, Batch, Example, Group, Policy, advantages, mean_square
+from t2v.train.objectives import BaseObjective, Batch, Example, Group, PolicyPair, advantages, mean_square
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +38,7 @@ class Objective(BaseObjective):
     def examples(self, groups: Sequence[Group]) -> list[Example]:
         return advantages(groups, most=self.settings.most)
 
-    def loss(self, policy: Policy, batch: Batch) -> torch.Tensor:
+    def loss(self, policy: PolicyPair, batch: Batch) -> torch.Tensor:
         advantage, clip = batch["weight"], self.settings.clip
         ratio = (self._likelihood(policy.now, batch) - self._likelihood(policy.old, batch)).exp()  # (n,)
         return -torch.minimum(ratio * advantage, ratio.clamp(1 - clip, 1 + clip) * advantage)

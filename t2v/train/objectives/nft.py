@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import torch
 
 from t2v import flow
-from t2v.train.objectives import BaseObjective, Batch, Example, Group, Policy, advantages, mean_square
+from t2v.train.objectives import BaseObjective, Batch, Example, Group, PolicyPair, advantages, mean_square
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +40,7 @@ class Objective(BaseObjective):
         most = self.settings.most
         return [Example(each.clips, each.weight / (2 * most) + 0.5) for each in advantages(groups, most=most)]
 
-    def loss(self, policy: Policy, batch: Batch) -> torch.Tensor:
+    def loss(self, policy: PolicyPair, batch: Batch) -> torch.Tensor:
         clean, sigma, share, beta = batch["latents"][:, 0], batch["sigma"], batch["weight"], self.settings.beta
         noisy = flow.add_noise(clean, batch["noise"], sigma)
         now = policy.now(noisy, sigma, batch["text"]).float()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from t2v.train.objectives import BaseObjective, Batch, Example, Group, Policy, flow_error
+from t2v.train.objectives import BaseObjective, Batch, Example, Group, PolicyPair, flow_error
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,5 +31,5 @@ class Objective(BaseObjective):
         best = [sorted(group, key=lambda one: -one[1])[: self.settings.keep] for group in groups]
         return [Example((clip,), 1.0) for group in best for clip, _ in group]
 
-    def loss(self, policy: Policy, batch: Batch) -> torch.Tensor:
+    def loss(self, policy: PolicyPair, batch: Batch) -> torch.Tensor:
         return flow_error(policy, batch)

@@ -17,7 +17,7 @@ from cineloop.errors import MissingDependencyError, UsageError
 from cineloop.video.frames import Frames
 from cineloop.world.scenes.render import render
 from cineloop.world.scenes.scene import Actor, Event, Scene, Shot
-from t2v.generators import Request
+from t2v.generators import ClipRequest
 from t2v.generators.world import Generator
 from t2v.settings import GenerateSettings
 from v2t_eval.core.metric import MetricResult, load_metric
@@ -138,7 +138,7 @@ def test_a_clip_that_is_not_of_the_world_is_a_failure_and_no_zero():
 
 def exact(prompt: str, seed: int = 0) -> Clip:
     """The world's own clip of a prompt."""
-    frames = Generator().generate([Request(prompt=prompt, seed=seed)], GenerateSettings())[0]
+    frames = Generator().generate([ClipRequest(prompt=prompt, seed=seed)], GenerateSettings())[0]
     return Clip.from_frames(frames)
 
 

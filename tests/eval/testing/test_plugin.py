@@ -43,12 +43,12 @@ def clips(tmp_path_factory) -> Path:
     """ball.mp4 (red, on the beach), frozen.mp4, broken.mp4, empty.mp4, and a manifest of the first two; everything
     heavy is imported and the judge loaded here, for pytester forgets what is imported in its runs."""
     from cineloop.video.encode import encode
-    from t2v.generators import Request
+    from t2v.generators import ClipRequest
     from t2v.generators.world import Generator
     from t2v.settings import GenerateSettings
 
     folder = tmp_path_factory.mktemp("clips")
-    (frames,) = Generator().generate([Request(prompt=PROMPT, seed=0)], GenerateSettings())
+    (frames,) = Generator().generate([ClipRequest(prompt=PROMPT, seed=0)], GenerateSettings())
     encode(frames.pixels, folder / "ball.mp4", fps=frames.fps)
     encode(np.repeat(frames.pixels[:1], 17, axis=0), folder / "frozen.mp4", fps=frames.fps)
     (folder / "broken.mp4").write_bytes(b"these are the wrong bytes " * 50)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from t2v.data.buckets import Bucket, BucketBatches
-from t2v.data.encoded import EncodedClip, EncodedSource
+from t2v.data.encoded import EncodedKeys, EncodedSource
 
 
 class Kept(dict):
@@ -18,7 +18,7 @@ class Kept(dict):
 
 @pytest.mark.parametrize("equal_tokens", [False, True])
 def test_a_step_split_over_processes_holds_the_same_prompts(equal_tokens):
-    clips = [EncodedClip(f"clip{n}", (f"a{n}", f"b{n}", f"c{n}")) for n in range(12)]
+    clips = [EncodedKeys(f"clip{n}", (f"a{n}", f"b{n}", f"c{n}")) for n in range(12)]
     latents = Kept({f"clip{n}": {"latents": torch.full((1,), float(n))} for n in range(12)})
     texts = Kept({name: name for name in ["", *(prompt for clip in clips for prompt in clip.prompts)]})
     members = ((Bucket(17, 64, 64), tuple(range(4))), (Bucket(1, 64, 64), tuple(range(4, 12))))

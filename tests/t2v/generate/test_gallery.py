@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from t2v.generate.gallery import write_gallery
-from t2v.generate.summary import Summary
+from t2v.generate.summary import GenerateSummary
 
 BALL = "A red ball rolls to the left on the beach."
 ROW = {"id": "i", "path": "clips/a b%23.mp4", "prompt": "p", "seed": 0, "model": "m"}
@@ -45,5 +45,5 @@ def test_the_gallery_says_what_made_the_clips_and_shows_them_large(tmp_path):
 
 
 def test_the_summary_of_one_clip_is_in_the_singular():
-    assert Summary(asked=1, made=1, seconds=0.5).lines()[0].startswith("1 clip: 1 made")
-    assert Summary(asked=2, made=1, seconds=0.5).lines()[0].startswith("2 clips: 1 made")
+    assert GenerateSummary(asked=1, made=1, seconds=0.5).lines()[0].startswith("1 clip: 1 made")
+    assert GenerateSummary(asked=2, made=1, seconds=0.5).lines()[0].startswith("2 clips: 1 made")

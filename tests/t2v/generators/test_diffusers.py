@@ -47,7 +47,7 @@ from transformers import (
 from cineloop.errors import ItemError, MissingDependencyError, NothingMatchedError, UsageError
 from cineloop.video.decode import decode
 from t2v.cli import main
-from t2v.generators import Request, open_generator
+from t2v.generators import ClipRequest, open_generator
 from t2v.generators.diffusers import Generator
 from t2v.settings import GenerateSettings
 
@@ -230,15 +230,17 @@ def test_a_pipeline_generates_through_the_command(saved, tmp_path, capsys, maker
 def test_a_pipelines_own_values_stay_unless_asked(tiny_wan):
     own = tiny_wan.effective(GenerateSettings())
     assert (own["num_frames"], own["height"], own["width"], own["steps"], own["guidance"]) == (81, 480, 832, 50, 5.0)
-    words = tiny_wan._words([Request(prompt="a")], GenerateSettings(guidance=2.0))
+    words = tiny_wan._words([ClipRequest(prompt="a")], GenerateSettings(guidance=2.0))
     assert words == {"prompt": ["a"], "guidance_scale": 2.0, "output_type": "np"}
-    words = tiny_wan._words([Request(prompt="a"), Request(prompt="b", negative_prompt="c")], GenerateSettings(steps=3))
+    words = tiny_wan._words(
+        [ClipRequest(prompt="a"), ClipRequest(prompt="b", negative_prompt="c")], GenerateSettings(steps=3)
+    )
     assert words["negative_prompt"] == ["", "c"] and words["num_inference_steps"] == 3
 
 
 def test_a_seed_gives_its_clip_alone_and_in_a_batch(tiny_wan):
     steps = []
-    requests = [Request(prompt="a red ball", seed=seed) for seed in (3, 4)]
+    requests = [ClipRequest(prompt="a red ball", seed=seed) for seed in (3, 4)]
     both = tiny_wan.generate(requests, SMALL, lambda done, total: steps.append((done, total)))
     alone = tiny_wan.generate(requests[1:], SMALL)[0].pixels
     assert steps == [(1, 2), (2, 2)]
@@ -261,7 +263,7 @@ def lora_file(folder, layers, width=24):
 @pytest.mark.slow
 def test_a_lora_changes_the_clip_and_its_record(saved, tiny_wan, tmp_path):
     file = lora_file(tmp_path, ["blocks.0.attn1.to_q", "blocks.0.attn1.to_v"])
-    request = Request(prompt="a red ball")
+    request = ClipRequest(prompt="a red ball")
 
     def made(lora):
         return open_generator("diffusers", model=str(saved(wan)), device="cpu", options={"lora": [lora]})
@@ -279,7 +281,7 @@ def test_a_lora_of_another_model_is_refused_with_counts(saved, tmp_path):
     file = lora_file(tmp_path, ["transformer_blocks.7.attn.to_q", "transformer_blocks.8.attn.to_q"])
     other = open_generator("diffusers", model=str(saved(wan)), device="cpu", options={"lora": [str(file)]})
     with pytest.raises(NothingMatchedError, match="0 of 4 keys"):
-        other.generate([Request(prompt="a")], SMALL)
+        other.generate([ClipRequest(prompt="a")], SMALL)
 
 
 def test_tiling_is_switched_on_and_offload_wants_a_gpu(saved):
@@ -287,14 +289,14 @@ def test_tiling_is_switched_on_and_offload_wants_a_gpu(saved):
     assert tiled.pipeline.vae.use_tiling and tiled.pipeline.vae.use_slicing
     offloaded = open_generator("diffusers", model=str(saved(wan)), device="cpu", options={"offload": "model"})
     with pytest.raises(MissingDependencyError, match="GPU"):
-        offloaded.generate([Request(prompt="a")], SMALL)
+        offloaded.generate([ClipRequest(prompt="a")], SMALL)
 
 
 @pytest.mark.parametrize("maker", [wan, animatediff], ids=["wan", "animatediff"])
 def test_dtype_is_that_of_the_weights(saved, maker):
     made = open_generator("diffusers", model=str(saved(maker)), device="cpu", dtype="bfloat16")
     assert made.pipeline.vae.dtype == torch.bfloat16
-    clip_ = made.generate([Request(prompt="a")], GenerateSettings(num_frames=5, height=16, width=16, steps=1))[0]
+    clip_ = made.generate([ClipRequest(prompt="a")], GenerateSettings(num_frames=5, height=16, width=16, steps=1))[0]
     assert clip_.pixels.shape == (5, 16, 16, 3)
 
 
@@ -303,7 +305,7 @@ def test_a_first_frame_is_refused_by_a_text_to_video_model(saved, tiny_wan, tmp_
 
     Image.new("RGB", (16, 16)).save(tmp_path / "first.png")
     with pytest.raises(ItemError, match="no first frame"):
-        tiny_wan.generate([Request(prompt="a", image=tmp_path / "first.png")], SMALL)
+        tiny_wan.generate([ClipRequest(prompt="a", image=tmp_path / "first.png")], SMALL)
 
 
 def test_an_image_to_video_pipeline_wants_and_uses_its_picture(saved, tmp_path):
@@ -312,11 +314,11 @@ def test_an_image_to_video_pipeline_wants_and_uses_its_picture(saved, tmp_path):
     made = open_generator("diffusers", model=str(saved(ltx_from_picture)), device="cpu")
     settings = GenerateSettings(num_frames=9, height=32, width=32, steps=1)
     with pytest.raises(UsageError, match="--image"):
-        made.generate([Request(prompt="a")], settings)
+        made.generate([ClipRequest(prompt="a")], settings)
     for name, shade in (("dark.png", 10), ("light.png", 240)):
         Image.new("L", (50, 40), shade).save(tmp_path / name)
-    requests = [Request(prompt="a", image=tmp_path / "dark.png")] * 2 + [
-        Request(prompt="a", image=tmp_path / "light.png")
+    requests = [ClipRequest(prompt="a", image=tmp_path / "dark.png")] * 2 + [
+        ClipRequest(prompt="a", image=tmp_path / "light.png")
     ]
     dark, same = made.generate(requests[:2], settings)
     (light,) = made.generate(requests[2:], settings)
@@ -332,7 +334,7 @@ def test_a_failure_of_the_model_is_one_of_the_request(tiny_wan, monkeypatch):
 
     monkeypatch.setattr(tiny_wan.pipeline.transformer, "forward", broken)
     with pytest.raises(ItemError, match="mat1 and mat2") as caught:
-        tiny_wan.generate([Request(prompt="a")], SMALL)
+        tiny_wan.generate([ClipRequest(prompt="a")], SMALL)
     assert caught.value.code == "MODEL_ERROR"
 
 

@@ -18,7 +18,7 @@ from cineloop.errors import MissingDependencyError, UsageError
 from cineloop.video.decode import decode
 from cineloop.world.scenes.solo import prompt, sample_solo
 from t2v.cli import main
-from t2v.generators import Request, dit, open_generator
+from t2v.generators import ClipRequest, dit, open_generator
 from t2v.model.dit import CineloopTransformer3DModel
 from t2v.model.text import CineloopTextConfig, CineloopTextModel, build_tokenizer, world_words
 from t2v.model.vae import AutoencoderKLCineloop
@@ -93,13 +93,13 @@ def test_the_command_makes_clips_and_warns_of_strange_words(starter, tmp_path, c
 
 @pytest.mark.slow
 def test_a_clip_is_the_same_alone_in_a_batch_and_on_another_day(starter, folder):
-    requests = [Request(prompt=BALL, seed=1), Request(prompt="A blue box.", seed=2, negative_prompt="red")]
+    requests = [ClipRequest(prompt=BALL, seed=1), ClipRequest(prompt="A blue box.", seed=2, negative_prompt="red")]
     steps = []
     both = starter.generate(requests, STEPS, lambda done, total: steps.append((done, total)))
     assert steps[-1] == (2, 2)
     alone = open_generator("dit", model=str(folder), device="cpu").generate(requests[1:], STEPS)[0]
     assert np.abs(both[1].pixels.astype(int) - alone.pixels).max() <= 1
-    other = starter.generate([Request(prompt="A blue box.", seed=2)], STEPS)[0]
+    other = starter.generate([ClipRequest(prompt="A blue box.", seed=2)], STEPS)[0]
     assert np.abs(other.pixels.astype(int) - alone.pixels).max() > 1  # the negative prompt counts
 
 
@@ -107,7 +107,7 @@ def test_the_first_frame_is_kept(starter, tmp_path):
     picture = np.zeros((32, 48, 3), np.uint8)
     picture[:, 24:] = 255
     Image.fromarray(picture).save(tmp_path / "first.png")
-    clips = starter.generate([Request(prompt=BALL, seed=s, image=tmp_path / "first.png") for s in (0, 1)], STEPS)
+    clips = starter.generate([ClipRequest(prompt=BALL, seed=s, image=tmp_path / "first.png") for s in (0, 1)], STEPS)
     assert len(clips) == 2
     with torch.no_grad():
         pixels = torch.tensor(picture / 127.5 - 1).permute(2, 0, 1)[None, :, None].float()
@@ -145,7 +145,7 @@ def test_options_reach_the_pipeline(folder):
     made = open_generator("dit", model=str(folder), device="cpu", dtype="bfloat16", options={"tiling": True})
     assert made.pipeline.vae.dtype == torch.bfloat16
     assert made.pipeline.vae.use_tiling
-    assert made.generate([Request(prompt=BALL)], STEPS)[0].pixels.shape == (5, 32, 48, 3)
+    assert made.generate([ClipRequest(prompt=BALL)], STEPS)[0].pixels.shape == (5, 32, 48, 3)
 
 
 def test_what_is_no_pipeline_of_ours_is_refused(tmp_path, monkeypatch):

@@ -13,7 +13,7 @@ from cineloop.world.language.read_text import parse
 from cineloop.world.language.words import caption
 from cineloop.world.scenes.sampler import sample_scene
 from cineloop.world.scenes.solo import NUM_FRAMES, SECONDS, prompt, sample_solo
-from t2v.generators import Request, open_generator
+from t2v.generators import ClipRequest, open_generator
 from t2v.obedience import judge
 from t2v.settings import GenerateSettings
 
@@ -22,7 +22,7 @@ PLAIN = GenerateSettings()
 
 
 def scene_of(text, seed=0, settings=PLAIN):
-    return WORLD.scene(Request(prompt=text, seed=seed), settings)
+    return WORLD.scene(ClipRequest(prompt=text, seed=seed), settings)
 
 
 def untrue(text, scene):
@@ -39,7 +39,7 @@ def test_every_solo_prompt_is_shown_and_read_back():
         text = prompt(facts, random.Random(index), unseen_wording=index % 4 == 0)
         scene = scene_of(text, seed=index)
         assert not untrue(text, scene) and scene.duration_s == SECONDS, text
-        (frames,) = WORLD.generate([Request(prompt=text, seed=index)], PLAIN)
+        (frames,) = WORLD.generate([ClipRequest(prompt=text, seed=index)], PLAIN)
         assert frames.pixels.shape == (NUM_FRAMES, 64, 64, 3)
         verdict = judge(frames.pixels, frames.times_s, None, text)
         wrong += [(text, factor) for factor, right in verdict.items() if not right and factor != "joint"]
@@ -75,7 +75,7 @@ def test_what_is_told_is_true_and_stays_in_the_frame(text):
     for seed in range(8):
         scene = scene_of(text, seed)
         assert not untrue(text, scene)
-        pixels = WORLD.generate([Request(prompt=text, seed=seed)], GenerateSettings(height=48, width=48))[0].pixels
+        pixels = WORLD.generate([ClipRequest(prompt=text, seed=seed)], GenerateSettings(height=48, width=48))[0].pixels
         assert pixels.shape[1:] == (48, 48, 3) and pixels.std() > 5
         from cineloop.world.scenes.motion import track
 
@@ -123,15 +123,15 @@ def test_what_the_world_cannot_show_is_refused_by_name(text, told):
 
 def test_a_negative_prompt_is_refused():
     with pytest.raises(ItemError, match="negative"):
-        WORLD.generate([Request(prompt="A red ball.", negative_prompt="blue")], PLAIN)
+        WORLD.generate([ClipRequest(prompt="A red ball.", negative_prompt="blue")], PLAIN)
 
 
 def test_length_rate_and_size_are_kept():
     text = "A red ball rolls quickly to the left."
     short = GenerateSettings(num_frames=9, fps=16, height=32, width=48)
-    (frames,) = WORLD.generate([Request(prompt=text)], short)
+    (frames,) = WORLD.generate([ClipRequest(prompt=text)], short)
     assert frames.pixels.shape == (9, 32, 48, 3) and frames.fps == 16
-    assert len(WORLD.generate([Request(prompt=text)], GenerateSettings(num_frames=40))[0]) == 40
+    assert len(WORLD.generate([ClipRequest(prompt=text)], GenerateSettings(num_frames=40))[0]) == 40
 
     def pace(settings):
         event = scene_of(text, 0, settings).events[0]
@@ -140,7 +140,7 @@ def test_length_rate_and_size_are_kept():
     assert pace(short) == pytest.approx(pace(PLAIN)) and pace(GenerateSettings(num_frames=40)) == pytest.approx(
         pace(PLAIN)
     )
-    story = WORLD.generate([Request(prompt="A dog jumps, then spins, then vanishes.")], PLAIN)[0]
+    story = WORLD.generate([ClipRequest(prompt="A dog jumps, then spins, then vanishes.")], PLAIN)[0]
     assert len(story) > NUM_FRAMES
 
 
