@@ -31,7 +31,7 @@ SAVED_KEYS = ("r", "lora_alpha", "rank_pattern", "alpha_pattern", "target_module
 
 @dataclass(frozen=True, kw_only=True)
 class LoraReport:
-    """What became of a file's keys, and proof that the adapter acts.
+    """How the keys of a file were mapped, and proof that the adapter acts.
 
     Args:
         matched: keys that found their module with the right sizes.

@@ -18,11 +18,10 @@ from pathlib import Path
 
 from cineloop import config as configs
 from cineloop.documents import read_json
-from cineloop.errors import UsageError
 from cineloop.files import write_atomic
 from cineloop.interrupt import Stopping
-from cineloop.lock import FolderLock
 from cineloop.log import logger
+from cineloop.run_folder import STATE, RunFolder, other_settings
 from v2t_eval.core.cluster import place_on
 from v2t_eval.core.models import on_device
 from v2t_eval.core.score import ScoreConfig
@@ -38,7 +37,7 @@ from v2t_eval.learn.stopping import divergence
 from v2t_eval.learn.train import delete_checkpoints, drift_of, learnt, train
 from v2t_eval.report import page
 
-STATE, RESULT, ROUND = ".cineloop", "learn.json", "round.json"
+RESULT, ROUND = "learn.json", "round.json"
 
 
 def round_folder(out: Path, number: int) -> Path:
@@ -148,7 +147,7 @@ def run(config: LearnConfig, out: Path) -> Learning:
         UsageError: settings that do not fit each other, or the folder was begun with others.
         MissingDependencyError: no such model, judge or metric. KeyboardInterrupt: stopped; the same command continues.
     """
-    with FolderLock(out / STATE / "lock"), on_device(config.device), Stopping() as stop:
+    with RunFolder(out), on_device(config.device), Stopping() as stop:
         check_recipe(config, out)
         write_atomic(out / "config.yaml", configs.dump(configs.to_dict(config)).encode())
         learning = Learner(config, out, stop).run()
@@ -162,12 +161,11 @@ def check_recipe(config: LearnConfig, out: Path) -> None:
     """Refuse a folder that was begun with another recipe.
 
     Raises:
-        UsageError: EXISTS.
+        UsageError: OTHER_SETTINGS.
     """
     path, tree = out / "config.yaml", configs.to_dict(config)
     if path.exists():
         before = configs.to_dict(configs.load(LearnConfig, file=path))
         free = {name: before[name] for name in ("rounds", "cluster")}  # what is learnt is the same
-        if changes := configs.changes(before, tree | free):
-            raise UsageError(f"{out} was begun with another recipe: {'; '.join(changes[:5])}", code="EXISTS",
-                             hint="another folder with -o")  # fmt: skip
+        if before != tree | free:
+            raise other_settings(f"{out} was", before, tree | free, hint="choose another -o")

@@ -15,9 +15,9 @@ from pathlib import Path
 from cineloop.errors import Notice
 from cineloop.files import write_atomic
 from cineloop.interrupt import Stopping
-from cineloop.lock import FolderLock
 from cineloop.log import logger, printable
 from cineloop.manifest import write_manifest
+from cineloop.run_folder import STATE, RunFolder
 from v2t.backends import VideoLM
 from v2t.caption.run import read_records
 from v2t.caption.run import run as caption
@@ -35,7 +35,6 @@ from v2t_eval.roundtrip.settings import NUM_OTHERS, RoundtripConfig
 from v2t_eval.semantics.prompt_questions import remarks
 from v2t_eval.semantics.sources import GRAMMAR
 
-STATE = ".cineloop"
 RESULT, NAMES = "roundtrip.json", ("roundtrip.json", "report.md", "report.html")
 
 
@@ -58,7 +57,7 @@ def run(
         NothingMatchedError: no prompts. MissingDependencyError: no such model.
         KeyboardInterrupt: stopped; every stage keeps its finished items.
     """
-    with FolderLock(out / STATE / "lock"), on_device(config.device):
+    with RunFolder(out), on_device(config.device):
         side, ceiling, notes = _clips(config, out, show_progress)
         for each, folder in ((side, out), (ceiling, out / "ceiling")):
             if each is not None:

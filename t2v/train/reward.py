@@ -1,4 +1,4 @@
-"""Stage `reward`: a generator learns from clips that it drew itself and from what somebody thought of them.
+"""Stage `reward`: a generator learns from clips that it drew itself and from their ratings.
 
 In: a pipeline folder (the policy), clips that it drew with their latents and `rewards.jsonl` (`t2v.train.rewarded`),
 an objective (`t2v.train.objectives`). Out: `final/`, the whole pipeline, or with a `rank` the adapter alone. What the

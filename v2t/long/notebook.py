@@ -23,12 +23,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from cineloop.config import changes
-from cineloop.errors import ItemError, Notice, UsageError
+from cineloop.errors import ItemError, Notice
 from cineloop.files import content_key, text_key
 from cineloop.journal import Entry, Journal, decode_entry
-from cineloop.log import printable
-from cineloop.run_folder import RunFolder
+from cineloop.run_folder import RunFolder, other_settings, refuse_existing
 from v2t.backends import Decoding, GenerateRequest, VideoLM, user_turn
 from v2t.backends.batching import Batcher
 from v2t.data.notes import Note, notes_prompt
@@ -58,7 +56,7 @@ class Notebook:
         batch_size: windows the model sees at once.
 
     Raises:
-        UsageError: the file holds other notes (OTHER_NOTES), or another run writes to it (LOCKED).
+        UsageError: the file holds other notes (OTHER_SETTINGS), or another run writes to it (LOCKED).
     """
 
     def __init__(
@@ -133,11 +131,7 @@ class Notebook:
 
     def _read(self) -> None:
         if _is_foreign(self.path):
-            raise UsageError(
-                f"{printable(str(self.path))} exists and is not a file of notes",
-                code="OTHER_NOTES",
-                hint="name another file",
-            )
+            refuse_existing([self.path], hint="it is not a file of notes: name another one")
         with Journal(self.path, writable=False) as journal:
             for entry, _ in journal.replay():
                 self._learn(entry)
@@ -145,13 +139,9 @@ class Notebook:
     def _learn(self, entry: Entry) -> None:
         if entry["kind"] == "notebook":
             self._is_new = False
-            differing = changes(entry["settings"], self.settings)
-            if differing:
-                raise UsageError(
-                    f"{printable(str(self.path))} holds notes made with other settings: {'; '.join(differing[:4])}",
-                    code="OTHER_NOTES",
-                    hint="name another --notes file, or leave it out",
-                )
+            if entry["settings"] != self.settings:
+                hint = "name another --notes file, or leave it out"
+                raise other_settings(f"the notes of {self.path} were", entry["settings"], self.settings, hint=hint)
         elif entry["kind"] == "cuts":
             self.video.cuts_s = entry["cuts_s"]
         elif entry["kind"] == "part":

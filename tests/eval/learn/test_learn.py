@@ -317,7 +317,7 @@ def test_forty_rewards_by_hand_teach_an_adapter_of_wan(prompts, tmp_path, capsys
 def test_another_recipe_in_the_same_folder_is_refused(ours, prompts, bright, tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out/config.yaml").write_text(configs.dump(configs.to_dict(recipe(ours, prompts, bright))))
-    with pytest.raises(UsageError, match="another recipe"):
+    with pytest.raises(UsageError, match="made with other settings"):
         run(recipe(ours, prompts, bright, objective="nft"), tmp_path / "out")
 
 

@@ -166,7 +166,7 @@ def test_notes_on_something_else_are_refused(film, clip, config, tmp_path):
             ask(film, "How many?", other, captioner=Fake())
     poem = tmp_path / "poem.txt"
     poem.write_text("roses are red\n")
-    with pytest.raises(UsageError, match="exists and is not a file of notes"):
+    with pytest.raises(UsageError, match="already exists"):
         ask(film, "How many?", replace(config, notes=poem), captioner=Fake())
     assert poem.read_text() == "roses are red\n"
 
