@@ -41,7 +41,9 @@ class ClusterConfig:
         None, "decoding workers: 8, or 8..64 for as many as it needs (default: up to the CPUs)", metavar="MIN..MAX"
     )
     model_workers: str | None = option(
-        None, "model workers, likewise (default: up to the GPUs, or nodes)", metavar="MIN..MAX"
+        None,
+        "model workers: 8, or 8..64 for as many as it needs (default: up to the GPUs, or nodes)",
+        metavar="MIN..MAX",
     )
     gpus_per_worker: float | None = option(
         None, "GPUs of a model worker; a fraction shares one (default: 1 where there are GPUs)", metavar="N"
