@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import pytest
 
 from cineloop.intervals import wilson
+from metric_results import result_of
 from v2t_eval.core.sample import Sample
 from v2t_eval.metrics.answers import Metric, judge
 
@@ -36,10 +38,7 @@ def asked(id: str, kind: str, answer: str | None, reference: str, cluster: str =
     return Sample(id=id, row=row, cluster=cluster)
 
 
-def score(*samples: Sample):
-    metric = Metric()
-    metric.update(samples)
-    return metric.compute()
+score = partial(result_of, Metric)
 
 
 def some() -> list[Sample]:

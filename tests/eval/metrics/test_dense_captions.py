@@ -8,6 +8,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 
+from metric_results import result_of
 from v2t_eval.core.sample import Sample
 from v2t_eval.metrics.dense_captions import Metric, best_in_order
 from v2t_eval.text.java import java_missing
@@ -23,10 +24,7 @@ def asked(id: str, told: list[dict], true: list[dict], cluster: str = "", **row:
 
 
 def score(*samples: Sample, **settings):
-    metric = Metric(**{"similarity": "token_f1", **settings})
-    metric.prepare()
-    metric.update(samples)
-    return metric.compute()
+    return result_of(Metric, *samples, **{"similarity": "token_f1", **settings})
 
 
 def value(result, name: str) -> float:

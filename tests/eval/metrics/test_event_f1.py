@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ import v2t_eval.metrics.event_f1 as event_f1
 from cineloop.errors import ItemError, MissingDependencyError
 from cineloop.intervals import wilson
 from cineloop.world.scenes.corpus import WorldConfig, manifest_row
+from metric_results import result_of
 from v2t_eval.core.sample import Sample
 from v2t_eval.metrics.event_f1 import Metric, f1
 from v2t_eval.text.events import LanguageJudge, open_judge, read_events, read_verdicts
@@ -34,10 +36,7 @@ def asked(id: str, caption: str, reference: str, source: str | None = None) -> S
     return Sample(id=id, caption=caption, references=(reference,), row={"source": source} if source else {})
 
 
-def score(*samples: Sample, **settings):
-    metric = Metric(**settings)
-    metric.update(samples)
-    return metric.compute()
+score = partial(result_of, Metric)
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ import pytest
 from cineloop.errors import UsageError
 from cineloop.intervals import wilson
 from cineloop.world.scenes.corpus import WorldConfig, manifest_row
+from metric_results import result_of
 from v2t_eval.core.sample import Sample
 from v2t_eval.metrics.facts import Metric
 
@@ -33,9 +34,7 @@ def told(style: str = "short", shift: int = 0, said: str = "") -> list[Sample]:
 
 
 def score(samples, **settings):
-    metric = Metric(**settings)
-    metric.update(samples)
-    return metric.compute()
+    return result_of(Metric, *samples, **settings)
 
 
 @pytest.mark.parametrize("style", ["short", "detailed", "timed"])

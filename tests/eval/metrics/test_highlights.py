@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 
+from metric_results import result_of
 from v2t_eval.core.sample import Sample
 from v2t_eval.metrics.highlights import Metric, average_precision, worst_average_precision
 
@@ -13,10 +16,7 @@ def asked(id: str, saliency: list, relevance: list) -> Sample:
     return Sample(id=id, row={"saliency": saliency, "relevance": relevance})
 
 
-def score(*samples: Sample, **settings):
-    metric = Metric(**settings)
-    metric.update(samples)
-    return metric.compute()
+score = partial(result_of, Metric)
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 
+from metric_results import result_of
 from v2t_eval.core.sample import Sample
 from v2t_eval.judge.replies import is_refusal, read_choice
 from v2t_eval.metrics.multiple_choice import ALL, READ, Metric
@@ -52,10 +55,7 @@ def asked(id: str, answer: str, reference: str = "A", choices=COLORS, cluster: s
     )
 
 
-def score(*samples: Sample):
-    metric = Metric()
-    metric.update(samples)
-    return metric.compute()
+score = partial(result_of, Metric)
 
 
 def test_failures_are_counted_apart() -> None:

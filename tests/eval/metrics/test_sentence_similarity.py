@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from cineloop.errors import MissingDependencyError
+from metric_results import result_of
 from v2t_eval.core.features import open_extractor
 from v2t_eval.core.sample import Sample
 from v2t_eval.metrics.sentence_similarity import Metric
@@ -117,10 +118,7 @@ def test_dense_prompt_length_and_case(tmp_path: Path) -> None:
 
 
 def score(folder: Path, *samples: Sample, **settings):
-    metric = Metric(model=str(folder), **settings)
-    metric.prepare()
-    metric.update(samples)
-    return metric.compute()
+    return result_of(Metric, *samples, model=str(folder), **settings)
 
 
 def test_the_metric(tmp_path: Path) -> None:

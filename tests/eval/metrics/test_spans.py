@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import random
+from functools import partial
 
 import numpy as np
 import pytest
 
+from metric_results import result_of
 from v2t_eval.core.sample import Sample
 from v2t_eval.metrics.answers import judge
 from v2t_eval.metrics.spans import Metric, average_precision, tiou
@@ -37,10 +39,7 @@ def asked(id, said, *true, **row):
     return Sample(id=id, row={"spans": said, "reference_spans": [list(span) for span in true], **row})
 
 
-def score(*samples, **settings):
-    metric = Metric(**settings)
-    metric.update(samples)
-    return metric.compute()
+score = partial(result_of, Metric)
 
 
 def test_the_first_span_counts_and_none_is_a_miss():

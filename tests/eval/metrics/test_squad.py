@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import random
+from functools import partial
 
 import pytest
 
+from metric_results import result_of
 from v2t_eval.core.sample import Sample
 from v2t_eval.metrics.squad import Metric, f1, normalise, vqa_accuracy
 
@@ -14,10 +16,7 @@ def asked(id: str, answer: object, *answers: str, cluster: str = "") -> Sample:
     return Sample(id=id, row={"answer": answer, "answers": list(answers)}, cluster=cluster)
 
 
-def score(*samples: Sample):
-    metric = Metric()
-    metric.update(samples)
-    return metric.compute()
+score = partial(result_of, Metric)
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from cineloop.errors import MissingDependencyError, UsageError
 from cineloop.video.frames import Frames
 from cineloop.world.scenes.render import render
 from cineloop.world.scenes.scene import Actor, Event, Scene, Shot
+from metric_results import result_of_prompts, values
 from t2v.generators import ClipRequest
 from t2v.generators.world import Generator
 from t2v.settings import GenerateSettings
@@ -54,14 +55,7 @@ def noise() -> Clip:
 
 
 def score(name: str, clip: Clip, *prompts: str, metric=None, row: dict | None = None, **settings) -> MetricResult:
-    made = metric or load_metric(name)(**settings)
-    made.update(Sample(id=f"{n}", clip=clip, prompt=p, row=row or {}) for n, p in enumerate(prompts))
-    return made.compute()
-
-
-def values(result: MetricResult) -> list:
-    assert not result.failures, result.failures
-    return [item["value"] for item in result.items]
+    return result_of_prompts(metric or name, clip, *prompts, row=row, **settings)
 
 
 # --- the cartoon world's referee

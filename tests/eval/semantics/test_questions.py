@@ -10,9 +10,10 @@ import pytest
 from cineloop.errors import ItemError, NothingMatchedError, UsageError
 from cineloop.video.frames import Frames
 from cineloop.video.sample import SampleSpec
+from metric_results import result_of_prompts, values
 from v2t.backends import Output, VideoLM
 from v2t_eval.core.metric import MetricResult, load_metric
-from v2t_eval.core.sample import Clip, Sample
+from v2t_eval.core.sample import Clip
 from v2t_eval.judge.judge import Judge
 from v2t_eval.judge.wording import DESCRIBE
 
@@ -23,14 +24,7 @@ def clip() -> Clip:
 
 
 def score(name: str, *prompts: str, metric=None, row: dict | None = None, **settings) -> MetricResult:
-    made = metric or load_metric(name)(**settings)
-    made.update(Sample(id=f"{n}", clip=clip(), prompt=p, row=row or {}) for n, p in enumerate(prompts))
-    return made.compute()
-
-
-def values(result: MetricResult) -> list:
-    assert not result.failures, result.failures
-    return [item["value"] for item in result.items]
+    return result_of_prompts(metric or name, clip(), *prompts, row=row, **settings)
 
 
 class Table(VideoLM):

@@ -9,6 +9,7 @@ import pytest
 
 from cineloop.errors import NothingMatchedError
 from cineloop.video.frames import Frames
+from metric_results import result_of, values
 from v2t_eval.core.metric import MetricResult, load_metric
 from v2t_eval.core.sample import Clip, Sample
 
@@ -19,14 +20,7 @@ def frames(num: int = 17) -> Frames:
 
 
 def score(name: str, shown: Frames, prompt: str, **settings) -> MetricResult:
-    made = load_metric(name)(**settings)
-    made.update(Sample(id="s", clip=Clip.from_frames(shown), prompt=prompt))
-    return made.compute()
-
-
-def values(result: MetricResult) -> list:
-    assert not result.failures, result.failures
-    return [item["value"] for item in result.items]
+    return result_of(name, Sample(id="s", clip=Clip.from_frames(shown), prompt=prompt), **settings)
 
 
 @pytest.fixture(scope="module")
