@@ -24,7 +24,7 @@ from t2v.generators import ClipRequest
 from t2v.generators.world import Generator
 from t2v.settings import GenerateSettings
 from v2t_eval.core.metric import load_metric
-from v2t_eval.core.sample import Clip, Sample
+from v2t_eval.core.sample import Sample, SampleClip
 from v2t_eval.semantics.detectors.world import VERSION
 
 DIMENSIONS = ("object_class", "multiple_objects", "human_action", "color", "spatial_relationship", "scene")
@@ -60,7 +60,7 @@ def clips(num: int, seed: int) -> list[Sample]:
             frames = generator.generate([ClipRequest(prompt=text, seed=seed + number)], GenerateSettings())[0]
         except ItemError:
             continue  # the world cannot show it
-        samples.append(Sample(id=f"{len(samples):04d}", prompt=text, clip=Clip.from_frames(frames)))
+        samples.append(Sample(id=f"{len(samples):04d}", prompt=text, clip=SampleClip.from_frames(frames)))
     return samples
 
 

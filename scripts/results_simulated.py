@@ -56,7 +56,7 @@ def least(key: str, num: int = 0) -> Callable[[], str]:
     return lowest
 
 
-def stopped(cell: str) -> Callable[[], str]:
+def stop_share(cell: str) -> Callable[[], str]:
     """The share in percent of simulated learnings that the rule stops, of one cell."""
     return lambda: f"{load('stopping')[cell]['new']:.1f}"
 
@@ -93,8 +93,8 @@ VALUES |= {
     "gate.pass-200": least("new pass at 0.1", 200),
     "gate.found": least("new two margins"),
     "stopping.false-stop": false_stops,
-    "stopping.facts-64": stopped("share of 8 facts|0.1|64"),
-    "stopping.right-64": stopped("right or wrong|0.2|64"),
-    "stopping.guard-64": stopped("guard|0.5|64"),
-    "stopping.guard-128": stopped("guard|0.5|128"),
+    "stopping.facts-64": stop_share("share of 8 facts|0.1|64"),
+    "stopping.right-64": stop_share("right or wrong|0.2|64"),
+    "stopping.guard-64": stop_share("guard|0.5|64"),
+    "stopping.guard-128": stop_share("guard|0.5|128"),
 }

@@ -189,11 +189,11 @@ class DecodeWorker:
     def decode(self, items: Sequence[tuple[Any, ...]], bulks: Sequence[Any]) -> list[Any]:
         """A `Kept` for `read_frames`."""
 
-        def kept() -> Kept:
+        def read() -> Kept:
             frames = self.pool.submit(*items[0]).result()
             return Kept((frames.pixels.shape, frames.about()), frames.pixels)
 
-        return or_error(kept)
+        return or_error(read)
 
     def job(self, items: Sequence[tuple[Any, ...]], bulks: Sequence[Any]) -> list[Any]:
         """A `Kept` of the JSON values and the arrays of a job, see `DecoderPool.submit_job`."""

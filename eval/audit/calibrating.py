@@ -22,7 +22,7 @@ from v2t_eval.audit.agreement import Claim, agreement_of, by_kind
 from v2t_eval.audit.claims import Balance
 from v2t_eval.audit.clips import answers_of, planted, through_mp4
 from v2t_eval.audit.record import Agreement
-from v2t_eval.core.sample import Clip, Sample
+from v2t_eval.core.sample import Sample, SampleClip
 from v2t_eval.judge.answer import Votes
 from v2t_eval.judge.calibration import Calibration, Reliability, chance_of, fit, kind_of
 from v2t_eval.judge.judge import Judge
@@ -184,7 +184,7 @@ def clips(num: int, seed: int, size: int) -> Iterator[tuple[Sample, dict[str, st
     """Clips as decoded, and the true values of each by factor."""
     for number, source in enumerate(planted("seen", seed, num)):
         frames = replace(source, is_degraded=number % 2 == 1).draw(source.scene(), (size, size))
-        yield Sample(id=source.content, clip=Clip(content="", frames=through_mp4(frames))), answers_of(source)
+        yield Sample(id=source.content, clip=SampleClip(content="", frames=through_mp4(frames))), answers_of(source)
 
 
 def ask(judge: Judge, num: int, seed: int, size: int) -> tuple[list[JudgeResponse], int]:

@@ -30,7 +30,7 @@ from cineloop.world.scenes.scene import Event, Scene
 from cineloop.world.scenes.solo import FPS, NUM_FRAMES, sample_solo
 from v2t_eval.audit.faults import plant, swapped_color, without_figures, without_last_figure
 from v2t_eval.core import models
-from v2t_eval.core.sample import Clip, Sample
+from v2t_eval.core.sample import Sample, SampleClip
 from v2t_eval.core.worker import ClipLimits, MeasurementWorker
 from v2t_eval.judge.wording import LISTS, listed_values
 
@@ -116,7 +116,7 @@ class Filmed:
         Raises:
             ItemError: it cannot be decoded.
         """
-        clip = Clip(content="", path=self.path, start_s=self.start_s, end_s=self.end_s)
+        clip = SampleClip(content="", path=self.path, start_s=self.start_s, end_s=self.end_s)
         frames = _kept((self.path, self.start_s, self.end_s), lambda: _decoder().frames(clip))
         return plant(frames, fault, severity, seed=int(self.sha256[:8], 16)) if fault else frames
 
@@ -148,7 +148,7 @@ class AuditClip:
         return Sample(id=name, clip=clip, prompt=prompt or self.prompt, row=row, cluster=self.cluster)
 
 
-class Planted(Clip):
+class Planted(SampleClip):
     """A clip that makes its frames on access; pickled to another process as its recipe."""
 
     def __init__(self, source: Source, fault: str = "", severity: int = 0, *, codec: bool = False) -> None:
@@ -215,7 +215,7 @@ def through_mp4(frames: Frames) -> Frames:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "clip.mp4"
         encode(frames.pixels, path, Fraction(frames.fps).limit_denominator(1001))
-        return _decoder().frames(Clip(content="", path=path))
+        return _decoder().frames(SampleClip(content="", path=path))
 
 
 def solo_clips(num: int, seed: int, *, every_motion: bool = False, is_degraded: bool = False) -> list[AuditClip]:

@@ -24,7 +24,7 @@ SEVERITIES = (1, 2, 3, 4, 5)
 
 
 @dataclass(frozen=True)
-class Fault:
+class PlantedFault:
     """`make(pixels, severity, rng)` corrupts uint8 (T, H, W, 3); `severities` are its valid ones; `says` describes
     it."""
 
@@ -137,14 +137,14 @@ def _hue(pixels: np.ndarray, severity: int, rng: np.random.Generator) -> np.ndar
     return out
 
 
-FAULTS: dict[str, Fault] = {
-    "freeze": Fault(_freeze, "the last part of the clip stands still; at 5 the whole clip is its first frame"),
-    "reverse": Fault(_reverse, "the frames in reverse order", (5,)),
-    "shuffle": Fault(_shuffle, "frames mixed within windows; at 5 the whole clip"),
-    "blur": Fault(_blur, "every frame blurred"),
-    "noise": Fault(_noise, "noise, new in every frame"),
-    "flutter": Fault(_flicker, "brightness goes up and down from frame to frame"),
-    "hue": Fault(_hue, "every color of the picture turned to another hue"),
-    "mirror": Fault(_mirror, "left and right exchanged", (5,)),
-    "duplicate": Fault(_duplicate, "every frame shown twice; at 2 four times", (1, 2)),
+FAULTS: dict[str, PlantedFault] = {
+    "freeze": PlantedFault(_freeze, "the last part of the clip stands still; at 5 the whole clip is its first frame"),
+    "reverse": PlantedFault(_reverse, "the frames in reverse order", (5,)),
+    "shuffle": PlantedFault(_shuffle, "frames mixed within windows; at 5 the whole clip"),
+    "blur": PlantedFault(_blur, "every frame blurred"),
+    "noise": PlantedFault(_noise, "noise, new in every frame"),
+    "flutter": PlantedFault(_flicker, "brightness goes up and down from frame to frame"),
+    "hue": PlantedFault(_hue, "every color of the picture turned to another hue"),
+    "mirror": PlantedFault(_mirror, "left and right exchanged", (5,)),
+    "duplicate": PlantedFault(_duplicate, "every frame shown twice; at 2 four times", (1, 2)),
 }

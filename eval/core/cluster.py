@@ -25,7 +25,7 @@ from cineloop.journal import Entry, Journal
 from cineloop.video.worker import DecoderPool
 from v2t_eval.core import models
 from v2t_eval.core.cache import EvidenceCache, decode, encode
-from v2t_eval.core.sample import Clip
+from v2t_eval.core.sample import SampleClip
 from v2t_eval.core.worker import ClipLimits, Job, MeasurementWorker, PendingJob, Reply, WorkerSpec, spec_of
 from v2t_eval.frames.survey import SURVEY_JOB, Survey
 
@@ -112,7 +112,7 @@ def _task(workers: Workers, job: Job, is_survey: bool) -> Generator[Future[Any],
     return job, _failed(job, ItemError(f"its frames were lost {_TRIES} times: {lost}", code="WORKER_DIED"))
 
 
-def _decoding(workers: Workers, clip: Clip | None, is_survey: bool) -> Future[list[Any]] | None:
+def _decoding(workers: Workers, clip: SampleClip | None, is_survey: bool) -> Future[list[Any]] | None:
     if clip is None or clip.path is None or clip.frames is not None or workers.decoders is None:
         return None
     path = clip.path.absolute()

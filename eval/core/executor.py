@@ -20,7 +20,7 @@ from cineloop.video.decode import is_installed
 from cineloop.video.limits import DECODERS
 from v2t_eval.core.cache import EvidenceCache
 from v2t_eval.core.measurement import REFERENCE_CLIPS, Measurement
-from v2t_eval.core.sample import Clip, Sample
+from v2t_eval.core.sample import Sample, SampleClip
 from v2t_eval.core.worker import ClipLimits, Job, MeasurementWorker, Reply, text_hash
 
 _ABOUT = "about/3"
@@ -92,7 +92,7 @@ class Executor:
         except ItemError as error:
             job.errors[n] = error.record()
 
-    def _name_content(self, clip: Clip) -> None:
+    def _name_content(self, clip: SampleClip) -> None:
         if clip.content:
             return
         if clip.path is None:

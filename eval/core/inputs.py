@@ -23,7 +23,7 @@ from cineloop.discovery import discover
 from cineloop.errors import NothingMatchedError, UsageError
 from cineloop.log import printable
 from cineloop.manifest import clip_path, read_manifest
-from v2t_eval.core.sample import Clip, Sample
+from v2t_eval.core.sample import Sample, SampleClip
 from v2t_eval.core.tables import Joined, Row, names_of, prompt_of, read_rows, references_of, requirements_of, texts_of
 
 MANIFEST, FAILURES = "manifest.jsonl", "failures.jsonl"
@@ -128,7 +128,7 @@ def _clips(place: Path) -> list[Sample]:
     return [
         Sample(
             id=found.id,
-            clip=Clip(content="", path=Path(found.file), start_s=found.start_s, end_s=found.end_s),
+            clip=SampleClip(content="", path=Path(found.file), start_s=found.start_s, end_s=found.end_s),
             row={"id": found.id, "path": found.path},
         )
         for found in discover([str(place)])
@@ -136,7 +136,7 @@ def _clips(place: Path) -> list[Sample]:
 
 
 def _from_row(row: Row, manifest: Path) -> Sample:
-    clip = Clip(content="", path=clip_path(manifest, row), start_s=row.get("start_s"), end_s=row.get("end_s"))
+    clip = SampleClip(content="", path=clip_path(manifest, row), start_s=row.get("start_s"), end_s=row.get("end_s"))
     prompt = row.get("prompt")
     references = tuple(references_of({"captions": row.get("captions")}))
     return Sample(id=row["id"], clip=clip, prompt=prompt if isinstance(prompt, str) else None, references=references,

@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 
 @dataclass(eq=False)
-class Clip:
+class SampleClip:
     """A video: its path, a key of its content, and its frames once decoded.
 
     Attributes:
@@ -45,7 +45,7 @@ class Clip:
     sampling: SampleSpec | None = None
 
     @classmethod
-    def from_frames(cls, frames: Frames, path: Path | None = None) -> Clip:
+    def from_frames(cls, frames: Frames, path: Path | None = None) -> SampleClip:
         """A clip in memory, named by its pixels and times."""
         digest = hashlib.sha256(frames.pixels.tobytes())
         digest.update(frames.times_s.tobytes())
@@ -66,16 +66,16 @@ class Sample:
         reference_video: the clip that this one is compared with, frame by frame, where there is one.
         row: everything else by name: `facts`, `question`, `answer`, `spans`, `events`, `asked` ... (JSON values).
         cluster: samples that are not independent (seeds of one prompt) carry the same; the prompt, or else the id.
-        memo: values computed in this pass, shared by metrics, and by samples with the same `Clip`: the key of a value
-            computed from a text includes that text.
+        memo: values computed in this pass, shared by metrics, and by samples with the same `SampleClip`: the key of a
+            value computed from a text includes that text.
     """
 
     id: str
-    clip: Clip | None = None
+    clip: SampleClip | None = None
     prompt: str | None = None
     caption: str | None = None
     references: tuple[str, ...] = ()
-    reference_video: Clip | None = None
+    reference_video: SampleClip | None = None
     row: Mapping[str, Any] = field(default_factory=dict)
     cluster: str = ""
     memo: dict[Hashable, Any] = field(default_factory=dict)

@@ -3,8 +3,8 @@
 In: `Job`s, each a sample with what is left to measure of it. Out: a `Reply` to each, evidence or errors. Decoding runs
 in a killable child process and reads ahead while a clip is measured; what is read ahead is bounded, so at most three
 clips of the greatest size are in memory (with their reference videos). Samples that follow each other and hold the same
-`Clip` object (a clip with several prompts) are decoded once, and share what was computed from it. All computation uses
-one thread, so that results do not depend on the number of threads. A worker elsewhere is made of a `WorkerSpec`.
+`SampleClip` object (a clip with several prompts) are decoded once, and share what was computed from it. All computation
+uses one thread, so that results do not depend on the number of threads. A worker elsewhere is made of a `WorkerSpec`.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from v2t_eval.core import models
 from v2t_eval.core.cache import NotFiniteError, plain
 from v2t_eval.core.measurement import ABSTENTIONS, NOTHING_ASKED, Evidence, Measurement
 from v2t_eval.core.metric import load_metric
-from v2t_eval.core.sample import Clip, Sample
+from v2t_eval.core.sample import Sample, SampleClip
 from v2t_eval.frames.survey import Survey, submit_survey
 
 AHEAD = 2  # clips decoded or being decoded in addition to the one being measured
@@ -240,14 +240,14 @@ class MeasurementWorker:
             self._begun = pending
         return pending
 
-    def _decoding(self, clip: Clip) -> Future[Frames] | None:
+    def _decoding(self, clip: SampleClip) -> Future[Frames] | None:
         if clip.path is None or (clip.frames is not None and not (self._is_decoded and self._holds(clip))):
             return None
         if self._begun is not None and self._begun.job.sample.clip is clip:
             return self._begun.clip
         return self._submit(clip)
 
-    def _submit(self, clip: Clip) -> Future[Frames] | None:
+    def _submit(self, clip: SampleClip) -> Future[Frames] | None:
         if clip.path is None:
             return None
         return self._children().submit(clip.path, spec_of(clip))
@@ -257,7 +257,7 @@ class MeasurementWorker:
             self._pool = DecoderPool(1, self.limits.of_decoder())
         return self._pool
 
-    def frames(self, clip: Clip, decoding: Future[Frames] | None = None) -> Frames:
+    def frames(self, clip: SampleClip, decoding: Future[Frames] | None = None) -> Frames:
         """Every frame of a clip, from its file.
 
         Raises:
@@ -330,7 +330,7 @@ class MeasurementWorker:
             self._forget()
         self._shown, self._is_decoded = sample, pending.clip is not None or (is_same and self._is_decoded)
 
-    def _holds(self, clip: Clip) -> bool:
+    def _holds(self, clip: SampleClip) -> bool:
         return self._shown is not None and self._shown.clip is clip
 
     def _forget(self) -> None:
@@ -342,7 +342,7 @@ class MeasurementWorker:
         self._shown, self._is_decoded = None, False
 
 
-def spec_of(clip: Clip) -> SampleSpec:
+def spec_of(clip: SampleClip) -> SampleSpec:
     """The frames of a clip that were asked for: all of them by default."""
     if clip.sampling is None:
         return SampleSpec.every_frame(clip.start_s, clip.end_s)

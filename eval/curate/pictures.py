@@ -19,7 +19,7 @@ from cineloop.video.sample import SampleSpec
 from v2t_eval.core.cache import EvidenceCache
 from v2t_eval.core.executor import Executor
 from v2t_eval.core.measurement import Evidence, Measurement
-from v2t_eval.core.sample import Clip, Sample
+from v2t_eval.core.sample import Sample, SampleClip
 from v2t_eval.core.score import ScoreConfig
 from v2t_eval.curate.clip import FilmClip
 from v2t_eval.curate.recipe import Plan
@@ -70,7 +70,7 @@ class Pictures:
     def _sample(self, clip: FilmClip, sampling: SampleSpec) -> Sample:
         start_s, end_s, caption = clip.start_s, clip.end_s, clip.links.caption
         content = f"file:{clip.source_sha} {start_s!r}-{end_s!r} {sampling}"
-        video = Clip(content=content, path=self.file(clip), start_s=start_s, end_s=end_s, sampling=sampling)
+        video = SampleClip(content=content, path=self.file(clip), start_s=start_s, end_s=end_s, sampling=sampling)
         return Sample(id=clip.id, clip=video, caption=caption, prompt=caption)
 
     def file(self, clip: FilmClip) -> Path:

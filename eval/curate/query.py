@@ -17,7 +17,7 @@ from cineloop.errors import UsageError
 from cineloop.startup import collector_paused
 from v2t_eval.curate.clip import FilmClip, Links
 from v2t_eval.curate.recipe import Plan
-from v2t_eval.curate.step import BaseStep, Compared
+from v2t_eval.curate.step import BaseStep, CompareResult
 
 FAILED = "failed"  # rule of clips without columns
 LINKS = frozenset(each.name for each in fields(Links))
@@ -123,9 +123,9 @@ def _compare(step: BaseStep, clips: Sequence[FilmClip], alive: Sequence[int]) ->
     left = [clips[n] for n in alive]
     step.same = step.pairs(left)
     compared = step.compare(left)
-    if not isinstance(compared, Compared) or not set(compared.links) <= LINKS:
+    if not isinstance(compared, CompareResult) or not set(compared.links) <= LINKS:
         raise UsageError(
-            f"step {step.name}: compare must give a Compared, with links among {', '.join(sorted(LINKS))}; "
+            f"step {step.name}: compare must give a CompareResult, with links among {', '.join(sorted(LINKS))}; "
             f"got {compared!r:.200}"
         )
     for name, texts in compared.links.items():

@@ -24,7 +24,7 @@ from cineloop.log import Progress, logger, printable
 from cineloop.manifest import read_manifest
 from v2t_eval.core.cache import EvidenceCache
 from v2t_eval.core.executor import Executor
-from v2t_eval.core.sample import Clip, Sample
+from v2t_eval.core.sample import Sample, SampleClip
 from v2t_eval.core.score import ScoreConfig
 from v2t_eval.core.worker import Error, Job, error_of
 from v2t_eval.curate.clip import FilmClip
@@ -182,7 +182,7 @@ def _survey_films(
 
     def opened(sources: Sequence[SourceFilm], *, hold: bool) -> Iterator[Job]:
         for source in sources:
-            clip = Clip(content="", path=Path(source.file), start_s=source.start_s, end_s=source.end_s)
+            clip = SampleClip(content="", path=Path(source.file), start_s=source.start_s, end_s=source.end_s)
             job = Job(sample=Sample(id=source.id, clip=clip))
             if source.problem is not None:
                 job.error = source.problem.record()

@@ -106,7 +106,7 @@ class Work:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Compared:
+class CompareResult:
     """What a step says of clips among one another, in their order: `columns` by name, None where there is no value, and
     fields of `v2t_eval.curate.clip.Links` by name, where None leaves what a step before has set."""
 
@@ -159,10 +159,10 @@ class BaseStep:
         settings or versions. Limits do not matter here."""
         return {}
 
-    def compare(self, clips: Sequence[FilmClip]) -> Compared:
+    def compare(self, clips: Sequence[FilmClip]) -> CompareResult:
         """What depends on the other clips. `clips` are those that keep the limits of the steps before, and are not
         changed here; called for each table."""
-        return Compared()
+        return CompareResult()
 
     def pairs(self, clips: Sequence[FilmClip]) -> Sequence[tuple[str, str]]:
         """Ids of clips among these that show the same, the original first where there is one."""

@@ -158,7 +158,7 @@ def read_table(folder: Path) -> tuple[Any, Mapping[str, Any]]:
     return table, about
 
 
-def read_kept(folder: Path) -> list[FilmClip]:
+def read_clips_of_set(folder: Path) -> list[FilmClip]:
     """The clips of the table in a folder that are in the set. Raises as `read_table` does."""
     import pyarrow.compute as pc
 

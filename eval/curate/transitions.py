@@ -1,6 +1,6 @@
 """Changes of shots that the cut detector misses: fades, dissolves, faint cuts; from the pictures of a survey.
 
-In: a `Survey`. Out: `Change`s. A fade holds a dark stretch. In a dissolve every picture lies on the straight line
+In: a `Survey`. Out: `Transition`s. A fade holds a dark stretch. In a dissolve every picture lies on the straight line
 from the picture before it to the one after it, all over the frame, and neither light nor a motion of the camera
 explains how the two differ. Between the ends of a pan the picture is not on that line, unless it is so small that
 nothing but smooth shades is left of it. A faint cut stands out from the frames around it alone. Letters: N frames, P
@@ -32,7 +32,7 @@ _MOST_BACK, _MOST_OTHER = 0.35, 0.5  # of the change by a flash, and of the pict
 
 
 @dataclass(frozen=True)
-class Change:
+class Transition:
     """A change of shots between two seconds of the file, by "cut" (at one moment), "fade", "dissolve", "wipe" (also of
     other shapes, and slides), "black" (an edge of a long dark stretch)."""
 

@@ -38,7 +38,7 @@ from v2t_eval.curate.captions import caption_of
 from v2t_eval.curate.clip import FilmClip
 from v2t_eval.curate.cut import VERSION, Cut, CutFile, submit_cut
 from v2t_eval.curate.faces import FaceBlur
-from v2t_eval.curate.table import Film, read_films, read_kept
+from v2t_eval.curate.table import Film, read_clips_of_set, read_films
 
 FORMATS = ("webdataset", "lance", "videofolder", "two_file", "parquet", "manifest")
 FILMS = "films.json"  # in the state: where the films of the table are
@@ -107,7 +107,7 @@ def write_set(
             `faces` is no detector.
         MissingDependencyError: DISK_FULL, no decoder. KeyboardInterrupt: `stop` returned true.
     """
-    clips = read_kept(folder)
+    clips = read_clips_of_set(folder)
     if not clips:
         raise NothingMatchedError(f"no clip of {printable(str(folder))} is kept", hint="loosen its limits")
     outcome = Outcome()

@@ -152,7 +152,7 @@ def _is_below_minimum(one: MetricChange) -> bool:
 def _with_margin(
     change: Change, margin: float, p: float | None, higher_is_better: bool | None, alpha: float
 ) -> Finding:
-    """Compared with the baseline under a margin."""
+    """CompareResult with the baseline under a margin."""
     if higher_is_better is None:
         return Finding(outcome="inconclusive", kind="NO_DIRECTION")
     if change.value == 0 and change.se == 0 and change.low == change.high:
@@ -166,7 +166,7 @@ def _with_margin(
 
 
 def _without_margin(change: Change, p: float | None, higher_is_better: bool | None, alpha: float) -> Finding:
-    """Compared with the baseline without a margin: only a proven change is named."""
+    """CompareResult with the baseline without a margin: only a proven change is named."""
     is_proven = p is not None and p < alpha
     if higher_is_better is None:
         return Finding(outcome="inconclusive" if is_proven else "pass", kind="NO_PREFERENCE")
@@ -174,7 +174,7 @@ def _without_margin(change: Change, p: float | None, higher_is_better: bool | No
 
 
 def _within_bounds(rule: Rule, figure: Figure | None) -> list[Finding]:
-    """Compared with absolute bounds."""
+    """CompareResult with absolute bounds."""
     findings = []
     for bound, sign in ((rule.at_least, 1.0), (rule.at_most, -1.0)):
         if bound is None:

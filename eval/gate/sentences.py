@@ -87,7 +87,7 @@ def _reason(one: Decision, finding: Finding, policy: Policy, unit: str) -> str:
 
 
 def _of_margin(one: Decision, change: Change, finding: Finding, policy: Policy, unit: str) -> str:
-    """Compared with the baseline under a margin."""
+    """CompareResult with the baseline under a margin."""
     rule = one.rule
     margin = rule.margin or 0.0 if rule else 0.0
     up = one.change.higher_is_better is True
@@ -109,7 +109,7 @@ def _of_margin(one: Decision, change: Change, finding: Finding, policy: Policy, 
 
 
 def _of_exploratory(one: Decision, change: Change, finding: Finding) -> str:
-    """Compared with the baseline without a margin."""
+    """CompareResult with the baseline without a margin."""
     p = 1.0 if one.p_adjusted is None else one.p_adjusted
     text = f"change {_interval(change)}, p = {p:.2g} after Benjamini-Hochberg"
     if finding.kind == "NO_PREFERENCE":
@@ -133,7 +133,7 @@ def _advice(one: Decision, change: Change, unit: str) -> str:
 
 
 def _of_bound(figure: Figure, finding: Finding) -> str:
-    """Compared with an absolute bound."""
+    """CompareResult with an absolute bound."""
     verb = {"pass": "is", "fail": "is not", "inconclusive": "may or may not be"}[finding.outcome]
     asked = f"at {'least' if finding.sign > 0 else 'most'} {finding.bound:.3g}"
     return f"{figure.value:.3g} [{figure.low:.3g}, {figure.high:.3g}] {verb} {asked}"

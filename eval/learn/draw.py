@@ -77,7 +77,7 @@ def draw_round(config: LearnConfig, out: Path, number: int, model: Learnt, stop:
     return folder / "drawn"
 
 
-def draw_held_out(config: LearnConfig, out: Path, folder: Path, model: Learnt, stop: Callable[[], bool]) -> Path:
+def draw_test_clips(config: LearnConfig, out: Path, folder: Path, model: Learnt, stop: Callable[[], bool]) -> Path:
     """The held-out clips of a measure in its folder."""
     prompts = prompt_file(out / "held-out", lambda: held_out_rows(config, out))
     clips = config.clips | config.held_out_clips

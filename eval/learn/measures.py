@@ -84,7 +84,7 @@ def shown(scores: Scores, roles: Mapping[str, str]) -> dict[str, tuple[str, Figu
     return {one.name: (known[one.name], one.figures[one.headline]) for one in scores.results if one.name in known}
 
 
-def unrewarded(scores: Scores) -> dict[str, int]:
+def clips_without_reward(scores: Scores) -> dict[str, int]:
     """Clips without a reward, by status."""
     reward = scores.by_name.get(REWARD)
     return {} if reward is None else dict(Counter(failure["code"] for failure in reward.failures))

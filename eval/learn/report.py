@@ -15,7 +15,7 @@ from t2v.train.rewarded import MANIFEST
 from v2t_eval.core.changes import changes
 from v2t_eval.core.metric import Figure
 from v2t_eval.core.scores import Scores
-from v2t_eval.learn.measures import DRIFT, shown, unrewarded
+from v2t_eval.learn.measures import DRIFT, clips_without_reward, shown
 from v2t_eval.learn.result import Learning
 from v2t_eval.learn.settings import LearnConfig
 from v2t_eval.learn.stopping import ALPHA, falls
@@ -34,7 +34,7 @@ def as_dict(learning: Learning, config: LearnConfig) -> dict[str, Any]:
                 for name, (role, one) in shown(scores, learning.roles).items()
             },
             "factors": _referee(scores, config),
-            "unrewarded": unrewarded(scores),
+            "unrewarded": clips_without_reward(scores),
         }
         for number, scores in learning.history.items()
     ]

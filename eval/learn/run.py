@@ -27,7 +27,7 @@ from v2t_eval.core.models import on_device
 from v2t_eval.core.score import ScoreConfig
 from v2t_eval.core.scores import RESULTS, Scores, read_scores
 from v2t_eval.gate.sides import GateInputs
-from v2t_eval.learn.draw import Learnt, draw_held_out, draw_round, drawn_rows, first_model, real_clips
+from v2t_eval.learn.draw import Learnt, draw_round, draw_test_clips, drawn_rows, first_model, real_clips
 from v2t_eval.learn.measures import Measurer, shown
 from v2t_eval.learn.report import as_dict, document
 from v2t_eval.learn.result import Learning, Round
@@ -108,7 +108,7 @@ class Learner:
     def _measure(self, number: int, model: Learnt) -> Scores:
         folder = measure_folder(self.out, number)
         if not (folder / RESULTS).exists():
-            drawn = draw_held_out(self.config, self.out, folder, model, self.stop)
+            drawn = draw_test_clips(self.config, self.out, folder, model, self.stop)
             drift = None if number == 0 else drift_of(self.config, drawn, model)
             real = real_clips(self.config, self.out) if self.measurer.distances else None
             self.measurer.measure(drawn, self.scoring, real=real, drift=drift, stop=self.stop)

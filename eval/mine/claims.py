@@ -17,7 +17,7 @@ from cineloop.errors import NothingMatchedError, UsageError
 from v2t_eval.core.inputs import Inputs, read_inputs
 from v2t_eval.core.measurement import NOTHING_ASKED
 from v2t_eval.core.metric import BaseMetric, MetricResult
-from v2t_eval.core.sample import Clip, Sample
+from v2t_eval.core.sample import Sample, SampleClip
 from v2t_eval.core.score import ScoreConfig, score
 from v2t_eval.mine.settings import MineConfig
 from v2t_eval.suites.suite import parse_metrics
@@ -158,7 +158,7 @@ def _metrics(asked: MineConfig, samples: Mapping[Sample, int]) -> tuple[BaseMetr
 def _samples(read: Sequence[Inputs]) -> dict[Sample, int]:
     """Every caption as a sample, with the number of its file; those of one clip together, as the engine decodes such a
     clip once. The caption is the prompt, so that questions are made of it."""
-    shared: dict[str, Clip | None] = {}
+    shared: dict[str, SampleClip | None] = {}
     samples: dict[Sample, int] = {}
     for ids in zip(*(inputs.samples for inputs in read), strict=True):
         for turn, sample in enumerate(ids):

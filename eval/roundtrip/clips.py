@@ -23,7 +23,7 @@ from t2v.generate.prompts import plan
 from t2v.generate.run import run as generate
 from t2v.generate.settings import GenerateConfig
 from v2t_eval.core.inputs import read_inputs
-from v2t_eval.core.sample import Clip, Sample
+from v2t_eval.core.sample import Sample, SampleClip
 from v2t_eval.judge.prompt import of_world
 from v2t_eval.roundtrip import leakage
 from v2t_eval.roundtrip.result import Trip, TripSide
@@ -168,7 +168,7 @@ def as_trip(sample: Sample, side: str) -> Trip:
     if path is not None and not path.is_file():
         error, path = ItemError(f"no such file: {path.name}", code="NOT_FOUND").record(), None
     if clip is not None and path is not None:
-        clip = Clip(content="", path=path, start_s=clip.start_s, end_s=clip.end_s)
+        clip = SampleClip(content="", path=path, start_s=clip.start_s, end_s=clip.end_s)
     return Trip(
         id=sample.id,
         side=side,

@@ -24,7 +24,7 @@ from cineloop.log import printable
 from v2t_eval.core import models
 from v2t_eval.core.measurement import UNAUDITED, Evidence, Observation
 from v2t_eval.core.metric import BaseMetric, Figure, Summary
-from v2t_eval.core.sample import Clip, Sample
+from v2t_eval.core.sample import Sample, SampleClip
 from v2t_eval.judge.free_text import Thing
 from v2t_eval.judge.judge import NOT_DECLARED, Judge, model_of, open_judge, unaudited
 from v2t_eval.judge.question import Question
@@ -320,7 +320,7 @@ def _piece(sample: Sample, start: int, stop: int) -> Sample:
         part = replace(
             frames, pixels=frames.pixels[start:stop], times_s=times - times[0], duration_s=length, start_s=0.0
         )
-        clip = Clip(content=f"{sample.clip.content if sample.clip else ''}[{start}:{stop}]", frames=part)
+        clip = SampleClip(content=f"{sample.clip.content if sample.clip else ''}[{start}:{stop}]", frames=part)
         return replace(sample, clip=clip, memo={})
 
     return sample.shared(("piece", start, stop), make)

@@ -18,7 +18,7 @@ from v2t_eval.core.cache import EvidenceCache
 from v2t_eval.core.executor import Executor
 from v2t_eval.core.measurement import UNAUDITED, Evidence, Measurement, Observation
 from v2t_eval.core.metric import BaseMetric
-from v2t_eval.core.sample import Clip, Sample
+from v2t_eval.core.sample import Sample, SampleClip
 from v2t_eval.core.worker import ClipLimits, Error, Job
 from v2t_eval.judge.judge import Judge
 from v2t_eval.metrics import question_score
@@ -169,7 +169,7 @@ class ClipEvaluator:
             ItemError: the file cannot be read. UsageError: an invalid bound. MissingDependencyError: a model.
         """
         row = {} if questions is None else {"questions": [_row(each) for each in questions]}
-        sample = Sample(id=path.name, clip=Clip(content="", path=path), prompt=prompt, row=row)
+        sample = Sample(id=path.name, clip=SampleClip(content="", path=path), prompt=prompt, row=row)
         at_least, at_most = at_least or {}, at_most or {}
         frozen = self._frozen(sample)  # always measured, so that an unreadable clip never passes
         reasons = [] if frozen_ok else frozen
@@ -189,7 +189,7 @@ class ClipEvaluator:
         Raises:
             ItemError: it cannot be decoded.
         """
-        return self._executor.worker.frames(Clip(content="", path=path))
+        return self._executor.worker.frames(SampleClip(content="", path=path))
 
     def strip(self, path: Path) -> bytes | None:
         """A few frames side by side, as WebP; None if that fails."""

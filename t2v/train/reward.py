@@ -99,12 +99,12 @@ class RewardTask(nn.Module):
         self.before = Before(transformer)
 
     def now(self, noisy: torch.Tensor, sigma: torch.Tensor, text: Any) -> torch.Tensor:
-        """See `t2v.train.objectives.Policy`."""
+        """See `t2v.train.objectives.PolicyPair`."""
         return self.family.predict(self.transformer, noisy, sigma, text)
 
     @torch.no_grad()
     def old(self, noisy: torch.Tensor, sigma: torch.Tensor, text: Any) -> torch.Tensor:
-        """See `t2v.train.objectives.Policy`."""
+        """See `t2v.train.objectives.PolicyPair`."""
         return self.family.predict(self.before, noisy, sigma, text)
 
     def forward(self, batch: dict[str, Any]) -> dict[str, Any]:

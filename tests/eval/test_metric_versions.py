@@ -20,7 +20,7 @@ from cineloop.world.referee.read import read_back
 from v2t_eval.audit.clips import PLANTED_VERSION, Drawn, Planted
 from v2t_eval.core.features import BaseExtractor
 from v2t_eval.core.metric import BaseMetric, load_metric, metric_names
-from v2t_eval.core.sample import Clip, Sample
+from v2t_eval.core.sample import Sample, SampleClip
 from v2t_eval.judge.wording import of_text
 from v2t_eval.semantics import VERSION as PROMPTS_VERSION
 from v2t_eval.semantics.detectors.world import VERSION as REFEREE_VERSION
@@ -64,7 +64,9 @@ def texts() -> list[Sample]:
 
 def paired() -> list[Sample]:
     return [
-        Sample(id=f"q{n}", clip=Clip.from_frames(moving(n)), reference_video=Clip.from_frames(moving(n + NUM)))
+        Sample(
+            id=f"q{n}", clip=SampleClip.from_frames(moving(n)), reference_video=SampleClip.from_frames(moving(n + NUM))
+        )
         for n in range(2)
     ]
 
@@ -74,7 +76,9 @@ def rows(*given: dict[str, Any]) -> list[Sample]:
 
 
 def clips(first: int = 0) -> list[Sample]:
-    made = [Sample(id=f"c{n}", clip=Clip.from_frames(moving(n)), prompt=f"p{n}") for n in range(first, first + NUM)]
+    made = [
+        Sample(id=f"c{n}", clip=SampleClip.from_frames(moving(n)), prompt=f"p{n}") for n in range(first, first + NUM)
+    ]
     return made
 
 

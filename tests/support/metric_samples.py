@@ -23,7 +23,7 @@ from cineloop.world.scenes.scene import Actor
 from cineloop.world.scenes.solo import prompt, sample_solo
 from v2t_eval.audit.faults import plant
 from v2t_eval.core.metric import BaseMetric, MetricResult, load_metric
-from v2t_eval.core.sample import Clip, Sample
+from v2t_eval.core.sample import Sample, SampleClip
 
 NUM = 6
 TIMES_S, FPS = np.arange(9) / 4, 4.0  # of a clip's frames: every frame is embedded by half of the metrics
@@ -72,7 +72,7 @@ def sample(
     shown = frames(index) if not fault else plant(frames(index), fault, seed=index)
     return Sample(
         id=f"s{index if number is None else number:02d}",
-        clip=Clip.from_frames(shown),
+        clip=SampleClip.from_frames(shown),
         prompt=asked(other),
         caption=caption(scene(other).facts(), "prompt", random.Random(other)),
         references=tuple(caption(facts, "prompt", random.Random(seed)) for seed in (index, 90 + index)),
@@ -87,7 +87,7 @@ def pair(index: int, asked_for: dict[str, Any]) -> Sample:
     event = replace(scene(index).events[0], action="jump", direction=None, speed=None, travel=0.0)
     shown = replace(scene(index), actors=both, events=(event,))
     made = sample(index, asked=asked_for)
-    made.clip = Clip.from_frames(Frames.from_pixels(render(shown, (96, 96), times_s=TIMES_S), FPS))
+    made.clip = SampleClip.from_frames(Frames.from_pixels(render(shown, (96, 96), times_s=TIMES_S), FPS))
     return made
 
 
@@ -162,7 +162,7 @@ def sets(name: str, good: Callable[[], list[Sample]] = matched) -> tuple[list[Sa
     if name == "diversity":  # two clips a prompt: different ones, and one twice
         return good(), [sample(i - i % 2, number=i) for i in range(NUM)]
     if "reference_video" in load_metric(name).needs:
-        clean = [Clip.from_frames(frames(i)) for i in range(NUM)]
+        clean = [SampleClip.from_frames(frames(i)) for i in range(NUM)]
         same, worse = (
             [replace(sample(i, fault=f), reference_video=clean[i]) for i in range(NUM)] for f in ("", "noise")
         )

@@ -86,19 +86,20 @@ class Gateway:
         for video in videos:
             begun, outcome = time.monotonic(), "failed"
             try:
-                frames = await self.media.frames(video.url, owner=owner, param=video.param, max_frames=left)
+                shown.append(await self.media.frames(video.url, owner=owner, param=video.param, max_frames=left))
                 outcome = "ok"
-            except Fault as fault:
-                outcome = "refused" if fault.status < 500 else "failed"
-                raise
-            except asyncio.CancelledError:
-                outcome = "cancelled"
+            except BaseException as error:
+                # The traceback may live until the next garbage collection: it must not hold the memory of other videos.
+                shown.clear()
+                if isinstance(error, Fault) and error.status < 500:
+                    outcome = "refused"
+                elif isinstance(error, asyncio.CancelledError):
+                    outcome = "cancelled"
                 raise
             finally:
                 self.metrics.videos.labels(video.source, outcome).inc()
                 self.metrics.decode_seconds.observe(time.monotonic() - begun)
-            shown.append(frames)
-            left -= len(frames)
+            left -= len(shown[-1])
         return shown
 
     def describe(self, frames: Frames) -> dict[str, Any]:

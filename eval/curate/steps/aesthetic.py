@@ -13,7 +13,7 @@ from cineloop.log import logger
 from cineloop.video.sample import SampleSpec
 from v2t_eval.core.metric import load_metric
 from v2t_eval.curate.clip import FilmClip
-from v2t_eval.curate.step import BaseStep, Column, Compared, Work
+from v2t_eval.curate.step import BaseStep, Column, CompareResult, Work
 
 FRAMES = SampleSpec(num_frames=5)
 
@@ -39,7 +39,7 @@ class Step(BaseStep):
         metric = load_metric("aesthetic_quality")(head=self.settings.head, model=self.settings.model)
         return {"aesthetic": {id: each["value"] for id, each in work.evidence(metric, clips, FRAMES).items()}}
 
-    def compare(self, clips: Sequence[FilmClip]) -> Compared:
+    def compare(self, clips: Sequence[FilmClip]) -> CompareResult:
         if not self.settings.head:
             logger.warning("aesthetic: nothing is rated, since no head is named (settings.aesthetic.head=FILE)")
-        return Compared(columns={"aesthetic": [self.known["aesthetic"].get(clip.id) for clip in clips]})
+        return CompareResult(columns={"aesthetic": [self.known["aesthetic"].get(clip.id) for clip in clips]})

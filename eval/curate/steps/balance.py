@@ -18,7 +18,7 @@ import numpy as np
 
 from v2t_eval.core.features import unit
 from v2t_eval.curate.clip import FilmClip
-from v2t_eval.curate.step import BaseStep, Column, Compared, Work
+from v2t_eval.curate.step import BaseStep, Column, CompareResult, Work
 from v2t_eval.curate.steps.near_copies import FRAMES, CopyVectors
 
 _ROUNDS = 25
@@ -61,7 +61,7 @@ class Step(BaseStep):
         labels = clusters_of(vectors, max(1, min(wanted, len(known) // 10)), self.settings.seed)
         return {"cluster": dict(zip(known, labels.tolist(), strict=True))}
 
-    def compare(self, clips: Sequence[FilmClip]) -> Compared:
+    def compare(self, clips: Sequence[FilmClip]) -> CompareResult:
         clusters = [self.known["cluster"].get(clip.id) for clip in clips]
         order = sorted(range(len(clips)), key=lambda n: self._draw(clips[n].id))
         taken: Counter[tuple[str, Any]] = Counter()
@@ -72,7 +72,7 @@ class Step(BaseStep):
                 taken[kind] += 1
                 places[n] = None if kind[1] is None else float(taken[kind])
         numbers = [None if cluster is None else float(cluster) for cluster in clusters]
-        return Compared(columns={"cluster": numbers, "cluster_place": cluster_place, "source_place": source_place})
+        return CompareResult(columns={"cluster": numbers, "cluster_place": cluster_place, "source_place": source_place})
 
     def _draw(self, id: str) -> bytes:
         return hashlib.sha256(f"{self.settings.seed} {id}".encode()).digest()

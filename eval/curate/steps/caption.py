@@ -19,7 +19,7 @@ from cineloop.log import logger, plural, printable
 from cineloop.manifest import write_manifest
 from v2t_eval.curate.captions import caption_of, faults
 from v2t_eval.curate.clip import FilmClip
-from v2t_eval.curate.step import BaseStep, Column, Compared, Work, check_file
+from v2t_eval.curate.step import BaseStep, Column, CompareResult, Work, check_file
 
 _AGAIN = {"temperature": 0.7, "seed": 1}
 
@@ -71,7 +71,7 @@ class Step(BaseStep):
         unknown = sorted(set(given) - {clip.id for clip in clips} - set(films))
         return {"captions": captions, "unknown": unknown, "split": split}
 
-    def compare(self, clips: Sequence[FilmClip]) -> Compared:
+    def compare(self, clips: Sequence[FilmClip]) -> CompareResult:
         """Links: `caption`. Warns of captions that are of no clip."""
         for ids, what in ((self.known["unknown"], "no clip"), (self.known["split"], "films with several clips")):
             if ids:
@@ -89,7 +89,7 @@ class Step(BaseStep):
             left = [clip for clip in left if faults(answers.get(clip.id, ""))]
         words = [float(len(texts[clip.id].split())) for clip in clips]
         asked = [float(tries[clip.id]) for clip in clips]
-        return Compared(
+        return CompareResult(
             columns={"caption_words": words, "caption_tries": asked},
             links={"caption": [texts[clip.id] or None for clip in clips]},
         )

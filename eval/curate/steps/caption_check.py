@@ -9,7 +9,7 @@ from cineloop.video.sample import SampleSpec
 from v2t_eval.core.metric import BaseMetric, load_metric
 from v2t_eval.curate.captions import LANGUAGES, is_refusal, other_language, other_script, repeated
 from v2t_eval.curate.clip import FilmClip
-from v2t_eval.curate.step import BaseStep, Column, Compared
+from v2t_eval.curate.step import BaseStep, Column, CompareResult
 
 FRAMES = SampleSpec(num_frames=16)
 
@@ -45,7 +45,7 @@ class Step(BaseStep):
     misses = "languages beyond the seven of `captions.LANGUAGES`; what model and judge do not see"
     Settings = CheckSettings
 
-    def compare(self, clips: Sequence[FilmClip]) -> Compared:
+    def compare(self, clips: Sequence[FilmClip]) -> CompareResult:
         texts = [clip.links.caption for clip in clips]
         script, language = self.settings.script, self.settings.language
         columns: dict[str, Sequence[float | None]] = {
@@ -61,7 +61,7 @@ class Step(BaseStep):
             columns[column] = [None] * len(clips)
             if all(settings.values()):
                 columns[column] = self._values(load_metric(name)(**settings), clips)
-        return Compared(columns=columns)
+        return CompareResult(columns=columns)
 
     def _values(self, metric: BaseMetric, clips: Sequence[FilmClip]) -> list[float | None]:
         evidence = self.work.evidence(metric, [clip for clip in clips if clip.links.caption], FRAMES)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from v2t_eval.curate.clip import FilmClip
-from v2t_eval.curate.step import BaseStep, Column, Compared
+from v2t_eval.curate.step import BaseStep, Column, CompareResult
 
 
 class Step(BaseStep):
@@ -14,10 +14,10 @@ class Step(BaseStep):
     detects = "files with equal bytes"
     misses = "the same film in another codec, size or cut"
 
-    def compare(self, clips: Sequence[FilmClip]) -> Compared:
+    def compare(self, clips: Sequence[FilmClip]) -> CompareResult:
         """Links: `duplicate_of` of each copy is the id of its original."""
         originals = {copy: original for original, copy in self.pairs(clips)}
-        return Compared(
+        return CompareResult(
             columns={"copy": [float(clip.id in originals) for clip in clips]},
             links={"duplicate_of": [originals.get(clip.id) for clip in clips]},
         )

@@ -21,7 +21,7 @@ from v2t_eval.core.sample import Sample
 from v2t_eval.curate.clip import FilmClip
 from v2t_eval.curate.near import groups, near_pairs
 from v2t_eval.curate.overlay import SIZE, same_pictures
-from v2t_eval.curate.step import BaseStep, Column, Compared, Work
+from v2t_eval.curate.step import BaseStep, Column, CompareResult, Work
 
 FRAMES = SampleSpec(num_frames=5)
 _LOW = 6  # frequencies in each direction
@@ -135,7 +135,7 @@ class Step(BaseStep):
             near |= _near(plain, mirrored, self.settings.least_cosine)
         return sorted(near)
 
-    def compare(self, clips: Sequence[FilmClip]) -> Compared:
+    def compare(self, clips: Sequence[FilmClip]) -> CompareResult:
         """Links: `duplicate_of` is the clip that is kept, `leak_of` that of the held-out set."""
         place = {clip.id: n for n, clip in enumerate(clips)}
         pairs = [(place[a], place[b], flipped) for a, b, flipped in self.known["pairs"] if a in place and b in place]
@@ -151,7 +151,7 @@ class Step(BaseStep):
             better = own if own != n else other
             kept.append(clips[better].id if better != n else None)
         held_out_ids = self._leaks(clips)
-        return Compared(
+        return CompareResult(
             columns={
                 "near_copy": near,
                 "mirrored_copy": mirrored,

@@ -15,7 +15,7 @@ import numpy as np
 
 from v2t_eval.curate.clip import FilmClip
 from v2t_eval.curate.near import groups
-from v2t_eval.curate.step import BaseStep, Compared
+from v2t_eval.curate.step import BaseStep, CompareResult
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +36,7 @@ class Step(BaseStep):
     misses = "films of one place or person under several sources: name a `source` in the manifest"
     Settings = PartitionSettings
 
-    def compare(self, clips: Sequence[FilmClip]) -> Compared:
+    def compare(self, clips: Sequence[FilmClip]) -> CompareResult:
         """Links: `split` is train or val; with two groups or more, neither is empty."""
         joined = {id for step in self.work.steps for pair in step.same for id in pair}
         copies = [clip for clip in self.work.clips if clip.id in joined]  # such as are not left too
@@ -53,7 +53,7 @@ class Step(BaseStep):
         if len(draws) > 1 and 0 < self.settings.val < 1 and len(val) in (0, len(draws)):
             val = {min(draws, key=draws.__getitem__)}
         sides = ["val" if labels[place["clip", clip.id]] in val else "train" for clip in clips]
-        return Compared(links={"split": sides})
+        return CompareResult(links={"split": sides})
 
     def _draw(self, source: str) -> float:
         digest = hashlib.sha256(f"{self.settings.seed} {source}".encode()).digest()

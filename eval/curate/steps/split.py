@@ -16,7 +16,7 @@ from itertools import pairwise
 import numpy as np
 
 from v2t_eval.curate.step import BaseStep, Piece
-from v2t_eval.curate.transitions import Change, dark_stretches, dissolves, edges, faint_cuts, flash_end, with_fades
+from v2t_eval.curate.transitions import Transition, dark_stretches, dissolves, edges, faint_cuts, flash_end, with_fades
 from v2t_eval.frames.survey import Survey
 
 
@@ -72,36 +72,38 @@ class Step(BaseStep):
             found += self._between(survey, piece, inside)
         return found or pieces
 
-    def changes(self, survey: Survey) -> list[Change]:
+    def changes(self, survey: Survey) -> list[Transition]:
         """Every change of shots, in order; none overlaps another."""
         settings = self.settings
         dark = dark_stretches(survey, settings.dark_level, settings.dark_frames)
         gradual = dissolves(survey, settings.dissolve_levels) if settings.dissolve_levels else []
-        found = [Change(*span, "dissolve") for span in gradual]
-        found += [Change(*span, "wipe") for span in edges(survey, settings.wipe_levels)] if settings.wipe_levels else []
+        found = [Transition(*span, "dissolve") for span in gradual]
+        found += (
+            [Transition(*span, "wipe") for span in edges(survey, settings.wipe_levels)] if settings.wipe_levels else []
+        )
         for start, end in dark:
             first, last = with_fades(survey, start, end)
             if end - start < settings.shortest_s:
-                found.append(Change(first, last, "fade"))
+                found.append(Transition(first, last, "fade"))
             else:
-                found += [Change(first, start, "black"), Change(end, last, "black")]
+                found += [Transition(first, start, "black"), Transition(end, last, "black")]
         near = 2 / survey.info.fps
         faint = faint_cuts(survey, settings.cut_levels) if settings.cut_levels else []
-        found += [Change(second, second, "cut") for second in {*survey.cuts, *faint}]
+        found += [Transition(second, second, "cut") for second in {*survey.cuts, *faint}]
         found.sort(key=lambda change: (change.start_s, change.end_s))
-        merged: list[Change] = []
+        merged: list[Transition] = []
         for each in found:
             if merged and each.start_s <= merged[-1].end_s + near:
                 kinds = (merged[-1].kind, each.kind)
                 kind = next(kind for kind in ("black", "fade", "wipe", "dissolve", "cut") if kind in kinds)
-                merged[-1] = Change(merged[-1].start_s, max(merged[-1].end_s, each.end_s), kind)
+                merged[-1] = Transition(merged[-1].start_s, max(merged[-1].end_s, each.end_s), kind)
             else:
                 merged.append(each)
         return merged
 
-    def _joined(self, survey: Survey, changes: list[Change]) -> list[Change]:
+    def _joined(self, survey: Survey, changes: list[Transition]) -> list[Transition]:
         """The changes without flashes, and without the cuts about short shots between pictures that are alike."""
-        kept: list[Change] = []
+        kept: list[Transition] = []
         dark_s = 0.0  # end of a flash
         for each in changes:
             if each.kind in ("cut", "fade") and each.start_s >= dark_s:
@@ -137,7 +139,7 @@ class Step(BaseStep):
         pictures = survey.thumbs[[last, first]].astype(np.float32)
         return bool(np.abs(pictures[1] - pictures[0]).mean() < self.settings.alike_levels)
 
-    def _between(self, survey: Survey, piece: Piece, changes: list[Change]) -> list[Piece]:
+    def _between(self, survey: Survey, piece: Piece, changes: list[Transition]) -> list[Piece]:
         found: list[Piece] = []
         margin = self.settings.trim_frames / survey.info.fps
         start_s, begins = piece.start_s, piece.begins

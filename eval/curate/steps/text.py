@@ -21,7 +21,7 @@ from cineloop.video.sample import SampleSpec
 from v2t_eval.core.measurement import Evidence, Measurement
 from v2t_eval.core.sample import Sample
 from v2t_eval.curate.clip import FilmClip
-from v2t_eval.curate.step import BaseStep, Column, Compared, Work, check_file
+from v2t_eval.curate.step import BaseStep, Column, CompareResult, Work, check_file
 
 FRAMES = SampleSpec(num_frames=12)
 _LINES = 360  # of the picture in which is looked
@@ -144,5 +144,5 @@ class Step(BaseStep):
         evidence = work.evidence(TextBoxes(detector=self.settings.detector), clips, FRAMES)
         return {f"{name}_share": {id: each[name] for id, each in evidence.items()} for name in ("text", "overlay")}
 
-    def compare(self, clips: Sequence[FilmClip]) -> Compared:
-        return Compared(columns={name: [self.known[name].get(clip.id) for clip in clips] for name in self.columns})
+    def compare(self, clips: Sequence[FilmClip]) -> CompareResult:
+        return CompareResult(columns={name: [self.known[name].get(clip.id) for clip in clips] for name in self.columns})

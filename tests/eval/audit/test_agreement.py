@@ -62,11 +62,11 @@ def test_the_banner_names_the_kinds_of_which_the_truth_is_not_known():
 @pytest.mark.parametrize("num", [10, 14, 20, 30])
 def test_an_answer_of_a_weaker_judge_is_not_shown_to_be_known(num):
     """Of kappa .5 it passed in a quarter of audits or more, as long as the estimate alone decided."""
-    offered = runpy.run_path(str(SCRIPT))["offered"]
-    weak = [offered(0.5, num, np.random.default_rng([num, run])) for run in range(200)]
+    is_offered = runpy.run_path(str(SCRIPT))["is_offered"]
+    weak = [is_offered(0.5, num, np.random.default_rng([num, run])) for run in range(200)]
     assert np.mean([by_estimate for by_estimate, _ in weak]) > 0.15
     assert np.mean([by_low for _, by_low in weak]) <= 0.025
-    good = [offered(0.95, num, np.random.default_rng([num, run])) for run in range(100)]
+    good = [is_offered(0.95, num, np.random.default_rng([num, run])) for run in range(100)]
     assert np.mean([by_low for _, by_low in good]) > 0.5
 
 

@@ -100,7 +100,7 @@ def test_the_files_the_answer_and_a_second_run(tmp_path: Path, capsys) -> None:
     for name in ("audit.md", "audit.html"):
         page = (out / name).read_text()
         assert "sharpness cannot see reverse" in page and "bit-identical" in page and "broken.mp4" in page
-    assert main(asked) == 2 and "audit.json exists" in capsys.readouterr().err
+    assert main(asked) == 2 and "audit.json already exists" in capsys.readouterr().err
     assert main([*asked, "--overwrite"]) == 3
     assert "sharpness" in capsys.readouterr().out
     assert read_audit(out / "audit.json").table == found.table

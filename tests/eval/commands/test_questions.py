@@ -14,7 +14,7 @@ from openai_server import serving
 from v2t.backends import Output, VideoLM
 from v2t_eval.cli import main
 from v2t_eval.core.metric import load_metric
-from v2t_eval.core.sample import Clip, Sample
+from v2t_eval.core.sample import Sample, SampleClip
 from v2t_eval.judge.judge import Judge
 from v2t_eval.semantics.sources import open_source
 
@@ -55,7 +55,7 @@ def score(name: str, captioner: Speaker, prompt: str, **settings):
     metric = load_metric(name)(**settings)
     metric.judge = Judge(captioner)
     pixels = np.zeros((8, 64, 64, 3), np.uint8)
-    metric.update([Sample(id="a", clip=Clip.from_frames(Frames.from_pixels(pixels, fps=8)), prompt=prompt)])
+    metric.update([Sample(id="a", clip=SampleClip.from_frames(Frames.from_pixels(pixels, fps=8)), prompt=prompt)])
     return metric.compute()
 
 

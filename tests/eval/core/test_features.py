@@ -19,7 +19,7 @@ from v2t_eval.core.features import (
     unit,
 )
 from v2t_eval.core.models import file_sha256
-from v2t_eval.core.sample import Clip, Sample
+from v2t_eval.core.sample import Sample, SampleClip
 
 
 class Toy(BaseExtractor):
@@ -49,7 +49,7 @@ def toy():
 
 
 def sample_of(pixels: np.ndarray) -> Sample:
-    return Sample(id="s", clip=Clip.from_frames(Frames.from_pixels(pixels, fps=8)))
+    return Sample(id="s", clip=SampleClip.from_frames(Frames.from_pixels(pixels, fps=8)))
 
 
 def noise(num: int) -> np.ndarray:

@@ -23,7 +23,7 @@ from planted_metrics import write_clip
 from v2t_eval.core.cache import FILE
 from v2t_eval.core.inputs import Inputs, read_inputs
 from v2t_eval.core.metric import BaseMetric, Figure, MetricResult, Summary
-from v2t_eval.core.sample import Clip, Sample
+from v2t_eval.core.sample import Sample, SampleClip
 from v2t_eval.core.score import ScoreConfig, score
 from v2t_eval.core.scores import Scores
 from v2t_eval.core.worker import ClipLimits
@@ -123,13 +123,13 @@ def test_a_clip_with_several_prompts_is_decoded_once(clips, decodes) -> None:
 
             return {"value": sample.shared("mean", make) + len(sample.prompt)}
 
-    first, second = (Clip(content="", path=clips / f"{n} übung.mp4") for n in (0, 1))
+    first, second = (SampleClip(content="", path=clips / f"{n} übung.mp4") for n in (0, 1))
     order = [(first, "a"), (first, "bb"), (second, "a"), (first, "ccc"), (first, "a"), (second, "bb")]
     samples = [Sample(id=f"s{n}", clip=clip, prompt=prompt) for n, (clip, prompt) in enumerate(order)]
     found = score(Inputs(samples=samples), [Asked()])
     assert decodes == [f"{n} übung.mp4" for n in (0, 1, 0, 1)] and Asked.made == 4
     values = [item["value"] for item in found.results[0].items]
-    apart = [Sample(id=f"s{n}", clip=Clip(content="", path=c.path), prompt=p) for n, (c, p) in enumerate(order)]
+    apart = [Sample(id=f"s{n}", clip=SampleClip(content="", path=c.path), prompt=p) for n, (c, p) in enumerate(order)]
     assert values == [item["value"] for item in score(Inputs(samples=apart), [Asked()]).results[0].items]
     assert all(clip.num_frames for clip in found.clips) and first.frames is None and second.frames is None
 
@@ -138,7 +138,7 @@ def test_frames_that_a_clip_makes_itself_are_asked_for_when_it_is_measured_and_n
     """A planted clip draws itself: ahead of its turn it would be drawn twice, or fail where nobody catches it."""
     order = []
 
-    class Drawn(Clip):
+    class Drawn(SampleClip):
         @property
         def frames(self):
             order.append(self.content)
@@ -260,7 +260,7 @@ def test_a_prompt_list_that_names_dimensions_says_who_is_for_whom() -> None:
 
 def test_samples_in_memory_and_ids_that_come_twice(decodes) -> None:
     frames = Frames.from_pixels(np.full((3, 8, 8, 3), 51, np.uint8), fps=3)
-    samples = [Sample(id=str(n), clip=Clip.from_frames(frames)) for n in range(2)]
+    samples = [Sample(id=str(n), clip=SampleClip.from_frames(frames)) for n in range(2)]
     scores = score(Inputs(samples=samples), [planted.Bright()])
     assert scores.results[0].value == pytest.approx(0.2) and decodes == [] and samples[0].clip.frames is frames
     with pytest.raises(UsageError, match="come twice"):

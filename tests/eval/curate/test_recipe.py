@@ -8,7 +8,7 @@ from cineloop.errors import UsageError
 from v2t_eval.curate.clip import FilmClip
 from v2t_eval.curate.query import apply_limits
 from v2t_eval.curate.recipe import STEPS, read_plan, recipes
-from v2t_eval.curate.step import Compared
+from v2t_eval.curate.step import CompareResult
 
 
 def rows(**columns):
@@ -120,11 +120,11 @@ def test_clips_are_compared_only_with_those_that_keep_the_limits_before():
 
 
 @pytest.mark.parametrize(
-    "given", [{"black_share": [1.0]}, Compared(links={"twin_of": [None]})], ids=["a mapping", "an unknown link"]
+    "given", [{"black_share": [1.0]}, CompareResult(links={"twin_of": [None]})], ids=["a mapping", "an unknown link"]
 )
 def test_what_a_step_says_of_clips_among_one_another_has_one_form(given):
     plan = read_plan(None, ["steps=[copies]"])
     kind = type("Step", (type(plan.steps[0]),), {"compare": lambda self, clips: given})
     plan.steps[0] = kind()
-    with pytest.raises(UsageError, match=r"step copies: compare must give a Compared"):
+    with pytest.raises(UsageError, match=r"step copies: compare must give a CompareResult"):
         apply_limits(plan, rows(copy=[None]))

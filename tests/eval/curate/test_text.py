@@ -14,7 +14,7 @@ from cineloop.errors import UsageError
 from cineloop.video.frames import Frames
 from onnx_models import export
 from planted_films import write
-from v2t_eval.core.sample import Clip, Sample
+from v2t_eval.core.sample import Sample, SampleClip
 from v2t_eval.core.score import ScoreConfig
 from v2t_eval.core.worker import MeasurementWorker
 from v2t_eval.curate.clip import FilmClip
@@ -50,7 +50,9 @@ def with_line(frames, at=lambda t: (60, 150), text="forty two bright words"):
 
 def measured(frames, **settings):
     times = np.arange(len(frames)) / 2.0
-    clip = Clip.from_frames(Frames(pixels=frames, times_s=times, fps=2.0, duration_s=len(frames) / 2, decoder="test"))
+    clip = SampleClip.from_frames(
+        Frames(pixels=frames, times_s=times, fps=2.0, duration_s=len(frames) / 2, decoder="test")
+    )
     metric = TextBoxes(**settings)
     metric.prepare()
     return metric.measure(Sample(id="x", clip=clip))

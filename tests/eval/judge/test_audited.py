@@ -16,7 +16,7 @@ from v2t.backends import VideoLM
 from v2t_eval.audit.calibrating import JudgeResponse, fit_audited
 from v2t_eval.audit.clips import planted
 from v2t_eval.core.metric import load_metric
-from v2t_eval.core.sample import Clip, Sample
+from v2t_eval.core.sample import Sample, SampleClip
 from v2t_eval.judge import calibration
 from v2t_eval.judge.answer import Votes
 from v2t_eval.judge.calibration import Calibration, Platt, Reliability
@@ -58,7 +58,7 @@ def clip(*, frozen: bool) -> Sample:
     pixels = np.zeros((8, 32, 32, 3), np.uint8)
     if not frozen:
         pixels[4:, 8:24, 8:24] = 255
-    return Sample(id="clip", clip=Clip(content="", frames=Frames.from_pixels(pixels, fps=8)))
+    return Sample(id="clip", clip=SampleClip(content="", frames=Frames.from_pixels(pixels, fps=8)))
 
 
 def audited(**motions: Reliability) -> Calibration:
@@ -161,7 +161,7 @@ def scored(name: str, captioner, calibration_: Calibration | None, prompt: str, 
     metric = load_metric(name)()
     metric.judge = Judge(captioner, calibration=calibration_)
     frames = clip(frozen=frozen).frames
-    metric.update([Sample(id="s", clip=Clip.from_frames(frames), prompt=prompt)])
+    metric.update([Sample(id="s", clip=SampleClip.from_frames(frames), prompt=prompt)])
     return metric.compute()
 
 

@@ -105,7 +105,7 @@ def test_a_file_gives_back_what_was_saved_or_says_why_not(tmp_path):
     for change, message in (
         ({"wordings": "x"}, "other wordings"),
         ({"schema": 1}, "schema 1"),
-        ({"maps": {"all": {"slope": "1"}}}, "not a calibration"),
+        ({"maps": {"all": {"slope": "steep"}}}, "not a calibration"),
         ({"maps": {"all": {"slope": float("nan"), "offset": 0.0, "count": 1}}}, "not a JSON number"),
     ):
         path.write_text(json.dumps(told | change))

@@ -11,7 +11,7 @@ from cineloop.errors import ItemError, UsageError
 from cineloop.video.frames import Frames
 from cineloop.video.sample import SampleSpec
 from v2t.backends import Output, VideoLM
-from v2t_eval.core.sample import Clip, Sample
+from v2t_eval.core.sample import Sample, SampleClip
 from v2t_eval.judge import asker
 from v2t_eval.judge.asker import NO, YES, ballots
 from v2t_eval.judge.calibration import Calibration, Platt
@@ -26,7 +26,7 @@ DOG = Question(id="d", question="Is there a dog?")
 
 def sample(prompt: str | None = None, **row) -> Sample:
     pixels = np.zeros((6, 32, 32, 3), np.uint8)
-    return Sample(id="s", clip=Clip.from_frames(Frames.from_pixels(pixels, fps=8)), prompt=prompt, row=row)
+    return Sample(id="s", clip=SampleClip.from_frames(Frames.from_pixels(pixels, fps=8)), prompt=prompt, row=row)
 
 
 class Says(VideoLM):

@@ -20,7 +20,7 @@ from foreign_prompts import FOREIGN
 from v2t.backends import VideoLM
 from v2t.backends.abilities import Abilities
 from v2t_eval.core.metric import load_metric
-from v2t_eval.core.sample import Clip, Sample
+from v2t_eval.core.sample import Sample, SampleClip
 from v2t_eval.judge.calibration import Calibration, Reliability
 from v2t_eval.judge.judge import Judge
 from v2t_eval.judge.question import Question, from_row
@@ -48,7 +48,7 @@ class SaysYes(VideoLM):
 def clip(**more) -> Sample:
     pixels = np.zeros((8, 32, 32, 3), np.uint8)
     pixels[4:, 8:24, 8:24] = 255
-    return Sample(id="clip", clip=Clip.from_frames(Frames.from_pixels(pixels, fps=8)), **more)
+    return Sample(id="clip", clip=SampleClip.from_frames(Frames.from_pixels(pixels, fps=8)), **more)
 
 
 def scored(name: str, prompt: str | None, words="world", **more):

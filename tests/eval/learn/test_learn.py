@@ -28,7 +28,7 @@ from v2t_eval.core.scores import read_scores
 from v2t_eval.gate.run import gate as judged_by
 from v2t_eval.learn import plan as plans
 from v2t_eval.learn.draw import HELD_OUT, draw, first_model, held_out_rows
-from v2t_eval.learn.measures import Measurer, unrewarded
+from v2t_eval.learn.measures import Measurer, clips_without_reward
 from v2t_eval.learn.prompts import prompt_key, prompt_rows
 from v2t_eval.learn.report import document
 from v2t_eval.learn.rewards import Reward
@@ -190,7 +190,7 @@ def test_clips_without_a_judgement_teach_nothing_and_are_counted(ours, prompts, 
     refused = [row for row in rows if "box" in row["prompt"]]
     assert refused and all(row["reward"] is None and row["status"] == "REFUSED" for row in refused)
     assert found.rounds[0].statuses["REFUSED"] == len(refused)
-    assert unrewarded(found.history[0])["REFUSED"] > 0
+    assert clips_without_reward(found.history[0])["REFUSED"] > 0
 
 
 # A process that has imported everything and has not used autograd, which no fork survives: each line a command line.

@@ -13,7 +13,7 @@ from cineloop.errors import ItemError, MissingDependencyError, UsageError
 from cineloop.video.frames import Frames
 from v2t_eval.core.features import BaseExtractor
 from v2t_eval.core.metric import load_metric
-from v2t_eval.core.sample import Clip, Sample
+from v2t_eval.core.sample import Sample, SampleClip
 from v2t_eval.metrics import alignment
 from v2t_eval.metrics.emscore import Weights, f1
 from v2t_eval.metrics.retrieval import ranks
@@ -63,7 +63,7 @@ def angles(monkeypatch):
 def clip_at(*degrees: int, **fields) -> Sample:
     pixels = np.zeros((len(degrees), 2, 2, 3), np.uint8)
     pixels[:, 0, 0, 0] = degrees
-    return Sample(**{"id": "s", "clip": Clip.from_frames(Frames.from_pixels(pixels, fps=8)), **fields})
+    return Sample(**{"id": "s", "clip": SampleClip.from_frames(Frames.from_pixels(pixels, fps=8)), **fields})
 
 
 def scored(name: str, *samples: Sample, **settings):
@@ -306,7 +306,7 @@ def test_tiny_open_clip_from_pixels_to_score(tmp_path):
         plain = theirs.encode_text(tokenize([caption]), normalize=True)[0]
     score = float(2.5 * (seen @ said).clamp(min=0).mean())
     near = float((held @ said).max())
-    clip = Clip.from_frames(Frames.from_pixels(pixels, fps=8))
+    clip = SampleClip.from_frames(Frames.from_pixels(pixels, fps=8))
     sample = Sample(id="s", clip=clip, caption=caption, prompt=caption, references=references)
     results = {}
     for metric_name in FAMILY[:3] + FAMILY[4:]:

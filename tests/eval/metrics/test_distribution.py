@@ -16,7 +16,7 @@ from v2t_eval.core.features import BaseExtractor
 from v2t_eval.core.measurement import Observation
 from v2t_eval.core.metric import BaseMetric, load_metric
 from v2t_eval.core.models import file_sha256
-from v2t_eval.core.sample import Clip, Sample
+from v2t_eval.core.sample import Sample, SampleClip
 from v2t_eval.distribution import detectors
 from v2t_eval.distribution.frechet import frechet
 from v2t_eval.distribution.kernels import QUADRATIC, mmd
@@ -61,7 +61,8 @@ def clip(seed: int, num_frames: int = 16, brightness: float = 0.0) -> Frames:
 
 def samples(num: int, seed: int, **about: Any) -> list[Sample]:
     return [
-        Sample(id=f"s{number:04}", clip=Clip.from_frames(clip(1000 * seed + number, **about))) for number in range(num)
+        Sample(id=f"s{number:04}", clip=SampleClip.from_frames(clip(1000 * seed + number, **about)))
+        for number in range(num)
     ]
 
 
@@ -222,7 +223,7 @@ def test_reversed_clips_score_the_same_with_features_of_frames() -> None:
     for metric, step in ((forward, 1), (backward, -1)):
         for number in range(8):
             pixels = clip(number).pixels[::step]
-            metric.update(Sample(id=str(number), clip=Clip.from_frames(Frames.from_pixels(pixels.copy(), fps=8))))
+            metric.update(Sample(id=str(number), clip=SampleClip.from_frames(Frames.from_pixels(pixels.copy(), fps=8))))
         metric.update(samples(8, 2), reference=True)
     assert forward.compute().figures == backward.compute().figures
 
@@ -293,7 +294,7 @@ def test_fvd_takes_sixteen_frames_and_the_divisor_of_its_implementation(
     metric = load_metric("fvd")(weights=scripts["i3d"], preprocessing=preprocessing)
     assert metric.title == f"fvd[preprocessing={preprocessing}]"  # and never the path
     own, reference = samples(5, 1, num_frames=18, brightness=15.0), samples(6, 2, num_frames=16)
-    metric.update([*own, Sample(id="short", clip=Clip.from_frames(clip(5, num_frames=15)))])
+    metric.update([*own, Sample(id="short", clip=SampleClip.from_frames(clip(5, num_frames=15)))])
     metric.update(reference, reference=True)
     result = metric.compute()
     assert [failure["code"] for failure in result.failures] == ["TOO_SHORT"] and result.coverage == 5 / 6
@@ -394,6 +395,6 @@ def test_fvd_of_black_against_white_is_that_of_common_metrics(num_frames: int, r
     metric = load_metric("fvd")(weights=weights, preprocessing="crop", num_frames=num_frames)
     for value, is_reference in ((0, False), (255, True)):
         frames = Frames.from_pixels(np.full((30, 64, 64, 3), value, np.uint8), fps=8)
-        made = [Sample(id=str(number), clip=Clip.from_frames(frames)) for number in range(8)]
+        made = [Sample(id=str(number), clip=SampleClip.from_frames(frames)) for number in range(8)]
         metric.update(made, reference=is_reference)
     assert metric.compute().value == pytest.approx(reference, abs=1.5)  # moves by 1 with the version of torch

@@ -35,7 +35,7 @@ from metric_samples import (
 )
 from v2t_eval.core.measurement import ABSTENTIONS, Observation
 from v2t_eval.core.metric import LEVELS, BaseMetric, load_metric, metric_names
-from v2t_eval.core.sample import Clip, Sample
+from v2t_eval.core.sample import Sample, SampleClip
 
 
 @pytest.fixture
@@ -190,7 +190,7 @@ STRANGE: dict[str, Callable[[], Sample]] = {
 
 def _with(one: Sample, pixels: np.ndarray | None = None, **changes: Any) -> Sample:
     if pixels is not None:
-        one.clip = Clip.from_frames(Frames.from_pixels(pixels, 8.0))
+        one.clip = SampleClip.from_frames(Frames.from_pixels(pixels, 8.0))
     for name, value in changes.items():
         setattr(one, name, value)
     return one

@@ -16,7 +16,7 @@ from cineloop.video.frames import Frames
 from v2t_eval.cli import main
 from v2t_eval.core.inputs import Inputs
 from v2t_eval.core.metric import load_metric
-from v2t_eval.core.sample import Clip, Sample
+from v2t_eval.core.sample import Sample, SampleClip
 from v2t_eval.core.score import ScoreConfig, score
 
 RNG = np.random.default_rng(5)
@@ -26,7 +26,7 @@ NOISY = np.clip(CLEAN + RNG.normal(0, 20, CLEAN.shape), 0, 255).astype(np.uint8)
 
 def value(name: str, first: np.ndarray, second: np.ndarray, **settings: str) -> float:
     metric = load_metric(name)(**settings)
-    clips = [Clip.from_frames(Frames.from_pixels(pixels, 8)) for pixels in (first, second)]
+    clips = [SampleClip.from_frames(Frames.from_pixels(pixels, 8)) for pixels in (first, second)]
     metric.prepare()
     return float(metric.measure(Sample(id="a", clip=clips[0], reference_video=clips[1]))["value"])
 
@@ -133,8 +133,8 @@ def test_the_command_joins_the_reference_videos(folders: Path, capsys: pytest.Ca
 def test_evidence_knows_both_videos_and_a_broken_reference_costs_the_pair(folders: Path, decodes: list[str]) -> None:
     def found(reference: Path) -> tuple[list[dict[str, object]], list[dict[str, str]]]:
         samples = [
-            Sample(id=n, clip=Clip(content="", path=folders / "made" / f"{n}.mp4"),
-                   reference_video=Clip(content="", path=reference) if n == "a" else None)
+            Sample(id=n, clip=SampleClip(content="", path=folders / "made" / f"{n}.mp4"),
+                   reference_video=SampleClip(content="", path=reference) if n == "a" else None)
             for n in ("a", "b")
         ]  # fmt: skip
         names = ("psnr", "sharpness")

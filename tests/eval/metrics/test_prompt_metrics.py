@@ -20,7 +20,7 @@ from t2v.obedience import asked, chance, compare, table
 from v2t.backends import Output, VideoLM
 from v2t_eval.cli import main
 from v2t_eval.core.metric import load_metric
-from v2t_eval.core.sample import Clip, Sample
+from v2t_eval.core.sample import Sample, SampleClip
 
 NUM = 6
 TIMES = np.arange(NUM_FRAMES) / FPS
@@ -43,7 +43,7 @@ def test_obedience_is_that_of_the_generators_table():
     """Every second clip is shown under the prompt of the next one."""
     told = [words(index if index % 2 else (index + 1) % NUM) for index in range(NUM)]
     metric = load_metric("obedience")()
-    metric.update([Sample(id=f"c{n}", clip=Clip.from_frames(shown(n)), prompt=told[n]) for n in range(NUM)])
+    metric.update([Sample(id=f"c{n}", clip=SampleClip.from_frames(shown(n)), prompt=told[n]) for n in range(NUM)])
     result = metric.compute()
     reads = [read_back(shown(n).pixels, TIMES) for n in range(NUM)]
     wants = [asked(None, text) for text in told]
@@ -58,7 +58,7 @@ def test_obedience_is_that_of_the_generators_table():
 def test_prompts_that_the_referee_cannot_read_are_not_expected(text):
     metric = load_metric("obedience")()
     with pytest.raises(ItemError, match="nothing that the referee reads"):
-        metric.measure(Sample(id="a", clip=Clip.from_frames(shown(0)), prompt=text))
+        metric.measure(Sample(id="a", clip=SampleClip.from_frames(shown(0)), prompt=text))
 
 
 def test_facts_and_questions_of_a_caption():

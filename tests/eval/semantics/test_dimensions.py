@@ -22,7 +22,7 @@ from t2v.generators import ClipRequest
 from t2v.generators.world import Generator
 from t2v.settings import GenerateSettings
 from v2t_eval.core.metric import MetricResult, load_metric
-from v2t_eval.core.sample import Clip, Sample
+from v2t_eval.core.sample import Sample, SampleClip
 from v2t_eval.semantics.detectors import world as world_detector
 from v2t_eval.semantics.dimension import CEILING, ceilings
 from v2t_eval.semantics.formulas import Region
@@ -32,29 +32,29 @@ JUMP = Event(actor=0, action="jump", start_s=0.1, end_s=1.7)
 
 
 @cache
-def world(*actors: tuple[str, str, float, float], event: Event = JUMP, place: str = "meadow") -> Clip:
+def world(*actors: tuple[str, str, float, float], event: Event = JUMP, place: str = "meadow") -> SampleClip:
     figures = tuple(Actor(kind=k, color=c, size="medium", x=x, y=y) for k, c, x, y in actors)
     shot = Shot(start_s=0.0, end_s=2.125, place=place)
     scene = Scene(seed=5, style="flat", shots=(shot,), actors=figures, events=(event,))
-    return Clip.from_frames(Frames.from_pixels(render(scene, times_s=TIMES_S), fps=8))
+    return SampleClip.from_frames(Frames.from_pixels(render(scene, times_s=TIMES_S), fps=8))
 
 
-def pair() -> Clip:
+def pair() -> SampleClip:
     """A red dog on the left, a blue car on the right."""
     return world(("dog", "red", 0.25, 0.65), ("car", "blue", 0.75, 0.65))
 
 
-def mirrored(clip: Clip) -> Clip:
+def mirrored(clip: SampleClip) -> SampleClip:
     assert clip.frames is not None
-    return Clip.from_frames(replace(clip.frames, pixels=np.ascontiguousarray(clip.frames.pixels[:, :, ::-1])))
+    return SampleClip.from_frames(replace(clip.frames, pixels=np.ascontiguousarray(clip.frames.pixels[:, :, ::-1])))
 
 
-def noise() -> Clip:
+def noise() -> SampleClip:
     pixels = np.random.default_rng(0).integers(0, 255, (8, 64, 64, 3), dtype=np.uint8)
-    return Clip.from_frames(Frames.from_pixels(pixels, fps=8))
+    return SampleClip.from_frames(Frames.from_pixels(pixels, fps=8))
 
 
-def score(name: str, clip: Clip, *prompts: str, metric=None, row: dict | None = None, **settings) -> MetricResult:
+def score(name: str, clip: SampleClip, *prompts: str, metric=None, row: dict | None = None, **settings) -> MetricResult:
     return result_of_prompts(metric or name, clip, *prompts, row=row, **settings)
 
 
@@ -126,14 +126,14 @@ def test_a_clip_that_is_not_of_the_world_is_a_failure_and_no_zero():
     for name in ("object_class", "scene", "human_action", "color"):
         result = score(name, noise(), "a red dog runs on the beach")
         assert [f["code"] for f in result.failures] == ["OUT_OF_DOMAIN"] and result.coverage == 0
-    short = Clip.from_frames(Frames.from_pixels(np.zeros((2, 16, 16, 3), np.uint8), fps=8))
+    short = SampleClip.from_frames(Frames.from_pixels(np.zeros((2, 16, 16, 3), np.uint8), fps=8))
     assert score("object_class", short, "a dog").failures[0]["code"] == "TOO_SHORT"
 
 
-def exact(prompt: str, seed: int = 0) -> Clip:
+def exact(prompt: str, seed: int = 0) -> SampleClip:
     """The world's own clip of a prompt."""
     frames = Generator().generate([ClipRequest(prompt=prompt, seed=seed)], GenerateSettings())[0]
-    return Clip.from_frames(frames)
+    return SampleClip.from_frames(frames)
 
 
 @pytest.mark.slow
@@ -237,7 +237,7 @@ def test_long_clips_are_looked_at_piece_by_piece():
     first, second = pair().frames, world(("cat", "red", 0.5, 0.7)).frames
     assert first is not None and second is not None
     whole = np.concatenate([first.pixels[:16], second.pixels[:16]])
-    both = Clip.from_frames(Frames.from_pixels(whole, fps=8))
+    both = SampleClip.from_frames(Frames.from_pixels(whole, fps=8))
     result = score("object_class", both, "a dog", long=True)
     assert values(result) == [0.5] and result.items[0]["pieces"] == [1.0, 0.0]
 

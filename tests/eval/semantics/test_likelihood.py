@@ -125,10 +125,10 @@ def test_questions_that_are_too_many_go_through_in_parts(captioner, monkeypatch)
     asks = [(f"Is there a {thing}?", ("yes", "no"), False) for thing in ("dog", "cat", "car", "bus")]
     whole = captioner.batch_likelihoods(watched, asks)
     rounds: list[int] = []
-    read = trie._read
+    read = trie._log_probs
     monkeypatch.setattr(trie, "_MAX_NODES", 1)
     monkeypatch.setattr(
-        trie, "_read", lambda model, t, steps, seen: rounds.append(len(t)) or read(model, t, steps, seen)
+        trie, "_log_probs", lambda model, t, steps, seen: rounds.append(len(t)) or read(model, t, steps, seen)
     )
     parts_of_it = captioner.batch_likelihoods(watched, asks)
     assert len(rounds) == 4

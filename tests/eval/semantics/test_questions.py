@@ -13,14 +13,14 @@ from cineloop.video.sample import SampleSpec
 from metric_results import result_of_prompts, values
 from v2t.backends import Output, VideoLM
 from v2t_eval.core.metric import MetricResult, load_metric
-from v2t_eval.core.sample import Clip
+from v2t_eval.core.sample import SampleClip
 from v2t_eval.judge.judge import Judge
 from v2t_eval.judge.wording import DESCRIBE
 
 
-def clip() -> Clip:
+def clip() -> SampleClip:
     pixels = np.random.default_rng(0).integers(0, 255, (17, 64, 64, 3), dtype=np.uint8)
-    return Clip.from_frames(Frames.from_pixels(pixels, fps=8))
+    return SampleClip.from_frames(Frames.from_pixels(pixels, fps=8))
 
 
 def score(name: str, *prompts: str, metric=None, row: dict | None = None, **settings) -> MetricResult:

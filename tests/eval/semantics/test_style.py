@@ -11,7 +11,7 @@ from cineloop.errors import NothingMatchedError
 from cineloop.video.frames import Frames
 from metric_results import result_of, values
 from v2t_eval.core.metric import MetricResult, load_metric
-from v2t_eval.core.sample import Clip, Sample
+from v2t_eval.core.sample import Sample, SampleClip
 
 
 def frames(num: int = 17) -> Frames:
@@ -20,7 +20,7 @@ def frames(num: int = 17) -> Frames:
 
 
 def score(name: str, shown: Frames, prompt: str, **settings) -> MetricResult:
-    return result_of(name, Sample(id="s", clip=Clip.from_frames(shown), prompt=prompt), **settings)
+    return result_of(name, Sample(id="s", clip=SampleClip.from_frames(shown), prompt=prompt), **settings)
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +65,9 @@ def test_appearance_style_in_compat_weighs_by_frames(dual):
     found = {}
     for mode in ("compat", "fixed"):
         metric = load_metric("appearance_style")(model=dual, mode=mode)
-        metric.update(Sample(id=str(n), clip=Clip.from_frames(f), prompt="oil painting") for n, f in enumerate(both))
+        metric.update(
+            Sample(id=str(n), clip=SampleClip.from_frames(f), prompt="oil painting") for n, f in enumerate(both)
+        )
         found[mode] = metric.compute().value
     parts = [cosines(dual, f.pixels, "oil painting") for f in both]
     assert found["fixed"] == pytest.approx(np.mean([part.mean() for part in parts]), abs=1e-6)

@@ -14,7 +14,7 @@ from cineloop.video.frames import Frames
 from v2t_eval.audit.faults import plant
 from v2t_eval.core.metric import load_metric
 from v2t_eval.core.models import file_sha256
-from v2t_eval.core.sample import Clip, Sample
+from v2t_eval.core.sample import Sample, SampleClip
 from v2t_eval.metrics.imaging_quality import model_input
 from v2t_eval.vbench import flow
 from v2t_eval.vbench.interpolate import open_interpolator
@@ -58,7 +58,7 @@ def head(tmp_path_factory) -> str:
 def scored(name: str, *clips: Frames, **settings):
     metric = load_metric(name)(**settings)
     metric.prepare()
-    metric.update(Sample(id=f"clip {n}", clip=Clip.from_frames(each)) for n, each in enumerate(clips))
+    metric.update(Sample(id=f"clip {n}", clip=SampleClip.from_frames(each)) for n, each in enumerate(clips))
     return metric.compute()
 
 

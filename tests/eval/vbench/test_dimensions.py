@@ -15,7 +15,7 @@ from cineloop.world.scenes.sampler import sample_scene
 from v2t_eval.audit.faults import plant
 from v2t_eval.audit.sensitivity import cell
 from v2t_eval.core.metric import MetricResult, load_metric
-from v2t_eval.core.sample import Clip, Sample
+from v2t_eval.core.sample import Sample, SampleClip
 
 PLAIN = ("temporal_flickering", "motion_smoothness", "dynamic_degree", "ssim_consistency", "sharpness", "motion")
 FOOLED = ("temporal_flickering", "motion_smoothness", "ssim_consistency")
@@ -30,7 +30,7 @@ def clip(index: int, fps: float = 8, num: int = 14) -> Frames:
 
 
 def sample_of(frames: Frames, id: str = "a", cluster: str = "") -> Sample:
-    return Sample(id=id, clip=Clip.from_frames(frames), cluster=cluster)
+    return Sample(id=id, clip=SampleClip.from_frames(frames), cluster=cluster)
 
 
 def scored(name: str, *clips: Frames, **settings) -> MetricResult:

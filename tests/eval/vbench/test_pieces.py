@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from cineloop.errors import ItemError, UsageError
 from cineloop.video.frames import Frames
 from v2t_eval.core.inputs import prompt_and_index
-from v2t_eval.core.sample import Clip, Sample
+from v2t_eval.core.sample import Sample, SampleClip
 from v2t_eval.metrics import dynamic_degree as dynamic
 from v2t_eval.vbench.consistency import consistency
 from v2t_eval.vbench.flow import open_flow, pair_motion
@@ -133,7 +133,7 @@ def test_flow_finds_a_known_shift(name):
 
 
 def test_flow_of_a_pair_is_shared_and_its_greatest_parts_are_told():
-    sample = Sample(id="a", clip=Clip.from_frames(Frames.from_pixels(sliding(2, 3), 8)))
+    sample = Sample(id="a", clip=SampleClip.from_frames(Frames.from_pixels(sliding(2, 3), 8)))
     moved = pair_motion(sample, open_flow("dis"), 0, 1)
     length = np.sort(np.linalg.norm(open_flow("dis").between(*sample.frames.pixels).astype(float), axis=-1).ravel())
     assert moved.top2 == pytest.approx(length[-int(64 * 64 * 0.02) :].mean())

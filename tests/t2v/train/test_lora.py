@@ -125,8 +125,8 @@ def test_training_lowers_the_loss_on_clips_it_sees(ours, clips, tmp_path):
 def test_the_second_run_reads_the_cache_and_resume_is_exact(trained, ours, clips, tmp_path, monkeypatch):
     again = recipe(tmp_path, ours, clips, cache=str(trained / "cache"))
     run = tmp_path / "run"
-    monkeypatch.setattr("t2v.train.families.Family.load_vae", None)  # would fail: nothing is to be encoded
-    monkeypatch.setattr("t2v.train.families.Family.load_text_encoder", None)
+    monkeypatch.setattr("t2v.train.families.ModelFamily.load_vae", None)  # would fail: nothing is to be encoded
+    monkeypatch.setattr("t2v.train.families.ModelFamily.load_text_encoder", None)
     sets = ["samples.prompts=[a red ball rolls]", "samples.seconds=0"]
     assert train.run(again, sets=sets) == 0
     straight = [row for row in rows_of(run) if "loss" in row]
@@ -160,7 +160,7 @@ def test_a_changed_autoencoder_or_clip_is_encoded_anew(trained, ours, clips, tmp
 
 @pytest.mark.slow
 def test_samples_cannot_kill_a_run(ours, clips, tmp_path, monkeypatch, caplog):
-    monkeypatch.setattr("t2v.train.families.Family.pipeline", lambda *_: 1 / 0)
+    monkeypatch.setattr("t2v.train.families.ModelFamily.pipeline", lambda *_: 1 / 0)
     assert train.run(recipe(tmp_path, ours, clips, samples={"prompts": ["a red ball"]}, loop={"steps": 1})) == 0
     (row,) = [row["eval"] for row in rows_of(tmp_path / "run") if "eval" in row]
     assert row["samples"] == 0 and row["samples_failed"] == 1
