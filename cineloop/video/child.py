@@ -200,7 +200,7 @@ def _limit_memory(limits: Limits) -> None:
 
 def main() -> None:
     """Read requests until the parent closes the socket."""
-    # A job's module is imported late: on a full disk the import would leave a truncated .pyc, which no later import survives.
+    # A job's module is imported late: on a full disk that would leave a truncated .pyc, which no later import survives.
     sys.dont_write_bytecode = True
     link = _Link(int(sys.argv[1]))
     settings = json.loads(sys.argv[2])

@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import signal
+from contextlib import suppress
 
 import httpx
 import pytest
@@ -105,7 +106,9 @@ def test_after_a_signal_no_connection_is_accepted_and_requests_in_flight_end(mon
         with pytest.raises(httpx.ConnectError):
             while True:
                 async with httpx.AsyncClient(base_url=url, trust_env=False) as client:
-                    await client.get("/live")
+                    # The kernel may have accepted it just before the socket closed: cut off, not served.
+                    with suppress(httpx.RemoteProtocolError):
+                        await client.get("/live")
         assert not request.done()
         engine.held.set()
         assert (await request).json()["choices"][0]["message"]["content"] == "Hello."
