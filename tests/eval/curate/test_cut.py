@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import stat
-import subprocess
-import sys
 from fractions import Fraction
 from pathlib import Path
 
@@ -18,6 +15,7 @@ from cineloop.errors import ItemError, UsageError
 from cineloop.video.limits import Limits
 from cineloop.video.open_file import LastFile
 from cineloop.video.worker import DecoderPool, SampleSpec
+from full_disk import python_on_full_disk
 from onnx_models import export
 from planted_films import FPS, shot, write
 from v2t_eval.curate.cut import Cut, submit_cut, write_cut
@@ -218,9 +216,8 @@ def test_what_cannot_be_cut_is_an_error_with_a_code(source, tmp_path):
 @pytest.mark.slow
 def test_a_full_disk_has_its_own_code(source, tmp_path):
     code = f"""
-import resource, signal
+import signal
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
 from pathlib import Path
 from cineloop.errors import ItemError
 from cineloop.video.limits import Limits
@@ -232,7 +229,7 @@ with LastFile() as last, last.open({str(source)!r}) as opened:
     except ItemError as error:
         print(error.code)
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=os.environ)
+    done = python_on_full_disk(code, most_bytes=4096)
     assert done.stdout.strip() == "DISK_FULL", done.stderr
 
 

@@ -19,6 +19,7 @@ import pytest
 from pyarrow import parquet
 
 from cineloop.manifest import read_manifest
+from full_disk import python_on_full_disk
 from planted_films import shot, write
 from v2t_eval.cli import main
 from v2t_eval.curate import write as writing
@@ -254,14 +255,9 @@ def test_what_cannot_be_written_is_said_before_work(made, films, tmp_path, capsy
 def test_a_full_disk_ends_in_exit_5_and_the_next_run_continues(made, films, tmp_path):
     out = tmp_path / "set"
     run(films, "-o", out, "--set", "limits.black_share.most=0.5")
-    code = """
-import resource, sys
-resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
-from v2t_eval.cli import main
-raise SystemExit(main(sys.argv[1:]))
-"""
-    words = ["curate", str(out), "--write", FORMATS, "--workers", "1"]
-    done = subprocess.run([sys.executable, "-c", code, *words], cwd=ROOT, capture_output=True, text=True)
+    code = "import sys; from v2t_eval.cli import main; raise SystemExit(main(sys.argv[1:]))"
+    words = ["curate", out, "--write", FORMATS, "--workers", 1]
+    done = python_on_full_disk(code, *words, most_bytes=20_000, cwd=ROOT)
     assert done.returncode == 5 and "continues where it stopped" in done.stderr, done.stderr
     assert not (out / "webdataset").exists()
     run(out, "--write", FORMATS)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import json
 import os
-import resource
 from pathlib import Path
 
 import pytest
@@ -13,6 +12,7 @@ import pytest
 from cineloop.discovery import discover
 from cineloop.errors import MissingDependencyError, PolicyError
 from clip_files import clips_in
+from full_disk import full_disk
 from v2t.caption.outputs import CaptionFolder
 
 
@@ -191,13 +191,8 @@ def test_a_full_disk_leaves_nothing_torn_and_the_next_run_goes_on(tmp_path, monk
 
 def test_a_disk_that_is_truly_full_is_noticed(tmp_path):
     source, out = clips_in(tmp_path / "clips", **{f"c{i:02}": f"dog {i}" for i in range(20)}), tmp_path / "out"
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (3000, hard))  # the kernel refuses what goes beyond, as a full disk does
-    try:
-        with pytest.raises(MissingDependencyError) as caught:
-            go(source, out)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    with full_disk(3000), pytest.raises(MissingDependencyError) as caught:
+        go(source, out)
     assert caught.value.code == "DISK_FULL"
     before = len(list(out.glob("*.txt")))
     assert 0 < before < 20

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import errno
 import json
-import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +16,7 @@ from cineloop.discovery import discover
 from cineloop.errors import MissingDependencyError, UsageError
 from clip_files import clips_in
 from coloured_captions import ENV
+from full_disk import full_disk
 from v2t.caption.outputs import CaptionFolder
 
 SETS = ("jsonl", "csv", "parquet", "two_file", "coco", "videofolder", "webdataset")
@@ -188,13 +188,8 @@ def test_a_full_disk_leaves_the_set_of_before(tmp_path, name):
         text="".join(map(chr, range(200, 3000))),
         during=True,
     )
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, hard))  # the kernel refuses more, as a full disk does
-    try:
-        with pytest.raises(MissingDependencyError) as caught:
-            go(source, out, (name,))
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    with full_disk(10_000), pytest.raises(MissingDependencyError) as caught:
+        go(source, out, (name,))
     assert caught.value.code == "DISK_FULL" and caught.value.exit_code == 5
     assert ids(out, name) == ["a.mp4"] and not (out / ".v2t" / "making").exists()
     go(source, out, (name,))
