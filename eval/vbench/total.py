@@ -147,10 +147,12 @@ class VBenchTotal(CompositeMetric):
 
     @classmethod
     def compute(cls, metrics: Mapping[str, BaseMetric], results: Mapping[str, MetricResult]) -> MetricResult:
-        modes = {getattr(metric.settings, "mode", "fixed") for metric in metrics.values()}
-        if len(modes) > 1:
-            raise UsageError("a total needs all dimensions in one mode", hint="mode=fixed or mode=compat for all")
-        return vbench_total(results, modes.pop())
+        if compat := [name for name, metric in metrics.items() if getattr(metric.settings, "mode", "") == "compat"]:
+            raise UsageError(
+                f"a total needs all dimensions in mode=fixed, got mode=compat for {', '.join(sorted(compat))}",
+                hint="mode=fixed for all: only dimensions whose backbone can be had here know mode=compat",
+            )
+        return vbench_total(results)
 
 
 def normal(value: float, scale: Scale, clipped: bool) -> float:

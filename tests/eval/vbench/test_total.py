@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from cineloop.errors import UsageError
-from v2t_eval.core.metric import Figure, MetricResult
-from v2t_eval.vbench.total import QUALITY, SEMANTIC, total, vbench_total
+from v2t_eval.core.metric import Figure, MetricResult, load_metric
+from v2t_eval.vbench.total import QUALITY, SEMANTIC, VBenchTotal, total, vbench_total
 
 NAMES = [*QUALITY, *SEMANTIC]
 # Per cent, as on the leaderboard: LaVie.
@@ -116,3 +116,11 @@ def test_two_dimensions_that_are_one_number_are_counted_once():
     assert vbench_total(same).figures["semantic"].value == pytest.approx(sum(normalised.values()) / 8)
     assert any("counted once" in note for note in vbench_total(same).notes)
     assert vbench_total(same, "compat").value == vbench_total(apart, "compat").value, "as the reference does"
+
+
+def test_a_total_of_measured_dimensions_is_refused_in_compat_and_says_that_fixed_is_the_mode_for_all():
+    metrics = {name: load_metric(name)() for name in NAMES}
+    metrics["temporal_flickering"] = load_metric("temporal_flickering")(mode="compat")
+    with pytest.raises(UsageError, match="temporal_flickering") as refused:
+        VBenchTotal.compute(metrics, {})
+    assert refused.value.hint.startswith("mode=fixed for all")
