@@ -25,9 +25,9 @@ from v2t_eval.audit.record import Agreement
 from v2t_eval.core.sample import Sample, SampleClip
 from v2t_eval.judge.answer import Votes
 from v2t_eval.judge.calibration import Calibration, Reliability, chance_of, fit, kind_of
+from v2t_eval.judge.grammar.wording import LISTS, plain_claim, plain_question
 from v2t_eval.judge.judge import Judge
 from v2t_eval.judge.question import Question
-from v2t_eval.judge.wording import LISTS, plain_claim, plain_question
 
 FOLDS = 3
 Lists = dict[str, tuple[str, ...]]

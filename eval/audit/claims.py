@@ -15,8 +15,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from cineloop.errors import ItemError
+from v2t_eval.judge.grammar.wording import LISTS, plain_claim, plain_question
 from v2t_eval.judge.question import Question, from_row
-from v2t_eval.judge.wording import LISTS, plain_claim, plain_question
 
 FROM_ROW = "question"  # kind of a row's question without one
 

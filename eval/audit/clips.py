@@ -32,7 +32,7 @@ from v2t_eval.audit.faults import plant, swapped_color, without_figures, without
 from v2t_eval.core import models
 from v2t_eval.core.sample import Sample, SampleClip
 from v2t_eval.core.worker import ClipLimits, MeasurementWorker
-from v2t_eval.judge.wording import LISTS, listed_values
+from v2t_eval.judge.grammar.wording import LISTS, listed_values
 
 SIZE = (64, 64)  # pixels, as the bundled generator makes them
 MOST_MB = 512  # of decoded frames of one clip
@@ -292,7 +292,7 @@ def planted(split: str, seed: int, num: int) -> list[Drawn]:
 
 
 def answers_of(clip: Drawn) -> dict[str, str]:
-    """What is true of a clip, by factor of `v2t_eval.judge.wording.LISTS`."""
+    """What is true of a clip, by factor of `v2t_eval.judge.grammar.wording.LISTS`."""
     return listed_values(clip.scene().facts())
 
 

@@ -22,8 +22,8 @@ from v2t_eval.audit.judge_cache import CachedJudge
 from v2t_eval.audit.record import Agreement, ByAnswer, Noticed
 from v2t_eval.audit.sensitivity import auroc
 from v2t_eval.judge.answer import Answer
+from v2t_eval.judge.grammar.wording import LISTS, listed_values
 from v2t_eval.judge.question import Question
-from v2t_eval.judge.wording import LISTS, listed_values
 
 Step = Callable[[], None]
 PROMPT, WHOLE = "prompt", "all of them together"

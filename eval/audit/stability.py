@@ -18,8 +18,8 @@ from v2t_eval.audit.clips import AuditClip
 from v2t_eval.audit.judge_cache import CachedJudge
 from v2t_eval.audit.judging import BREAKS, asked_of, truth_values
 from v2t_eval.judge.answer import Answer
+from v2t_eval.judge.grammar.wording import LISTS
 from v2t_eval.judge.question import Question
-from v2t_eval.judge.wording import LISTS
 
 SLIGHT = (("blur", 1), ("noise", 2))  # no answer should change under these
 ORDER = ("reverse", "shuffle")

@@ -24,9 +24,9 @@ from cineloop.config import from_dict
 from cineloop.documents import read_json
 from cineloop.errors import UsageError
 from cineloop.files import text_key, write_atomic
+from v2t_eval.judge.grammar.wording import LISTS
 from v2t_eval.judge.question import Question
 from v2t_eval.judge.replies import normalise
-from v2t_eval.judge.wording import LISTS
 
 FILE_NAME = "judge.json"
 SCHEMA = 2

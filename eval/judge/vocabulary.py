@@ -14,7 +14,7 @@ from cineloop.files import text_key
 from cineloop.world.language.phrases import unknown_words, vocabulary, why_unread
 from cineloop.world.language.read_text import parse
 from v2t.backends.abilities import WORLD, Abilities
-from v2t_eval.judge.prompt import of_world
+from v2t_eval.judge.grammar.prompt import of_world
 from v2t_eval.judge.question import Question
 
 _ANSWERS = frozenset("all more no none not nowhere".split())  # words that stand in answers alone

@@ -20,7 +20,7 @@ from t2v import STARTER
 from t2v.generate.run import run as generate
 from t2v.generate.settings import GenerateConfig
 from t2v.train.rewarded import MANIFEST
-from v2t_eval.judge.prompt import of_world
+from v2t_eval.judge.grammar.prompt import of_world
 from v2t_eval.learn.prompts import prompt_rows
 from v2t_eval.learn.settings import LearnConfig
 

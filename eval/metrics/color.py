@@ -16,8 +16,8 @@ from dataclasses import replace
 
 from v2t_eval.core.measurement import Evidence, Observation
 from v2t_eval.core.sample import Sample
-from v2t_eval.judge.english import COLORS
-from v2t_eval.judge.wording import exists, is_colored
+from v2t_eval.judge.grammar.english import COLORS
+from v2t_eval.judge.grammar.wording import exists, is_colored
 from v2t_eval.semantics import asked
 from v2t_eval.semantics.dimension import SemanticDimension
 from v2t_eval.semantics.formulas import color_counts

@@ -14,7 +14,7 @@ import re
 from cineloop.errors import ItemError
 from v2t_eval.core.measurement import Evidence
 from v2t_eval.core.sample import Sample
-from v2t_eval.judge.wording import does
+from v2t_eval.judge.grammar.wording import does
 from v2t_eval.semantics import asked
 from v2t_eval.semantics.dimension import SemanticDimension
 from v2t_eval.semantics.formulas import SOMETHING, TOP, action_hit

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from v2t_eval.core.measurement import Evidence
 from v2t_eval.core.sample import Sample
-from v2t_eval.judge.wording import exactly, exists
+from v2t_eval.judge.grammar.wording import exactly, exists
 from v2t_eval.semantics import asked
 from v2t_eval.semantics.dimension import SemanticDimension
 from v2t_eval.semantics.formulas import shown

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from v2t_eval.core.measurement import Evidence
 from v2t_eval.core.sample import Sample
-from v2t_eval.judge.wording import happens
+from v2t_eval.judge.grammar.wording import happens
 from v2t_eval.semantics import asked
 from v2t_eval.semantics.dimension import SemanticDimension
 from v2t_eval.semantics.formulas import scene_shown

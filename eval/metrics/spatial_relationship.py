@@ -13,7 +13,7 @@ from math import fsum
 from cineloop.errors import ItemError
 from v2t_eval.core.measurement import Evidence
 from v2t_eval.core.sample import Sample
-from v2t_eval.judge.wording import stands
+from v2t_eval.judge.grammar.wording import stands
 from v2t_eval.semantics import asked
 from v2t_eval.semantics.dimension import SemanticDimension
 from v2t_eval.semantics.formulas import side, spatial_score

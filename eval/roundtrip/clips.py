@@ -24,7 +24,7 @@ from t2v.generate.run import run as generate
 from t2v.generate.settings import GenerateConfig
 from v2t_eval.core.inputs import read_inputs
 from v2t_eval.core.sample import Sample, SampleClip
-from v2t_eval.judge.prompt import of_world
+from v2t_eval.judge.grammar.prompt import of_world
 from v2t_eval.roundtrip import leakage
 from v2t_eval.roundtrip.result import Trip, TripSide
 from v2t_eval.roundtrip.settings import RoundtripConfig

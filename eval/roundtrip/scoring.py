@@ -22,8 +22,8 @@ from v2t_eval.core.score import ScoreConfig, score
 from v2t_eval.core.scores import Skipped
 from v2t_eval.core.statistics import f1
 from v2t_eval.core.worker import ClipLimits
+from v2t_eval.judge.grammar.prompt import of_world
 from v2t_eval.judge.judge import Judge
-from v2t_eval.judge.prompt import of_world
 from v2t_eval.roundtrip.calibration import Pair, SampleKey
 from v2t_eval.roundtrip.result import Trip, TripSide
 from v2t_eval.roundtrip.settings import RoundtripConfig

@@ -2,7 +2,7 @@
 
 In: samples. Out: things, a relation, a scene, an action, a style. What stands under `asked` in the sample's row, in the
 form of VBench's `auxiliary_info` (flat, or under the dimension's name), goes before the prompt. Prompts are read by
-`v2t_eval.judge.prompt`.
+`v2t_eval.judge.grammar.prompt`.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from typing import Any
 
 from cineloop.errors import ItemError
 from v2t_eval.core.sample import Sample
-from v2t_eval.judge.free_text import Asked, Thing
-from v2t_eval.judge.prompt import of_prompt
+from v2t_eval.judge.grammar.free_text import Asked, Thing
+from v2t_eval.judge.grammar.prompt import of_prompt
 
 
 def thing(sample: Sample) -> Thing:

@@ -25,10 +25,10 @@ from v2t_eval.core import models
 from v2t_eval.core.measurement import UNAUDITED, Evidence, Observation
 from v2t_eval.core.metric import BaseMetric, Figure, Summary
 from v2t_eval.core.sample import Sample, SampleClip
-from v2t_eval.judge.free_text import Thing
+from v2t_eval.judge.grammar.free_text import Thing
+from v2t_eval.judge.grammar.wording import of_text
 from v2t_eval.judge.judge import NOT_DECLARED, Judge, model_of, open_judge, unaudited
 from v2t_eval.judge.question import Question
-from v2t_eval.judge.wording import of_text
 from v2t_eval.semantics import VERSION
 from v2t_eval.semantics.detectors import Detector, open_detector, world
 from v2t_eval.semantics.formulas import Frame, undecided

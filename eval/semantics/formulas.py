@@ -13,9 +13,9 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from v2t_eval.judge.free_text import Thing
-from v2t_eval.judge.noun_phrases import plain_color
-from v2t_eval.judge.wording import without_emphasis
+from v2t_eval.judge.grammar.free_text import Thing
+from v2t_eval.judge.grammar.noun_phrases import plain_color
+from v2t_eval.judge.grammar.wording import without_emphasis
 
 SOMETHING = "something"  # label of a thing whose kind the detector does not know
 MORE = "more"  # label that stands for any number of further things: the detector does not know how many there are

@@ -3,8 +3,8 @@
 In: a prompt; a caption. Out: `PromptQuestion` questions with the kind of fact each is about, and what the caption says.
 Of prompts of the cartoon world with one figure the questions presuppose nothing
 (`cineloop.world.language.plain_questions`) and the caption is read by that world's grammar. Of its other prompts they
-are those of `v2t_eval.judge.wording`, and a caption answers yes to the questions that can be made from it. Of plain
-English they are of the same form, and only a language model can read the caption
+are those of `v2t_eval.judge.grammar.wording`, and a caption answers yes to the questions that can be made from it. Of
+plain English they are of the same form, and only a language model can read the caption
 (`v2t_eval.metrics.caption_questions`).
 """
 
@@ -21,10 +21,10 @@ from cineloop.log import logger, printable
 from cineloop.world.language.plain_questions import PLAIN, motion_of
 from v2t_eval.core import models
 from v2t_eval.core.measurement import NOTHING_ASKED
-from v2t_eval.judge.noun_phrases import singular
-from v2t_eval.judge.prompt import of_world
+from v2t_eval.judge.grammar.noun_phrases import singular
+from v2t_eval.judge.grammar.prompt import of_world
+from v2t_eval.judge.grammar.wording import of_text, plain_question
 from v2t_eval.judge.question import Question, dsg
-from v2t_eval.judge.wording import of_text, plain_question
 from v2t_eval.semantics.sources import GRAMMAR, QuestionSet, open_source
 from v2t_eval.text.prompt_facts import match_facts
 

@@ -1,6 +1,6 @@
 """Sources of the questions of a prompt: the grammar, a language model, or a reviewed file.
 
-    grammar                     `v2t_eval.judge.wording`, no model
+    grammar                     `v2t_eval.judge.grammar`, no model
     openai:URL[#model]          a language model behind an OpenAI-compatible address
     FOLDER or hub id            a language model of transformers on this machine
     FILE.jsonl                  rows of `prompt` and `questions`, as `v2t-eval questions` writes them
@@ -22,9 +22,9 @@ from cineloop.log import printable
 from v2t_eval.core import models
 from v2t_eval.core.cache import EvidenceCache
 from v2t_eval.core.tables import read_rows
+from v2t_eval.judge.grammar.wording import nothing_asked, of_text, share_asked
 from v2t_eval.judge.language import Dropped, Questioner, open_writer
 from v2t_eval.judge.question import Question, from_row
-from v2t_eval.judge.wording import nothing_asked, of_text, share_asked
 
 GRAMMAR = "grammar"
 
@@ -49,7 +49,7 @@ class Source(Protocol):
     """A way to make questions."""
 
     def questions_of(self, prompt: str, *, closed: bool = False) -> QuestionSet:
-        """The questions of a prompt; `closed` as in `v2t_eval.judge.wording.of_text`, which the grammar alone knows.
+        """The questions of a prompt; `closed`, which the grammar alone knows: see its `wording.of_text`.
 
         Raises:
             ItemError: there are none, with a code that says why.
@@ -60,7 +60,7 @@ class Source(Protocol):
 
 
 class Grammar:
-    """`v2t_eval.judge.wording`."""
+    """`v2t_eval.judge.grammar.wording`."""
 
     def questions_of(self, prompt: str, *, closed: bool = False) -> QuestionSet:
         """See `Source.questions_of`. Raises ItemError: NOTHING_ASKED."""

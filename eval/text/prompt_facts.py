@@ -17,7 +17,7 @@ from cineloop.world.language.phrases import phrases
 from cineloop.world.language.read_text import parse
 from cineloop.world.language.stated import StatedEvent, StatedFacts
 from v2t_eval.core.statistics import f1
-from v2t_eval.judge.prompt import of_world
+from v2t_eval.judge.grammar.prompt import of_world
 
 KINDS: tuple[str, ...] = (
     "place", "camera", "style", "kind", "color", "size", "count", "action", "direction", "speed", "to_color", "target",

@@ -21,7 +21,7 @@ from v2t_eval.audit.clips import PLANTED_VERSION, Drawn, Planted
 from v2t_eval.core.features import BaseExtractor
 from v2t_eval.core.metric import BaseMetric, load_metric, metric_names
 from v2t_eval.core.sample import Sample, SampleClip
-from v2t_eval.judge.wording import of_text
+from v2t_eval.judge.grammar.wording import of_text
 from v2t_eval.semantics import VERSION as PROMPTS_VERSION
 from v2t_eval.semantics.detectors.world import VERSION as REFEREE_VERSION
 

@@ -17,7 +17,7 @@ from cineloop.world.language import lexicon as lex
 from cineloop.world.language.grammar import inflect
 from cineloop.world.referee.read import CLEAR, FigureRead, ReadBack, read_back
 from v2t_eval.core.sample import Sample
-from v2t_eval.judge.noun_phrases import singular
+from v2t_eval.judge.grammar.noun_phrases import singular
 from v2t_eval.semantics.detectors import NUM_FRAMES
 from v2t_eval.semantics.formulas import MORE, SOMETHING, Frame, Region
 from v2t_eval.vbench.picks import middle_indices

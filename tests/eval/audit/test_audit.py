@@ -23,8 +23,8 @@ from v2t_eval.audit.run import AuditConfig, Material, audit
 from v2t_eval.audit.table import cases, faults_of, others_prompt
 from v2t_eval.core.inputs import read_inputs
 from v2t_eval.judge.answer import Answer
+from v2t_eval.judge.grammar.wording import LISTS, listed_values
 from v2t_eval.judge.question import Question
-from v2t_eval.judge.wording import LISTS, listed_values
 from v2t_eval.report import markdown, page
 from v2t_eval.suites.suite import parse_metrics
 

@@ -13,7 +13,7 @@ from v2t import backends
 from v2t.backends import VideoLM
 from v2t_eval.cli import main
 from v2t_eval.judge import calibration
-from v2t_eval.judge.wording import plain_claim, plain_question
+from v2t_eval.judge.grammar.wording import plain_claim, plain_question
 
 STARTER = Path(v2t.__path__[0]) / "starter"
 

@@ -20,9 +20,9 @@ from v2t_eval.core.sample import Sample, SampleClip
 from v2t_eval.judge import calibration
 from v2t_eval.judge.answer import Votes
 from v2t_eval.judge.calibration import Calibration, Platt, Reliability
+from v2t_eval.judge.grammar.wording import LISTS, listed_values, plain_claim, plain_question
 from v2t_eval.judge.judge import Judge
 from v2t_eval.judge.question import Question
-from v2t_eval.judge.wording import LISTS, listed_values, plain_claim, plain_question
 from v2t_eval.metrics.question_score import evaluate
 from v2t_eval.testing.clips import reasons_of
 

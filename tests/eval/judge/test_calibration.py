@@ -10,8 +10,8 @@ import pytest
 from cineloop.errors import UsageError
 from v2t_eval.judge import calibration
 from v2t_eval.judge.calibration import Calibration, Platt, fit, kind_of, log_odds
+from v2t_eval.judge.grammar.wording import plain_claim, plain_question
 from v2t_eval.judge.question import Question
-from v2t_eval.judge.wording import plain_claim, plain_question
 
 
 def claims(slope: float, offset: float, num: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

@@ -22,9 +22,9 @@ from v2t.backends.abilities import Abilities
 from v2t_eval.core.metric import load_metric
 from v2t_eval.core.sample import Sample, SampleClip
 from v2t_eval.judge.calibration import Calibration, Reliability
+from v2t_eval.judge.grammar.wording import LISTS, of_text
 from v2t_eval.judge.judge import Judge
 from v2t_eval.judge.question import Question, from_row
-from v2t_eval.judge.wording import LISTS, of_text
 from v2t_eval.testing.clips import STARTER, ClipEvaluator
 
 

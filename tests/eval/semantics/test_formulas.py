@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from v2t_eval.judge.free_text import Thing
-from v2t_eval.judge.wording import stands
+from v2t_eval.judge.grammar.free_text import Thing
+from v2t_eval.judge.grammar.wording import stands
 from v2t_eval.semantics import formulas as vbench
 from v2t_eval.semantics.formulas import Region
 

@@ -14,8 +14,8 @@ from metric_results import result_of_prompts, values
 from v2t.backends import Output, VideoLM
 from v2t_eval.core.metric import MetricResult, load_metric
 from v2t_eval.core.sample import SampleClip
+from v2t_eval.judge.grammar.wording import DESCRIBE
 from v2t_eval.judge.judge import Judge
-from v2t_eval.judge.wording import DESCRIBE
 
 
 def clip() -> SampleClip:

@@ -12,7 +12,7 @@ from cineloop.world.language.grammar import inflect
 from cineloop.world.language.lexicon import STYLE_NOUNS, VERBS
 from cineloop.world.language.read_text import parse
 from cineloop.world.language.stated import StatedFacts
-from v2t_eval.judge.free_text import Asked, Thing, read
+from v2t_eval.judge.grammar.free_text import Asked, Thing, read
 
 
 @lru_cache(maxsize=4096)

@@ -21,10 +21,10 @@ from cineloop.world.language.grammar import article, inflect, noun
 from cineloop.world.language.plain_questions import PLAIN, Plain, motion_of, values
 from cineloop.world.language.stated import StatedFacts
 from cineloop.world.language.words import PROMPTS
-from v2t_eval.judge import english
-from v2t_eval.judge.english import IRREGULAR
-from v2t_eval.judge.free_text import Asked, Thing
-from v2t_eval.judge.prompt import of_prompt, of_world
+from v2t_eval.judge.grammar import english
+from v2t_eval.judge.grammar.english import IRREGULAR
+from v2t_eval.judge.grammar.free_text import Asked, Thing
+from v2t_eval.judge.grammar.prompt import of_prompt, of_world
 from v2t_eval.judge.question import Question
 
 DESCRIBE = PROMPTS["short"]
@@ -294,8 +294,8 @@ def _about_event(clip: NamedFacts, listed: _List, event: Mapping[str, Any], root
         listed.add_either(f"{ask} {pace}?", how, pace, paces, does, about="speed")
 
 
-# Every closed list a judge is offered: the plain ones, and those of the whole clip (`v2t_eval.judge.wording` asks
-# them).
+# Every closed list a judge is offered: the plain ones, and those of the whole clip (this module
+# asks them).
 LISTS: dict[str, Plain] = {
     **PLAIN,
     "camera": Plain(

@@ -1,8 +1,9 @@
 """Vocabulary of the prompt grammar: names of visible things, verbs, colours, places, numbers, and words that are not
 names of things.
 
-In: nothing. Out: sets of words for `v2t_eval.judge.free_text`. Words outside these lists are not asked about, so a
-missing name loses a question and never makes a wrong one; times of day, moods and film terms are left out on purpose.
+In: nothing. Out: sets of words for `v2t_eval.judge.grammar.free_text`. Words outside these lists are not asked about,
+so a missing name loses a question and never makes a wrong one; times of day, moods and film terms are left out on
+purpose.
 Written for this project; kinds of actor of the cartoon world and the usual objects of detection and prompt collections
 are among them, and the places of the cartoon world and of prompt collections.
 """

@@ -1,4 +1,4 @@
-"""Noun phrases and verb forms of plain English, by the words of `v2t_eval.judge.english`.
+"""Noun phrases and verb forms of plain English, by the words of `v2t_eval.judge.grammar.english`.
 
 In: the words of a sentence in small letters, and a place among them. Out: `NounPhrase`, or None where
 there is no certain one: it ends in a known name, and what follows is something that ends a noun phrase.
@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from v2t_eval.judge import english
-from v2t_eval.judge.english import COLORS, IRREGULAR, NO_THINGS, NUMBERS, PLACES, PLAIN, STOPS, THINGS_ON_ING
+from v2t_eval.judge.grammar import english
+from v2t_eval.judge.grammar.english import COLORS, IRREGULAR, NO_THINGS, NUMBERS, PLACES, PLAIN, STOPS, THINGS_ON_ING
 
 MARKS = frozenset(",.;:")
 DETERMINERS = frozenset("a an the this that these those another each every".split())
