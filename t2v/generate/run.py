@@ -25,6 +25,7 @@ from t2v.generate.settings import GenerateConfig
 from t2v.generate.sheet import write_sheet
 from t2v.generate.summary import GenerateSummary, Row
 from t2v.generators import GeneratorLike, open_generator
+from t2v.generators.pictures import SOUND_DROPPED
 
 Emit = Callable[[Row], None]
 _NAMED = 10  # so many failures and warnings are logged one by one
@@ -69,6 +70,7 @@ def run(
             _write_run_metadata(out, generator, config)
             if maker is not None:
                 _log_warnings(generator, [clip.request.prompt for clip in clips if clip.id in todo])
+            sound_dropped = False
             batches = folder.batches(clips, todo, config.batch_size or generator.batch_size)
             for clip, made in _clips(batches, todo, maker, generator, config, folder, stop, show_progress):
                 if isinstance(made, ItemError):
@@ -78,6 +80,9 @@ def run(
                 else:
                     row = made["row"]
                     folder.add(made)
+                    if not sound_dropped and SOUND_DROPPED.record() in row.get("warnings", ()):
+                        sound_dropped = True  # every clip's row says so; a run of thousands says it once
+                        logger.warning("%s", SOUND_DROPPED)
                     summary.made += 1
                     summary.seconds += row["seconds"]
                 emit(row)

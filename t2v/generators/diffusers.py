@@ -1,4 +1,5 @@
-"""Whatever video pipeline `DiffusionPipeline.from_pretrained` loads, from a folder or the hub.
+"""Whatever video pipeline `DiffusionPipeline.from_pretrained` loads (one with a `model_index.json`, so no modular one),
+from a folder or the hub.
 
 In: prompts. Out: `Frames`. There is no table of models: which lengths and sizes a pipeline can make is read from its
 autoencoder and transformer, its frame rate from the signature of its call or the example in its documentation.
@@ -20,7 +21,7 @@ _USUAL_FPS = 16.0
 
 
 class Generator(PipelineGenerator):
-    """Any video pipeline of diffusers; see `PipelineGenerator`."""
+    """A video pipeline of diffusers with a `model_index.json`; see `PipelineGenerator`."""
 
     name = "diffusers"
 

@@ -16,7 +16,7 @@ from cineloop.errors import ItemError, Notice
 from cineloop.video.frames import Frames
 
 _SOUNDS = ("audio", "audios", "sound")  # where pipelines return what is heard beside the frames
-_SOUND_DROPPED = Notice("SOUND_DROPPED", "the pipeline made sound beside the frames; the clip is written without it")
+SOUND_DROPPED = Notice("SOUND_DROPPED", "the pipeline made sound beside the frames; the clip is written without it")
 
 
 def read_picture(path: Path) -> Any:
@@ -56,7 +56,7 @@ def to_frames(result: Any, num_clips: int, fps: float, name: str) -> list[Frames
     clips = result[0] if clips is None else clips
     if len(clips) != num_clips:
         raise ItemError(f"the model made {len(clips)} clips of {num_clips}", code="MODEL_ERROR")
-    warnings = () if all(getattr(result, sound, None) is None for sound in _SOUNDS) else (_SOUND_DROPPED,)
+    warnings = () if all(getattr(result, sound, None) is None for sound in _SOUNDS) else (SOUND_DROPPED,)
     return [replace(Frames.from_pixels(_pixels(clip), fps, decoder=name), warnings=warnings) for clip in clips]
 
 

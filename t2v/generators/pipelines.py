@@ -31,6 +31,7 @@ from t2v.shape import Shape
 
 OFFLOADS = ("none", "model", "sequential")
 NAMES = {"steps": "num_inference_steps", "guidance": "guidance_scale"}  # ours -> those of a pipeline's call
+MODULAR = "modular_model_index.json"  # what a modular pipeline has in the place of model_index.json
 RATES = ("frame_rate", "fps")  # as what a pipeline may take frames a second
 
 
@@ -91,17 +92,13 @@ class PipelineGenerator(ABC):
         """The folder of the model; that of a hub id is downloaded.
 
         Raises:
-            MissingDependencyError: no such folder, and the hub gives nothing of that name.
+            MissingDependencyError: no such folder, and the hub gives nothing of that name; MODEL, a modular pipeline.
         """
         path = Path(self.model)
         if (path / "model_index.json").is_file():
             return path
-        if (path / "modular_model_index.json").is_file():
-            raise MissingDependencyError(
-                f"{self.model} is a modular pipeline, which is a program and no pipeline: it is not loaded here",
-                code="MODEL",
-                hint="name the same model with a model_index.json; most are published in both forms",
-            )
+        if (path / MODULAR).is_file():
+            raise modular(self.model)
         if path.exists():
             raise MissingDependencyError(
                 f"{self.model} is no pipeline: it has no model_index.json",
@@ -112,6 +109,8 @@ class PipelineGenerator(ABC):
         try:
             return Path(DiffusionPipeline.download(self.model, use_safetensors=True))
         except (OSError, ValueError) as error:
+            if is_modular(self.model):
+                raise modular(self.model) from error
             raise MissingDependencyError(
                 f"no folder {self.model}, and the hub gives no pipeline of that name: {first_line(error)}"
             ) from error
@@ -357,6 +356,25 @@ def _callback(on_step: OnStep | None, steps: Any, last: dict[str, Any]) -> Calla
         return tensors
 
     return callback
+
+
+def is_modular(hub_id: str) -> bool:
+    """Whether the hub has a modular pipeline of that name, as far as it can be asked."""
+    from huggingface_hub import hf_hub_download
+
+    try:
+        return bool(hf_hub_download(hub_id, MODULAR))
+    except (OSError, ValueError):  # no such file, no such id, no network
+        return False
+
+
+def modular(model: str) -> MissingDependencyError:
+    """The refusal of a modular pipeline."""
+    return MissingDependencyError(
+        f"{model} is a modular pipeline, which is a program and no pipeline: it is not loaded here",
+        code="MODEL",
+        hint="name the same model with a model_index.json; most are published in both forms",
+    )
 
 
 def fault(error: BaseException) -> ItemError:
