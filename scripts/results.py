@@ -6,8 +6,8 @@
     python scripts/results.py write                   # the documents from docs/figures
     python scripts/results.py write --check           # exit 1 where a document or the weights differ from the figures
 
-In: the weights of v2t/starter and t2v/starter; docs/figures/*.json, the outputs of the measuring scripts with command,
-date and a hash of the weights; what `MEASURES` does not make is named in `STORED`. Out: those files, and in the
+In: the files of v2t/starter and t2v/starter; docs/figures/*.json, the outputs of the measuring scripts with command,
+date and a hash of those files; what `MEASURES` does not make is named in `STORED`. Out: those files, and in the
 documents what stands between `<!-- figures: NAME -->` and `<!-- end -->` (tables) or between `<!--=NAME-->` and
 `<!--/-->` (values in a sentence); docs/curves.svg.
 """
@@ -34,12 +34,13 @@ from results_curves import PICTURE, picture  # noqa: E402
 from results_tables import BLOCKS, CAPTIONER, DUAL, FIGURES, GENERATOR, ROOT, VALUES, load  # noqa: E402
 
 from cineloop.files import content_key, text_key, write_atomic  # noqa: E402
-from v2t.model.video_text import WEIGHTS as VIDEO_TEXT  # noqa: E402
+from v2t.model import video_text  # noqa: E402
 
 DOCUMENTS = (
     "README.md",
     "docs/results.md",
     "docs/curating.md",
+    "docs/figures/curating.md",
     "docs/figures/gate.md",
     "docs/figures/stopping.md",
     "docs/gate-statistics.md",
@@ -47,7 +48,9 @@ DOCUMENTS = (
     "docs/learning.md",
     *(f"{each}/README.md" for each in (CAPTIONER, DUAL, GENERATOR)),
 )
-# Name → the folders of weights it depends on, and the command; its output goes to docs/figures/NAME.json by -o.
+JUDGE = f"{CAPTIONER}/judge.json"  # the captioner as a judge: which answers it offers, and how sure they are
+# Name → the models (folders, and files that their folder does not bring) it depends on, and the command; its output
+# goes to docs/figures/NAME.json by -o.
 MEASURES: dict[str, tuple[tuple[str, ...], str]] = {
     "captioner": ((CAPTIONER,), "scripts/measure_starter.py --num 1000 --controls 150 --questions 1"),
     "captioner-time": ((CAPTIONER,), "scripts/measure_starter.py --num 400 --controls 0 --about-time --splits seen"),
@@ -57,10 +60,11 @@ MEASURES: dict[str, tuple[tuple[str, ...], str]] = {
     "generator": ((GENERATOR,), "scripts/measure_generator.py --steps 16 --prompts 256 --seeds 2 --diversity 4"),
     "ceiling": ((GENERATOR,), "scripts/measure_generator.py --reconstructions --prompts 256 --seeds 1 --splits seen"),
     "vae": ((GENERATOR,), "scripts/measure_vae.py --num 256 --pca 256"),
-    "judge": ((CAPTIONER, GENERATOR), "scripts/measure_loop.py judge --ship-audit"),
-    "roundtrip": ((CAPTIONER, GENERATOR), "scripts/measure_loop.py roundtrip"),
+    "judge": ((CAPTIONER, JUDGE, GENERATOR), "scripts/measure_loop.py judge --ship-audit"),
+    "roundtrip": ((CAPTIONER, JUDGE, GENERATOR), "scripts/measure_loop.py roundtrip"),
+    # Without JUDGE: these figures are of the calibration before the one of 2026-11-23, and are to be measured again.
     "selection": ((CAPTIONER, GENERATOR), "scripts/measure_loop.py selection"),
-    "gate-clips": ((CAPTIONER, GENERATOR), "scripts/measure_loop.py gate"),
+    "gate-clips": ((CAPTIONER, JUDGE, GENERATOR), "scripts/measure_loop.py gate"),
     "curate": ((), "scripts/measure_curate.py --films 40 --seed 19"),
     "footage": ((), "scripts/measure_footage.py --films 40 --more 70 --seed 2 --real clips/"),
     "stopping": ((), "scripts/measure_stopping.py --runs 400"),
@@ -82,25 +86,28 @@ VALUE = re.compile(r"(<!--=([\w.-]+)-->).*?(<!--/-->)", re.DOTALL)
 
 
 # --- measuring
-def weights_key(folders: Sequence[str]) -> str:
-    """A hash of the weights in these folders, as 12 hexadecimal digits; the dual encoder of clips counts only where it
-    is measured itself, for nothing else here looks through it."""
-    files = sorted(path for folder in folders for path in (ROOT / folder).rglob("*.safetensors"))
-    if DUAL not in folders:
-        files = [path for path in files if path.name != VIDEO_TEXT]
-    return text_key("".join(f"{path.relative_to(ROOT)}={content_key(path)};" for path in files).encode())[:12]
+def weights_key(models: Sequence[str]) -> str:
+    """A hash of every file of these models but their cards, as 12 hexadecimal digits: weights, configs, tokenizers.
+    What lies in the captioner's folder and only some measurements look through, the judge's calibration and the
+    encoder of clips, counts where it is named: `JUDGE`, `DUAL`."""
+    files = {path for model in models for path in (ROOT / model, *(ROOT / model).rglob("*")) if path.is_file()}
+    apart = {ROOT / JUDGE} if JUDGE not in models else set()
+    if DUAL not in models:
+        apart |= {ROOT / DUAL / name for name in (video_text.WEIGHTS, video_text.CONFIG)}
+    counted = sorted(path for path in files - apart if path.name != "README.md")
+    return text_key("".join(f"{path.relative_to(ROOT)}={content_key(path)};" for path in counted).encode())[:12]
 
 
 def outdated_measures() -> list[str]:
     """Measurements whose figures are of other weights than today's, or are missing."""
     known = {name: load(name)["measured"]["weights"] for name in MEASURES if (FIGURES / f"{name}.json").exists()}
-    return [name for name, (folders, _) in MEASURES.items() if known.get(name) != weights_key(folders)]
+    return [name for name, (models, _) in MEASURES.items() if known.get(name) != weights_key(models)]
 
 
 def measure(names: Sequence[str]) -> None:
     """Run the named measurements, or all whose weights have changed; each is stored as soon as it is done."""
     for name in names or outdated_measures():
-        folders, command = MEASURES[name]
+        models, command = MEASURES[name]
         target = (FIGURES / f"{name}.json").resolve()  # a link to what a package ships
         partial = FIGURES / f"{name}.partial"
         print(f"{name}: python {command}", flush=True)
@@ -111,7 +118,7 @@ def measure(names: Sequence[str]) -> None:
             "command": f"python {command}",
             "device": f"CPU, {os.cpu_count()} cores",
             "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-            "weights": weights_key(folders),
+            "weights": weights_key(models),
         }
         text = json.dumps({"measured": stamp, **without_rows(figures)}, indent=1) + "\n"
         write_atomic(target, text.encode())

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from results_tables import Figure, at, block, load, rows
+from results_tables import VALUES, Figure, at, block, load, rows
 
 
 @block("curate", "curate")
@@ -59,3 +59,49 @@ def footage() -> Any:
     text = f"{own['failed']} of {own['films']} films failed; {bars} and {false}; {leaks}. Left in clips: {inside}."
     each = rows("film | size | codec | shots | planted | found | clips | bars | opens", films)
     return ["", *names, "recall", "precision", "one shot kept whole"], body, text, each
+
+
+def planted() -> dict[str, Figure]:
+    """Changes of shots and faults, by name."""
+    figures = load("curate")
+    return {**figures["changes"], **figures["faults"]}
+
+
+def lowest(what: str) -> str:
+    """The kind of change or fault that is worst by "recall" or "precision", with its figure."""
+    name, worst = min(planted().items(), key=lambda pair: pair[1][what]["value"])
+    return f"{worst[what]:~.3f} ({name})"
+
+
+def lowest_kind() -> str:
+    """The kind of change found least often in films that are no cartoons."""
+    own = at("footage", "detectors", "ours")
+    kinds = ("cut", "fade", "dissolve", "wipe", "slide", "circle")
+    name = min(kinds, key=lambda kind: own[kind]["hit"] / own[kind]["n"])
+    return f"{own[name]['hit']} of {own[name]['n']} ({name}s)"
+
+
+def bars(*, planted_ones: bool) -> str:
+    """How many clips with bars, or without, were cropped."""
+    own = at("footage", "counts", "ours")
+    cropped, left = ("bars hit", "bars missed") if planted_ones else ("bars false", "bars right")
+    return f"{own.get(cropped, 0)} of {own.get(cropped, 0) + own.get(left, 0)}"
+
+
+def lowest_copies() -> str:
+    """The kind of copy found least often."""
+    kinds = {kind: one for kind, one in load("curate")["copies"].items() if isinstance(one, dict) and one["n"]}
+    name = min(kinds, key=lambda kind: (kinds[kind]["found"] / kinds[kind]["n"], kinds[kind]["n"]))
+    return f"{kinds[name]['found']} of {kinds[name]['n']} ({name})"
+
+
+VALUES |= {
+    "curate.least-recall": lambda: lowest("recall"),
+    "curate.least-precision": lambda: lowest("precision"),
+    "curate.least-copies": lowest_copies,
+    "footage.recall": lambda: f"{at('footage', 'detectors', 'ours', 'recall'):~.3f}",
+    "footage.precision": lambda: f"{at('footage', 'detectors', 'ours', 'precision'):~.3f}",
+    "footage.least-kind": lowest_kind,
+    "footage.bars": lambda: bars(planted_ones=True),
+    "footage.false-bars": lambda: bars(planted_ones=False),
+}
