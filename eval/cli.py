@@ -21,16 +21,19 @@ VERBS = (
 
 
 def overview(argv: Sequence[str] | None = None) -> int:
-    """Run `cineloop`, which names the three commands that do the work; returns the exit code."""
+    """Run `cineloop`, which names the three commands that do the work and shows them at work; returns the exit code."""
     from t2v import cli as t2v
     from v2t import cli as v2t
+    from v2t_eval.demo import cli as demo
 
     words = list(sys.argv[1:] if argv is None else argv)
+    if words and words[0] in demo.VERBS:
+        return command.main("cineloop", demo.ABOUT, demo.VERBS, words, package="v2t_eval.demo")
     programs = {"v2t": (v2t.ABOUT, v2t.VERBS), "t2v": (t2v.ABOUT, t2v.VERBS), "v2t-eval": (ABOUT, VERBS)}
     if words[:1] in (["-V"], ["--version"]):
         print(command.version())
     elif not words or words[0] in ("-h", "--help", "help"):
-        print("Cineloop is three commands; each has --help.")
+        print("Cineloop is three commands; each has --help. A first look at them: cineloop demo")
         for name, (about, verbs) in programs.items():
             print(f"\n{name:<9} {about}\n{'':<9} {', '.join(verbs)}")
     else:

@@ -5,7 +5,7 @@ In: the demo's folder: clips with their captions and facts, generated clips with
 WebP: frames of a clip run while its caption is typed under them, then what is right of it; then a prompt is typed, and
 the clip that the generator made of it runs beside the judge's answers. Every word is read from the demo's files.
 
-    python scripts/make_picture.py runs/demo/seed-7-8 docs/cineloop.webp --caption 0 --prompts 0 1
+    python scripts/make_picture.py runs/demo docs/cineloop.webp --caption 0 --prompts 0 1
 """
 
 from __future__ import annotations
@@ -21,11 +21,10 @@ from PIL import Image, ImageDraw, ImageFont
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).resolve().parent)]
 
-from demo_page import FACTOR_OF, facts_line, result, rows_of  # noqa: E402
-
 from cineloop.files import write_atomic  # noqa: E402
 from cineloop.video.decode import Request, decode  # noqa: E402
 from cineloop.video.sample import SampleSpec  # noqa: E402
+from v2t_eval.demo.page import FACTOR_OF, facts_line, result, rows_of  # noqa: E402
 
 SIZE = (720, 300)
 SIDE = 224  # of the clip, pixels

@@ -1,4 +1,5 @@
-"""Make the pages of docs/reference from the code: commands, metrics, formats, recipes, codes, records.
+"""Make the pages of docs/reference from the code: commands, metrics, formats, recipes, codes, records; and AGENTS.md
+and llms.txt, which programs read first.
 
     python scripts/make_reference.py           # write the pages
     python scripts/make_reference.py --check   # exit 1 when a page is not up to date
@@ -25,9 +26,12 @@ from cineloop.options import options_of
 from cineloop.training.recipe import recipes
 
 ROOT = Path(__file__).resolve().parent.parent
-FOLDER = ROOT / "docs" / "reference"
+sys.path[:0] = [str(ROOT / "scripts")]
+import for_agents  # noqa: E402
+
+FOLDER = "docs/reference"
 MADE = "Made by `python scripts/make_reference.py`; not edited by hand.\n"
-PROGRAMS = {"v2t": "v2t", "t2v": "t2v", "v2t-eval": "v2t_eval"}
+PROGRAMS = {"v2t": "v2t", "t2v": "t2v", "v2t-eval": "v2t_eval", "cineloop": "v2t_eval.demo"}
 SOURCES = ("cineloop", "v2t", "t2v", "eval")
 # What a file of each kind must define (see docs/extending.md).
 PLUGINS = {
@@ -73,15 +77,11 @@ RECORD = {
 
 
 def pages() -> dict[str, str]:
-    """Text of each page by file name."""
-    return {
-        "commands.md": commands(),
-        "metrics.md": metrics(),
-        "formats.md": formats(),
-        "recipes.md": recipes_and_suites(),
-        "codes.md": codes(),
-        "records.md": records(),
-    }
+    """Text of each page by its path."""
+    makers = {"commands": commands, "metrics": metrics, "formats": formats, "recipes": recipes_and_suites,
+              "codes": codes, "records": records}  # fmt: skip
+    made = {f"{FOLDER}/{name}.md": make() for name, make in makers.items()}
+    return {**made, "AGENTS.md": for_agents.agents(), "llms.txt": for_agents.llms(PROGRAMS, EXIT_CODES)}
 
 
 def commands() -> str:
@@ -382,14 +382,14 @@ def main() -> int:
     parser.add_argument("--check", action="store_true", help="write nothing; exit 1 when a page is not up to date")
     check = parser.parse_args().check
     made = {name: text.rstrip("\n") + "\n" for name, text in pages().items()}
-    stale = [n for n, text in made.items() if not (FOLDER / n).is_file() or (FOLDER / n).read_text("utf-8") != text]
+    stale = [n for n, text in made.items() if not (ROOT / n).is_file() or (ROOT / n).read_text("utf-8") != text]
     if check:
         for name in stale:
-            print(f"docs/reference/{name} is not up to date: python scripts/make_reference.py", file=sys.stderr)
+            print(f"{name} is not up to date: python scripts/make_reference.py", file=sys.stderr)
         return int(bool(stale))
-    FOLDER.mkdir(parents=True, exist_ok=True)
+    (ROOT / FOLDER).mkdir(parents=True, exist_ok=True)
     for name in stale:
-        (FOLDER / name).write_text(made[name], "utf-8")
+        (ROOT / name).write_text(made[name], "utf-8")
     return 0
 
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 """A sheet of captioned clips from a finished run of scripts/demo: six frames of each clip, its caption, what is right.
 
-scripts/demo --num 24 && python scripts/make_sheet.py runs/demo/seed-7-24 docs/captions.png
+scripts/demo --num 24 && python scripts/make_sheet.py runs/demo docs/captions.png
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from PIL import Image, ImageDraw, ImageFont
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).resolve().parent)]
 
-from demo_page import captions  # noqa: E402
 from make_picture import BAD, FAINT, GOOD, INK, PAPER  # noqa: E402
 
 from cineloop.files import write_atomic  # noqa: E402
 from cineloop.video.decode import Request, decode  # noqa: E402
 from cineloop.video.sample import SampleSpec  # noqa: E402
+from v2t_eval.demo.page import captions  # noqa: E402
 
 COLUMNS, FRAMES, SIDE, GAP = 3, 6, 64, 14
 LINE, LETTERS = 16, 56  # pixels of a line, letters in it

@@ -22,9 +22,9 @@ from cineloop.errors import CineloopError
 ROOT = Path(__file__).resolve().parents[2]
 README_BYTES = 9_000
 GUIDES = ("docs", "README.md", "CONTRIBUTING.md")
-PACKAGES = {"v2t": "v2t", "t2v": "t2v", "v2t-eval": "v2t_eval"}
+PACKAGES = {"v2t": "v2t", "t2v": "t2v", "v2t-eval": "v2t_eval", "cineloop": "v2t_eval.demo"}
 _LINK = re.compile(r"!?\[[^\]]*\]\(<?([^()\s<>]+)>?[^()]*\)")
-_PROGRAM = r"(?:v2t-eval|v2t|t2v)"
+_PROGRAM = r"(?:v2t-eval|v2t|t2v|cineloop)"
 _FENCE = re.compile(r"^(```|~~~).*?^\1", re.DOTALL | re.MULTILINE)
 
 

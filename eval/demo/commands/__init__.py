@@ -1,0 +1,1 @@
+"""The verbs of `cineloop`; one file each, see `cineloop.cli`."""
