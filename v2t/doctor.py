@@ -38,14 +38,21 @@ FLOORS: dict[str, tuple[tuple[int, ...], str]] = {
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of `v2t doctor`; `run` reads them."""
+    about = "say too, before a download, whether this machine can run a model: a hub id, or a folder with config.json"
+    parser.add_argument("--model", metavar="MODEL", help=about)
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the report; returns 0, or 5 when the core commands (caption, generate, score) cannot run here."""
+    """Print the report; returns 0, or 5 when the core commands (caption, generate, score), or the model that was asked
+    about, cannot run here."""
     facts = check()
+    if args.model is not None:
+        from v2t import doctor_model
+
+        facts["model"] = doctor_model.check(args.model, facts["devices"], facts["disk"])
     print(json.dumps(facts, indent=2, ensure_ascii=False, allow_nan=False) if args.json else text(facts))
-    return EXIT_ENVIRONMENT if facts["errors"] else EXIT_OK
+    return EXIT_ENVIRONMENT if facts["errors"] or facts.get("model", {}).get("errors") else EXIT_OK
 
 
 def check() -> dict[str, Any]:
@@ -270,6 +277,10 @@ def text(facts: dict[str, Any]) -> str:
         found = f"{row['path']} ({row['size_gb'] * 1000:.1f} MB)" if row else "its weights are missing: name a --model"
         lines.append(f"{' ' if row else '!'} bundled   {name}: {found}")
     lines += [f"hub model   {row['id']} ({row['size_gb']} GB)" for row in models["hub"]]
+    if "model" in facts:
+        from v2t import doctor_model
+
+        lines += doctor_model.lines(facts["model"])
     return "\n".join(
         [*lines, "cannot run here" if facts["errors"] else "ready: v2t caption, t2v generate, v2t-eval score"]
     )
