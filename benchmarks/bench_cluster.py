@@ -232,12 +232,12 @@ class AtOnce:
         return _finished_future("here")
 
     def call(self, handle: object, method: str, items: list, bulks: list) -> Future:
-        from cineloop.cluster.node import Kept
+        from cineloop.cluster.node import PlacedResult
         from v2t.backends import Output
         from v2t.long.items import answer_fields
 
         if method == "decode":
-            return _finished_future([Kept((self.frames.pixels.shape, self.frames.about()), b"")])
+            return _finished_future([PlacedResult((self.frames.pixels.shape, self.frames.about()), b"")])
         return _finished_future([answer_fields(self.frames, Output(text="x" * 300, tokens=60), 0.1) for _ in items])
 
     def kill(self, handle: object) -> None:

@@ -22,7 +22,7 @@ def is_url(name: str) -> bool:
     return _ADDRESS.match(name) is not None
 
 
-def shown(name: str) -> str:
+def redact(name: str) -> str:
     """An address as it may be shown or written down: without user, password and query; any other name as it is."""
     if not is_url(name):
         return name
@@ -46,18 +46,18 @@ def check_allowed(url: str, allow: Sequence[str], *, by_user: bool) -> None:
     """
     scheme = url.split("://", 1)[0].lower()
     if scheme not in PROTOCOLS:
-        raise UsageError(f"{shown(url)}: unknown protocol {scheme}", hint=f"known: {', '.join(PROTOCOLS)}")
+        raise UsageError(f"{redact(url)}: unknown protocol {scheme}", hint=f"known: {', '.join(PROTOCOLS)}")
     place, path = _parts(url)
     if "@" in place:
         raise PolicyError(
-            f"{shown(url)} holds a user or password, which would end up in logs",
+            f"{redact(url)} holds a user or password, which would end up in logs",
             hint="give credentials by the environment, as the service's own tools take them",
         )
     if ".." in unquote(path).split("/"):
-        raise PolicyError(f"{shown(url)}: an address must not step upwards")
+        raise PolicyError(f"{redact(url)}: an address must not step upwards")
     if not (by_user and scheme not in WEB) and not any(_covers(entry, url) for entry in allow):
         raise PolicyError(
-            f"{shown(url)} is not allowed: addresses {'of the web' if by_user else 'in lists and manifests'} are read "
+            f"{redact(url)} is not allowed: addresses {'of the web' if by_user else 'in lists and manifests'} are read "
             "only where they are allowed by name",
             hint=f"--allow-remote {scheme}://{place}/ allows it",
         )

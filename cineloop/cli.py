@@ -27,7 +27,7 @@ EXIT_CODES = {
 _OF_GATES = (6, 8, 9)  # of v2t-eval alone
 
 
-def guarded(work: Callable[[], int], *, traceback: bool) -> int:
+def guard(work: Callable[[], int], *, traceback: bool) -> int:
     """Run `work`; its exit code, or that of the error it ended with. `traceback` shows where an error came from that
     no code of ours foresaw."""
     try:
@@ -75,7 +75,7 @@ def main(
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")  # texts and JSON, whatever the locale
     verb = _module(package, args.command)
-    return guarded(lambda: int(verb.run(args)), traceback=bool(getattr(args, "verbose", 0)))
+    return guard(lambda: int(verb.run(args)), traceback=bool(getattr(args, "verbose", 0)))
 
 
 def build_parser(

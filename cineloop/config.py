@@ -44,10 +44,10 @@ def load(
     Raises:
         UsageError: unknown key, wrong type, unreadable file, or a value the dataclass itself refuses.
     """
-    return from_dict(cls, layered(file=file, over=over, sets=sets, flags=flags))
+    return from_dict(cls, merge_layers(file=file, over=over, sets=sets, flags=flags))
 
 
-def layered(
+def merge_layers(
     *,
     file: Path | None = None,
     over: Iterable[Path] = (),

@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from cineloop import remote_clips
-from cineloop.address import is_url, shown
+from cineloop.address import is_url, redact
 from cineloop.clip import Clip, not_a_file, problem_of
 from cineloop.errors import ItemError, NothingMatchedError, UsageError
 from cineloop.files import escape_name, read_bytes, unescape_name
@@ -241,8 +241,8 @@ def _unique(clips: Iterable[Clip]) -> list[Clip]:
             clip.start_s,
         ):
             raise UsageError(
-                f"two inputs would both be called {printable(clip.id)}: {printable(shown(other.file))} and "
-                f"{printable(shown(clip.file))}",
+                f"two inputs would both be called {printable(clip.id)}: {printable(redact(other.file))} and "
+                f"{printable(redact(clip.file))}",
                 code="SAME_NAME",
                 hint="name a folder above both with --root, or give each its own -o",
             )

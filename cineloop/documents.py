@@ -26,7 +26,7 @@ _HALF_CHAR = re.compile(r"[\ud800-\udfff]|\\u[dD][89abABcdefCDEF]")  # pairs inc
 
 def read_text(path: str | Path) -> str:
     """The text of a UTF-8 file without byte order mark, lines ended by newlines. Raises OSError, ValueError."""
-    return decoded(read_bytes(path)).replace("\r\n", "\n")
+    return decode_text(read_bytes(path)).replace("\r\n", "\n")
 
 
 def read_json(path: str | Path, *, finite: bool = True) -> Any:
@@ -45,7 +45,7 @@ def parse_json(text: str | bytes, *, finite: bool = True) -> Any:
         ValueError: it is not JSON, not UTF-8, nested deeper than `MAX_DEPTH`, or holds a number that is not finite,
             a whole number of more than `MAX_DIGITS` or a lone surrogate; the message says where.
     """
-    text = decoded(text) if isinstance(text, bytes) else text.removeprefix("\ufeff")
+    text = decode_text(text) if isinstance(text, bytes) else text.removeprefix("\ufeff")
     numbers: dict[str, Any] = {"parse_float": _finite, "parse_int": _whole} if finite else {}
     try:
         value = json.loads(text, parse_constant=_refuse if finite else None, **numbers)
@@ -104,7 +104,7 @@ def text_lines(text: str) -> Iterator[tuple[int, str]]:
             yield number, line
 
 
-def decoded(data: bytes) -> str:
+def decode_text(data: bytes) -> str:
     """UTF-8 bytes as text without byte order mark. Raises ValueError that names the line."""
     try:
         return data.decode("utf-8-sig")

@@ -101,7 +101,7 @@ class Journal:
 
     def replay(self) -> Iterator[tuple[Entry, Place]]:
         """Every sound entry in order, with the place to read it again from. Damaged lines are counted and logged."""
-        file = self._opened()
+        file = self._open()
         file.seek(0)
         offset = 0
         for number, line in enumerate(file, 1):
@@ -120,7 +120,7 @@ class Journal:
 
     def read(self, place: Place) -> Entry:
         """The entry at a place that `replay` or `append` gave."""
-        file = self._opened()
+        file = self._open()
         file.seek(place[0])
         return decode_entry(file.read(place[1]))
 
@@ -130,7 +130,7 @@ class Journal:
         Raises:
             MissingDependencyError: code DISK_FULL, or that of the mirror; the journal is as it was before.
         """
-        file = self._opened()
+        file = self._open()
         lines = [encode_entry(entry) for entry in entries]
         data = b"".join(lines)
         if self.mirror is not None and data:
@@ -153,7 +153,7 @@ class Journal:
 
     def _undo(self, size: int) -> None:
         # The buffer of a failed write must not reach the file later: reopen, then cut what did reach it.
-        raw = self._opened()
+        raw = self._open()
         try:
             raw.close()
         except OSError:
@@ -162,7 +162,7 @@ class Journal:
         self._file.truncate(size)
 
     def _cut_torn_tail(self) -> None:
-        file = self._opened()
+        file = self._open()
         size = file.seek(0, os.SEEK_END)
         keep = size
         while keep > 0:
@@ -179,7 +179,7 @@ class Journal:
             if self.durable:
                 os.fsync(file.fileno())
 
-    def _opened(self) -> BinaryIO:
+    def _open(self) -> BinaryIO:
         if self._file is None:
             raise RuntimeError("the journal is not open; use it as a context manager")
         return self._file

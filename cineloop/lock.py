@@ -23,7 +23,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from cineloop.address import shown
+from cineloop.address import redact
 from cineloop.documents import parse_json
 from cineloop.errors import MissingDependencyError, UsageError
 from cineloop.files import TEMPORARY
@@ -211,7 +211,7 @@ def me() -> dict[str, Any]:
         "host": socket.gethostname(),
         "machine": _machine(),
         "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "command": printable(" ".join(map(shown, sys.argv)), 500),
+        "command": printable(" ".join(map(redact, sys.argv)), 500),
     }
 
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cineloop.address import is_web, shown, url_path
+from cineloop.address import is_web, redact, url_path
 from cineloop.errors import CineloopError, ItemError, MissingDependencyError, NothingMatchedError, UsageError
 from cineloop.files import raise_if_full
 from cineloop.log import printable
@@ -57,7 +57,7 @@ def find(url: str, suffixes: Sequence[str]) -> list[RemoteFile]:
         MissingDependencyError: a package is missing, or the service does not respond.
     """
     if is_web(url):
-        return [named(url)]
+        return [file_at(url)]
     with _typed_by_user(url):
         fs, path = _open_system(url)
         fs.invalidate_cache()
@@ -79,7 +79,7 @@ def find(url: str, suffixes: Sequence[str]) -> list[RemoteFile]:
     return files
 
 
-def named(url: str) -> RemoteFile:
+def file_at(url: str) -> RemoteFile:
     """A file that a list or manifest names, not requested yet: its size and date are unknown."""
     return RemoteFile(url, url_path(url), -1, 0)
 
@@ -153,11 +153,11 @@ def file_system(scheme: str, **config: Any) -> Any:
     if scheme != "s3":
         return fsspec.filesystem(scheme)
     config = {**fsspec.config.conf.get("s3", {}).get("config_kwargs", {}), **config}
-    return _limited(fsspec.get_filesystem_class("s3"))(config_kwargs=config)
+    return _with_limits(fsspec.get_filesystem_class("s3"))(config_kwargs=config)
 
 
 @functools.cache
-def _limited(s3fs: Any) -> Any:
+def _with_limits(s3fs: Any) -> Any:
     """s3fs's class with a limit for what sends a body: the read timeout below it (aiohttp's) counts only once the body
     was sent, which waits for the server's `100 Continue`, and not after a second `100 Continue`."""
 
@@ -252,7 +252,7 @@ def _typed_by_user(url: str) -> Iterator[None]:
 
 
 def _printable(url: str) -> str:
-    return printable(shown(url))
+    return printable(redact(url))
 
 
 def reason(error: Exception) -> str:

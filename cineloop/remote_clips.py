@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from cineloop.address import check_allowed, is_url, is_web, shown, url_path
+from cineloop.address import check_allowed, is_url, is_web, redact, url_path
 from cineloop.clip import Clip
 from cineloop.errors import UsageError
 from cineloop.files import escape_name, unescape_name
 from cineloop.log import printable
 from cineloop.manifest import read_manifest
-from cineloop.remote import RemoteFile, fetch_manifest, find, named
+from cineloop.remote import RemoteFile, fetch_manifest, file_at, find
 
 
 def from_argument(url: str, suffixes: Sequence[str], allow: Sequence[str]) -> tuple[list[Clip], list[RemoteFile]]:
@@ -30,7 +30,7 @@ def from_argument(url: str, suffixes: Sequence[str], allow: Sequence[str]) -> tu
         PolicyError, UsageError: see `check_allowed`. NothingMatchedError, MissingDependencyError: see `find`.
     """
     if url.startswith("@") and not url.endswith(".jsonl"):
-        raise UsageError(f"{printable(shown(url[1:]))}: a list must be a local file", hint="copy it here first")
+        raise UsageError(f"{printable(redact(url[1:]))}: a list must be a local file", hint="copy it here first")
     url = url.removeprefix("@")
     check_allowed(url, allow, by_user=True)
     if url_path(url).endswith(".jsonl"):
@@ -48,7 +48,7 @@ def from_list(url: str, allow: Sequence[str]) -> RemoteFile:
         PolicyError, UsageError: see `check_allowed`.
     """
     check_allowed(url, allow, by_user=False)
-    return named(url)
+    return file_at(url)
 
 
 def from_row(row: dict[str, Any], allow: Sequence[str]) -> Clip:
@@ -77,13 +77,13 @@ def rebase(clip: Clip, root: str) -> Clip:
     """
     base = root.rstrip("/") + "/"
     if not clip.file.startswith(base):
-        raise UsageError(f"{printable(shown(clip.file))} is outside --root {printable(shown(root))}")
+        raise UsageError(f"{printable(redact(clip.file))} is outside --root {printable(redact(root))}")
     name = _safe(url_path(clip.file).removeprefix(url_path(base) + "/"))
     return replace(clip, id=name, path=name)
 
 
 def _from_manifest(url: str, allow: Sequence[str]) -> Iterator[Clip]:
-    base = shown(url).rpartition("/")[0]
+    base = redact(url).rpartition("/")[0]
     with tempfile.TemporaryDirectory(prefix="v2t-") as folder:
         copy = Path(folder) / posixpath.basename(url_path(url))
         fetch_manifest(url, copy)
@@ -92,7 +92,7 @@ def _from_manifest(url: str, allow: Sequence[str]) -> Iterator[Clip]:
                 yield from_row(row, allow)
                 continue
             path = unescape_name(row["path"])
-            file = replace(named(f"{base}/{quote(path) if is_web(url) else path}"), name=path)
+            file = replace(file_at(f"{base}/{quote(path) if is_web(url) else path}"), name=path)
             yield _of_row(row, file)
 
 

@@ -7,12 +7,12 @@ import re
 _FORMULA = re.compile(r"'*[=+\-@\t\r]")
 
 
-def quoted(text: str) -> str:
+def quote(text: str) -> str:
     """The text, with an apostrophe in front where a spreadsheet would run it as a formula (apostrophes before that or
     not)."""
     return "'" + text if _FORMULA.match(text) else text
 
 
-def unquoted(cell: str) -> str:
-    """The text that `quoted` made a cell of."""
+def unquote(cell: str) -> str:
+    """The text that `quote` made a cell of."""
     return cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell

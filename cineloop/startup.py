@@ -15,7 +15,7 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def collector_paused() -> Iterator[None]:
+def pause_collector() -> Iterator[None]:
     """No collection within the block, afterwards as before: for code that makes many objects that stay, as imports and
     the entries of a journal do, since each collection would visit all of them."""
     was_on = gc.isenabled()

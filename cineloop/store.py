@@ -24,7 +24,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from cineloop.address import check_allowed, is_url, shown
+from cineloop.address import check_allowed, is_url, redact
 from cineloop.errors import CineloopError, MissingDependencyError, UsageError
 from cineloop.files import scratch_folder
 from cineloop.journal import encode_entry
@@ -61,7 +61,7 @@ class Store:
         self.url = url.rstrip("/")
         scheme = url.split("://", 1)[0].lower()
         if scheme not in PROTOCOLS:
-            raise UsageError(f"output is written to a folder, s3:// or gs://, not to {printable(shown(url))}")
+            raise UsageError(f"output is written to a folder, s3:// or gs://, not to {printable(redact(url))}")
         check_allowed(url, (), by_user=True)
         if not url.split("://", 1)[1].split("/")[0]:
             raise UsageError(f"{printable(url)} names no bucket", hint="such as s3://bucket/captions")
@@ -156,7 +156,7 @@ class Store:
             raise self._failure(verb, name, error, 1 if is_final(error) else _TRIES) from error
 
     def _failure(self, verb: str, name: str, error: Exception, tries: int) -> MissingDependencyError:
-        place = printable(shown(f"{self.url}/{name}".rstrip("/")))
+        place = printable(redact(f"{self.url}/{name}".rstrip("/")))
         if isinstance(error, ImportError):
             return MissingDependencyError(
                 f"{place} needs a package that is not installed: {error}",

@@ -73,7 +73,7 @@ class TensorCache:
     def refresh(self) -> None:
         """Read the journal again: another process may have added to it. Entries whose shard is damaged are left out."""
         self.index, damaged = {}, set()
-        with self._opened(writable=False) as folder:
+        with self._open(writable=False) as folder:
             for entry in folder.replay():
                 shard, size = entry["shard"], entry["bytes"]
                 if _size(self.folder / shard) == size:
@@ -99,7 +99,7 @@ class TensorCache:
         if key not in self.index:
             raise CineloopError(f"{self.folder} holds no {self.name} {key}", code="CACHE", hint="fill the cache first")
         shard, size = self.index[key]
-        file, names = _mapped(str(self.folder / shard), size)
+        file, names = _map_shard(str(self.folder / shard), size)
         return {name: file.get_tensor(f"{key}/{name}") for name in names[key]}
 
     def fill(
@@ -123,7 +123,7 @@ class TensorCache:
         missing = {key: given for key, given in wanted if key not in self.index}
         if not missing:
             return 0
-        with self._opened() as folder:
+        with self._open() as folder:
             self.refresh()  # the process that held the lock before may have made them
             sweep(self.folder)
             missing = {key: given for key, given in missing.items() if key not in self.index}
@@ -152,7 +152,7 @@ class TensorCache:
                     self._close_shard(folder, number, waiting)
         return done
 
-    def _opened(self, *, writable: bool = True) -> RunFolder:
+    def _open(self, *, writable: bool = True) -> RunFolder:
         journal, lock = f"{self.name}.jsonl", f"{self.name}.lock"
         return RunFolder(self.folder, state="", journal=journal, lock=lock, writable=writable, waits=True)
 
@@ -167,7 +167,7 @@ class TensorCache:
 
 
 @lru_cache(maxsize=256)
-def _mapped(path: str, size: int) -> tuple[Any, dict[str, list[str]]]:
+def _map_shard(path: str, size: int) -> tuple[Any, dict[str, list[str]]]:
     """A shard mapped into memory, and the names of each key's tensors in it."""
     from safetensors import safe_open
 

@@ -30,9 +30,9 @@ from cineloop.files import write_atomic
 from v2t_eval.core import bounds
 from v2t_eval.core.bounds import beyond, lower_bounds, p_values
 from v2t_eval.core.metric import MetricResult
-from v2t_eval.core.scores import Scored, Scores
+from v2t_eval.core.scores import ItemScores, Scores
 from v2t_eval.core.statistics import parts_of_variance
-from v2t_eval.gate.advice import least_margin_of, unchanged
+from v2t_eval.gate.advice import least_margin_of, null_changes
 from v2t_eval.gate.guards import motion
 from v2t_eval.gate.power import least_margin
 
@@ -201,7 +201,7 @@ def of_init(kind: str, per: int, num: int, runs: int) -> Callable[[np.random.Gen
             draw = seeds_of(kind, rng, num)
             base = draw(per)
             values = base.ravel().tolist()
-            new = least_margin_of(unchanged(values, clusters), 1.0, alpha=ALPHA, power=POWER)
+            new = least_margin_of(null_changes(values, clusters), 1.0, alpha=ALPHA, power=POWER)
             parts = parts_of_variance(values, clusters)
             se = math.sqrt(2 * parts[1] / base.size) if parts else 0.0
             old = least_margin(se, num, float(base.mean()), alpha=ALPHA, power=POWER)
@@ -215,7 +215,7 @@ def of_init(kind: str, per: int, num: int, runs: int) -> Callable[[np.random.Gen
 
 def motion_scores(values: np.ndarray) -> Scores:
     """Scores of a metric of motion, one clip a prompt."""
-    clips = [Scored(id=str(n), cluster=str(n)) for n in range(len(values))]
+    clips = [ItemScores(id=str(n), cluster=str(n)) for n in range(len(values))]
     items = [{"id": str(n), "value": float(value)} for n, value in enumerate(values)]
     result = MetricResult(name="motion", headline="motion", figures={}, n=len(clips), coverage=1.0, fingerprint={},
                          items=items)  # fmt: skip

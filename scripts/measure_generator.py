@@ -35,8 +35,8 @@ from cineloop.world.referee.read import MUDDY, ReadBack, read_back
 from cineloop.world.scenes.scene import Scene
 from cineloop.world.scenes.solo import FPS
 from cineloop.world.scenes.stories import PACE
-from t2v.data.world import TIMES_S, prompt_of, rendered, solo_scene, to_video
-from t2v.obedience import PromptFactors, asked, chance, compare, motion_of, table
+from t2v.data.world import TIMES_S, prompt_of, render_scenes, solo_scene, to_video
+from t2v.obedience import PromptFactors, chance, compare, motion_of, prompt_factors, table
 
 SPLITS = ("seen", "unseen", "wording")
 SIZE = (64, 64)
@@ -79,7 +79,7 @@ def motion_energy(frames: np.ndarray) -> float:
 # --- where clips come from
 def renders(prompts: Sequence[str], scenes: Sequence[Scene], seeds: Sequence[int]) -> np.ndarray:
     """The renderer's own clips."""
-    return rendered(scenes, SIZE)
+    return render_scenes(scenes, SIZE)
 
 
 def open_reconstructions(folder: Path, device: str) -> Maker:
@@ -144,7 +144,7 @@ def judge_clips(
         frames = make(prompts[part], scenes[part], seeds[part])
         clips.seconds += time.perf_counter() - began
         for clip, prompt, scene in zip(frames, prompts[part], scenes[part], strict=True):
-            want = asked(scene.facts(), prompt or None)
+            want = prompt_factors(scene.facts(), prompt or None)
             clips.add(through_mp4(clip) if args.mp4 else clip, want, scene)
         print(f"  {min(start + args.batch, len(prompts))} of {len(prompts)} clips", file=sys.stderr)
     return clips
@@ -172,7 +172,7 @@ def look(clips: Clips) -> dict[str, Any]:
     """How the clips look and move, whatever was asked."""
     errors = [e for r, w in zip(clips.reads, clips.wants, strict=True) for e in velocity_error(r, w)]
     persists = [f.persists for r in clips.reads for f in r.figures[:1] if f.persists is not None]
-    real = [motion_energy(clip) for clip in rendered(clips.scenes[:64], SIZE)]
+    real = [motion_energy(clip) for clip in render_scenes(clips.scenes[:64], SIZE)]
     return {
         "muddiness": float(np.mean([r.muddiness for r in clips.reads])),
         "muddy": float(np.mean([r.muddiness > MUDDY for r in clips.reads])),
@@ -205,7 +205,7 @@ def unconditional(make: Maker, clips: Clips, args: argparse.Namespace) -> dict[s
 def nearest(clips: Clips, args: argparse.Namespace) -> dict[str, Any]:
     """Distance of each clip to the nearest of the training clips (levels a value), and that of real held-out clips."""
     train = np.stack([shrunk(renders([], [solo_scene("train", args.train_seed, i)], [])[0]) for i in range(args.train)])
-    held_out = np.stack([shrunk(clip) for clip in rendered(clips.scenes[: args.prompts], SIZE)])
+    held_out = np.stack([shrunk(clip) for clip in render_scenes(clips.scenes[: args.prompts], SIZE)])
 
     def distances(some: np.ndarray) -> np.ndarray:
         square = (some**2).sum(1)[:, None] - 2 * some @ train.T + (train**2).sum(1)[None]

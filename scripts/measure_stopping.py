@@ -26,7 +26,7 @@ from scipy.special import ndtr
 from scipy.stats import binom, t  # type: ignore[import-untyped]
 
 from v2t_eval.core.statistics import mean_interval, student
-from v2t_eval.learn.stopping import guard_level, moved_p, p_values_and_levels, spent
+from v2t_eval.learn.stopping import alpha_until, guard_level, moved_p, p_values_and_levels
 
 SIZES = (32, 64, 128, 256)
 LOOKS, WATCHERS = 5, 2  # of the default recipe
@@ -141,7 +141,7 @@ def stops(values: Iterator[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     sums = np.stack([changes.sum(-1), np.full(changes.shape[:-1], float(CLIPS))], axis=-1)  # (R, K, V, G, 2)
     means = changes.mean(-1)
     mean, se = means.mean(-1), means.std(-1, ddof=1) / math.sqrt(means.shape[-1])  # (R, K, V)
-    most_p = np.array([spent(look) for look in range(1, len(looks) + 1)])[:, None]
+    most_p = np.array([alpha_until(look) for look in range(1, len(looks) + 1)])[:, None]
     may_stop = (mean < se * t.ppf(most_p, means.shape[-1] - 1)).any((1, 2))  # the rule asks Student's test, too
     new = np.zeros(mean.shape[:2], dtype=bool)
     for run in np.flatnonzero(may_stop):

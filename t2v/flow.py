@@ -52,7 +52,7 @@ class FlowConfig:
             raise UsageError(f"uniform_floor must lie in [0, 1], not {self.uniform_floor}")
 
 
-def shifted(sigma: Any, shift: float) -> Any:
+def shift_time(sigma: Any, shift: float) -> Any:
     """The time shift s σ / (1 + (s - 1) σ), of a number or a tensor; keeps 0 and 1 in place."""
     return shift * sigma / (1 + (shift - 1) * sigma)
 
@@ -68,7 +68,7 @@ def sample_sigmas(num: int, config: FlowConfig, generator: torch.Generator | Non
         drawn = torch.sigmoid(config.mean + config.std * normal)
     else:
         drawn = uniform
-    return torch.where(chosen < config.uniform_floor, uniform, shifted(drawn, config.shift))
+    return torch.where(chosen < config.uniform_floor, uniform, shift_time(drawn, config.shift))
 
 
 def add_noise(clean: Tensor, noise: Tensor, sigma: Tensor) -> Tensor:
@@ -138,7 +138,7 @@ class GuidanceConfig:
         return self.scale != 1 and self.interval[0] - 5e-4 <= sigma <= self.interval[1] + 5e-4
 
 
-def guided(conditional: Tensor, unconditional: Tensor | None, guidance: GuidanceConfig, sigma: float) -> Tensor:
+def guide(conditional: Tensor, unconditional: Tensor | None, guidance: GuidanceConfig, sigma: float) -> Tensor:
     """The guided prediction (B, ...) at σ, all clips at the same level.
 
     Args:
@@ -169,4 +169,4 @@ def inference_sigmas(num_steps: int, shift: float = 1.0) -> list[float]:
         raise UsageError(f"sampling takes at least one step, not {num_steps}")
     if not 0 < shift < math.inf:
         raise UsageError(f"shift must be a positive number, not {shift}")
-    return [shifted((num_steps - i) / num_steps, shift) for i in range(num_steps)]
+    return [shift_time((num_steps - i) / num_steps, shift) for i in range(num_steps)]

@@ -73,7 +73,7 @@ class FactorRow:
         return self.right / self.num if self.num else 0.0
 
 
-def asked(facts: Mapping[str, Any] | None, prompt: str | None = None) -> PromptFactors:
+def prompt_factors(facts: Mapping[str, Any] | None, prompt: str | None = None) -> PromptFactors:
     """What is asked of the first figure and its first event.
 
     Args:
@@ -86,7 +86,7 @@ def asked(facts: Mapping[str, Any] | None, prompt: str | None = None) -> PromptF
     """
     if facts is None and prompt is None:
         raise ValueError("give a scene's facts, a prompt, or both")
-    in_prompt = None if prompt is None else _stated_in(prompt)
+    in_prompt = None if prompt is None else _stated_facts(prompt)
     if facts is None:
         return PromptFactors(**(in_prompt or {}))
     event = facts["events"][0] if facts["events"] else {}
@@ -98,7 +98,7 @@ def asked(facts: Mapping[str, Any] | None, prompt: str | None = None) -> PromptF
     )
 
 
-def _stated_in(prompt: str) -> dict[str, str | None]:
+def _stated_facts(prompt: str) -> dict[str, str | None]:
     stated = parse(prompt)
     actor = stated.actors[0] if stated.actors else None
     event = stated.events[0] if stated.events else None
@@ -115,7 +115,7 @@ def judge(
     Args:
         frames: uint8 (T, H, W, 3) RGB.
         times_s: seconds of the frames, (T,).
-        facts, prompt: see `asked`.
+        facts, prompt: see `prompt_factors`.
 
     Returns:
         For each factor that was asked, and `joint`, whether the clip shows it; what cannot be read is not shown.
@@ -123,7 +123,7 @@ def judge(
     Raises:
         ValueError: when there are no frames, or neither facts nor prompt is given.
     """
-    verdict = compare(read_back(frames, times_s), asked(facts, prompt))
+    verdict = compare(read_back(frames, times_s), prompt_factors(facts, prompt))
     return {factor: right for factor, right in verdict.factors.items() if right is not None}
 
 

@@ -30,7 +30,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from cineloop.errors import MissingDependencyError, UsageError
 from t2v import STARTER
-from t2v.flow import GuidanceConfig, guided, inference_sigmas
+from t2v.flow import GuidanceConfig, guide, inference_sigmas
 from t2v.lora import LoraLoader
 from t2v.model.dit import CineloopTransformer3DModel
 from t2v.model.text import PromptEmbeds, join
@@ -201,7 +201,7 @@ class CineloopPipeline(PipelineInputs, DiffusionPipeline, LoraLoader):
                 beside = avoid if now.acts_at(sigma) else None
                 given = first_frame is not None
                 velocity, unguided = self._predict(latents, timestep, given, text, beside, attention_kwargs)
-                velocity = guided(velocity, unguided, now, sigma)
+                velocity = guide(velocity, unguided, now, sigma)
                 latents = self.scheduler.step(velocity, timestep, latents, return_dict=False)[0]
                 if first_frame is not None:
                     latents = torch.cat([first_frame, latents[:, :, 1:]], dim=2)

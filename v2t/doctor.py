@@ -128,7 +128,7 @@ def problems(packages: dict[str, str | None], torch_error: str = "") -> list[str
     torch, torchvision = packages.get("torch"), packages.get("torchvision")
     # Whether the two fit is what the import says: rules of version numbers have called working pairs broken.
     if torch and torchvision and not torch_error and (error := _import_error("torchvision")):
-        lines.append(f"torchvision {torchvision} does not import beside torch {torch} ({error}): {_made_for(torch)}")
+        lines.append(f"torchvision {torchvision} does not import beside torch {torch} ({error}): {_cure_of(torch)}")
     return lines
 
 
@@ -142,7 +142,7 @@ def vulnerable(packages: dict[str, str | None] | None = None) -> list[str]:
     ]
 
 
-def _made_for(torch: str) -> str:
+def _cure_of(torch: str) -> str:
     """The cure of a torchvision that does not import, of the build that is made for this torch: 0.(m + 15) for 2.m."""
     have = _numbers(torch)
     release = f"torchvision 0.{have[1] + 15}" if len(have) > 1 and have[0] == 2 else "torchvision"

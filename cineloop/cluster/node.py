@@ -25,11 +25,11 @@ _COMPARED = ("cineloop", "torch", "transformers", "diffusers", "decord", "av")
 
 
 @dataclass(frozen=True)
-class Kept:
+class PlacedResult:
     """A result in two parts: `value` travels to the driver, `bulk` stays on its machine.
 
-    The driver gets a `Kept` whose `bulk` is a handle, and passes it on to another worker. Only a call of one item may
-    return one.
+    The driver gets a `PlacedResult` whose `bulk` is a handle, and passes it on to another worker. Only a call of one item
+    may return one.
     """
 
     value: Any
@@ -103,12 +103,12 @@ class Host:
             return _portable(error, node), node, []
 
     def call(self, method: str, items: Sequence[Any], *bulks: Any) -> Any:
-        """((error or None, results, whether there is a bulk), bulk) of one call; see `Kept`."""
+        """((error or None, results, whether there is a bulk), bulk) of one call; see `PlacedResult`."""
         try:
             results = getattr(self.step, method)(items, bulks)
         except Exception as error:  # as above
             return (_portable(error, socket.gethostname()), [], False), None
-        if len(items) == 1 and isinstance(results[0], Kept):
+        if len(items) == 1 and isinstance(results[0], PlacedResult):
             return (None, [results[0].value], True), results[0].bulk
         return (None, results, False), None
 

@@ -23,7 +23,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
-from cineloop.cluster.node import Driver, Host, Kept
+from cineloop.cluster.node import Driver, Host, PlacedResult
 from cineloop.cluster.pool import Ask, InputLostError, Step, WorkerLostError
 from cineloop.errors import EXIT_ENVIRONMENT, MissingDependencyError, UsageError
 from cineloop.log import logger, printable
@@ -136,7 +136,7 @@ class RayEngine:
             error, results, is_kept = reply
             if error is not None:
                 raise error
-            return [Kept(results[0], bulk)] if is_kept else results
+            return [PlacedResult(results[0], bulk)] if is_kept else results
 
         return self._future(small, unpack)
 
@@ -209,7 +209,7 @@ class RayEngine:
                 if isinstance(error, MissingDependencyError):
                     raise error
                 if error is not None:
-                    raise self._translated(error)
+                    raise self._translate(error)
                 future.set_result(unpack(done.result()))
             except Exception as problem:
                 future.set_exception(problem)
@@ -232,7 +232,7 @@ class RayEngine:
             ended.set_exception(self._lost)
             self._answers.put((ended, future, lambda value: value))
 
-    def _translated(self, error: BaseException) -> Exception:
+    def _translate(self, error: BaseException) -> Exception:
         exceptions = self._ray.exceptions
         cause = getattr(error, "cause", None) or error
         if isinstance(error, exceptions.ObjectLostError) or isinstance(cause, exceptions.ObjectLostError):

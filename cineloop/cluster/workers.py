@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from cineloop.cluster import journals
-from cineloop.cluster.node import Kept
+from cineloop.cluster.node import PlacedResult
 from cineloop.cluster.pool import Ask, Pool, Step
 from cineloop.cluster.settings import ClusterConfig, Size, parse_size
 from cineloop.errors import ItemError
@@ -187,17 +187,17 @@ class DecodeWorker:
         self.pool = pool
 
     def decode(self, items: Sequence[tuple[Any, ...]], bulks: Sequence[Any]) -> list[Any]:
-        """A `Kept` for `read_frames`."""
+        """A `PlacedResult` for `read_frames`."""
 
-        def read() -> Kept:
+        def read() -> PlacedResult:
             frames = self.pool.submit(*items[0]).result()
-            return Kept((frames.pixels.shape, frames.about()), frames.pixels)
+            return PlacedResult((frames.pixels.shape, frames.about()), frames.pixels)
 
         return or_error(read)
 
     def job(self, items: Sequence[tuple[Any, ...]], bulks: Sequence[Any]) -> list[Any]:
-        """A `Kept` of the JSON values and the arrays of a job, see `DecoderPool.submit_job`."""
-        return or_error(lambda: self.pool.submit_job(*items[0], Kept).result())
+        """A `PlacedResult` of the JSON values and the arrays of a job, see `DecoderPool.submit_job`."""
+        return or_error(lambda: self.pool.submit_job(*items[0], PlacedResult).result())
 
     def probe(self, items: Sequence[tuple[Any, ...]], bulks: Sequence[Any]) -> list[Any]:
         return or_error(lambda: self.pool.probe(*items[0]))

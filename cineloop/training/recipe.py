@@ -76,7 +76,7 @@ def _layers(
     over = [shipped.find(each, shipped_over, "file of settings") for each in over]
     other = _OTHER.get(package, package)
     asked, config = config, shipped.find(config, recipes(package) | recipes(other), "recipe")
-    settings = configs.layered(file=config, over=over, sets=sets, flags={"out": out})
+    settings = configs.merge_layers(file=config, over=over, sets=sets, flags={"out": out})
     name = settings.get("stage")
     if not isinstance(name, str):
         raise UsageError(f"{config} does not name its stage", hint=f"stage: {' | '.join(stages(package))}")
@@ -150,7 +150,7 @@ def run(
         log.setup()
     name, settings = _layers(package, config, over, sets, out)
     _check_data(package, name, settings, plan)  # before torch is loaded, which takes longer
-    with startup.collector_paused():
+    with startup.pause_collector():
         module, resolved = _stage_and_config(package, name, settings)
         from cineloop.training.plan import count_step, make_plan, print_plan
 

@@ -21,7 +21,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from cineloop.address import shown
+from cineloop.address import redact
 from cineloop.errors import MissingDependencyError, UsageError
 from cineloop.files import write_atomic
 from cineloop.log import printable
@@ -365,7 +365,7 @@ def leave() -> None:
 
 def command_line() -> list[str]:
     """The words this process was started with, printable and without secrets."""
-    return [printable(shown(word)) for word in (Path(sys.argv[0]).name, *sys.argv[1:])]
+    return [printable(redact(word)) for word in (Path(sys.argv[0]).name, *sys.argv[1:])]
 
 
 def run_metadata(*packages: str) -> dict[str, Any]:

@@ -92,7 +92,7 @@ async def unless_gone(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
     The body must have been read to its end.
     """
     task = asyncio.ensure_future(work)
-    watch = asyncio.ensure_future(_gone(receive))
+    watch = asyncio.ensure_future(_wait_for_disconnect(receive))
     try:
         await asyncio.wait({task, watch}, return_when=asyncio.FIRST_COMPLETED)
         if task.done():
@@ -107,6 +107,6 @@ async def unless_gone(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
                 each.exception()  # retrieved, or asyncio logs it
 
 
-async def _gone(receive: Receive) -> None:
+async def _wait_for_disconnect(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass

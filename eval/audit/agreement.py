@@ -16,7 +16,7 @@ import numpy as np
 
 from cineloop.intervals import Interval, wilson
 from v2t_eval.audit.record import Agreement, ByAnswer
-from v2t_eval.core.statistics import auroc, estimate_of_sums, numbered, summed, weighted_shares
+from v2t_eval.core.statistics import auroc, estimate_of_sums, number_clusters, sum_by_cluster, weighted_shares
 
 ALL = "all"
 NUM_BINS = 10
@@ -110,9 +110,9 @@ def agreement_of(claims: Sequence[Claim]) -> tuple[float | None, Interval]:
 def _counts(claims: Sequence[Claim]) -> tuple[np.ndarray, np.ndarray, float]:
     """Of each clip its claims, those answered yes, those that are true, those that are both (G, 4); the clip of each
     claim (n,); and where none is wrong, the share of errors that so few clips may hide."""
-    at, num = numbered(claim.clip for claim in claims)
+    at, num = number_clusters(claim.clip for claim in claims)
     yes, true = (np.array([getattr(claim, key) for claim in claims], float) for key in ("yes", "true"))
-    counts = summed(np.stack([np.ones(len(claims)), yes, true, yes * true], 1), at, num)  # (G, 4)
+    counts = sum_by_cluster(np.stack([np.ones(len(claims)), yes, true, yes * true], 1), at, num)  # (G, 4)
     return counts, at, 1 - wilson(num, num).low if (yes == true).all() else 0.0
 
 

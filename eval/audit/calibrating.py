@@ -20,7 +20,7 @@ from math import fsum
 from cineloop.log import logger
 from v2t_eval.audit.agreement import Claim, agreement_of, by_kind
 from v2t_eval.audit.claims import Balance
-from v2t_eval.audit.clips import answers_of, planted, through_mp4
+from v2t_eval.audit.clips import answers_of, through_mp4, world_clips
 from v2t_eval.audit.record import Agreement
 from v2t_eval.core.sample import Sample, SampleClip
 from v2t_eval.judge.answer import Votes
@@ -60,28 +60,28 @@ class HeldOutClaim:
         return kind_of(self.question)
 
 
-def fit_audited(trials: Sequence[JudgeResponse], *, judge: str, note: str) -> Calibration:
+def fit_calibration(trials: Sequence[JudgeResponse], *, judge: str, note: str) -> Calibration:
     """The calibration over all trials, and the reliability of every answer.
 
     Raises:
         UsageError: no trial got an answer.
     """
     whole: Lists = {kind_of(t.question): t.question.choices for t in trials if t.question.choices}
-    answers = _never_tried(trials, whole)
+    answers = _untrue_lists(trials, whole)
     offered, before = dict(whole), None
     while offered != before:
-        for kind, table in reliabilities(cross_fitted(held(trials, offered))).items():
+        for kind, table in reliabilities(cross_fit(held_out_claims(trials, offered))).items():
             answers[kind] |= {answer: each for answer, each in table.items() if answer in offered.get(kind, table)}
         before = offered
         offered = {kind: tuple(a for a in offered[kind] if answers[kind][a].passes) for kind in whole}
     # A kind without reliable answers still gets a map, over its whole list.
-    claims = held(trials, {kind: offered[kind] if len(offered[kind]) > 1 else whole[kind] for kind in whole})
+    claims = held_out_claims(trials, {kind: offered[kind] if len(offered[kind]) > 1 else whole[kind] for kind in whole})
     return Calibration(
         judge=judge, maps=_fit(claims, judge).maps, clips=len({t.clip for t in trials}), note=note, answers=answers
     )
 
 
-def held(trials: Sequence[JudgeResponse], lists: Mapping[str, tuple[str, ...]]) -> list[HeldOutClaim]:
+def held_out_claims(trials: Sequence[JudgeResponse], lists: Mapping[str, tuple[str, ...]]) -> list[HeldOutClaim]:
     """The claims of trials; of an open question two, the true answer and a false one, if offered."""
     found: list[HeldOutClaim] = []
     balance = Balance()
@@ -109,17 +109,17 @@ def held(trials: Sequence[JudgeResponse], lists: Mapping[str, tuple[str, ...]]) 
     return found
 
 
-def cross_fitted(claims: Sequence[HeldOutClaim]) -> list[Claim]:
+def cross_fit(claims: Sequence[HeldOutClaim]) -> list[Claim]:
     """Each claim with the chance by maps that were fitted on the clips of the other folds."""
     found = []
     for fold in range(FOLDS):
         rest = [each for each in claims if each.clip % FOLDS != fold]
         maps = _fit(rest, "") if rest else None
-        found += [decided(each, maps) for each in claims if each.clip % FOLDS == fold]
+        found += [decide(each, maps) for each in claims if each.clip % FOLDS == fold]
     return found
 
 
-def decided(claim: HeldOutClaim, calibration: Calibration | None) -> Claim:
+def decide(claim: HeldOutClaim, calibration: Calibration | None) -> Claim:
     """The claim as the judge decides it; by the raw probability where there is no calibration."""
     chance = chance_of(calibration, claim.question, claim.raw, claim.likeliest)
     return Claim(
@@ -141,7 +141,7 @@ def reliabilities(claims: Sequence[Claim]) -> dict[str, dict[str, Reliability]]:
     return found
 
 
-def _never_tried(trials: Sequence[JudgeResponse], lists: Lists) -> dict[str, dict[str, Reliability]]:
+def _untrue_lists(trials: Sequence[JudgeResponse], lists: Lists) -> dict[str, dict[str, Reliability]]:
     """Every answer and claim, initialised as true of no clip."""
     found = {kind: dict.fromkeys(choices, Reliability()) for kind, choices in lists.items()}
     for trial in trials:
@@ -170,19 +170,19 @@ def calibration_of(judge: Judge, *, num: int, seed: int, size: int) -> tuple[Cal
     judge.calibration = None
     trials, lost = ask(judge, num, seed, size)
     note = f"world, split seen, seed {seed}, {size} pixels, mp4, every second clip degraded"
-    fitted = fit_audited(trials, judge=judge.identity, note=note)
-    claims = held(trials, {kind_of(t.question): t.question.choices for t in trials if t.question.choices})
+    fitted = fit_calibration(trials, judge=judge.identity, note=note)
+    claims = held_out_claims(trials, {kind_of(t.question): t.question.choices for t in trials if t.question.choices})
     answers = [(kind, answer) for kind, table in fitted.answers.items() for answer in table]
-    offered = sum(not fitted.failed(*each) for each in answers)
+    offered = sum(not fitted.refutation(*each) for each in answers)
     about = f"{judge.identity}: {len(claims)} claims on {num} clips, {lost} without an answer; held-out clips only; "
     about += f"{offered} of {len(answers)} answers and claims are offered"
-    kinds = table(agreement([decided(each, None) for each in claims]), agreement(cross_fitted(claims)))
+    kinds = table(agreement([decide(each, None) for each in claims]), agreement(cross_fit(claims)))
     return fitted, "\n".join((about, kinds, answer_table(fitted)))
 
 
 def clips(num: int, seed: int, size: int) -> Iterator[tuple[Sample, dict[str, str]]]:
     """Clips as decoded, and the true values of each by factor."""
-    for number, source in enumerate(planted("seen", seed, num)):
+    for number, source in enumerate(world_clips("seen", seed, num)):
         frames = replace(source, is_degraded=number % 2 == 1).draw(source.scene(), (size, size))
         yield Sample(id=source.content, clip=SampleClip(content="", frames=through_mp4(frames))), answers_of(source)
 
@@ -228,7 +228,7 @@ def answer_table(fitted: Calibration) -> str:
     for kind, answers in fitted.answers.items():
         for answer, each in sorted(answers.items(), key=lambda item: item[1].kappa):
             kappa = f"{each.kappa:.2f} [{each.low:.2f}, {each.high:.2f}]"
-            offered = "no" if fitted.failed(kind, answer) else "yes"
+            offered = "no" if fitted.refutation(kind, answer) else "yes"
             lines.append(f"| {kind} | {answer} | {each.n} | {each.right} | {kappa} | {offered} |")
     return "\n".join(lines)
 

@@ -1,6 +1,6 @@
 """Clips of an audit, clean and with faults, rendered or decoded on demand.
 
-In: scenes of the cartoon world by number, or samples of a folder. Out: `Source`s, and samples whose clips (`Planted`)
+In: scenes of the cartoon world by number, or samples of a folder. Out: `Source`s, and samples whose clips (`LazyClip`)
 make their frames on access; each clip carries a key of its content, so cached evidence is found without rendering.
 Only the last few clips are in memory. Faults that need the truth (another colour, a figure less) are rendered anew.
 """
@@ -43,7 +43,7 @@ _WORLDS: tuple[Literal["every", "story", "crowd"], ...] = ("every", "story", "cr
 
 
 @dataclass(frozen=True, kw_only=True)
-class Drawn:
+class WorldAuditClip:
     """A clip of the world, by default of its held-out combinations: of one figure with the motions that the generator
     is trained on (`solo`) or any motion (`every`), of a story (`story`), or of five figures and more (`crowd`);
     `is_degraded`: with the artifacts of a weak generator."""
@@ -75,7 +75,7 @@ class Drawn:
             pixels = with_artifacts(scene, pixels, times, np.random.default_rng([self.seed, self.index]))
         return Frames.from_pixels(pixels, FPS, decoder="world")
 
-    def corrupted(self, fault: str, severity: int) -> Frames:
+    def corrupt(self, fault: str, severity: int) -> Frames:
         """Frames with a fault; `color` and `drop` are rendered anew."""
         clean = self.draw(self.scene())
         if fault == "color":
@@ -98,7 +98,7 @@ def _crowd(scene: Scene, index: int) -> Scene:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Filmed:
+class SampleAuditClip:
     """A clip in a file, whose bytes have the hash `sha256`."""
 
     path: Path
@@ -110,18 +110,18 @@ class Filmed:
     def content(self) -> str:
         return f"file:{self.sha256} {self.start_s}-{self.end_s}"
 
-    def corrupted(self, fault: str, severity: int) -> Frames:
+    def corrupt(self, fault: str, severity: int) -> Frames:
         """Frames with a fault of `v2t_eval.audit.faults`.
 
         Raises:
             ItemError: it cannot be decoded.
         """
         clip = SampleClip(content="", path=self.path, start_s=self.start_s, end_s=self.end_s)
-        frames = _kept((self.path, self.start_s, self.end_s), lambda: _decoder().frames(clip))
+        frames = _from_memory((self.path, self.start_s, self.end_s), lambda: _decoder().frames(clip))
         return plant(frames, fault, severity, seed=int(self.sha256[:8], 16)) if fault else frames
 
 
-Source = Drawn | Filmed
+Source = WorldAuditClip | SampleAuditClip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,11 +144,11 @@ class AuditClip:
         fault_name = " with another prompt" if prompt is not None else f" with {fault} {severity}" if fault else ""
         name = f"{self.id}{fault_name}{' through mp4' if codec else ''}"
         row = self.row if self.facts is None else {**self.row, "facts": self.facts}
-        clip = Planted(self.source, fault, severity if fault else 0, codec=codec)
+        clip = LazyClip(self.source, fault, severity if fault else 0, codec=codec)
         return Sample(id=name, clip=clip, prompt=prompt or self.prompt, row=row, cluster=self.cluster)
 
 
-class Planted(SampleClip):
+class LazyClip(SampleClip):
     """A clip that makes its frames on access; pickled to another process as its recipe."""
 
     def __init__(self, source: Source, fault: str = "", severity: int = 0, *, codec: bool = False) -> None:
@@ -179,13 +179,13 @@ def _frames(source: Source, fault: str, severity: int, codec: bool) -> Frames:
     """The frames, cached so that several metrics share one object."""
 
     def make() -> Frames:
-        frames = source.corrupted(fault, severity)
+        frames = source.corrupt(fault, severity)
         return through_mp4(frames) if codec else frames
 
-    return _kept((source, fault, severity, codec), make)
+    return _from_memory((source, fault, severity, codec), make)
 
 
-def _kept(key: Any, make: Callable[[], Frames]) -> Frames:
+def _from_memory(key: Any, make: Callable[[], Frames]) -> Frames:
     if key not in _RECENT:
         try:
             _RECENT[key] = make()
@@ -221,7 +221,9 @@ def through_mp4(frames: Frames) -> Frames:
 def solo_clips(num: int, seed: int, *, every_motion: bool = False, is_degraded: bool = False) -> list[AuditClip]:
     """The first clips of one figure, with prompts: of the generator's part of the world, or of every motion."""
     world: Literal["solo", "every"] = "every" if every_motion else "solo"
-    return [drawn(Drawn(world=world, seed=seed, index=index, is_degraded=is_degraded)) for index in range(num)]
+    return [
+        world_clip(WorldAuditClip(world=world, seed=seed, index=index, is_degraded=is_degraded)) for index in range(num)
+    ]
 
 
 def story_clips(num: int, seed: int, *, is_degraded: bool = False) -> list[AuditClip]:
@@ -232,12 +234,12 @@ def story_clips(num: int, seed: int, *, is_degraded: bool = False) -> list[Audit
         scene = sample_scene("unseen", seed, index)
         shots, figures = scene.shots, sum(actor.count for actor in scene.actors)
         if len(shots) == 1 and shots[0].camera == "static" and figures > 1 and scene.duration_s < _STORY_S:
-            found.append(drawn(Drawn(world="story", seed=seed, index=index, is_degraded=is_degraded)))
+            found.append(world_clip(WorldAuditClip(world="story", seed=seed, index=index, is_degraded=is_degraded)))
         index += 1
     return found
 
 
-def drawn(source: Drawn) -> AuditClip:
+def world_clip(source: WorldAuditClip) -> AuditClip:
     """The clip of a scene of the world, with a prompt for it."""
     import random
 
@@ -249,7 +251,7 @@ def drawn(source: Drawn) -> AuditClip:
     return AuditClip(id=source.content.removeprefix("drawn:"), source=source, prompt=text, facts=facts)
 
 
-def filmed(sample: Sample) -> AuditClip:
+def sample_clip(sample: Sample) -> AuditClip:
     """The clean clip of a user's sample.
 
     Raises:
@@ -262,7 +264,7 @@ def filmed(sample: Sample) -> AuditClip:
         raise ItemError(f"{sample.id} has no file", code="NO_FRAMES")
     with reading(clip.path), open(clip.path, "rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    source = Filmed(path=clip.path, sha256=digest, start_s=clip.start_s, end_s=clip.end_s)
+    source = SampleAuditClip(path=clip.path, sha256=digest, start_s=clip.start_s, end_s=clip.end_s)
     row = dict(sample.row)
     facts = row.pop("facts", None)
     # Facts of a generated clip are what was requested, not what it shows; the world's own renderings are exact.
@@ -277,31 +279,31 @@ def check(clip: AuditClip) -> None:
     Raises:
         ItemError: it cannot be decoded.
     """
-    if isinstance(clip.source, Filmed):
-        clip.source.corrupted("", 0)
+    if isinstance(clip.source, SampleAuditClip):
+        clip.source.corrupt("", 0)
 
 
-def planted(split: str, seed: int, num: int) -> list[Drawn]:
+def world_clips(split: str, seed: int, num: int) -> list[WorldAuditClip]:
     """The first `num` clips; a smaller set is a prefix of a larger one."""
-    found: list[Drawn] = []
-    for each in _levelled(split, seed):
+    found: list[WorldAuditClip] = []
+    for each in _balanced_clips(split, seed):
         if len(found) == num:
             break
         found.append(each)
     return found
 
 
-def answers_of(clip: Drawn) -> dict[str, str]:
+def answers_of(clip: WorldAuditClip) -> dict[str, str]:
     """What is true of a clip, by factor of `v2t_eval.judge.grammar.wording.LISTS`."""
     return listed_values(clip.scene().facts())
 
 
-def _levelled(split: str, seed: int) -> Iterator[Drawn]:
+def _balanced_clips(split: str, seed: int) -> Iterator[WorldAuditClip]:
     cases = Counter({(factor, value): 0 for factor, plain in LISTS.items() for value in plain.answers})
     level = 1
     for index in count():
         for world in _WORLDS:
-            clip = Drawn(world=world, seed=seed, index=index, split=split)
+            clip = WorldAuditClip(world=world, seed=seed, index=index, split=split)
             scene = clip.scene()
             if world == "story" and (len(scene.shots) > 1 or scene.duration_s >= _STORY_S):
                 continue

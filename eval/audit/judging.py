@@ -1,7 +1,7 @@
 """Compare a judge with the truth: agreement by kind of fact, and detection of faults by the facts they break.
 
-In: clips with known facts, a judge (`CachedJudge`). Out: `Agreement`s by set of clips, `Noticed` faults. Facts that the
-truth leaves open are not asked about; facts that the referee cannot read are counted.
+In: clips with known facts, a judge (`CachedJudge`). Out: `Agreement`s by set of clips, `FaultDetection` faults. Facts that
+the truth leaves open are not asked about; facts that the referee cannot read are counted.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from v2t_eval.audit.agreement import Claim, by_answer, by_kind
 from v2t_eval.audit.claims import Balance, Probe, of_row, of_values, question
 from v2t_eval.audit.clips import AuditClip
 from v2t_eval.audit.judge_cache import CachedJudge
-from v2t_eval.audit.record import Agreement, ByAnswer, Noticed
+from v2t_eval.audit.record import Agreement, ByAnswer, FaultDetection
 from v2t_eval.audit.sensitivity import auroc
 from v2t_eval.judge.answer import Answer
 from v2t_eval.judge.grammar.wording import LISTS, listed_values
@@ -41,7 +41,7 @@ _FULL = 5
 
 
 @dataclass
-class Found:
+class ClaimAnswers:
     """Answered claims, and counts of the others."""
 
     claims: list[Claim] = field(default_factory=list)
@@ -67,11 +67,11 @@ class Found:
 def agree(
     judge: CachedJudge, clips: Sequence[AuditClip], truth_of: Callable[[AuditClip], Truth | None],
     step: Step = lambda: None, more: Callable[[AuditClip], Sequence[Question]] = lambda clip: (),
-) -> Found:  # fmt: skip
+) -> ClaimAnswers:  # fmt: skip
     """Ask the judge about claims on clips. Without `truth_of` the questions of its row are asked; `step` is called
     after each clip and may raise; `more` is asked while the clip is decoded.
     """
-    found, balance = Found(), Balance()
+    found, balance = ClaimAnswers(), Balance()
     for clip in clips:
         try:
             truth = truth_of(clip)
@@ -92,7 +92,7 @@ def agree(
     return found
 
 
-def _take(found: Found, clip: AuditClip, probes: Sequence[Probe], replies: Sequence[Answer]) -> None:
+def _take(found: ClaimAnswers, clip: AuditClip, probes: Sequence[Probe], replies: Sequence[Answer]) -> None:
     for probe, reply in zip(probes, replies, strict=True):
         found.codes[reply.status] += 1
         found.facts[probe.kind] += probe.true
@@ -113,7 +113,7 @@ def _take(found: Found, clip: AuditClip, probes: Sequence[Probe], replies: Seque
         )
 
 
-def asked_of(clip: AuditClip, values: dict[str, str], *, closed: bool) -> list[Question]:
+def value_questions(clip: AuditClip, values: dict[str, str], *, closed: bool) -> list[Question]:
     """One question for each value, with it as the wanted answer."""
     made = [question(factor, value, closed=closed) for factor, value in values.items()]
     return [each for each in made if each is not None]
@@ -121,7 +121,7 @@ def asked_of(clip: AuditClip, values: dict[str, str], *, closed: bool) -> list[Q
 
 def notice(
     judge: CachedJudge, solo: Sequence[AuditClip], stories: Sequence[AuditClip], step: Step = lambda: None
-) -> tuple[Noticed, ...]:
+) -> tuple[FaultDetection, ...]:
     """For each fault how well the judge's probability of the broken fact separates clean from corrupted clips; `step`
     is called `len(BREAKS) * len(solo) + len(stories)` times."""
     closed, found = judge.has_likelihoods, []
@@ -132,15 +132,15 @@ def notice(
             if value is not None and value != NONE and (broken is None or value in broken):
                 pairs += _pair(judge, clip, fault, question(kind, value, closed=closed))
             step()
-        found += _noticed(fault, kind, pairs)
+        found += _detections(fault, kind, pairs)
     pairs = []
     for clip in stories:
         value = truth_values(clip).get("count")
         if value is not None and value != "more":
             pairs += _pair(judge, clip, "drop", question("count", value, closed=closed))
         step()
-    found += _noticed("drop", "count", pairs)
-    return (*found, *_noticed(PROMPT, WHOLE, [*_prompts(judge, solo)]))
+    found += _detections("drop", "count", pairs)
+    return (*found, *_detections(PROMPT, WHOLE, [*_prompts(judge, solo)]))
 
 
 def truth_values(clip: AuditClip) -> dict[str, str]:
@@ -173,7 +173,7 @@ def _prompts(judge: CachedJudge, solo: Sequence[AuditClip]) -> list[tuple[AuditC
     for clip in solo:
         scores = []
         for values in (truth_values(clip), wrong[clip.id]):
-            replies = judge.ask(clip.sample(), asked_of(clip, values, closed=closed))
+            replies = judge.ask(clip.sample(), value_questions(clip, values, closed=closed))
             logs = [math.log(max(reply.chance, _LEAST)) for reply in replies if reply.chance is not None]
             scores.append(math.fsum(logs) / len(logs) if logs else None)
         if scores[0] is not None and scores[1] is not None:
@@ -181,12 +181,12 @@ def _prompts(judge: CachedJudge, solo: Sequence[AuditClip]) -> list[tuple[AuditC
     return pairs
 
 
-def _noticed(fault: str, kind: str, pairs: Sequence[tuple[AuditClip, float, float]]) -> list[Noticed]:
+def _detections(fault: str, kind: str, pairs: Sequence[tuple[AuditClip, float, float]]) -> list[FaultDetection]:
     if len(pairs) < 2:
         return []
     clusters = [p[0].cluster for p in pairs]
     area, ends = auroc([p[1] for p in pairs], [p[2] for p in pairs], clusters)
-    return [Noticed(fault=fault, kind=kind, auroc=area, auroc_low=ends.low, auroc_high=ends.high, n=len(pairs))]
+    return [FaultDetection(fault=fault, kind=kind, auroc=area, auroc_low=ends.low, auroc_high=ends.high, n=len(pairs))]
 
 
 _OF_FIGURE = ("kind", "color", "size", "motion")

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from cineloop.errors import ItemError, NothingMatchedError
 from cineloop.log import logger, printable
-from v2t_eval.audit.clips import AuditClip, check, filmed
+from v2t_eval.audit.clips import AuditClip, check, sample_clip
 from v2t_eval.audit.judging import Truth, of_facts, of_reading
 from v2t_eval.core.cache import EvidenceCache
 from v2t_eval.core.inputs import Inputs
@@ -60,7 +60,7 @@ def gather(inputs: Inputs | None, generated: Inputs | None, num: int, folder: Pa
             read = []
             for sample in samples:
                 try:
-                    clip = filmed(sample)
+                    clip = sample_clip(sample)
                     _check(clip, cache)
                 except ItemError as error:
                     failures.append({"id": sample.id, "code": error.code, "message": _without_path(error, sample)})
@@ -102,7 +102,7 @@ def is_known(clip: AuditClip) -> bool:
     return clip.facts is not None or bool(clip.row.get("questions")) or "generator" in clip.row
 
 
-def known(clip: AuditClip, cache: EvidenceCache) -> Truth | None:
+def known_truth(clip: AuditClip, cache: EvidenceCache) -> Truth | None:
     """The truth of a user's clip; None where its questions state it.
 
     Raises:

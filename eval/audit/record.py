@@ -26,7 +26,7 @@ _BLIND = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Seen:
+class FaultResponse:
     """The response of one metric to one fault, see `v2t_eval.audit.sensitivity.Cell`; `mark` is =, ?, ~, up, down,
     with ! where the metric is fooled."""
 
@@ -129,7 +129,7 @@ class ByAnswer:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Noticed:
+class FaultDetection:
     """Detection of a fault that breaks one kind of fact: the AUROC of the judge's probability of what is true of the
     clean clip, clean against corrupted, with its interval; `n` clips that were asked about."""
 
@@ -167,11 +167,11 @@ class Audit:
 
     judge: dict[str, str] = field(default_factory=dict)
     clips: dict[str, str] = field(default_factory=dict)
-    table: tuple[Seen, ...] = ()
+    table: tuple[FaultResponse, ...] = ()
     fingerprints: dict[str, dict[str, str]] = field(default_factory=dict)
     agreement: dict[str, tuple[Agreement, ...]] = field(default_factory=dict)
     answers: dict[str, tuple[ByAnswer, ...]] = field(default_factory=dict)
-    noticed: tuple[Noticed, ...] = ()
+    noticed: tuple[FaultDetection, ...] = ()
     stability: dict[str, float] = field(default_factory=dict)
     failures: tuple[dict[str, str], ...] = ()
     notes: tuple[str, ...] = ()

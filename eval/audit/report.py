@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from cineloop.world.language.plain_questions import PLAIN
-from v2t_eval.audit.record import Agreement, Audit, ByAnswer, Seen
+from v2t_eval.audit.record import Agreement, Audit, ByAnswer, FaultResponse
 from v2t_eval.audit.table import MP4, SAYS
 from v2t_eval.judge.calibration import LEAST_KAPPA
 from v2t_eval.report.document import Banner, Document, Heat, Section, Table, Tone
@@ -65,7 +65,11 @@ def _sections(audit: Audit) -> list[Section]:
     if audit.table:
         severe = [f"{fault}: {SAYS[fault]}" for fault in _faults(audit.table) if fault in SAYS]
         found.append(
-            Section(title="What each metric sees of each fault", text=(_LEGEND,), tables=tuple(_seen(audit.table)))
+            Section(
+                title="What each metric sees of each fault",
+                text=(_LEGEND,),
+                tables=tuple(_response_tables(audit.table)),
+            )
         )
         found.append(Section(title="What each metric cannot see", text=(_SHARES, *blindness(audit))))
         found.append(Section(title="The faults", text=tuple(severe)))
@@ -86,7 +90,7 @@ def _sections(audit: Audit) -> list[Section]:
             )
     if audit.noticed:
         title = "Faults that the judge sees by the facts they break"
-        found.append(Section(title=title, text=tuple(_judge_blind(audit)), tables=(_noticed(audit),)))
+        found.append(Section(title=title, text=tuple(_judge_blind(audit)), tables=(_detection_table(audit),)))
     if audit.stability:
         found.append(Section(title="Stability of the judge", tables=(_stability(audit.stability),)))
     about = {name: value for part in (audit.clips, audit.judge, audit.environment) for name, value in part.items()}
@@ -162,11 +166,11 @@ def banner(audit: Audit) -> Banner:
     return Banner(word=headline[0].upper() + headline[1:], sentence=sentence)
 
 
-def _faults(table: Sequence[Seen]) -> list[str]:
+def _faults(table: Sequence[FaultResponse]) -> list[str]:
     return list(dict.fromkeys(row.fault for row in table))
 
 
-def _seen(table: Sequence[Seen]) -> list[Table]:
+def _response_tables(table: Sequence[FaultResponse]) -> list[Table]:
     """One table of what is planted in frames, one of the same through mp4."""
     found = []
     for through in (False, True):
@@ -185,7 +189,7 @@ def _seen(table: Sequence[Seen]) -> list[Table]:
     return found
 
 
-def _cell(row: Seen | None) -> str | Heat:
+def _cell(row: FaultResponse | None) -> str | Heat:
     if row is None:
         return "n/a"
     says, _, level = _WORDS[row.word]
@@ -198,7 +202,7 @@ def _cell(row: Seen | None) -> str | Heat:
     return Heat(text=f"{100 * row.share:.0f}{mark}", level=level, hint=hint)
 
 
-def _details(table: Sequence[Seen]) -> Table:
+def _details(table: Sequence[FaultResponse]) -> Table:
     lines = []
     for row in table:
         cell = row.cell
@@ -252,7 +256,7 @@ def _agreement(rows: Sequence[Agreement], answers: Sequence[ByAnswer]) -> Table:
     )
 
 
-def _noticed(audit: Audit) -> Table:
+def _detection_table(audit: Audit) -> Table:
     rows = []
     for row in audit.noticed:
         tone: Tone = {"sees": "good", "cannot see": "bad"}.get(row.word, "unsure")  # type: ignore[assignment]

@@ -14,11 +14,11 @@ from pathlib import Path
 
 from cineloop.errors import NothingMatchedError
 from cineloop.log import Progress, logger
-from v2t_eval.audit.clips import AuditClip, Filmed, drawn, planted, solo_clips, story_clips
+from v2t_eval.audit.clips import AuditClip, SampleAuditClip, solo_clips, story_clips, world_clip, world_clips
 from v2t_eval.audit.judge_cache import CachedJudge
-from v2t_eval.audit.judging import BREAKS, Found, Truth, agree, asked_of, notice, others, truth_values
-from v2t_eval.audit.material import Material, content_of, is_known, known, referee
-from v2t_eval.audit.record import Agreement, Audit, ByAnswer, Noticed, Seen
+from v2t_eval.audit.judging import BREAKS, ClaimAnswers, Truth, agree, notice, others, truth_values, value_questions
+from v2t_eval.audit.material import Material, content_of, is_known, known_truth, referee
+from v2t_eval.audit.record import Agreement, Audit, ByAnswer, FaultDetection, FaultResponse
 from v2t_eval.audit.stability import stability
 from v2t_eval.audit.table import Case, cases, rows
 from v2t_eval.core.cache import EvidenceCache
@@ -96,7 +96,7 @@ def _with_table(
     usable = [metric for metric in metrics if metric.level == "clip"]
     notes = [f"{m.title} is left out: it scores a {m.level}, not a clip" for m in metrics if m.level != "clip"]
     planned: list[Case] = cases(clips, codec=config.codec)
-    table: list[Seen] = []
+    table: list[FaultResponse] = []
     failures: list[dict[str, str]] = []
     prints: dict[str, dict[str, str]] = {}
     if usable:
@@ -111,7 +111,7 @@ def _with_table(
                 notes.append(f"{one.metric} is left out: {one.reason}")
             else:
                 failures.append({"id": one.metric, "code": one.code, "message": f"{one.reason} {one.hint}".strip()})
-    if not isinstance(clips[0].source, Filmed):
+    if not isinstance(clips[0].source, SampleAuditClip):
         notes.append("color and drop are rendered anew from the scene, the others are planted in the frames")
     else:
         notes.append("on your clips the whole picture changes its hue in place of one figure's color, and no figure is "
@@ -126,7 +126,7 @@ def _with_judge(
     show_progress: bool,
 ) -> Audit:  # fmt: skip
     num = config.judge_clips
-    clips = [drawn(each) for each in planted("unseen", config.seed, config.planted_clips)]
+    clips = [world_clip(each) for each in world_clips("unseen", config.seed, config.planted_clips)]
     solo, stories = solo_clips(num, config.seed, every_motion=True), story_clips(num // 3, config.seed)
     degraded = [*solo_clips(num, config.seed, every_motion=True, is_degraded=True),
             *story_clips(num // 3, config.seed, is_degraded=True)]  # fmt: skip
@@ -147,26 +147,30 @@ def _with_judge(
                 logger.warning("stopped; answers are cached: the same command continues from there")
                 raise KeyboardInterrupt
 
-        sets: dict[str, Found] = {}
+        sets: dict[str, ClaimAnswers] = {}
         wrong = others(solo)
         closed = judge.has_likelihoods
 
         def later(clip: AuditClip) -> Sequence[Question]:
-            return asked_of(clip, wrong.get(clip.id, {}), closed=closed)
+            return value_questions(clip, wrong.get(clip.id, {}), closed=closed)
 
         sets["world"] = agree(cached, clips, _facts, advance, later)
         sets["degraded"] = agree(cached, degraded, _facts, advance)
         if material.generated:
             sets["generated"] = agree(cached, material.generated, lambda clip: referee(clip, cache), advance)
         if yours:
-            sets["yours"] = agree(cached, yours, lambda clip: known(clip, cache), advance)
+            sets["yours"] = agree(cached, yours, lambda clip: known_truth(clip, cache), advance)
         noticed = notice(cached, solo, stories, advance)
         steady = stability(cached, solo[: config.stable_clips], advance)
-    return _judged(found, judge, sets, noticed, steady)
+    return _audit_of(found, judge, sets, noticed, steady)
 
 
-def _judged(
-    found: Audit, judge: Judge, sets: dict[str, Found], noticed: tuple[Noticed, ...], steady: dict[str, float]
+def _audit_of(
+    found: Audit,
+    judge: Judge,
+    sets: dict[str, ClaimAnswers],
+    noticed: tuple[FaultDetection, ...],
+    steady: dict[str, float],
 ) -> Audit:
     agreement: dict[str, tuple[Agreement, ...]] = {}
     answers: dict[str, tuple[ByAnswer, ...]] = {}

@@ -13,7 +13,7 @@ import numpy as np
 
 from cineloop.intervals import Interval
 from v2t_eval.core import statistics as stats
-from v2t_eval.core.statistics import estimate_of_sums, mean_interval, numbered, unless_flat
+from v2t_eval.core.statistics import estimate_of_sums, mean_interval, number_clusters, unless_flat
 
 ALPHA = 0.05
 LEAST_CLUSTERS = 6  # with fewer prompts no sign-flip test can reach .05: 2 of 2^5 is .06
@@ -78,7 +78,7 @@ def cell(
     if rest.ndim != 2 or not first.size or not rest.size or rest.shape[1:] != first.shape:
         raise ValueError(f"expected {first.size} scores for each of some severities, got an array of {rest.shape}")
     changes = rest[-1] - first  # (n,)
-    at, num = numbered(range(len(first)) if clusters is None else clusters)
+    at, num = number_clusters(range(len(first)) if clusters is None else clusters)
     groups = np.eye(num)[:, at]  # which clips each cluster holds, (G, n)
     low, high = mean_interval(list(changes), clusters)
     wins = np.stack([groups @ ((changes < 0) + 0.5 * (changes == 0)), groups.sum(1)], 1)  # (G, 2)
@@ -126,7 +126,7 @@ def auroc(
     above, below = np.asarray(higher, dtype=np.float64), np.asarray(lower, dtype=np.float64)
     if not above.size or above.shape != below.shape:
         raise ValueError(f"expected two lists of equal length, got {above.shape} and {below.shape}")
-    at, num = numbered(range(len(above)) if clusters is None else clusters)
+    at, num = number_clusters(range(len(above)) if clusters is None else clusters)
     return _unless_flat(num, *stats.auroc(above, below, at, at, num))
 
 

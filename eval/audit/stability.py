@@ -16,7 +16,7 @@ from dataclasses import replace
 from v2t_eval.audit.claims import question
 from v2t_eval.audit.clips import AuditClip
 from v2t_eval.audit.judge_cache import CachedJudge
-from v2t_eval.audit.judging import BREAKS, asked_of, truth_values
+from v2t_eval.audit.judging import BREAKS, truth_values, value_questions
 from v2t_eval.judge.answer import Answer
 from v2t_eval.judge.grammar.wording import LISTS
 from v2t_eval.judge.question import Question
@@ -33,13 +33,13 @@ def stability(
     closed = judge.has_likelihoods
     for clip in clips:
         values = truth_values(clip)
-        asked = asked_of(clip, values, closed=closed)
+        asked = value_questions(clip, values, closed=closed)
         plain = judge.ask(clip.sample(), asked)
         right = [_is_right(each, reply) for each, reply in zip(asked, plain, strict=True)]
         _add(cases, "right", [good for good, reply in zip(right, plain, strict=True) if _has_answer(reply)])
         _add(cases, "flips_repeat", _flips(plain, judge.ask(clip.sample(), asked, repeat=1)))
         if closed:
-            _reworded(cases, judge, clip, values)
+            _ask_rewordings(cases, judge, clip, values)
             backwards = [replace(each, choices=each.choices[::-1]) for each in asked]
             _add(cases, "flips_order", _flips(plain, judge.ask(clip.sample(), backwards)))
         for fault, severity in SLIGHT:
@@ -60,7 +60,7 @@ def stability(
     return found
 
 
-def _reworded(cases: dict[str, list[bool]], judge: CachedJudge, clip: AuditClip, values: dict[str, str]) -> None:
+def _ask_rewordings(cases: dict[str, list[bool]], judge: CachedJudge, clip: AuditClip, values: dict[str, str]) -> None:
     """Ask each question in its wordings, one by one."""
     ways = range(max(len(LISTS[factor].wordings) for factor in values) if values else 0)
     replies: list[list[Answer]] = []

@@ -1,6 +1,6 @@
 """Sensitivity table of metric by fault, from clean and corrupted clips through the scoring.
 
-In: clean clips, metrics of single clips. Out: `Seen` rows. A clip is measured once clean and once for every
+In: clean clips, metrics of single clips. Out: `FaultResponse` rows. A clip is measured once clean and once for every
 fault and severity; evidence is cached as in any scoring. A metric that gives a frozen clip no value (VBench's in mode
 fixed) is shown with its raw value, to see whether it is fooled.
 """
@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from v2t_eval.audit.clips import AuditClip, Drawn
+from v2t_eval.audit.clips import AuditClip, WorldAuditClip
 from v2t_eval.audit.faults import FAULTS, SEVERITIES
-from v2t_eval.audit.record import Seen
+from v2t_eval.audit.record import FaultResponse
 from v2t_eval.audit.sensitivity import Cell, cell
 from v2t_eval.core.metric import MetricResult
 from v2t_eval.core.sample import Sample
@@ -44,7 +44,7 @@ class Case:
 def faults_of(clip: AuditClip) -> dict[str, tuple[int, ...]]:
     """The faults that can be planted in a clip, with their severities; that of the prompt comes last."""
     found = {name: fault.severities for name, fault in FAULTS.items() if name not in OF_PICTURE}
-    if isinstance(clip.source, Drawn):
+    if isinstance(clip.source, WorldAuditClip):
         found |= {"color": (5,), "drop": SEVERITIES}
     else:
         found |= {name: FAULTS[name].severities for name in OF_PICTURE}
@@ -80,7 +80,7 @@ def cases(clips: Sequence[AuditClip], *, codec: bool = False) -> list[Case]:
     return found
 
 
-def rows(scores: Scores, found: Sequence[Case]) -> tuple[list[Seen], list[str]]:
+def rows(scores: Scores, found: Sequence[Case]) -> tuple[list[FaultResponse], list[str]]:
     """The table, metric by metric, and notes on it."""
     table, notes = [], []
     for result in scores.results:
@@ -99,7 +99,7 @@ def rows(scores: Scores, found: Sequence[Case]) -> tuple[list[Seen], list[str]]:
                 notes.append(f"{result.name} has no value for two clips or more under {fault}")
                 continue
             mark = one.mark(result.higher_is_better)
-            table.append(Seen(metric=result.name, fault=fault, mark=mark, cell=one))
+            table.append(FaultResponse(metric=result.name, fault=fault, mark=mark, cell=one))
     return table, notes
 
 

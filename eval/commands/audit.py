@@ -214,15 +214,15 @@ def _generate(num: int, folder: Path, args: argparse.Namespace) -> None:
 
 
 def _dry_run(args: argparse.Namespace, metrics: list[BaseMetric], config: AuditConfig) -> int:
-    from v2t_eval.audit.clips import AuditClip, Drawn, Filmed
+    from v2t_eval.audit.clips import AuditClip, SampleAuditClip, WorldAuditClip
     from v2t_eval.audit.table import faults_of
     from v2t_eval.core.inputs import read_inputs
 
     inputs = None if args.clips is None else read_inputs(args.clips, prompts=args.prompts)
-    source: Any = Drawn(world="solo", seed=0, index=0)
+    source: Any = WorldAuditClip(world="solo", seed=0, index=0)
     has_prompts = inputs is None or any(sample.prompt for sample in inputs.samples)
     if inputs is not None:
-        source = Filmed(path=Path(), sha256="0" * 8)
+        source = SampleAuditClip(path=Path(), sha256="0" * 8)
     faults = faults_of(AuditClip(id="", source=source, prompt="?" if has_prompts else None))
     num = config.num if inputs is None else min(config.num, len(inputs.samples))
     plan = {

@@ -79,7 +79,7 @@ def run(args: argparse.Namespace) -> int:
     from v2t_eval.core.score import ScoreConfig
     from v2t_eval.curate import page, report, table, write
     from v2t_eval.curate.recipe import read_plan
-    from v2t_eval.curate.run import curate, held_out, known, read_given
+    from v2t_eval.curate.run import curate, held_out_films, known_films, read_origins
     from v2t_eval.report import terminal
 
     log.setup(verbosity=-1 if args.quiet else args.verbose)
@@ -96,12 +96,12 @@ def run(args: argparse.Namespace) -> int:
     plan = read_plan(args.recipe, args.set, is_against=args.against is not None)
     _check_output(args.output, Path(args.films))
     found = discover([args.films])
-    against = [] if args.against is None else held_out(args.against)
+    against = [] if args.against is None else held_out_films(args.against)
     if args.dry_run:
-        films = known(found, plan, args.output) if args.output else {}
+        films = known_films(found, plan, args.output) if args.output else {}
         steps = {step.name: list(step.columns) for step in plan.steps}
         tree = {"films": len(found), "known": len(films), "steps": steps}
-        terminal.show(report.planned(plan, found, len(films)), tree if args.json else None)
+        terminal.show(report.plan_document(plan, found, len(films)), tree if args.json else None)
         return EXIT_OK
     if args.output is None:
         raise UsageError("a curation needs an output folder", hint="give it by -o")
@@ -109,7 +109,7 @@ def run(args: argparse.Namespace) -> int:
         cache, session = lock_output(args, stack), stack.enter_context(Session())
         config = ScoreConfig(workers=args.workers, cache=cache, place=place_of(args, cache, session))
         stop = stack.enter_context(Stopping())
-        given = read_given(Path(args.films))
+        given = read_origins(Path(args.films))
         done = curate(
             found, plan, args.output, config, against=against, given=given, stop=stop, show_progress=not args.quiet
         )

@@ -58,14 +58,14 @@ def _list_suite(args: argparse.Namespace) -> int:
     Raises:
         MissingDependencyError: one that decides cannot run here; of a suite without a gate, any one.
     """
-    from v2t_eval.core.score import prepared
+    from v2t_eval.core.score import load_metrics
     from v2t_eval.core.scores import require_ready
     from v2t_eval.suites.suite import read_suite
 
     if args.name:
         raise UsageError(f"both a metric, {args.name!r}, and --suite {args.suite}", hint="give one of them")
     suite = read_suite(args.suite)
-    _, skipped = prepared(suite.metrics)
+    _, skipped = load_metrics(suite.metrics)
     why = {one.metric: one.reason for one in skipped}
     rows = [
         about(metric.name, check=False)

@@ -77,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
         if len(args.captions) > 1:
             pairs = making.preferences(mined.captions, args.pairs_by, mined.judge, _prompts(args.prompt))
         if not ranked and not pairs.rows:
-            raise _nothing_found(mined.captions, pairs.counts)
+            raise _no_match(mined.captions, pairs.counts)
         write_atomic(args.output / report.FILE, b"".join(dump_line(report.row_of(one)) for one in ranked))
         if len(args.captions) > 1:
             write_manifest(pairs.rows, args.output / report.PAIRS)
@@ -90,7 +90,7 @@ def run(args: argparse.Namespace) -> int:
     return mined.exit_code
 
 
-def _nothing_found(captions: Sequence[MinedCaption], pairs: Mapping[str, int]) -> NothingMatchedError:
+def _no_match(captions: Sequence[MinedCaption], pairs: Mapping[str, int]) -> NothingMatchedError:
     """Why no clip is ranked, and no pair made."""
     unjudged = Counter(one.code for one in captions if one.code)
     counts = [f"{count} not judged: {code}" for code, count in unjudged.items()]

@@ -24,7 +24,7 @@ import numpy as np
 
 from cineloop.intervals import normal_quantile
 from v2t_eval.core.metric import Figure
-from v2t_eval.core.statistics import numbered, student, summed
+from v2t_eval.core.statistics import number_clusters, student, sum_by_cluster
 
 SEED = 6  # of every draw: the same scores give the same verdict
 NUM_DRAWS = 10_000
@@ -144,7 +144,7 @@ def least_distance(values: Sequence[float]) -> float:
 
 def cluster_sums(values: Sequence[float], clusters: Sequence[Hashable]) -> np.ndarray:
     """Sum and number of the values of each cluster, float (G, 2), clusters in the order they first appear."""
-    return summed(np.stack([values, np.ones(len(values))], axis=1), *numbered(clusters))
+    return sum_by_cluster(np.stack([values, np.ones(len(values))], axis=1), *number_clusters(clusters))
 
 
 def lower_bounds(sums: np.ndarray, span: float | np.ndarray, alpha: float) -> np.ndarray:

@@ -64,11 +64,11 @@ def encode(evidence: Evidence) -> bytes:
     """
     arrays: list[np.ndarray] = []
 
-    def placed(array: np.ndarray) -> dict[str, Any]:
+    def place_array(array: np.ndarray) -> dict[str, Any]:
         arrays.append(array)
         return {_ARRAY: [array.dtype.str, list(array.shape)]}
 
-    text = json.dumps(plain(evidence), separators=(",", ":"), default=placed).encode("ascii")
+    text = json.dumps(plain(evidence), separators=(",", ":"), default=place_array).encode("ascii")
     body = struct.pack("<I", len(text)) + text + b"".join(array.tobytes() for array in arrays)
     return struct.pack("<I", zlib.crc32(body)) + body
 

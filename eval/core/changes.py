@@ -28,7 +28,7 @@ from v2t_eval.core.bounds import (
     unpaired_change,
 )
 from v2t_eval.core.metric import Figure, MetricResult
-from v2t_eval.core.scores import Scored, Scores
+from v2t_eval.core.scores import ItemScores, Scores
 from v2t_eval.core.statistics import mean_interval
 
 ALPHA, MAX_LOST = 0.05, 0.02  # where no policy says otherwise
@@ -87,7 +87,7 @@ class ClipPairs:
         return self.candidate[0] if len({*self.candidate, *self.baseline}) == 1 else None
 
 
-class Expected(Protocol):
+class MetricPrior(Protocol):
     """What is known of a metric before anything is measured, as a gate's rule states it: the margin, if it has one, the
     harm that `p` allows, and the values beyond which no clip lies (None: see `MetricChange.ends`)."""
 
@@ -110,7 +110,7 @@ class MetricChange:
         pairs: the clips that have a value on both sides; None where there are none.
         obstacle: why there is no change.
         of_sets: the change, of a figure of whole sets.
-        expected: see `Expected`. alpha: of the bounds.
+        expected: see `MetricPrior`. alpha: of the bounds.
     """
 
     name: str
@@ -119,7 +119,7 @@ class MetricChange:
     pairs: ClipPairs | None = None
     obstacle: Obstacle | None = None
     of_sets: Change | None = None
-    expected: Expected | None = None
+    expected: MetricPrior | None = None
     alpha: float = ALPHA
 
     @property
@@ -179,7 +179,7 @@ def changes(
     scores: Scores,
     names: Iterable[str] | None = None,
     *,
-    expected: Mapping[str, Expected] | None = None,
+    expected: Mapping[str, MetricPrior] | None = None,
     alpha: float = ALPHA,
     max_lost: float = MAX_LOST,
 ) -> dict[str, MetricChange]:
@@ -255,7 +255,10 @@ def _statement_that_differs(ours: MetricResult, theirs: MetricResult) -> Obstacl
 
 
 def _pairs(
-    ours: MetricResult | None, theirs: MetricResult | None, here: Mapping[str, Scored], there: Mapping[str, Scored]
+    ours: MetricResult | None,
+    theirs: MetricResult | None,
+    here: Mapping[str, ItemScores],
+    there: Mapping[str, ItemScores],
 ) -> ClipPairs | None:
     """Clips with a value on both sides; a clip whose prompt has changed is another clip."""
     new, old = ({} if one is None else finite_values(one.items) for one in (ours, theirs))
@@ -297,7 +300,7 @@ def ends(
     result: MetricResult,
     sides: Iterable[Sequence[float]],
     clusters: Sequence[Hashable],
-    expected: Expected | None,
+    expected: MetricPrior | None,
 ) -> tuple[float, float]:
     """The worst value and the best one that a prompt which the sample lacks may have: as is expected, or the ends of
     the metric's range; where that is open, `v2t_eval.core.bounds.beyond` the prompts of either side.

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from cineloop.cluster import journals
-from cineloop.cluster.node import Kept
+from cineloop.cluster.node import PlacedResult
 from cineloop.cluster.pool import InputLostError
 from cineloop.cluster.settings import ClusterConfig
 from cineloop.cluster.workers import DecodeWorker, ModelWorker, Session, Workers, open_workers, read_frames, run_tasks
@@ -98,7 +98,7 @@ def _task(workers: Workers, job: Job, is_survey: bool) -> Generator[Future[Any],
                 videos.append(None)
                 continue
             (video,) = yield future
-            if isinstance(video, Kept):
+            if isinstance(video, PlacedResult):
                 videos.append((video.value, len(bulks)))
                 bulks.append(video.bulk)
             else:
@@ -108,8 +108,8 @@ def _task(workers: Workers, job: Job, is_survey: bool) -> Generator[Future[Any],
         except InputLostError as error:
             lost = str(error)
             continue
-        return job, _failed(job, reply) if isinstance(reply, ItemError) else reply
-    return job, _failed(job, ItemError(f"its frames were lost {_TRIES} times: {lost}", code="WORKER_DIED"))
+        return job, _failure(job, reply) if isinstance(reply, ItemError) else reply
+    return job, _failure(job, ItemError(f"its frames were lost {_TRIES} times: {lost}", code="WORKER_DIED"))
 
 
 def _decoding(workers: Workers, clip: SampleClip | None, is_survey: bool) -> Future[list[Any]] | None:
@@ -121,7 +121,7 @@ def _decoding(workers: Workers, clip: SampleClip | None, is_survey: bool) -> Fut
     return workers.decoders.submit("decode", [(str(path), spec_of(clip))])
 
 
-def _failed(job: Job, error: ItemError) -> Reply:
+def _failure(job: Job, error: ItemError) -> Reply:
     return Reply(errors=dict.fromkeys(job.todo, error.record()))
 
 

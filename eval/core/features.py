@@ -148,7 +148,7 @@ class BaseExtractor(ABC):
         if self.kind == "frame":
             return mean_features(self.embed_frames(frames.pixels))
         with _exact():
-            return self._checked(self._embed_clip(frames))
+            return self._check_vectors(self._embed_clip(frames))
 
     def embed_texts(self, texts: Sequence[str]) -> np.ndarray:
         """float32 (n, D); one text at a time, so that texts are independent.
@@ -157,7 +157,7 @@ class BaseExtractor(ABC):
             TypeError: the model has no text half.
         """
         with _exact():
-            return np.stack([self._checked(self._embed_text(text)) for text in texts])
+            return np.stack([self._check_vectors(self._embed_text(text)) for text in texts])
 
     def embed_tokens(self, text: str) -> tuple[list[int], np.ndarray]:
         """Numbers (L,) and features float32 (L, D) of the tokens of a text, the marks of begin and end among them.
@@ -169,7 +169,7 @@ class BaseExtractor(ABC):
             numbers, features = self._embed_tokens(text)
             if not numbers:
                 raise ItemError(f"{self.name} finds no token in {text!r}", code="EMPTY_TEXT")
-            return numbers, self._checked(features)
+            return numbers, self._check_vectors(features)
 
     def _each_once(self, pixels: np.ndarray, compute: Any) -> np.ndarray:
         digests = [hashlib.blake2b(frame.tobytes(), digest_size=16).digest() for frame in pixels]
@@ -179,11 +179,11 @@ class BaseExtractor(ABC):
         with _exact():
             for start in range(0, len(order), FRAMES_AT_ONCE):
                 chunk = [first[digest] for digest in order[start : start + FRAMES_AT_ONCE]]
-                found.append(self._checked(compute(pixels[chunk])))
+                found.append(self._check_vectors(compute(pixels[chunk])))
         place = {digest: number for number, digest in enumerate(order)}
         return np.concatenate(found)[[place[digest] for digest in digests]]  # (T, D)
 
-    def _checked(self, found: Tensor) -> np.ndarray:
+    def _check_vectors(self, found: Tensor) -> np.ndarray:
         array = found.detach().float().cpu().numpy()
         if not np.isfinite(array).all():
             raise ItemError(f"{self.name} gave numbers that are not finite", code="MODEL_ERROR")
@@ -204,13 +204,13 @@ def open_extractor(name: str, device: str = "auto", preprocess: str = "") -> Bas
     if preprocess not in extractor.preprocesses:
         raise UsageError(f"{family} prepares pixels as {' or '.join(extractor.preprocesses)}, not as {preprocess!r}")
     device = models.device(device)
-    return models.opened((name, device, preprocess), lambda: extractor(name, device=device, preprocess=preprocess))
+    return models.open_model((name, device, preprocess), lambda: extractor(name, device=device, preprocess=preprocess))
 
 
 def frame_features(sample: Sample, extractor: BaseExtractor) -> np.ndarray:
     """float32 (T, D) of all frames of the sample's clip, computed once for all metrics."""
     key = ("frame features", extractor.name, extractor.preprocess)
-    return sample.shared(key, lambda: extractor.embed_frames(sample.frames.pixels))
+    return sample.once(key, lambda: extractor.embed_frames(sample.frames.pixels))
 
 
 def clip_features(sample: Sample, extractor: BaseExtractor, num_frames: int | None = None) -> np.ndarray:
@@ -232,7 +232,7 @@ def clip_features(sample: Sample, extractor: BaseExtractor, num_frames: int | No
             frames = replace(frames, pixels=frames.pixels[:num_frames], times_s=frames.times_s[:num_frames])
         return extractor.embed_clip(frames)
 
-    return sample.shared(key, make)
+    return sample.once(key, make)
 
 
 def clip_embedding(sample: Sample, extractor: BaseExtractor) -> np.ndarray:

@@ -24,7 +24,16 @@ from cineloop.errors import NothingMatchedError, UsageError
 from cineloop.log import printable
 from cineloop.manifest import clip_path, read_manifest
 from v2t_eval.core.sample import Sample, SampleClip
-from v2t_eval.core.tables import Joined, Row, names_of, prompt_of, read_rows, references_of, requirements_of, texts_of
+from v2t_eval.core.tables import (
+    Row,
+    SampleRows,
+    names_of,
+    prompt_of,
+    read_rows,
+    references_of,
+    requirements_of,
+    texts_of,
+)
 
 MANIFEST, FAILURES = "manifest.jsonl", "failures.jsonl"
 NAMINGS = ("rows", "vbench")
@@ -86,7 +95,7 @@ def read_inputs(
         samples = read_questions(answers, truth, counts)
     else:
         rows = None if captions is None else _captions(captions, counts)
-        samples = _expected(clips, truth, references, rows, names)
+        samples = _expected_samples(clips, truth, references, rows, names)
         _add_truth(samples, truth, counts)
         _add_captions(samples, rows, captions, counts)
         _add_prompts(samples, prompts, names, counts)
@@ -143,7 +152,7 @@ def _from_row(row: Row, manifest: Path) -> Sample:
                   row=row)  # fmt: skip
 
 
-def _expected(
+def _expected_samples(
     clips: Path | None, truth: Path | None, references: Path | None, captions: Sequence[Row] | None, names: str
 ) -> list[Sample]:
     """One sample for every expected item."""
@@ -168,7 +177,7 @@ def _expected(
 def _add_truth(samples: list[Sample], truth: Path | None, counts: Counter[str]) -> None:
     if truth is None:
         return
-    joined = Joined(samples, list(read_manifest(truth)), truth, "truth")
+    joined = SampleRows(samples, list(read_manifest(truth)), truth, "truth")
     for sample, row in joined.pairs:
         sample.row = {**sample.row, **{key: value for key, value in row.items() if key not in _ITS_OWN}}
         sample.prompt = sample.prompt or (row["prompt"] if isinstance(row.get("prompt"), str) else None)
@@ -193,7 +202,7 @@ def _captions(path: Path, counts: Counter[str]) -> list[Row]:
 def _add_captions(samples: list[Sample], rows: Sequence[Row] | None, path: Path | None, counts: Counter[str]) -> None:
     if rows is None or path is None:
         return
-    joined = Joined(samples, rows, path, "captions")
+    joined = SampleRows(samples, rows, path, "captions")
     failed = 0
     for sample, record in joined.pairs:
         text = record.get("caption")
@@ -242,7 +251,7 @@ def _add_prompts(samples: list[Sample], path: Path | None, names: str, counts: C
     if names == "vbench":
         by_prompt = {row["prompt"]: row for row in rows}
         rows = [{**by_prompt[s.prompt], "id": s.id} for s in samples if s.prompt in by_prompt]
-    joined = Joined(samples, rows, path, "prompts")
+    joined = SampleRows(samples, rows, path, "prompts")
     prompt_by_id: dict[str, str] = {}
     for sample, row in joined.pairs:
         prompt = row["prompt"]
@@ -257,7 +266,7 @@ def _add_prompts(samples: list[Sample], path: Path | None, names: str, counts: C
 def _add_references(samples: list[Sample], path: Path | None, counts: Counter[str]) -> None:
     if path is None:
         return
-    joined = Joined(samples, read_rows(path), path, "references")
+    joined = SampleRows(samples, read_rows(path), path, "references")
     found: dict[str, list[str]] = {}
     events: dict[str, Any] = {}
     for sample, row in joined.pairs:
@@ -276,7 +285,7 @@ def _add_reference_videos(samples: list[Sample], place: Path | None, counts: Cou
     if place is None:
         return
     rows: list[Row] = [{"id": s.id, "path": str(s.row.get("path") or s.id), "clip": s.clip} for s in _clips(place)]
-    joined = Joined(samples, rows, place, "reference_videos")
+    joined = SampleRows(samples, rows, place, "reference_videos")
     for sample, row in joined.pairs:
         sample.reference_video = row["clip"]
     joined.report(counts)

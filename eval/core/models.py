@@ -71,7 +71,7 @@ def shared_gpus() -> list[str]:
     return [name] if ":" in name else [f"cuda:{number}" for number in range(torch.cuda.device_count())]
 
 
-def opened(key: Hashable, make: Callable[[], Opened]) -> Opened:
+def open_model(key: Hashable, make: Callable[[], Opened]) -> Opened:
     """The result of `make` on the run's device, opened at first use and then cached."""
     with _LOCK:
         place = (key, _DEVICE.get())

@@ -41,7 +41,7 @@ class _Process:
     def give(self, job: Job) -> None:
         """Send a job."""
         self.jobs.append(job)
-        with suppress(OSError):  # it died: handled in `finished`
+        with suppress(OSError):  # it died: handled in `results`
             self.pipe.send(job.request())
 
     def end(self) -> str:
@@ -78,7 +78,7 @@ def run(
                     free.give(job)
             if stop():
                 more = False
-            yield from pool.finished(again)
+            yield from pool.results(again)
     finally:
         pool.close()
 
@@ -104,7 +104,7 @@ class _Pool:
             self.processes.append(least)
         return least if least is not None and len(least.jobs) < AHEAD else None
 
-    def finished(self, again: deque[Job]) -> Iterator[tuple[Job, Reply]]:
+    def results(self, again: deque[Job]) -> Iterator[tuple[Job, Reply]]:
         """What has come in; jobs of a dead process go to `again`, except its current one."""
         pipes: dict[Any, _Process] = {process.pipe: process for process in self.processes if process.jobs}
         for pipe in wait(list(pipes), timeout=_POLL_S) if pipes else ():

@@ -128,7 +128,7 @@ class Sample:
             raise ItemError(f"{self.id} has no {name}", code=f"NO_{name.upper()}", hint=HINTS.get(name, ""))
         return found
 
-    def shared(self, key: Hashable, make: Callable[[], T]) -> T:
+    def once(self, key: Hashable, make: Callable[[], T]) -> T:
         """`make()`, computed once in this pass for all metrics that use `key`."""
         if key not in self.memo:
             self.memo[key] = make()

@@ -29,7 +29,7 @@ from v2t_eval.core.inputs import Inputs
 from v2t_eval.core.measurement import NOTHING_ASKED, REFERENCE_CLIPS, Observation
 from v2t_eval.core.metric import BaseMetric, MetricResult
 from v2t_eval.core.sample import HINTS, Sample
-from v2t_eval.core.scores import Scored, Scores, Skipped, require_ready
+from v2t_eval.core.scores import AbsentMetric, ItemScores, Scores, require_ready
 from v2t_eval.core.worker import ClipLimits, Error, Job, error_of
 
 _GIVEN_BY = {"caption": "captions", "answer": "answers", "prompt": "prompts", "references": "references",
@@ -91,10 +91,10 @@ def score(
     """
     config = config or ScoreConfig()
     with models.on_device(config.device):
-        return _scored(inputs, metrics, config, stop, show_progress)
+        return _score_samples(inputs, metrics, config, stop, show_progress)
 
 
-def _scored(
+def _score_samples(
     inputs: Inputs, metrics: Sequence[BaseMetric], config: ScoreConfig, stop: Callable[[], bool], show_progress: bool
 ) -> Scores:
     for samples in (inputs.samples, inputs.references):
@@ -102,7 +102,7 @@ def _scored(
     if not inputs.samples:
         raise NothingMatchedError("there is no sample to score")
     fitting, skipped = fitting_metrics(inputs, metrics, is_suite=config.is_suite)
-    ready, missing = prepared(fitting)
+    ready, missing = load_metrics(fitting)
     require_ready(missing, config.decides)
     total = len(inputs.samples) + len(inputs.references)
     with (
@@ -111,7 +111,7 @@ def _scored(
         Progress(total, "scoring", enabled=show_progress) as bar,
     ):
         clips, counts = _observe(inputs, ready, executor, stop, bar)
-    results, broken = _computed(ready, config)
+    results, broken = _summaries(ready, config)
     summed, without = _composites(metrics, results)
     return Scores(
         sources=inputs.sources,
@@ -125,7 +125,7 @@ def _scored(
 
 def _observe(
     inputs: Inputs, metrics: Sequence[BaseMetric], executor: Executor, stop: Callable[[], bool], bar: Progress
-) -> tuple[list[Scored], Counter[str]]:
+) -> tuple[list[ItemScores], Counter[str]]:
     """Give the metrics the evidence of every sample; returns the samples in the order of ids, and counts.
 
     Raises:
@@ -138,7 +138,7 @@ def _observe(
             return REFERENCE_CLIPS in metric.needs
         return metric.name not in dimensions or metric.name in _dimensions(sample)
 
-    def opened() -> Iterator[Job]:
+    def open_jobs() -> Iterator[Job]:
         for is_reference, samples in ((False, inputs.samples), (True, inputs.references)):
             for sample in samples:
                 numbers = [n for n, metric in enumerate(metrics) if is_asked(metric, sample, is_reference)]
@@ -148,7 +148,7 @@ def _observe(
     errors: dict[str, Error] = {}
     counts: Counter[str] = Counter()
     num_done = num_known = 0
-    for job in executor.run(opened(), stop):
+    for job in executor.run(open_jobs(), stop):
         sample = job.sample
         for n, evidence in job.evidence.items():
             row = Observation(id=sample.id, cluster=sample.cluster, evidence=evidence)
@@ -174,11 +174,11 @@ def _observe(
     return [_clip(sample, abouts.get(sample.id, {}), errors.get(sample.id)) for sample in ordered], counts
 
 
-def _clip(sample: Sample, about: dict[str, Any], error: Error | None) -> Scored:
+def _clip(sample: Sample, about: dict[str, Any], error: Error | None) -> ItemScores:
     clip, path = sample.clip, sample.row.get("path")
     if error is None and clip is None and sample.caption is None and isinstance(sample.row.get("error"), dict):
         error = {key: str(sample.row["error"].get(key, "")) for key in ("code", "message", "hint")}
-    return Scored(
+    return ItemScores(
         id=sample.id,
         cluster=sample.cluster,
         status="ok" if error is None else "failed",
@@ -211,7 +211,7 @@ def _dimensions(sample: Sample) -> tuple[str, ...]:
 
 def fitting_metrics(
     inputs: Inputs, metrics: Sequence[BaseMetric], *, is_suite: bool
-) -> tuple[list[BaseMetric], list[Skipped]]:
+) -> tuple[list[BaseMetric], list[AbsentMetric]]:
     """Metrics whose inputs some sample has, and why the others are skipped.
 
     Raises:
@@ -223,7 +223,7 @@ def fitting_metrics(
         is_dimension = metric.composite is not None and metric.name in metric.composite.parts
         if dimensions and is_dimension and metric.name not in dimensions:
             reason = f"no prompt names this dimension; those named: {', '.join(sorted(dimensions))}"
-            skipped.append(Skipped(metric=metric.title, reason=reason, code="NO_DIMENSION"))
+            skipped.append(AbsentMetric(metric=metric.title, reason=reason, code="NO_DIMENSION"))
             continue
         lacking = [name for name in metric.needs if not _brings(inputs, name)]
         texts = {"caption", "answer"} & set(metric.uses) if metric.level == "text" else set()
@@ -238,7 +238,7 @@ def fitting_metrics(
             reason, hint = f"{metric.title} needs a second set of clips", "give --reference-clips"
         if not is_suite:
             raise UsageError(reason, hint=hint)
-        skipped.append(Skipped(metric=metric.title, reason=reason, hint=hint, code=f"NO_{lacking[0].upper()}"))
+        skipped.append(AbsentMetric(metric=metric.title, reason=reason, hint=hint, code=f"NO_{lacking[0].upper()}"))
     return fitting, skipped
 
 
@@ -256,7 +256,7 @@ def _refuse_twice(samples: Sequence[Sample]) -> None:
         raise UsageError(f"{len(twice)} ids come twice, for example {printable(twice[0])}", code="SAME_NAME")
 
 
-def prepared(metrics: Sequence[BaseMetric]) -> tuple[list[BaseMetric], list[Skipped]]:
+def load_metrics(metrics: Sequence[BaseMetric]) -> tuple[list[BaseMetric], list[AbsentMetric]]:
     """The metrics with their models loaded, and why the others cannot run here."""
     ready, skipped = [], []
     for metric in metrics:
@@ -267,7 +267,7 @@ def prepared(metrics: Sequence[BaseMetric]) -> tuple[list[BaseMetric], list[Skip
         except UsageError:
             raise
         except MissingDependencyError as error:
-            skipped.append(Skipped(metric=metric.title, reason=error.message, hint=error.hint))
+            skipped.append(AbsentMetric(metric=metric.title, reason=error.message, hint=error.hint))
         except Exception as error:  # one failing metric must not affect the others
             skipped.append(_broken(metric, error))
         else:
@@ -277,19 +277,19 @@ def prepared(metrics: Sequence[BaseMetric]) -> tuple[list[BaseMetric], list[Skip
     return ready, skipped
 
 
-def _broken(metric: BaseMetric, error: Exception) -> Skipped:
+def _broken(metric: BaseMetric, error: Exception) -> AbsentMetric:
     found = error_of(error)
-    return Skipped(metric=metric.title, reason=found["message"], hint=found["hint"], code=found["code"])
+    return AbsentMetric(metric=metric.title, reason=found["message"], hint=found["hint"], code=found["code"])
 
 
-def _computed(metrics: Sequence[BaseMetric], config: ScoreConfig) -> tuple[list[MetricResult], list[Skipped]]:
+def _summaries(metrics: Sequence[BaseMetric], config: ScoreConfig) -> tuple[list[MetricResult], list[AbsentMetric]]:
     results, broken = [], []
     for metric in metrics:
         try:
             result = metric.compute()
         except NothingMatchedError as error:
             broken.append(
-                Skipped(metric=metric.title, reason=error.message, hint=error.hint, code=f"NO_{NOTHING_ASKED}")
+                AbsentMetric(metric=metric.title, reason=error.message, hint=error.hint, code=f"NO_{NOTHING_ASKED}")
             )
             continue
         except Exception as error:  # one failing metric must not affect the others
@@ -300,10 +300,10 @@ def _computed(metrics: Sequence[BaseMetric], config: ScoreConfig) -> tuple[list[
         codes = {failure["code"] for failure in result.failures}
         if config.is_suite and not (result.figures or codes or result.name in config.decides):
             reason = f"too few samples for a figure: {plural(result.n, 'sample')}"  # such as the rank of one clip alone
-            broken.append(Skipped(metric=metric.title, reason=reason, code="NO_FIGURE"))
+            broken.append(AbsentMetric(metric=metric.title, reason=reason, code="NO_FIGURE"))
         elif config.is_suite and not result.figures and len(codes) == 1 and (code := codes.pop()).startswith("NO_"):
             reason = f"all {result.n} samples failed: {result.failures[0]['message']}"
-            broken.append(Skipped(metric=metric.title, reason=reason, code=code))
+            broken.append(AbsentMetric(metric=metric.title, reason=reason, code=code))
         else:
             results.append(result)
     return results, broken
@@ -311,7 +311,7 @@ def _computed(metrics: Sequence[BaseMetric], config: ScoreConfig) -> tuple[list[
 
 def _composites(
     metrics: Sequence[BaseMetric], results: Sequence[MetricResult]
-) -> tuple[list[MetricResult], list[Skipped]]:
+) -> tuple[list[MetricResult], list[AbsentMetric]]:
     """Composite metrics all of whose parts were requested, or why they have no result."""
     named = {result.name.partition("[")[0]: result for result in results}
     made, skipped = [], []
@@ -323,7 +323,7 @@ def _composites(
             made.append(composite.compute(parts, named))
         except UsageError as error:
             reason, hint = error.message, error.hint
-            skipped.append(Skipped(metric=composite.name, reason=reason, hint=hint, code="NO_DIMENSIONS"))
+            skipped.append(AbsentMetric(metric=composite.name, reason=reason, hint=hint, code="NO_DIMENSIONS"))
     return made, skipped
 
 

@@ -30,7 +30,7 @@ RESULTS = "scores.json"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Scored:
+class ItemScores:
     """One clip or text of the set. `content` is the key of the clip's bytes; `status` is ok or failed (could not be
     read); `error` says why. `cluster` is shared by samples that are not independent. `size` is (height, width) in
     pixels; `start_s`, `end_s` are the part of the file that is the clip, None for the whole file. `decoder` read its
@@ -57,7 +57,7 @@ class Scored:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Skipped:
+class AbsentMetric:
     """A metric without a result: what is missing, and how to get it. `code` ENVIRONMENT: this machine lacks it;
     NO_<NAME>: no sample has what it needs, which a suite allows; METRIC_ERROR: it failed."""
 
@@ -72,7 +72,7 @@ class Skipped:
         return self.code.startswith("NO_")
 
 
-def require_ready(skipped: Sequence[Skipped], decides: Sequence[str]) -> None:
+def require_ready(skipped: Sequence[AbsentMetric], decides: Sequence[str]) -> None:
     """Refuse to go on without a metric that decides.
 
     Raises:
@@ -110,9 +110,9 @@ class Scores:
     """
 
     sources: dict[str, str]
-    clips: list[Scored]
+    clips: list[ItemScores]
     results: list[MetricResult]
-    skipped: list[Skipped] = field(default_factory=list)
+    skipped: list[AbsentMetric] = field(default_factory=list)
     counts: dict[str, int] = field(default_factory=dict)
     environment: dict[str, str] = field(default_factory=dict)
     suite: str = ""
@@ -120,7 +120,7 @@ class Scores:
     history: tuple[Update, ...] = ()
 
     @property
-    def by_id(self) -> dict[str, Scored]:
+    def by_id(self) -> dict[str, ItemScores]:
         return {clip.id: clip for clip in self.clips}
 
     @property
@@ -209,9 +209,9 @@ def _read(tree: dict[str, Any]) -> Scores:
         sources=tree["sources"],
         environment=tree["environment"],
         counts=tree["counts"],
-        clips=[_scored(clip) for clip in tree["clips"]],
+        clips=[_item_of(clip) for clip in tree["clips"]],
         results=[_result(result) for result in tree["results"]],
-        skipped=[Skipped(**one) for one in tree["skipped"]],
+        skipped=[AbsentMetric(**one) for one in tree["skipped"]],
         suite=tree.get("suite", ""),
         policy=tree.get("policy", {}),
         history=tuple(_update(one) for one in tree.get("history", ())),
@@ -221,9 +221,9 @@ def _read(tree: dict[str, Any]) -> Scores:
     return scores
 
 
-def _scored(tree: dict[str, Any]) -> Scored:
+def _item_of(tree: dict[str, Any]) -> ItemScores:
     size = tree.get("size")
-    return Scored(**{**tree, "references": tuple(tree["references"]), "size": tuple(size) if size else None})
+    return ItemScores(**{**tree, "references": tuple(tree["references"]), "size": tuple(size) if size else None})
 
 
 def _update(tree: dict[str, Any]) -> Update:

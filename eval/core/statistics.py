@@ -43,14 +43,14 @@ class UndefinedError(ValueError):
         self.lost = lost
 
 
-def numbered(clusters: Iterable[Hashable]) -> tuple[np.ndarray, int]:
+def number_clusters(clusters: Iterable[Hashable]) -> tuple[np.ndarray, int]:
     """The number of each case's cluster (n,), from 0 in the order in which they come, and how many there are."""
     where: dict[Hashable, int] = {}
     at = np.array([where.setdefault(cluster, len(where)) for cluster in clusters], dtype=np.int64)
     return at, len(where)
 
 
-def summed(rows: np.ndarray, at: np.ndarray, num: int) -> np.ndarray:
+def sum_by_cluster(rows: np.ndarray, at: np.ndarray, num: int) -> np.ndarray:
     """Sums of the rows (n, ...) of each of `num` clusters: (G, ...)."""
     found = np.zeros((num, *rows.shape[1:]))
     np.add.at(found, at, rows)
@@ -82,8 +82,8 @@ def weighted_shares(
     if not (all_num > 0).all():
         raise ValueError("every share needs at least one case")
     share = all_right / all_num
-    at, groups = numbered(clusters)
-    pull = summed(((right - share * num) * weight / all_num).sum(1), at, groups)  # how far each pulls the value
+    at, groups = number_clusters(clusters)
+    pull = sum_by_cluster(((right - share * num) * weight / all_num).sum(1), at, groups)  # how far each pulls the value
     alone = float((weight**2 * share * (1 - share) / all_num).sum())
     effect = max(1.0, float((pull**2).sum()) / alone if alone > 0 else all_num.sum() / groups)
     if alone > 0 and 1 < groups < all_num.sum():  # the effect is an estimate: Student's quantile (Korn, Graubard 1998)
@@ -133,7 +133,7 @@ def mean_interval(values: Sequence[float], clusters: Sequence[Hashable] | None =
     Raises:
         ValueError: no value, or lengths that differ.
     """
-    groups = _grouped(values, clusters)
+    groups = _values_by_cluster(values, clusters)
     if len(groups) == 1:
         return Interval(min(values), max(values))
     mean, num = fmean(values), len(values)
@@ -179,7 +179,7 @@ def interval_of_sums(
     sums = np.asarray(sums, dtype=np.float64)
     if not len(sums) or len(sums) != len(clusters):
         raise ValueError(f"{len(sums)} rows of sums, {len(clusters)} clusters")
-    merged = summed(sums, *numbered(clusters))
+    merged = sum_by_cluster(sums, *number_clusters(clusters))
     value, found = estimate_of_sums(merged, statistic, value_range)
     return unless_flat(found if len(merged) > 1 else Interval(value, value), value, len(merged), value_range)
 
@@ -319,7 +319,7 @@ def bootstrap(
     Raises:
         ValueError: no value, or lengths that differ.
     """
-    pool = _grouped(values, clusters)
+    pool = _values_by_cluster(values, clusters)
     draw = random.Random(seed).random
     drawn = []
     for _ in range(num_resamples):
@@ -329,7 +329,7 @@ def bootstrap(
     return Interval(float(low), float(high))
 
 
-def _grouped(values: Sequence[float], clusters: Sequence[Hashable] | None) -> list[list[float]]:
+def _values_by_cluster(values: Sequence[float], clusters: Sequence[Hashable] | None) -> list[list[float]]:
     if not len(values):
         raise ValueError("a bootstrap needs at least one value")
     if clusters is not None and len(clusters) != len(values):

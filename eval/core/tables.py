@@ -17,7 +17,7 @@ from typing import Any
 from cineloop.documents import json_lines, parse_json, read_text, text_lines
 from cineloop.errors import NothingMatchedError, UsageError
 from cineloop.log import logger, printable
-from cineloop.spreadsheet import unquoted
+from cineloop.spreadsheet import unquote
 from cineloop.suffixes import VIDEO_SUFFIXES
 from v2t_eval.core.sample import Sample
 
@@ -138,7 +138,7 @@ def _from_csv(text: str, path: Path) -> Iterator[Row]:
             if None in row or None in row.values():
                 raise UsageError(f"{printable(str(path))}, line {table.line_num}: more or fewer cells than the header")
             if is_record:
-                yield {name: unquoted(row[name]) for name in _RECORD}
+                yield {name: unquote(row[name]) for name in _RECORD}
             else:
                 yield {str(key).strip(): value for key, value in row.items()}
     except csv.Error as error:
@@ -155,7 +155,7 @@ def _lines(text: str) -> Iterator[str]:
 _SHOWN = 3  # examples in a message
 
 
-class Joined:
+class SampleRows:
     """Rows of one file, each with the sample it is about.
 
     Raises:
@@ -183,7 +183,7 @@ class Joined:
             else:
                 self.pairs.append((found, row))
         if not self.pairs:
-            ours, theirs = examples(s.id for s in self.samples), examples(map(called, rows))
+            ours, theirs = examples(s.id for s in self.samples), examples(map(clip_name, rows))
             hint = f"ids here look like {ours}, there like {theirs}"
             if rows and not any(map(names_of, rows)):
                 columns = ", ".join(printable(str(key)) for key in rows[0])
@@ -227,7 +227,7 @@ class Joined:
         if self.unmatched:
             counts[f"{self.role}_unmatched"] = len(self.unmatched)
             logger.warning("%d rows of %s belong to no sample, for example %s", len(self.unmatched),
-                           printable(str(self.file)), examples(map(called, self.unmatched)))  # fmt: skip
+                           printable(str(self.file)), examples(map(clip_name, self.unmatched)))  # fmt: skip
 
 
 def stem_of(name: str) -> str:
@@ -237,7 +237,7 @@ def stem_of(name: str) -> str:
     return unicodedata.normalize("NFC", stem if stem and f"{dot}{ending.lower()}" in VIDEO_SUFFIXES else last)
 
 
-def called(row: Row) -> str:
+def clip_name(row: Row) -> str:
     """The name of a row's clip."""
     return (names_of(row) or ["a row without an id"])[0]
 

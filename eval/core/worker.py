@@ -272,7 +272,7 @@ class MeasurementWorker:
                 raise ItemError(f"the frames take {frames.pixels.nbytes >> 20} MiB", code="TOO_LARGE")
             return frames
         except ItemError as error:
-            raise _explained(error, self.limits) from None
+            raise _explain(error, self.limits) from None
 
     def finish(self, pending: PendingJob) -> Reply:
         """Wait for the frames and run every measurement that is left.
@@ -296,7 +296,7 @@ class MeasurementWorker:
             try:
                 clip.survey = pending.survey.result()
             except ItemError as error:
-                reply.error = unread["survey"] = _explained(error, self.limits).record()
+                reply.error = unread["survey"] = _explain(error, self.limits).record()
         if reference is not None and pending.reference is not None:
             try:
                 reference.frames = self.frames(reference, pending.reference)
@@ -384,7 +384,7 @@ def one_thread() -> Iterator[None]:
             cv2.setNumThreads(of_cv2)
 
 
-def _explained(error: ItemError, limits: ClipLimits) -> ItemError:
+def _explain(error: ItemError, limits: ClipLimits) -> ItemError:
     """The error with a hint for scorings."""
     if error.code != "TOO_LARGE":
         return error

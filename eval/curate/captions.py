@@ -42,7 +42,7 @@ def caption_of(row: Mapping[str, Any]) -> str:
     return found if isinstance(found, str) else ""
 
 
-def repeated(text: str) -> float:
+def repetition(text: str) -> float:
     """Share of the triples of words that came before, from 0 to 1; 0 of fewer than four words."""
     words = re.findall(r"\w+", text.lower())
     triples = list(zip(words, words[1:], words[2:], strict=False))
@@ -73,6 +73,6 @@ def faults(text: str) -> list[str]:
     found = {
         "short": len(text.split()) < FEWEST_WORDS,
         "refusal": is_refusal(text),
-        "repeats": repeated(text) > MOST_REPEATED,
+        "repeats": repetition(text) > MOST_REPEATED,
     }
     return [name for name, is_there in found.items() if is_there]

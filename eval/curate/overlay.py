@@ -32,7 +32,7 @@ def share_other(one: np.ndarray, two: np.ndarray, inside: np.ndarray) -> float:
     corners = [(y, x) for y in (slice(height), slice(-height, None)) for x in (slice(width), slice(-width, None))]
     marked = max(corners, key=lambda corner: int(logo[corner].sum()))
     for frame in other:
-        frame[marked] &= ~_dilated(logo[marked])
+        frame[marked] &= ~_dilate(logo[marked])
     shares = other.sum((1, 2)) / max(1, int(inside.sum()))  # (T,)
     return float(np.sort(shares)[-2]) if len(shares) > 1 else float(shares[0])
 
@@ -50,7 +50,7 @@ def _differs(one: np.ndarray, two: np.ndarray) -> np.ndarray:
     return cv2.morphologyEx(found.astype(np.uint8), cv2.MORPH_OPEN, kernel).astype(bool)  # lines are of codec and scale
 
 
-def _dilated(mask: np.ndarray) -> np.ndarray:
+def _dilate(mask: np.ndarray) -> np.ndarray:
     import cv2
 
     return cv2.dilate(mask.astype(np.uint8), np.ones((5, 5), np.uint8)).astype(bool)

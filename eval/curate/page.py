@@ -22,7 +22,7 @@ import numpy as np
 from cineloop.clip import Clip
 from cineloop.files import write_atomic
 from cineloop.log import plural
-from cineloop.startup import collector_paused
+from cineloop.startup import pause_collector
 from v2t_eval.curate import report
 from v2t_eval.curate.clip import FilmClip
 from v2t_eval.curate.recipe import Plan
@@ -58,7 +58,7 @@ def write(done: Curation, plan: Plan, films: Sequence[Clip], folder: Path, cache
     return folder / NAME
 
 
-@collector_paused()
+@pause_collector()
 def as_document(done: Curation, plan: Plan, files: Mapping[str, Path], command: str) -> Document:
     """The page's document; `files` are the films by id."""
     sound = [n for n, clip in enumerate(done.clips) if clip.error is None]
@@ -113,14 +113,14 @@ def _data(
                 "edges": edges.tolist(),
                 "at": places.tolist(),
                 "bars": bars,
-                "codes": _packed(codes),
+                "codes": _pack(codes),
                 "asked": {side: getattr(asked, side, None) for side in limits},
                 **{s: None if value is None else int(np.searchsorted(edges, value)) for s, value in limits.items()},
                 "notes": _notes(step, name, measured),
             }
         )
     seconds = np.array([clip.end_s - clip.start_s for clip in clips], dtype="<f4")
-    return {"columns": columns, "seconds": _packed(seconds)}
+    return {"columns": columns, "seconds": _pack(seconds)}
 
 
 def axis(values: np.ndarray, limits: Sequence[float]) -> tuple[np.ndarray, np.ndarray, list[list[float]]]:
@@ -187,7 +187,7 @@ def encode(values: np.ndarray, edges: np.ndarray) -> np.ndarray:
     return codes.astype(np.uint8)
 
 
-def _packed(array: np.ndarray) -> str:
+def _pack(array: np.ndarray) -> str:
     return base64.b64encode(array.tobytes()).decode("ascii")
 
 

@@ -89,7 +89,7 @@ def examine(plan: Plan, clips: Sequence[FilmClip], work: Work, cache: Path | Non
             continue
         key = text_key(f"{json.dumps(step.fingerprint(), sort_keys=True)} {contents}".encode())
         path = None if cache is None else cache / EXAMINED / f"{step.name}.json"
-        kept = _kept(path, key)
+        kept = _load(path, key)
         if kept is None:
             kept = step.examine(clips, work)
             if path is not None:
@@ -98,7 +98,7 @@ def examine(plan: Plan, clips: Sequence[FilmClip], work: Work, cache: Path | Non
         step.known = kept
 
 
-def _kept(path: Path | None, key: str) -> dict[str, Any] | None:
+def _load(path: Path | None, key: str) -> dict[str, Any] | None:
     """What was examined under a key; None where there is nothing, or of other clips."""
     try:
         entry = {} if path is None else read_json(path)

@@ -14,7 +14,7 @@ from itertools import chain
 import numpy as np
 
 from cineloop.errors import UsageError
-from cineloop.startup import collector_paused
+from cineloop.startup import pause_collector
 from v2t_eval.curate.clip import FilmClip, Links
 from v2t_eval.curate.recipe import Plan
 from v2t_eval.curate.step import BaseStep, CompareResult
@@ -65,7 +65,7 @@ class Verdicts:
     values: dict[str, np.ndarray]
 
 
-@collector_paused()
+@pause_collector()
 def apply_limits(plan: Plan, clips: Sequence[FilmClip]) -> Verdicts:
     """Compare all clips with all limits. What depends on other clips (`BaseStep.compare`) is known of the clips that
     keep the limits of the steps before: columns are null for the others. Links and those columns are set on the clips

@@ -21,7 +21,7 @@ from v2t_eval.curate.table import read_table
 from v2t_eval.report.document import Banner, Cell, Document, Section, Table
 
 
-def planned(plan: Plan, films: Sequence[Clip], num_known: int) -> Document:
+def plan_document(plan: Plan, films: Sequence[Clip], num_known: int) -> Document:
     """What a run would do."""
     rows: list[tuple[Cell, ...]] = []
     for step in plan.steps:

@@ -95,7 +95,7 @@ def curate(
     folder.mkdir(parents=True, exist_ok=True)
     films = _films([*sources, *against], plan, folder, config, stop, show_progress)
     ordered = [films[each.id] for each in sources]
-    clips = [clip for film in ordered for clip in film.clips or [_failed(film)]]
+    clips = [clip for film in ordered for clip in film.clips or [_failed_row(film)]]
     for clip in clips if given else ():
         stated = given.get(clip.film, {})
         clip.license, clip.origin = stated.get("license"), stated.get("source")
@@ -115,7 +115,7 @@ def _films(
     show_progress: bool,
 ) -> dict[str, Film]:
     """The films by id, from the journal or measured. Raises as `curate` does."""
-    films = known(every, plan, folder)
+    films = known_films(every, plan, folder)
     left = [clip for clip in every if clip.id not in films]
     with (
         Journal(folder / JOURNAL) as journal,
@@ -143,12 +143,12 @@ def _table(plan: Plan, clips: list[FilmClip], work: Work, cache: Path | None) ->
     return verdicts
 
 
-def held_out(folder: Path) -> list[SourceFilm]:
+def held_out_films(folder: Path) -> list[SourceFilm]:
     """The films of a held-out set, a folder or manifest, with ids of no film in the set. Raises as `discover` does."""
     return [replace(clip, id=f"held-out:{folder.name}/{clip.id}") for clip in discover([str(folder)])]
 
 
-def read_given(films: Path) -> dict[str, dict[str, Any]]:
+def read_origins(films: Path) -> dict[str, dict[str, Any]]:
     """What a manifest says of films, by id, of `license` and `source` texts alone; nothing of a folder.
 
     Raises:
@@ -162,7 +162,7 @@ def read_given(films: Path) -> dict[str, dict[str, Any]]:
     return rows
 
 
-def known(sources: Sequence[SourceFilm], plan: Plan, folder: Path) -> dict[str, Film]:
+def known_films(sources: Sequence[SourceFilm], plan: Plan, folder: Path) -> dict[str, Film]:
     """The films of the journal that are still as they were measured, by id."""
     films = read_films(folder)
     return {
@@ -180,7 +180,7 @@ def _survey_films(
     copies: list[SourceFilm] = []
     begun: set[str] = set()
 
-    def opened(sources: Sequence[SourceFilm], *, hold: bool) -> Iterator[Job]:
+    def open_jobs(sources: Sequence[SourceFilm], *, hold: bool) -> Iterator[Job]:
         for source in sources:
             clip = SampleClip(content="", path=Path(source.file), start_s=source.start_s, end_s=source.end_s)
             job = Job(sample=Sample(id=source.id, clip=clip))
@@ -195,7 +195,7 @@ def _survey_films(
             yield job
 
     for sources in (every, copies):
-        for job in executor.run(opened(sources, hold=sources is every), stop):
+        for job in executor.run(open_jobs(sources, hold=sources is every), stop):
             executor.cache.save()  # before the journal says that it is done: its copies look for it here
             yield _film(by_id[job.sample.id], job, plan)
 
@@ -278,7 +278,7 @@ def _run(step: BaseStep, work: Callable[..., Any], *given: Any) -> Any:
         raise ItemError(f"step {step.name}: {error_of(error)['message']}", code="STEP_ERROR") from error
 
 
-def _failed(film: Film) -> FilmClip:
+def _failed_row(film: Film) -> FilmClip:
     """The row of a film without clips."""
     error: Error = film.error or {}
     return FilmClip(id=film.id, source=film.id, error=error.get("code", "METRIC_ERROR"))

@@ -23,7 +23,7 @@ from cineloop.errors import MissingDependencyError, NothingMatchedError, UsageEr
 from cineloop.files import write_atomic
 from cineloop.journal import Journal
 from cineloop.log import printable
-from cineloop.startup import collector_paused
+from cineloop.startup import pause_collector
 from v2t_eval.core.worker import Error
 from v2t_eval.curate.clip import FilmClip, Links
 from v2t_eval.curate.query import Verdicts
@@ -69,7 +69,7 @@ class Film:
 def read_films(folder: Path) -> dict[str, Film]:
     """The films of the journal in a folder, by id; none without a journal."""
     films: dict[str, Film] = {}
-    with collector_paused(), Journal(folder / JOURNAL, writable=False) as journal:
+    with pause_collector(), Journal(folder / JOURNAL, writable=False) as journal:
         for entry, _ in journal.replay():
             if entry.pop("kind", "") == _KIND:
                 clips = _clips(entry.pop("same"), entry.pop("own"), entry.pop("columns"), entry.pop("scores"))

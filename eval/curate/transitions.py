@@ -87,8 +87,8 @@ def dissolves(survey: Survey, least_change: float) -> list[tuple[float, float]]:
     for half in _HALVES:
         if len(pictures) > 2 * half:
             for middle in _middles(pictures, half, least_change):
-                found.append(_trimmed(pictures, grid, middle, half))
-    return merge([_extended(survey, *span) for span in merge(found)])
+                found.append(_trim(pictures, grid, middle, half))
+    return merge([_extend(survey, *span) for span in merge(found)])
 
 
 def edges(survey: Survey, least_change: float) -> list[tuple[float, float]]:
@@ -119,7 +119,7 @@ def _even(survey: Survey) -> tuple[np.ndarray, np.ndarray]:
     return grid, survey.pictures[at]
 
 
-def _extended(survey: Survey, start_s: float, end_s: float) -> tuple[float, float]:
+def _extend(survey: Survey, start_s: float, end_s: float) -> tuple[float, float]:
     """A dissolve to both sides as long as the pictures go on along its line, at half of its pace or more."""
     times, thumbs = survey.times_s, survey.thumbs.reshape(len(survey.thumbs), -1).astype(np.float32)  # (N, P)
     first, last = (int(np.argmin(np.abs(times - at_s))) for at_s in (start_s, end_s))
@@ -172,17 +172,17 @@ def _is_new(before: np.ndarray, after: np.ndarray, size: tuple[int, int]) -> boo
         return max(deviations) >= _LEAST_NEW
     if max(deviations) >= 2 * min(deviations):  # the fainter picture's own content decides: the other outweighs it
         faint, strong = (before, after) if deviations[0] < deviations[1] else (after, before)
-        return _unexplained(faint, strong, size) >= _LEAST_SHARE * _spread(faint)
+        return _residual(faint, strong, size) >= _LEAST_SHARE * _spread(faint)
     line = after - before
     # Means, not squares: an object that crosses the picture changes few of the pixels, by much.
-    return _unexplained(line, (before + after) / 2, size) >= max(_LEAST_NEW, _LEAST_SHARE * _spread(line))
+    return _residual(line, (before + after) / 2, size) >= max(_LEAST_NEW, _LEAST_SHARE * _spread(line))
 
 
 def _spread(values: np.ndarray) -> float:
     return float(np.abs(values - values.mean()).mean())
 
 
-def _unexplained(values: np.ndarray, picture: np.ndarray, size: tuple[int, int]) -> float:
+def _residual(values: np.ndarray, picture: np.ndarray, size: tuple[int, int]) -> float:
     """Mean of what light on a picture (P,) and motion of it leave of `values` (P,)."""
     ys, xs = np.mgrid[-1 : 1 : size[0] * 1j, -1 : 1 : size[1] * 1j]
     dy, dx = np.gradient(picture.reshape(size))
@@ -192,7 +192,7 @@ def _unexplained(values: np.ndarray, picture: np.ndarray, size: tuple[int, int])
     return float(np.abs(rest).mean())
 
 
-def _trimmed(pictures: np.ndarray, grid: np.ndarray, middle: int, half: int) -> tuple[float, float]:
+def _trim(pictures: np.ndarray, grid: np.ndarray, middle: int, half: int) -> tuple[float, float]:
     """The seconds of a window in which the change takes place."""
     part = pictures[middle - half : middle + half + 1]
     line = part[-1] - part[0]

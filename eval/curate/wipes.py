@@ -40,7 +40,7 @@ def wipes(pictures: np.ndarray, least_change: float) -> list[tuple[int, int]]:
         for start in range(0, len(values) - 2 * half, max(1, half // 3)):
             part = values[start : start + 2 * half + 1]  # (T, H, W)
             change = float(np.abs(part[-1] - part[0]).mean())
-            if change >= least_change and (span := _switched(part) or _pushed(part, change)):
+            if change >= least_change and (span := _wipe_fit(part) or _slide_fit(part, change)):
                 found.append((span[0], start + span[1], start + span[2]))
     spans: list[tuple[int, int]] = []
     for _, first, last in sorted(found):  # the best first: a window that holds two changes fits worse than one
@@ -54,7 +54,7 @@ def wipes(pictures: np.ndarray, least_change: float) -> list[tuple[int, int]]:
     return joined
 
 
-def _switched(part: np.ndarray) -> tuple[float, int, int] | None:
+def _wipe_fit(part: np.ndarray) -> tuple[float, int, int] | None:
     """Share of the change that is left unexplained, first and last position of a wipe within (T, H, W)."""
     import cv2
 
@@ -84,8 +84,8 @@ def _switched(part: np.ndarray) -> tuple[float, int, int] | None:
     return off, max(0, int(first) - 1), min(len(part) - 1, int(np.ceil(last)))
 
 
-def _pushed(part: np.ndarray, change: float) -> tuple[float, int, int] | None:
-    """As `_switched`, of a slide in any of four directions."""
+def _slide_fit(part: np.ndarray, change: float) -> tuple[float, int, int] | None:
+    """As `_wipe_fit`, of a slide in any of four directions."""
     best: tuple[float, int, int] | None = None
     aside = part.transpose(0, 2, 1)
     for turned in (part, part[:, ::-1], aside, aside[:, ::-1]):

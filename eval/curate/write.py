@@ -177,7 +177,7 @@ class _Cutting:
                 try:
                     piece = future.result()
                 except ItemError as error:
-                    self._failed(clip, error, failed)
+                    self._record_failure(clip, error, failed)
                     return
                 file = self.scratch / f"{key}.mp4"
                 sync(file)
@@ -200,7 +200,7 @@ class _Cutting:
                         film = self._film(clip)
                         waiting.append((clip, key, submit_cut(pool, film, self.scratch / f"{key}.mp4", cut)))
                     except ItemError as error:
-                        self._failed(clip, error, failed)
+                        self._record_failure(clip, error, failed)
                 while len(waiting) >= 2 * workers:
                     finish()
                 bar.advance(1)
@@ -224,7 +224,7 @@ class _Cutting:
         return path
 
     @staticmethod
-    def _failed(clip: FilmClip, error: ItemError, failed: dict[str, ItemError]) -> None:
+    def _record_failure(clip: FilmClip, error: ItemError, failed: dict[str, ItemError]) -> None:
         if error.code == "DISK_FULL":
             raise MissingDependencyError(
                 error.message,

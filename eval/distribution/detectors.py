@@ -124,7 +124,7 @@ class InceptionMetric(DistributionMetric):
         """(n, 2048) of the picked frames."""
         key = ("picked frames' features", extractor.name, extractor.preprocess, self.settings.frames)
         pixels = sample.frames.pixels[frame_positions(sample.frames, self.settings.frames)]  # (n, H, W, 3)
-        return sample.shared(key, lambda: extractor.embed_frames(pixels))
+        return sample.once(key, lambda: extractor.embed_frames(pixels))
 
 
 def open_inception(metric: str, weights: str) -> BaseExtractor:

@@ -61,7 +61,7 @@ def _advice(rule: Rule, result: MetricResult, clusters: dict[str, str], alpha: f
         return Advice(metric=rule.metric, is_enough=False, text=text)
     worst, best = ends(result, (values,), own, rule)
     span = abs(best - worst)
-    changes = unchanged(values, own)
+    changes = null_changes(values, own)
     least = least_margin_of(changes, span, alpha=alpha, power=power)
     text = f"{num} prompts hold margins from {least:.2g} on"
     may = "is"
@@ -89,7 +89,7 @@ def least_margin_of(changes: np.ndarray, span: float, *, alpha: float, power: fl
     return float(np.quantile(-lower_bounds(changes, max(span, largest), alpha), power))
 
 
-def unchanged(values: Sequence[float], clusters: Sequence[Hashable]) -> np.ndarray:
+def null_changes(values: Sequence[float], clusters: Sequence[Hashable]) -> np.ndarray:
     """Changes of unchanged candidates, sums and numbers (R, G, 2) as `v2t_eval.core.bounds.lower_bounds` takes
     them: of each clip the difference of two clips of its prompt; of a prompt with one clip that of a prompt with more,
     and where there is none, the difference of clips of two prompts."""

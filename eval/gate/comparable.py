@@ -15,7 +15,7 @@ from typing import Any
 
 from cineloop.documents import parse_json
 from v2t_eval.core.metric import MetricResult
-from v2t_eval.core.scores import Scored, Scores
+from v2t_eval.core.scores import ItemScores, Scores
 
 _CLIP = {
     "prompt": "prompt", "num_frames": "number of frames", "fps": "frames per second", "size": "size (height, width)",
@@ -127,7 +127,7 @@ def _reference_size(result: MetricResult) -> int | None:
     return None if figure is None else figure.detail.get("reference_vectors")
 
 
-def _clip_changes(mine: Mapping[str, Scored], other: Mapping[str, Scored]) -> tuple[list[str], list[str]]:
+def _clip_changes(mine: Mapping[str, ItemScores], other: Mapping[str, ItemScores]) -> tuple[list[str], list[str]]:
     """Differences in what was measured, clip by clip, and in the number of clips of a prompt."""
     shared = [id for id in mine if id in other]
     if not shared:
@@ -153,7 +153,7 @@ def _clip_changes(mine: Mapping[str, Scored], other: Mapping[str, Scored]) -> tu
     return differences, notes
 
 
-def _seeds(clips: Iterable[Scored]) -> int:
+def _seeds(clips: Iterable[ItemScores]) -> int:
     """How many clips most prompts have, so that a clip that is lost here and there changes nothing."""
     sizes = Counter(Counter(clip.prompt or clip.id for clip in clips).values())
     return max(sizes, key=lambda size: (sizes[size], size))

@@ -20,7 +20,7 @@ import numpy as np
 
 from v2t_eval.core.bounds import cluster_sums, p_values
 from v2t_eval.core.metric import MetricResult
-from v2t_eval.core.scores import Scored, Scores
+from v2t_eval.core.scores import ItemScores, Scores
 from v2t_eval.gate.policy import Policy
 
 MAX_COPIES = 0.05  # share of clips that may be byte for byte copies of another one
@@ -194,11 +194,11 @@ def _p(sums: np.ndarray, span: float, accepted: float) -> float:
     return float(p_values(sums[None], span, accepted)[0])
 
 
-def _clips(scores: Scores | None) -> list[Scored]:
+def _clips(scores: Scores | None) -> list[ItemScores]:
     return [] if scores is None else scores.clips
 
 
-def _copy_flags(clips: Iterable[Scored]) -> dict[str, bool]:
+def _copy_flags(clips: Iterable[ItemScores]) -> dict[str, bool]:
     """Whether an earlier clip has the same bytes, by id."""
     seen: set[str | None] = set()
     flags = {}

@@ -99,7 +99,7 @@ def _metrics(metrics: Sequence[MetricVerdict]) -> tuple[Table, ...]:
         )
         for one in metrics
     )
-    several = {note for group in _shared(metrics).values() for _, note in group}
+    several = {note for group in _common_notes(metrics).values() for _, note in group}
     notes = tuple(tuple(note for note in _notes(one) if note not in several) for one in metrics)
     return (Table(columns=columns, rows=rows, notes=notes),)
 
@@ -118,7 +118,7 @@ def _notes(metric: MetricVerdict) -> tuple[str, ...]:
     return (*metric.reasons, f"{asked}{DIRECTIONS[metric.higher_is_better]}.", *rests, *blind)
 
 
-def _shared(metrics: Sequence[MetricVerdict]) -> dict[str, list[tuple[str, str]]]:
+def _common_notes(metrics: Sequence[MetricVerdict]) -> dict[str, list[tuple[str, str]]]:
     """Notes that several metrics have, after their deciding reason: metrics and their note, by the note without a value
     at its end, in which they may differ."""
     groups: dict[str, list[tuple[str, str]]] = {}
@@ -131,7 +131,7 @@ def _shared(metrics: Sequence[MetricVerdict]) -> dict[str, list[tuple[str, str]]
 def _of_several(metrics: Sequence[MetricVerdict]) -> tuple[str, ...]:
     """Each note that several metrics have, once."""
     lines = []
-    for start, group in _shared(metrics).items():
+    for start, group in _common_notes(metrics).items():
         names = ", ".join(name for name, _ in group)
         who = "All of these" if len(group) == len(metrics) else names
         values = [f"{note.removeprefix(start)} ({name})" for name, note in group if note != start]

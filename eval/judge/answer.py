@@ -131,7 +131,7 @@ def answer_of(question: Question, heard: Votes, calibration: Calibration | None)
         alike = [each for vote in heard.votes for each in vote]  # the majority reply
         same = [normalise(each) for each in alike]
         return Answer(**common, text=max(alike, key=lambda each: same.count(normalise(each))))
-    wanted = wanted_of(question)
+    wanted = wanted_answer(question)
     values = [vote.get(wanted, 0.0) for vote in heard.votes]
     raw = min(1.0, shares.get(wanted, 0.0))
     is_other = question.form in ("choice", "number") and text != wanted
@@ -141,7 +141,7 @@ def answer_of(question: Question, heard: Votes, calibration: Calibration | None)
     return Answer(**common, text=text, chance=chance, raw=raw, chances=shares, spread=pstdev(values))
 
 
-def wanted_of(question: Question) -> str:
+def wanted_answer(question: Question) -> str:
     """The wanted answer as votes spell it."""
     if question.form == "yes_no":
         return normalise(question.answer)

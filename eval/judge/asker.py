@@ -117,17 +117,17 @@ class Asker:
             picked = choose(spec, frames.times_s, frames.duration_s, **given)
             return replace(frames, pixels=frames.pixels[picked], times_s=frames.times_s[picked])
 
-        return sample.shared(("view", str(self.captioner.spec)), make)
+        return sample.once(("view", str(self.captioner.spec)), make)
 
     def warnings(self, sample: Sample) -> set[Notice]:
         """The captioner's warnings about a clip; the caller may add to them."""
-        return sample.shared(("warnings", self.identity), set)
+        return sample.once(("warnings", self.identity), set)
 
     def _encoded_clip(self, sample: Sample) -> Any:
         """The clip as encoded by the captioner, shared by all questions."""
         view = self.view(sample)
         self.load()
-        watched = sample.shared(("watched", self.identity), lambda: self.captioner.encode_clip(view))
+        watched = sample.once(("watched", self.identity), lambda: self.captioner.encode_clip(view))
         self.warnings(sample).update(getattr(watched, "warnings", ()))
         return watched
 
@@ -229,7 +229,7 @@ def ballots(question: Question, votes: int) -> list[Ballot]:
         return [Ballot(text=text) for text in texts[:votes]]
     if question.form == "choice":
         orders = _orders(question.choices, votes)
-        found = [_offered(texts[text], orders[order]) for text, order in _pairs(len(texts), len(orders), votes)]
+        found = [_ballot(texts[text], orders[order]) for text, order in _pairs(len(texts), len(orders), votes)]
     else:
         forms = _YES_NO if question.form == "yes_no" else _NUMBER
         pairs = _pairs(len(texts), len(forms), votes)
@@ -251,7 +251,7 @@ def read(ballot: Ballot, question: Question, reply: str) -> str | None:
     return None if is_refusal(reply) or not normalise(reply) else reply
 
 
-def _offered(text: str, order: tuple[str, ...]) -> Ballot:
+def _ballot(text: str, order: tuple[str, ...]) -> Ballot:
     if len(order) > len(_LETTERS):
         return Ballot(text=f"{text} Choose one: {', '.join(order)}.", choices=order)
     listed = " ".join(f"({letter}) {choice}" for letter, choice in zip(_LETTERS, order, strict=False))

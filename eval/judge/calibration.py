@@ -94,7 +94,7 @@ class Calibration:
     note: str = ""
     answers: dict[str, dict[str, Reliability]] = field(default_factory=dict)
 
-    def audited(self, question: Question) -> Question | Reliability:
+    def apply(self, question: Question) -> Question | Reliability:
         """The question with the answers that may be offered; the wanted answer's reliability where that may not.
 
         A list of other answers than the audited ones, or a claim in other words, is asked as it is.
@@ -104,12 +104,12 @@ class Calibration:
         listed = known.keys() >= set(question.choices or [wanted])
         if question.form not in ("choice", "yes_no") or question.begins or not listed:
             return question
-        if failed := self.failed(kind_of(question), wanted):
+        if failed := self.refutation(kind_of(question), wanted):
             return failed
         kept = tuple(choice for choice in question.choices if known[choice].passes)
         return known[wanted] if len(kept) == 1 else replace(question, choices=kept)
 
-    def failed(self, kind: str, answer: str) -> Reliability | None:
+    def refutation(self, kind: str, answer: str) -> Reliability | None:
         """The reliability for which an audited answer, or claim, is not offered; None where it is.
 
         A claim is only as good as the same answer in the list: "stands still" can be affirmed of every clip that does,
@@ -136,7 +136,9 @@ class Calibration:
     @property
     def key(self) -> str:
         """Short hash of all that affects answers."""
-        offered = {kind: sorted(a for a in table if not self.failed(kind, a)) for kind, table in self.answers.items()}
+        offered = {
+            kind: sorted(a for a in table if not self.refutation(kind, a)) for kind, table in self.answers.items()
+        }
         content = {"maps": {kind: asdict(each) for kind, each in self.maps.items()}, "offered": offered}
         return text_key(json.dumps(content, sort_keys=True).encode())[:12]
 
@@ -229,14 +231,14 @@ def fit(kinds: Sequence[str], raws: Sequence[float], truths: Sequence[bool], *, 
     maps: dict[str, Platt] = {}
     for form in sorted(set(forms.tolist())):
         of = forms == form
-        maps[form] = _fitted(x[of], y[of], Platt(), _WIDE)
+        maps[form] = _fit_slope(x[of], y[of], Platt(), _WIDE)
         for kind in sorted(set(each[of].tolist()) - {form}):
             of = each == kind
-            maps[kind] = _fitted(x[of], y[of], maps[form], _NARROW)
+            maps[kind] = _fit_slope(x[of], y[of], maps[form], _NARROW)
     return Calibration(judge=judge, maps=maps)
 
 
-def _fitted(x: np.ndarray, y: np.ndarray, around: Platt, spread: tuple[float, float]) -> Platt:
+def _fit_slope(x: np.ndarray, y: np.ndarray, around: Platt, spread: tuple[float, float]) -> Platt:
     """The maximum of the penalised likelihood; a slope that would be negative is 0 (no information)."""
     from scipy.optimize import minimize  # type: ignore[import-untyped]
 

@@ -78,9 +78,9 @@ class Judge(Asker):
             message = f"not asked {question.question!r}: {why}"
             return Answer(question=question, status="unaudited", asked=0, code=UNAUDITED, message=message)
         ruled = of_still_clip(question)
-        if ruled is not None and sample.shared("frozen", lambda: frozen(sample.frames.pixels)):
+        if ruled is not None and sample.once("frozen", lambda: frozen(sample.frames.pixels)):
             return ruled
-        found = question if self.calibration is None else self.calibration.audited(question)
+        found = question if self.calibration is None else self.calibration.apply(question)
         if isinstance(found, Question):
             return found
         return Answer(
@@ -90,7 +90,7 @@ class Judge(Asker):
 
     def _votes(self, sample: Sample, questions: Sequence[Question]) -> list[Votes]:
         """The votes on each question, in their order; cached ones are not asked for again."""
-        known: dict[Hashable, Votes] = sample.shared(("heard", self._stamp), dict)
+        known: dict[Hashable, Votes] = sample.once(("heard", self._stamp), dict)
         wanted = {vote_key(question): question for question in questions}
         missing = {key: question for key, question in wanted.items() if key not in known}
         if missing:
@@ -115,7 +115,7 @@ class Judge(Asker):
                 not know, or it was not shown to know the answers of more than half. Or the clip cannot be read.
         """
         if why := next(filter(None, map(self.why_unknown, questions)), ""):
-            raise unaudited(sample, why)
+            raise unaudited_error(sample, why)
         settled = [self._answer_or_question(sample, question) for question in questions]
         kept = [
             question
@@ -124,7 +124,7 @@ class Judge(Asker):
         ]
         if 2 * len(kept) < len(questions) or not kept:
             what = f"{len(questions) - len(kept)} of the {len(questions)} answers that are asked for"
-            raise unaudited(sample, f"the judge {self.name} was not shown to know {what}")
+            raise unaudited_error(sample, f"the judge {self.name} was not shown to know {what}")
         return kept
 
     def is_outside(self, sample: Sample) -> bool:
@@ -154,7 +154,7 @@ class Judge(Asker):
         return found
 
 
-def unaudited(sample: Sample, why: str) -> ItemError:
+def unaudited_error(sample: Sample, why: str) -> ItemError:
     """The error of a sample that a judge cannot be asked about."""
     return ItemError(f"{sample.id}: {why}", code=UNAUDITED, hint="name a judge that does: v2t:MODEL")
 
@@ -167,7 +167,7 @@ def open_judge(name: str, *, device: str = "auto") -> Judge:
         UsageError: another name. MissingDependencyError: no such model.
     """
     model = model_of(name)
-    return models.opened(("judge", name, device), lambda: Judge(open_backend(model, device=device)))
+    return models.open_model(("judge", name, device), lambda: Judge(open_backend(model, device=device)))
 
 
 def model_of(name: str) -> str:

@@ -60,14 +60,14 @@ _YES_NO = re.compile(r"(?:is|are|was|were|do|does|did|has|have|can|could|will|wo
 
 
 @dataclass(frozen=True, kw_only=True)
-class Dropped:
+class UnaskedQuestion:
     """A question that is not asked, and why: malformed, duplicate, not entailed by the prompt."""
 
     question: str
     why: str
 
 
-def well_formed(questions: Sequence[Question]) -> tuple[list[Question], list[Dropped]]:
+def check_form(questions: Sequence[Question]) -> tuple[list[Question], list[UnaskedQuestion]]:
     """Yes/no questions, each text once, in the given order (parents first).
 
     Raises:
@@ -87,14 +87,16 @@ def well_formed(questions: Sequence[Question]) -> tuple[list[Question], list[Dro
     return without(questions, reasons, instead)
 
 
-def entailed(questions: Sequence[Question], verdicts: Mapping[str, str]) -> tuple[list[Question], list[Dropped]]:
+def check_entailment(
+    questions: Sequence[Question], verdicts: Mapping[str, str]
+) -> tuple[list[Question], list[UnaskedQuestion]]:
     """Questions that the prompt answers with yes, by the model's verdict on each id."""
     return without(questions, {q.id: NOT_ENTAILED for q in questions if verdicts.get(q.id) != "yes"})
 
 
 def without(
     questions: Sequence[Question], reasons: Mapping[str, str], instead: Mapping[str, str] | None = None
-) -> tuple[list[Question], list[Dropped]]:
+) -> tuple[list[Question], list[UnaskedQuestion]]:
     """Questions, parents first, without those in `reasons`; `instead` names the question that takes over the children,
     which else depend on the parents of the dropped one."""
     kept: list[Question] = []
@@ -106,7 +108,7 @@ def without(
             kept.append(replace(question, parents=parents))
         else:
             above[question.id] = above[instead[question.id]] if instead and question.id in instead else parents
-    return kept, [Dropped(question=q.question, why=reasons[q.id]) for q in questions if q.id in reasons]
+    return kept, [UnaskedQuestion(question=q.question, why=reasons[q.id]) for q in questions if q.id in reasons]
 
 
 def check_text(prompt: str, questions: Sequence[Question]) -> str:
@@ -115,20 +117,20 @@ def check_text(prompt: str, questions: Sequence[Question]) -> str:
     return CHECK.format(prompt=prompt.strip(), questions=listed)
 
 
-def to_json(questions: Sequence[Question], dropped: Sequence[Dropped]) -> str:
+def to_json(questions: Sequence[Question], dropped: Sequence[UnaskedQuestion]) -> str:
     """Serialise both as JSON for `of_json`."""
     rows = [{"id": q.id, "question": q.question, "parents": list(q.parents), "about": q.about} for q in questions]
     return json.dumps({"questions": rows, "dropped": [[d.question, d.why] for d in dropped]}, ensure_ascii=False)
 
 
-def of_json(text: str) -> tuple[list[Question], list[Dropped]]:
+def of_json(text: str) -> tuple[list[Question], list[UnaskedQuestion]]:
     """The reverse of `to_json`.
 
     Raises:
         ValueError, KeyError, TypeError, ItemError: not a text of `to_json`.
     """
     data = json.loads(text)
-    return from_row(data["questions"], "the cache"), [Dropped(question=q, why=w) for q, w in data["dropped"]]
+    return from_row(data["questions"], "the cache"), [UnaskedQuestion(question=q, why=w) for q, w in data["dropped"]]
 
 
 def _bare(text: str) -> str:
@@ -156,7 +158,7 @@ class Questioner:
         template = text_key(f"{TEMPLATE}|{CHECK}".encode())[:12]
         return {"questions": f"{self.writer.name}@{self.writer.revision}", "template": template}
 
-    def questions_of(self, prompt: str) -> tuple[list[Question], list[Dropped]]:
+    def questions_of(self, prompt: str) -> tuple[list[Question], list[UnaskedQuestion]]:
         """The questions of a prompt, parents first, one or more, and those that were dropped.
 
         Raises:
@@ -171,10 +173,10 @@ class Questioner:
             except (ItemError, ValueError, KeyError, TypeError):
                 pass  # written by an older version: ask again
         drafts = self._read(TEMPLATE.format(prompt=prompt.strip(), kinds=", ".join(KINDS)), read_questions)
-        questions, dropped = well_formed(drafts)
+        questions, dropped = check_form(drafts)
         if questions:
             verdicts = self._read(check_text(prompt, questions), lambda reply: read_verdicts(reply, questions))
-            questions, more = entailed(questions, verdicts)
+            questions, more = check_entailment(questions, verdicts)
             dropped += more
         if not questions:
             why = "; ".join(f"{printable(each.question, 60)!r} is {each.why}" for each in dropped[:3])
@@ -267,7 +269,7 @@ def json_in(reply: str) -> Iterator[Any]:
             yield value
 
 
-class Served:
+class EndpointModel:
     """A model behind an OpenAI-compatible address, with the timeouts and keys of `v2t.backends.openai`."""
 
     def __init__(self, address: str) -> None:
@@ -311,7 +313,7 @@ class Local:
         """
         import torch
 
-        ids = _encoded(self._tokenizer, prompt).to(self._model.device)  # (1, L)
+        ids = _encode(self._tokenizer, prompt).to(self._model.device)  # (1, L)
         length = ids.shape[1]
         positions = getattr(self._model.config, "max_position_embeddings", None)
         room = MAX_NEW_TOKENS if positions is None else min(MAX_NEW_TOKENS, positions - length)
@@ -333,7 +335,7 @@ class Local:
         return str(self._tokenizer.decode(found[0, length:], skip_special_tokens=True))
 
 
-def _encoded(tokenizer: Any, prompt: str) -> Any:
+def _encode(tokenizer: Any, prompt: str) -> Any:
     if not tokenizer.chat_template:
         return tokenizer(prompt, return_tensors="pt").input_ids
     talk: Sequence[dict[str, str]] = [{"role": "user", "content": prompt}]
@@ -347,4 +349,4 @@ def open_writer(name: str) -> Writer:
     Raises:
         UsageError: an invalid address. MissingDependencyError: no such model or server.
     """
-    return Served(name) if name.startswith("openai:") else Local(name)
+    return EndpointModel(name) if name.startswith("openai:") else Local(name)

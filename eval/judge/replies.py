@@ -73,14 +73,14 @@ def read_choice(reply: str, choices: Sequence[str]) -> int | None:
     text = without_thoughts(reply)
     if plain(text) and named.count(plain(text)) == 1:
         return named.index(plain(text))
-    stated = [_stated(found, choices) for found in _STATED.finditer(text)]
+    stated = [_stated_choice(found, choices) for found in _STATED.finditer(text)]
     if found := [index for index in stated if index is not None]:
         return found[-1]  # a reply that reasons aloud states its answer last
     for pattern in (_OPENING, _ALONE):
         opening = pattern.match(text)
         if opening and (index := _index(opening["label"], choices)) is not None:
             return index
-    index = _contained(plain(text), named)
+    index = _contained_choice(plain(text), named)
     if index is None or not _NEGATION.search(text) or _NEGATION.search(named[index]):
         return index
     return index if plain(re.split(r"[,.;:!\n]", text)[0]) == named[index] else None
@@ -115,14 +115,14 @@ def _index(label: str, choices: Sequence[str]) -> int | None:
     return index if 0 <= index < len(choices) else None
 
 
-def _stated(found: re.Match[str], choices: Sequence[str]) -> int | None:
+def _stated_choice(found: re.Match[str], choices: Sequence[str]) -> int | None:
     label = next(filter(None, found.groups()))
     if found["label"] and label not in _CAPITAL and not _STATED_WHOLE.match(found.string, found.end()):
         return None
     return _index(label, choices)
 
 
-def _contained(text: str, named: Sequence[str]) -> int | None:
+def _contained_choice(text: str, named: Sequence[str]) -> int | None:
     """The one choice whose words stand in the text; a choice within a longer one that stands there does not count."""
     found = []
     for index, name in enumerate(named):

@@ -78,7 +78,7 @@ class Measurer:
         return measure
 
 
-def shown(scores: Scores, roles: Mapping[str, str]) -> dict[str, tuple[str, Figure]]:
+def figures_to_show(scores: Scores, roles: Mapping[str, str]) -> dict[str, tuple[str, Figure]]:
     """Role and figure of each result of a measure but the parts of the reward, by name."""
     known = {REWARD: REWARD, **{name: role for name, role in roles.items() if role != REWARD}, DRIFT: DRIFT}
     return {one.name: (known[one.name], one.figures[one.headline]) for one in scores.results if one.name in known}

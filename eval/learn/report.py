@@ -15,7 +15,7 @@ from t2v.train.rewarded import MANIFEST
 from v2t_eval.core.changes import changes
 from v2t_eval.core.metric import Figure
 from v2t_eval.core.scores import Scores
-from v2t_eval.learn.measures import DRIFT, clips_without_reward, shown
+from v2t_eval.learn.measures import DRIFT, clips_without_reward, figures_to_show
 from v2t_eval.learn.result import Learning
 from v2t_eval.learn.settings import LearnConfig
 from v2t_eval.learn.stopping import ALPHA, falls
@@ -31,7 +31,7 @@ def as_dict(learning: Learning, config: LearnConfig) -> dict[str, Any]:
             "round": number,
             "figures": {
                 name: {"name": name, "role": role, "value": one.value, "low": one.low, "high": one.high}
-                for name, (role, one) in shown(scores, learning.roles).items()
+                for name, (role, one) in figures_to_show(scores, learning.roles).items()
             },
             "factors": _referee(scores, config),
             "unrewarded": clips_without_reward(scores),
@@ -78,7 +78,9 @@ def document(learning: Learning, config: LearnConfig, out: Path) -> Document:
             Section(title="Round by round", tables=_curves(learning)),
             Section(title="The referee's factors", tables=_factors(learning, config)),
             Section(title="Same prompt, same seed: now and at the start", cards=_cards(out, list(learning.history))),
-            Section(title="The same, measure by measure", cards=_followed(out, list(learning.history)), folded=True),
+            Section(
+                title="The same, measure by measure", cards=_figure_cards(out, list(learning.history)), folded=True
+            ),
             Section(title="Rounds", tables=(_rounds(learning),), folded=True),
         ),
         data="learn.json",
@@ -100,9 +102,9 @@ def _legend(config: LearnConfig) -> tuple[str, ...]:
 
 def _changes(learning: Learning, config: LearnConfig) -> Table:
     start, last = learning.measures[0], learning.measures[-1]
-    before, fallen = shown(start, learning.roles), falls(learning.measures, learning.roles, config.tolerated)
+    before, fallen = figures_to_show(start, learning.roles), falls(learning.measures, learning.roles, config.tolerated)
     rows: list[tuple[Cell, ...]] = []
-    for name, (role, figure) in shown(last, learning.roles).items():
+    for name, (role, figure) in figures_to_show(last, learning.roles).items():
         if name not in before:
             rows.append((name, role, None, figure.value, None, None))
             continue
@@ -125,7 +127,7 @@ def _change(start: Scores, last: Scores, name: str) -> Cell:
 
 def _curves(learning: Learning) -> tuple[Table, ...]:
     """The measures, a row a round, a few side by side."""
-    figures = [shown(scores, learning.roles) for scores in learning.measures]
+    figures = [figures_to_show(scores, learning.roles) for scores in learning.measures]
     names = list(figures[-1])
     blocks = [names[first : first + _COLUMNS] for first in range(0, len(names), _COLUMNS)]
     tables = []
@@ -172,7 +174,7 @@ def _cards(out: Path, rounds: list[int]) -> tuple[Card, ...]:
     )
 
 
-def _followed(out: Path, rounds: list[int]) -> tuple[Card, ...]:
+def _figure_cards(out: Path, rounds: list[int]) -> tuple[Card, ...]:
     """A few of them at every measure, two measures a card, in their order; none where there are but two measures."""
     if len(rounds) < 3:
         return ()

@@ -28,7 +28,7 @@ from v2t_eval.core.score import ScoreConfig
 from v2t_eval.core.scores import RESULTS, Scores, read_scores
 from v2t_eval.gate.sides import GateInputs
 from v2t_eval.learn.draw import Learnt, draw_round, draw_test_clips, drawn_rows, first_model, real_clips
-from v2t_eval.learn.measures import Measurer, shown
+from v2t_eval.learn.measures import Measurer, figures_to_show
 from v2t_eval.learn.report import as_dict, document
 from v2t_eval.learn.result import Learning, Round
 from v2t_eval.learn.rewards import judge, mean_reward
@@ -92,11 +92,11 @@ class Learner:
         seconds = dict[str, float]()
         drawn = self.config.drawn
         if drawn is None:
-            with _timed(seconds, "draw"):
+            with _time_phase(seconds, "draw"):
                 drawn = draw_round(self.config, self.out, number, model, self.stop)
-        with _timed(seconds, "judge"):
+        with _time_phase(seconds, "judge"):
             rewards, statuses = judge(self.config, drawn, self.scoring, self.stop)
-        with _timed(seconds, "learn"):
+        with _time_phase(seconds, "learn"):
             train(self.config, folder, number, model, drawn, rewards)
         done = Round(number=number, reward=mean_reward(rewards), statuses=statuses, seconds=seconds)
         delete_checkpoints(folder)
@@ -124,14 +124,15 @@ class Learner:
         return {"outcome": verdict.outcome, "reason": verdict.reason}
 
     def _log(self, start: Scores, now: Scores, number: int) -> None:
-        before = shown(start, self.measurer.roles)
-        changed = (f"{name} {before[name][1].value:.3f} → {figure.value:.3f}"
-                   for name, (_, figure) in shown(now, self.measurer.roles).items() if name in before)  # fmt: skip
+        before = figures_to_show(start, self.measurer.roles)
+        after = figures_to_show(now, self.measurer.roles)
+        both = {name: (before[name][1], figure) for name, (_, figure) in after.items() if name in before}
+        changed = (f"{name} {old.value:.3f} → {new.value:.3f}" for name, (old, new) in both.items())
         logger.info("after round %d: %s", number, ", ".join(changed))
 
 
 @contextmanager
-def _timed(seconds: dict[str, float], phase: str) -> Iterator[None]:
+def _time_phase(seconds: dict[str, float], phase: str) -> Iterator[None]:
     started = time.monotonic()
     yield
     seconds[phase] = round(time.monotonic() - started, 2)

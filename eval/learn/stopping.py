@@ -26,7 +26,7 @@ import numpy as np
 from v2t_eval.core.bounds import NUM_DRAWS, p_values, weighted_means
 from v2t_eval.core.changes import ClipPairs, changes
 from v2t_eval.core.scores import Scores
-from v2t_eval.core.statistics import TAIL, student, summed
+from v2t_eval.core.statistics import TAIL, student, sum_by_cluster
 from v2t_eval.learn.measures import REWARD
 from v2t_eval.learn.settings import GuardLimit
 
@@ -53,7 +53,7 @@ class Divergence:
     kept: int = 0
 
 
-def spent(look: int) -> float:
+def alpha_until(look: int) -> float:
     """How much of `ALPHA` the watchers spend up to a look, from 1."""
     return (ALPHA - OF_GUARDS) * look / (look + _EVEN)
 
@@ -75,8 +75,8 @@ def p_values_and_levels(
 
 
 def _levels(means: np.ndarray) -> np.ndarray:
-    """Below which p each look stops (K,), from means under the same weights (K, V, D): so that what is `spent` is the
-    share of the draws that are above the bound of any watcher at any look so far."""
+    """Below which p each look stops (K,), from means under the same weights (K, V, D): so that `alpha_until` is
+    the share of the draws that are above the bound of any watcher at any look so far."""
     draws = means.shape[-1]
     most = int(ALPHA * draws) + 1
     highest = np.argpartition(-means, most, axis=-1)[..., :most]
@@ -86,7 +86,7 @@ def _levels(means: np.ndarray) -> np.ndarray:
     least = ranks.min(1)  # (K, D)
     levels, alive = np.zeros(len(means)), np.ones(draws, dtype=bool)
     for look, rank in enumerate(least):
-        left = int(spent(look + 1) * draws) - int((~alive).sum())
+        left = int(alpha_until(look + 1) * draws) - int((~alive).sum())
         levels[look] = np.partition(rank[alive], left)[left]  # so many of the draws that are left lie below
         alive &= rank >= levels[look]
     return levels
@@ -112,7 +112,7 @@ def falls(history: Sequence[Scores], roles: Mapping[str, str], tolerated: Mappin
                 both = [*pairs.candidate, *pairs.baseline]
                 spans[k, v] = max(both) - min(both)
                 rows = np.stack([_gains(pairs, look, name), np.ones(len(pairs.ids))], axis=1)
-                sums[k, v] = summed(rows, np.array([places[cluster] for cluster in pairs.clusters]), num)
+                sums[k, v] = sum_by_cluster(rows, np.array([places[cluster] for cluster in pairs.clusters]), num)
     p, levels = p_values_and_levels(sums, spans, np.array([tolerated.get(name, 0.0) for name in names]))
     return {name: Fall(p=float(p[-1, v]), level=float(levels[-1])) for v, name in enumerate(names)}
 
@@ -157,7 +157,11 @@ def divergence(
         value, first = now.by_name[guard.metric].value, start.by_name[guard.metric].value
         for limit, is_beyond in ((guard.least, value < (guard.least or 0) * first),
                                  (guard.most, value > (guard.most or 0) * first)):  # fmt: skip
-            if limit is not None and is_beyond and _moved(start, now, guard.metric) < guard_level(look, len(limits)):
+            if (
+                limit is not None
+                and is_beyond
+                and _guard_change(start, now, guard.metric) < guard_level(look, len(limits))
+            ):
                 reason = f"{guard.metric} is {value:.4g}, beyond {limit:g} times its {first:.4g} at the start"
                 return Divergence(measure=guard.metric, reason=reason, kept=look - 1)
     return None
@@ -165,7 +169,7 @@ def divergence(
 
 def guard_level(look: int, num_guards: int) -> float:
     """Below which p of "unchanged" one of so many guards stops that is beyond its limit."""
-    return (spent(look) - spent(look - 1)) / (ALPHA - OF_GUARDS) * OF_GUARDS / num_guards
+    return (alpha_until(look) - alpha_until(look - 1)) / (ALPHA - OF_GUARDS) * OF_GUARDS / num_guards
 
 
 def moved_p(change: float, half: float, num: int) -> float:
@@ -177,7 +181,7 @@ def moved_p(change: float, half: float, num: int) -> float:
     return float(t.sf(abs(change) / half * student(num - 1, TAIL), num - 1))
 
 
-def _moved(start: Scores, now: Scores, name: str) -> float:
+def _guard_change(start: Scores, now: Scores, name: str) -> float:
     """The same of a guard: in pairs where it has values of clips, else as of independent sets."""
     results, pairs = (now.by_name[name], start.by_name[name]), _pairs(start, now, name)
     figures = [result.figures[result.headline] for result in results]

@@ -100,7 +100,7 @@ class Metric(BaseMetric):
         extractor = self.open()
         pixels = sample.frames.pixels[frame_positions(sample.frames, self.settings.frames)]  # (n, H, W, 3)
         key = ("picked frames' classes", extractor.name, extractor.preprocess, self.settings.frames)
-        return {"features": sample.shared(key, lambda: extractor.class_probabilities(pixels))}
+        return {"features": sample.once(key, lambda: extractor.class_probabilities(pixels))}
 
     def summarise(self, rows: Sequence[Observation], references: Sequence[Observation]) -> Summary:
         """See the module's head.

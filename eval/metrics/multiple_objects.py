@@ -14,7 +14,7 @@ from v2t_eval.core.sample import Sample
 from v2t_eval.judge.grammar.wording import exactly, exists
 from v2t_eval.semantics import asked
 from v2t_eval.semantics.dimension import SemanticDimension
-from v2t_eval.semantics.formulas import shown
+from v2t_eval.semantics.formulas import shows_all
 
 
 class Metric(SemanticDimension):
@@ -33,5 +33,5 @@ class Metric(SemanticDimension):
             return self.ask(sample, *(exists(thing) if thing.count == 1 else exactly(thing) for thing in bare))
         nouns = tuple(dict.fromkeys(thing.noun for thing in things))
         frames = self.readable_frames(sample, self.detector.regions(sample, nouns), *things)
-        hits = sum(shown(frame, things) for frame in frames)
+        hits = sum(shows_all(frame, things) for frame in frames)
         return {"value": hits / len(frames), "hits": hits, "frames": len(frames)}

@@ -16,7 +16,7 @@ import numpy as np
 
 from cineloop.errors import ItemError
 from cineloop.world.referee.read import FigureRead, ReadBack
-from t2v.obedience import FACTORS, FactorVerdict, PromptFactors, asked, chance, compare, motion_of
+from t2v.obedience import FACTORS, FactorVerdict, PromptFactors, chance, compare, motion_of, prompt_factors
 from v2t_eval.core.measurement import NOTHING_ASKED, Evidence, Observation
 from v2t_eval.core.metric import BaseMetric, Summary, share_of
 from v2t_eval.core.sample import Sample
@@ -36,13 +36,13 @@ class Metric(BaseMetric):
         return {"referee": f"version {VERSION}"}
 
     def measure(self, sample: Sample) -> Evidence:
-        """`value` (joint), `factors`, `unread`, what was `asked`, what was `seen`, and `questions` about it.
+        """`value` (joint), `factors`, `unread`, what was `prompt_factors`, what was `seen`, and `questions` about it.
 
         Raises:
             ItemError: NOTHING_ASKED, no prompt of one figure; TOO_SHORT, too few or too small frames.
         """
         prompt = sample.require("prompt")
-        listed, want = questions(prompt), asked(None, prompt)
+        listed, want = questions(prompt), prompt_factors(None, prompt)
         if not is_plain(listed) or not any(asdict(want).values()):
             raise ItemError(f"{sample.id}: the prompt asks for nothing that the referee reads", code=NOTHING_ASKED)
         read = reading(sample)

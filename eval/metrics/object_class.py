@@ -13,7 +13,7 @@ from v2t_eval.core.sample import Sample
 from v2t_eval.judge.grammar.wording import exactly, exists
 from v2t_eval.semantics import asked
 from v2t_eval.semantics.dimension import SemanticDimension
-from v2t_eval.semantics.formulas import shown
+from v2t_eval.semantics.formulas import shows_all
 
 
 class Metric(SemanticDimension):
@@ -32,5 +32,5 @@ class Metric(SemanticDimension):
             plain = exists(bare) if thing.count == 1 else exactly(thing)
             return self.ask(sample, *(self.starter_question(sample, "kind") or [plain]))
         frames = self.readable_frames(sample, self.detector.regions(sample, (thing.noun,)), thing)
-        hits = sum(shown(frame, [thing]) for frame in frames)
+        hits = sum(shows_all(frame, [thing]) for frame in frames)
         return {"value": hits / len(frames), "hits": hits, "frames": len(frames)}

@@ -96,7 +96,7 @@ class Metric(JudgedMetric):
             "accuracy": evaluation.accuracy,
             "dsg": evaluation.dsg,
             "answered": len(evaluation.right) / len(asked),
-            "asked": made.share_asked,
+            "asked": made.coverage,
             "nothing_asked": list(made.left),
             "dropped": [[each.question, each.why] for each in made.dropped],
             "questions": items,

@@ -11,7 +11,7 @@ from v2t_eval.core.sample import Sample
 from v2t_eval.judge.grammar.wording import happens
 from v2t_eval.semantics import asked
 from v2t_eval.semantics.dimension import SemanticDimension
-from v2t_eval.semantics.formulas import scene_shown
+from v2t_eval.semantics.formulas import names_scene
 
 
 class Metric(SemanticDimension):
@@ -28,5 +28,5 @@ class Metric(SemanticDimension):
         if self.judge is not None:
             return self.ask(sample, *(self.starter_question(sample, "place") or [happens(place)]))
         captions = self.detector.captions(sample)
-        hits = sum(scene_shown(caption, place) for caption in captions)
+        hits = sum(names_scene(caption, place) for caption in captions)
         return {"value": hits / len(captions), "hits": hits, "frames": len(captions)}

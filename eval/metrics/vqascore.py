@@ -24,7 +24,7 @@ from v2t_eval.core.sample import Sample
 from v2t_eval.judge.asker import YES
 from v2t_eval.judge.judge import Judge
 from v2t_eval.judge.question import Question
-from v2t_eval.semantics.dimension import JudgedMetric, chances, domain_notes, num_outside, unanswered
+from v2t_eval.semantics.dimension import JudgedMetric, chances, count_no_answers, domain_notes, num_outside
 
 FIGURE = 'Does this figure show "{}"? Please answer yes or no.'
 _LEAST = 1e-12  # probability below which a logarithm says no more
@@ -128,7 +128,7 @@ class Metric(JudgedMetric):
             headline=self.name,
             figures={self.name: self.mean(rows)},
             items=[{"id": row.id, "value": row.evidence["value"], **_clip_item(row)} for row in rows],
-            counts=unanswered(self._failures) | not_asked | {"outside": num_outside(rows, self._failures)},
+            counts=count_no_answers(self._failures) | not_asked | {"outside": num_outside(rows, self._failures)},
             notes=(*notes, *domain_notes(about, rows, self._failures)),
         )
 

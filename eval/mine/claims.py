@@ -133,7 +133,7 @@ def examine(
             exit_code = max(exit_code, scores.exit_code)
             found |= {metric.name: _Items(scores.result(metric.title)) for metric in present}
     judged = wanted[0]
-    every = tuple(_mined(sample, turn, found, judged) for sample, turn in samples.items())
+    every = tuple(_mine(sample, turn, found, judged) for sample, turn in samples.items())
     name = found["question_score"].result.fingerprint["judge"] if judged is not None else NONE
     return MinedSet(
         captions=every, judge=name, counts=counts, exit_code=exit_code, root=read[0].clips_root or clips.parent
@@ -172,7 +172,7 @@ def _samples(read: Sequence[Inputs]) -> dict[Sample, int]:
     return samples
 
 
-def _mined(sample: Sample, turn: int, found: Mapping[str, _Items], judge: Any) -> MinedCaption:
+def _mine(sample: Sample, turn: int, found: Mapping[str, _Items], judge: Any) -> MinedCaption:
     made = MinedCaption(sample=sample, turn=turn)
     if judge is not None:
         item, code = found["question_score"].of(sample)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from v2t_eval.core.scores import Scored, Scores
+from v2t_eval.core.scores import ItemScores, Scores
 from v2t_eval.report.document import StruckText
 from v2t_eval.report.summary import number
 
@@ -17,7 +17,7 @@ _MARKS = {True: "✓", False: "✗", None: "–"}
 _TALLY = ("right", "missed", "wrong")  # of the facts of a kind
 
 
-def evidence(scores: Scores, shown: Mapping[str, Scored]) -> dict[str, list[str]]:
+def evidence(scores: Scores, shown: Mapping[str, ItemScores]) -> dict[str, list[str]]:
     """By id: what each metric records of the sample in addition to its value, and why it could not score it."""
     lines: dict[str, list[str]] = {}
     for result in scores.results:
@@ -31,7 +31,7 @@ def evidence(scores: Scores, shown: Mapping[str, Scored]) -> dict[str, list[str]
     return lines
 
 
-def _lines(name: str, item: Mapping[str, Any], clip: Scored) -> list[str]:
+def _lines(name: str, item: Mapping[str, Any], clip: ItemScores) -> list[str]:
     if _has_facts(item):
         return fact_lines(item)
     known = (clip.prompt, clip.caption)

@@ -16,7 +16,7 @@ from cineloop.log import plural, printable
 from v2t_eval.core.measurement import UNAUDITED
 from v2t_eval.core.metric import Figure, MetricResult
 from v2t_eval.core.sample import HINTS
-from v2t_eval.core.scores import Scored, Scores, Skipped
+from v2t_eval.core.scores import AbsentMetric, ItemScores, Scores
 from v2t_eval.report.document import (
     Banner,
     Card,
@@ -165,7 +165,9 @@ def _as_wrong(result: MetricResult) -> tuple[str, ...]:
     return (f"counted as wrong: {', '.join(f'{result.counts[name]} {name}' for name in wrong)}",) if wrong else ()
 
 
-def _skipped_section(heading: str, skipped: Sequence[Skipped], *, folded: bool = False, brief: str = "") -> Section:
+def _skipped_section(
+    heading: str, skipped: Sequence[AbsentMetric], *, folded: bool = False, brief: str = ""
+) -> Section:
     lines = tuple((one.metric, one.reason, one.hint) for one in skipped)
     table = Table(columns=("Metric", "Why", "What to do"), rows=lines)
     return Section(
@@ -173,7 +175,7 @@ def _skipped_section(heading: str, skipped: Sequence[Skipped], *, folded: bool =
     )
 
 
-def _idle(skipped: Sequence[Skipped], *, named: bool) -> Section:
+def _idle(skipped: Sequence[AbsentMetric], *, named: bool) -> Section:
     heading = f"{plural(len(skipped), 'metric')} with nothing to measure"
     names = f" (the report says what they need): {', '.join(one.metric for one in skipped)}"
     return _skipped_section(heading, skipped, folded=True, brief=f"{heading}{names}" if named else "")
@@ -253,7 +255,7 @@ def _worst(scores: Scores, figures: Sequence[MetricRow], root: Path | None) -> S
 
 
 def _card(
-    clip: Scored, item: Mapping[str, Any], values: Sequence[MetricRow], evident: Sequence[str], root: Path | None
+    clip: ItemScores, item: Mapping[str, Any], values: Sequence[MetricRow], evident: Sequence[str], root: Path | None
 ) -> Card:
     """A clip with what is known of it: of a caption with its truth both, wrong words struck; else id and prompt."""
     if "facts" in item and clip.caption is not None:
@@ -299,11 +301,11 @@ def _all_clips(scores: Scores, figures: Sequence[MetricRow], root: Path | None) 
     return Section(title="Every clip", tables=(table,) if lines else (), folded=True)
 
 
-def _status(clip: Scored, codes: set[str]) -> tuple[str, Tone]:
+def _status(clip: ItemScores, codes: set[str]) -> tuple[str, Tone]:
     if clip.error is not None:
         return clip.error.get("code", clip.status), "bad"
     return (f"not scored: {', '.join(sorted(codes))}", "unsure") if codes else (clip.status, "plain")
 
 
-def _file(root: Path | None, clip: Scored) -> Path | None:
+def _file(root: Path | None, clip: ItemScores) -> Path | None:
     return None if root is None or clip.path is None else root / unescape_name(clip.path)

@@ -1,8 +1,8 @@
 """Chance-corrected scores: the position of a score between its floor and its ceiling.
 
 In: the table of pairs of one family: each caption with its own prompt, and with other prompts, of the generator and of
-the ceiling. Out: `Calibrated`: chance-corrected scores (s - floor) / (ceiling - floor), the same of captions of other
-prompts (its interval must contain 0), and AUROC of matched against mismatched pairs, each with a 95 % interval by the
+the ceiling. Out: `FamilyCalibration`: chance-corrected scores (s - floor) / (ceiling - floor), the same of captions of
+other prompts (its interval must contain 0), and AUROC of matched against mismatched pairs, each with a 95 % interval by the
 jackknife over prompts: leaving a prompt out removes all its clips, and all pairs with it on either side, from floor,
 generator and ceiling at once. A figure that is undefined without one of the prompts (no room between floor and ceiling)
 depends on that prompt; it has no interval and is not given. Letters: G prompts, n scores.
@@ -49,7 +49,7 @@ class Pair:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Calibrated:
+class FamilyCalibration:
     """One family of scores.
 
     Attributes:
@@ -90,7 +90,7 @@ def others(num: int, most: int, same: Callable[[int, int], bool], seed: int = 0)
     return compared
 
 
-def calibrate(table: Sequence[Pair]) -> Calibrated:
+def calibrate(table: Sequence[Pair]) -> FamilyCalibration:
     """The figures of one family; scores lie within 0 (or below) and 1, the best there can be."""
     (matched, mismatched), (ceiling_matched, ceiling_mismatched) = (
         [[pair for pair in table if pair.side == side and (pair.prompt == pair.other) == own] for own in (True, False)]
@@ -99,7 +99,7 @@ def calibrate(table: Sequence[Pair]) -> Calibrated:
     known = {pair.prompt for pair in matched}
     prompts = sorted(known & {pair.prompt for pair in ceiling_matched} if ceiling_matched else known)
     if not prompts:
-        return Calibrated(notes=("no prompt has a score on both sides",) if ceiling_matched else ())
+        return FamilyCalibration(notes=("no prompt has a score on both sides",) if ceiling_matched else ())
     number = {prompt: at for at, prompt in enumerate(prompts)}
     own = _Scores(matched, number)
     halves = [_Scores([pair for pair in mismatched if pair.half == half], number) for half in (0, 1)]
@@ -128,7 +128,7 @@ def calibrate(table: Sequence[Pair]) -> Calibrated:
     def between(scores: _Scores) -> Callable[[], np.ndarray]:
         return lambda: _ratio(scores.means() - halves[0].means(), best - halves[0].means())
 
-    return Calibrated(
+    return FamilyCalibration(
         floor=estimate("floor", halves[0].means, halves[0]),
         generator=estimate("generator", own.means, own),
         ceiling=estimate("ceiling", top.means, top),

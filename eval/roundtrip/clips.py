@@ -57,7 +57,7 @@ def prompt_rows(config: RoundtripConfig) -> list[PromptRow]:
     return rows[: config.limit]
 
 
-def generated(rows: Sequence[PromptRow], config: RoundtripConfig, out: Path, *, show_progress: bool) -> TripSide:
+def generator_side(rows: Sequence[PromptRow], config: RoundtripConfig, out: Path, *, show_progress: bool) -> TripSide:
     """The generator's clips of these prompts.
 
     Raises:
@@ -67,10 +67,10 @@ def generated(rows: Sequence[PromptRow], config: RoundtripConfig, out: Path, *, 
         generator=config.generator, model=config.model, steps=config.steps, num_videos=config.num_videos,
         device=config.device, overwrite=config.overwrite,
     )  # fmt: skip
-    return _generated("generator", rows, settings, out / PROMPTS, out / "made", show_progress)
+    return _generate_side("generator", rows, settings, out / PROMPTS, out / "made", show_progress)
 
 
-def imported(config: RoundtripConfig, out: Path) -> TripSide:
+def import_side(config: RoundtripConfig, out: Path) -> TripSide:
     """The user's existing clips.
 
     Raises:
@@ -81,13 +81,13 @@ def imported(config: RoundtripConfig, out: Path) -> TripSide:
     without = [sample.id for sample in inputs.samples if not sample.prompt]
     if len(without) == len(inputs.samples):
         raise NothingMatchedError("no clip has a prompt", hint="give a file of prompts, or a manifest with prompts")
-    side = _linked("generator", [sample for sample in inputs.samples if sample.prompt], out / "made")
+    side = _link_side("generator", [sample for sample in inputs.samples if sample.prompt], out / "made")
     if without:
         side.notes.append(f"{len(without)} clips without a prompt were left out, for example {printable(without[0])}")
     return side
 
 
-def rendered(
+def world_side(
     rows: Sequence[PromptRow], side: TripSide, config: RoundtripConfig, out: Path, *, show_progress: bool
 ) -> TripSide | None:
     """The world's exact clip of each prompt that it can read, one a prompt; None if it can read none.
@@ -107,7 +107,7 @@ def rendered(
         return None
     height, width = _size(side)
     settings = GenerateConfig(generator="world", height=height, width=width, overwrite=config.overwrite)
-    return _generated(
+    return _generate_side(
         "ceiling", list(wanted.values()), settings, out / "ceiling" / PROMPTS, out / "ceiling" / "made", show_progress
     )
 
@@ -131,10 +131,10 @@ def references(side: TripSide, config: RoundtripConfig, out: Path) -> TripSide:
             f"no clip of {printable(str(config.reference_clips))} has the id or the prompt of a clip",
             hint="a manifest with the same ids, or with the same prompts",
         )
-    return _linked("ceiling", list(by_prompt.values()), out / "ceiling" / "made")
+    return _link_side("ceiling", list(by_prompt.values()), out / "ceiling" / "made")
 
 
-def _generated(
+def _generate_side(
     name: str, rows: Sequence[PromptRow], settings: GenerateConfig, prompts: Path, folder: Path, show_progress: bool
 ) -> TripSide:
     lines = b"".join(dump_line(row) for row in rows)
@@ -179,7 +179,7 @@ def as_trip(sample: Sample, side: str) -> Trip:
     )
 
 
-def _linked(name: str, samples: Sequence[Sample], folder: Path) -> TripSide:
+def _link_side(name: str, samples: Sequence[Sample], folder: Path) -> TripSide:
     """Link external clips under neutral names."""
     side = TripSide(name=name, about=_about([dict(sample.row) for sample in samples]))
     (folder / "clips").mkdir(parents=True, exist_ok=True)

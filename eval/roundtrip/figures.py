@@ -14,7 +14,7 @@ from pathlib import Path
 
 from cineloop.log import printable
 from v2t.backends import OUT_OF_DOMAIN
-from v2t_eval.core.scores import Skipped
+from v2t_eval.core.scores import AbsentMetric
 from v2t_eval.judge.judge import Judge
 from v2t_eval.roundtrip.calibration import Pair, calibrate
 from v2t_eval.roundtrip.result import (
@@ -97,7 +97,7 @@ def _families(
     pairs: Sequence[Pair],
     scores: PairScores,
     judge: Judge | None,
-) -> tuple[list[FamilyFigures], list[Skipped]]:
+) -> tuple[list[FamilyFigures], list[AbsentMetric]]:
     """Each family's figures; those without a single score are skipped."""
     families, skipped = [], []
     for name, (_, _, about) in FAMILIES.items():
@@ -121,7 +121,7 @@ def _families(
     return families, skipped
 
 
-def _why(name: str, config: RoundtripConfig, judge: Judge | None) -> Skipped:
+def _why(name: str, config: RoundtripConfig, judge: Judge | None) -> AbsentMetric:
     """Why a family has no score."""
     reason, hint = "no caption could be scored", ""
     if name in ("facts", "facts_f1"):
@@ -133,7 +133,7 @@ def _why(name: str, config: RoundtripConfig, judge: Judge | None) -> Skipped:
         hint = "name a judge by --judge v2t:MODEL"
     elif name == "clip_referee":
         reason = "the referee reads clips of the cartoon world with one figure, and questions about one"
-    return Skipped(metric=name, reason=reason, hint=hint, code="NO_SCORE")
+    return AbsentMetric(metric=name, reason=reason, hint=hint, code="NO_SCORE")
 
 
 class TripAnswers:
@@ -192,26 +192,28 @@ def _rows(
                 ceiling=None if top is None else _relative(top, out),
                 ceiling_caption=None if top is None else top.caption,
                 values={name: round(score, 6) for name, score in values.items()},
-                lost=tuple(_lost(trip, answers)),
+                lost=tuple(_loss_lines(trip, answers)),
             )  # fmt: skip
         )
     by = next((name for name in ("facts_f1", *families) if name in families), "")
     return sorted(rows, key=lambda row: (row.caption is None, row.values.get(by, 2.0), row.id))
 
 
-def _lost(trip: Trip, answers: TripAnswers) -> list[str]:
+def _loss_lines(trip: Trip, answers: TripAnswers) -> list[str]:
     """A line for each question that clip or caption does not answer as wanted."""
     lines = []
     for one, reply, seen in answers.of(trip):
         if reply is not None and reply[0] and all(right is not False for right, _ in seen.values()):
             continue
-        parts = [f"caption: {_marked(reply)}" if reply is not None else "no caption"]
-        parts += [f"{who}: {_marked(given)}" for who, given in seen.items() if who == "judge" or given[0] is not None]
+        parts = [f"caption: {_reply_mark(reply)}" if reply is not None else "no caption"]
+        parts += [
+            f"{who}: {_reply_mark(given)}" for who, given in seen.items() if who == "judge" or given[0] is not None
+        ]
         lines.append(f"{one.kind}, {one.value or one.question.question}: {', '.join(parts)}")
     return lines
 
 
-def _marked(reply: Reply) -> str:
+def _reply_mark(reply: Reply) -> str:
     mark = {True: " ✓", False: " ✗", None: ""}[reply[0]]
     return f"{reply[1]}{mark}"
 

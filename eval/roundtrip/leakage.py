@@ -137,13 +137,13 @@ def warnings_for(captioner: str, judge: str | None, about: Mapping[str, str]) ->
     if generator == "world":
         return [*lines, "The clips are drawn by a program: it has no weights to share."]
     for role, name in {"captioner": captioner, **({} if judge in (None, captioner) else {"judge": str(judge)})}.items():
-        lines.append(_shared(role, name, model))
+        lines.append(_overlap_sentence(role, name, model))
     if model == "starter" and "starter" in (captioner, judge):
         lines.append("The starters were trained separately, but on the same cartoon world and its words.")
     return lines
 
 
-def _shared(role: str, name: str, model: str) -> str:
+def _overlap_sentence(role: str, name: str, model: str) -> str:
     ours, theirs = _hashes(_folder(name, "v2t")), _hashes(_folder(model, "t2v"))
     if not ours or not theirs:
         if name == model:

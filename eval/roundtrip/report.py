@@ -75,8 +75,8 @@ def document(result: RoundtripResult, folder: Path) -> Document:
             [(one.metric, one.reason, one.hint) for one in result.skipped],
         ),
         Section(title="The families, and checks of the scale", tables=(_checks(result),), folded=True),
-        _rows("Failed", ("clip", "reason", "message"), _failed(result)),
-        _made(result),
+        _rows("Failed", ("clip", "reason", "message"), _failure_rows(result)),
+        _generation_section(result),
     ]
     banner = Banner(word=word, sentence=sentence, facts=tuple(result.sources.items()))
     return Document(title=TITLE, banner=banner, sections=tuple(sections), data="roundtrip.json")
@@ -86,7 +86,7 @@ def _rows(title: str, columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> 
     return Section(title=title, tables=(Table(columns=columns, rows=tuple(rows)),) if rows else ())
 
 
-def _made(result: RoundtripResult) -> Section:
+def _generation_section(result: RoundtripResult) -> Section:
     counts = {name.replace("_", " "): str(count) for name, count in result.counts.items()}
     return Section(
         title="Run", facts=tuple({**counts, **result.environment}.items()),
@@ -114,7 +114,7 @@ def _checks(result: RoundtripResult) -> Table:
         for one in result.families
         for f in [one.figures]
     )  # fmt: skip
-    notes = tuple((f"{one.about}; {_scored(one)}",) for one in result.families)
+    notes = tuple((f"{one.about}; {_score_source(one)}",) for one in result.families)
     return Table(columns=columns, rows=rows, notes=notes)
 
 
@@ -128,7 +128,7 @@ def _bar(estimate: Estimate | None, zero: float) -> Cell:
     )  # fmt: skip
 
 
-def _scored(family: FamilyFigures) -> str:
+def _score_source(family: FamilyFigures) -> str:
     text = f"scored {family.scored} of {family.expected} clip{'s' * (family.expected != 1)}"
     if family.ceiling_expected:
         text += f", at the ceiling {family.ceiling_scored} of {family.ceiling_expected}"
@@ -186,7 +186,7 @@ def _card(row: ClipResult, folder: Path) -> Card:
     )  # fmt: skip
 
 
-def _failed(result: RoundtripResult) -> list[tuple[str, ...]]:
+def _failure_rows(result: RoundtripResult) -> list[tuple[str, ...]]:
     return [
         (row.id, row.error.get("code", ""), row.error.get("message", ""))
         for row in result.clips

@@ -15,9 +15,9 @@ import numpy as np
 
 from cineloop.errors import EXIT_FAILED_ITEMS, EXIT_OK, Notice
 from v2t_eval.core.sample import Sample
-from v2t_eval.core.scores import Skipped
+from v2t_eval.core.scores import AbsentMetric
 from v2t_eval.core.statistics import Estimate, weighted_shares
-from v2t_eval.roundtrip.calibration import Calibrated, SampleKey
+from v2t_eval.roundtrip.calibration import FamilyCalibration, SampleKey
 
 SCHEMA = 1
 FIRST = ("facts", "questions", "events", "sentence", "cider")  # the headline family: the first of these with figures
@@ -93,7 +93,7 @@ class FamilyFigures:
 
     name: str
     about: str
-    figures: Calibrated
+    figures: FamilyCalibration
     scored: int
     expected: int
     ceiling_scored: int
@@ -133,7 +133,7 @@ class RoundtripResult:
     sources: dict[str, str]
     counts: dict[str, int]
     families: tuple[FamilyFigures, ...] = ()
-    skipped: tuple[Skipped, ...] = ()
+    skipped: tuple[AbsentMetric, ...] = ()
     cells: tuple[CellShares, ...] = ()
     clips: tuple[ClipResult, ...] = ()
     guards: tuple[str, ...] = ()

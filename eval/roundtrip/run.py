@@ -109,18 +109,18 @@ def plan(config: RoundtripConfig, out: Path) -> list[dict[str, str]]:
 def _clips(config: RoundtripConfig, out: Path, show_progress: bool) -> tuple[TripSide, TripSide | None, list[str]]:
     """The clips of both sides, and notes."""
     if config.clips is not None:
-        side = clips.imported(config, out)
+        side = clips.import_side(config, out)
         rows = [{"id": trip.id, "prompt": trip.prompt, "seed": config.seed} for trip in side.trips]
     else:
         rows = clips.prompt_rows(config)
-        side = clips.generated(rows, config, out, show_progress=show_progress)
+        side = clips.generator_side(rows, config, out, show_progress=show_progress)
     notes = [*side.notes]
     ceiling = None
     if config.reference_clips is not None:
         ceiling = clips.references(side, config, out)
         notes += [f"ceiling: {note}" for note in ceiling.notes]
     elif config.ceiling:
-        ceiling = clips.rendered(rows, side, config, out, show_progress=show_progress)
+        ceiling = clips.world_side(rows, side, config, out, show_progress=show_progress)
         if ceiling is None:
             notes.append(
                 "There is no ceiling: the cartoon world can draw none of the prompts and no reference clips were given "

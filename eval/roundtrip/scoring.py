@@ -19,7 +19,7 @@ from v2t_eval.core.inputs import Inputs
 from v2t_eval.core.metric import BaseMetric, load_metric
 from v2t_eval.core.sample import Sample
 from v2t_eval.core.score import ScoreConfig, score
-from v2t_eval.core.scores import Skipped
+from v2t_eval.core.scores import AbsentMetric
 from v2t_eval.core.statistics import f1
 from v2t_eval.core.worker import ClipLimits
 from v2t_eval.judge.grammar.prompt import of_world
@@ -100,7 +100,7 @@ class PairScores:
 
     items: dict[str, dict[SampleKey, dict[str, Any]]] = field(default_factory=dict)
     codes: dict[str, dict[SampleKey, str]] = field(default_factory=dict)
-    skipped: list[Skipped] = field(default_factory=list)
+    skipped: list[AbsentMetric] = field(default_factory=list)
     fingerprints: dict[str, dict[str, str]] = field(default_factory=dict)
     environment: dict[str, str] = field(default_factory=dict)
 
@@ -168,13 +168,13 @@ def score_pairs(
         for one in scores.skipped:
             if one.metric == metric.title and one.code == "ENVIRONMENT":
                 pair_scores.skipped += [
-                    Skipped(metric=family, reason=one.reason, hint=one.hint, code=one.code) for family in families
+                    AbsentMetric(metric=family, reason=one.reason, hint=one.hint, code=one.code) for family in families
                 ]
     return pair_scores
 
 
 def _metrics(
-    prompts: set[str], config: RoundtripConfig, state: Path, judge: Judge | None, skipped: list[Skipped]
+    prompts: set[str], config: RoundtripConfig, state: Path, judge: Judge | None, skipped: list[AbsentMetric]
 ) -> dict[str, BaseMetric]:
     """The metrics of the families, by name; those without a required setting are added to `skipped`."""
     all_world = all(of_world(prompt) is not None for prompt in prompts)
@@ -188,7 +188,7 @@ def _metrics(
         settings["question_score"] = {"judge": name, "questions": config.questions, "wording": "plain"}
 
     def skip(family: str, reason: str, hint: str) -> None:
-        skipped.append(Skipped(metric=family, reason=reason, hint=hint, code="NO_SETTING"))
+        skipped.append(AbsentMetric(metric=family, reason=reason, hint=hint, code="NO_SETTING"))
 
     if all_world or config.reader:
         settings["event_f1"] = {"judge": "world" if all_world else str(config.reader), "against": "prompt",

@@ -16,7 +16,7 @@ from statistics import fmean
 
 from cineloop.errors import UsageError
 from cineloop.intervals import Interval
-from v2t_eval.core.scores import Scored, Scores
+from v2t_eval.core.scores import ItemScores, Scores
 from v2t_eval.core.statistics import mean_interval
 
 
@@ -26,7 +26,7 @@ class Candidate:
     `error`, its code and message), and its value by the one that checks.
     """
 
-    clip: Scored
+    clip: ItemScores
     value: float | None
     check: float | None = None
     rank: int | None = None
@@ -127,7 +127,7 @@ def _gains(groups: Sequence[Sequence[Candidate]], field: str, value_range: tuple
     known = [[one for one in group if one.rank is not None and getattr(one, field) is not None] for group in groups]
     found, n = [], 1
     while enough := [group for group in known if len(group) >= n]:
-        means = [_expected(group, n, field) for group in enough]
+        means = [_mean_of_best(group, n, field) for group in enough]
         interval = mean_interval(means) if len(means) > 1 else Interval(means[0], means[0])
         low, high = max(interval.low, value_range[0]), min(interval.high, value_range[1])
         found.append(Gain(n=n, value=fmean(means), low=low, high=high, num_prompts=len(means)))
@@ -135,7 +135,7 @@ def _gains(groups: Sequence[Sequence[Candidate]], field: str, value_range: tuple
     return tuple(found)
 
 
-def _expected(group: Sequence[Candidate], n: int, field: str) -> float:
+def _mean_of_best(group: Sequence[Candidate], n: int, field: str) -> float:
     """The mean of `field` of the best of n clips over all subsets of n of the N of `group`, which stands in order of
     rank. The best is the first of a tie with equal chances for all of the tie."""
     num, total, first = len(group), math.comb(len(group), n), 0

@@ -13,7 +13,7 @@ from typing import Any
 
 from cineloop.errors import ItemError
 from v2t_eval.core.sample import Sample
-from v2t_eval.judge.grammar.free_text import Asked, Thing
+from v2t_eval.judge.grammar.free_text import Requirements, Thing
 from v2t_eval.judge.grammar.prompt import of_prompt
 
 
@@ -112,7 +112,7 @@ def _row(sample: Sample, dimension: str) -> Mapping[str, Any]:
     return inner if isinstance(inner, Mapping) else asked
 
 
-def _prompt(sample: Sample) -> Asked:
+def _prompt(sample: Sample) -> Requirements:
     return of_prompt(sample.prompt or "")
 
 

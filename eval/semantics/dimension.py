@@ -27,11 +27,11 @@ from v2t_eval.core.metric import BaseMetric, Figure, Summary
 from v2t_eval.core.sample import Sample, SampleClip
 from v2t_eval.judge.grammar.free_text import Thing
 from v2t_eval.judge.grammar.wording import of_text
-from v2t_eval.judge.judge import NOT_DECLARED, Judge, model_of, open_judge, unaudited
+from v2t_eval.judge.judge import NOT_DECLARED, Judge, model_of, open_judge, unaudited_error
 from v2t_eval.judge.question import Question
 from v2t_eval.semantics import VERSION
 from v2t_eval.semantics.detectors import Detector, open_detector, world
-from v2t_eval.semantics.formulas import Frame, undecided
+from v2t_eval.semantics.formulas import Frame, is_undecided
 from v2t_eval.semantics.sources import GRAMMAR, Source, open_source
 from v2t_eval.vbench.long import DimensionSettings, VBenchMetric, is_long
 
@@ -99,7 +99,7 @@ class SemanticDimension(VBenchMetric):
         Raises:
             ItemError: UNREAD, what it has not read may be those things.
         """
-        if any(undecided(frame, things) for frame in frames):
+        if any(is_undecided(frame, things) for frame in frames):
             raise ItemError(
                 f"{sample.id}: {self.detector.name} has not read what or how many things there are, so it cannot say "
                 f"whether they are {' and '.join(thing.phrase for thing in things)}",
@@ -168,7 +168,7 @@ class SemanticDimension(VBenchMetric):
     def counts(self, rows: Sequence[Observation]) -> dict[str, int]:
         """Clips outside the judge's world, and questions without an answer by the reason."""
         outside = {"outside": num_outside(rows, self._failures)} if self.is_judged else {}
-        return unanswered(self._failures) | outside
+        return count_no_answers(self._failures) | outside
 
     def _domain_notes(self, rows: Sequence[Observation]) -> list[str]:
         return domain_notes(self.describe(), rows, self._failures) if self.is_judged else []
@@ -241,29 +241,29 @@ class JudgedMetric(BaseMetric):
         """
         super().check(sample)
         is_asked = self.by_grammar and not ("questions" in self.uses and sample.row.get("questions") is not None)
-        if is_asked and (why := self._opened().why_unread(str(sample.require("prompt")))):
-            raise unaudited(sample, why)
+        if is_asked and (why := self._judge_of().why_unread(str(sample.require("prompt")))):
+            raise unaudited_error(sample, why)
 
-    def _opened(self) -> Judge:
+    def _judge_of(self) -> Judge:
         """The judge, loaded or not."""
         return self.judge or open_judge(self.settings.judge, device=models.chosen_device())
 
     def describe(self) -> dict[str, str]:
-        about = self._opened().fingerprint()
+        about = self._judge_of().fingerprint()
         return about if self.by_grammar else about | self.source.fingerprint()
 
     def summary_of_none(self) -> Summary:
-        counts = unanswered(self._failures) | {"outside": num_outside((), self._failures)}
+        counts = count_no_answers(self._failures) | {"outside": num_outside((), self._failures)}
         notes = domain_notes(self.describe(), (), self._failures)
         return replace(super().summary_of_none(), counts=counts, notes=tuple(notes))
 
 
 def num_outside(rows: Sequence[Observation], failures: Sequence[Mapping[str, str]]) -> int:
     """Clips that the judge says nothing of: it warned of them (`is_outside`), or may not be asked about them."""
-    return sum(bool(row.evidence.get("outside")) for row in rows) + len(_unaudited(failures))
+    return sum(bool(row.evidence.get("outside")) for row in rows) + len(_unaudited_notes(failures))
 
 
-def _unaudited(failures: Sequence[Mapping[str, str]]) -> list[str]:
+def _unaudited_notes(failures: Sequence[Mapping[str, str]]) -> list[str]:
     return [failure["message"] for failure in failures if failure["code"] == UNAUDITED]
 
 
@@ -273,7 +273,7 @@ def domain_notes(
     """What lies outside the judge's domain, clips and words; of a judge that declares none that this is unknown.
     `about`: the judge's fingerprint."""
     notes, num = [], len(rows) + len(failures)
-    if beyond := _unaudited(failures):
+    if beyond := _unaudited_notes(failures):
         notes.append(
             f"{UNAUDITED}: {len(beyond)} of {num} clips have no value, since the judge cannot be asked what they were "
             f"to show, such as {printable(beyond[0], 200)}"
@@ -288,7 +288,7 @@ def domain_notes(
     return notes
 
 
-def unanswered(failures: Sequence[Mapping[str, str]]) -> dict[str, int]:
+def count_no_answers(failures: Sequence[Mapping[str, str]]) -> dict[str, int]:
     """How many samples failed because a question got no answer, by the reason."""
     codes = Counter(failure["code"] for failure in failures)
     return {code.lower(): codes[code] for code in ("REFUSED", "UNPARSABLE", UNAUDITED) if codes[code]}
@@ -323,7 +323,7 @@ def _piece(sample: Sample, start: int, stop: int) -> Sample:
         clip = SampleClip(content=f"{sample.clip.content if sample.clip else ''}[{start}:{stop}]", frames=part)
         return replace(sample, clip=clip, memo={})
 
-    return sample.shared(("piece", start, stop), make)
+    return sample.once(("piece", start, stop), make)
 
 
 FILE = Path(__file__).parent / "detectors" / "world_ceilings.json"

@@ -39,7 +39,7 @@ class Region:
 Frame = Sequence[Region]  # best first
 
 
-def shown(frame: Frame, things: Sequence[Thing]) -> bool:
+def shows_all(frame: Frame, things: Sequence[Thing]) -> bool:
     """Whether there are, of every thing, as many as were asked for."""
     wanted: dict[str, int] = {}
     for thing in things:
@@ -47,7 +47,7 @@ def shown(frame: Frame, things: Sequence[Thing]) -> bool:
     return all(sum(region.label == noun for region in frame) >= count for noun, count in wanted.items())
 
 
-def undecided(frame: Frame, things: Sequence[Thing]) -> bool:
+def is_undecided(frame: Frame, things: Sequence[Thing]) -> bool:
     """Whether not all things are found, and what the detector has not read may be those that are missing."""
     labels = [region.label for region in frame]
     wanted: dict[str, int] = {}
@@ -124,7 +124,7 @@ def _apart(a: Box, b: Box, axis: int, sign: int) -> float:
     return 1.0 if overlap < OVERLAP else OVERLAP / overlap
 
 
-def scene_shown(caption: str, scene: str) -> bool:
+def names_scene(caption: str, scene: str) -> bool:
     """Whether a caption holds every word of the scene, as a word."""
     return set(_words(scene)) <= set(_words(caption))
 

@@ -22,9 +22,9 @@ from cineloop.log import printable
 from v2t_eval.core import models
 from v2t_eval.core.cache import EvidenceCache
 from v2t_eval.core.tables import read_rows
-from v2t_eval.judge.grammar.wording import nothing_asked, of_text, share_asked
-from v2t_eval.judge.language import Dropped, Questioner, open_writer
+from v2t_eval.judge.language import Questioner, UnaskedQuestion, open_writer
 from v2t_eval.judge.question import Question, from_row
+from v2t_eval.judge.grammar.wording import coverage, of_text, unread_parts
 
 GRAMMAR = "grammar"
 
@@ -35,14 +35,14 @@ class QuestionSet:
 
     Attributes:
         dropped: questions that were made and are not asked.
-        left: the parts of the prompt without a question, and `share_asked` the share of its content words outside
+        left: the parts of the prompt without a question, and `coverage` the share of its content words outside
             them; known for the grammar only, else None.
     """
 
     questions: tuple[Question, ...]
-    dropped: tuple[Dropped, ...] = ()
+    dropped: tuple[UnaskedQuestion, ...] = ()
     left: tuple[str, ...] = ()
-    share_asked: float | None = None
+    coverage: float | None = None
 
 
 class Source(Protocol):
@@ -71,7 +71,7 @@ class Grammar:
                 code="NOTHING_ASKED",
                 hint="give `questions`: [{id, question, answer, parents}, ...], or questions=openai:URL",
             )
-        return QuestionSet(questions=tuple(questions), left=nothing_asked(prompt), share_asked=share_asked(prompt))
+        return QuestionSet(questions=tuple(questions), left=unread_parts(prompt), coverage=coverage(prompt))
 
     def fingerprint(self) -> dict[str, str]:
         return {"questions": GRAMMAR}
@@ -140,4 +140,4 @@ def open_source(name: str) -> Source:
         return Grammar()
     if name.endswith((".jsonl", ".json")):
         return QuestionFile(Path(name))
-    return models.opened(("questions", name), lambda: Model(name))
+    return models.open_model(("questions", name), lambda: Model(name))

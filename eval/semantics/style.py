@@ -78,7 +78,7 @@ class TextDimension(VBenchMetric):
             frames = sample.frames
             view = replace(frames, pixels=frames.pixels[start:stop], times_s=frames.times_s[start:stop])
             key = ("piece", extractor.name, extractor.preprocess, start, stop)
-            feature = sample.shared(key, lambda: extractor.embed_clip(view))
+            feature = sample.once(key, lambda: extractor.embed_clip(view))
         else:
             picked = [start + i for i in middle_indices(NUM_FRAMES, stop - start)]
             feature = mean_features(unit(frame_features(sample, extractor)[picked]))  # (D,)

@@ -57,7 +57,7 @@ class CaptionMetric(BaseMetric):
     def measure(self, sample: Sample) -> Evidence:
         """`count` of the tokens; the bare texts where the tokens are not surely those of Java."""
         texts = (sample.require("caption"), *sample.require("references"))
-        read_texts = sample.shared(("ptb tokens", texts), lambda: [read(text) for text in texts])
+        read_texts = sample.once(("ptb tokens", texts), lambda: [read(text) for text in texts])
         if all(exact for _, exact in read_texts):
             tokens = [made for made, _ in read_texts]
             return {"texts": len(texts)} | self.count(Tokens(tokens[0], tuple(tokens[1:])))

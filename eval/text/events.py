@@ -74,7 +74,7 @@ def open_judge(name: str) -> EventJudge:
     Raises:
         UsageError: not a valid address. MissingDependencyError: no such model or server.
     """
-    return models.opened(("events", name), lambda: _load(name))
+    return models.open_model(("events", name), lambda: _load(name))
 
 
 def _load(name: str) -> EventJudge:

@@ -7,7 +7,7 @@ In: two frames of a clip. Out: for every pixel how far it moved, in pixels. Name
     raft:FILE[#sha256]   RAFT large (Teed and Deng 2020, arXiv:2003.12039) of torchvision, 20 iterations, weights as
                  safetensors; torchvision's C_T_V1 are the weights VBench uses ("raft-things")
 
-What several metrics need of a pair of frames is computed once, through `Sample.shared`.
+What several metrics need of a pair of frames is computed once, through `Sample.once`.
 Letters: H W pixels.
 """
 
@@ -143,9 +143,9 @@ def open_flow(name: str) -> Flow:
         MissingDependencyError: torchvision or the weights are not available; the hint says how to get them.
     """
     if name in _Classical.titles:
-        return models.opened(("flow", name), lambda: _Classical(name))
+        return models.open_model(("flow", name), lambda: _Classical(name))
     if name.partition(":")[0] == "raft":
-        return models.opened(("flow", name), lambda: _Raft(name))
+        return models.open_model(("flow", name), lambda: _Raft(name))
     raise UsageError(f"no optical flow is called {name!r}; choices: dis, farneback, raft:FILE.safetensors")
 
 
@@ -166,7 +166,7 @@ def pair_motion(sample: Sample, flow: Flow, first: int, second: int) -> PairMoti
         top2, top5 = (length[-max(1, int(len(length) * share)) :].mean() for share in (0.02, 0.05))
         return PairMotion(float(length.mean()), float(top2), float(top5))
 
-    return sample.shared(("pair motion", flow.name, first, second), make)
+    return sample.once(("pair motion", flow.name, first, second), make)
 
 
 def flow_between(sample: Sample, flow: Flow, first: int, second: int) -> np.ndarray:

@@ -100,9 +100,9 @@ def open_interpolator(name: str) -> Interpolator:
         UsageError: there is no such one. MissingDependencyError: its weights are not available.
     """
     if name.startswith("torchscript:"):
-        return models.opened(("interpolator", name), lambda: _TorchScript(name))
+        return models.open_model(("interpolator", name), lambda: _TorchScript(name))
     try:
-        return models.opened(("interpolator", name), lambda: _Warp(open_flow(name)))
+        return models.open_model(("interpolator", name), lambda: _Warp(open_flow(name)))
     except UsageError as error:
         raise UsageError(
             f"no interpolator is called {name!r}; choices: dis, farneback, raft:FILE, torchscript:FILE"

@@ -83,7 +83,7 @@ def sample_pieces(sample: Sample, piece_s: float, *, compat: bool) -> list[tuple
         piece = int(frames.fps) * piece_s if compat else frames.fps * piece_s
         return pieces(len(frames), max(1, round(piece)), scene_cuts(frames))
 
-    return sample.shared(("pieces", piece_s, compat), make)
+    return sample.once(("pieces", piece_s, compat), make)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -43,7 +43,7 @@ def ssim(first: np.ndarray, second: np.ndarray) -> float:
 
 def grey_frames(sample: Sample) -> np.ndarray:
     """uint8 (T, H, W) of the sample's clip, luma of Rec. 601, computed once for all metrics."""
-    return sample.shared("grey frames", lambda: luma(sample.frames.pixels))
+    return sample.once("grey frames", lambda: luma(sample.frames.pixels))
 
 
 def difference(first: np.ndarray, second: np.ndarray) -> int:
@@ -56,7 +56,7 @@ def difference(first: np.ndarray, second: np.ndarray) -> int:
 def frame_difference(sample: Sample, first: int, second: int) -> int:
     """`difference` of two frames of the sample's clip, computed once for all metrics."""
     pixels = sample.frames.pixels
-    return sample.shared(("difference", first, second), lambda: difference(pixels[first], pixels[second]))
+    return sample.once(("difference", first, second), lambda: difference(pixels[first], pixels[second]))
 
 
 def likeness(total: int, num: int) -> float:

@@ -16,7 +16,7 @@ from v2t_eval.vbench.flow import Flow, pair_motion
 
 def is_frozen(sample: Sample) -> bool:
     """`frozen` of the sample's clip, computed once for all metrics."""
-    return sample.shared("frozen", lambda: frozen(sample.frames.pixels))
+    return sample.once("frozen", lambda: frozen(sample.frames.pixels))
 
 
 def static_parameters(size: tuple[int, int], num: int) -> tuple[float, int]:

@@ -111,10 +111,10 @@ def vbench_total(results: Mapping[str, MetricResult], mode: str = "fixed") -> Me
     share = {name: part for part_of in _shares(half) for name, part in part_of.items()}
     normal = {name: _normal_figure(name, measured.get(name), scale, clipped) for name, scale in scales.items()}
     quality, semantic = (
-        _combined(value, half, normal)
+        _combine(value, half, normal)
         for value, half in zip((found.quality, found.semantic), _shares(half, within=True), strict=True)
     )
-    figures = {"total": _combined(found.total, share, normal), "quality": quality, "semantic": semantic}
+    figures = {"total": _combine(found.total, share, normal), "quality": quality, "semantic": semantic}
     figures |= {f"normalised.{name}": figure for name, figure in normal.items()}
     figures |= {f"raw.{name}": result.figures[result.headline] for name, result in measured.items()}
     missing = [name for name in scales if name not in measured]
@@ -185,7 +185,7 @@ def _normal_figure(name: str, result: MetricResult | None, scale: Scale, clipped
     return Figure(value=value, low=low, high=high, n=figure.n)
 
 
-def _combined(value: float, shares: Mapping[str, float], parts: Mapping[str, Figure]) -> Figure:
+def _combine(value: float, shares: Mapping[str, float], parts: Mapping[str, Figure]) -> Figure:
     below = sqrt(sum((share * (parts[name].value - parts[name].low)) ** 2 for name, share in shares.items()))
     above = sqrt(sum((share * (parts[name].high - parts[name].value)) ** 2 for name, share in shares.items()))
     return Figure(value=value, low=value - below, high=value + above, n=sum(1 for name in shares if parts[name].n))

@@ -113,7 +113,7 @@ class Assignment:
         for bucket, clips in sorted(self.members.items()):
             step = batch_size * shares.get(bucket, 1)
             kept = [
-                (_picture_seen(self.extents[n], bucket), bucket.num_frames / self.extents[n].num_frames) for n in clips
+                (_visible_share(self.extents[n], bucket), bucket.num_frames / self.extents[n].num_frames) for n in clips
             ]
             seen = [f"{sum(column) / len(clips):.0%}" for column in zip(*kept, strict=True)] if clips else ["", ""]
             fill = f"{len(clips) / step:.2f}" if clips else "empty"
@@ -159,12 +159,12 @@ def _place(extent: Extent, config: BucketConfig) -> Bucket | str:
     large_enough = [size for size in config.sizes if cover_scale(extent, size) <= config.max_upscale + 1e-9]
     if not large_enough:
         return f"too small: every size would blow it up more than {config.max_upscale:g} times"
-    best = max(_picture_seen(extent, Bucket(1, *size)) for size in large_enough)
-    alike = [size for size in large_enough if _picture_seen(extent, Bucket(1, *size)) >= best - _ALIKE]
+    best = max(_visible_share(extent, Bucket(1, *size)) for size in large_enough)
+    alike = [size for size in large_enough if _visible_share(extent, Bucket(1, *size)) >= best - _ALIKE]
     return Bucket(max(fitting), *max(alike, key=lambda size: size[0] * size[1]))
 
 
-def _picture_seen(extent: Extent, bucket: Bucket) -> float:
+def _visible_share(extent: Extent, bucket: Bucket) -> float:
     """Share of a clip's picture that its bucket shows after covering it and cutting the overhang."""
     return math.exp(-abs(math.log(bucket.width / bucket.height) - math.log(extent.width / extent.height)))
 
@@ -220,7 +220,7 @@ class BucketBatches:
         bucket, clips = self.members[row]
         share = self.shares()[row]
         first = turn * self.batch_size * share + offset * share
-        return bucket, [clips[_shuffled(self.seed, row, number // len(clips), len(clips))[number % len(clips)]]
+        return bucket, [clips[_shuffle(self.seed, row, number // len(clips), len(clips))[number % len(clips)]]
                         for number in range(first, first + count * share)]  # fmt: skip
 
     def shares(self) -> list[int]:
@@ -237,7 +237,7 @@ class BucketBatches:
 
 
 @lru_cache(maxsize=16)
-def _shuffled(seed: int, row: int, turn: int, count: int) -> np.ndarray:
+def _shuffle(seed: int, row: int, turn: int, count: int) -> np.ndarray:
     """The order (count,) of a bucket's clips in its pass number `turn`."""
     return np.random.default_rng([seed, row, turn]).permutation(count)
 

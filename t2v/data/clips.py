@@ -67,7 +67,7 @@ def prepare(
     """
     if not fps > 0:
         raise UsageError(f"fps must be above 0, got {fps}")
-    kept, extents = _measured(items, fps, on_bad, pool)
+    kept, extents = _measure(items, fps, on_bad, pool)
     assignment = assign(extents, config)
     samples: list[ClipWindow] = []
     members: dict[Bucket, list[int]] = {}
@@ -117,7 +117,7 @@ def read_pixels(sample: ClipWindow, fps: float, pool: DecoderPool) -> np.ndarray
     return frames.pixels[shown, top : top + bucket.height, left : left + bucket.width]  # (T, H, W, 3)
 
 
-def _measured(items: Sequence[Item], fps: float, on_bad: str, pool: DecoderPool) -> tuple[list[Item], list[Extent]]:
+def _measure(items: Sequence[Item], fps: float, on_bad: str, pool: DecoderPool) -> tuple[list[Item], list[Extent]]:
     waiting = [pool.submit_probe(item.path) for item in items]
     kept, extents, bad = [], [], []
     for item, info in zip(items, waiting, strict=True):

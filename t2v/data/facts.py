@@ -11,7 +11,7 @@ from typing import Any
 
 from cineloop.world import vocabulary as words
 from cineloop.world.language.plain_questions import MOTIONS
-from t2v.obedience import FACTORS, asked, motion_of
+from t2v.obedience import FACTORS, motion_of, prompt_factors
 
 UNASKED = -1
 VALUES: dict[str, tuple[str, ...]] = {
@@ -30,7 +30,7 @@ def labels(facts: Mapping[str, Any], prompt: str) -> list[int]:
     """F integers, in the order of `FACTORS`; all `UNASKED` for the empty prompt."""
     if not prompt:
         return [UNASKED] * len(FACTORS)
-    wanted = asked(facts, prompt)
+    wanted = prompt_factors(facts, prompt)
     values = {name: getattr(wanted, name) for name in FACTORS}
     values["action"] = values["action"] and motion_of(values["action"])
     return [UNASKED if value is None else VALUES[name].index(value) for name, value in values.items()]

@@ -26,7 +26,7 @@ from cineloop.world.scenes.scene import Scene
 from cineloop.world.scenes.solo import FPS
 from cineloop.world.vocabulary import COLORS, KINDS
 from t2v.data.facts import labels
-from t2v.data.world import prompt_of, rendered, solo_scene, to_video
+from t2v.data.world import prompt_of, render_scenes, solo_scene, to_video
 
 CELL = 2  # pixels a side of the cells of `occupancy`; a latent place is 8 pixels a side
 KIND_NUMBERS = {kind: number for number, kind in enumerate(KINDS)}
@@ -72,7 +72,7 @@ class LatentSource:
         size: (H, W).
         num_frames: 4k + 1; 1 takes first frames only, made as they are needed (they cost next to nothing).
         num_clips: clips of an epoch; 0 never repeats.
-        cache: filled with the latents of the stream, or None; see `cached`.
+        cache: filled with the latents of the stream, or None; see `with_cache`.
         kind_weights: how often clips of a kind of figure are drawn, where not as often as the others (1).
     """
 
@@ -140,7 +140,7 @@ def encode(source: LatentSource, indices: Sequence[int] | np.ndarray) -> Tensors
     latents, occupied = [], []
     for first in range(0, len(indices), _PER_PASS):
         scenes = [source.scene(int(index)) for index in indices[first : first + _PER_PASS]]
-        frames = rendered(scenes, source.size, source.num_frames)
+        frames = render_scenes(scenes, source.size, source.num_frames)
         latents.append(source.vae.encode_normalized(to_video(frames)).float())
         occupied += [occupancy(scene, source.num_frames, source.size) for scene in scenes]
     share, color = (torch.from_numpy(np.stack(each)) for each in zip(*occupied, strict=True))
@@ -149,14 +149,14 @@ def encode(source: LatentSource, indices: Sequence[int] | np.ndarray) -> Tensors
 
 def cache_key(source: LatentSource) -> str:
     """What the cached values depend on, as 16 hexadecimal digits."""
-    frames = rendered([source.scene(index) for index in range(8)], source.size)
+    frames = render_scenes([source.scene(index) for index in range(8)], source.size)
     weights = sorted(source.kind_weights.items())
     stream = f"{source.split}|{source.seed}|{source.size}|{source.num_frames}|{weights}"
     settings = f"{weights_key(source.vae)}|{stream}|{CELL}|float16"
     return hashlib.sha256(settings.encode() + frames.tobytes()).hexdigest()[:16]
 
 
-def cached(source: LatentSource, folder: Path) -> LatentSource:
+def with_cache(source: LatentSource, folder: Path) -> LatentSource:
     """The source with a cache below `folder` of all clips of an epoch; what it lacks is made first."""
     cache = TensorCache(folder / cache_key(source), "latents")
 

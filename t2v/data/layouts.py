@@ -121,7 +121,7 @@ def read_items(
                 known = items.get(key, entry)
                 items[key] = replace(known, prompts=tuple(dict.fromkeys(known.prompts + entry.prompts)))
     if faults:
-        message = f"{setting}: {len(faults)} faults in {', '.join(map(str, places))}: {_listed(faults)}"
+        message = f"{setting}: {len(faults)} faults in {', '.join(map(str, places))}: {_list_faults(faults)}"
         if on_bad == "stop":
             raise UsageError(message, code="LAYOUT", hint=_hint(faults, places, setting))
         logger.warning("left out: %s", message)
@@ -289,7 +289,7 @@ def _fault_of(item: Item) -> LayoutFault | None:
     return None if item.prompts else LayoutFault(_WORDLESS[0], item.id)
 
 
-def _listed(faults: Iterable[LayoutFault]) -> str:
+def _list_faults(faults: Iterable[LayoutFault]) -> str:
     kinds: dict[str, list[str]] = {}
     for fault in faults:
         kinds.setdefault(fault.kind, []).append(printable(fault.where))

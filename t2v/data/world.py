@@ -42,7 +42,7 @@ def solo_scene(split: str, seed: int, index: int) -> Scene:
     return replace(scene, seed=scene.seed * BACKDROPS // _SEEDS, actors=(actor,))
 
 
-def rendered(scenes: Sequence[Scene], size: tuple[int, int], num_frames: int = NUM_FRAMES) -> np.ndarray:
+def render_scenes(scenes: Sequence[Scene], size: tuple[int, int], num_frames: int = NUM_FRAMES) -> np.ndarray:
     """The first frames of scenes, uint8 (n, T, H, W, 3)."""
     return np.stack([render(scene, size, times_s=TIMES_S[:num_frames]) for scene in scenes])
 
@@ -50,7 +50,7 @@ def rendered(scenes: Sequence[Scene], size: tuple[int, int], num_frames: int = N
 def solo_clips(split: str, seed: int, start: int, count: int, size: tuple[int, int]) -> tuple[np.ndarray, list[Scene]]:
     """The frames uint8 (n, T, H, W, 3) of solo scenes `start` … `start + count - 1`, and the scenes."""
     scenes = [solo_scene(split, seed, index) for index in range(start, start + count)]
-    return rendered(scenes, size), scenes
+    return render_scenes(scenes, size), scenes
 
 
 def prompt_of(scene: Scene, seed: int, index: int, *, unseen_wording: bool = False) -> str:

@@ -29,7 +29,7 @@ from t2v.generators import open_generator
 Item = tuple[PlannedClip, Row | None]  # a clip of a batch, and what decides over it where it is to be made
 
 
-def made_on(
+def clips_from(
     config: GenerateConfig,
     folder: ClipFolder,
     fingerprint: Row,

@@ -20,7 +20,7 @@ from hashlib import sha256
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from cineloop.documents import decoded, json_lines, text_lines
+from cineloop.documents import decode_text, json_lines, text_lines
 from cineloop.errors import NothingMatchedError, UsageError
 from cineloop.files import read_bytes, unescape_name
 from cineloop.log import logger, printable
@@ -68,7 +68,7 @@ def plan(arguments: Sequence[str], files: Sequence[str], config: GenerateConfig)
     example = 't2v generate "A red ball rolls to the left on the beach."'
     if not arguments and not files:
         raise UsageError("no prompt given", hint=example)
-    prompts = list(_given(arguments))
+    prompts = list(_from_arguments(arguments))
     for name in files:
         prompts += _from_stdin() if name == "-" else _from_file(Path(name))
     if not prompts:
@@ -115,12 +115,12 @@ def _words(text: str) -> str:
     return words
 
 
-def _given(arguments: Iterable[str]) -> Iterator[Prompt]:
+def _from_arguments(arguments: Iterable[str]) -> Iterator[Prompt]:
     for text in arguments:
         if text == "-":
             yield from _from_stdin()
         else:
-            yield Prompt(text=_checked(text, "the prompt"))
+            yield Prompt(text=_check(text, "the prompt"))
 
 
 def _from_stdin() -> Iterator[Prompt]:
@@ -139,7 +139,7 @@ def _from_file(path: Path) -> Iterator[Prompt]:
 def _from_text(data: bytes, where: str, folder: Path) -> Iterator[Prompt]:
     """Prompts of a text: objects when its first line is one, plain lines otherwise."""
     try:
-        text = decoded(data)
+        text = decode_text(data)
     except ValueError as error:
         raise UsageError(f"{where} is {error}") from error
     if text.lstrip().startswith("{"):
@@ -147,7 +147,7 @@ def _from_text(data: bytes, where: str, folder: Path) -> Iterator[Prompt]:
             yield _from_row(row, f"{where}, line {number}", folder)
         return
     for number, line in text_lines(text):
-        yield Prompt(text=_checked(line, f"{where}, line {number}"))
+        yield Prompt(text=_check(line, f"{where}, line {number}"))
 
 
 def _from_row(row: dict[str, Any], place: str, folder: Path) -> Prompt:
@@ -166,7 +166,7 @@ def _from_row(row: dict[str, Any], place: str, folder: Path) -> Prompt:
         if not image.is_file():
             raise UsageError(f"{place}: no such picture: {row['image']!r}", code="MANIFEST")
     return Prompt(
-        text=_checked(_prompt_of(row, place), place),
+        text=_check(_prompt_of(row, place), place),
         id=row.get("id") or None,
         seed=seed,
         negative_prompt=row.get("negative_prompt"),
@@ -186,7 +186,7 @@ def _prompt_of(row: dict[str, Any], place: str) -> str:
     return text
 
 
-def _checked(text: str, place: str) -> str:
+def _check(text: str, place: str) -> str:
     text = text.strip()
     if not text:
         raise UsageError(f"{place} is empty")

@@ -16,7 +16,7 @@ from cineloop.interrupt import Stopping
 from cineloop.log import Progress, logger, plural, printable
 from cineloop.run_folder import other_settings
 from cineloop.training import runtime
-from t2v.generate.cluster import made_on
+from t2v.generate.cluster import clips_from
 from t2v.generate.folder import ClipFolder
 from t2v.generate.gallery import write_gallery
 from t2v.generate.making import Made, Maker, Steps, cache_key_parts, key_of
@@ -156,7 +156,7 @@ def _clips(
     steps, num_done = (maker.settings.get("steps") or 1) if maker is not None else 1, 0
     with Progress(sum(map(len, batches)) * steps, "steps", enabled=show_progress) as bar:
         if maker is None:
-            for num_done, each in enumerate(made_on(config, folder, generator.fingerprint(), batches, todo, stop)):
+            for num_done, each in enumerate(clips_from(config, folder, generator.fingerprint(), batches, todo, stop)):
                 bar.advance(1, f"{num_done} of {len(todo)} clips")
                 yield each
             return

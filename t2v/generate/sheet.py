@@ -47,7 +47,7 @@ def write_sheet(rows: Sequence[dict[str, Any]], folder: Path, path: Path) -> Non
         y = _MARGIN + number // columns * cell_height
         sheet.paste(Image.fromarray(each), (x, y))
         label = f"{row['prompt']} (seed {row['seed']})"
-        for line, text in enumerate(_wrapped(printable(label), cell_width - _MARGIN, font.getlength)):
+        for line, text in enumerate(_wrap(printable(label), cell_width - _MARGIN, font.getlength)):
             draw.text((x, y + each.shape[0] + 1 + line * _LINE), text, fill="black", font=font)
     data = io.BytesIO()
     sheet.save(data, "PNG", optimize=True)
@@ -82,7 +82,7 @@ def strip(path: Path) -> np.ndarray:
     return np.concatenate([*parts, missing], axis=1)  # (H, 6 (W + gap), 3)
 
 
-def _wrapped(text: str, width: float, length: Any) -> list[str]:
+def _wrap(text: str, width: float, length: Any) -> list[str]:
     """`text` in at most `_LINES` lines that fit, the last one cut with an ellipsis."""
     lines: list[str] = []
     words = text.split(" ")

@@ -84,7 +84,7 @@ class Generator(PipelineGenerator):
             problems.append(why_unread(loose))
         if not stated.actors:
             problems.append("the prompt names no figure of it")
-        elif more := _more_than_taught(stated):
+        elif more := _beyond_teaching(stated):
             problems.append(f"it was taught one figure doing one thing, not {more}")
         return (Notice("OUT_OF_DOMAIN", f"{_WORLD}: {'; '.join(problems)}"),) if problems else ()
 
@@ -96,7 +96,7 @@ class Generator(PipelineGenerator):
         return [prompt[start:end].lower() for token, (start, end) in spans if token == tokenizer.unk_token_id]
 
 
-def _more_than_taught(stated: StatedFacts) -> str:
+def _beyond_teaching(stated: StatedFacts) -> str:
     """What of the world a prompt asks for that solo scenes do not have; "" for nothing."""
     more = []
     if len(stated.actors) > 1 or stated.actors[0].count not in (None, 1):

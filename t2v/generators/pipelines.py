@@ -285,7 +285,7 @@ class PipelineGenerator(ABC):
             with torch.no_grad():
                 result = self.pipeline(**words)
             clips = to_frames(result, len(requests), settings.fps or self.fps, self.name)
-            return [self._drawn(clip, last, n) for n, clip in enumerate(clips)] if self.latents else clips
+            return [self._frames_of(clip, last, n) for n, clip in enumerate(clips)] if self.latents else clips
         except CineloopError:
             raise
         except (ImportError, NameError) as error:  # pipelines use some packages only where they are installed
@@ -296,7 +296,7 @@ class PipelineGenerator(ABC):
         except Exception as error:  # whatever a model fails with, the rest of the run may still go well
             raise fault(error) from error
 
-    def _drawn(self, clip: Frames, last: Mapping[str, Any], place: int) -> FramesOfLatents:
+    def _frames_of(self, clip: Frames, last: Mapping[str, Any], place: int) -> FramesOfLatents:
         """A clip of the batch with its latents."""
         kept = {"latents": last["latents"][place].float().cpu()}
         if self.stochastic:

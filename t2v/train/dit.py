@@ -199,7 +199,7 @@ class DitStage:
         """Training latents; what the cache lacks is made first."""
         config = self.config
         source = self._source("train", config.data_seed, config.num_clips, config.text_dropout)
-        return source if config.cache is None else data.cached(source, config.cache)
+        return source if config.cache is None else data.with_cache(source, config.cache)
 
     def _source(self, split: str, seed: int, num_clips: int, dropout: float) -> data.LatentSource:
         return data.LatentSource(
@@ -220,13 +220,13 @@ class DitStage:
 
     def evaluate(self, task: DitTask, device: torch.device) -> dict[str, float]:
         """Loss on the frozen grid over held-out clips, per bin; obedience of clips drawn for held-out prompts."""
-        figures = flow_loss_grid(task.predict, self._held_out(device), sigmas_per_clip=2)
+        figures = flow_loss_grid(task.predict, self._held_out_batches(device), sigmas_per_clip=2)
         if not self.config.eval_prompts:
             return {"score": -figures["loss"], **figures}
         obeyed = obedience(self.pipeline(task), self.config, device)
         return {"score": obeyed.pop("mean"), **obeyed, **figures}
 
-    def _held_out(self, device: torch.device) -> Iterator[tuple[torch.Tensor, dict[str, torch.Tensor]]]:
+    def _held_out_batches(self, device: torch.device) -> Iterator[tuple[torch.Tensor, dict[str, torch.Tensor]]]:
         source = self._source("seen", self.config.EVAL_SEED, 0, 0.0)
         for start in range(0, self.config.eval_clips, 32):
             batch = to_device(source(start, 32), device)

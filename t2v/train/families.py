@@ -144,9 +144,9 @@ class ModelFamily:
         """Latents (c, t, h, w) of a clip uint8 (T, H, W, 3)."""
         video = torch.from_numpy(np.ascontiguousarray(pixels)).to(vae.device).permute(3, 0, 1, 2)  # (3, T, H, W)
         video = (video.float() / 127.5 - 1)[None].to(vae.dtype)  # (1, 3, T, H, W)
-        return self.normalised(vae, video)[0].float()
+        return self.normalise(vae, video)[0].float()
 
-    def normalised(self, vae: Any, video: torch.Tensor) -> torch.Tensor:
+    def normalise(self, vae: Any, video: torch.Tensor) -> torch.Tensor:
         """Latents (1, c, t, h, w) of mean 0 and standard deviation 1, from video (1, 3, T, H, W) in [-1, 1]."""
         return vae.encode_normalized(video)
 
@@ -214,7 +214,7 @@ class ModelFamily:
     ) -> np.ndarray:
         """A clip uint8 (T, H, W, 3); `on_step` is called after each step and may raise to end it."""
 
-        def ended(_pipeline: Any, _step: int, _timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
+        def record_step(_pipeline: Any, _step: int, _timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
             on_step()
             return tensors
 
@@ -224,7 +224,7 @@ class ModelFamily:
                for name, value in self.call_arguments(text, negative).items()},
             num_frames=bucket.num_frames, height=bucket.height, width=bucket.width,
             num_inference_steps=steps, guidance_scale=guidance, generator=torch.Generator("cpu").manual_seed(seed),
-            callback_on_step_end=ended, output_type="np",
+            callback_on_step_end=record_step, output_type="np",
         ).frames[0]  # fmt: skip
         return np.rint(np.asarray(frames) * 255).clip(0, 255).astype(np.uint8)
 
@@ -256,7 +256,7 @@ class Wan(ModelFamily):
 
         return AutoencoderKLWan
 
-    def normalised(self, vae: Any, video: torch.Tensor) -> torch.Tensor:
+    def normalise(self, vae: Any, video: torch.Tensor) -> torch.Tensor:
         """The most likely latents, by the statistics in the autoencoder's config (a deviation, not its inverse)."""
         mean, std = _statistics(vae)
         return (vae.encode(video).latent_dist.mode().float() - mean) / std

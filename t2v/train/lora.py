@@ -89,11 +89,11 @@ class ClipSetTraining:
 
     def evaluate(self, task: ClipSetTask, device: torch.device) -> dict[str, float]:
         """Loss on held-out clips at frozen noise, per bin; samples."""
-        figures = flow_loss_grid(task.predict, self._judged(device))
+        figures = flow_loss_grid(task.predict, self._held_out_batches(device))
         drawn = self._draw(task, device) if self.config.samples.prompts and _is_main() else {}
         return {"score": -figures["loss"], **figures, **drawn}
 
-    def _judged(self, device: torch.device) -> Iterator[tuple[torch.Tensor, dict[str, torch.Tensor]]]:
+    def _held_out_batches(self, device: torch.device) -> Iterator[tuple[torch.Tensor, dict[str, torch.Tensor]]]:
         data = self.data()
         for positions in data.judged:
             for first in range(0, len(positions), 2):

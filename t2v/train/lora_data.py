@@ -72,7 +72,7 @@ def prepare_data(config: ClipSetConfig, family: ModelFamily, device: str) -> Lor
         if not held or held == kept:
             raise UsageError("nothing is left to train on, or to judge by of eval_data", hint="look at the buckets")
     else:
-        held = _held_out(prepared.samples, contents, kept, config.held_out)
+        held = _held_out_positions(prepared.samples, contents, kept, config.held_out)
     members = {bucket: [n for n in places if n in kept] for bucket, places in prepared.members.items()}
     training = tuple((b, tuple(n for n in places if n not in held)) for b, places in members.items())
     filled = tuple((bucket, places) for bucket, places in training if places)
@@ -144,7 +144,7 @@ def _texts(
 
 
 def _to_judge_by(config: ClipSetConfig) -> list[Item]:
-    """The clips of `held_out` files of `eval_data`, chosen as `_held_out` does; none where there is no such data."""
+    """The clips of `held_out` files of `eval_data`, chosen by `_held_out_positions`; none without such data."""
     if not config.eval_data:
         return []
     items = config.items("eval_data")
@@ -153,7 +153,9 @@ def _to_judge_by(config: ClipSetConfig) -> list[Item]:
     return [item for item in items if keys[item.path] in chosen]
 
 
-def _held_out(samples: Sequence[ClipWindow], contents: dict[Path, str], kept: set[int], files: int) -> set[int]:
+def _held_out_positions(
+    samples: Sequence[ClipWindow], contents: dict[Path, str], kept: set[int], files: int
+) -> set[int]:
     """Positions of the samples of `files` files, chosen by their content: the same ones whatever else is in the set."""
     there = sorted({contents[samples[n].item.path] for n in kept})
     if not there or files >= len(there):

@@ -26,7 +26,7 @@ from t2v.generators.weights import sha256_of
 from t2v.train.families import ModelFamily, open_family
 from t2v.train.lora import DTYPES, add_adapter, learn_adapter, transformer_piece
 from t2v.train.objectives import BaseObjective
-from t2v.train.rewarded import RewardedSource, load, read_rewarded
+from t2v.train.rewarded import RewardedSource, load, read_reward_clips
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,7 +128,7 @@ class RewardStage:
         self.family = open_family(config.model)
         kind = plugin.load("t2v.train.objectives", config.objective, "Objective", files=True).Objective
         self.objective: BaseObjective = kind(config.settings)
-        self.data = read_rewarded(config.clips, config.rewards)
+        self.data = read_reward_clips(config.clips, config.rewards)
         self._check()
         self.examples = self.objective.examples(self.data.groups)
         counts = ", ".join(f"{count} {name}" for name, count in self.data.counts.items() if count)
@@ -204,7 +204,7 @@ class RewardStage:
 
 def plan_pieces(config: Config) -> tuple[list[Any], str]:
     """The parts that `--plan` counts, and what a sample is."""
-    family, data = open_family(config.model), read_rewarded(config.clips, config.rewards)
+    family, data = open_family(config.model), read_reward_clips(config.clips, config.rewards)
     transformer: Any = family.transformer_class().from_config(family.shape)
     if config.rank:
         add_adapter(transformer.requires_grad_(False), config)

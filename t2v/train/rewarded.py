@@ -1,7 +1,7 @@
 """Drawn clips with their rewards, as training data: groups of one prompt, examples of an objective, batches.
 
 In: a run folder of `t2v generate --set options.latents=true` and its `rewards.jsonl`, a row a clip: `id`, `reward` (a
-number, or null where there is none), and what else its author notes (`status`, `parts`, `judge`). Out: `Rewarded`,
+number, or null where there is none), and what else its author notes (`status`, `parts`, `judge`). Out: `RewardClips`,
 counts of what teaches and what does not, and a picklable source of batches. A clip without a reward teaches nothing;
 neither does a prompt whose rewards are all equal, or that has only one.
 """
@@ -29,7 +29,7 @@ Tensors = dict[str, torch.Tensor]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Rewarded:
+class RewardClips:
     """Clips that have a reward, and their groups.
 
     Attributes:
@@ -73,7 +73,7 @@ def read_rewards(path: Path) -> dict[str, float]:
     return rewards
 
 
-def read_rewarded(folder: Path, rewards: Path | None = None) -> Rewarded:
+def read_reward_clips(folder: Path, rewards: Path | None = None) -> RewardClips:
     """The clips of a run folder with their rewards.
 
     Args:
@@ -116,7 +116,7 @@ def read_rewarded(folder: Path, rewards: Path | None = None) -> Rewarded:
             code="REWARDS",
             hint="draw several clips a prompt (--num-videos), and reward them differently",
         )
-    return Rewarded(
+    return RewardClips(
         prompts=tuple(row["prompt"] for row in rows),
         latents=tuple(folder / row["latents"] for row in rows),
         groups=tuple(groups),
@@ -138,7 +138,7 @@ class RewardedSource:
         reads_steps: as of the objective.
     """
 
-    data: Rewarded
+    data: RewardClips
     examples: Sequence[Example]
     texts: Mapping[str, Tensors]
     collate: Callable[[Sequence[Tensors]], Tensors]
@@ -165,7 +165,7 @@ class RewardedSource:
 
     def _example(self, number: int) -> Example:
         epoch, place = divmod(number, len(self.examples))
-        return self.examples[_shuffled(self.seed, epoch, len(self.examples))[place]]
+        return self.examples[_shuffle(self.seed, epoch, len(self.examples))[place]]
 
     def _step(self, example: Example, number: int) -> Tensors:
         """One step of the sampler, drawn by the number of the sample; the last adds no noise and has no likelihood."""
@@ -186,7 +186,7 @@ class RewardedSource:
 
 
 @lru_cache(maxsize=4)
-def _shuffled(seed: int, epoch: int, count: int) -> np.ndarray:
+def _shuffle(seed: int, epoch: int, count: int) -> np.ndarray:
     """The order (count,) of the examples in an epoch."""
     return np.random.default_rng([seed, epoch]).permutation(count)
 

@@ -64,7 +64,7 @@ class ReconstructionTask(nn.Module):
         posterior = self.vae.encode(video).latent_dist
         latents = posterior.sample()  # (n, c, t, h, w)
         if self.training and self.equivariance_share and torch.rand(()) < self.equivariance_share:
-            latents, video, figures = transformed(latents, video, figures)
+            latents, video, figures = transform(latents, video, figures)
         given = self.vae.decode(latents).sample.float()  # (n, 3, T, H, W)
         weight = 1 + (self.figure_weight - 1) * figures  # (n, 1, T, H, W)
         error = given - video
@@ -74,7 +74,7 @@ class ReconstructionTask(nn.Module):
         return {"terms": terms, "metrics": {"mse": ((error / 2).square().mean().detach(), 1)}}
 
 
-def transformed(
+def transform(
     latents: torch.Tensor, video: torch.Tensor, figures: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """The same picture operation on latents (n, c, t, h, w) and video (n, 3, T, H, W): flip, half size, or a shift.
@@ -88,11 +88,11 @@ def transformed(
         return tuple(F.avg_pool3d(x, (1, 2, 2)) for x in (latents, video, figures))  # type: ignore[return-value]
     unit = video.shape[-1] // latents.shape[-1]
     pixels = [int(torch.randint(-unit // 2, unit // 2 + 1, ())) for _ in range(2)]
-    cells = _shifted(latents, [p / unit for p in pixels])
-    return cells, _shifted(video, pixels), _shifted(figures, pixels)
+    cells = _shift(latents, [p / unit for p in pixels])
+    return cells, _shift(video, pixels), _shift(figures, pixels)
 
 
-def _shifted(x: torch.Tensor, by: Sequence[float]) -> torch.Tensor:
+def _shift(x: torch.Tensor, by: Sequence[float]) -> torch.Tensor:
     """(n, C, T, H, W) moved down and right by places, whole or not; what comes in repeats the edge."""
     for axis, amount in zip((3, 4), by, strict=True):
         whole, size = math.floor(amount), x.shape[axis]

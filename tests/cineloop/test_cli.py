@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from cineloop import errors
-from cineloop.cli import guarded
+from cineloop.cli import guard
 from cineloop.errors import UsageError
 from t2v.cli import main as t2v
 from t2v.generators import open_generator
@@ -93,10 +93,10 @@ def test_an_error_is_a_line_and_a_traceback_only_with_v(error, code, says, capsy
     def work() -> int:
         raise error
 
-    assert guarded(work, traceback=False) == code
+    assert guard(work, traceback=False) == code
     plain = capsys.readouterr().err
     assert plain.startswith(says) and "Traceback" not in plain
-    assert guarded(work, traceback=True) == code
+    assert guard(work, traceback=True) == code
     full = capsys.readouterr().err
     assert says in full
     assert ("Traceback" in full and "in work" in full) == (code != 2)

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from cineloop.startup import collector_paused
+from cineloop.startup import pause_collector
 
 LOADS = """
 import gc
@@ -32,7 +32,7 @@ def output(program: str) -> str:
 
 def test_the_collector_is_as_it_was_after_the_block():
     assert gc.isenabled()
-    with pytest.raises(RuntimeError), collector_paused(), collector_paused():
+    with pytest.raises(RuntimeError), pause_collector(), pause_collector():
         assert not gc.isenabled()
         raise RuntimeError
     assert gc.isenabled()

@@ -17,7 +17,7 @@ import torch
 
 from cineloop.video.frames import Frames
 from cineloop.world.referee.read import read_back
-from v2t_eval.audit.clips import PLANTED_VERSION, Drawn, Planted
+from v2t_eval.audit.clips import PLANTED_VERSION, LazyClip, WorldAuditClip
 from v2t_eval.core.features import BaseExtractor
 from v2t_eval.core.metric import BaseMetric, load_metric, metric_names
 from v2t_eval.core.sample import Sample, SampleClip
@@ -192,14 +192,16 @@ def asked() -> list[str]:
 
 def referee() -> list[str]:
     """What the referee reads of a drawn clip."""
-    shown = Planted(Drawn(world="solo", seed=3, index=1)).frames
+    shown = LazyClip(WorldAuditClip(world="solo", seed=3, index=1)).frames
     figure = read_back(shown.pixels, shown.times_s).figures[0]
     return [f"{name} {getattr(figure, name)}" for name in ("kind", "color", "size", "motion")]
 
 
 def planted() -> list[float]:
     """Spread of a drawn clip and of one with a fault."""
-    both = [Planted(Drawn(world="solo", seed=3, index=1), fault, 2 * bool(fault)).frames for fault in ("", "blur")]
+    both = [
+        LazyClip(WorldAuditClip(world="solo", seed=3, index=1), fault, 2 * bool(fault)).frames for fault in ("", "blur")
+    ]
     return [round(float(shown.pixels.std()), 2) for shown in both]
 
 

@@ -26,7 +26,7 @@ class Bright(BaseMetric):
     name, needs, version = "bright", ("frames",), 1
 
     def measure(self, sample):
-        rows = sample.shared("rows", lambda: sample.frames.pixels.mean((1, 2, 3)) / 255)
+        rows = sample.once("rows", lambda: sample.frames.pixels.mean((1, 2, 3)) / 255)
         return {"value": float(rows.mean()), "rows": rows.astype(np.float32), "frames": len(rows)}
 
     def summarise(self, rows, references):

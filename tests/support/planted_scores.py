@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from v2t_eval.core.changes import changes
 from v2t_eval.core.metric import Figure, MetricResult
-from v2t_eval.core.scores import Scored, Scores, Skipped
+from v2t_eval.core.scores import AbsentMetric, ItemScores, Scores
 from v2t_eval.core.statistics import mean_interval
 from v2t_eval.gate.decide import decide
 from v2t_eval.gate.sentences import metric_verdict
@@ -48,7 +48,7 @@ def scores(worse=0.0, *, prompts=20, seeds=2, noise=0.01, seed=1, change=None, *
     `change`: from a clip to the clip that stands in its place. `more`: fingerprint, counts, skipped.
     """
     clips = [
-        Scored(
+        ItemScores(
             id=f"p{p:02}-{s}", cluster=f"prompt {p}", prompt=f"prompt {p}", content=f"file:{p}-{s}-{seed}", fps=8.0,
             path=f"clips/p{p:02}-{s}.mp4", duration_s=2.0, size=(64, 64), num_frames=16, decoder="decord", frozen=False,
         )
@@ -106,7 +106,7 @@ def _less(one, ids, clips):
 
 def absent(metric, code="ENVIRONMENT"):
     """A metric that was skipped."""
-    return Skipped(metric=metric, reason="its weights are not here", hint="get them", code=code)
+    return AbsentMetric(metric=metric, reason="its weights are not here", hint="get them", code=code)
 
 
 def metric_verdicts(candidate, baseline, policy):

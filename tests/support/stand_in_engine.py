@@ -9,7 +9,7 @@ from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 
 from cineloop.cluster import journals
-from cineloop.cluster.node import Driver, Host, Kept
+from cineloop.cluster.node import Driver, Host, PlacedResult
 from cineloop.cluster.pool import WorkerLostError
 from cineloop.journal import Entry, Journal
 
@@ -96,7 +96,7 @@ class Engine:
             (error, results, is_kept), bulk = reply
             if error is not None:
                 raise error
-            return [Kept(results[0], bulk)] if is_kept else results
+            return [PlacedResult(results[0], bulk)] if is_kept else results
 
         items = _copied(list(items))
         return handle.ask(lambda: handle.host.call(method, items, *bulks), unpack)

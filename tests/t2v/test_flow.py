@@ -10,10 +10,10 @@ from t2v.flow import (
     FlowConfig,
     GuidanceConfig,
     add_noise,
-    guided,
+    guide,
     inference_sigmas,
     sample_sigmas,
-    shifted,
+    shift_time,
     velocity,
 )
 
@@ -100,7 +100,7 @@ def test_the_uniform_floor_reaches_the_ends():
 def test_uniform_is_uniform_and_may_be_shifted():
     generator = torch.Generator().manual_seed(0)
     drawn = sample_sigmas(20_000, FlowConfig(sigma_sampling="uniform", shift=3.0), generator)
-    assert float((drawn <= shifted(0.5, 3.0)).float().mean()) == pytest.approx(0.5, abs=0.02)
+    assert float((drawn <= shift_time(0.5, 3.0)).float().mean()) == pytest.approx(0.5, abs=0.02)
 
 
 def test_training_levels_are_not_those_of_a_schedulers_table():
@@ -112,11 +112,11 @@ def test_training_levels_are_not_those_of_a_schedulers_table():
 
 @given(unit, shifts, shifts)
 def test_shift_composes_keeps_order_and_ends(sigma, first, second):
-    assert shifted(shifted(sigma, first), second) == pytest.approx(shifted(sigma, first * second), abs=1e-9)
-    assert shifted(0.0, first) == 0 and shifted(1.0, first) == pytest.approx(1)
-    towards_noise = shifted(sigma, first) - sigma
+    assert shift_time(shift_time(sigma, first), second) == pytest.approx(shift_time(sigma, first * second), abs=1e-9)
+    assert shift_time(0.0, first) == 0 and shift_time(1.0, first) == pytest.approx(1)
+    towards_noise = shift_time(sigma, first) - sigma
     assert towards_noise >= -1e-12 if first >= 1 else towards_noise <= 1e-12
-    assert shifted(shifted(sigma, first), 1 / first) == pytest.approx(sigma, abs=1e-9)
+    assert shift_time(shift_time(sigma, first), 1 / first) == pytest.approx(sigma, abs=1e-9)
 
 
 @given(st.integers(1, 100), shifts)
@@ -136,10 +136,10 @@ def test_sigmas_of_sampling_refuse_nonsense(steps, shift):
 # --- guidance
 def test_guidance_goes_past_the_conditional():
     conditional, unconditional = _pair()
-    found = guided(conditional, unconditional, GuidanceConfig(scale=3.0), 0.5)
+    found = guide(conditional, unconditional, GuidanceConfig(scale=3.0), 0.5)
     torch.testing.assert_close(found, 3 * conditional - 2 * unconditional)
     for scale, wanted in ((0.0, unconditional), (1.0, conditional)):
-        torch.testing.assert_close(guided(conditional, unconditional, GuidanceConfig(scale=scale), 0.5), wanted)
+        torch.testing.assert_close(guide(conditional, unconditional, GuidanceConfig(scale=scale), 0.5), wanted)
 
 
 def test_guidance_acts_within_its_interval_only():
@@ -147,18 +147,18 @@ def test_guidance_acts_within_its_interval_only():
     guidance = GuidanceConfig(scale=3.0, interval=(0.25, 0.75))
     for sigma, acts in ((0.2, False), (0.25, True), (0.5, True), (0.75, True), (0.8, False)):
         assert guidance.acts_at(sigma) == acts
-        found = guided(conditional, unconditional if acts else None, guidance, sigma)
+        found = guide(conditional, unconditional if acts else None, guidance, sigma)
         assert torch.equal(found, conditional) == (not acts)
     with pytest.raises(UsageError, match="unconditional"):
-        guided(conditional, None, guidance, 0.5)
+        guide(conditional, None, guidance, 0.5)
     assert not GuidanceConfig(scale=1.0).acts_at(0.5)
 
 
 @given(unit, st.floats(1.5, 9))
 def test_rescale_draws_the_deviation_back(rescale, scale):
     conditional, unconditional = _pair(dtype=torch.float64)
-    plain = guided(conditional, unconditional, GuidanceConfig(scale=scale), 0.5)
-    found = guided(conditional, unconditional, GuidanceConfig(scale=scale, rescale=rescale), 0.5)
+    plain = guide(conditional, unconditional, GuidanceConfig(scale=scale), 0.5)
+    found = guide(conditional, unconditional, GuidanceConfig(scale=scale, rescale=rescale), 0.5)
     for row in range(4):  # clip by clip
         wanted = rescale * conditional[row].std() + (1 - rescale) * plain[row].std()
         torch.testing.assert_close(found[row].std(), wanted)
@@ -168,8 +168,8 @@ def test_rescale_draws_the_deviation_back(rescale, scale):
 def test_rescale_is_that_of_the_paper():
     """Equations 15 and 16 of Lin et al., as `rescale_noise_cfg` of diffusers has them."""
     conditional, unconditional = _pair()
-    plain = guided(conditional, unconditional, GuidanceConfig(scale=6.0), 0.5)
-    ours = guided(conditional, unconditional, GuidanceConfig(scale=6.0, rescale=0.7), 0.5)
+    plain = guide(conditional, unconditional, GuidanceConfig(scale=6.0), 0.5)
+    ours = guide(conditional, unconditional, GuidanceConfig(scale=6.0, rescale=0.7), 0.5)
     for row in range(4):
         rescaled = plain[row] * conditional[row].std() / plain[row].std()
         torch.testing.assert_close(ours[row], 0.7 * rescaled + 0.3 * plain[row])
@@ -177,7 +177,7 @@ def test_rescale_is_that_of_the_paper():
 
 def test_rescale_bears_a_prediction_without_deviation():
     flat = torch.zeros(1, 2, 3)
-    assert torch.isfinite(guided(flat, flat, GuidanceConfig(scale=3.0, rescale=1.0), 0.5)).all()
+    assert torch.isfinite(guide(flat, flat, GuidanceConfig(scale=3.0, rescale=1.0), 0.5)).all()
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,17 @@ from cineloop.world.referee.read import FigureRead, ReadBack, read_back
 from cineloop.world.scenes.render import render
 from cineloop.world.scenes.scene import Actor, Event, Scene, Shot
 from cineloop.world.scenes.solo import FPS, NUM_FRAMES, prompt, sample_solo
-from t2v.obedience import FACTORS, FactorRow, FactorVerdict, PromptFactors, asked, chance, compare, judge, table
+from t2v.obedience import (
+    FACTORS,
+    FactorRow,
+    FactorVerdict,
+    PromptFactors,
+    chance,
+    compare,
+    judge,
+    prompt_factors,
+    table,
+)
 
 TIMES_S = np.arange(NUM_FRAMES) / FPS
 PROMPT = "A big blue dog is running to the left in a forest."
@@ -44,17 +54,17 @@ def test_real_clips_obey():
 
 
 def test_a_prompt_says_what_is_asked_and_facts_what_value():
-    want = asked(SCENE.facts(), PROMPT)
+    want = prompt_factors(SCENE.facts(), PROMPT)
     assert want == PromptFactors(
         place="forest", color="blue", kind="dog", size="large", action="run", direction="left", speed=None
     )
-    assert asked(None, PROMPT) == want
-    assert asked(SCENE.facts()) == want
-    bare = asked(SCENE.facts(), "A dog is running.")
+    assert prompt_factors(None, PROMPT) == want
+    assert prompt_factors(SCENE.facts()) == want
+    bare = prompt_factors(SCENE.facts(), "A dog is running.")
     assert bare == PromptFactors(kind="dog", action="run")
     assert set(judge(clip(), TIMES_S, None, "A dog is running.")) == {"kind", "action", "joint"}
     with pytest.raises(ValueError, match="facts"):
-        asked(None)
+        prompt_factors(None)
 
 
 @pytest.mark.parametrize(
@@ -88,7 +98,7 @@ def test_an_action_is_a_class_of_motion():
 
 def test_what_cannot_be_read_is_wrong_and_counted_apart():
     nothing = ReadBack(place=None)
-    verdict = compare(nothing, asked(SCENE.facts()))
+    verdict = compare(nothing, prompt_factors(SCENE.facts()))
     assert not any(verdict.factors.values())
     assert set(verdict.unread) == {"place", "color", "kind", "size", "action", "direction"}
     shapeless = ReadBack(place="forest", figures=(FigureRead(color="blue", size="large", motion="travel"),))
@@ -106,7 +116,7 @@ def test_what_cannot_be_read_is_wrong_and_counted_apart():
 def test_shuffled_prompts_fall_to_chance():
     scenes = [sample_solo("seen", 9, index) for index in range(24)]
     reads = [read_back(clip(scene), TIMES_S) for scene in scenes]
-    wants = [asked(scene.facts()) for scene in scenes]
+    wants = [prompt_factors(scene.facts()) for scene in scenes]
     own = table([compare(read, want) for read, want in zip(reads, wants, strict=True)], chance(reads, wants))
     rows = {row.factor: row for row in own}
     assert all(row.share == 1.0 for row in own)

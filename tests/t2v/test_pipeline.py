@@ -12,7 +12,7 @@ from diffusers import FlowMatchEulerDiscreteScheduler
 
 import t2v.pipeline
 from cineloop.errors import MissingDependencyError, UsageError
-from t2v.flow import GuidanceConfig, guided
+from t2v.flow import GuidanceConfig, guide
 from t2v.model.dit import CineloopTransformer3DModel
 from t2v.model.text import CineloopTextConfig, CineloopTextModel, PromptEncoder, build_tokenizer
 from t2v.model.vae import AutoencoderKLCineloop
@@ -78,7 +78,7 @@ def by_hand(pipe, prompts, negatives, noise, steps, guidance: GuidanceConfig):
             return pipe.transformer(x, times, told.embeds, told.mask, told.pooled, return_dict=False)[0]
 
         with torch.no_grad():
-            x = x + (then - now) * guided(velocity(prompts), velocity(negatives), guidance, now)
+            x = x + (then - now) * guide(velocity(prompts), velocity(negatives), guidance, now)
     return x
 
 

@@ -113,16 +113,16 @@ class Chat:
         if name == "help":
             self._notify(HELP)
         elif name == "video":
-            self.open(_required(rest, "/video PATH"))
+            self.open(_require(rest, "/video PATH"))
         elif name == "at":
-            self._look_at(_required(rest, "/at 34:22"))
+            self._look_at(_require(rest, "/at 34:22"))
         elif name == "whole":
             self._turn_to(None)
         elif name == "reset":
             self._history.clear()
             self._notify("the conversation so far is forgotten")
         elif name == "save":
-            self._save(Path(_required(rest, "/save FILE")))
+            self._save(Path(_require(rest, "/save FILE")))
         else:
             near = difflib.get_close_matches(name, COMMANDS, n=1, cutoff=0.4)
             is_file = Path(line).exists()
@@ -227,7 +227,7 @@ class Chat:
         self._notify(f"saved {len(self._shown)} turns in {printable(str(path))}")
 
 
-def _required(text: str, usage: str) -> str:
+def _require(text: str, usage: str) -> str:
     if not text:
         raise UsageError(f"expected {usage}")
     return text

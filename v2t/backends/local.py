@@ -107,7 +107,7 @@ class Backend(VideoLM):
     def load(self) -> None:
         """Load processor and weights onto the device. Raises MissingDependencyError: weights that do not load, or a
         missing device."""
-        with startup.collector_paused():
+        with startup.pause_collector():
             self._load()
 
     def _load(self) -> None:

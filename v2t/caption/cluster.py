@@ -21,7 +21,7 @@ import numpy as np
 
 from cineloop.clip import Clip
 from cineloop.cluster import journals
-from cineloop.cluster.node import Kept
+from cineloop.cluster.node import PlacedResult
 from cineloop.cluster.pool import DEATHS, InputLostError, Pool, worker_died
 from cineloop.cluster.workers import DecodeWorker, ModelWorker, open_workers, or_error, read_frames
 from cineloop.errors import ItemError, MissingDependencyError
@@ -67,7 +67,7 @@ class PlacedDecoders:
     def submit(self, path: str, spec: SampleSpec, size: tuple[int, int] | None) -> Future[Frames]:
         request = (path, spec, size)
 
-        def frames_of(kept: Kept) -> Frames:
+        def frames_of(kept: PlacedResult) -> Frames:
             shape, about = kept.value
             pixels = np.broadcast_to(np.uint8(0), shape)
             return PlacedFrames.read(pixels, {**about, "bulk": kept.bulk, "request": request})

@@ -21,12 +21,12 @@ from pathlib import Path
 from sys import intern
 from typing import Any
 
-from cineloop.address import shown
+from cineloop.address import redact
 from cineloop.clip import Clip
 from cineloop.errors import ItemError
 from cineloop.files import content_key, escape_name, unescape_name
 from cineloop.journal import Entry, Journal, Place
-from cineloop.startup import collector_paused
+from cineloop.startup import pause_collector
 from v2t.writers import Record
 
 _NONE: dict[str, str] = {}  # for the clips without files: one for all, since a folder may hold millions; never changed
@@ -87,7 +87,7 @@ class Ledger:
         self.clips: list[Clip] = []  # of the run
         self._later: list[Entry] = []
         self.begun: Counter[str] = Counter()  # clip id -> runs on a cluster that died while it was in hand
-        with collector_paused():
+        with pause_collector():
             for entry, place in journal.replay():
                 self._learn(entry, place)
         if whole is not None:
@@ -285,5 +285,5 @@ def source_of(clip: Clip) -> dict[str, Any]:
             content = content_key(Path(clip.file))
         except OSError:
             pass  # any later state of the file counts as changed
-    file = shown(clip.file) if clip.is_remote else os.path.abspath(clip.file)
+    file = redact(clip.file) if clip.is_remote else os.path.abspath(clip.file)
     return {"size": clip.size, "mtime_ns": clip.mtime_ns, "content": content, "file": escape_name(file)}

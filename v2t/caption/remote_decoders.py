@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cineloop.address import is_url, shown, url_path
+from cineloop.address import is_url, redact, url_path
 from cineloop.errors import ItemError
 from cineloop.files import scratch_folder
 from cineloop.remote import fetch
@@ -77,7 +77,7 @@ class RemoteDecoders:
                 try:
                     return work(local)
                 except ItemError as error:  # its message names the copy, which means nothing to the user
-                    message = error.message.replace(local.name, shown(path))
+                    message = error.message.replace(local.name, redact(path))
                     raise ItemError(message, code=error.code, hint=error.hint) from error
 
         return self._executor.submit(run)

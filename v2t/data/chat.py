@@ -30,7 +30,7 @@ class Turn:
 
 
 @dataclass(frozen=True)
-class Encoded:
+class LabelledTokens:
     """Token ids and labels of one conversation, lists of equal length; label -100 means no loss.
 
     `num_clips` says how many clips its text shows.
@@ -93,7 +93,7 @@ def pieces(turns: Iterable[Turn], clip_texts: Sequence[str] = ()) -> list[tuple[
     return out
 
 
-def encode(tokenizer: Any, turns: Iterable[Turn], clip_texts: Sequence[str] = ()) -> Encoded:
+def encode(tokenizer: Any, turns: Iterable[Turn], clip_texts: Sequence[str] = ()) -> LabelledTokens:
     """Ids and labels of a conversation; only what the assistant says, and its `<|im_end|>`, is a target."""
     ids: list[int] = []
     labels: list[int] = []
@@ -101,10 +101,10 @@ def encode(tokenizer: Any, turns: Iterable[Turn], clip_texts: Sequence[str] = ()
         part = tokenizer.encode(text, add_special_tokens=False)
         ids += part
         labels += part if target else [IGNORE] * len(part)
-    return Encoded(ids, labels, len(clip_texts))
+    return LabelledTokens(ids, labels, len(clip_texts))
 
 
-def check_labels(encoded: Encoded, what: str, *, max_length: int | None = None) -> None:
+def check_labels(encoded: LabelledTokens, what: str, *, max_length: int | None = None) -> None:
     """Refuse a sample that teaches nothing.
 
     Raises:

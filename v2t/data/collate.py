@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from v2t.data.chat import IGNORE, Encoded
+from v2t.data.chat import IGNORE, LabelledTokens
 
 Batch = dict[str, torch.Tensor]
 MULTIPLE = 16
@@ -27,11 +27,11 @@ class ClipSample:
     pixels: np.ndarray
     times_s: np.ndarray
     mask: np.ndarray
-    rows: list[Encoded]
+    rows: list[LabelledTokens]
     facts: dict[str, int] = field(default_factory=dict)
 
 
-def text_batch(rows: Sequence[Encoded], pad_id: int, max_length: int | None = None) -> Batch:
+def text_batch(rows: Sequence[LabelledTokens], pad_id: int, max_length: int | None = None) -> Batch:
     """`input_ids`, `labels` (R, L), padded on the right, where a causal model needs no mask, `row_lengths` (R,).
 
     L is a multiple of `MULTIPLE` (kernels are prepared per shape), unless `max_length` cuts it.

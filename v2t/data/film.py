@@ -32,21 +32,21 @@ def film_turns(split: str, seed: int, rng: random.Random) -> list[Turn]:
     while True:
         stretch = sample_scene(split, seed, int(rng.random() * (1 << 30)), seconds=_STRETCH_S).facts()
         offset = rng.random() * _FILM_S
-        film_notes = [_moved(note, offset) for note in notes(stretch)]
+        film_notes = [_move(note, offset) for note in notes(stretch)]
         film_notes = sorted([*film_notes, *_again(film_notes, rng)], key=lambda note: note.start_s)
         kind = FILM_KINDS[int(rng.random() * len(FILM_KINDS))]
         pair = film_question(film_notes, kind, rng)
         if pair is None:
             continue
         question, answer = pair
-        lines = _lines(_shown(film_notes, question, rng))
+        lines = _lines(_notes_to_show(film_notes, question, rng))
         return [Turn("user", notes_prompt(lines, question)), Turn("assistant", answer)]
 
 
 def _claims(split: str, seed: int, rng: random.Random) -> list[Turn]:
     stretch = sample_scene(split, seed, int(rng.random() * (1 << 30)), seconds=_SHORT_S).facts()
     offset = rng.random() * _FILM_S
-    lines = _lines([_moved(note, offset) for note in notes(stretch)])
+    lines = _lines([_move(note, offset) for note in notes(stretch)])
     turns: list[Turn] = []
     for question, answer in film_claims(stretch, rng, _CLAIMS):
         turns += [Turn("user", question if turns else notes_prompt(lines, question)), Turn("assistant", answer)]
@@ -57,7 +57,7 @@ def _lines(film_notes: Sequence[EventNote]) -> list[Line]:
     return [Line(start_s=note.start_s, end_s=note.end_s, text=note.text + ".") for note in film_notes]
 
 
-def _moved(note: EventNote, by_s: float) -> EventNote:
+def _move(note: EventNote, by_s: float) -> EventNote:
     return replace(note, start_s=note.start_s + by_s, end_s=note.end_s + by_s)
 
 
@@ -66,11 +66,11 @@ def _again(film_notes: Sequence[EventNote], rng: random.Random) -> list[EventNot
     more = []
     for _ in range(int(rng.random() * 3)):
         note = film_notes[int(rng.random() * len(film_notes))]
-        more += [_moved(note, 5.0 + rng.random() * 1200) for _ in range(int(rng.random() * 6))]
+        more += [_move(note, 5.0 + rng.random() * 1200) for _ in range(int(rng.random() * 6))]
     return more
 
 
-def _shown(film_notes: Sequence[EventNote], question: str, rng: random.Random) -> list[EventNote]:
+def _notes_to_show(film_notes: Sequence[EventNote], question: str, rng: random.Random) -> list[EventNote]:
     """Notes on who the question names, as far as they fit, and a few others."""
     about = [note for note in film_notes if note.key and note.key[0] in question]
     if len(about) < _SHOWN:

@@ -23,7 +23,7 @@ from cineloop.threads import usable_cpus
 from cineloop.video.frames import Frames
 from cineloop.video.sample import SampleSpec
 from cineloop.video.worker import DecoderPool
-from v2t.data.chat import IGNORE, Encoded, Turn, check_labels, encode, from_llava
+from v2t.data.chat import IGNORE, LabelledTokens, Turn, check_labels, encode, from_llava
 from v2t.data.collate import Batch, ClipSample, clip_batch
 from v2t.model.clips import cut_segments, fit_frames
 
@@ -118,18 +118,18 @@ class ManifestSource:
         segments, times, mask = cut_segments(pixels, seconds, video.segment_frames)
         clip_text = self.processor.clip_text(times[mask].tolist())
         return ClipSample(
-            segments, times, mask, [self._encoded(row, turns, clip_text) for turns in self.conversations(row, number)]
+            segments, times, mask, [self._encode(row, turns, clip_text) for turns in self.conversations(row, number)]
         )
 
     def conversations(self, row: Row, number: int) -> list[list[Turn]]:
         """What sample `number` says about the row's clip."""
         return [turns_of(row, random.Random(f"manifest|{self.seed}|{number}"))]
 
-    def _encoded(self, row: Row, turns: list[Turn], clip_text: str) -> Encoded:
+    def _encode(self, row: Row, turns: list[Turn], clip_text: str) -> LabelledTokens:
         encoded = encode(self.processor.tokenizer, turns, [clip_text])
         check_labels(encoded, f"row {row['id']!r}", max_length=self.max_length)
         if len(encoded.ids) > self.max_length:
-            return Encoded(encoded.ids[: self.max_length], encoded.labels[: self.max_length])
+            return LabelledTokens(encoded.ids[: self.max_length], encoded.labels[: self.max_length])
         return encoded
 
     def place(self, number: int) -> int:
@@ -161,7 +161,7 @@ class ManifestSource:
         black = np.zeros((1, video.size["height"], video.size["width"], 3), np.uint8)
         segments, times, mask = cut_segments(black, np.zeros(1), video.segment_frames)
         ids = self.processor.tokenizer.encode(self.processor.clip_text([0.0]), add_special_tokens=False)
-        return ClipSample(segments, times, mask, [Encoded(ids, [IGNORE] * len(ids))] * conversations)
+        return ClipSample(segments, times, mask, [LabelledTokens(ids, [IGNORE] * len(ids))] * conversations)
 
 
 def permutation(seed: int, turn: int, length: int) -> np.ndarray:

@@ -98,7 +98,7 @@ class PatchTokenSource:
         return tokens.half().numpy(), times, mask
 
 
-def precomputed(
+def precompute(
     clips: ClipSource, model: Any, block: int, rounds: int, cache: Path | None = None, samples: int = 0
 ) -> Source:
     """`clips` as they are for one round; for more, its patch tokens from a copy of the captioner's tower on the CPU.
@@ -112,7 +112,7 @@ def precomputed(
     if cache is None:
         return source
     whole, rest = divmod(samples, block * rounds)
-    return cached(source, cache, whole * block + min(rest, block))
+    return with_cache(source, cache, whole * block + min(rest, block))
 
 
 def cache_key(source: PatchTokenSource) -> str:
@@ -127,7 +127,7 @@ def cache_key(source: PatchTokenSource) -> str:
     return digest.hexdigest()[:16]
 
 
-def cached(source: PatchTokenSource, folder: Path, num_clips: int) -> PatchTokenSource:
+def with_cache(source: PatchTokenSource, folder: Path, num_clips: int) -> PatchTokenSource:
     """The source with a cache below `folder` of the first `num_clips` clips; what it lacks is computed first."""
     cache = TensorCache(folder / cache_key(source), "tokens")
 

@@ -97,7 +97,7 @@ class PreferenceSource(ManifestSource):
         kept = self.tokens.get(self.key(number))
         tokens, times, mask = (kept[name].numpy() for name in KEPT)
         clip_text = self.processor.clip_text(times[mask].tolist())
-        rows = [self._encoded(row, turns, clip_text) for turns in self.conversations(row, number)]
+        rows = [self._encode(row, turns, clip_text) for turns in self.conversations(row, number)]
         return ClipSample(tokens, times, mask, rows)
 
     def key(self, number: int) -> str:

@@ -24,7 +24,7 @@ from cineloop.world.scenes.render import frame_times, render
 from cineloop.world.scenes.sampler import sample_scene
 from cineloop.world.scenes.scene import Scene
 from cineloop.world.scenes.solo import sample_solo
-from v2t.data.chat import Encoded, Turn, encode
+from v2t.data.chat import LabelledTokens, Turn, encode
 from v2t.data.collate import Batch, ClipSample, clip_batch
 from v2t.data.film import film_turns
 from v2t.model.clips import cut_segments
@@ -117,7 +117,7 @@ class ClipSource:
             pixels = with_artifacts(self.scene(index), pixels, times_s, rng)
         return cut_segments(pixels, times_s, self.segment_frames)
 
-    def rows(self, index: int, times: np.ndarray, mask: np.ndarray, paraphrase: int = 0) -> list[Encoded]:
+    def rows(self, index: int, times: np.ndarray, mask: np.ndarray, paraphrase: int = 0) -> list[LabelledTokens]:
         """Its conversations, in other words for each `paraphrase`."""
         if self.tokenizer is None:
             return []

@@ -95,9 +95,9 @@ def route_of(path: str) -> str:
 
 
 async def health(request: Request) -> Response:
-    """GET /health: whether requests are answered now; `stalled` names queues that do not move."""
+    """GET /health: whether requests are answered now; `stalled_queues` names queues that do not move."""
     gateway: Gateway = request.app.state.gateway
-    stalled = gateway.stalled()
+    stalled = gateway.stalled_queues()
     is_ready = gateway.engine.state == "ready" and not stalled
     status = "ok" if is_ready else "unavailable"
     body = {"status": status, "engine": gateway.engine.state, **({"stalled": stalled} if stalled else {})}

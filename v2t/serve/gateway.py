@@ -69,7 +69,7 @@ class Gateway:
         watch("v2t_uploads_bytes", "Bytes of all uploads", lambda: self.media.uploads.held_bytes)
         watch("v2t_engine_up", "Whether the engine answers", lambda: self.engine.state == "ready")
 
-    def stalled(self) -> list[str]:
+    def stalled_queues(self) -> list[str]:
         """Names of the queues in which all slots are taken and none has moved for longer than one use may last."""
         limits = self.config.limits
         queues = {

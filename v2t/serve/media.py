@@ -93,7 +93,7 @@ class Media:
                             "lists of JPEG frames are not supported, as they have no times; send the video itself"
                         )
                     if media_type == packed.MEDIA_TYPE:
-                        return await self._packed(address, start, max_frames)
+                        return await self._pack(address, start, max_frames)
                     # Not of the uploads' quota: the body is in memory, whose budget bounds these files too.
                     given = (address.body, start, self._file_bytes, self.uploads.folder)
                     descriptor = held.enter_context(await asyncio.to_thread(_content_file, *given)).fileno()
@@ -120,7 +120,7 @@ class Media:
             raise
         return frames
 
-    async def _packed(self, address: Address, start: int, max_frames: int) -> Frames:
+    async def _pack(self, address: Address, start: int, max_frames: int) -> Frames:
         if not self._served.is_ours:
             raise bad("this model takes no frames sampled by the client; send the video itself")
         if address.start_s is not None or address.end_s is not None:
@@ -195,21 +195,21 @@ def client_frames(data: bytes, frame_size: tuple[int, int] | None, max_frames: i
     try:
         made = packed.unpack(data)
     except ItemError as error:
-        raise _damaged("not in the format of cineloop.video.packed") from error
+        raise _damage("not in the format of cineloop.video.packed") from error
     height, width = made.size
     if len(made) > max_frames:
         raise _too_many(max_frames)
     if frame_size is not None and (height, width) != frame_size:
-        raise _damaged(f"expected {frame_size[1]}x{frame_size[0]}; got {width}x{height}")
+        raise _damage(f"expected {frame_size[1]}x{frame_size[0]}; got {width}x{height}")
     if height * width > limits.pixels:
         raise fault_of(ItemError(f"the frames have more than {limits.pixels} pixels, the limit", code="TOO_LARGE"))
     times_s, start_s = made.times_s, made.start_s
     if not (math.isfinite(start_s) and start_s >= 0 and times_s[0] >= 0):
-        raise _damaged("expected times of at least 0 s")
+        raise _damage("expected times of at least 0 s")
     if max(made.duration_s, start_s, float(times_s[-1])) > limits.duration_s:
         raise too_long(limits.duration_s)
     if not isinstance(made.decoder, str) or not _DECODER.fullmatch(made.decoder):
-        raise _damaged("invalid decoder name")
+        raise _damage("invalid decoder name")
     warnings = tuple(
         Notice(*("".join(filter(str.isprintable, text))[:_LONGEST_WARNING] for text in (one.code, one.message)))
         for one in made.warnings[:_MOST_WARNINGS]
@@ -221,5 +221,5 @@ def _too_many(most: int) -> Fault:
     return Fault(413, "TOO_MANY_FRAMES", f"too many frames: the request has {most} left")
 
 
-def _damaged(why: str) -> Fault:
+def _damage(why: str) -> Fault:
     return fault_of(ItemError(f"invalid frames: {why}", code="NOT_MEDIA"))

@@ -22,7 +22,7 @@ from cineloop.training.loader import Source
 from cineloop.training.recipe import StageConfig
 from v2t.data.chat import IGNORE
 from v2t.data.collate import Batch, num_targets
-from v2t.data.patch_tokens import check_rounds, precomputed
+from v2t.data.patch_tokens import check_rounds, precompute
 from v2t.data.world import ClipsConfig, ClipSource
 from v2t.train import held_out
 from v2t.train.caption_task import CaptionTask, FactHeads
@@ -105,7 +105,7 @@ class AlignStage:
     def source(self) -> Source:
         clips = self._clips("train", self.config.data_seed, self.config.clips)
         samples = self.config.loop.steps * self.config.loop.batch_size
-        return precomputed(clips, self._model, self.config.block, self.config.rounds, self.config.cache, samples)
+        return precompute(clips, self._model, self.config.block, self.config.rounds, self.config.cache, samples)
 
     def counts(self, batch: Batch) -> dict[str, float]:
         """Answer tokens and known facts."""
@@ -150,7 +150,7 @@ class AlignStage:
     def _batches(self) -> list[Batch]:
         """Held-out clips."""
         config, count = self.config, self.config.eval_clips
-        source = precomputed(self._eval_source(), self._model, count, 1, config.cache, count)
+        source = precompute(self._eval_source(), self._model, count, 1, config.cache, count)
         return held_out.draw(source, count, 32, config.loop.workers)
 
     def _captions(self, task: CaptionTask, device: torch.device) -> dict[str, float]:

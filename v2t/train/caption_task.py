@@ -113,7 +113,7 @@ class CaptionTask(nn.Module):
         visual = self.model.model.projector(query_tokens)  # (S, Q, D_llm)
         segments = batch["row_segments"].split(batch["row_counts"].tolist())
         if self.row_tokens:
-            yield self._packed(batch, visual, segments)
+            yield self._pack(batch, visual, segments)
             return
         # Rows of like length go together, so that little of the work is spent on padding; all of them in one pass where
         # weights are sharded, as all processes must pass equally often.
@@ -128,7 +128,7 @@ class CaptionTask(nn.Module):
             labels = batch["labels"][rows, :length]
             yield hidden, labels, rows[:, None].expand(labels.shape)
 
-    def _packed(
+    def _pack(
         self, batch: Batch, visual: torch.Tensor, segments: Sequence[torch.Tensor]
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """All conversations in one pass over packed rows."""

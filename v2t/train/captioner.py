@@ -39,7 +39,7 @@ def load_captioner(config: Any, dtype: torch.dtype, quantize: str | None = None)
     from v2t.model.parts import from_parts
     from v2t.model.weights import load_model
 
-    with _named(config):
+    with _name_missing(config):
         if config.model is not None:
             model = load_model(config.model, dtype=dtype, quantize=quantize)
             if config.llm is not None:
@@ -99,7 +99,7 @@ def empty_captioner(config: Any) -> tuple[Any, Any]:
     )
     from v2t.model.parts import from_parts
 
-    with torch.device("meta"), _named(config):
+    with torch.device("meta"), _name_missing(config):
         if config.model is not None:
             shapes = CineloopConfig.from_pretrained(config.model)
             return CineloopForConditionalGeneration(shapes), CineloopProcessor.from_pretrained(config.model)
@@ -115,7 +115,7 @@ def empty_captioner(config: Any) -> tuple[Any, Any]:
 
 
 @contextmanager
-def _named(config: Any) -> Iterator[None]:
+def _name_missing(config: Any) -> Iterator[None]:
     """What transformers could not find, with the recipe's words for it."""
     try:
         yield

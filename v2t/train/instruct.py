@@ -26,7 +26,7 @@ from cineloop.training.optim import freeze
 from cineloop.training.recipe import StageConfig
 from v2t.data.collate import Batch, num_targets
 from v2t.data.manifest_clips import ManifestClip, ManifestSource, read_clips
-from v2t.data.patch_tokens import check_rounds, precomputed
+from v2t.data.patch_tokens import check_rounds, precompute
 from v2t.data.shards import ShardSource, read_shards
 from v2t.data.world import ClipsConfig
 from v2t.train import held_out
@@ -135,7 +135,7 @@ class InstructStage:
         if self.config.manifests or self.config.shards:
             return self._files(self._split()[0], self.config.data_seed)
         clips = world_clips(self._processor, self.config.clips, "train", self.config.data_seed)
-        return precomputed(clips, self._model, self.config.block, self.config.rounds)
+        return precompute(clips, self._model, self.config.block, self.config.rounds)
 
     def counts(self, batch: Batch) -> dict[str, float]:
         return {"answers": float(num_targets(batch))}

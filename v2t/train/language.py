@@ -23,7 +23,7 @@ from cineloop.training.runtime import to_device
 from cineloop.world.language.questions import questions
 from cineloop.world.language.words import PROMPTS, caption
 from cineloop.world.scenes.sampler import sample_scene
-from v2t.data.chat import END, IGNORE, START, Encoded, Turn, encode
+from v2t.data.chat import END, IGNORE, START, LabelledTokens, Turn, encode
 from v2t.data.film import film_turns
 from v2t.train import held_out
 from v2t.train.caption_task import answer_loss
@@ -149,7 +149,7 @@ class TextSource:
         index = number * self.length  # a conversation is longer than one token, so rows never share a scene
         while len(row["input_ids"]) < self.length:
             turns = conversation(self.split, self.seed, index, self.facts_share, self.film_share)
-            one: Encoded = encode(self.tokenizer, turns)
+            one: LabelledTokens = encode(self.tokenizer, turns)
             row["input_ids"] += one.ids
             # The last token of one conversation must not be asked for the first of the next.
             row["labels"] += [IGNORE, *one.labels[1:]]

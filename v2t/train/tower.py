@@ -96,7 +96,7 @@ class DenseTask(nn.Module):
                 weight = _patch_weight(name, truth)
                 loss = F.cross_entropy(guess.flatten(0, -2), truth.flatten(), ignore_index=IGNORE, reduction="none")
                 terms[name] = (loss * weight.flatten()).sum()
-                counted = _counted(name, truth)
+                counted = _counted_cells(name, truth)
                 metrics[f"{name}_right"] = (((guess.argmax(-1) == truth) & counted).sum(), counted.sum())
             else:
                 known = ~truth.isnan()
@@ -110,7 +110,7 @@ def _patch_weight(name: str, truth: torch.Tensor) -> torch.Tensor:
     return torch.where(truth == 0, weight * BACKGROUND_WEIGHT, weight) if name == "kind" else weight
 
 
-def _counted(name: str, truth: torch.Tensor) -> torch.Tensor:
+def _counted_cells(name: str, truth: torch.Tensor) -> torch.Tensor:
     """Where accuracy is taken: background is no merit."""
     return truth > 0 if name == "kind" else truth != IGNORE
 
@@ -160,7 +160,7 @@ class TowerStage:
             for name, guess in task.predict(batch["pixels"]).items():
                 truth = batch[name]
                 if TARGETS[name].classes:
-                    counted = _counted(name, truth)
+                    counted = _counted_cells(name, truth)
                     right[name] += float(((guess.argmax(-1) == truth) & counted).sum())
                 else:
                     counted = ~truth.isnan()

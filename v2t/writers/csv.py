@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from cineloop.errors import Notice
-from cineloop.spreadsheet import quoted
+from cineloop.spreadsheet import quote
 from v2t.writers import Record, Rows
 
 NAME = "captions.csv"
@@ -43,7 +43,7 @@ def _cell(value: Any) -> Any:
         return ""
     if not isinstance(value, str):
         return str(value).lower() if isinstance(value, bool) else value
-    return quoted(value.replace("\0", "\ufffd"))
+    return quote(value.replace("\0", "\ufffd"))
 
 
 def _json(value: Any) -> str:

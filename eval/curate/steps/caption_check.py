@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from cineloop.video.sample import SampleSpec
 from v2t_eval.core.metric import BaseMetric, load_metric
-from v2t_eval.curate.captions import LANGUAGES, is_refusal, other_language, other_script, repeated
+from v2t_eval.curate.captions import LANGUAGES, is_refusal, other_language, other_script, repetition
 from v2t_eval.curate.clip import FilmClip
 from v2t_eval.curate.step import BaseStep, Column, CompareResult
 
@@ -50,7 +50,7 @@ class Step(BaseStep):
         script, language = self.settings.script, self.settings.language
         columns: dict[str, Sequence[float | None]] = {
             "caption_refusal": [float(is_refusal(text)) if text else None for text in texts],
-            "caption_repeats": [repeated(text) if text else None for text in texts],
+            "caption_repeats": [repetition(text) if text else None for text in texts],
             "caption_other_script": [other_script(text, script) if text else None for text in texts],
             "caption_other_language": [other_language(text, language) if text and language else None for text in texts],
         }

@@ -65,7 +65,7 @@ class Step(BaseStep):
     Settings = SplitSettings
 
     def cut(self, survey: Survey, pieces: Sequence[Piece]) -> Sequence[Piece]:
-        changes = self._joined(survey, self.changes(survey))
+        changes = self._join_changes(survey, self.changes(survey))
         found: list[Piece] = []
         for piece in pieces:
             inside = [c for c in changes if piece.start_s < c.end_s and c.start_s < piece.end_s]
@@ -101,7 +101,7 @@ class Step(BaseStep):
                 merged.append(each)
         return merged
 
-    def _joined(self, survey: Survey, changes: list[Transition]) -> list[Transition]:
+    def _join_changes(self, survey: Survey, changes: list[Transition]) -> list[Transition]:
         """The changes without flashes, and without the cuts about short shots between pictures that are alike."""
         kept: list[Transition] = []
         dark_s = 0.0  # end of a flash
@@ -147,7 +147,7 @@ class Step(BaseStep):
             end_s, ends = (piece.end_s, piece.ends) if change is None else (change.start_s, change.kind)
             if end_s > start_s:
                 shot = Piece(start_s=start_s, end_s=end_s, begins=begins, ends=ends)
-                found += self._parts(survey, _trimmed(shot, piece, margin))
+                found += self._parts(survey, _trim(shot, piece, margin))
             if change is not None:
                 start_s, begins = change.end_s, change.kind
         return found
@@ -179,7 +179,7 @@ class Step(BaseStep):
         return [shot.start_s, *survey.times_s[shown].tolist(), shot.end_s]
 
 
-def _trimmed(shot: Piece, film: Piece, margin: float) -> Piece:
+def _trim(shot: Piece, film: Piece, margin: float) -> Piece:
     """Without the margin at changes of shots, where enough is left."""
     start_s = shot.start_s + (margin if shot.start_s > film.start_s else 0.0)
     end_s = shot.end_s - (margin if shot.end_s < film.end_s else 0.0)

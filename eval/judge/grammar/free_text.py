@@ -1,10 +1,10 @@
 """Parse the requirements of a prompt in plain English: things, relations, a scene, actions, a style.
 
 In: a sentence as people and prompt collections write them ("a red car on the left of a bicycle, in a street"). Out:
-`Asked`, with the parts of the sentence that were not parsed (`left`). A small grammar over the words of
-`v2t_eval.judge.grammar.english`: a noun phrase ends in a known name, and what follows it must be something that ends a
-noun phrase; an action is a verb with the phrases after it. Negated phrases and clauses that the grammar does not know
-are skipped, so that a metric can report "nothing asked" instead of guessing.
+`Requirements`, with the parts of the sentence that were not parsed (`left`). A small grammar over the words of
+`v2t_eval.judge.grammar.english`: a noun phrase ends in a known name, and what follows it must be something that ends a noun
+phrase; an action is a verb with the phrases after it. Negated phrases and clauses that the grammar does not know are
+skipped, so that a metric can report "nothing asked" instead of guessing.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ class Thing:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asked:
+class Requirements:
     """The requirements of a prompt; empty or None where it has none of a kind.
 
     `relation` is (number of a thing, one of `cineloop.world.vocabulary.RELATIONS`, number of another): a is left of b.
@@ -101,7 +101,7 @@ class Asked:
         return self.actions[0][1] if self.actions else None
 
 
-def read(prompt: str) -> Asked:
+def read(prompt: str) -> Requirements:
     """The requirements of a prompt; never raises, an empty text has none."""
     text = re.sub(r"\([^)]*\)", " ", prompt.lower().replace("\u2019", "'"))
     text = " ".join(text.split())
@@ -112,7 +112,7 @@ def read(prompt: str) -> Asked:
     reader = _Reader(words)
     for start, end in _clauses(words):
         reader.clause(start, end)
-    return reader.asked(style)
+    return reader.requirements(style)
 
 
 @dataclass
@@ -184,7 +184,7 @@ class _Reader:
         self.covered |= set(range(at, stop))
         return stop
 
-    def asked(self, style: str | None) -> Asked:
+    def requirements(self, style: str | None) -> Requirements:
         """The requirements of all clauses read."""
         phrases, words = sorted(self.phrases, key=lambda phrase: phrase.start), self.words
         places = [(_place_in(phrase.noun), phrase) for phrase in phrases]
@@ -194,7 +194,7 @@ class _Reader:
         things = [p for place, p in places if not p.is_owned and (not place or _is_thing(p, place, scene, phrases))]
         content = [at for start, end in self.clauses for at in range(start, end) if words[at] not in _FUNCTION]
         number = {id(phrase): index for index, phrase in enumerate(things)}
-        return Asked(
+        return Requirements(
             things=tuple(Thing(noun=p.noun, color=p.color, count=p.count) for p in things),
             relation=_relation(words, things),
             scene=scene,

@@ -1,7 +1,7 @@
 """Parse the requirements of a prompt, by the cartoon world's grammar where it knows every word, else by that of plain
 English.
 
-In: a prompt. Out: `Asked`, or `StatedFacts` of the world's reader.
+In: a prompt. Out: `Requirements`, or `StatedFacts` of the world's reader.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from cineloop.world.language.grammar import inflect
 from cineloop.world.language.lexicon import STYLE_NOUNS, VERBS
 from cineloop.world.language.read_text import parse
 from cineloop.world.language.stated import StatedFacts
-from v2t_eval.judge.grammar.free_text import Asked, Thing, read
+from v2t_eval.judge.grammar.free_text import Requirements, Thing, read
 
 
 @lru_cache(maxsize=4096)
-def of_prompt(prompt: str) -> Asked:
+def of_prompt(prompt: str) -> Requirements:
     """The requirements of a prompt."""
     stated = of_world(prompt)
     return read(prompt) if stated is None else _of_world(stated)
@@ -30,10 +30,10 @@ def of_world(prompt: str) -> StatedFacts | None:
     return stated if states and not stated.unread else None
 
 
-def _of_world(stated: StatedFacts) -> Asked:
+def _of_world(stated: StatedFacts) -> Requirements:
     event = next((e for e in stated.events if e.actor is not None), None)
     relation = next(iter(stated.relations), None)
-    return Asked(
+    return Requirements(
         things=tuple(Thing(noun=a.kind, color=a.color, count=a.count or 1) for a in stated.actors),
         relation=(relation.a, relation.relation, relation.b) if relation else None,
         scene=next((shot.place for shot in stated.shots if shot.place), None),

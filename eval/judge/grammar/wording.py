@@ -23,7 +23,7 @@ from cineloop.world.language.stated import StatedFacts
 from cineloop.world.language.words import PROMPTS
 from v2t_eval.judge.grammar import english
 from v2t_eval.judge.grammar.english import IRREGULAR
-from v2t_eval.judge.grammar.free_text import Asked, Thing
+from v2t_eval.judge.grammar.free_text import Requirements, Thing
 from v2t_eval.judge.grammar.prompt import of_prompt, of_world
 from v2t_eval.judge.question import Question
 
@@ -50,7 +50,7 @@ def of_text(prompt: str, *, closed: bool = False) -> list[Question]:
     """
     stated = of_world(prompt)
     if stated is None:
-        return _of_asked(of_prompt(prompt))
+        return _questions_of(of_prompt(prompt))
     return (plain_questions(stated) if closed else []) or _of_world(stated, closed)
 
 
@@ -77,12 +77,12 @@ class _List:
             self.add(claim, *parents, about=about)
 
 
-def nothing_asked(prompt: str) -> tuple[str, ...]:
+def unread_parts(prompt: str) -> tuple[str, ...]:
     """The parts of a prompt that the grammar cannot parse, so that `of_text` asks nothing about them."""
     return () if of_world(prompt) is not None else of_prompt(prompt).left
 
 
-def share_asked(prompt: str) -> float:
+def coverage(prompt: str) -> float:
     """Share of a prompt's content words that `of_text` asks about; 1 for a prompt without such words."""
     return 1.0 if of_world(prompt) is not None else of_prompt(prompt).share_read
 
@@ -152,7 +152,7 @@ def does(prompt: str, action: str) -> str:
     return f"Is the person {action}?" if who is None else f"{_be(wanted.things[who])} {action}?"
 
 
-def _of_asked(asked: Asked) -> list[Question]:
+def _questions_of(asked: Requirements) -> list[Question]:
     listed = _List()
     roots = []
     nouns = [thing.noun for thing in asked.things]

@@ -46,7 +46,7 @@ def open_detector(name: str, able: str) -> Detector:
     if not hasattr(made, able):
         known = [n for n in choices("v2t_eval.semantics.detectors", "Detector") if _has(n, able)]
         raise UsageError(f"the detector {name!r} does not tell {able}; those that do: {', '.join(known)}")
-    found: Detector = models.opened(("detector", name), lambda: made(where))
+    found: Detector = models.open_model(("detector", name), lambda: made(where))
     return found
 
 

@@ -60,7 +60,7 @@ class Detector:
         def make() -> dict[int, Frame]:
             return {index: self._frame(pixels[index], phrases) for index in sorted(set(picked))}
 
-        found = sample.shared(("regions", self.name, tuple(phrases)), make)
+        found = sample.once(("regions", self.name, tuple(phrases)), make)
         return [found[index] for index in picked]
 
     def _frame(self, pixels: np.ndarray, phrases: dict[str, str]) -> Frame:

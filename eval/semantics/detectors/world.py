@@ -112,7 +112,7 @@ def reading(sample: Sample) -> ReadBack:
         except ValueError as problem:
             return ItemError(f"{sample.id}: {problem}", code="TOO_SHORT")
 
-    read = sample.shared("read back", make)
+    read = sample.once("read back", make)
     if isinstance(read, ItemError):
         raise read
     return read  # type: ignore[no-any-return]

@@ -7,7 +7,7 @@ from concurrent.futures import Future
 import pytest
 
 from cineloop.cluster import pool as pools
-from cineloop.cluster.node import Kept
+from cineloop.cluster.node import PlacedResult
 from cineloop.cluster.pool import Ask, InputLostError, Pool
 from cineloop.cluster.settings import Size
 from cineloop.errors import ItemError, MissingDependencyError
@@ -43,7 +43,7 @@ class Step:
         return [2 * item for item in items]
 
     def keep(self, items, bulks):
-        return [Kept(items[0], f"bulk of {items[0]}")]
+        return [PlacedResult(items[0], f"bulk of {items[0]}")]
 
     def lose(self, items, bulks):
         raise ValueError("a bug")

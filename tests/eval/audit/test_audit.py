@@ -14,7 +14,7 @@ import pytest
 from cineloop.errors import NothingMatchedError
 from cineloop.video.encode import encode
 from cineloop.world.referee.read import FigureRead, ReadBack
-from v2t_eval.audit.clips import Filmed, solo_clips, story_clips
+from v2t_eval.audit.clips import SampleAuditClip, solo_clips, story_clips
 from v2t_eval.audit.judging import of_facts, of_reading
 from v2t_eval.audit.material import gather
 from v2t_eval.audit.record import Audit, read_audit
@@ -208,7 +208,7 @@ def test_the_table_names_what_is_equal_to_the_bit(tmp_path: Path, monkeypatch) -
     # The second time nothing is drawn or measured.
     from v2t_eval.audit import clips
 
-    monkeypatch.setattr(clips.Drawn, "corrupted", lambda *args: pytest.fail("drawn again"))
+    monkeypatch.setattr(clips.WorldAuditClip, "corrupted", lambda *args: pytest.fail("drawn again"))
     clips._RECENT.clear()
     assert audit(parse_metrics(names), None, Material(), config).table == found.table
     assert "sharpness" in found.fingerprints and found.fingerprints["sharpness"]["definition"]
@@ -230,7 +230,7 @@ def mine(tmp_path: Path) -> Path:
     folder.mkdir()
     for index in range(3):
         clip = solo_clips(index + 1, 5)[index]
-        encode(clip.source.corrupted("", 0).pixels, folder / f"{'abc'[index]}.mp4", 8)
+        encode(clip.source.corrupt("", 0).pixels, folder / f"{'abc'[index]}.mp4", 8)
     (folder / "broken.mp4").write_bytes(b"no film at all" * 50)
     return folder
 
@@ -318,15 +318,15 @@ def test_faults_by_what_is_known_of_a_clip() -> None:
 
 def test_drawn_faults_keep_what_they_do_not_break() -> None:
     source = solo_clips(1, 1)[0].source
-    clean, other, gone = (source.corrupted(*each).pixels for each in (("", 0), ("color", 5), ("drop", 5)))
-    late = source.corrupted("drop", 2).pixels
+    clean, other, gone = (source.corrupt(*each).pixels for each in (("", 0), ("color", 5), ("drop", 5)))
+    late = source.corrupt("drop", 2).pixels
     assert (clean == other).mean() > 0.5 and (clean != other).any()
     assert (gone == gone[:1]).all()  # the place alone
     num = int(np.ceil(len(clean) * 0.6))
     assert (late[:num] == clean[:num]).all() and (late[num:] == gone[num:]).all()
     two = story_clips(1, 1)[0]
-    assert (two.source.corrupted("drop", 5).pixels != two.source.corrupted("", 0).pixels).any()
-    assert isinstance(two.source, type(source)) and not isinstance(two.source, Filmed)
+    assert (two.source.corrupt("drop", 5).pixels != two.source.corrupt("", 0).pixels).any()
+    assert isinstance(two.source, type(source)) and not isinstance(two.source, SampleAuditClip)
 
 
 def test_the_record_is_read_again_as_it_was_and_shown(perfect: Audit, tmp_path: Path) -> None:

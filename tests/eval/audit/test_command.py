@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from cineloop.video.encode import encode
-from v2t_eval.audit.clips import Planted, solo_clips
+from v2t_eval.audit.clips import LazyClip, solo_clips
 from v2t_eval.audit.record import read_audit
 from v2t_eval.cli import main
 from v2t_eval.commands import audit
@@ -87,7 +87,7 @@ def test_the_files_the_answer_and_a_second_run(tmp_path: Path, capsys) -> None:
     mine, out = tmp_path / "mine", tmp_path / "audit"
     mine.mkdir()
     for number, clip in enumerate(solo_clips(2, 5)):
-        encode(clip.source.corrupted("", 0).pixels, mine / f"{number}.mp4", 8)
+        encode(clip.source.corrupt("", 0).pixels, mine / f"{number}.mp4", 8)
     (mine / "prompts.txt").write_text("A ball\nA cat\n")
     (mine / "broken.mp4").write_bytes(b"nothing")
     asked = ["audit", str(mine), "--metrics", "sharpness", "--judge", "none", "--workers", "1", "-o", str(out)]
@@ -111,5 +111,5 @@ def test_a_planted_clip_goes_to_another_process_as_its_recipe() -> None:
     here, there = Pipe()
     here.send(sample)
     got = there.recv()
-    assert got.clip.content == Planted(sample.clip.recipe[0], "blur", 2).content
+    assert got.clip.content == LazyClip(sample.clip.recipe[0], "blur", 2).content
     assert "frames" not in vars(got.clip) and np.array_equal(got.frames.pixels, sample.frames.pixels)

@@ -103,18 +103,18 @@ def test_the_mark_follows_the_paired_test_and_says_when_prompts_are_too_few() ->
 
 
 def test_what_is_seen_of_some_clips_only_is_seen_in_part() -> None:
-    from v2t_eval.audit.record import Audit, Seen
+    from v2t_eval.audit.record import Audit, FaultResponse
     from v2t_eval.audit.report import blindness
 
     clean = np.linspace(0.5, 0.6, 40)
     spoiled = {"blur": clean - 0.2, "flutter": np.where(np.arange(40) % 3 == 0, clean - 0.2, clean)}
     cells = {name: cell(clean, [values]) for name, values in spoiled.items()}
     assert cells["flutter"].wins == pytest.approx(0.675, abs=0.01)
-    table = tuple(Seen(metric="m", fault=f, mark=c.mark(True), cell=c) for f, c in cells.items())
+    table = tuple(FaultResponse(metric="m", fault=f, mark=c.mark(True), cell=c) for f, c in cells.items())
     (told,) = blindness(Audit(table=table))
     assert "sees all" not in told and "sees in part flutter" in told and "sees blur" in told
     few = cell(clean[:3], [clean[:3] - 0.3])
-    (told,) = blindness(Audit(table=(Seen(metric="m", fault="blur", mark=few.mark(True), cell=few),)))
+    (told,) = blindness(Audit(table=(FaultResponse(metric="m", fault="blur", mark=few.mark(True), cell=few),)))
     assert "too few prompts to decide" in told and "chance" not in told
 
 

@@ -121,7 +121,7 @@ def test_a_clip_with_several_prompts_is_decoded_once(clips, decodes) -> None:
                 Asked.made += 1
                 return float(sample.frames.pixels.mean())
 
-            return {"value": sample.shared("mean", make) + len(sample.prompt)}
+            return {"value": sample.once("mean", make) + len(sample.prompt)}
 
     first, second = (SampleClip(content="", path=clips / f"{n} übung.mp4") for n in (0, 1))
     order = [(first, "a"), (first, "bb"), (second, "a"), (first, "ccc"), (first, "a"), (second, "bb")]

@@ -15,7 +15,7 @@ from v2t_eval.core.score import ScoreConfig
 from v2t_eval.curate.clip import FilmClip
 from v2t_eval.curate.query import apply_limits
 from v2t_eval.curate.recipe import read_plan
-from v2t_eval.curate.run import curate, read_given
+from v2t_eval.curate.run import curate, read_origins
 from v2t_eval.curate.step import Work
 from v2t_eval.curate.steps import balance, partition
 from v2t_eval.curate.steps.copies import Step as Copies
@@ -146,10 +146,10 @@ def test_licence_and_source_are_carried_from_a_manifest(tmp_path):
     manifest.write_text("".join(json.dumps(row) + "\n" for row in about))
     plan = read_plan(None, ["steps=[probe, shape, partition]"])
     out = tmp_path / "set"
-    curate(discover([str(manifest)]), plan, out, ScoreConfig(cache=out / ".state"), given=read_given(manifest))
+    curate(discover([str(manifest)]), plan, out, ScoreConfig(cache=out / ".state"), given=read_origins(manifest))
     found = {row["source"]: row for row in parquet.read_table(out / PARQUET).to_pylist()}
     assert (found["a.mp4"]["license"], found["a.mp4"]["origin"]) == ("CC-BY-4.0", "archive 7")
     assert found["b.mp4"]["license"] is None and {row["split"] for row in found.values()} == {"train", "val"}
     manifest.write_text(json.dumps(about[0] | {"license": 4}) + "\n")
     with pytest.raises(UsageError, match="'license' of 'a' must be a text"):
-        read_given(manifest)
+        read_origins(manifest)

@@ -12,7 +12,7 @@ from cineloop.discovery import discover
 from cineloop.errors import UsageError
 from planted_films import FPS, SIZE, write
 from v2t_eval.core.score import ScoreConfig
-from v2t_eval.curate.captions import LANGUAGES, faults, is_refusal, other_language, other_script, repeated
+from v2t_eval.curate.captions import LANGUAGES, faults, is_refusal, other_language, other_script, repetition
 from v2t_eval.curate.clip import FilmClip, Links
 from v2t_eval.curate.recipe import read_plan
 from v2t_eval.curate.run import curate
@@ -116,8 +116,8 @@ def test_captions_about_people_are_no_refusals(text):
 
 
 def test_repetition_length_and_script():
-    assert repeated("a dog runs " * 10) > 0.8 and faults("a dog runs " * 10) == ["repeats"]
-    assert repeated("A dog runs to the left, and a cat to the right.") == 0.0
+    assert repetition("a dog runs " * 10) > 0.8 and faults("a dog runs " * 10) == ["repeats"]
+    assert repetition("A dog runs to the left, and a cat to the right.") == 0.0
     assert faults("A dog.") == ["short"]
     assert other_script("Ein Hund läuft", "latin") == 0.0 and other_script("собака dog", "latin") == pytest.approx(
         2 / 3

@@ -14,7 +14,7 @@ from v2t_eval.curate.clip import FilmClip
 from v2t_eval.curate.near import groups, near_pairs
 from v2t_eval.curate.overlay import SIZE, same_pictures
 from v2t_eval.curate.recipe import read_plan
-from v2t_eval.curate.run import curate, held_out
+from v2t_eval.curate.run import curate, held_out_films
 from v2t_eval.curate.steps.near_copies import Step
 from v2t_eval.curate.table import PARQUET
 
@@ -152,7 +152,7 @@ def test_copies_are_found_in_films_and_like_clips_are_not_joined(films, tmp_path
 @pytest.mark.slow
 def test_a_clip_of_a_held_out_set_is_dropped_and_named(films, tmp_path):
     write(tmp_path / "exam" / "asked.mp4", shot(2), crf=32)
-    found = curated(films, tmp_path / "set", against=held_out(tmp_path / "exam"))
+    found = curated(films, tmp_path / "set", against=held_out_films(tmp_path / "exam"))
     assert {name for name, row in found.items() if not row["kept"]} == {"two.mp4"}
     assert [drop["rule"] for drop in found["two.mp4"]["drops"]] == ["leak.most"]
     assert found["two.mp4"]["leak_of"].startswith("held-out:exam/asked.mp4#t=") and len(found) == 5

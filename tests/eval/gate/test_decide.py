@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from planted_scores import metric_verdicts
 from v2t_eval.core.changes import changes, worst_clips
 from v2t_eval.core.metric import Figure, MetricResult
-from v2t_eval.core.scores import Scored, Scores
+from v2t_eval.core.scores import ItemScores, Scores
 from v2t_eval.gate.decide import overall
 from v2t_eval.gate.policy import Policy, Rule
 from v2t_eval.gate.sentences import because
@@ -42,12 +42,12 @@ def side(*metrics: MetricResult, num: int = NUM, seeds: int = SEEDS, **other: di
     ids = [f"p{prompt:02}-{seed}" for prompt in range(num) for seed in range(seeds)]
     prompts = {id: f"prompt {id.split('-')[0]}" for id in ids}
     fields = {"cluster": prompts, "prompt": prompts, "path": {id: f"clips/{id}.mp4" for id in ids}} | other
-    clips = [Scored(id=id, **{name: values[id] for name, values in fields.items()}) for id in ids]  # type: ignore[arg-type]
+    clips = [ItemScores(id=id, **{name: values[id] for name, values in fields.items()}) for id in ids]  # type: ignore[arg-type]
     return Scores(sources={}, clips=clips, results=list(metrics))
 
 
 def bare(results: list[MetricResult], clusters: dict[str, str]) -> Scores:
-    return Scores(sources={}, clips=[Scored(id=id, cluster=own) for id, own in clusters.items()], results=results)
+    return Scores(sources={}, clips=[ItemScores(id=id, cluster=own) for id, own in clusters.items()], results=results)
 
 
 def drawn(seed: int, shift: float = 0.0, *, num: int = NUM, seeds: int = SEEDS, spread: float = 0.1) -> dict[str, Any]:

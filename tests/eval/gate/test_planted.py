@@ -12,7 +12,7 @@ from planted_scores import metric_verdicts, scores, with_motion
 from v2t_eval.core.bounds import lower_bounds, p_values
 from v2t_eval.core.changes import changes
 from v2t_eval.core.metric import Figure, MetricResult
-from v2t_eval.core.scores import Scored, Scores
+from v2t_eval.core.scores import ItemScores, Scores
 from v2t_eval.gate import baseline as file
 from v2t_eval.gate.advice import advise
 from v2t_eval.gate.decide import guard_outcomes
@@ -37,7 +37,7 @@ def side(values: np.ndarray, *, reduction: str = "mean", counts: dict[str, int] 
     result = MetricResult(
         n=values.size, coverage=1.0, fingerprint={}, reduction=reduction, counts=counts or {}, **(made | other)
     )
-    clips = [Scored(id=id, cluster=prompt, prompt=prompt) for id, prompt in prompts.items()]
+    clips = [ItemScores(id=id, cluster=prompt, prompt=prompt) for id, prompt in prompts.items()]
     return Scores(sources={}, clips=clips, results=[result])
 
 

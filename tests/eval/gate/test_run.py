@@ -10,7 +10,7 @@ import pytest
 
 from cineloop.errors import MissingDependencyError, NothingMatchedError, UsageError
 from planted_scores import absent, scores, unscored, without
-from v2t_eval.audit.record import Audit, Noticed, Seen
+from v2t_eval.audit.record import Audit, FaultDetection, FaultResponse
 from v2t_eval.audit.sensitivity import Cell
 from v2t_eval.core.scores import Scores
 from v2t_eval.gate import baseline as file
@@ -252,7 +252,7 @@ def seen(metric, fault, mark, auroc=0.5):
     ends = {"low": 0.0, "high": 0.0, "auroc_low": auroc, "auroc_high": auroc}
     won = {"wins": auroc, "wins_low": auroc, "wins_high": auroc, "p": 0.0, "clusters": 40}
     cell = Cell(equal=mark == "=", tau=0.0, change=0.0, auroc=auroc, n=40, **ends, **won)
-    return Seen(metric=metric, fault=fault, mark=mark, cell=cell)
+    return FaultResponse(metric=metric, fault=fault, mark=mark, cell=cell)
 
 
 def test_the_audits_blindness_is_shown_and_another_definition_told() -> None:
@@ -275,7 +275,7 @@ def test_the_audits_blindness_is_shown_and_another_definition_told() -> None:
 def test_what_the_audited_judge_does_not_see_stands_beside_the_metrics_that_ask_it() -> None:
     ends = {"auroc_low": 0.4, "auroc_high": 0.6, "n": 40}
     audit = Audit(
-        judge={"judge": "starter@abc"}, noticed=(Noticed(fault="reverse", kind="direction", auroc=0.5, **ends),)
+        judge={"judge": "starter@abc"}, noticed=(FaultDetection(fault="reverse", kind="direction", auroc=0.5, **ends),)
     )
     for judge, told in (("starter@abc", 1), ("starter@def", 0)):
         made = scores(fingerprint={"judge": judge})

@@ -13,8 +13,8 @@ from cineloop.video.frames import Frames
 from cineloop.video.sample import SampleSpec
 from cineloop.world.language.plain_questions import PLAIN
 from v2t.backends import VideoLM
-from v2t_eval.audit.calibrating import JudgeResponse, fit_audited
-from v2t_eval.audit.clips import planted
+from v2t_eval.audit.calibrating import JudgeResponse, fit_calibration
+from v2t_eval.audit.clips import world_clips
 from v2t_eval.core.metric import load_metric
 from v2t_eval.core.sample import Sample, SampleClip
 from v2t_eval.judge import calibration
@@ -131,7 +131,7 @@ def test_the_fit_lists_every_answer_and_drops_those_it_confuses():
     says = {m: a for m, a in PLAIN["motion"].answers.items()} | {"fall": "it moves along", "still": "it hops"}
     found = [heard_of(100 * n + k, PLAIN["motion"].answers[m], says[m])
              for n, m in enumerate(PLAIN["motion"].answers) for k in range(30)]  # fmt: skip
-    table = fit_audited(found, judge="j@1", note="").answers["motion"]
+    table = fit_calibration(found, judge="j@1", note="").answers["motion"]
     assert set(table) == set(PLAIN["motion"].answers.values())
     failed = {answer for answer, each in table.items() if not each.passes}
     assert {"it falls down", "it stands still"} <= failed and not failed & {"it grows", "it disappears", "it spins"}
@@ -141,20 +141,20 @@ def test_the_fit_lists_every_answer_and_drops_those_it_confuses():
 
 def test_an_answer_that_no_clip_shows_is_listed_as_never_tried():
     found = [heard_of(k, "it grows" if k % 2 else "it hops", "it grows" if k % 2 else "it hops") for k in range(60)]
-    table = fit_audited(found, judge="j@1", note="").answers["motion"]
+    table = fit_calibration(found, judge="j@1", note="").answers["motion"]
     assert table["it spins"].n == 0 and not table["it spins"].passes and table["it grows"].passes
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("split", ["seen", "unseen"])
 def test_every_answer_of_every_list_is_planted_as_a_truth(split):
-    found = planted(split, 3, 160)
+    found = world_clips(split, 3, 160)
     told = Counter((f, v) for each in found for f, v in listed_values(each.scene().facts()).items())
     for factor, plain in LISTS.items():
         for value in plain.answers:
             assert told[factor, value] >= 4, (factor, value)
     assert len({each.content for each in found}) == len(found) == 160
-    assert planted(split, 3, 40) == found[:40]
+    assert world_clips(split, 3, 40) == found[:40]
 
 
 def scored(name: str, captioner, calibration_: Calibration | None, prompt: str, *, frozen: bool = False):

@@ -15,9 +15,9 @@ from v2t_eval.judge.language import (
     NOT_ENTAILED,
     TEMPLATE,
     Questioner,
+    check_form,
     open_writer,
     read_questions,
-    well_formed,
 )
 from v2t_eval.judge.question import from_row
 
@@ -113,7 +113,7 @@ def test_dropping_keeps_the_graph_whole():
     chain = [
         {"id": n, "question": f"Is it {n}?" if n % 2 else f"{n}?", "parents": [n - 1] if n else []} for n in range(7)
     ]
-    kept, dropped = well_formed(from_row(chain, "x"))
+    kept, dropped = check_form(from_row(chain, "x"))
     assert {q.id: q.parents for q in kept} == {"1": (), "3": ("1",), "5": ("3",)} and len(dropped) == 4
 
 

@@ -9,10 +9,10 @@ import pytest
 from scipy.stats import norm
 
 from v2t_eval.core.metric import Figure, MetricResult
-from v2t_eval.core.scores import Scored, Scores
+from v2t_eval.core.scores import ItemScores, Scores
 from v2t_eval.learn import stopping
 from v2t_eval.learn.settings import DEFAULT_GUARDS, GuardLimit
-from v2t_eval.learn.stopping import ALPHA, OF_GUARDS, gain, guard_level, p_values_and_levels, spent
+from v2t_eval.learn.stopping import ALPHA, OF_GUARDS, alpha_until, gain, guard_level, p_values_and_levels
 
 ROLES = {"clipsim": "judge", "vqascore": "judge", "obedience": "referee", "diversity": "guard"}
 IDS = [f"{prompt}-{video}" for prompt in range(30) for video in range(2)]
@@ -37,7 +37,7 @@ def measured(reward: float, judge: float = 0.5, referee: float = 0.5, diversity:
 
 
 def scored(results: list[MetricResult], clusters: dict[str, str]) -> Scores:
-    clips = [Scored(id=id, cluster=cluster) for id, cluster in clusters.items()]
+    clips = [ItemScores(id=id, cluster=cluster) for id, cluster in clusters.items()]
     return Scores(sources={}, clips=clips, results=results)
 
 
@@ -94,7 +94,7 @@ def test_a_learning_that_does_harm_is_stopped():
 
 
 def test_what_is_spent_never_exceeds_alpha_however_many_looks_follow():
-    shares = [spent(look) for look in range(1, 200)]
+    shares = [alpha_until(look) for look in range(1, 200)]
     assert shares == sorted(shares) and shares[0] == (ALPHA - OF_GUARDS) / 4 and shares[-1] < ALPHA - OF_GUARDS
     alone = p_values_and_levels(np.ones((30, 1, 40, 2)), np.ones((30, 1)))[1]
     # the same changes at every look are one test: its level is all that is spent up to there

@@ -16,7 +16,7 @@ from cineloop.video.frames import Frames
 from cineloop.world.referee.read import read_back
 from cineloop.world.scenes.render import render
 from cineloop.world.scenes.solo import FPS, NUM_FRAMES, prompt, sample_solo
-from t2v.obedience import asked, chance, compare, table
+from t2v.obedience import chance, compare, prompt_factors, table
 from v2t.backends import Output, VideoLM
 from v2t_eval.cli import main
 from v2t_eval.core.metric import load_metric
@@ -46,7 +46,7 @@ def test_obedience_is_that_of_the_generators_table():
     metric.update([Sample(id=f"c{n}", clip=SampleClip.from_frames(shown(n)), prompt=told[n]) for n in range(NUM)])
     result = metric.compute()
     reads = [read_back(shown(n).pixels, TIMES) for n in range(NUM)]
-    wants = [asked(None, text) for text in told]
+    wants = [prompt_factors(None, text) for text in told]
     rows = table([compare(read, want) for read, want in zip(reads, wants, strict=True)], chance(reads, wants))
     for row in rows:
         assert result.figures[row.factor].value == pytest.approx(row.share), row.factor

@@ -8,7 +8,7 @@ import pytest
 from cineloop.video.encode import encode
 from page_driving import opened, unreadable, width
 from v2t_eval.core.metric import Figure, MetricResult
-from v2t_eval.core.scores import Scored, Scores, Skipped
+from v2t_eval.core.scores import AbsentMetric, ItemScores, Scores
 from v2t_eval.report import page as report_page
 from v2t_eval.report.scoring import document
 
@@ -32,7 +32,7 @@ def _scores() -> Scores:
         bad = i % 100 == 99
         error = {"code": "TRUNCATED", "message": EVIL[0], "hint": "make it again"} if bad else None
         clips.append(
-            Scored(id=f"clip-{i:04}", cluster=text, path=f"clip-{i:04}.mp4", prompt=text, caption=text * 3,
+            ItemScores(id=f"clip-{i:04}", cluster=text, path=f"clip-{i:04}.mp4", prompt=text, caption=text * 3,
                    references=(text,) * 3, status="failed" if bad else "ok", error=error)
         )  # fmt: skip
     for k, (name, up) in enumerate(METRICS.items()):
@@ -52,7 +52,7 @@ def _scores() -> Scores:
                 failures=failures, notes=(EVIL[1],), higher_is_better=up, value_range=(0.0, 1.0),
             )
         )  # fmt: skip
-    skipped = [Skipped(metric=EVIL[1], reason=EVIL[0], hint=EVIL[2])]
+    skipped = [AbsentMetric(metric=EVIL[1], reason=EVIL[0], hint=EVIL[2])]
     return Scores(sources={"clips": EVIL[0]}, clips=clips, results=results, skipped=skipped)
 
 

@@ -12,7 +12,7 @@ from cineloop.world.language.wrong_words import wrong_words
 from cineloop.world.scenes.corpus import WorldConfig, manifest_row
 from v2t_eval.cli import main
 from v2t_eval.core.metric import Figure, MetricResult
-from v2t_eval.core.scores import Scored, Scores, read_scores
+from v2t_eval.core.scores import ItemScores, Scores, read_scores
 from v2t_eval.report import markdown, terminal
 from v2t_eval.report.document import Card, Document, Section, StruckText
 from v2t_eval.report.page import render
@@ -61,7 +61,7 @@ def test_captions_are_shown_beside_their_truth(captioned, tmp_path, capsys) -> N
     assert "~~blue~~" in (out / "report.md").read_text("utf-8")
 
 
-def _result(name: str, clips: list[Scored]) -> MetricResult:
+def _result(name: str, clips: list[ItemScores]) -> MetricResult:
     values = [0.4 + 0.1 * number for number in range(len(clips))]
     items = [{"id": clip.id, "value": value} for clip, value in zip(clips, values, strict=True)]
     figure = Figure(value=0.55, low=0.4, high=0.7, n=len(clips))
@@ -73,7 +73,7 @@ def _result(name: str, clips: list[Scored]) -> MetricResult:
 
 
 def _scores() -> Scores:
-    clips = [Scored(id=f"c{i}", cluster=f"p{i}", prompt=f"prompt {i}") for i in range(4)]
+    clips = [ItemScores(id=f"c{i}", cluster=f"p{i}", prompt=f"prompt {i}") for i in range(4)]
     names = ("sharpness", "temporal_flickering", "clipsim", "dynamic_degree", "question_score", "bleu")
     results = [_result(name, clips) for name in names]
     asked = {"question": "Which way?", "answer": "left", "wanted": "right", "right": False}

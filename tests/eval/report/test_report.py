@@ -21,7 +21,7 @@ from cineloop.errors import ItemError
 from cineloop.video.encode import encode
 from v2t_eval import report
 from v2t_eval.core.metric import Figure, MetricResult
-from v2t_eval.core.scores import Scored, Scores, Skipped, read_scores
+from v2t_eval.core.scores import AbsentMetric, ItemScores, Scores, read_scores
 from v2t_eval.report import json as report_json
 from v2t_eval.report import markdown, page, parquet, summary, thumbnails
 from v2t_eval.report.scoring import document
@@ -46,7 +46,9 @@ MARKED = st.text(max_size=60) | st.text(alphabet="<>&\u2028\u2029\n\r\"'\\`|*_[]
 NAMES = ("clipscore", "facts", "cider", "temporal_flickering", "motion")
 
 
-def _result(name: str, clips: list[Scored], *, up: bool | None = True, top: float = 1.0, seed: int = 0, every: int = 9):
+def _result(
+    name: str, clips: list[ItemScores], *, up: bool | None = True, top: float = 1.0, seed: int = 0, every: int = 9
+):
     """A metric that cannot score every ninth clip and shares most values with others."""
     rng = np.random.default_rng(seed)
     items, failures = [], []
@@ -74,7 +76,7 @@ def _scores(num: int = 30, texts: list[str] | None = None) -> Scores:
         bad = i % 10 == 3
         error = {"code": "TRUNCATED", "message": f"clip ends early: {text[:300]}", "hint": "make it again"}
         clips.append(
-            Scored(
+            ItemScores(
                 id=f"clip {i:04}", cluster=text, path=f"clips/clip {i:04}.mp4", content=f"sha256:{i}", prompt=text,
                 caption=None if bad else text[::-1], references=(text, "a ball"), duration_s=2.0, fps=8.0,
                 size=(48, 64), status="failed" if bad else "ok", error=error if bad else None,
@@ -94,7 +96,7 @@ def _scores(num: int = 30, texts: list[str] | None = None) -> Scores:
         sources={"clips": "clips/", "prompts": texts[0] if texts else "prompts.jsonl"},
         clips=clips,
         results=results,
-        skipped=[Skipped(metric="spice", reason=texts[0] if texts else "no models", hint="get them")],
+        skipped=[AbsentMetric(metric="spice", reason=texts[0] if texts else "no models", hint="get them")],
         counts={"samples": num},
         environment={"cineloop": "0.1.0", "date": "2026-01-01"},
     )
@@ -158,7 +160,7 @@ def test_worst_clips_come_first_whichever_end_is_good():
 
 
 def test_equal_values_have_one_rank_and_fifths_are_fifths():
-    clips = [Scored(id=str(i), cluster="") for i in range(100)]
+    clips = [ItemScores(id=str(i), cluster="") for i in range(100)]
     result = _result("facts", clips, every=0)
     row = summary.rows(Scores(sources={}, clips=clips, results=[result]))[0]
     classes = list(summary.fifths(row).values())
@@ -174,7 +176,9 @@ def test_failures_are_told_once_with_the_reason():
     assert by_code["NO_CAPTION"].metrics == list(NAMES)
     said = summary.verdict(_scores(30))
     assert "1 metric could not run" in said and "3 of 30 clips failed" in said and "emscore, 0 %" in said
-    whole = replace(_scores(), clips=[], results=[], skipped=[Skipped(metric="bleu", reason="r", code="NO_CAPTION")])
+    whole = replace(
+        _scores(), clips=[], results=[], skipped=[AbsentMetric(metric="bleu", reason="r", code="NO_CAPTION")]
+    )
     assert summary.verdict(whole) == "Every metric that ran scored every sample; 1 metric found nothing to measure."
     assert document(whole).banner.tone == "plain" and document(_scores(30)).banner.tone == "unsure"
 
@@ -323,7 +327,7 @@ def _real(tmp_path) -> Scores:
             pixels[t, :, :, k] = 16 * t
         encode(pixels, tmp_path / "clips" / name, fps=8)
     (tmp_path / "clips" / names[3]).write_bytes(b"no video")
-    clips = [Scored(id=name.split(".")[0], cluster="c", path=f"clips/{name}", prompt="p") for name in names]
+    clips = [ItemScores(id=name.split(".")[0], cluster="c", path=f"clips/{name}", prompt="p") for name in names]
     clips[2] = replace(clips[2], start_s=1.5)
     clips[3] = replace(clips[3], status="failed", error={"code": "NOT_MEDIA", "message": "no video in it"})
     return Scores(sources={}, clips=clips, results=[_result("facts", clips, every=0)])

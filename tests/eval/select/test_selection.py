@@ -12,7 +12,7 @@ import pytest
 from cineloop.errors import UsageError
 from v2t_eval.cli import main
 from v2t_eval.core.metric import Figure, MetricResult
-from v2t_eval.core.scores import Scored, Scores
+from v2t_eval.core.scores import ItemScores, Scores
 from v2t_eval.select.selection import select
 
 
@@ -27,7 +27,7 @@ def result(name: str, values: dict[str, float | None], *, higher: bool | None = 
 
 
 def scores(prompts: dict[str, str], *results: MetricResult) -> Scores:
-    clips = [Scored(id=id, cluster=prompt, prompt=prompt) for id, prompt in prompts.items()]
+    clips = [ItemScores(id=id, cluster=prompt, prompt=prompt) for id, prompt in prompts.items()]
     return Scores(sources={}, clips=clips, results=list(results))
 
 

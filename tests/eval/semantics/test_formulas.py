@@ -97,15 +97,15 @@ def test_colours_have_one_spelling_and_brown_is_one():
 def test_counting_things():
     one, two = [A, B], [A, region("a", 50, 0), B]
     wanted = [Thing(noun="a", count=2), Thing(noun="b")]
-    assert [vbench.shown(frame, wanted) for frame in (one, two)] == [False, True]
+    assert [vbench.shows_all(frame, wanted) for frame in (one, two)] == [False, True]
     twins = [Thing(noun="a"), Thing(noun="a")]
-    assert [vbench.shown(frame, twins) for frame in (one, two)] == [False, True]
+    assert [vbench.shows_all(frame, twins) for frame in (one, two)] == [False, True]
 
 
 def test_scenes_are_words_of_their_own():
-    assert not vbench.scene_shown("a barn by it", "bar")
-    assert vbench.scene_shown("the gas is at the station", "gas station")
-    assert not vbench.scene_shown("a station", "gas station")
+    assert not vbench.names_scene("a barn by it", "bar")
+    assert vbench.names_scene("the gas is at the station", "gas station")
+    assert not vbench.names_scene("a station", "gas station")
 
 
 def test_an_action_counts_among_the_five_best_where_it_is_sure():

@@ -12,8 +12,8 @@ from v2t_eval.core.sample import Sample
 from v2t_eval.judge.grammar.free_text import Thing, read
 from v2t_eval.judge.grammar.noun_phrases import singular
 from v2t_eval.judge.grammar.prompt import of_prompt, of_world
-from v2t_eval.judge.grammar.wording import DESCRIBE, nothing_asked, of_text, share_asked
 from v2t_eval.judge.question import dsg, from_row, parents_first
+from v2t_eval.judge.grammar.wording import DESCRIBE, coverage, of_text, unread_parts
 from v2t_eval.semantics import asked
 
 SHEET = Path(__file__).resolve().parents[2] / "data" / "question_prompts.txt"
@@ -321,8 +321,8 @@ def test_open_questions_of_the_world_come_with_all_its_answers():
 )  # fmt: skip
 def test_a_clause_that_the_grammar_does_not_know_asks_nothing_and_is_told(prompt, wanted, left):
     assert {question.question for question in of_text(prompt, closed=False)} == wanted
-    assert nothing_asked(prompt) == left
-    assert (share_asked(prompt) == 1) == (not left)
+    assert unread_parts(prompt) == left
+    assert (coverage(prompt) == 1) == (not left)
 
 
 def test_questions_about_the_sheet_of_prompts_name_only_things_and_verbs_that_are_known():

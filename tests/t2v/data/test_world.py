@@ -64,10 +64,10 @@ def test_a_batch_across_the_end_of_an_epoch_holds_the_clips_of_its_texts():
 def test_cached_latents_are_those_that_are_encoded(tmp_path, monkeypatch):
     vae = source().vae.eval()
     plain = LatentSource(vae, build_tokenizer(world_words(50)), "train", 3, (32, 32), 1, 40)
-    latents.cached(plain, tmp_path)
+    latents.with_cache(plain, tmp_path)
     with monkeypatch.context() as patched:
         patched.setattr(latents, "encode", lambda *_: pytest.fail("encoded again"))
-        cached = latents.cached(plain, tmp_path)
+        cached = latents.with_cache(plain, tmp_path)
         assert cached.cache is not None and cached.cache.size()[0] == 2  # passes of 32 clips
         batch = cached(32, 8)
     whole = latents.encode(plain, range(32, 64))

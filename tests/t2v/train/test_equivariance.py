@@ -22,7 +22,7 @@ def batch():
 @pytest.mark.parametrize("kind", [0, 1])
 def test_flip_and_half_size_are_the_same_for_cells_and_pixels(batch, monkeypatch, kind):
     monkeypatch.setattr(torch, "randint", lambda *args, **kwargs: torch.tensor(kind))
-    cells, video, figures = stage.transformed(*batch)
+    cells, video, figures = stage.transform(*batch)
     assert torch.allclose(F.avg_pool3d(video, (1, 4, 4)), cells, atol=1e-6)
     assert figures.shape[-2:] == video.shape[-2:]
 
@@ -30,7 +30,7 @@ def test_flip_and_half_size_are_the_same_for_cells_and_pixels(batch, monkeypatch
 @pytest.mark.parametrize("pixels", [-4, -1, 0, 2, 4])
 def test_a_shift_moves_pixels_by_whole_numbers_and_cells_by_their_share(batch, pixels):
     cells, video, _ = batch
-    moved, shifted = stage._shifted(video, [0, pixels]), stage._shifted(cells, [0, pixels / 4])
+    moved, shifted = stage._shift(video, [0, pixels]), stage._shift(cells, [0, pixels / 4])
     column = 16
     assert torch.equal(moved[..., column], video[..., column - pixels])
     if pixels % 4 == 0:
@@ -45,7 +45,7 @@ def test_a_shift_moves_pixels_by_whole_numbers_and_cells_by_their_share(batch, p
 def test_operations_act_in_training_alone(monkeypatch):
     """Evaluation and export see plain latents."""
     used = []
-    monkeypatch.setattr(stage, "transformed", lambda *given: used.append(1) or given)
+    monkeypatch.setattr(stage, "transform", lambda *given: used.append(1) or given)
     vae = AutoencoderKLCineloop(latent_channels=4, widths=(8, 16, 16), depth=1, factorized=True)
     task = stage.ReconstructionTask(vae, 3.0, equivariance_share=1.0)
     batch = {"pixels": torch.zeros(1, 5, 32, 32, 3, dtype=torch.uint8), "figures": torch.zeros(1, 5, 32, 32)}

@@ -14,7 +14,7 @@ from cineloop.errors import CineloopError, UsageError
 from t2v import train
 from t2v.generate.run import run as generate
 from t2v.generate.settings import GenerateConfig
-from t2v.train.rewarded import read_rewarded, read_rewards
+from t2v.train.rewarded import read_reward_clips, read_rewards
 
 pytest_plugins = ["tiny_pipelines"]
 pytestmark = pytest.mark.slow
@@ -154,14 +154,14 @@ def test_rewards_that_cannot_teach_are_refused(drawn, tmp_path, rows, message):
     path = tmp_path / "rewards.jsonl"
     path.write_text(rows.replace("ID", first) + "\n" * bool(rows))
     with pytest.raises(CineloopError) as caught:
-        read_rewarded(drawn, path)
+        read_reward_clips(drawn, path)
     assert message in f"{caught.value.code} {caught.value.message}"
 
 
 def test_equal_rewards_teach_nothing_and_are_counted(drawn, tmp_path):
     path = reward(drawn, where=tmp_path / "rewards.jsonl",
                   of=lambda place, row: 1.0 if row["prompt"] == PROMPTS[0] else row["seed"] / 4)  # fmt: skip
-    found = read_rewarded(drawn, path)
+    found = read_reward_clips(drawn, path)
     assert len(found.groups) == 2 and found.counts == {"clips": 12, "unrewarded": 0, "alone": 0, "equal": 4}
     assert len(read_rewards(path)) == 12
 
@@ -171,4 +171,4 @@ def test_clips_without_latents_are_refused(ours, tmp_path):
     reward(folder)
     next((folder / "clips").glob("*.safetensors")).unlink()
     with pytest.raises(UsageError, match="no latents"):
-        read_rewarded(folder)
+        read_reward_clips(folder)

@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 
 from cineloop.errors import UsageError
 from t2v.train.objectives import Example
-from t2v.train.rewarded import Rewarded, RewardedSource
+from t2v.train.rewarded import RewardClips, RewardedSource
 
 
 def source(folder, *, num_sigmas: int, clips: int = 1) -> RewardedSource:
@@ -17,7 +17,7 @@ def source(folder, *, num_sigmas: int, clips: int = 1) -> RewardedSource:
     sigmas = torch.linspace(1, 0, num_sigmas)
     save_file({"latents": torch.ones(2), "path": torch.ones(num_sigmas, 2), "sigmas": sigmas,
                "level": torch.tensor(0.7)}, path)  # fmt: skip
-    data = Rewarded(
+    data = RewardClips(
         prompts=tuple(map(str, range(clips))), latents=(path,) * clips, groups=(), counts={}, weights="", loras=(),
         guidance=1.0,
     )  # fmt: skip

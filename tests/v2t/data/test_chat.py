@@ -7,7 +7,7 @@ import pytest
 
 from cineloop.errors import UsageError
 from tiny_captioner import tiny_captioner
-from v2t.data.chat import IGNORE, Encoded, Turn, check_labels, encode, from_llava, pieces
+from v2t.data.chat import IGNORE, LabelledTokens, Turn, check_labels, encode, from_llava, pieces
 from v2t.data.collate import ClipSample, clip_batch, num_targets
 
 TURNS = [
@@ -50,10 +50,10 @@ def test_only_answers_and_their_end_are_targets(processor):
 
 
 def test_samples_that_teach_nothing_are_refused():
-    nothing = Encoded([1, 2, 3], [IGNORE] * 3)
+    nothing = LabelledTokens([1, 2, 3], [IGNORE] * 3)
     with pytest.raises(UsageError, match="row 'a': no token of an answer is a training target"):
         check_labels(nothing, "row 'a'")
-    late = Encoded([1, 2, 3], [IGNORE, IGNORE, 3])
+    late = LabelledTokens([1, 2, 3], [IGNORE, IGNORE, 3])
     with pytest.raises(UsageError, match="its 3 tokens are cut to 2, before the first answer"):
         check_labels(late, "row 'a'", max_length=2)
     check_labels(late, "row 'a'", max_length=3)
@@ -81,7 +81,7 @@ def test_a_clip_is_once_in_the_batch_however_many_rows_it_carries():
         frames = np.full((segments, 2, 4, 4, 3), segments, np.uint8)
         return ClipSample(frames, np.zeros((segments, 2)), np.ones((segments, 2), bool), rows, {"place": fact})
 
-    one, two = Encoded([5, 6], [IGNORE, 6]), Encoded([7, 8, 9], [7, IGNORE, 9])
+    one, two = LabelledTokens([5, 6], [IGNORE, 6]), LabelledTokens([7, 8, 9], [7, IGNORE, 9])
     batch = clip_batch([sample(1, [one, two], 3), sample(2, [two], 4)], pad_id=0)
     assert batch["pixels"].shape == (3, 2, 4, 4, 3)
     assert batch["row_segments"].tolist() == [0, 0, 1, 2]

@@ -82,10 +82,10 @@ def test_a_cache_gives_what_the_tower_gives_and_a_later_run_encodes_nothing(sour
     old = tmp_path / patch_tokens.cache_key(source)
     old.mkdir()
     (old / "00000.safetensors").write_bytes(b"of an earlier version")  # is left alone
-    patch_tokens.cached(source, tmp_path, 9)
+    patch_tokens.with_cache(source, tmp_path, 9)
     with monkeypatch.context() as patched:
         patched.setattr(PatchTokenSource, "encode", lambda *_: pytest.fail("encoded again"))
-        kept = replace(patch_tokens.cached(source, tmp_path, 6), _kept={})
+        kept = replace(patch_tokens.with_cache(source, tmp_path, 6), _kept={})
     assert kept.cache is not None and kept.cache.size()[0] == 9
     plain = replace(source, _kept={})
     for start in (0, 5):
@@ -96,7 +96,7 @@ def test_a_cache_gives_what_the_tower_gives_and_a_later_run_encodes_nothing(sour
 def test_clips_of_several_segments_are_cached_whole(source, tmp_path):
     longer = replace(source.clips, config=replace(source.clips.config, num_frames=10, fewer_share=0.5))
     plain = replace(source, clips=longer, _kept={})
-    kept = replace(patch_tokens.cached(plain, tmp_path, 3), _kept={})
+    kept = replace(patch_tokens.with_cache(plain, tmp_path, 3), _kept={})
     batch = plain(0, 3)
     assert len(batch["times_s"]) > 3  # more segments than clips
     assert torch.equal(kept(0, 3)["patch_tokens"], batch["patch_tokens"])
