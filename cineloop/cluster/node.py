@@ -28,8 +28,8 @@ _COMPARED = ("cineloop", "torch", "transformers", "diffusers", "decord", "av")
 class PlacedResult:
     """A result in two parts: `value` travels to the driver, `bulk` stays on its machine.
 
-    The driver gets a `PlacedResult` whose `bulk` is a handle, and passes it on to another worker. Only a call of one item
-    may return one.
+    The driver gets a `PlacedResult` whose `bulk` is a handle, and passes it on to another worker. Only a call of one
+    item may return one.
     """
 
     value: Any

@@ -100,13 +100,13 @@ def open_workers(
         if config.decode_workers:
             decoders = parse_size("decode_workers", config.decode_workers)
 
-        def opened(step: Step, kind: str, size: Size, ask: Ask, limit_s: float) -> Pool:
+        def open_pool(step: Step, kind: str, size: Size, ask: Ask, limit_s: float) -> Pool:
             return stack.enter_context(Pool(engine, step, kind=kind, size=size, ask=ask, limit_s=limit_s))
 
         asks = Ask(cpus=config.cpus_per_worker)  # a decoding worker has the limits of its child process
         workers = Workers(
-            opened(step, "model", models, Ask(cpus=config.cpus_per_worker, gpus=gpus), config.item_limit_s),
-            opened(_DecodeStep(decoder), "decode", decoders, asks, math.inf) if decoder else None,
+            open_pool(step, "model", models, Ask(cpus=config.cpus_per_worker, gpus=gpus), config.item_limit_s),
+            open_pool(_DecodeStep(decoder), "decode", decoders, asks, math.inf) if decoder else None,
         )
         yield workers
     if workers.models.deaths:

@@ -1,7 +1,7 @@
 """Compare a judge with the truth: agreement by kind of fact, and detection of faults by the facts they break.
 
-In: clips with known facts, a judge (`CachedJudge`). Out: `Agreement`s by set of clips, `FaultDetection` faults. Facts that
-the truth leaves open are not asked about; facts that the referee cannot read are counted.
+In: clips with known facts, a judge (`CachedJudge`). Out: `Agreement`s by set of clips, `FaultDetection` faults. Facts
+that the truth leaves open are not asked about; facts that the referee cannot read are counted.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ In: a clip and questions. Out: `Answer`s. Votes (`asker`) are averaged over word
 (`calibration`), where a calibration is stored next to the model's weights or given. Replies that cannot be parsed are
 counted; where all are, the question has no answer: a status of its own, never a "no". So has a question with a word
 outside the vocabulary that the model declares (`v2t_eval.judge.vocabulary`), and one whose wanted answer failed the
-audit (`Calibration.audited`), and such answers are offered to no question. Clips in which nothing moves are answered by
+audit (`Calibration.apply`), and such answers are offered to no question. Clips in which nothing moves are answered by
 rule (`stillness`). Votes are cached with the clip while it is in memory; beyond that, answers are evidence of the
 metric that asked (`v2t_eval.core.cache`).
 """

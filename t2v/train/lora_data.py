@@ -117,10 +117,10 @@ def _latents(
         def make(sample: ClipWindow) -> dict[str, torch.Tensor]:
             return {"latents": family.encode(vae, read_pixels(sample, fps, pool)).to(_dtype(config))}
 
-        def failed(sample: ClipWindow, error: ItemError) -> None:
+        def report_failure(sample: ClipWindow, error: ItemError) -> None:
             bad.append(f"{printable(str(sample.item.path))} from {sample.start_s:g} s: {error.code}, {error.message}")
 
-        cache.fill(missing.items(), make, failed=failed)
+        cache.fill(missing.items(), make, failed=report_failure)
     return cache, keys, bad
 
 

@@ -208,7 +208,7 @@ def test_the_table_names_what_is_equal_to_the_bit(tmp_path: Path, monkeypatch) -
     # The second time nothing is drawn or measured.
     from v2t_eval.audit import clips
 
-    monkeypatch.setattr(clips.WorldAuditClip, "corrupted", lambda *args: pytest.fail("drawn again"))
+    monkeypatch.setattr(clips.WorldAuditClip, "corrupt", lambda *args: pytest.fail("drawn again"))
     clips._RECENT.clear()
     assert audit(parse_metrics(names), None, Material(), config).table == found.table
     assert "sharpness" in found.fingerprints and found.fingerprints["sharpness"]["definition"]

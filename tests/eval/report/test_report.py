@@ -176,9 +176,8 @@ def test_failures_are_told_once_with_the_reason():
     assert by_code["NO_CAPTION"].metrics == list(NAMES)
     said = summary.verdict(_scores(30))
     assert "1 metric could not run" in said and "3 of 30 clips failed" in said and "emscore, 0 %" in said
-    whole = replace(
-        _scores(), clips=[], results=[], skipped=[AbsentMetric(metric="bleu", reason="r", code="NO_CAPTION")]
-    )
+    skipped = [AbsentMetric(metric="bleu", reason="r", code="NO_CAPTION")]
+    whole = replace(_scores(), clips=[], results=[], skipped=skipped)
     assert summary.verdict(whole) == "Every metric that ran scored every sample; 1 metric found nothing to measure."
     assert document(whole).banner.tone == "plain" and document(_scores(30)).banner.tone == "unsure"
 
