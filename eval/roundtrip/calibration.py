@@ -4,8 +4,8 @@ In: the table of pairs of one family: each caption with its own prompt, and with
 the ceiling. Out: `FamilyCalibration`: chance-corrected scores (s - floor) / (ceiling - floor), the same of captions of
 other prompts (its interval must contain 0), and AUROC of matched against mismatched pairs, each with a 95 % interval by
 the jackknife over prompts: leaving a prompt out removes all its clips, and all pairs with it on either side, from
-floor, generator and ceiling at once. A figure that is undefined without one of the prompts (no room between floor and ceiling)
-depends on that prompt; it has no interval and is not given. Letters: G prompts, n scores.
+floor, generator and ceiling at once. A figure that is undefined without one of the prompts (no room between floor and
+ceiling) depends on that prompt; it has no interval and is not given. Letters: G prompts, n scores.
 """
 
 from __future__ import annotations

@@ -22,9 +22,9 @@ from cineloop.log import printable
 from v2t_eval.core import models
 from v2t_eval.core.cache import EvidenceCache
 from v2t_eval.core.tables import read_rows
+from v2t_eval.judge.grammar.wording import coverage, of_text, unread_parts
 from v2t_eval.judge.language import Questioner, UnaskedQuestion, open_writer
 from v2t_eval.judge.question import Question, from_row
-from v2t_eval.judge.grammar.wording import coverage, of_text, unread_parts
 
 GRAMMAR = "grammar"
 

@@ -2,9 +2,9 @@
 
 In: a sentence as people and prompt collections write them ("a red car on the left of a bicycle, in a street"). Out:
 `Requirements`, with the parts of the sentence that were not parsed (`left`). A small grammar over the words of
-`v2t_eval.judge.grammar.english`: a noun phrase ends in a known name, and what follows it must be something that ends a noun
-phrase; an action is a verb with the phrases after it. Negated phrases and clauses that the grammar does not know are
-skipped, so that a metric can report "nothing asked" instead of guessing.
+`v2t_eval.judge.grammar.english`: a noun phrase ends in a known name, and what follows it must be something that ends a
+noun phrase; an action is a verb with the phrases after it. Negated phrases and clauses that the grammar does not know
+are skipped, so that a metric can report "nothing asked" instead of guessing.
 """
 
 from __future__ import annotations

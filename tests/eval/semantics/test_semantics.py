@@ -12,8 +12,8 @@ from v2t_eval.core.sample import Sample
 from v2t_eval.judge.grammar.free_text import Thing, read
 from v2t_eval.judge.grammar.noun_phrases import singular
 from v2t_eval.judge.grammar.prompt import of_prompt, of_world
-from v2t_eval.judge.question import dsg, from_row, parents_first
 from v2t_eval.judge.grammar.wording import DESCRIBE, coverage, of_text, unread_parts
+from v2t_eval.judge.question import dsg, from_row, parents_first
 from v2t_eval.semantics import asked
 
 SHEET = Path(__file__).resolve().parents[2] / "data" / "question_prompts.txt"
