@@ -61,7 +61,7 @@ def footage() -> Any:
     return ["", *names, "recall", "precision", "one shot kept whole"], body, text, each
 
 
-def planted() -> dict[str, Figure]:
+def changes_and_faults() -> dict[str, Figure]:
     """Changes of shots and faults, by name."""
     figures = load("curate")
     return {**figures["changes"], **figures["faults"]}
@@ -69,7 +69,7 @@ def planted() -> dict[str, Figure]:
 
 def lowest(what: str) -> str:
     """The kind of change or fault that is worst by "recall" or "precision", with its figure."""
-    name, worst = min(planted().items(), key=lambda pair: pair[1][what]["value"])
+    name, worst = min(changes_and_faults().items(), key=lambda pair: pair[1][what]["value"])
     return f"{worst[what]:~.3f} ({name})"
 
 

@@ -87,7 +87,7 @@ def captions(folder: Path) -> tuple[list[tuple[str, str, str]], list[Card], str]
     )
 
 
-def generated(folder: Path) -> tuple[list[tuple[int, Card]], str]:
+def generated_cards(folder: Path) -> tuple[list[tuple[int, Card]], str]:
     """Cards of the generated clips of `SHOWN`, each with how many answers of the judge are wrong, those with none
     first; and a sentence by kind of question, of all clips."""
     items = {item["id"]: item for item in result(folder / "scores", "question_score")["items"]}
@@ -138,7 +138,7 @@ class DemoOutcome:
 def outcome(folder: Path, done: DemoRun) -> DemoOutcome:
     """Read what the demo's jobs left in the folder."""
     rows, watched, captioned = captions(folder)
-    drawn, judged = generated(folder)
+    drawn, judged = generated_cards(folder)
     lines = [ScreenRow(":" not in facts, "caption", f"{caption}\n(truth: {truth})" if ":" in facts else caption, facts)
              for caption, truth, facts in rows]  # fmt: skip
     for faults, card in drawn:
