@@ -64,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
     from v2t_eval.core.scores import Scores
     from v2t_eval.gate.report import document
     from v2t_eval.gate.sides import GateInputs
-    from v2t_eval.report import write
+    from v2t_eval.report import document_of, write
 
     log.setup(verbosity=-1 if args.quiet else args.verbose)
     _refuse_old(args)
@@ -78,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
         _delete_verdict(args)
         scores = sides.scores(**score_options(args, stack, cache))
         if args.output:
-            write(scores, args.output, root, cache)
+            write(scores, document_of(scores, args.output, root), args.output, cache)
         verdict = sides.verdict(
             scores, suite=log.printable(str(args.suite)), about_candidate={"folder": log.printable(str(args.clips))},
             about_baseline={key: log.printable(str(path)) for key, path in names.items() if path is not None},

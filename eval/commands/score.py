@@ -113,8 +113,7 @@ def run(args: argparse.Namespace) -> int:
     from cineloop.files import write_atomic
     from v2t_eval.core.inputs import read_inputs
     from v2t_eval.core.score import score
-    from v2t_eval.report import terminal, write
-    from v2t_eval.report.scoring import document
+    from v2t_eval.report import document_of, terminal, write
     from v2t_eval.suites.suite import metrics_of
 
     log.setup(verbosity=-1 if args.quiet else args.verbose)
@@ -135,8 +134,9 @@ def run(args: argparse.Namespace) -> int:
         scores = score(inputs, metrics, config, **options)
         if args.output:
             write_atomic(args.output / STATE / SETTINGS, json.dumps(settings, indent=1).encode())
-        written = write(scores, args.output, inputs.clips_root, cache) if args.output else []
-    terminal.show(document(scores, first_screen=not args.all), scores.as_dict(items=False) if args.json else None)
+        document = document_of(scores, args.output, inputs.clips_root)
+        written = write(scores, document, args.output, cache) if args.output else []
+    terminal.show(document, scores.as_dict(items=False) if args.json else None, whole=args.all)
     for path in written:
         log.logger.info("%s", log.printable(str(path)))
     return scores.exit_code

@@ -9,31 +9,44 @@ from __future__ import annotations
 from pathlib import Path
 
 from cineloop.files import write_atomic
+from cineloop.log import logger
 from v2t_eval.core.scores import Scores
+from v2t_eval.report.document import Document
 
 NAMES = ("scores.json", "report.md", "report.html", "clips.parquet")
 
 
-def write(scores: Scores, folder: Path, clips_root: Path | None = None, cache: Path | None = None) -> list[Path]:
+def document_of(scores: Scores, folder: Path | None, clips_root: Path | None = None) -> Document:
+    """The one document of a scoring, which is to be written into `folder` or only shown.
+
+    Args:
+        clips_root: what relative paths of clips are relative to; `folder` when None.
+    """
+    from v2t_eval.report import parquet, scoring
+
+    names = () if folder is None else (NAMES[0], NAMES[3]) if parquet.is_installed() else NAMES[:1]
+    return scoring.document(scores, clips_root or folder, [folder / name for name in names if folder])
+
+
+def write(scores: Scores, document: Document, folder: Path, cache: Path | None = None) -> list[Path]:
     """Write the reports; returns their paths. Without pyarrow there is no Parquet, and a line in the log.
 
     Args:
+        document: by `document_of`.
         folder: where to; made when absent. Files there of the same names are replaced.
-        clips_root: what relative paths of clips are relative to; `folder` when None.
         cache: folder where the page's thumbnails are kept; None keeps none.
 
     Raises:
         MissingDependencyError: the disk is full. ValueError: a value is not finite; the message says which.
     """
     from v2t_eval.report import json, markdown, page, parquet
-    from v2t_eval.report.scoring import document
 
-    write_atomic(folder / NAMES[0], json.render(scores))  # the one that is read again first, the slow page last
-    write_atomic(folder / NAMES[1], markdown.render(document(scores)).encode())
-    tables = [folder / NAMES[0]]
+    paths = [folder / name for name in NAMES]
+    write_atomic(paths[0], json.render(scores))  # the one that is read again first, the slow page last
+    write_atomic(paths[1], markdown.render(document).encode())
     if parquet.is_installed():
-        write_atomic(folder / NAMES[3], parquet.render(scores))
-        tables.append(folder / NAMES[3])
-    report = document(scores, folder if clips_root is None else clips_root, tables)
-    write_atomic(folder / NAMES[2], page.render(report, folder, cache))
-    return [tables[0], folder / NAMES[1], folder / NAMES[2], *tables[1:]]
+        write_atomic(paths[3], parquet.render(scores))
+    else:
+        logger.info("%s is left out: it needs pyarrow (pip install 'cineloop[formats]')", paths.pop().name)
+    write_atomic(paths[2], page.render(document, folder, cache))
+    return paths

@@ -7,7 +7,7 @@ In: nothing. Out: `Document`, which scoring, gate, comparison, audit and round t
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -103,6 +103,12 @@ class Table:
     caption: str = ""
     notes: tuple[tuple[str, ...], ...] = ()
 
+    def texts(self) -> Table:
+        """The table without its columns of histograms, for a renderer that cannot draw."""
+        kept = [n for n in range(len(self.columns)) if not any(isinstance(row[n], Histogram) for row in self.rows)]
+        rows = tuple(tuple(row[n] for n in kept) for row in self.rows)
+        return replace(self, columns=tuple(self.columns[n] for n in kept), rows=rows)
+
 
 @dataclass(frozen=True)
 class StruckText:
@@ -168,7 +174,9 @@ class Section:
         links: texts and the files they lead to, from the page's folder.
         folded: secondary: the page shows the heading until one opens it, Markdown cuts its tables first, a terminal
             leaves it out.
+        page_only: too long for anything but a page.
         brief: lines that a terminal shows instead of all this.
+        first: the same on a first screen, where that differs from `brief`.
         explorer: of a page.
     """
 
@@ -180,7 +188,9 @@ class Section:
     commands: tuple[str, ...] = ()
     links: tuple[tuple[str, Path], ...] = ()
     folded: bool = False
+    page_only: bool = False
     brief: tuple[str, ...] = ()
+    first: tuple[str, ...] | None = None
     explorer: Explorer | None = None
 
     @property

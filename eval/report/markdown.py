@@ -64,7 +64,7 @@ def _parts(document: Document) -> Iterator[str | _Lines]:
     yield _head(document.title, document.banner)
     yield _pairs(document.banner.facts if document.banner else ())
     for section in document.sections:
-        if not section.empty:
+        if not section.empty and not section.page_only:
             yield f"## {plain(section.title)}"
             yield from _section(section, document)
 
@@ -86,7 +86,7 @@ def _section(section: Section, document: Document) -> Iterator[str | _Lines]:
     yield _pairs(section.facts)
     for line in section.commands:
         yield f"```\n{printable(line).replace('`', '')}\n```"
-    for table in section.tables:
+    for table in (table.texts() for table in section.tables):
         yield plain(table.caption, _SENTENCE)
         head = [plain(name) for name in table.columns]
         if section.folded:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 from importlib.util import find_spec
 
-from cineloop.log import logger
 from v2t_eval.core.scores import Scores
 from v2t_eval.report.summary import rows
 
@@ -19,11 +18,8 @@ _TEXTS = ("id", "path", "cluster", "prompt", "caption", "status")
 
 
 def is_installed() -> bool:
-    """Whether pyarrow is; a line in the log where it is not."""
-    is_there = find_spec("pyarrow") is not None
-    if not is_there:
-        logger.info("clips.parquet is left out: it needs pyarrow (pip install 'cineloop[formats]')")
-    return is_there
+    """Whether pyarrow is."""
+    return find_spec("pyarrow") is not None
 
 
 def render(scores: Scores) -> bytes:

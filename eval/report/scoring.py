@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -60,12 +61,10 @@ _MAX_CLIPS, _MAX_PROMPT = 2_000, 160  # rows of the table of every clip, and cha
 _AS_WRONG = ("missing", "failed", "unreadable", "refused")
 
 
-def document(
-    scores: Scores, root: Path | None = None, files: Sequence[Path] = (), *, first_screen: bool = False
-) -> Document:
-    """The report of a scoring. With `root`, which paths of clips are relative to, clips are shown, and a table has
-    every clip. A `first_screen` has the figures that one asks for first and the clip that is worst by the first of
-    them; of the rest it says where it is.
+def document(scores: Scores, root: Path | None = None, files: Sequence[Path] = ()) -> Document:
+    """The report of a scoring, for every renderer. With `root`, which paths of clips are relative to, a page shows the
+    clips; it links to `files`. A first screen has the figures that one asks for first and the clip that is worst by the
+    first of them; of the rest it says where it is.
     """
     figures = rows(scores)
     facts = {**scores.sources, **{name: str(count) for name, count in scores.counts.items()}}
@@ -75,19 +74,21 @@ def document(
         facts=tuple((name, str(value)) for name, value in facts.items()),
     )  # fmt: skip
     first = _first(figures)
-    brief, num = first_screen and not first.empty, plural(len(figures), "metric")
+    more = not first.empty  # than a first screen shows
     sections = (
         first,
         _worst(scores, figures, root),
         Section(
             title="Metrics",
-            tables=(_metrics(figures, drawn=root is not None),) if figures else (),
-            brief=(f"{num} in all: --all prints them, report.html in -o shows them",) * brief,
+            tables=(_metrics(figures),) if figures else (),
+            first=(f"{plural(len(figures), 'metric')} in all: --all prints them, report.html in -o shows them",)
+            if more
+            else None,
         ),
         _skipped_section("Metrics that could not run", [one for one in scores.skipped if not one.found_nothing]),
-        _gap_section(scores, _FIRST_PROBLEMS if brief else _MAX_PROBLEMS),
-        _idle([one for one in scores.skipped if one.found_nothing], named=not brief),
-        *([_all_clips(scores, figures, root)] if root is not None else []),
+        _gap_section(scores, more),
+        _idle([one for one in scores.skipped if one.found_nothing], more),
+        _all_clips(scores, figures, root),
         Section(title="Notes on the metrics", text=tuple(_notes(figures)), folded=True),
         Section(title="Definitions", tables=(_definitions(figures),) if figures else (), folded=True),
         Section(
@@ -113,23 +114,24 @@ def _first(figures: Sequence[MetricRow]) -> Section:
     return Section(title="First of all", tables=(table,) if shown else ())
 
 
-def _metrics(figures: Sequence[MetricRow], *, drawn: bool) -> Table:
-    """A row for each figure; `drawn`: with a histogram of the clips' values."""
+def _metrics(figures: Sequence[MetricRow]) -> Table:
+    """A row for each figure, with a histogram of the clips' values where they differ."""
+    bars = [_histogram(row) for row in figures]
+    is_drawn = any(bars)
     lines: list[tuple[Cell, ...]] = []
     notes: list[tuple[str, ...]] = []
-    for row in figures:
+    for row, bar in zip(figures, bars, strict=True):
         coverage = f"{percent(row.result.coverage)} ({row.scored:,} of {row.result.n:,})"
         n = row.figure.n if row.figure else 0
-        bars = (_histogram(row),) if drawn else ()
-        lines.append((row.name, _figure(row.figure, row.result), *bars, n, coverage, row.direction))
+        lines.append((row.name, _figure(row.figure, row.result), *[bar] * is_drawn, n, coverage, row.direction))
         notes.append(_as_wrong(row.result))
         others = [(key, one) for key, one in row.result.figures.items() if key != row.result.headline]
         for key, figure in others[:_MAX_FIGURES]:
             detail = ", ".join(f"{num} {what}" for what, num in figure.detail.items() if num)
-            none = (None,) if drawn else ()
-            lines.append((f"{row.name}: {key}", " ".join(_texts(figure)), *none, figure.n, detail or None, None))
+            cells = (" ".join(_texts(figure)), *[None] * is_drawn, figure.n, detail or None, None)
+            lines.append((f"{row.name}: {key}", *cells))
             notes.append(())
-    columns = ("Metric", "Value [95 %]", *(("Clips",) if drawn else ()), "n", "Scored", "Direction")
+    columns = ("Metric", "Value [95 %]", *["Clips"] * is_drawn, "n", "Scored", "Direction")
     return Table(columns=columns, rows=tuple(lines), notes=tuple(notes))
 
 
@@ -165,24 +167,23 @@ def _as_wrong(result: MetricResult) -> tuple[str, ...]:
     return (f"counted as wrong: {', '.join(f'{result.counts[name]} {name}' for name in wrong)}",) if wrong else ()
 
 
-def _skipped_section(
-    heading: str, skipped: Sequence[AbsentMetric], *, folded: bool = False, brief: str = ""
-) -> Section:
+def _skipped_section(heading: str, skipped: Sequence[AbsentMetric]) -> Section:
     lines = tuple((one.metric, one.reason, one.hint) for one in skipped)
     table = Table(columns=("Metric", "Why", "What to do"), rows=lines)
-    return Section(
-        title=heading, tables=(table,) if lines else (), folded=folded, brief=(brief,) if lines and brief else ()
-    )
+    return Section(title=heading, tables=(table,) if lines else ())
 
 
-def _idle(skipped: Sequence[AbsentMetric], *, named: bool) -> Section:
+def _idle(skipped: Sequence[AbsentMetric], more: bool) -> Section:
+    """Metrics without work; on a first screen that leaves out `more` not even named."""
     heading = f"{plural(len(skipped), 'metric')} with nothing to measure"
-    names = f" (the report says what they need): {', '.join(one.metric for one in skipped)}"
-    return _skipped_section(heading, skipped, folded=True, brief=f"{heading}{names}" if named else "")
+    names = f"{heading} (the report says what they need): {', '.join(one.metric for one in skipped)}"
+    section = _skipped_section(heading, skipped)
+    return replace(section, folded=True, brief=(names,) if skipped else (), first=() if more else None)
 
 
-def _gap_section(scores: Scores, most_brief: int) -> Section:
-    """A row for each reason; a failure counts as missing, never as zero. A terminal gets lines for `most_brief`."""
+def _gap_section(scores: Scores, more: bool) -> Section:
+    """A row for each reason; a failure counts as missing, never as zero. A terminal gets a line for each, a first
+    screen that leaves out `more` for two of them."""
     listed = problems(scores)
     lines, brief = [], []
     for one in listed[:_MAX_PROBLEMS]:
@@ -193,13 +194,18 @@ def _gap_section(scores: Scores, most_brief: int) -> Section:
         why = one.message if one.code == "METRIC_ERROR" else hint
         why = why or (printable(one.message, 160) if one.code == UNAUDITED else "")
         brief.append(f"not scored: {len(one.ids)} {one.code}{f' ({why})' if why else ''}; {metrics}")
-    if len(listed) > most_brief:
-        brief[most_brief:] = [f"and {plural(len(listed) - most_brief, 'reason')} more, in scores.json"]
+    brief, first = (
+        [*brief[:most], *([f"and {plural(len(listed) - most, 'reason')} more, in scores.json"] * (len(listed) > most))]
+        for most in (_MAX_PROBLEMS, _FIRST_PROBLEMS)
+    )
     table = Table(
         columns=("Reason", "Samples", "Metrics", "Message", "What to do", "For example"), rows=tuple(lines),
         caption=f"{len(listed):,} reasons. A failure counts as missing, never as zero.",
     )  # fmt: skip
-    return Section(title="Samples that were not scored", tables=(table,) if lines else (), brief=tuple(brief))
+    return Section(
+        title="Samples that were not scored", tables=(table,) if lines else (), brief=tuple(brief),
+        first=tuple(first) if more else None,
+    )  # fmt: skip
 
 
 def _notes(figures: Sequence[MetricRow]) -> list[str]:
@@ -298,7 +304,7 @@ def _all_clips(scores: Scores, figures: Sequence[MetricRow], root: Path | None) 
     rest = f" The other {len(clips) - _MAX_CLIPS:,} are in scores.json." if len(clips) > _MAX_CLIPS else ""
     caption = f"{plural(len(clips), 'clip')}, failures first; from the worst fifth of each metric to the best.{rest}"
     table = Table(columns=columns, rows=tuple(lines), caption=caption)
-    return Section(title="Every clip", tables=(table,) if lines else (), folded=True)
+    return Section(title="Every clip", tables=(table,) if lines else (), folded=True, page_only=True)
 
 
 def _status(clip: ItemScores, codes: set[str]) -> tuple[str, Tone]:

@@ -33,16 +33,17 @@ _STYLES: dict[Tone, str] = {
 }  # fmt: skip
 
 
-def show(document: Document, tree: dict[str, Any] | None = None) -> None:
-    """Print on stdout, with colours where that is a terminal; where a `tree` is given, that as JSON instead."""
+def show(document: Document, tree: dict[str, Any] | None = None, *, whole: bool = False) -> None:
+    """Print on stdout, with colours where that is a terminal; where a `tree` is given, that as JSON instead. `whole`:
+    more than a first screen."""
     if tree is None:
-        print(render(document, color=sys.stdout.isatty()))
+        print(render(document, color=sys.stdout.isatty(), whole=whole))
     else:
         print(json.dumps(tree, ensure_ascii=False, allow_nan=False))
 
 
-def render(document: Document, *, color: bool = False) -> str:
-    """The text, in at most `COLUMNS` columns; `color` adds a terminal's codes."""
+def render(document: Document, *, color: bool = False, whole: bool = False) -> str:
+    """The text, in at most `COLUMNS` columns; `color` adds a terminal's codes, `whole` what a first screen lacks."""
     from rich.console import Console
 
     console = Console(
@@ -50,12 +51,12 @@ def render(document: Document, *, color: bool = False) -> str:
         markup=False, highlight=False, emoji=False, legacy_windows=False,
     )  # fmt: skip
     with console.capture() as capture:
-        for part in _parts(document):
+        for part in _parts(document, whole):
             console.print(part, soft_wrap=False)
     return "\n".join(line.rstrip() for line in capture.get().strip("\n").split("\n"))
 
 
-def _parts(document: Document) -> Iterator[RenderableType]:
+def _parts(document: Document, whole: bool) -> Iterator[RenderableType]:
     from rich.text import Text
 
     if banner := document.banner:
@@ -65,10 +66,10 @@ def _parts(document: Document) -> Iterator[RenderableType]:
         for name, value in banner.facts:
             yield _indent(f"{name}: {value}", 2)
     for section in document.sections:
-        if section.brief:
+        if brief := section.brief if whole or section.first is None else section.first:
             yield Text()
-            yield from (_indent(line, 0) for line in section.brief)
-        elif not section.folded and (section.text or section.tables or section.cards):
+            yield from (_indent(line, 0) for line in brief)
+        elif not (section.folded or section.page_only) and (section.text or section.tables or section.cards):
             yield Text()
             yield Text(_clean(section.title), "bold", overflow="fold")
             yield from _section(section, document)
@@ -80,7 +81,7 @@ def _section(section: Section, document: Document) -> Iterator[RenderableType]:
         yield _indent(f"- {line}" if len(lines) > 1 else line, 2)
     if len(lines) > _MAX_LINES:
         yield _indent(document.omission(len(lines) - _MAX_LINES, "line"), 2)
-    for table in section.tables:
+    for table in (table.texts() for table in section.tables):
         if table.caption:
             yield _indent(table.caption, 2)
         yield from _table(table)

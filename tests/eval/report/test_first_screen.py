@@ -83,13 +83,14 @@ def _scores() -> Scores:
 
 
 def test_the_first_screen_has_three_figures_and_the_clip_that_does_not_do_as_asked() -> None:
-    first = terminal.render(document(_scores(), first_screen=True))
+    made = document(_scores())
+    first = terminal.render(made)
     lines = first.splitlines()
     assert lines[0].startswith("does as asked 0.") and "moves 0." in lines[0] and "does not flicker 0." in lines[0]
     assert "1 of 4 clips do not do as asked, first of all:" in first and "prompt 2" in first
     assert "✗ Which way? left (asked for: right)" in first
     assert "bleu" not in first.replace("dynamic_degree", "") and "6 metrics in all: --all prints them" in first
-    every = terminal.render(document(_scores()))
+    every = terminal.render(made, whole=True)
     assert all(name in every for name in ("bleu", "clipsim", "sharpness")) and "--all" not in every
     assert len(lines) < 20 < len(every.splitlines())
 
@@ -97,7 +98,7 @@ def test_the_first_screen_has_three_figures_and_the_clip_that_does_not_do_as_ask
 def test_metrics_that_were_named_make_the_headline() -> None:
     scores = _scores()
     scores.results[:] = [one for one in scores.results if one.name in ("sharpness", "bleu")]
-    shown = document(scores, first_screen=True)
+    shown = document(scores)
     assert shown.banner.word.startswith("sharpness 0.") and "bleu 0." in shown.banner.word
     assert "Metrics" in terminal.render(shown), "few metrics are all shown"
 
