@@ -21,6 +21,7 @@ from cineloop.log import printable
 
 MAX_DEPTH = 64
 MAX_DIGITS = 100  # of a whole number: reading one takes the square of its length
+_LONE = re.compile("[\ud800-\udfff]")
 _HALF_CHAR = re.compile(r"[\ud800-\udfff]|\\u[dD][89abABcdefCDEF]")  # pairs included: `_half_char` looks closer
 
 
@@ -111,6 +112,11 @@ def decode_text(data: bytes) -> str:
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise ValueError(f"not UTF-8: byte 0x{data[error.start]:02x} in line {line}") from error
+
+
+def utf8_bytes(text: str) -> bytes:
+    """A document as UTF-8; half characters, which names of files that are not UTF-8 hold, are replaced."""
+    return _LONE.sub("\ufffd", text).encode("utf-8")
 
 
 def check_depth(value: Any, *, max_nodes: float = math.inf) -> None:

@@ -12,9 +12,10 @@ from typing import Any
 from cineloop.config import from_dict
 from cineloop.documents import read_json
 from cineloop.errors import UsageError
-from v2t_eval.audit.sensitivity import Cell
 
 SCHEMA = 1
+ALPHA = 0.05
+LEAST_CLUSTERS = 6  # with fewer prompts no sign-flip test can reach .05: 2 of 2^5 is .06
 SEEN = 0.9  # share of clips in which a detected fault changes the score
 _WORDS = {"=": "blind", "?": "unclear", "~": "chance"}
 _BLIND = {
@@ -26,8 +27,55 @@ _BLIND = {
 
 
 @dataclass(frozen=True, kw_only=True)
+class Cell:
+    """One metric under one fault.
+
+    Attributes:
+        equal: all n scores at every severity are bit-identical to those of the clean clips.
+        tau: median over clips of Kendall's tau-b between severity (0 for clean) and score; -1 falls always, 1 rises
+            always, 0 where the score never changes.
+        change: mean of score minus clean score at the greatest severity; `low`, `high` its 95 % interval.
+        auroc: share of pairs (a clean clip, a corrupted clip) in which the clean one scores higher, ties one half;
+            `auroc_low`, `auroc_high` its interval. 0.5 is chance, 0 means that corrupted clips score higher. It is
+            what a threshold on single clips can separate.
+        n: clips; `clusters`: prompts they come from.
+        wins: share of clips that score higher clean than corrupted, ties one half, with its interval: what a comparison
+            of pairs, such as the gate's, sees.
+        p: of the sign-flip test of the changes, one difference for each prompt.
+    """
+
+    equal: bool
+    tau: float
+    change: float
+    low: float
+    high: float
+    auroc: float
+    auroc_low: float
+    auroc_high: float
+    n: int
+    clusters: int
+    wins: float
+    wins_low: float
+    wins_high: float
+    p: float
+
+    def mark(self, higher_is_better: bool | None) -> str:
+        """= exactly equal · ? too few prompts for any test · ~ no change beyond chance, by the sign-flip test
+        of the pairs · else the direction of change, with "!" where a worse clip scores better: the metric is fooled."""
+        if self.equal:
+            return "="
+        if self.clusters < LEAST_CLUSTERS:
+            return "?"
+        if self.p >= ALPHA:
+            return "~"
+        rises = self.change > 0
+        fooled = higher_is_better is not None and rises == higher_is_better
+        return ("up" if rises else "down") + ("!" if fooled else "")
+
+
+@dataclass(frozen=True, kw_only=True)
 class FaultResponse:
-    """The response of one metric to one fault, see `v2t_eval.audit.sensitivity.Cell`; `mark` is =, ?, ~, up, down,
+    """The response of one metric to one fault, see `Cell`; `mark` is =, ?, ~, up, down,
     with ! where the metric is fooled."""
 
     metric: str
@@ -119,13 +167,6 @@ class ByAnswer:
     kappa_low: float = -1.0
     kappa_high: float = 1.0
     claims: int = 0
-
-    @property
-    def is_shown(self) -> bool:
-        """Whether the judge was shown to know it: the lower end of kappa is that which an offered answer needs."""
-        from v2t_eval.judge.calibration import LEAST_KAPPA  # here: a reader of audits, such as a gate, needs no judge
-
-        return self.kappa is not None and self.kappa_low >= LEAST_KAPPA
 
 
 @dataclass(frozen=True, kw_only=True)

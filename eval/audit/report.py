@@ -127,9 +127,14 @@ def blindness(audit: Audit) -> list[str]:
     return found
 
 
+def is_shown(row: ByAnswer) -> bool:
+    """Whether the judge was shown to know the answer: the lower end of kappa is that which an offered answer needs."""
+    return row.kappa is not None and row.kappa_low >= LEAST_KAPPA
+
+
 def failing(rows: Sequence[ByAnswer]) -> str:
     """The unreliable answers of a judge, in a sentence."""
-    bad = [row for row in rows if not row.is_shown]
+    bad = [row for row in rows if not is_shown(row)]
     if not bad:
         return f"All {len(rows)} answers are shown to reach kappa {LEAST_KAPPA:g}: the lower end of its interval does."
     named = [f"{row.answer} ({row.kind}, {_why_not(row)})" for row in bad]
@@ -160,7 +165,7 @@ def banner(audit: Audit) -> Banner:
         detail.append(f"judge on {name}: {kappa}{known if unread else ''}")
     if "world" in audit.answers:
         rows_of = audit.answers["world"]
-        head.append(f"the judge is reliable on {sum(row.is_shown for row in rows_of)} of its {len(rows_of)} answers")
+        head.append(f"the judge is reliable on {sum(map(is_shown, rows_of))} of its {len(rows_of)} answers")
     sentence = "; ".join(detail) or "nothing could be measured"
     headline = "; ".join(head) or "Nothing could be measured"
     return Banner(word=headline[0].upper() + headline[1:], sentence=sentence)
@@ -221,7 +226,7 @@ def _answers(rows: Sequence[ByAnswer]) -> Table:
     for row in rows:
         kappa: str | tuple[str, Tone] = ("not offered", "unsure")
         if row.kappa is not None and row.n:
-            tone: Tone = "good" if row.is_shown else "bad" if row.kappa_high < LEAST_KAPPA else "unsure"
+            tone: Tone = "good" if is_shown(row) else "bad" if row.kappa_high < LEAST_KAPPA else "unsure"
             kappa = (_span(row.kappa, row.kappa_low, row.kappa_high), tone)
         elif row.n:
             kappa = ("by the frozen rule only" if row.answer == _STILL else "undefined: no claim is false", "unsure")

@@ -1,69 +1,20 @@
 """Sensitivity of a metric to a planted fault: how its scores change with severity.
 
-In: scores of n clips without a fault and at each severity. Out: a `Cell` of the sensitivity table. Blindness is exact:
-a cell is `equal` only when every score is bit-identical. Letters: n clips, S severities.
+In: scores of n clips without a fault and at each severity. Out: a `Cell` of the sensitivity table
+(`v2t_eval.audit.record`). Blindness is exact: a cell is `equal` only when every score is bit-identical. Letters: n
+clips, S severities.
 """
 
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from cineloop.intervals import Interval
+from v2t_eval.audit.record import Cell
 from v2t_eval.core import statistics as stats
 from v2t_eval.core.statistics import estimate_of_sums, mean_interval, number_clusters, unless_flat
-
-ALPHA = 0.05
-LEAST_CLUSTERS = 6  # with fewer prompts no sign-flip test can reach .05: 2 of 2^5 is .06
-
-
-@dataclass(frozen=True, kw_only=True)
-class Cell:
-    """One metric under one fault.
-
-    Attributes:
-        equal: all n scores at every severity are bit-identical to those of the clean clips.
-        tau: median over clips of Kendall's tau-b between severity (0 for clean) and score; -1 falls always, 1 rises
-            always, 0 where the score never changes.
-        change: mean of score minus clean score at the greatest severity; `low`, `high` its 95 % interval.
-        auroc: share of pairs (a clean clip, a corrupted clip) in which the clean one scores higher, ties one half;
-            `auroc_low`, `auroc_high` its interval. 0.5 is chance, 0 means that corrupted clips score higher. It is
-            what a threshold on single clips can separate.
-        n: clips; `clusters`: prompts they come from.
-        wins: share of clips that score higher clean than corrupted, ties one half, with its interval: what a comparison
-            of pairs, such as the gate's, sees.
-        p: of the sign-flip test of the changes, one difference for each prompt.
-    """
-
-    equal: bool
-    tau: float
-    change: float
-    low: float
-    high: float
-    auroc: float
-    auroc_low: float
-    auroc_high: float
-    n: int
-    clusters: int
-    wins: float
-    wins_low: float
-    wins_high: float
-    p: float
-
-    def mark(self, higher_is_better: bool | None) -> str:
-        """= exactly equal · ? too few prompts for any test · ~ no change beyond chance, by the sign-flip test
-        of the pairs · else the direction of change, with "!" where a worse clip scores better: the metric is fooled."""
-        if self.equal:
-            return "="
-        if self.clusters < LEAST_CLUSTERS:
-            return "?"
-        if self.p >= ALPHA:
-            return "~"
-        rises = self.change > 0
-        fooled = higher_is_better is not None and rises == higher_is_better
-        return ("up" if rises else "down") + ("!" if fooled else "")
 
 
 def cell(

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 from v2t_eval.audit.clips import AuditClip, WorldAuditClip
 from v2t_eval.audit.faults import FAULTS, SEVERITIES
-from v2t_eval.audit.record import FaultResponse
-from v2t_eval.audit.sensitivity import Cell, cell
+from v2t_eval.audit.record import Cell, FaultResponse
+from v2t_eval.audit.sensitivity import cell
 from v2t_eval.core.metric import MetricResult
 from v2t_eval.core.sample import Sample
 from v2t_eval.core.scores import Scores

@@ -125,10 +125,10 @@ def _delete_verdict(args: argparse.Namespace) -> None:
 
 
 def _write(verdict: Verdict, report: Document, args: argparse.Namespace) -> None:
+    from cineloop.documents import utf8_bytes
     from cineloop.files import write_atomic
     from cineloop.log import logger, printable
     from v2t_eval.report import junit, markdown, page
-    from v2t_eval.report.json import utf8_bytes
 
     if args.junit:
         write_atomic(args.junit, junit.render(report))

@@ -25,9 +25,18 @@ from cineloop.journal import Entry, Journal
 from cineloop.video.worker import DecoderPool
 from v2t_eval.core import models
 from v2t_eval.core.cache import EvidenceCache, decode, encode
+from v2t_eval.core.measurement import FilmPass
 from v2t_eval.core.sample import SampleClip
-from v2t_eval.core.worker import ClipLimits, Job, MeasurementWorker, PendingJob, Reply, WorkerSpec, spec_of
-from v2t_eval.frames.survey import SURVEY_JOB, Survey
+from v2t_eval.core.worker import (
+    ClipLimits,
+    Job,
+    MeasurementWorker,
+    PendingJob,
+    Reply,
+    WorkerSpec,
+    spec_of,
+    window_of,
+)
 
 _TRIES = 3  # of frames that are lost with their machine
 Video = tuple[Any, int | None] | None  # a result of a decoding worker; which of the call's bulks has its pixels
@@ -61,7 +70,7 @@ class ClusterPlace:
         with open_workers(self.config, self.state, model, decoder, answer_key, session=self.session) as workers:
             assert workers.decoders is not None
             most = workers.decoders.size.most + 2 * workers.models.size.most
-            yield from run_tasks((_task(workers, job, "survey" in worker.needs_of(job)) for job in jobs), most, stop)
+            yield from run_tasks((_task(workers, job, worker.film_pass_of(job)) for job in jobs), most, stop)
         journals.log_twice(workers.num_twice, "measured")
 
 
@@ -86,11 +95,11 @@ def answer_key(entry: Entry) -> Any:
     return entry["id"] if entry["kind"] == "evidence" else None
 
 
-def _task(workers: Workers, job: Job, is_survey: bool) -> Generator[Future[Any], Any, tuple[Job, Reply]]:
+def _task(workers: Workers, job: Job, film: FilmPass | None) -> Generator[Future[Any], Any, tuple[Job, Reply]]:
     """A job on its way through the workers: its videos are decoded, then it is measured."""
     lost = ""
     for _ in range(_TRIES):
-        decoding = [_decoding(workers, clip, is_survey) for clip in (job.sample.clip, job.sample.reference_video)]
+        decoding = [_decoding(workers, clip, film) for clip in (job.sample.clip, job.sample.reference_video)]
         videos: list[Video] = []
         bulks: list[Any] = []
         for future in decoding:
@@ -112,12 +121,12 @@ def _task(workers: Workers, job: Job, is_survey: bool) -> Generator[Future[Any],
     return job, _failure(job, ItemError(f"its frames were lost {_TRIES} times: {lost}", code="WORKER_DIED"))
 
 
-def _decoding(workers: Workers, clip: SampleClip | None, is_survey: bool) -> Future[list[Any]] | None:
+def _decoding(workers: Workers, clip: SampleClip | None, film: FilmPass | None) -> Future[list[Any]] | None:
     if clip is None or clip.path is None or clip.frames is not None or workers.decoders is None:
         return None
     path = clip.path.absolute()
-    if is_survey:
-        return workers.decoders.submit("job", [(path, SURVEY_JOB, {"start_s": clip.start_s, "end_s": clip.end_s})])
+    if film is not None:
+        return workers.decoders.submit("job", [(path, film.job, window_of(clip))])
     return workers.decoders.submit("decode", [(str(path), spec_of(clip))])
 
 
@@ -144,8 +153,9 @@ class EvidenceModel(ModelWorker):
     def handle(self, items: Sequence[tuple[Job, list[Video]]], bulks: Sequence[Any]) -> list[Reply]:
         """The reply to the one job."""
         ((job, videos),) = items
-        clip, reference = (_future(video, bulks) for video in videos)
-        if "survey" in self.worker.needs_of(job):
+        film = self.worker.film_pass_of(job)
+        clip, reference = (_future(video, bulks, film) for video in videos)
+        if film is not None:
             reply = self.worker.finish(PendingJob(job, survey=clip))
         else:
             reply = self.worker.finish(PendingJob(job, clip, reference))
@@ -155,7 +165,7 @@ class EvidenceModel(ModelWorker):
         return [reply]
 
 
-def _future(video: Video, bulks: Sequence[Any]) -> Future[Any] | None:
+def _future(video: Video, bulks: Sequence[Any], film: FilmPass | None) -> Future[Any] | None:
     """What a decoder of this process would have answered."""
     if video is None:
         return None
@@ -163,8 +173,8 @@ def _future(video: Video, bulks: Sequence[Any]) -> Future[Any] | None:
     value, number = video
     if number is None:
         future.set_exception(value)
-    elif isinstance(bulk := bulks[number], dict):
-        future.set_result(Survey.read(value, bulk))
+    elif film is not None:
+        future.set_result(film.read(value, bulks[number]))
     else:
-        future.set_result(read_frames(value[1], bulk))
+        future.set_result(read_frames(value[1], bulks[number]))
     return future

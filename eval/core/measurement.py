@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, fields
 from typing import Any, ClassVar
+
+import numpy as np
 
 from cineloop.config import from_dict, to_dict
 from v2t_eval.core.models import anonymise, content_id, display_name
@@ -36,6 +38,19 @@ class Observation:
     evidence: Evidence
 
 
+@dataclass(frozen=True)
+class FilmPass:
+    """One pass over the frames of a film, in the process that decodes it: what a measurement needs as "survey".
+
+    Attributes:
+        job: a function as `module:function`, see `cineloop.video.worker.DecoderPool.submit_job`.
+        read: makes `SampleClip.survey` of what that returned, JSON values and arrays.
+    """
+
+    job: str
+    read: Callable[[Any, dict[str, np.ndarray]], Any]
+
+
 @dataclass(frozen=True, kw_only=True)
 class NoSettings:
     """For measurements without settings."""
@@ -51,6 +66,7 @@ class Measurement(ABC):
         version: raised whenever the same sample may get another value (`tests/eval/test_metric_versions.py` holds known
             values of each version). Source code is not part of the fingerprint: a comment must not void a baseline.
         shared_version: the same for code that several metrics share, such as the reading of prompts; 0 at first.
+        film_pass: what makes the "survey" of `needs`; measurements of one executor have the same.
         named, hidden: settings that are always in the title, and never (the path of a file).
     """
 
@@ -59,6 +75,7 @@ class Measurement(ABC):
     uses: ClassVar[tuple[str, ...]] = ()
     version: ClassVar[int] = 1
     shared_version: ClassVar[int] = 0
+    film_pass: ClassVar[FilmPass | None] = None
     named: ClassVar[tuple[str, ...]] = ()
     hidden: ClassVar[tuple[str, ...]] = ()
     Settings: ClassVar[type[Any]] = NoSettings

@@ -18,7 +18,6 @@ from typing import Any, TypeVar
 from cineloop.errors import ItemError
 from cineloop.video.frames import Frames
 from cineloop.video.sample import SampleSpec
-from v2t_eval.frames.survey import Survey
 
 T = TypeVar("T")
 
@@ -31,7 +30,7 @@ class SampleClip:
         content: key of the pixels: equal bytes and window give an equal string.
         path: the file; None for frames that were never a file.
         frames: every frame of the clip in its stored size; None while it is not decoded.
-        survey: what one pass over the frames showed, see `v2t_eval.frames.survey`; None while there was none.
+        survey: what one pass over the frames showed, see `v2t_eval.core.measurement.FilmPass`; None without one.
         start_s, end_s: the part of the file that is the clip; None for the whole file.
         sampling: which frames of it are decoded; None for every one.
     """
@@ -39,7 +38,7 @@ class SampleClip:
     content: str
     path: Path | None = None
     frames: Frames | None = None
-    survey: Survey | None = None
+    survey: Any = None
     start_s: float | None = None
     end_s: float | None = None
     sampling: SampleSpec | None = None

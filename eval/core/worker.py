@@ -28,10 +28,9 @@ from cineloop.video.frames import Frames
 from cineloop.video.worker import DecoderPool, Limits, SampleSpec
 from v2t_eval.core import models
 from v2t_eval.core.cache import NotFiniteError, plain
-from v2t_eval.core.measurement import ABSTENTIONS, NOTHING_ASKED, Evidence, Measurement
+from v2t_eval.core.measurement import ABSTENTIONS, NOTHING_ASKED, Evidence, FilmPass, Measurement
 from v2t_eval.core.metric import load_metric
 from v2t_eval.core.sample import Sample, SampleClip
-from v2t_eval.frames.survey import Survey, submit_survey
 
 AHEAD = 2  # clips decoded or being decoded in addition to the one being measured
 _AHEAD_BYTES = 256 << 20  # above this, only one
@@ -142,7 +141,7 @@ class PendingJob:
     job: Job
     clip: Future[Frames] | None = None
     reference: Future[Frames] | None = None
-    survey: Future[Survey] | None = None
+    survey: Future[Any] | None = None
 
     @property
     def waiting_bytes(self) -> int:
@@ -214,6 +213,10 @@ class MeasurementWorker:
         """All that what is left to measure reads."""
         return {name for n in job.todo for name in (*self.measurements[n].needs, *self.measurements[n].uses)}
 
+    def film_pass_of(self, job: Job) -> FilmPass | None:
+        """The pass over the film that what is left to measure needs."""
+        return next((one for n in job.todo if (one := self.measurements[n].film_pass) is not None), None)
+
     def run(self, jobs: Iterable[Job], stop: Callable[[], bool]) -> Iterator[tuple[Job, Reply]]:
         """The jobs in order with their replies, reading ahead; after a stop, only those already begun."""
         waiting: deque[PendingJob] = deque()
@@ -234,8 +237,9 @@ class MeasurementWorker:
             pending.clip = self._decoding(clip)
         if reference is not None and "reference_video" in needs:
             pending.reference = self._submit(reference)
-        if clip is not None and clip.path is not None and "survey" in needs:
-            pending.survey = submit_survey(self._children(), clip.path, clip.start_s, clip.end_s)
+        film = self.film_pass_of(job)
+        if clip is not None and clip.path is not None and film is not None:
+            pending.survey = self._children().submit_job(clip.path, film.job, window_of(clip), film.read)
         if pending.clip is not None:
             self._begun = pending
         return pending
@@ -347,6 +351,11 @@ def spec_of(clip: SampleClip) -> SampleSpec:
     if clip.sampling is None:
         return SampleSpec.every_frame(clip.start_s, clip.end_s)
     return replace(clip.sampling, start_s=clip.start_s, end_s=clip.end_s)
+
+
+def window_of(clip: SampleClip) -> dict[str, float | None]:
+    """The part of the film that the clip is, as arguments of a `FilmPass`."""
+    return {"start_s": clip.start_s, "end_s": clip.end_s}
 
 
 def about(frames: Frames) -> dict[str, Any]:

@@ -5,7 +5,7 @@ In: samples of films. Out: evidence, and the `Survey` in it.
 
 from __future__ import annotations
 
-from v2t_eval.core.measurement import Evidence, Measurement
+from v2t_eval.core.measurement import Evidence, FilmPass, Measurement
 from v2t_eval.core.sample import Sample
 from v2t_eval.frames import survey
 
@@ -16,6 +16,7 @@ class FilmSurvey(Measurement):
     name = "film"
     needs = ("survey",)
     version = survey.VERSION
+    film_pass = FilmPass(survey.SURVEY_JOB, survey.Survey.read)
 
     def measure(self, sample: Sample) -> Evidence:
         clip = sample.require("survey")

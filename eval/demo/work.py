@@ -104,14 +104,14 @@ def _write_prompts(path: Path) -> Path:
 
 def _score(folder: Path) -> None:
     """The captions by their facts, the clips by the judge; as `scores.json`, without the pages."""
-    from v2t_eval.report.json import render
+    from v2t_eval.core.scores import render_scores
 
     captions, truth = folder / "captions" / "captions.jsonl", folder / "clips" / "manifest.jsonl"
     facts = cineloop.score(captions=captions, truth=truth)
     judged = cineloop.score(folder / "made", suite=SUITE, cache=folder / ".cache")
     for name, scores in (("score", facts), ("scores", judged)):
         (folder / name).mkdir(exist_ok=True)
-        write_atomic(folder / name / "scores.json", render(scores))
+        write_atomic(folder / name / "scores.json", render_scores(scores))
 
 
 def _freeze(source: Path, folder: Path) -> None:

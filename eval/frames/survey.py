@@ -9,7 +9,6 @@ at closely, K samples of motion.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,6 @@ from cineloop.video.open_file import OpenFile
 from cineloop.video.pyav_walk import Walk
 from cineloop.video.scaler import Scaler
 from cineloop.video.stream import open_container
-from cineloop.video.worker import DecoderPool
 from v2t_eval.frames.flow import FLOW_HEIGHT, VECTOR_CODECS, Motion, of_pictures, of_vectors
 from v2t_eval.frames.sharpness import common_size, laplacian_variance
 from v2t_eval.frames.still import BLOCK, GREY_LEVELS
@@ -99,13 +97,6 @@ class Survey:
     def read(cls, plain: dict[str, Any], arrays: dict[str, np.ndarray]) -> Survey:
         """The survey of which `plain` and `arrays` were given. Raises TypeError, ValueError, KeyError."""
         return cls(VideoInfo.read(plain["info"], Path()), plain["cuts"], plain["motion_by"], **arrays)
-
-
-def submit_survey(
-    pool: DecoderPool, path: Path | str, start_s: float | None = None, end_s: float | None = None
-) -> Future[Survey]:
-    """A future of the survey of a window by a child of the pool. Raises as `DecoderPool.submit_job` does."""
-    return pool.submit_job(path, SURVEY_JOB, {"start_s": start_s, "end_s": end_s}, Survey.read)
 
 
 def job(opened: OpenFile, limits: Limits, **given: Any) -> tuple[dict[str, Any], dict[str, np.ndarray]]:

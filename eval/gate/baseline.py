@@ -17,8 +17,7 @@ from cineloop.files import write_atomic
 from cineloop.lock import FolderLock
 from cineloop.log import printable
 from v2t_eval.core.metric import MetricResult
-from v2t_eval.core.scores import Scores, Update, read_scores
-from v2t_eval.report.json import render
+from v2t_eval.core.scores import Scores, Update, read_scores, render_scores
 
 STATE = ".cineloop"  # folder of the lock
 
@@ -86,7 +85,7 @@ def write(baseline: Scores, path: Path) -> None:
     Raises:
         MissingDependencyError: the disk is full. ValueError: a number is not finite.
     """
-    write_atomic(path, render(baseline))
+    write_atomic(path, render_scores(baseline))
 
 
 def read(path: Path) -> Scores:

@@ -7,7 +7,6 @@ renderer escapes it in its own way.
 
 from __future__ import annotations
 
-import re
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,13 +16,12 @@ from cineloop.files import unescape_name
 from cineloop.log import plural
 from v2t_eval.core.changes import ClipChange
 from v2t_eval.core.metric import Figure
-from v2t_eval.gate.verdict import OUTCOMES, MetricVerdict, Outcome, Verdict
+from v2t_eval.gate.verdict import OUTCOMES, MetricVerdict, Outcome, ValueSentence, Verdict
 from v2t_eval.report.document import Banner, Card, Cell, Check, Document, IntervalCell, Section, Table
 from v2t_eval.report.summary import DIRECTIONS, decimals, figure_texts, number
 
 NOTHING = "–"
 _MAX_NAMED = 20  # clips named below a guard
-_VALUE = re.compile(r"(?<= )-?\d[\d.e+-]*$")
 
 
 def document(verdict: Verdict, candidate_root: Path | None = None, baseline_root: Path | None = None) -> Document:
@@ -119,12 +117,12 @@ def _notes(metric: MetricVerdict) -> tuple[str, ...]:
 
 
 def _common_notes(metrics: Sequence[MetricVerdict]) -> dict[str, list[tuple[str, str]]]:
-    """Notes that several metrics have, after their deciding reason: metrics and their note, by the note without a value
-    at its end, in which they may differ."""
+    """Notes that several metrics have, after their deciding reason: metric and note, by the note or its start."""
     groups: dict[str, list[tuple[str, str]]] = {}
     for one in metrics:
         for note in _notes(one)[1:]:
-            groups.setdefault(_VALUE.sub("", note), []).append((one.metric, note))
+            start = note.start if isinstance(note, ValueSentence) else note
+            groups.setdefault(start, []).append((one.metric, note))
     return {start: group for start, group in groups.items() if len(group) > 1}
 
 

@@ -21,7 +21,7 @@ from v2t_eval.gate.decide import Decision, Finding
 from v2t_eval.gate.guards import MOTION, GuardCheck
 from v2t_eval.gate.policy import Policy
 from v2t_eval.gate.power import invisible_share
-from v2t_eval.gate.verdict import Guard, MetricVerdict, Outcome
+from v2t_eval.gate.verdict import Guard, MetricVerdict, Outcome, ValueSentence
 
 # --- metrics
 
@@ -167,10 +167,11 @@ def notes_on(one: MetricChange) -> list[str]:
     notes += _spread(pairs)
     if one.expected is not None and one.expected.margin is not None and one.ends and change.low < change.high:
         num, (worst, best) = change.num_clusters, one.ends
-        notes.append(
+        start = (
             f"with {num} prompts a share of {100 * invisible_share(num, one.alpha):.2g} % broken ones is invisible "
-            f"with a chance of {one.alpha:g}; the bound allows for them to fall from {best:.3g} to {worst:.3g}"
+            f"with a chance of {one.alpha:g}; the bound allows for them to fall from {best:.3g} to "
         )
+        notes.append(ValueSentence(f"{start}{worst:.3g}", start))
     return notes
 
 

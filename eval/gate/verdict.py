@@ -33,6 +33,17 @@ OUTCOMES: dict[Outcome, Ending] = {  # most severe first
 }
 
 
+class ValueSentence(str):
+    """A sentence that ends in a value; metrics that differ in the value alone have the same `start`."""
+
+    start: str
+
+    def __new__(cls, text: str, start: str = "") -> ValueSentence:
+        made = super().__new__(cls, text)
+        made.start = start
+        return made
+
+
 @dataclass(frozen=True, kw_only=True)
 class MetricVerdict:
     """One metric.

@@ -21,11 +21,10 @@ from v2t_eval.core.inputs import read_inputs
 from v2t_eval.core.measurement import REFERENCE_CLIPS
 from v2t_eval.core.metric import Figure, MetricResult
 from v2t_eval.core.score import ScoreConfig, score
-from v2t_eval.core.scores import RESULTS, Scores
+from v2t_eval.core.scores import RESULTS, Scores, render_scores
 from v2t_eval.core.statistics import mean_interval, unless_flat
 from v2t_eval.learn.rewards import Reward
 from v2t_eval.learn.settings import LearnConfig
-from v2t_eval.report.json import render
 from v2t_eval.suites.suite import each_once, parse_metric
 
 REWARD, DRIFT = "reward", "drift"
@@ -74,7 +73,7 @@ class Measurer:
             figure = Figure(value=drift, low=drift, high=drift, n=len(scores.clips))
             results.append(_result(DRIFT, figure, scores, higher_is_better=False, reduction="set"))
         measure = replace(scores, results=results)
-        write_atomic(drawn.parent / RESULTS, render(measure))
+        write_atomic(drawn.parent / RESULTS, render_scores(measure))
         return measure
 
 

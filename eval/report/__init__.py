@@ -1,7 +1,7 @@
 """Reports of a scoring: `scores.json`, `report.md`, `report.html` and `clips.parquet`.
 
-In: `Scores`. Out: files, each written whole or not at all. `json` is the one that is read
-again (`v2t_eval.core.scores.read_scores`), the others are for people and for tables.
+In: `Scores`. Out: files, each written whole or not at all. `scores.json` is the one that is
+read again (`v2t_eval.core.scores`), the others are for people and for tables.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from pathlib import Path
 
 from cineloop.files import write_atomic
 from cineloop.log import logger
-from v2t_eval.core.scores import Scores
+from v2t_eval.core.scores import Scores, render_scores
 from v2t_eval.report.document import Document
 
 NAMES = ("scores.json", "report.md", "report.html", "clips.parquet")
@@ -39,10 +39,10 @@ def write(scores: Scores, document: Document, folder: Path, cache: Path | None =
     Raises:
         MissingDependencyError: the disk is full. ValueError: a value is not finite; the message says which.
     """
-    from v2t_eval.report import json, markdown, page, parquet
+    from v2t_eval.report import markdown, page, parquet
 
     paths = [folder / name for name in NAMES]
-    write_atomic(paths[0], json.render(scores))  # the one that is read again first, the slow page last
+    write_atomic(paths[0], render_scores(scores))  # the one that is read again first, the slow page last
     write_atomic(paths[1], markdown.render(document).encode())
     if parquet.is_installed():
         write_atomic(paths[3], parquet.render(scores))

@@ -7,11 +7,10 @@ from dataclasses import replace
 
 from v2t_eval.core.changes import changes
 from v2t_eval.core.metric import Figure, MetricResult
-from v2t_eval.core.scores import AbsentMetric, ItemScores, Scores
+from v2t_eval.core.scores import AbsentMetric, ItemScores, Scores, render_scores
 from v2t_eval.core.statistics import mean_interval
 from v2t_eval.gate.decide import decide
 from v2t_eval.gate.sentences import metric_verdict
-from v2t_eval.report.json import render
 
 DATE = "2026-01-02T03:04:05Z"
 SUITE = """
@@ -80,7 +79,7 @@ def with_motion(made, amount):
 def write_scores(folder, made):
     """`scores.json` in the folder; gives the folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "scores.json").write_bytes(render(made))
+    (folder / "scores.json").write_bytes(render_scores(made))
     return folder
 
 

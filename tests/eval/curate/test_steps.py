@@ -10,7 +10,7 @@ from cineloop.video.worker import DecoderPool
 from planted_films import shot, write
 from v2t_eval.curate.recipe import read_plan
 from v2t_eval.curate.run import clips_of
-from v2t_eval.frames.survey import submit_survey
+from v2t_eval.frames.survey import SURVEY_JOB, Survey
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +36,9 @@ def measured(tmp_path_factory):
     steps = read_plan(None, ["settings.split.shortest_s=1.6"]).steps
     with DecoderPool(1, threads=1) as pool:
         return {
-            found.id.removesuffix(".mp4"): clips_of(found, "", submit_survey(pool, found.file).result(), steps)
+            found.id.removesuffix(".mp4"): clips_of(
+                found, "", pool.submit_job(found.file, SURVEY_JOB, {}, Survey.read).result(), steps
+            )
             for found in discover([str(folder)])
         }
 

@@ -12,7 +12,7 @@ from cineloop.video.limits import Limits
 from cineloop.video.open_file import LastFile
 from cineloop.video.worker import DecoderPool
 from planted_films import FPS, picture, shot, write
-from v2t_eval.frames.survey import Survey, submit_survey, survey
+from v2t_eval.frames.survey import SURVEY_JOB, Survey, survey
 
 
 def surveyed(path, **window) -> Survey:
@@ -117,9 +117,9 @@ def test_the_pool_gives_the_same_survey(tmp_path):
     path = write(tmp_path / "x.mp4", shot(1, 30), shot(2, 30))
     here = surveyed(path)
     with DecoderPool(1, threads=1) as pool:
-        there = submit_survey(pool, path).result()
+        there = pool.submit_job(path, SURVEY_JOB, {}, Survey.read).result()
         with pytest.raises(ItemError, match="no such file"):
-            submit_survey(pool, tmp_path / "none.mp4").result()
+            pool.submit_job(tmp_path / "none.mp4", SURVEY_JOB, {}, Survey.read).result()
     assert there.plain() == here.plain()
     assert here.arrays().keys() == there.arrays().keys()
     for name, array in here.arrays().items():

@@ -9,9 +9,8 @@ import pytest
 
 from cineloop.errors import UsageError
 from planted_scores import DATE, scores, unscored
-from v2t_eval.core.scores import Scores, read_scores
+from v2t_eval.core.scores import Scores, read_scores, render_scores
 from v2t_eval.gate import baseline as file
-from v2t_eval.report.json import render
 
 HOSTILE = 'a <b>"red"\u2028 ball\x00 & ]]> ::error::🎈'
 
@@ -36,7 +35,10 @@ def test_a_clip_and_each_of_its_values_are_a_line() -> None:
     changed.results[0].items[5]["value"] = 0.123
     changed.clips.reverse()  # the order they came in does not matter
     changed.results[1].items.reverse()
-    both = [render(each).decode().splitlines() for each in (made(), file.baseline_of(changed, "two", {"alpha": 0.05}))]
+    both = [
+        render_scores(each).decode().splitlines()
+        for each in (made(), file.baseline_of(changed, "two", {"alpha": 0.05}))
+    ]
     assert len(both[0]) == len(both[1]) and sum(a != b for a, b in zip(*both, strict=True)) == 1
     rows = [line for line in both[1] if line.startswith('  {"id"')]
     assert [json.loads(row.rstrip(","))["id"] for row in rows] == sorted(clip.id for clip in changed.clips)
@@ -46,7 +48,7 @@ def test_a_thousand_clips_of_six_metrics_stay_below_a_megabyte() -> None:
     many = scores(prompts=200, seeds=5, change=lambda clip: replace(
         clip, prompt=clip.prompt * 10, cluster=clip.prompt * 10, content="file:" + "a" * 64))  # fmt: skip
     six = [replace(many.results[0], name=f"a_metric_of_some_name_{n}") for n in range(6)]
-    data = render(file.baseline_of(replace(many, results=six), "six", {}))
+    data = render_scores(file.baseline_of(replace(many, results=six), "six", {}))
     assert len(many.clips) == 1000 and len(data) < 1_000_000
 
 
@@ -73,7 +75,7 @@ def first_of(tree: dict, kind: str, **more) -> dict:
 )
 def test_a_file_that_is_no_whole_baseline_is_refused(tmp_path, change, says) -> None:
     path = tmp_path / "b.json"
-    path.write_text(json.dumps(change(json.loads(render(made())))))
+    path.write_text(json.dumps(change(json.loads(render_scores(made())))))
     with pytest.raises(UsageError, match=says) as refused:
         file.read(path)
     assert refused.value.hint
@@ -81,7 +83,7 @@ def test_a_file_that_is_no_whole_baseline_is_refused(tmp_path, change, says) -> 
 
 def test_half_a_file_and_none_are_refused(tmp_path) -> None:
     path = tmp_path / "b.json"
-    path.write_bytes(render(made())[:-200])
+    path.write_bytes(render_scores(made())[:-200])
     with pytest.raises(UsageError, match="is not JSON"):
         file.read(path)
     with pytest.raises(UsageError, match="gate init"):

@@ -14,7 +14,7 @@ import planted_verdicts as planted
 from v2t_eval.core.changes import ClipChange
 from v2t_eval.gate.report import asked_text, change_text, clip_text, document, p_text
 from v2t_eval.gate.verdict import OUTCOMES as ENDINGS
-from v2t_eval.gate.verdict import Guard, MetricVerdict, Verdict
+from v2t_eval.gate.verdict import Guard, MetricVerdict, ValueSentence, Verdict
 from v2t_eval.report import github, junit, markdown, terminal
 
 OUTCOMES = ("pass", "fail", "inconclusive", "not_comparable")
@@ -301,6 +301,7 @@ def test_a_clip_is_one_card_with_all_its_metrics():
 # --- what the page says once, and first
 
 
+BOUND = "the bound allows for them at the value "
 WORST = (("question_score", 0.0, "0"), ("sharpness", 0.04, "-1.5"), ("clipsim", -0.02, "0.2"))
 
 
@@ -311,7 +312,7 @@ def _three() -> tuple[MetricVerdict, ...]:
     return tuple(
         MetricVerdict(
             metric=name, change=change, **common,
-            reasons=(f"{name} passes", f"the bound allows for them at the value {worst}", "one clip a prompt"),
+            reasons=(f"{name} passes", ValueSentence(f"{BOUND}{worst}", BOUND), "one clip a prompt"),
         )
         for name, change, worst in WORST
     )  # fmt: skip

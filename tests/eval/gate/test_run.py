@@ -10,8 +10,7 @@ import pytest
 
 from cineloop.errors import MissingDependencyError, NothingMatchedError, UsageError
 from planted_scores import absent, scores, unscored, without
-from v2t_eval.audit.record import Audit, FaultDetection, FaultResponse
-from v2t_eval.audit.sensitivity import Cell
+from v2t_eval.audit.record import Audit, Cell, FaultDetection, FaultResponse
 from v2t_eval.core.scores import Scores
 from v2t_eval.gate import baseline as file
 from v2t_eval.gate.policy import Policy, Rule

@@ -21,8 +21,7 @@ from cineloop.errors import ItemError
 from cineloop.video.encode import encode
 from v2t_eval import report
 from v2t_eval.core.metric import Figure, MetricResult
-from v2t_eval.core.scores import AbsentMetric, ItemScores, Scores, read_scores
-from v2t_eval.report import json as report_json
+from v2t_eval.core.scores import AbsentMetric, ItemScores, Scores, read_scores, render_scores
 from v2t_eval.report import markdown, page, parquet, summary, thumbnails
 from v2t_eval.report.scoring import document
 
@@ -130,9 +129,9 @@ class _Reader(HTMLParser):
 
 def test_json_is_read_back_equal(tmp_path):
     for scores in (_scores(), _scores(len(HOSTILE), HOSTILE)):
-        data = report_json.render(scores)
+        data = render_scores(scores)
         (tmp_path / "scores.json").write_bytes(data)
-        assert report_json.render(read := read_scores(tmp_path / "scores.json")) == data
+        assert render_scores(read := read_scores(tmp_path / "scores.json")) == data
         assert read == scores or "\ufffd" in data.decode()
         assert json.loads(data)["schema"] == 1 and b"NaN" not in data and b"Infinity" not in data
 
@@ -142,7 +141,7 @@ def test_a_number_that_is_not_finite_is_refused_by_name(number):
     scores = _scores(3)
     scores.results[1].items[0]["value"] = number
     with pytest.raises(ValueError, match=r"facts.*clip 0000.*value is (nan|inf)"):
-        report_json.render(scores)
+        render_scores(scores)
 
 
 # --- what all reports say
