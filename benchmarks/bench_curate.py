@@ -105,7 +105,7 @@ def passes(options: Options, folder: Path) -> Iterator[Row]:
 def command(options: Options, folder: Path) -> Iterator[Row]:
     """A curation by two processes."""
     from cineloop.discovery import discover
-    from v2t_eval.core.score import ScoreConfig
+    from v2t_eval.core.executor import ExecutorConfig
     from v2t_eval.curate.recipe import read_plan
     from v2t_eval.curate.run import curate
 
@@ -115,7 +115,7 @@ def command(options: Options, folder: Path) -> Iterator[Row]:
 
     def run() -> int:
         out = next(place)
-        config = ScoreConfig(workers=CORES, cache=out / "state")
+        config = ExecutorConfig(workers=CORES, cache=out / "state")
         plan = read_plan(None, ["steps=[probe, split, motion]"])
         out.mkdir()
         return len(curate(discover([str(folder / "films")]), plan, out, config).clips)

@@ -26,7 +26,7 @@ from cineloop.intervals import wilson
 from cineloop.video.encode import encode
 from cineloop.world.scenes.render import render
 from cineloop.world.scenes.sampler import sample_scene
-from v2t_eval.core.score import ScoreConfig
+from v2t_eval.core.executor import ExecutorConfig
 from v2t_eval.curate.recipe import read_plan
 from v2t_eval.curate.run import curate
 
@@ -131,7 +131,7 @@ def measure_copies(place: Path, num: int, num_copies: int, seed: int, workers: i
     """Recall by kind, and the pairs of different clips that were joined."""
     names = plant(place / "copies", num, num_copies, seed)
     plan = read_plan(None, ["steps=[probe, shape, sharpness, near_copies]"])
-    config = ScoreConfig(workers=workers, cache=place / "copies-set" / ".cineloop")
+    config = ExecutorConfig(workers=workers, cache=place / "copies-set" / ".cineloop")
     done = curate(discover([str(place / "copies")]), plan, place / "copies-set", config, show_progress=True)
     step = next(step for step in plan.steps if step.name == "near_copies")
     joined = {(*sorted((stem(a), stem(b))),): flipped for a, b, flipped in step.known["pairs"]}

@@ -30,7 +30,7 @@ from PIL import Image, ImageDraw, ImageFont
 from cineloop.discovery import discover
 from cineloop.intervals import wilson
 from cineloop.video.encode import encode
-from v2t_eval.core.score import ScoreConfig
+from v2t_eval.core.executor import ExecutorConfig
 from v2t_eval.curate.clip import FilmClip
 from v2t_eval.curate.recipe import STEPS, read_plan
 from v2t_eval.curate.run import curate
@@ -247,7 +247,7 @@ def main() -> None:
 
 def clips_of(films: Path, folder: Path, workers: int) -> dict[str, list[FilmClip]]:
     """The clips of each film, by all steps and without limits."""
-    config = ScoreConfig(workers=workers, cache=folder / ".cineloop")
+    config = ExecutorConfig(workers=workers, cache=folder / ".cineloop")
     plan = read_plan(None, [f"steps=[{', '.join((*STEPS, 'text'))}]"])
     done = curate(discover([str(films)]), plan, folder, config, show_progress=True)
     return {film.id: film.clips for film in done.films if film.error is None}

@@ -24,7 +24,7 @@ from footage import CHANGES, Film
 
 from cineloop.discovery import discover
 from cineloop.intervals import wilson
-from v2t_eval.core.score import ScoreConfig
+from v2t_eval.core.executor import ExecutorConfig
 from v2t_eval.curate.clip import FilmClip
 from v2t_eval.curate.recipe import STEPS, read_plan
 from v2t_eval.curate.run import curate
@@ -76,7 +76,7 @@ def measure_footage(place: Path, num: int, num_more: int, seed: int, real: Path 
         for name, film in films.items():
             if not (place / folder / name).exists():
                 footage.write(film, place / folder / name, "h264" if side else None)
-        config = ScoreConfig(workers=workers, cache=place / f"{folder}-set" / ".cineloop")
+        config = ExecutorConfig(workers=workers, cache=place / f"{folder}-set" / ".cineloop")
         plan = read_plan(None, [f"steps=[{', '.join((*STEPS, 'partition'))}]", "settings.partition.val=0.3"])
         began = time.process_time()
         done = curate(discover([str(place / folder)]), plan, place / f"{folder}-set", config, show_progress=True)

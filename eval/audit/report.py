@@ -12,8 +12,8 @@ from cineloop.world.language.plain_questions import PLAIN
 from v2t_eval.audit.record import Agreement, Audit, ByAnswer, FaultResponse
 from v2t_eval.audit.table import MP4, SAYS
 from v2t_eval.judge.calibration import LEAST_KAPPA
+from v2t_eval.report.cells import part
 from v2t_eval.report.document import Banner, Document, Heat, Section, Table, Tone
-from v2t_eval.report.summary import part
 
 TITLE = "Audit: how far metrics and judge can be trusted"
 _LEGEND = (

@@ -10,12 +10,10 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cineloop.cluster.settings import ClusterConfig
 from cineloop.errors import EXIT_FAILED_ITEMS, EXIT_OK, UsageError
-from cineloop.options import add_options
 from cineloop.parser import Parser
-from cineloop.run_folder import STATE
-from v2t_eval.commands.score import lock_output, place_of
+from cineloop.run_folder import STATE, RunFolder
+from v2t_eval.commands.cluster import add_cluster, place_of
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -67,7 +65,7 @@ def add_arguments(parser: Parser) -> None:
     add("--json", action="store_true", help="as one JSON object on stdout")
     add("--workers", type=int, metavar="N", help="processes for films (default: by cores and films); same result")
     add("--cache", type=Path, metavar="DIR", help="cache of surveys of films, shared by runs (default: inside -o)")
-    add_options(parser, ClusterConfig, prefix="cluster.")
+    add_cluster(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -76,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
     from cineloop.cluster.workers import Session
     from cineloop.discovery import discover
     from cineloop.interrupt import Stopping
-    from v2t_eval.core.score import ScoreConfig
+    from v2t_eval.core.executor import ExecutorConfig
     from v2t_eval.curate import page, report, table, write
     from v2t_eval.curate.recipe import read_plan
     from v2t_eval.curate.run import curate, held_out_films, known_films, read_origins
@@ -106,8 +104,9 @@ def run(args: argparse.Namespace) -> int:
     if args.output is None:
         raise UsageError("a curation needs an output folder", hint="give it by -o")
     with ExitStack() as stack:
-        cache, session = lock_output(args, stack), stack.enter_context(Session())
-        config = ScoreConfig(workers=args.workers, cache=cache, place=place_of(args, cache, session))
+        stack.enter_context(RunFolder(args.output))
+        cache, session = args.cache or args.output / STATE, stack.enter_context(Session())
+        config = ExecutorConfig(workers=args.workers, cache=cache, place=place_of(args, cache, session))
         stop = stack.enter_context(Stopping())
         given = read_origins(Path(args.films))
         done = curate(
@@ -126,9 +125,8 @@ def _write_alone(args: argparse.Namespace, writers: dict[str, ModuleType]) -> in
     from cineloop.interrupt import Stopping
 
     args.output = Path(args.films)
-    with ExitStack() as stack:
-        lock_output(args, stack)
-        done = _write(args, writers, stack.enter_context(Stopping()))
+    with RunFolder(args.output), Stopping() as stop:
+        done = _write(args, writers, stop)
     if args.json:
         print(json.dumps(done.as_tree(), ensure_ascii=False))
     return EXIT_FAILED_ITEMS if done.failed else EXIT_OK

@@ -4,23 +4,18 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from cineloop.cluster.settings import ClusterConfig
-from cineloop.config import from_dict
 from cineloop.errors import UsageError
-from cineloop.options import add_options
 from cineloop.parser import Parser
-from cineloop.run_folder import STATE, RunFolder, other_settings, refuse_existing
+from cineloop.run_folder import STATE, other_settings, refuse_existing
+from v2t_eval.commands.cluster import add_cluster, place_of
+from v2t_eval.commands.scoring import add_scoring, dry_run, lock_output, old_files, score_options
 
 if TYPE_CHECKING:
-    from cineloop.cluster.workers import Session
-    from v2t_eval.core.executor import Place
-    from v2t_eval.core.inputs import Inputs
     from v2t_eval.core.metric import BaseMetric
 
 SUMMARY = "Score clips, captions or answers by any of the metrics."
@@ -71,41 +66,7 @@ def add_arguments(parser: Parser) -> None:
     add("--dry-run", action="store_true", help="read and join all inputs, print what would be measured")
     machine = parser.add_argument_group("the machine")
     add_scoring(machine.add_argument, "evidence cache, shared by runs (default: inside -o)")
-    add_options(parser, ClusterConfig, prefix="cluster.")
-
-
-def add_scoring(add: Callable[..., object], cache: str = "evidence cache of clips, shared by runs") -> None:
-    """Flags of every verb that scores clips."""
-    add("--workers", type=int, metavar="N", help="processes for clips (default: by cores and GPUs); same result")
-    add("--cache", type=Path, metavar="DIR", help=cache)
-    add_machine(add)
-
-
-def add_machine(add: Callable[..., object], *, limits: bool = True) -> None:
-    """Flags of the machine for every verb that measures: `--device`, and with `limits` `--max-clip-mb`."""
-    add("--device", type=device, default="auto", metavar="NAME", help="auto (default), cpu, cuda, cuda:1")
-    if limits:
-        add(
-            "--max-clip-mb",
-            type=int,
-            default=1024,
-            metavar="MB",
-            help="memory limit of one clip's decoded frames (default: 1024)",
-        )
-
-
-def device(name: str) -> str:
-    """A device by its name, checked before anything is read.
-
-    Raises:
-        ArgumentTypeError: there is no such device.
-    """
-    from cineloop.training.runtime import check_device
-
-    try:
-        return check_device(name)
-    except UsageError as error:
-        raise argparse.ArgumentTypeError(error.message) from error
+    add_cluster(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -142,56 +103,6 @@ def run(args: argparse.Namespace) -> int:
     return scores.exit_code
 
 
-def place_of(args: argparse.Namespace, cache: Path | None, session: Session | None = None) -> Place | None:
-    """The cluster of the flags, for one scoring or those of a session; None for this machine. What a run that died left
-    in the output folder is taken into the cache.
-
-    Raises:
-        UsageError: a value that cannot be, a cluster without an output folder.
-    """
-    from v2t_eval.core.cluster import place_on
-
-    flags = {key.removeprefix("cluster."): value for key, value in vars(args).items() if key.startswith("cluster.")}
-    config = from_dict(ClusterConfig, {key: value for key, value in flags.items() if value is not None}, "cluster.")
-    if args.output is not None:
-        return place_on(config, args.output / STATE, cache, session)
-    if config.engine != "none":
-        raise UsageError("a scoring on a cluster needs an output folder", hint="give it by -o")
-    return None
-
-
-def lock_output(args: argparse.Namespace, stack: ExitStack) -> Path | None:
-    """Lock the folder of `-o` while `stack` is open; returns the folder of the evidence cache, None for no cache.
-
-    Raises:
-        MissingDependencyError: OUTPUT_FOLDER, it cannot be made or written.
-    """
-    if args.output:
-        stack.enter_context(RunFolder(args.output))
-    return args.cache or (args.output / STATE if args.output else None)
-
-
-def score_options(
-    args: argparse.Namespace, stack: ExitStack, cache: Path | None, *, is_suite: bool = False
-) -> dict[str, Any]:
-    """Keywords of `v2t_eval.core.score.score` by the flags of `add_scoring`; while `stack` is open, the first Ctrl-C
-    ends a scoring with what was measured cached.
-
-    Raises:
-        UsageError: an invalid value of a flag.
-    """
-    from cineloop.interrupt import Stopping
-    from v2t_eval.core.score import ScoreConfig
-    from v2t_eval.core.worker import ClipLimits
-
-    try:
-        limits = ClipLimits(max_clip_mb=args.max_clip_mb)
-        config = ScoreConfig(workers=args.workers, cache=cache, limits=limits, is_suite=is_suite, device=args.device)
-    except ValueError as error:
-        raise UsageError(str(error)) from error
-    return {"config": config, "stop": stack.enter_context(Stopping()), "show_progress": not args.quiet}
-
-
 def _settings(args: argparse.Namespace, metrics: list[BaseMetric]) -> dict[str, str]:
     """The settings that determine the scores, by name, each as a text."""
     from cineloop.config import to_dict
@@ -203,13 +114,6 @@ def _settings(args: argparse.Namespace, metrics: list[BaseMetric]) -> dict[str, 
     for metric in metrics:
         found[metric.title] = f"version {metric.version} {json.dumps(to_dict(metric.settings), default=str)}"
     return found
-
-
-def old_files(output: Path, names: Iterable[str]) -> list[Path]:
-    """Those of the names that exist in the folder of -o, which must not be a file."""
-    if output.suffix in (".json", ".html", ".xml", ".md") or output.is_file():
-        raise UsageError(f"-o takes a folder, not a file such as {output.name!r}", hint=f"it gets {', '.join(names)}")
-    return [output / name for name in names if (output / name).exists()]
 
 
 def _refuse_other(output: Path | None, settings: dict[str, str], *, overwrite: bool) -> None:
@@ -228,26 +132,3 @@ def _refuse_other(output: Path | None, settings: dict[str, str], *, overwrite: b
         return
     if before != settings:
         raise other_settings(f"the scores of {output} were", before, settings)
-
-
-def dry_run(inputs: Inputs, metrics: list[BaseMetric], args: argparse.Namespace) -> int:
-    """Print what would be measured; `args` has `suite` and `json`."""
-    from v2t_eval.core.score import fitting_metrics
-
-    fitting, skipped = fitting_metrics(inputs, metrics, is_suite=args.suite is not None)
-    plan: dict[str, Any] = {
-        "sources": inputs.sources,
-        "counts": inputs.counts,
-        "reference_clips": len(inputs.references),
-        "metrics": [metric.title for metric in fitting],
-        "skipped": {one.metric: one.reason for one in skipped},
-    }
-    if args.json:
-        print(json.dumps(plan, ensure_ascii=False))
-        return 0
-    print(", ".join(f"{name}: {count}" for name, count in inputs.counts.items()))
-    for metric in fitting:
-        print(f"{metric.title}\t{metric.level}\tneeds {', '.join(metric.needs)}")
-    for one in skipped:
-        print(f"{one.metric}\tskipped\t{one.reason}")
-    return 0

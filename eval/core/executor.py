@@ -12,12 +12,18 @@ from __future__ import annotations
 import json
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from itertools import chain
+from pathlib import Path
 
 from cineloop.clip import reading
 from cineloop.errors import ItemError
+from cineloop.threads import usable_cpus
+from cineloop.training.runtime import check_device
 from cineloop.video.decode import is_installed
 from cineloop.video.limits import DECODERS
+from v2t_eval.core import models, processes
 from v2t_eval.core.cache import EvidenceCache
 from v2t_eval.core.measurement import REFERENCE_CLIPS, Measurement
 from v2t_eval.core.sample import Sample, SampleClip
@@ -25,9 +31,40 @@ from v2t_eval.core.worker import ClipLimits, Job, MeasurementWorker, Reply, text
 
 _ABOUT = "about/3"
 _EVIDENCE = "evidence/2"  # raised when evidence gets other keys; other values raise the version of their measurement
+_MOST_WORKERS = 8
+_CLIPS_EACH = 8  # fewer are not worth the start of a process
 Stop = Callable[[], bool]
 # Measures jobs as a given worker does, and gives each with its reply, in any order; no new ones begin after a stop.
 Place = Callable[[MeasurementWorker, Iterator[Job], Stop], Iterator[tuple[Job, Reply]]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExecutorConfig:
+    """Where and within which limits is measured.
+
+    Attributes:
+        workers: processes; None chooses by cores, GPUs and clips. The result is the same.
+        cache: folder for evidence; None for no cache.
+        limits: memory and time per clip.
+        place: where to measure, such as a cluster; None for processes of this machine.
+        device: where models compute: auto, cpu, cuda or cuda:N; auto shares the GPUs out among workers.
+    """
+
+    workers: int | None = 1
+    cache: Path | None = None
+    limits: ClipLimits = field(default_factory=ClipLimits)
+    device: str = "auto"
+    place: Place | None = None
+
+    def __post_init__(self) -> None:
+        if self.workers is not None and self.workers < 1:
+            raise ValueError(f"workers must be at least 1, got {self.workers}")
+        check_device(self.device)
+
+    def place_for(self, num_samples: int) -> Place | None:
+        """The place for so many samples; None for this process."""
+        num = self.workers or usual_workers(num_samples)
+        return self.place or (None if num == 1 else partial(processes.run, num))
 
 
 class Executor:
@@ -151,6 +188,13 @@ class Executor:
             self.measure(job)
             return True
         return not job.todo
+
+
+def usual_workers(num_clips: int) -> int:
+    """As many as there are GPUs; without one, half the cores, and no more than have enough clips to do."""
+    if gpus := models.shared_gpus():
+        return max(1, min(len(gpus), num_clips))
+    return max(1, min(usable_cpus() // 2, _MOST_WORKERS, num_clips // _CLIPS_EACH))
 
 
 def _until(stop: Stop, jobs: Iterable[Job]) -> Iterator[Job]:

@@ -12,64 +12,38 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from functools import partial
+from dataclasses import dataclass
 from importlib import metadata
-from pathlib import Path
 from typing import Any
 
 from cineloop.errors import MissingDependencyError, NothingMatchedError, UsageError
 from cineloop.log import Progress, logger, plural, printable
-from cineloop.threads import usable_cpus
-from cineloop.training.runtime import check_device
-from v2t_eval.core import models, processes
+from v2t_eval.core import models
 from v2t_eval.core.cache import EvidenceCache
-from v2t_eval.core.executor import Executor, Place
+from v2t_eval.core.executor import Executor, ExecutorConfig
 from v2t_eval.core.inputs import Inputs
 from v2t_eval.core.measurement import NOTHING_ASKED, REFERENCE_CLIPS, Observation
 from v2t_eval.core.metric import BaseMetric, MetricResult
 from v2t_eval.core.sample import HINTS, Sample
 from v2t_eval.core.scores import AbsentMetric, ItemScores, Scores, require_ready
-from v2t_eval.core.worker import ClipLimits, Error, Job, error_of
+from v2t_eval.core.worker import Error, Job, error_of
 
 _GIVEN_BY = {"caption": "captions", "answer": "answers", "prompt": "prompts", "references": "references",
              "reference_video": "reference_videos"}  # fmt: skip
-_MOST_WORKERS = 8
-_CLIPS_EACH = 8  # fewer are not worth the start of a process
 _PACKAGES = ("cineloop", "numpy", "torch", "open_clip_torch", "transformers", "opencv-python-headless", "av")
 
 
 @dataclass(frozen=True, kw_only=True)
-class ScoreConfig:
-    """Settings of a scoring.
+class ScoreConfig(ExecutorConfig):
+    """Settings of a scoring: those of its measurements, and these.
 
     Attributes:
-        workers: processes; None chooses by cores, GPUs and clips. The result is the same.
-        cache: folder for evidence; None for no cache.
-        limits: memory and time per clip.
         is_suite: skip metrics whose inputs no sample has, instead of raising.
         decides: titles of metrics without which the scores are of no use: where one cannot run, nothing is measured.
-        place: where to measure, such as a cluster; None for processes of this machine.
-        device: where models compute: auto, cpu, cuda or cuda:N; auto shares the GPUs out among workers.
     """
 
-    workers: int | None = 1
-    cache: Path | None = None
-    limits: ClipLimits = field(default_factory=ClipLimits)
     is_suite: bool = False
     decides: tuple[str, ...] = ()
-    device: str = "auto"
-    place: Place | None = None
-
-    def __post_init__(self) -> None:
-        if self.workers is not None and self.workers < 1:
-            raise ValueError(f"workers must be at least 1, got {self.workers}")
-        check_device(self.device)
-
-    def place_for(self, num_samples: int) -> Place | None:
-        """The place for so many samples; None for this process."""
-        num = self.workers or usual_workers(num_samples)
-        return self.place or (None if num == 1 else partial(processes.run, num))
 
 
 def score(
@@ -325,13 +299,6 @@ def _composites(
             reason, hint = error.message, error.hint
             skipped.append(AbsentMetric(metric=composite.name, reason=reason, hint=hint, code="NO_DIMENSIONS"))
     return made, skipped
-
-
-def usual_workers(num_clips: int) -> int:
-    """As many as there are GPUs; without one, half the cores, and no more than have enough clips to do."""
-    if gpus := models.shared_gpus():
-        return max(1, min(len(gpus), num_clips))
-    return max(1, min(usable_cpus() // 2, _MOST_WORKERS, num_clips // _CLIPS_EACH))
 
 
 def environment() -> dict[str, str]:

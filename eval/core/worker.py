@@ -23,13 +23,12 @@ from typing import Any
 from cineloop.config import to_dict
 from cineloop.errors import CineloopError, ItemError
 from cineloop.log import logger
-from cineloop.plugin import source
+from cineloop.plugin import load, source
 from cineloop.video.frames import Frames
 from cineloop.video.worker import DecoderPool, Limits, SampleSpec
 from v2t_eval.core import models
 from v2t_eval.core.cache import NotFiniteError, plain
 from v2t_eval.core.measurement import ABSTENTIONS, NOTHING_ASKED, Evidence, FilmPass, Measurement
-from v2t_eval.core.metric import load_metric
 from v2t_eval.core.sample import Sample, SampleClip
 
 AHEAD = 2  # clips decoded or being decoded in addition to the one being measured
@@ -173,7 +172,8 @@ class WorkerSpec:
         """
         with models.on_device(self.device):
             measurements = [
-                (load_metric(kind) if isinstance(kind, str) else kind)(**own) for kind, own in self.measurements
+                (load("v2t_eval.metrics", kind, "Metric", files=True).Metric if isinstance(kind, str) else kind)(**own)
+                for kind, own in self.measurements
             ]
             for measurement in measurements:
                 measurement.prepare()

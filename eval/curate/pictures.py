@@ -17,10 +17,9 @@ from cineloop.files import text_key, write_atomic
 from cineloop.log import Progress, logger, printable
 from cineloop.video.sample import SampleSpec
 from v2t_eval.core.cache import EvidenceCache
-from v2t_eval.core.executor import Executor
+from v2t_eval.core.executor import Executor, ExecutorConfig
 from v2t_eval.core.measurement import Evidence, Measurement
 from v2t_eval.core.sample import Sample, SampleClip
-from v2t_eval.core.score import ScoreConfig
 from v2t_eval.curate.clip import FilmClip
 from v2t_eval.curate.recipe import Plan
 from v2t_eval.curate.step import BaseStep, Work
@@ -33,7 +32,7 @@ class Pictures:
     """Where the clips are; `files` by the id of the film."""
 
     files: Mapping[str, str]
-    config: ScoreConfig
+    config: ExecutorConfig
     stop: Callable[[], bool]
     show_progress: bool = False
 

@@ -23,9 +23,8 @@ from cineloop.journal import Journal
 from cineloop.log import Progress, logger, printable
 from cineloop.manifest import read_manifest
 from v2t_eval.core.cache import EvidenceCache
-from v2t_eval.core.executor import Executor
+from v2t_eval.core.executor import Executor, ExecutorConfig
 from v2t_eval.core.sample import Sample, SampleClip
-from v2t_eval.core.score import ScoreConfig
 from v2t_eval.core.worker import Error, Job, error_of
 from v2t_eval.curate.clip import FilmClip
 from v2t_eval.curate.film import FilmSurvey, read_survey
@@ -70,7 +69,7 @@ def curate(
     sources: Sequence[SourceFilm],
     plan: Plan,
     folder: Path,
-    config: ScoreConfig,
+    config: ExecutorConfig,
     *,
     against: Sequence[SourceFilm] = (),
     given: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
@@ -110,7 +109,7 @@ def _films(
     every: Sequence[SourceFilm],
     plan: Plan,
     folder: Path,
-    config: ScoreConfig,
+    config: ExecutorConfig,
     stop: Callable[[], bool],
     show_progress: bool,
 ) -> dict[str, Film]:

@@ -17,8 +17,9 @@ from cineloop.log import plural
 from v2t_eval.core.changes import ClipChange
 from v2t_eval.core.metric import Figure
 from v2t_eval.gate.verdict import OUTCOMES, MetricVerdict, Outcome, ValueSentence, Verdict
+from v2t_eval.report.cells import decimals, number
 from v2t_eval.report.document import Banner, Card, Cell, Check, Document, IntervalCell, Section, Table
-from v2t_eval.report.summary import DIRECTIONS, decimals, figure_texts, number
+from v2t_eval.report.summary import DIRECTIONS, figure_texts
 
 NOTHING = "–"
 _MAX_NAMED = 20  # clips named below a guard

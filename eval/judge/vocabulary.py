@@ -12,9 +12,8 @@ from dataclasses import dataclass
 
 from cineloop.files import text_key
 from cineloop.world.language.phrases import unknown_words, vocabulary, why_unread
-from cineloop.world.language.read_text import parse
+from cineloop.world.language.read_text import parse, parse_whole
 from v2t.backends.abilities import WORLD, Abilities
-from v2t_eval.judge.grammar.prompt import of_world
 from v2t_eval.judge.question import Question
 
 _ANSWERS = frozenset("all more no none not nowhere".split())  # words that stand in answers alone
@@ -44,7 +43,7 @@ class Vocabulary:
         """Why a prompt cannot be judged by questions made from it, to follow the judge's name; "" where it can."""
         if not self.is_world:
             return _unknown(unknown_words(prompt, self.words))
-        if of_world(prompt) is not None:
+        if parse_whole(prompt) is not None:
             return ""
         unread = parse(prompt).unread
         return why_unread(unread) if unread else "reads nothing in the prompt"

@@ -16,11 +16,11 @@ from cineloop.documents import json_lines
 from cineloop.files import write_atomic
 from cineloop.log import logger
 from cineloop.manifest import dump_line, read_manifest
+from cineloop.world.language.read_text import parse_whole
 from t2v import STARTER
 from t2v.generate.run import run as generate
 from t2v.generate.settings import GenerateConfig
 from t2v.train.rewarded import MANIFEST
-from v2t_eval.judge.grammar.prompt import of_world
 from v2t_eval.learn.prompts import prompt_rows
 from v2t_eval.learn.settings import LearnConfig
 
@@ -114,7 +114,7 @@ def real_clips(config: LearnConfig, out: Path) -> Path | None:
         return config.real
     folder, prompts = out / "real", out / "held-out" / PROMPTS
     listed = [row["prompt"] for _, row in json_lines(prompts)]
-    if (folder / "failures.jsonl").exists() or any(of_world(prompt) is None for prompt in listed):
+    if (folder / "failures.jsonl").exists() or any(parse_whole(prompt) is None for prompt in listed):
         return None
     sizes = {key: value for key, value in config.clips.items() if key in ("num_frames", "height", "width")}
     settings = configs.from_dict(GenerateConfig, {**sizes, "generator": "world", "seed": config.seed})

@@ -1,4 +1,4 @@
-"""Cells of tables as text, for all renderers; and tables as the page's template shows them.
+"""Numbers and cells of tables as text, for all renderers; and tables as the page's template shows them.
 
 In: a `Cell`, a `Table`. Out: text on one line; plain values for `page.html`: inert text, sort keys, drawings.
 """
@@ -15,7 +15,6 @@ from urllib.parse import quote
 
 from cineloop.log import printable
 from v2t_eval.report.document import Cell, Heat, Histogram, IntervalCell, Link, Table
-from v2t_eval.report.summary import decimals, number
 
 SORTED_FROM, SEARCHED_FROM = 8, 30  # rows
 _STACKED_TO = 9  # columns that become lines on a phone; a wider table is scrolled sideways
@@ -23,6 +22,33 @@ _PLACES = 3
 _MAX_TEXT = 2_000
 _LEADING = re.compile(r"\s*[<>≤≥≈]?\s*([-+]?\d[\d,]*\.?\d*(?:e[-+]?\d+)?)(?=$|[\s%[(±])(?!.*[a-z]{3})", re.IGNORECASE)
 _AXIS_MARGIN = 0.12  # of what is drawn, left free at each end of an axis
+
+
+def decimals(span: float) -> int:
+    """Decimals that show two digits of `span`, 0 to 6."""
+    return min(6, max(0, 1 - math.floor(math.log10(span)))) if span > 0 else 3
+
+
+def number(value: float, places: int = 4) -> str:
+    """A number for people: so many decimals, or an exponent where those would not show it; never "-0.0"."""
+    return f"{value:.3g}" if 1e-12 < abs(value) < 10.0**-places else decimal_text(value, places)
+
+
+def percent(share: float) -> str:
+    """A share as text; 100 % only when nothing is missing, 0 % only when all is."""
+    if share in (0.0, 1.0):
+        return f"{100 * share:.0f} %"
+    return f"{min(max(100 * share, 0.1), 99.9):.1f} %"
+
+
+def decimal_text(value: float, places: int) -> str:
+    """So many decimals; never "-0.0"."""
+    return f"{round(value, places) + 0.0:.{places}f}" if abs(value) < 1e7 else f"{value:.4g}"
+
+
+def part(num: int, whole: int) -> str:
+    """A number and its share of the whole."""
+    return f"{num} of {whole} ({num / whole:.0%})" if num else "0"
 
 
 def inert(text: str, limit: int = _MAX_TEXT) -> str:

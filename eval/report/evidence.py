@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from v2t_eval.core.scores import ItemScores, Scores
+from v2t_eval.report.cells import number
 from v2t_eval.report.document import StruckText
-from v2t_eval.report.summary import number
 
 _MARKS = {True: "✓", False: "✗", None: "–"}
 _TALLY = ("right", "missed", "wrong")  # of the facts of a kind

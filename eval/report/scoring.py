@@ -18,6 +18,7 @@ from v2t_eval.core.measurement import UNAUDITED
 from v2t_eval.core.metric import Figure, MetricResult
 from v2t_eval.core.sample import HINTS
 from v2t_eval.core.scores import AbsentMetric, ItemScores, Scores
+from v2t_eval.report.cells import number, percent
 from v2t_eval.report.document import (
     Banner,
     Card,
@@ -39,8 +40,6 @@ from v2t_eval.report.summary import (
     fifths,
     figure_texts,
     leads,
-    number,
-    percent,
     problems,
     ranking_row,
     rows,

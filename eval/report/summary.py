@@ -1,4 +1,4 @@
-"""Content of every report: metrics as rows, samples that could not be scored and why, worst clips, numbers as text.
+"""Content of every report: metrics as rows, samples that could not be scored and why, worst clips.
 
 In: `Scores`. Out: plain values that `scoring` lays out.
 """
@@ -14,6 +14,7 @@ from cineloop.errors import UsageError
 from cineloop.log import plural
 from v2t_eval.core.metric import Figure, MetricResult, load_metric
 from v2t_eval.core.scores import Scores
+from v2t_eval.report.cells import decimal_text, decimals, number, percent
 from v2t_eval.report.document import Level
 
 _LEVELS: tuple[Level, ...] = (0, 1, 2, 3, 4)
@@ -188,24 +189,7 @@ def scope(scores: Scores) -> str:
 def figure_texts(figure: Figure) -> tuple[str, str, str]:
     """Value, low and high end of an interval as text with as many digits as the interval supports."""
     places = decimals(figure.high - figure.low or abs(figure.value))
-    return number(figure.value, places), _decimal(figure.low, places), _decimal(figure.high, places)
-
-
-def decimals(span: float) -> int:
-    """Decimals that show two digits of `span`, 0 to 6."""
-    return min(6, max(0, 1 - math.floor(math.log10(span)))) if span > 0 else 3
-
-
-def number(value: float, places: int = 4) -> str:
-    """A number for people: so many decimals, or an exponent where those would not show it; never "-0.0"."""
-    return f"{value:.3g}" if 1e-12 < abs(value) < 10.0**-places else _decimal(value, places)
-
-
-def percent(share: float) -> str:
-    """A share as text; 100 % only when nothing is missing, 0 % only when all is."""
-    if share in (0.0, 1.0):
-        return f"{100 * share:.0f} %"
-    return f"{min(max(100 * share, 0.1), 99.9):.1f} %"
+    return number(figure.value, places), decimal_text(figure.low, places), decimal_text(figure.high, places)
 
 
 def _row(result: MetricResult) -> MetricRow:
@@ -220,12 +204,3 @@ def _row(result: MetricResult) -> MetricRow:
             values[item["id"]] = float(value)
     about = {name: str(getattr(metric, name, "") or "") for name in ("level", "detects", "misses")}
     return MetricRow(result=result, figure=result.figures.get(result.headline), values=values, **about)
-
-
-def _decimal(value: float, places: int) -> str:
-    return f"{round(value, places) + 0.0:.{places}f}" if abs(value) < 1e7 else f"{value:.4g}"
-
-
-def part(num: int, whole: int) -> str:
-    """A number and its share of the whole."""
-    return f"{num} of {whole} ({num / whole:.0%})" if num else "0"

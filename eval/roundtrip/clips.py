@@ -19,12 +19,12 @@ from cineloop.errors import ItemError, NothingMatchedError, UsageError
 from cineloop.files import write_atomic
 from cineloop.log import logger, printable
 from cineloop.manifest import dump_line
+from cineloop.world.language.read_text import parse_whole
 from t2v.generate.prompts import plan
 from t2v.generate.run import run as generate
 from t2v.generate.settings import GenerateConfig
 from v2t_eval.core.inputs import read_inputs
 from v2t_eval.core.sample import Sample, SampleClip
-from v2t_eval.judge.grammar.prompt import of_world
 from v2t_eval.roundtrip import leakage
 from v2t_eval.roundtrip.result import Trip, TripSide
 from v2t_eval.roundtrip.settings import RoundtripConfig
@@ -97,7 +97,7 @@ def world_side(
     """
     wanted: dict[str, PromptRow] = {}
     for row in rows:
-        if of_world(row["prompt"]) is not None and row["prompt"] not in wanted:
+        if parse_whole(row["prompt"]) is not None and row["prompt"] not in wanted:
             wanted[row["prompt"]] = {
                 "id": leakage.neutral_name(row["prompt"]),
                 "prompt": row["prompt"],

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from v2t_eval.core.statistics import Estimate
+from v2t_eval.report.cells import part
 from v2t_eval.report.document import Banner, Card, Cell, Document, IntervalCell, Section, Table
-from v2t_eval.report.summary import part
 from v2t_eval.roundtrip.result import CELLS, CellShares, ClipResult, FamilyFigures, RoundtripResult
 
 TITLE = "Round trip"

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from cineloop.files import write_atomic
+from cineloop.world.language.read_text import parse_whole
 from v2t_eval.core.inputs import Inputs
 from v2t_eval.core.metric import BaseMetric, load_metric
 from v2t_eval.core.sample import Sample
@@ -22,7 +23,6 @@ from v2t_eval.core.score import ScoreConfig, score
 from v2t_eval.core.scores import AbsentMetric
 from v2t_eval.core.statistics import f1
 from v2t_eval.core.worker import ClipLimits
-from v2t_eval.judge.grammar.prompt import of_world
 from v2t_eval.judge.judge import Judge
 from v2t_eval.roundtrip.calibration import Pair, SampleKey
 from v2t_eval.roundtrip.result import Trip, TripSide
@@ -177,7 +177,7 @@ def _metrics(
     prompts: set[str], config: RoundtripConfig, state: Path, judge: Judge | None, skipped: list[AbsentMetric]
 ) -> dict[str, BaseMetric]:
     """The metrics of the families, by name; those without a required setting are added to `skipped`."""
-    all_world = all(of_world(prompt) is not None for prompt in prompts)
+    all_world = all(parse_whole(prompt) is not None for prompt in prompts)
     settings: dict[str, dict[str, str]] = {
         "prompt_facts": {},
         "obedience": {},

@@ -19,10 +19,10 @@ from statistics import fmean
 from cineloop.errors import ItemError
 from cineloop.log import logger, printable
 from cineloop.world.language.plain_questions import PLAIN, motion_of
+from cineloop.world.language.read_text import parse_whole
 from v2t_eval.core import models
 from v2t_eval.core.measurement import NOTHING_ASKED
 from v2t_eval.judge.grammar.noun_phrases import singular
-from v2t_eval.judge.grammar.prompt import of_world
 from v2t_eval.judge.grammar.wording import of_text, plain_question
 from v2t_eval.judge.question import Question, dsg
 from v2t_eval.semantics.sources import GRAMMAR, QuestionSet, open_source
@@ -95,7 +95,7 @@ def is_plain(asked: tuple[PromptQuestion, ...]) -> bool:
 
 def needs_reader(prompt: str, source: str = GRAMMAR) -> bool:
     """Whether only a language model can answer the prompt's questions from a caption."""
-    return source != GRAMMAR or of_world(prompt) is None
+    return source != GRAMMAR or parse_whole(prompt) is None
 
 
 @lru_cache(maxsize=_KEPT)
@@ -124,7 +124,7 @@ def wanted_answer(asked: PromptQuestion) -> str:
 
 def _plain(prompt: str) -> tuple[PromptQuestion, ...]:
     """Questions that presuppose nothing, of a prompt with one figure that does one thing at most; else none."""
-    stated = of_world(prompt)
+    stated = parse_whole(prompt)
     if stated is None or len(stated.actors) != 1 or len(stated.events) > 1 or len(stated.shots) != 1:
         return ()
     matched = match_facts(prompt, prompt)

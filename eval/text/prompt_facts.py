@@ -14,10 +14,9 @@ from functools import lru_cache
 
 from cineloop.world.language.comparison import match
 from cineloop.world.language.phrases import phrases
-from cineloop.world.language.read_text import parse
+from cineloop.world.language.read_text import parse, parse_whole
 from cineloop.world.language.stated import StatedEvent, StatedFacts
 from v2t_eval.core.statistics import f1
-from v2t_eval.judge.grammar.prompt import of_world
 
 KINDS: tuple[str, ...] = (
     "place", "camera", "style", "kind", "color", "size", "count", "action", "direction", "speed", "to_color", "target",
@@ -72,7 +71,7 @@ class _Text:
 
 def match_facts(prompt: str, caption: str) -> FactMatch | None:
     """The caption compared with the prompt; None where the prompt is not of the cartoon world or states no fact."""
-    if of_world(prompt) is None:
+    if parse_whole(prompt) is None:
         return None
     wanted, given = _read(prompt), _read(caption)
     actors, events = match(wanted.stated, given.stated)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from cineloop.world import vocabulary as words
 from cineloop.world.language import lexicon as lex
@@ -31,6 +32,14 @@ def parse(text: str) -> StatedFacts:
             if sentence and sentence.strip():
                 reader.sentence(phrases(sentence))
     return reader.finish()
+
+
+@lru_cache(maxsize=4096)
+def parse_whole(text: str) -> StatedFacts | None:
+    """As `parse`; None where the text states neither an actor nor a place, or has a word outside this world."""
+    stated = parse(text)
+    states = stated.actors or any(shot.place for shot in stated.shots)
+    return stated if states and not stated.unread else None
 
 
 @dataclass

@@ -1,7 +1,7 @@
 """Parse the requirements of a prompt, by the cartoon world's grammar where it knows every word, else by that of plain
 English.
 
-In: a prompt. Out: `Requirements`, or `StatedFacts` of the world's reader.
+In: a prompt. Out: `Requirements`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from functools import lru_cache
 
 from cineloop.world.language.grammar import inflect
 from cineloop.world.language.lexicon import STYLE_NOUNS, VERBS
-from cineloop.world.language.read_text import parse
+from cineloop.world.language.read_text import parse_whole
 from cineloop.world.language.stated import StatedFacts
 from v2t_eval.judge.grammar.free_text import Requirements, Thing, read
 
@@ -18,16 +18,8 @@ from v2t_eval.judge.grammar.free_text import Requirements, Thing, read
 @lru_cache(maxsize=4096)
 def of_prompt(prompt: str) -> Requirements:
     """The requirements of a prompt."""
-    stated = of_world(prompt)
+    stated = parse_whole(prompt)
     return read(prompt) if stated is None else _of_world(stated)
-
-
-@lru_cache(maxsize=4096)
-def of_world(prompt: str) -> StatedFacts | None:
-    """The prompt as the cartoon world's reader has it; None where it has a word outside that world."""
-    stated = parse(prompt)
-    states = stated.actors or any(shot.place for shot in stated.shots)
-    return stated if states and not stated.unread else None
 
 
 def _of_world(stated: StatedFacts) -> Requirements:

@@ -19,12 +19,13 @@ from cineloop.world.language import lexicon as lex
 from cineloop.world.language.claims import NamedFacts
 from cineloop.world.language.grammar import article, inflect, noun
 from cineloop.world.language.plain_questions import PLAIN, Plain, motion_of, values
+from cineloop.world.language.read_text import parse_whole
 from cineloop.world.language.stated import StatedFacts
 from cineloop.world.language.words import PROMPTS
 from v2t_eval.judge.grammar import english
 from v2t_eval.judge.grammar.english import IRREGULAR
 from v2t_eval.judge.grammar.free_text import Requirements, Thing
-from v2t_eval.judge.grammar.prompt import of_prompt, of_world
+from v2t_eval.judge.grammar.prompt import of_prompt
 from v2t_eval.judge.question import Question
 
 DESCRIBE = PROMPTS["short"]
@@ -48,7 +49,7 @@ def of_text(prompt: str, *, closed: bool = False) -> list[Question]:
             for a model trained on these; else everything is a question of yes or no. Of one figure and one event
             they are the plain questions; of others also what a description begins with ("A red dog", or cat, or car).
     """
-    stated = of_world(prompt)
+    stated = parse_whole(prompt)
     if stated is None:
         return _questions_of(of_prompt(prompt))
     return (plain_questions(stated) if closed else []) or _of_world(stated, closed)
@@ -79,12 +80,12 @@ class _List:
 
 def unread_parts(prompt: str) -> tuple[str, ...]:
     """The parts of a prompt that the grammar cannot parse, so that `of_text` asks nothing about them."""
-    return () if of_world(prompt) is not None else of_prompt(prompt).left
+    return () if parse_whole(prompt) is not None else of_prompt(prompt).left
 
 
 def coverage(prompt: str) -> float:
     """Share of a prompt's content words that `of_text` asks about; 1 for a prompt without such words."""
-    return 1.0 if of_world(prompt) is not None else of_prompt(prompt).share_read
+    return 1.0 if parse_whole(prompt) is not None else of_prompt(prompt).share_read
 
 
 def exists(thing: Thing) -> str:
@@ -140,7 +141,7 @@ def happens(scene: str) -> str:
 
 def does(prompt: str, action: str) -> str:
     """Does the ball roll? Is the person riding a bike? Asked of the first thing of the prompt."""
-    stated = of_world(prompt)
+    stated = parse_whole(prompt)
     if stated is not None and action == of_prompt(prompt).action:
         actions = [
             q.question for q in _of_world(stated) if q.question.startswith(("Does the ", "Do the ")) and q.parents

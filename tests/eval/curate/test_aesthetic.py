@@ -9,8 +9,8 @@ from safetensors.numpy import save_file
 
 from cineloop.discovery import discover
 from planted_films import shot, write
+from v2t_eval.core.executor import ExecutorConfig
 from v2t_eval.core.features import open_extractor
-from v2t_eval.core.score import ScoreConfig
 from v2t_eval.curate.recipe import read_plan
 from v2t_eval.curate.run import curate
 from v2t_eval.curate.table import PARQUET
@@ -18,7 +18,7 @@ from v2t_eval.curate.table import PARQUET
 
 def curated(films, out, *sets):
     plan = read_plan(None, ["steps=[probe, shape, aesthetic]", *sets])
-    curate(discover([str(films)]), plan, out, ScoreConfig(cache=out / ".cineloop"))
+    curate(discover([str(films)]), plan, out, ExecutorConfig(cache=out / ".cineloop"))
     return {row["source"]: row["scores"]["aesthetic"] for row in parquet.read_table(out / PARQUET).to_pylist()}
 
 

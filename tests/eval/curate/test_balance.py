@@ -11,7 +11,7 @@ from pyarrow import parquet
 from cineloop.discovery import discover
 from cineloop.errors import UsageError
 from planted_films import shot, write
-from v2t_eval.core.score import ScoreConfig
+from v2t_eval.core.executor import ExecutorConfig
 from v2t_eval.curate.clip import FilmClip
 from v2t_eval.curate.query import apply_limits
 from v2t_eval.curate.recipe import read_plan
@@ -146,7 +146,7 @@ def test_licence_and_source_are_carried_from_a_manifest(tmp_path):
     manifest.write_text("".join(json.dumps(row) + "\n" for row in about))
     plan = read_plan(None, ["steps=[probe, shape, partition]"])
     out = tmp_path / "set"
-    curate(discover([str(manifest)]), plan, out, ScoreConfig(cache=out / ".state"), given=read_origins(manifest))
+    curate(discover([str(manifest)]), plan, out, ExecutorConfig(cache=out / ".state"), given=read_origins(manifest))
     found = {row["source"]: row for row in parquet.read_table(out / PARQUET).to_pylist()}
     assert (found["a.mp4"]["license"], found["a.mp4"]["origin"]) == ("CC-BY-4.0", "archive 7")
     assert found["b.mp4"]["license"] is None and {row["split"] for row in found.values()} == {"train", "val"}

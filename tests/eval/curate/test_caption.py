@@ -11,7 +11,7 @@ from pyarrow import parquet
 from cineloop.discovery import discover
 from cineloop.errors import UsageError
 from planted_films import FPS, SIZE, write
-from v2t_eval.core.score import ScoreConfig
+from v2t_eval.core.executor import ExecutorConfig
 from v2t_eval.curate.captions import LANGUAGES, faults, is_refusal, other_language, other_script, repetition
 from v2t_eval.curate.clip import FilmClip, Links
 from v2t_eval.curate.recipe import read_plan
@@ -65,7 +65,7 @@ def curated(films, out, *sets):
     plan = read_plan(
         None, ["steps=[probe, split, shape, caption, caption_check]", "settings.split.shortest_s=1", *sets]
     )
-    curate(discover([str(films)]), plan, out, ScoreConfig(cache=out / ".cineloop"))
+    curate(discover([str(films)]), plan, out, ExecutorConfig(cache=out / ".cineloop"))
     return {row["id"]: row for row in parquet.read_table(out / PARQUET).to_pylist()}
 
 

@@ -8,7 +8,7 @@ from pyarrow import parquet
 
 from cineloop.discovery import discover
 from planted_films import picture, shot, write
-from v2t_eval.core.score import ScoreConfig
+from v2t_eval.core.executor import ExecutorConfig
 from v2t_eval.curate import near
 from v2t_eval.curate.clip import FilmClip
 from v2t_eval.curate.near import groups, near_pairs
@@ -116,7 +116,7 @@ PLAIN = ["steps=[probe, shape, sharpness, near_copies]", "settings.near_copies.m
 
 def curated(films, out, *sets, against=()):
     plan = read_plan(None, [*PLAIN, *sets], is_against=bool(against))
-    curate(discover([str(films)]), plan, out, ScoreConfig(cache=out / ".state"), against=against)
+    curate(discover([str(films)]), plan, out, ExecutorConfig(cache=out / ".state"), against=against)
     return {row["source"]: row for row in parquet.read_table(out / PARQUET).to_pylist()}
 
 

@@ -12,7 +12,7 @@ from pyarrow import parquet
 
 from cineloop.discovery import discover
 from planted_films import shot, write
-from v2t_eval.core.score import ScoreConfig
+from v2t_eval.core.executor import ExecutorConfig
 from v2t_eval.core.worker import MeasurementWorker
 from v2t_eval.curate.recipe import read_plan
 from v2t_eval.curate.run import curate
@@ -37,7 +37,7 @@ def films(tmp_path_factory):
 
 def curated(films, out, *sets, workers=1):
     return curate(
-        discover([str(films)]), read_plan(None, sets), out, ScoreConfig(workers=workers, cache=out / ".state")
+        discover([str(films)]), read_plan(None, sets), out, ExecutorConfig(workers=workers, cache=out / ".state")
     )
 
 
@@ -151,7 +151,7 @@ def test_a_step_of_the_users_own_is_one_file(films, tmp_path):
     step.parent.mkdir()
     step.write_text(STEP % "")
     recipe.write_text(f"steps: [split, {step}]\nlimits: {{brightness: {{least: 20}}}}\n")
-    config = ScoreConfig(workers=1, cache=tmp_path / "state")
+    config = ExecutorConfig(workers=1, cache=tmp_path / "state")
     curate(discover([str(films)]), read_plan(recipe), tmp_path / "set", config)
     assert {id.split("#")[0] for id, drops in rules(tmp_path / "set").items() if drops} == {"black.mp4"}
 
@@ -161,7 +161,7 @@ def test_an_edited_step_measures_anew_and_decodes_nothing(films, tmp_path, monke
     values = []
     for text in ("", " * 0.5"):
         step.write_text(STEP % text)
-        config = ScoreConfig(workers=1, cache=tmp_path / "state")
+        config = ExecutorConfig(workers=1, cache=tmp_path / "state")
         curate(discover([str(films)]), read_plan(None, [f"steps=[split, {step}]"]), tmp_path / "set", config)
         values.append(max(row["scores"]["brightness"] for row in table(tmp_path / "set").values()))
         monkeypatch.setattr(MeasurementWorker, "_children", lambda self: pytest.fail("a film is decoded"))
@@ -173,7 +173,7 @@ def test_rows_of_a_manifest_are_films_of_their_own(films, tmp_path):
     write(pile / "x.mp4", shot(1), shot(2))
     rows = ('{"id": "first", "path": "x.mp4", "end_s": 1.0}', '{"id": "rest", "path": "x.mp4", "start_s": 1.0}')
     (pile / "manifest.jsonl").write_text("\n".join(rows) + "\n")
-    config = ScoreConfig(workers=1, cache=tmp_path / "state")
+    config = ExecutorConfig(workers=1, cache=tmp_path / "state")
     for _ in range(2):
         curate(discover([str(pile / "manifest.jsonl")]), read_plan(None), tmp_path / "set", config)
         found = [(row["id"], row["source"], row["ends"]) for row in table(tmp_path / "set").values()]
@@ -184,7 +184,7 @@ def test_rows_of_a_manifest_are_films_of_their_own(films, tmp_path):
 def test_a_step_that_fails_loses_its_films_and_is_named(films, tmp_path):
     step = tmp_path / "brightness.py"
     step.write_text(STEP % " / 0")
-    config = ScoreConfig(workers=1, cache=tmp_path / "state")
+    config = ExecutorConfig(workers=1, cache=tmp_path / "state")
     plan = read_plan(None, [f"steps=[split, {step}]"])
     failed = curate(discover([str(films)]), plan, tmp_path / "set", config).failed
     assert len(failed) == 5 and {film.error["code"] for film in failed} == {"STEP_ERROR"}

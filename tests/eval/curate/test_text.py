@@ -14,8 +14,8 @@ from cineloop.errors import UsageError
 from cineloop.video.frames import Frames
 from onnx_models import export
 from planted_films import write
+from v2t_eval.core.executor import ExecutorConfig
 from v2t_eval.core.sample import Sample, SampleClip
-from v2t_eval.core.score import ScoreConfig
 from v2t_eval.core.worker import MeasurementWorker
 from v2t_eval.curate.clip import FilmClip
 from v2t_eval.curate.recipe import read_plan
@@ -138,7 +138,7 @@ def test_two_workers_give_the_table_of_one_and_what_is_cached_is_not_opened(tmp_
 
     def curated(out, workers, cache):
         plan = read_plan(None, ["steps=[probe, shape, text]", "limits.overlay_share.most=0.002"])
-        curate(discover([str(tmp_path / "films")]), plan, out, ScoreConfig(workers=workers, cache=cache))
+        curate(discover([str(tmp_path / "films")]), plan, out, ExecutorConfig(workers=workers, cache=cache))
         tables.append((out / PARQUET).read_bytes())
 
     curated(tmp_path / "one", 1, tmp_path / "cache1")

@@ -22,7 +22,7 @@ from cineloop.video.encode import encode
 from v2t_eval import report
 from v2t_eval.core.metric import Figure, MetricResult
 from v2t_eval.core.scores import AbsentMetric, ItemScores, Scores, read_scores, render_scores
-from v2t_eval.report import markdown, page, parquet, summary, thumbnails
+from v2t_eval.report import cells, markdown, page, parquet, summary, thumbnails
 from v2t_eval.report.scoring import document
 
 HOSTILE = [
@@ -185,8 +185,8 @@ def test_numbers_show_what_the_interval_supports():
     assert summary.figure_texts(Figure(value=0.70123, low=0.68, high=0.72, n=9)) == ("0.701", "0.680", "0.720")
     assert summary.figure_texts(Figure(value=812.44, low=790, high=861, n=9)) == ("812", "790", "861")
     assert summary.figure_texts(Figure(value=1.0, low=1.0, high=1.0, n=9))[0] == "1.0"
-    assert summary.number(-1e-20, 2) == "0.00" and summary.number(3e-5, 2) == "3e-05"
-    assert [summary.percent(share) for share in (0, 1e-9, 0.5, 0.99999, 1)] == [
+    assert cells.number(-1e-20, 2) == "0.00" and cells.number(3e-5, 2) == "3e-05"
+    assert [cells.percent(share) for share in (0, 1e-9, 0.5, 0.99999, 1)] == [
         "0 %",
         "0.1 %",
         "50.0 %",

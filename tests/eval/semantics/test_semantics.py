@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from cineloop.errors import ItemError
+from cineloop.world.language.read_text import parse_whole
 from v2t_eval.core.sample import Sample
 from v2t_eval.judge.grammar.free_text import Thing, read
 from v2t_eval.judge.grammar.noun_phrases import singular
-from v2t_eval.judge.grammar.prompt import of_prompt, of_world
+from v2t_eval.judge.grammar.prompt import of_prompt
 from v2t_eval.judge.grammar.wording import DESCRIBE, coverage, of_text, unread_parts
 from v2t_eval.judge.question import dsg, from_row, parents_first
 from v2t_eval.semantics import asked
@@ -97,7 +98,7 @@ def test_scenes_actions_and_styles(prompt, scene, action, style):
 def test_cartoon_prompts_are_read_by_the_worlds_own_reader():
     found = of_prompt("A little red dog runs quickly through the woods.")
     assert (found.things, found.scene, found.action) == ((Thing(noun="dog", color="red"),), "forest", "running")
-    assert of_world("A little red dog runs through the supermarket.") is None
+    assert parse_whole("A little red dog runs through the supermarket.") is None
 
 
 def test_the_row_goes_before_the_prompt_and_what_it_lacks_is_read_there():
