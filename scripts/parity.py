@@ -32,8 +32,8 @@ from v2t_eval.metrics import dynamic_degree as dynamic
 from v2t_eval.metrics.refclipscore import Settings, harmonic
 from v2t_eval.metrics.spans import tiou
 from v2t_eval.metrics.squad import f1, normalise
+from v2t_eval.metrics.subject_consistency import consistency
 from v2t_eval.semantics.formulas import Region, spatial_score
-from v2t_eval.vbench.consistency import consistency
 from v2t_eval.vbench.picks import middle_indices
 from v2t_eval.vbench.total import total
 

@@ -18,8 +18,7 @@ from v2t_eval.core.features import frame_features, unit
 from v2t_eval.core.measurement import Observation
 from v2t_eval.core.models import file_sha256
 from v2t_eval.core.sample import Sample
-from v2t_eval.vbench.dimension import Dimension, FrameSettings, Part
-from v2t_eval.vbench.long import describe_backbone, open_extractor_as
+from v2t_eval.vbench.dimension import Dimension, FrameSettings, Part, describe_backbone, open_extractor_as
 
 GET_HEAD = (
     "where there is a network: curl -LO "

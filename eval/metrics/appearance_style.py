@@ -8,21 +8,28 @@ one GPU of the reference has it (D5: several take the last frame of each clip); 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass
 from typing import Any
 
 from v2t_eval.core.features import frame_features, text_features
 from v2t_eval.core.measurement import Observation
-from v2t_eval.core.metric import Summary
+from v2t_eval.core.metric import Figure
 from v2t_eval.core.sample import Sample
+from v2t_eval.metrics import overall_consistency
 from v2t_eval.metrics.alignment import cosine
 from v2t_eval.semantics import asked
-from v2t_eval.semantics.style import TextDimension
 from v2t_eval.vbench.dimension import mean_of_terms
 from v2t_eval.vbench.long import PIECE_S
 
 
-class Metric(TextDimension):
+@dataclass(frozen=True, kw_only=True)
+class Settings(overall_consistency.Settings):
+    """See `v2t_eval.metrics.overall_consistency.Settings`."""
+
+    model: str = "starter"
+
+
+class Metric(overall_consistency.Metric):
     name = "appearance_style"
     value_range = (-1.0, 1.0)
     detects = "the look of single frames: drawing, painting, colours"
@@ -31,6 +38,7 @@ class Metric(TextDimension):
     reference = "CLIP ViT-B/32"
     families = ("open_clip:", "clip:")
     piece_s = PIECE_S
+    Settings = Settings
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
@@ -46,8 +54,5 @@ class Metric(TextDimension):
         ).tolist()
         return cosines
 
-    def summarise(self, rows: Sequence[Observation], references: Sequence[Observation]) -> Summary:
-        summary = super().summarise(rows, references)
-        if not self.compat:
-            return summary
-        return replace(summary, figures={self.name: mean_of_terms(rows, self.value_range)})
+    def figures(self, rows: Sequence[Observation]) -> dict[str, Figure]:
+        return {self.name: mean_of_terms(rows, self.value_range)} if self.compat else super().figures(rows)

@@ -7,10 +7,10 @@ alone.
 
 from __future__ import annotations
 
-from v2t_eval.vbench.consistency import Consistency
+from v2t_eval.metrics import subject_consistency
 
 
-class Metric(Consistency):
+class Metric(subject_consistency.Metric):
     name = "background_consistency"
     detects = "a place that changes, cuts, frames in disorder, noise"
     misses = (

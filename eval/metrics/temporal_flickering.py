@@ -78,10 +78,10 @@ class Metric(Dimension):
         return super().counts_in(row) and bool(row.evidence["more"].get("static", True))
 
     def counts(self, rows: Sequence[Observation]) -> dict[str, int]:
-        """Clips that the static filter leaves out."""
+        """Besides: clips that the static filter leaves out."""
         if not self.settings.static_filter:
-            return {}
-        return {"moving": sum(not row.evidence["more"]["static"] for row in rows)}
+            return super().counts(rows)
+        return super().counts(rows) | {"moving": sum(not row.evidence["more"]["static"] for row in rows)}
 
     def summarise(self, rows: Sequence[Observation], references: Sequence[Observation]) -> Summary:
         """As every dimension; leaving out a clip that moves is a choice and no failure to score it."""

@@ -33,7 +33,8 @@ from v2t_eval.semantics import VERSION
 from v2t_eval.semantics.detectors import Detector, open_detector, world
 from v2t_eval.semantics.formulas import Frame, is_undecided
 from v2t_eval.semantics.sources import GRAMMAR, Source, open_source
-from v2t_eval.vbench.long import DimensionSettings, VBenchMetric, is_long
+from v2t_eval.vbench.dimension import DimensionSettings, VBenchMetric
+from v2t_eval.vbench.long import is_long
 
 CEILING = "ceiling on exact clips"
 
@@ -138,17 +139,15 @@ class SemanticDimension(VBenchMetric):
 
     def summarise(self, rows: Sequence[Observation], references: Sequence[Observation]) -> Summary:
         """The mean over clips; clips the reference drops are counted, and lower the coverage."""
-        kept = [row for row in rows if row.evidence["value"] is not None]
+        summary = super().summarise(rows, references)
+        return replace(summary, counts=summary.counts | {"dropped": len(rows) - (summary.scored or 0)})
+
+    def counts_in(self, row: Observation) -> bool:
+        return row.evidence["value"] is not None
+
+    def figures(self, rows: Sequence[Observation]) -> dict[str, Figure]:
         top = self.ceiling()
-        figures = {self.name: self.mean(kept)} if kept else {}
-        return Summary(
-            headline=self.name,
-            figures=figures | ({CEILING: top} if kept and top else {}),
-            items=[self.item(row) for row in rows],
-            counts=self.counts(rows) | {"dropped": len(rows) - len(kept)},
-            notes=self.notes(rows),
-            scored=len(kept),
-        )
+        return super().figures(rows) | ({CEILING: top} if top else {})
 
     def ceiling(self) -> Figure | None:
         """What exact clips of the cartoon world get with its referee; None with any other detector, or `long`."""

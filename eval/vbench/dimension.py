@@ -1,8 +1,8 @@
-"""Base of the frame dimensions of VBench.
+"""Bases of the dimensions of VBench: what all share, and those of frames.
 
-In: samples. Out: `Dimension`, a metric whose clip value is sum / count of terms over the clip, or over each piece of a
-long clip. The set's value is either the mean over clips, or the mean over terms ("frames": the reference's for subject
-and background consistency); the other of the two is reported as a figure of its own.
+In: samples. Out: `VBenchMetric`, and `Dimension`, one whose clip value is sum / count of terms over the clip, or over
+each piece of a long clip. The set's value is either the mean over clips, or the mean over terms ("frames": the
+reference's for subject and background consistency); the other of the two is reported as a figure of its own.
 A frozen clip is perfectly consistent, smooth and steady (defect D9). It is always named; in `fixed` mode a dimension
 that it fools gives it no value and leaves it out of the figures, so that it can never be a pass.
 """
@@ -13,16 +13,110 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import fsum
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from cineloop.errors import ItemError
+from cineloop.errors import ItemError, UsageError
+from cineloop.plugin import load
+from v2t_eval.core.features import BaseExtractor, open_extractor
 from v2t_eval.core.measurement import Evidence, Observation
-from v2t_eval.core.metric import Figure, Summary, figure_of_sums
+from v2t_eval.core.metric import BaseMetric, Figure, Summary, figure_of_sums
 from v2t_eval.core.sample import Sample
-from v2t_eval.vbench.long import DimensionSettings, VBenchMetric, is_long
+from v2t_eval.vbench.long import LONG_FROM_S, PIECE_S, is_long, sample_pieces
 from v2t_eval.vbench.still import is_frozen
+from v2t_eval.vbench.total import VBenchTotal
+
+
+@dataclass(frozen=True, kw_only=True)
+class DimensionSettings:
+    """`mode`: "fixed" repairs the reference's formula; "compat" repeats it with its defects, where the reference's
+    backbone can be used. Every dimension adds `long`: cut clips into pieces as VBench-Long does."""
+
+    mode: Literal["fixed", "compat"] = "fixed"
+
+
+class VBenchMetric(BaseMetric):
+    """A dimension of VBench; its evidence has `long_clip`.
+
+    Class attributes, in addition to those of `BaseMetric`:
+        piece_s: seconds of the pieces of a long clip.
+        reference: what the reference uses for backbone, "" where it has none.
+        families: how names of models begin that can be it; none where it cannot be had, and with it no `compat`.
+
+    Raises:
+        UsageError: mode=compat with another backbone: its numbers would be comparable with nothing.
+    """
+
+    piece_s: ClassVar[float] = PIECE_S
+    reference: ClassVar[str] = ""
+    families: ClassVar[tuple[str, ...]] = ()
+    composite = VBenchTotal
+    Settings: ClassVar[type[Any]] = DimensionSettings
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        if self.compat and self.reference and not self.model_name().startswith(self.families):
+            hint = f"a model that begins with {' or '.join(self.families)}, or mode=fixed"
+            raise UsageError(
+                f"{self.name}: mode=compat repeats VBench on its backbone, {self.reference}, "
+                + (f"and not on {self.model_name()}" if self.families else "which is not to be had here"),
+                hint=hint if self.families else "mode=fixed",
+            )
+
+    def model_name(self) -> str:
+        """The backbone as the settings name it."""
+        return str(getattr(self.settings, "model", ""))
+
+    @property
+    def compat(self) -> bool:
+        """The reference's formula and preprocessing, defects and all."""
+        return bool(self.settings.mode == "compat")
+
+    def spans(self, sample: Sample) -> list[tuple[int, int]]:
+        """(start, stop) of what is measured on its own: the whole clip, or its pieces."""
+        if self.settings.long:
+            return sample_pieces(sample, self.piece_s, compat=self.compat)
+        return [(0, len(sample.frames))]
+
+    def summarise(self, rows: Sequence[Observation], references: Sequence[Observation]) -> Summary:
+        """Figures, items, counts and notes, each by its own method."""
+        kept = [row for row in rows if self.counts_in(row)]
+        return Summary(
+            headline=self.name,
+            figures=self.figures(kept) if kept else {},
+            items=[self.item(row) for row in rows],
+            counts=self.counts(rows),
+            notes=self.notes(rows),
+            scored=len(kept),
+        )
+
+    def counts_in(self, row: Observation) -> bool:
+        """Whether the clip is among those behind the figures."""
+        return True
+
+    def figures(self, rows: Sequence[Observation]) -> dict[str, Figure]:
+        """Of the clips that count, at least one."""
+        return {self.name: self.mean(rows)}
+
+    @abstractmethod
+    def item(self, row: Observation) -> dict[str, Any]:
+        """The report item of one clip."""
+
+    def counts(self, rows: Sequence[Observation]) -> dict[str, int]:
+        """Counts in addition to the score."""
+        return {}
+
+    @abstractmethod
+    def notes(self, rows: Sequence[Observation]) -> tuple[str, ...]:
+        """Caveats as sentences."""
+
+    def long_notes(self, rows: Sequence[Observation]) -> list[str]:
+        """A note on clips that need the long form."""
+        num = sum(bool(row.evidence["long_clip"]) for row in rows)
+        if self.settings.long or not num:
+            return []
+        return [f"{num} of {len(rows)} clips last {LONG_FROM_S:g} s or more: VBench-Long cuts them (long=true)"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,20 +198,6 @@ class Dimension(VBenchMetric):
             "more": parts[0].more if len(spans) == 1 else {"pieces": [part.sum / part.count for part in parts]},
         }
 
-    def summarise(self, rows: Sequence[Observation], references: Sequence[Observation]) -> Summary:
-        """The set's value and the other mean; frozen clips counted."""
-        kept = [row for row in rows if self.counts_in(row)]
-        figures = self.figures(kept) if kept else {}
-        counts = {"frozen": sum(bool(row.evidence["frozen"]) for row in rows), **self.counts(rows)}
-        return Summary(
-            headline=self.name,
-            figures=figures,
-            items=[self.item(row) for row in rows],
-            counts=counts,
-            notes=self.notes(rows),
-            scored=len(kept),
-        )
-
     def counts_in(self, row: Observation) -> bool:
         """Whether the clip is among those behind the figures."""
         return self.compat or not (self.fooled_by_frozen and row.evidence["frozen"])
@@ -135,8 +215,8 @@ class Dimension(VBenchMetric):
         return {"id": row.id, **shown, "frozen": bool(evidence["frozen"]), **evidence["more"]}
 
     def counts(self, rows: Sequence[Observation]) -> dict[str, int]:
-        """Counts of a dimension in addition to frozen clips."""
-        return {}
+        """Frozen clips."""
+        return {"frozen": sum(bool(row.evidence["frozen"]) for row in rows)}
 
     def notes(self, rows: Sequence[Observation]) -> tuple[str, ...]:
         """Backbone, mode, frozen clips, clips that need the long form."""
@@ -159,3 +239,17 @@ def mean_of_terms(rows: Sequence[Observation], value_range: tuple[float, float])
     sums = np.array([[row.evidence["sum"], row.evidence["count"]] for row in rows], dtype=np.float64)  # (n, 2)
     value = fsum(sums[:, 0]) / float(sums[:, 1].sum())
     return figure_of_sums(rows, sums, lambda d: d[:, 0] / d[:, 1], value_range, value)
+
+
+def open_extractor_as(name: str, *, compat: bool, kind: str = "") -> BaseExtractor:
+    """The extractor `name`; in `compat` with VBench's own preprocessing (resize of the tensor without antialias), where
+    the family knows it. `kind`: the one that it must have."""
+    family = load("v2t_eval.extractors", name.partition(":")[0].replace("-", "_"), "Extractor").Extractor
+    if kind and family.kind != kind:
+        raise UsageError(f"{name} embeds clips; a model for single frames is wanted", hint="such as starter-tower")
+    return open_extractor(name, preprocess="vbench" if compat and "vbench" in family.preprocesses else "")
+
+
+def describe_backbone(extractor: BaseExtractor) -> dict[str, str]:
+    """Its fingerprint, each key under `backbone`."""
+    return {f"backbone {key}": value for key, value in extractor.fingerprint().items()}

@@ -14,7 +14,7 @@ from cineloop.video.frames import Frames
 from v2t_eval.core.inputs import prompt_and_index
 from v2t_eval.core.sample import Sample, SampleClip
 from v2t_eval.metrics import dynamic_degree as dynamic
-from v2t_eval.vbench.consistency import consistency
+from v2t_eval.metrics.subject_consistency import consistency
 from v2t_eval.vbench.flow import open_flow, pair_motion
 from v2t_eval.vbench.interpolate import open_interpolator
 from v2t_eval.vbench.long import pieces, scene_cuts
