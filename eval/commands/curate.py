@@ -104,42 +104,44 @@ def run(args: argparse.Namespace) -> int:
     if args.output is None:
         raise UsageError("a curation needs an output folder", hint="give it by -o")
     with ExitStack() as stack:
-        stack.enter_context(RunFolder(args.output))
-        cache, session = args.cache or args.output / STATE, stack.enter_context(Session())
+        folder = stack.enter_context(RunFolder(args.output, journal=write.JOURNAL))
+        cache, session = args.cache or folder.state, stack.enter_context(Session())
         config = ExecutorConfig(workers=args.workers, cache=cache, place=place_of(args, cache, session))
         stop = stack.enter_context(Stopping())
         given = read_origins(Path(args.films))
         done = curate(
             found, plan, args.output, config, against=against, given=given, stop=stop, show_progress=not args.quiet
         )
-        write.remember_films(args.output / STATE, Path(args.films))
+        write.remember_films(folder.state, Path(args.films))
         terminal.show(report.funnel(done), report.as_json(done) if args.json else None)
         for path in (args.output / table.PARQUET, page.write(done, plan, found, args.output, cache, _command(args))):
             log.logger.info("%s", log.printable(str(path)))
-        left_out = _write(args, writers, stop).failed if writers else {}
+        left_out = _write(folder, args, writers, stop).failed if writers else {}
     return EXIT_FAILED_ITEMS if done.failed or left_out else EXIT_OK
 
 
 def _write_alone(args: argparse.Namespace, writers: dict[str, ModuleType]) -> int:
     """Write the set that FILMS names; returns the exit code."""
     from cineloop.interrupt import Stopping
+    from v2t_eval.curate.write import JOURNAL
 
-    args.output = Path(args.films)
-    with RunFolder(args.output), Stopping() as stop:
-        done = _write(args, writers, stop)
+    with RunFolder(Path(args.films), journal=JOURNAL) as folder, Stopping() as stop:
+        done = _write(folder, args, writers, stop)
     if args.json:
         print(json.dumps(done.as_tree(), ensure_ascii=False))
     return EXIT_FAILED_ITEMS if done.failed else EXIT_OK
 
 
-def _write(args: argparse.Namespace, writers: dict[str, ModuleType], stop: Callable[[], bool]) -> Outcome:
-    """Write the set of `args.output`."""
+def _write(
+    folder: RunFolder, args: argparse.Namespace, writers: dict[str, ModuleType], stop: Callable[[], bool]
+) -> Outcome:
+    """Write the set of a folder."""
     from cineloop.log import logger, plural, printable
     from v2t_eval.curate.write import write_set
 
     done = write_set(
-        args.output, args.output / STATE, writers, copy=args.cut == "copy", faces=args.blur_faces,
-        workers=args.workers, stop=stop, show_progress=not args.quiet,
+        folder, writers, copy=args.cut == "copy", faces=args.blur_faces, workers=args.workers, stop=stop,
+        show_progress=not args.quiet,
     )  # fmt: skip
     for place in done.places:
         logger.info("%s", printable(str(place)))

@@ -4,7 +4,8 @@ In: a folder with a table of clips, the folder of its films, formats. Out: `clip
 each format beside it (`webdataset/`, `videofolder/`, `manifest.jsonl` ...); where the table has a `split`, a folder of
 each split with these in it. Films are only read. A clip is cut once, under a key of all that determines it, and kept in
 the set's state, so that a run that was killed continues with the next clip; a format is written aside and renamed, and
-not at all where it is there already. The same table gives the same bytes.
+not at all where it is there already. The run folder's journal has both, the clips that were cut and the formats in
+their places. The same table gives the same bytes.
 """
 
 from __future__ import annotations
@@ -28,9 +29,9 @@ from cineloop.discovery import SKIP_FILE
 from cineloop.documents import read_json, read_text
 from cineloop.errors import ItemError, MissingDependencyError, NothingMatchedError, UsageError
 from cineloop.files import content_key, raise_if_full, scratch_folder, sync, text_key, unescape_name, write_atomic
-from cineloop.journal import Journal
 from cineloop.log import Progress, logger, plural, printable
 from cineloop.manifest import read_manifest
+from cineloop.run_folder import RunFolder
 from cineloop.threads import usable_cpus
 from cineloop.video.worker import DecoderPool
 from v2t.writers import Rows
@@ -42,7 +43,8 @@ from v2t_eval.curate.table import Film, read_clips_of_set, read_films
 
 FORMATS = ("webdataset", "lance", "videofolder", "two_file", "parquet", "manifest")
 FILMS = "films.json"  # in the state: where the films of the table are
-_WRITTEN, _CUTS = "written.json", "cuts"
+JOURNAL = "cuts.jsonl"  # in the state: clips that were cut, places that were written
+_CUTS = "cuts"
 Record = dict[str, Any]  # of one clip, as of `v2t caption`
 _OWN = ("lance", "parquet", "manifest")  # the others are those of v2t
 
@@ -83,8 +85,7 @@ def remember_films(state: Path, films: Path) -> None:
 
 
 def write_set(
-    folder: Path,
-    state: Path,
+    run: RunFolder,
     writers: dict[str, ModuleType],
     *,
     copy: bool = False,
@@ -96,7 +97,7 @@ def write_set(
     """Write the kept clips of the table in a folder.
 
     Args:
-        folder: the set; locked by the caller. `state` is its folder of state.
+        run: the set's folder, opened with `JOURNAL`.
         writers: see `load_writers`.
         copy, faces: see `v2t_eval.curate.cut.Cut`.
         workers: clips cut at a time; None takes the CPUs.
@@ -107,13 +108,14 @@ def write_set(
             `faces` is no detector.
         MissingDependencyError: DISK_FULL, no decoder. KeyboardInterrupt: `stop` returned true.
     """
+    folder = run.path
     clips = read_clips_of_set(folder)
     if not clips:
         raise NothingMatchedError(f"no clip of {printable(str(folder))} is kept", hint="loosen its limits")
     outcome = Outcome()
     try:
-        with scratch_folder("writing-", parent=state) as scratch:
-            cutting = _Cutting(folder, state, scratch, copy=copy, faces=faces)
+        with scratch_folder("writing-", parent=run.state) as scratch:
+            cutting = _Cutting(run, scratch, copy=copy, faces=faces)
             pieces = cutting.pieces(clips, workers or usable_cpus(), stop, show_progress, outcome.failed)
             records = [cutting.record(clip, *pieces[clip.id]) for clip in clips if clip.id in pieces]
             if len(pieces) + len(outcome.failed) < len(clips):
@@ -123,7 +125,7 @@ def write_set(
                 id, error = next(iter(outcome.failed.items()))
                 raise NothingMatchedError(f"no clip could be cut; {printable(id)}: {error}", hint=error.hint)
             _warn_captions(records)
-            _Placing(folder, state, scratch).place(records, writers, outcome)
+            _Placing(run, scratch).place(records, writers, outcome)
             cutting.sweep({key for key, _ in pieces.values()})
     except OSError as error:
         raise_if_full(error, folder)
@@ -135,23 +137,23 @@ def write_set(
 class _Cutting:
     """The clips as files in the state; used once."""
 
-    def __init__(self, folder: Path, state: Path, scratch: Path, *, copy: bool, faces: Path | None) -> None:
-        self.state, self.scratch, self.copy = state, scratch, copy
+    def __init__(self, run: RunFolder, scratch: Path, *, copy: bool, faces: Path | None) -> None:
+        self.run, self.scratch, self.copy = run, scratch, copy
         self.faces, self.faces_key = "", ""
         if faces is not None:
             FaceBlur(faces)  # before anything is cut
             self.faces, self.faces_key = os.path.abspath(faces), content_key(faces)
         try:
-            known = read_json(state / FILMS)
+            known = read_json(run.state / FILMS)
             self.root = Path(known["root"])
             rows = read_manifest(known["manifest"]) if known["manifest"] else ()
             self.given = {row["id"]: row for row in rows}  # what a manifest says of the films
         except (OSError, ValueError, KeyError) as error:
             raise UsageError(
-                f"where the films of {printable(str(folder))} are is not known", hint="v2t-eval curate FILMS -o SET"
+                f"where the films of {printable(str(run.path))} are is not known", hint="v2t-eval curate FILMS -o SET"
             ) from error
-        self.films = read_films(folder)
-        self.cuts = state / _CUTS
+        self.films = read_films(run.path)
+        self.cuts = run.state / _CUTS
         self.cuts.mkdir(parents=True, exist_ok=True)
 
     def pieces(
@@ -164,11 +166,12 @@ class _Cutting:
     ) -> dict[str, tuple[str, CutFile]]:
         """Key and piece of each clip by id, cut where it is not there yet."""
         with (
-            Journal(self.state / f"{_CUTS}.jsonl") as journal,
             Progress(len(clips), "clips", enabled=show) as bar,
             DecoderPool(num_workers=min(workers, len(clips)), threads=1) as pool,
         ):
-            known = {entry["key"]: (entry["bytes"], CutFile(**entry["piece"])) for entry, _ in journal.replay()}
+            known = {
+                each["key"]: (each["bytes"], CutFile(**each["piece"])) for each in self.run.replay() if "key" in each
+            }
             pieces: dict[str, tuple[str, CutFile]] = {}
             waiting: deque[tuple[FilmClip, str, Future[CutFile]]] = deque()
 
@@ -183,7 +186,7 @@ class _Cutting:
                 sync(file)
                 size = file.stat().st_size
                 os.replace(file, self.cuts / file.name)
-                journal.append([{"key": key, "bytes": size, "piece": asdict(piece)}])
+                self.run.append([{"key": key, "bytes": size, "piece": asdict(piece)}])
                 known[key], pieces[clip.id] = (size, piece), (key, piece)
 
             for clip in clips:
@@ -292,12 +295,9 @@ def _warn_captions(records: Sequence[Record]) -> None:
 class _Placing:
     """Formats written aside and moved to their places."""
 
-    def __init__(self, folder: Path, state: Path, scratch: Path) -> None:
-        self.folder, self.state, self.scratch = folder, state, scratch
-        try:
-            self.written: dict[str, str] = read_json(state / _WRITTEN)
-        except FileNotFoundError:
-            self.written = {}
+    def __init__(self, run: RunFolder, scratch: Path) -> None:
+        self.run, self.folder, self.scratch = run, run.path, scratch
+        self.written: dict[str, str] = {each["place"]: each["print"] for each in run.replay() if "place" in each}
 
     def place(self, records: Sequence[Record], writers: dict[str, ModuleType], outcome: Outcome) -> None:
         """Write all splits in all formats, those of earlier runs too, and the clips themselves."""
@@ -364,13 +364,13 @@ class _Placing:
             if (target / name).exists():  # of the same film under another name
                 continue
             try:
-                os.link(self.state / _CUTS / name, target / name)
+                os.link(self.run.state / _CUTS / name, target / name)
             except OSError:  # a file system without links
-                shutil.copyfile(self.state / _CUTS / name, target / name)
+                shutil.copyfile(self.run.state / _CUTS / name, target / name)
 
     def _remember(self, name: str, print: str) -> None:
         self.written[name] = print
-        write_atomic(self.state / _WRITTEN, json.dumps(self.written, sort_keys=True).encode())
+        self.run.append([{"place": name, "print": print}])
 
 
 def _sync(making: Path) -> None:
