@@ -131,7 +131,7 @@ def _lines(made: Scores, path: Path, advice: Sequence[Advice]) -> list[str]:
     last = made.history[-1]
     lines = [f"{printable(str(path))}: {last.num_clips} clips, {printable(last.reason, 200)}"]
     for name, (old, new) in last.figures.items():
-        now = "gone" if new is None else f"{new:.4g}"
+        now = f"{new:.4g}" if new is not None else "no value" if old is None else "gone"
         lines.append(f"  {name}: {now}" + ("" if old is None else f" (was {old:.4g})"))
     lines += [f"  {one.metric}: {one.text}" for one in advice]
     return lines + [f"  not comparable with what was before: {printable(line)}" for line in last.differences]

@@ -42,6 +42,7 @@ class Settings:
 class Metric(BaseMetric):
     name = "event_f1"
     level = "text"
+    version = 2
     needs = ("caption",)
     uses = ("references", "prompt", "source")
     reduction = "set"

@@ -13,7 +13,7 @@ import pytest
 import planted_metrics as planted
 from cineloop.manifest import write_manifest
 from cineloop.video.encode import encode
-from planted_scores import SUITE, absent, scores, without, write_scores
+from planted_scores import SUITE, absent, result, scores, without, write_scores
 from v2t_eval.cli import main as command
 from v2t_eval.core.scores import Scores
 from v2t_eval.gate import baseline as file
@@ -172,6 +172,22 @@ def test_a_baseline_without_its_deciding_metric_is_not_made(tmp_path, suite) -> 
     place = write_scores(tmp_path / "c", scores(skipped=[absent("sharpness")]))
     assert main(["gate", "init", str(place), "--suite", suite, "-o", str(tmp_path / "b.json")]) == 5
     assert not (tmp_path / "b.json").exists()
+
+
+def test_a_metric_that_never_had_a_value_is_not_gone(tmp_path, suite, capsys) -> None:
+    made, at = scores(), str(tmp_path / "b.json")
+
+    def line(words: list[str], values: dict[str, float] | None) -> str:
+        """What is printed of clipsim where these are its values; None: it is not among the metrics."""
+        more = [] if values is None else [result("clipsim", values, made.clips)]
+        there = write_scores(tmp_path / "there", replace(made, results=[*made.results, *more]))
+        assert main(["gate", words[0], str(there), *words[1:]]) == 0
+        return next(each.strip() for each in capsys.readouterr().out.splitlines() if "clipsim" in each)
+
+    init = ["init", "--suite", suite, "-o", at, "--overwrite"]
+    assert line(init, {}) == "clipsim: no value"
+    assert line(init, dict.fromkeys(made.by_id, 0.5)) == "clipsim: 0.5"
+    assert line(["update", "--baseline", at, "--reason", "less"], None) == "clipsim: gone (was 0.5)"
 
 
 def test_an_update_says_why_and_what_was_before(tmp_path, baseline, judged, capsys) -> None:

@@ -145,6 +145,18 @@ def test_text_from_elsewhere_is_a_failure_and_no_zero() -> None:
     assert result.value == 1.0 and result.coverage == 0.5 and result.failures[0]["code"] == "OUT_OF_DOMAIN"
 
 
+@pytest.mark.parametrize(
+    "caption",
+    ["A giraffe runs to the left.", "A red dog runs to the left, then a giraffe jumps.", "A red dog gallops."],
+)
+def test_a_text_with_one_unknown_word_is_not_read_without_it(caption: str) -> None:
+    """Without the word, whatever runs would be the giraffe, the dog would jump, and nothing would happen at all."""
+    true = "A red dog runs to the left in the meadow. It jumps."
+    for pair in ((caption, true), (true, caption)):
+        result = score(asked("a", *pair))
+        assert result.coverage == 0 and [each["code"] for each in result.failures] == ["OUT_OF_DOMAIN"]
+
+
 # --- a language model
 
 
