@@ -16,6 +16,7 @@ memory derives from `RunFolder` and reads them in `_open`.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
@@ -142,5 +143,5 @@ def refuse_existing(paths: Iterable[Path], *, overwrite: bool = False, hint: str
         UsageError: EXISTS, one of the paths exists and `overwrite` is not given.
     """
     for path in paths:
-        if not overwrite and path.exists():
+        if not overwrite and os.path.lexists(path):
             raise UsageError(f"{printable(str(path))} already exists", code="EXISTS", hint=hint)

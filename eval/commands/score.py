@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cineloop.documents import read_json
 from cineloop.errors import UsageError
 from cineloop.parser import Parser
 from cineloop.run_folder import STATE, other_settings, refuse_existing
@@ -126,7 +127,7 @@ def _refuse_other(output: Path | None, settings: dict[str, str], *, overwrite: b
     if not there or overwrite:
         return
     try:
-        before = dict(json.loads((output / STATE / SETTINGS).read_text(encoding="utf-8")))
+        before = dict(read_json(output / STATE / SETTINGS))
     except (OSError, ValueError, TypeError):
         refuse_existing(there)
         return

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from cineloop.documents import parse_json
 from cineloop.errors import MissingDependencyError, NothingMatchedError, UsageError
 from cineloop.files import write_atomic
 from cineloop.journal import Journal
@@ -152,7 +153,7 @@ def read_table(folder: Path) -> tuple[Any, Mapping[str, Any]]:
         raise NothingMatchedError(f"{printable(str(folder))} holds no {PARQUET}", hint="v2t-eval curate FILMS -o SET")
     try:
         table = parquet.read_table(path)
-        about = json.loads((table.schema.metadata or {})[_METADATA])
+        about = parse_json((table.schema.metadata or {})[_METADATA])
     except (ArrowInvalid, KeyError, ValueError) as error:
         raise UsageError(f"{printable(str(path))} is not a table of v2t-eval curate: {error}") from error
     return table, about

@@ -31,7 +31,7 @@ from cineloop.errors import ItemError, MissingDependencyError, NothingMatchedErr
 from cineloop.files import content_key, raise_if_full, scratch_folder, sync, text_key, unescape_name, write_atomic
 from cineloop.log import Progress, logger, plural, printable
 from cineloop.manifest import read_manifest
-from cineloop.run_folder import RunFolder
+from cineloop.run_folder import RunFolder, refuse_existing
 from cineloop.threads import usable_cpus
 from cineloop.video.worker import DecoderPool
 from v2t.writers import Rows
@@ -334,8 +334,7 @@ class _Placing:
         if place.exists() and self.written.get(name) == print:
             outcome.places.append(place)
             return
-        if os.path.lexists(place) and name not in self.written:
-            raise UsageError(f"{printable(str(place))} exists", code="EXISTS", hint="remove it, or name another folder")
+        refuse_existing([place], overwrite=name in self.written, hint="remove it, or name another folder")
         rows = Rows(lambda: iter(records), lambda record: place.parent / record["path"])
         making, old = self.scratch / place.name, self.scratch / "old"
         write(rows, making, place)

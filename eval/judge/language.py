@@ -20,6 +20,7 @@ from typing import Any, Protocol, TypeVar
 from cineloop.errors import ItemError, MissingDependencyError
 from cineloop.files import text_key
 from cineloop.log import printable
+from cineloop.training.runtime import find_dtype
 from v2t.backends import Decoding, GenerateRequest, open_backend, user_turn
 from v2t.backends.batching import Batcher
 from v2t_eval.core import models
@@ -147,6 +148,31 @@ class Writer(Protocol):
         """The model's reply. Raises ItemError where there is none."""
 
 
+class UnreadableReplyError(Exception):
+    """No reply of a model could be parsed: the last `reply`, and `why`."""
+
+    def __init__(self, reply: str, why: str) -> None:
+        super().__init__(why)
+        self.reply, self.why = reply, why
+
+
+def read_reply(writer: Writer, text: str, read: Callable[[str], T], tries: int) -> T:
+    """The parsed reply of a model: of the first attempt, which is greedy, or of a sampled one where `read` raises
+    ItemError or ValueError.
+
+    Raises:
+        UnreadableReplyError: after so many tries.
+    """
+    why = reply = ""
+    for number in range(tries):
+        reply = writer.write(text, temperature=0.7 * bool(number), seed=number)
+        try:
+            return read(reply)
+        except (ItemError, ValueError) as problem:
+            why = problem.message if isinstance(problem, ItemError) else str(problem)
+    raise UnreadableReplyError(reply, why)
+
+
 class Questioner:
     """Writes questions about prompts, and validates them."""
 
@@ -191,19 +217,16 @@ class Questioner:
         return questions, dropped
 
     def _read(self, text: str, read: Callable[[str], T]) -> T:
-        """The parsed reply of the model, or of a second attempt where the first cannot be parsed."""
-        why = reply = ""
-        for number in range(TRIES):
-            reply = self.writer.write(text, temperature=0.7 * bool(number), seed=number)
-            try:
-                return read(reply)
-            except ItemError as problem:
-                why = problem.message
-        raise ItemError(
-            f"{self.writer.name} gave no valid reply in {TRIES} attempts ({why}), the last {printable(reply, 80)!r}",
-            code="QUESTIONS_UNREADABLE",
-            hint="use another model, or give `questions` in the manifest",
-        )
+        """The parsed reply of the model, see `read_reply`."""
+        try:
+            return read_reply(self.writer, text, read, TRIES)
+        except UnreadableReplyError as error:
+            raise ItemError(
+                f"{self.writer.name} gave no valid reply in {TRIES} attempts ({error.why}), the last "
+                f"{printable(error.reply, 80)!r}",
+                code="QUESTIONS_UNREADABLE",
+                hint="use another model, or give `questions` in the manifest",
+            ) from None
 
 
 def read_verdicts(reply: str, questions: Sequence[Question]) -> dict[str, str]:
@@ -301,7 +324,7 @@ class Local:
         except (OSError, ValueError, KeyError) as error:
             raise MissingDependencyError(f"no tokenizer in {source.folder}: {error}", code="MODEL") from error
         device = models.device()
-        dtype = torch.float32 if device == "cpu" else torch.bfloat16
+        dtype = getattr(torch, find_dtype("auto", device))
         self._model: Any = source.weights(source.config(), dtype=dtype).to(device).eval()
 
     def write(self, prompt: str, *, temperature: float, seed: int) -> str:

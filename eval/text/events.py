@@ -15,7 +15,7 @@ from cineloop.errors import ItemError
 from cineloop.world.language.read_text import parse
 from cineloop.world.language.stated import StatedActor
 from v2t_eval.core import models
-from v2t_eval.judge.language import Writer, json_in, open_writer
+from v2t_eval.judge.language import UnreadableReplyError, Writer, json_in, open_writer, read_reply
 
 T = TypeVar("T")
 TRIES = 3
@@ -99,18 +99,14 @@ class LanguageJudge:
         return self._query(prompt, lambda reply: read_verdicts(reply, len(events)))
 
     def _query(self, prompt: str, read: Callable[[str], T]) -> T:
-        reply = ""
-        for number in range(TRIES):
-            reply = self._writer.write(prompt, temperature=0.7 * bool(number), seed=number)
-            try:
-                return read(reply)
-            except ValueError:
-                continue
-        raise ItemError(
-            f"the judge gave {TRIES} replies that cannot be read, the last {' '.join(reply.split())[:80]!r}",
-            code="JUDGE_UNREADABLE",
-            hint="another judge",
-        )
+        try:
+            return read_reply(self._writer, prompt, read, TRIES)
+        except UnreadableReplyError as error:
+            raise ItemError(
+                f"the judge gave {TRIES} replies that cannot be read, the last {' '.join(error.reply.split())[:80]!r}",
+                code="JUDGE_UNREADABLE",
+                hint="another judge",
+            ) from None
 
 
 def read_events(reply: str) -> list[str]:

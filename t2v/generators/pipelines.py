@@ -21,7 +21,7 @@ from typing import Any
 from cineloop import model_folder
 from cineloop.errors import CineloopError, ItemError, MissingDependencyError, Notice, UsageError
 from cineloop.log import logger
-from cineloop.training.runtime import check_dtype, find_device
+from cineloop.training.runtime import check_dtype, find_device, find_dtype
 from cineloop.video.frames import Frames
 from t2v.generators import ClipRequest, FramesOfLatents, OnStep
 from t2v.generators.pictures import first_line, read_picture, to_frames
@@ -134,7 +134,7 @@ class PipelineGenerator(ABC):
     @cached_property
     def dtype(self) -> str:
         """In which numbers it runs, with "auto" decided."""
-        return self._dtype if self._dtype != "auto" else "float32" if self.device == "cpu" else "bfloat16"
+        return find_dtype(self._dtype, self.device)
 
     @cached_property
     def pipeline(self) -> Any:

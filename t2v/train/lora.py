@@ -29,7 +29,6 @@ from t2v.train.lora_data import LoraData, prepare_data
 from t2v.train.samples import draw_samples
 
 PROMPT_TOKENS = 24  # of a prompt, as `--plan` counts; an estimate
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 class ClipSetTask(nn.Module):
@@ -106,7 +105,7 @@ class ClipSetTraining:
 
         def draw(prompt: str, seed: int, on_step: Any) -> np.ndarray:
             if not pipelines:  # inside the guarded call: even loading the autoencoder may fail for want of memory
-                self._vae = self._vae or self.family.load_vae(DTYPES[self.config.encode_dtype]).to(device)
+                self._vae = self._vae or self.family.load_vae(getattr(torch, self.config.encode_dtype)).to(device)
                 pipelines.append(self.family.pipeline(task.transformer, self._vae))
             text, negative = (self.family.collate([data.texts[words]]) for words in (prompt, ""))
             return self.family.draw(
@@ -130,7 +129,7 @@ class LoraStage(ClipSetTraining):
     def build(self) -> nn.Module:
         """The frozen transformer with a fresh adapter, which changes nothing yet."""
         self.data()  # first: it needs the memory
-        transformer = self.family.load_transformer(DTYPES[self.adapter.dtype])
+        transformer = self.family.load_transformer(getattr(torch, self.adapter.dtype))
         add_adapter(transformer, self.adapter)
         return ClipSetTask(transformer, self.family, self.config.flow)
 

@@ -112,10 +112,12 @@ def _latents(
     missing = {key: sample for key, sample in zip(keys, samples, strict=True) if key not in cache}
     if missing:
         say(f"encoding {len(missing)} clips, {len(keys) - len(missing)} are in {config.cache}")
-        vae = family.load_vae(_dtype(config)).to(device)
+        vae = family.load_vae(getattr(torch, config.encode_dtype)).to(device)
 
         def make(sample: ClipWindow) -> dict[str, torch.Tensor]:
-            return {"latents": family.encode(vae, read_pixels(sample, fps, pool)).to(_dtype(config))}
+            return {
+                "latents": family.encode(vae, read_pixels(sample, fps, pool)).to(getattr(torch, config.encode_dtype))
+            }
 
         def report_failure(sample: ClipWindow, error: ItemError) -> None:
             bad.append(f"{printable(str(sample.item.path))} from {sample.start_s:g} s: {error.code}, {error.message}")
@@ -138,7 +140,7 @@ def _texts(
     missing = [(key, prompt) for prompt, key in keys.items() if key not in cache]
     if missing:
         say(f"encoding {len(missing)} prompts, {len(keys) - len(missing)} are in {config.cache}")
-        encoder = family.load_text_encoder(device, _dtype(config))
+        encoder = family.load_text_encoder(device, getattr(torch, config.encode_dtype))
         cache.fill(missing, lambda prompt: family.embed(encoder, prompt))
     return cache, keys
 
@@ -165,7 +167,3 @@ def _held_out_positions(
         )
     held = set(there[:files])
     return {n for n in kept if contents[samples[n].item.path] in held}
-
-
-def _dtype(config: ClipSetConfig) -> torch.dtype:
-    return torch.bfloat16 if config.encode_dtype == "bfloat16" else torch.float32

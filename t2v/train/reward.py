@@ -24,7 +24,7 @@ from cineloop.training.runtime import resolve
 from t2v import flow
 from t2v.generators.weights import sha256_of
 from t2v.train.families import ModelFamily, open_family
-from t2v.train.lora import DTYPES, add_adapter, learn_adapter, transformer_piece
+from t2v.train.lora import add_adapter, learn_adapter, transformer_piece
 from t2v.train.objectives import BaseObjective
 from t2v.train.rewarded import RewardedSource, load, read_reward_clips
 
@@ -156,7 +156,7 @@ class RewardStage:
     def build(self) -> nn.Module:
         """The transformer, in float32 where it learns, with a fresh or continued adapter where there is a rank."""
         config = self.config
-        transformer = self.family.load_transformer(DTYPES[config.dtype] if config.rank else torch.float32)
+        transformer = self.family.load_transformer(getattr(torch, config.dtype) if config.rank else torch.float32)
         if not config.rank:
             transformer.requires_grad_(True)
         elif config.adapter is None:
@@ -174,7 +174,7 @@ class RewardStage:
 
     def source(self) -> RewardedSource:
         """The examples, under prompts that are encoded now, once."""
-        encoder = self.family.load_text_encoder(resolve(self.config.runtime)[0], DTYPES[self.config.dtype])
+        encoder = self.family.load_text_encoder(resolve(self.config.runtime)[0], getattr(torch, self.config.dtype))
         wanted = dict.fromkeys(self.data.prompts[example.clips[0]] for example in self.examples)
         texts = {p: {k: v.cpu() for k, v in self.family.embed(encoder, p).items()} for p in wanted}
         reads_steps, seed = self.objective.reads_steps, self.config.data_seed
