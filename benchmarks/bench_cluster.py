@@ -307,6 +307,7 @@ def resume(options: Options, folder: Path) -> Iterator[Row]:
     from cineloop.discovery import discover
     from v2t.caption import run
     from v2t.caption.outputs import CaptionFolder
+    from v2t.long.items import WorkItem
 
     clips = str(_files(folder / "clips", options.done))
     for engine, formats in (("ray", ("jsonl",)), ("none", ("txt", "jsonl"))):
@@ -314,7 +315,7 @@ def resume(options: Options, folder: Path) -> Iterator[Row]:
         question = run.ask(run.open_backend("m", captioner=str(CAPTIONER)), config)
         row = {"status": "ok", "caption": "x" * 200, "segments": [], "tokens": 40, "warnings": []}
         with CaptionFolder(out, formats) as opened:
-            records = [(clip, {"id": clip.id, "path": clip.path, **row}) for clip in discover([clips])]
+            records = [WorkItem(clip, answer={"id": clip.id, "path": clip.path, **row}) for clip in discover([clips])]
             opened.write(records, question.settings_key)
             del records
         where = "plain" if engine == "none" else f"--cluster {engine}"

@@ -10,9 +10,12 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
+from cineloop.address import redact
 from cineloop.errors import ItemError
-from cineloop.files import open_regular
+from cineloop.files import content_key, escape_name, open_regular
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,19 +38,41 @@ class Clip:
     is_remote: bool = False
 
 
-def check(clip: Clip) -> None:
-    """Raise the ItemError of a clip that cannot be read, or is no longer the file that was found; return otherwise."""
+def check(clip: Clip, *, keyed: bool = False) -> str | None:
+    """Raise the ItemError of a clip that cannot be read, or is no longer the file that was found; where `keyed`, return
+    the content key of what was read (None of a remote file)."""
     if clip.problem is not None:
         raise clip.problem
     if clip.is_remote:
         if clip.size == 0:
-            raise _no_bytes()
-        return  # the rest is found out when it is fetched
-    status = check_file(clip.file)
-    if (status.st_size, status.st_mtime_ns) != (clip.size, clip.mtime_ns):
-        raise ItemError(
-            "the file changed while it was read", code="CHANGED", hint="is it still being written? --retry-failed later"
-        )
+            raise no_bytes()
+        return None  # the rest is found out when it is fetched
+    descriptor, status = open_video(clip.file)
+    with os.fdopen(descriptor, "rb") as file:
+        if (status.st_size, status.st_mtime_ns) != (clip.size, clip.mtime_ns):
+            hint = "is it still being written? --retry-failed later"
+            raise ItemError("the file changed while it was read", code="CHANGED", hint=hint)
+        try:
+            return content_key(file) if keyed else None
+        except OSError as error:
+            raise problem_of(error) from error
+
+
+def source_of(clip: Clip, content: str | None = None) -> dict[str, Any]:
+    """Facts of a clip's file for a journal: size, date, content key, and its name, which formats that hold videos need
+    later.
+
+    Args:
+        content: the key, as `check` gave it; None reads it now, and stays null where the file cannot be read: any later
+            state of the file counts as changed then.
+    """
+    if content is None and clip.problem is None and not clip.is_remote:
+        try:
+            content = content_key(Path(clip.file))
+        except OSError:
+            pass
+    file = redact(clip.file) if clip.is_remote else os.path.abspath(clip.file)
+    return {"size": clip.size, "mtime_ns": clip.mtime_ns, "content": content, "file": escape_name(file)}
 
 
 def open_video(file: str | bytes | os.PathLike[str], name: str = "") -> tuple[int, os.stat_result]:
@@ -65,7 +90,7 @@ def open_video(file: str | bytes | os.PathLike[str], name: str = "") -> tuple[in
         raise problem_of(error, name) from error
     if status.st_size == 0:
         os.close(descriptor)
-        raise _no_bytes(name)
+        raise no_bytes(name)
     return descriptor, status
 
 
@@ -86,7 +111,8 @@ def reading(file: str | os.PathLike[str]) -> Iterator[None]:
         raise problem_of(error) from error
 
 
-def _no_bytes(name: str = "") -> ItemError:
+def no_bytes(name: str = "") -> ItemError:
+    """The error of an empty file."""
     return ItemError(f"the file holds no bytes{_of(name)}", code="EMPTY_FILE", hint="copy or download it again")
 
 

@@ -164,21 +164,26 @@ def sync(path: Path) -> None:
         os.close(handle)
 
 
-def content_key(path: Path) -> str:
+def content_key(file: Path | BufferedReader) -> str:
     """Short hash of a file's content: all of it up to 4 MiB, else its size and 16 blocks spread over it.
 
     Enough to tell a touched or copied file from a changed one without reading terabytes of video; not a checksum.
+
+    Args:
+        file: its path, or the file open at its start.
     """
+    if not isinstance(file, BufferedReader):
+        with open_file(file) as opened:
+            return content_key(opened)
     digest = hashlib.blake2b(digest_size=12)
-    with open_file(path) as file:
-        size = os.fstat(file.fileno()).st_size
-        digest.update(size.to_bytes(8, "little"))
-        if size <= _WHOLE_BYTES:
-            digest.update(file.read())
-        else:
-            for i in range(_NUM_BLOCKS):
-                file.seek((size - _BLOCK_BYTES) * i // (_NUM_BLOCKS - 1))
-                digest.update(file.read(_BLOCK_BYTES))
+    size = os.fstat(file.fileno()).st_size
+    digest.update(size.to_bytes(8, "little"))
+    if size <= _WHOLE_BYTES:
+        digest.update(file.read())
+    else:
+        for i in range(_NUM_BLOCKS):
+            file.seek((size - _BLOCK_BYTES) * i // (_NUM_BLOCKS - 1))
+            digest.update(file.read(_BLOCK_BYTES))
     return digest.hexdigest()
 
 

@@ -81,7 +81,7 @@ class Journal:
         self.mirror = mirror
         self.writable = writable
         self.num_damaged = 0
-        self._file: BinaryIO | None = None
+        self._file: BinaryIO  # within the block
 
     def __enter__(self) -> Journal:
         is_new = not self.path.exists()
@@ -95,13 +95,11 @@ class Journal:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+        self._file.close()
 
     def replay(self) -> Iterator[tuple[Entry, Place]]:
         """Every sound entry in order, with the place to read it again from. Damaged lines are counted and logged."""
-        file = self._open()
+        file = self._file
         file.seek(0)
         offset = 0
         for number, line in enumerate(file, 1):
@@ -120,7 +118,7 @@ class Journal:
 
     def read(self, place: Place) -> Entry:
         """The entry at a place that `replay` or `append` gave."""
-        file = self._open()
+        file = self._file
         file.seek(place[0])
         return decode_entry(file.read(place[1]))
 
@@ -130,7 +128,7 @@ class Journal:
         Raises:
             MissingDependencyError: code DISK_FULL, or that of the mirror; the journal is as it was before.
         """
-        file = self._open()
+        file = self._file
         lines = [encode_entry(entry) for entry in entries]
         data = b"".join(lines)
         if self.mirror is not None and data:
@@ -153,16 +151,15 @@ class Journal:
 
     def _undo(self, size: int) -> None:
         # The buffer of a failed write must not reach the file later: reopen, then cut what did reach it.
-        raw = self._open()
         try:
-            raw.close()
+            self._file.close()
         except OSError:
             logger.debug("closing the journal after a failed write failed too")
         self._file = open(self.path, "a+b")
         self._file.truncate(size)
 
     def _cut_torn_tail(self) -> None:
-        file = self._open()
+        file = self._file
         size = file.seek(0, os.SEEK_END)
         keep = size
         while keep > 0:
@@ -178,8 +175,3 @@ class Journal:
             file.truncate(keep)
             if self.durable:
                 os.fsync(file.fileno())
-
-    def _open(self) -> BinaryIO:
-        if self._file is None:
-            raise RuntimeError("the journal is not open; use it as a context manager")
-        return self._file

@@ -164,7 +164,8 @@ def _decode_video(opened: OpenFile, request: Request, allocate: Allocate, starte
             failed[name] = f"{what}{_first_line(error)}"
             continue
         if canvas.there.any():
-            return _frames(canvas, table, positions, request.spec, name, [*notes, *_fallbacks(failed, name)])
+            fallbacks = (Notice("FALLBACK", f"{n} failed ({reason}); read by {name}") for n, reason in failed.items())
+            return _frames(canvas, table, positions, request.spec, name, [*notes, *fallbacks])
         failed[name] = "gave no frame"
     if not failed and all(reason == "not installed" for reason in unfit.values()):
         names = ", ".join(request.decoders)
@@ -181,10 +182,6 @@ def _order(decoders: tuple[str, ...], table: FrameTable, positions: np.ndarray) 
     span = int(positions[-1] - positions[0]) + 1
     is_part = len(table.times_s) > _LONG and span < len(table.times_s) / 4
     return sorted(decoders, key=lambda name: name != "pyav") if is_part and table.pts is not None else list(decoders)
-
-
-def _fallbacks(failed: dict[str, str], name: str) -> list[Notice]:
-    return [Notice("FALLBACK", f"{other} failed ({reason}); read by {name}") for other, reason in failed.items()]
 
 
 def _frames(

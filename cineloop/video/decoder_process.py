@@ -19,8 +19,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
@@ -29,28 +29,19 @@ import numpy as np
 
 from cineloop.errors import ItemError, MissingDependencyError, UsageError
 from cineloop.isolation import harmless_environment
-from cineloop.video.frames import Frames
-from cineloop.video.info import VideoInfo
 from cineloop.video.limits import Limits
-from cineloop.video.sample import SampleSpec
 
 T = TypeVar("T")
+Copy = Callable[..., np.ndarray]  # `DecoderProcess._copy`
 _START_S = 120.0  # a starved machine may take this long to import
 _TICK_S = 0.1
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _LONGEST_REPLY = 64 << 20  # bytes of JSON
 _CODE = re.compile(r"[A-Z][A-Z0-9_]{1,39}")
+# What the reading of a reply raises that does not have the form of ours.
+_NOT_OURS = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError, OSError)
 # Confined before anything else is imported: what numpy's threads may do is decided when they begin.
 _CHILD = "from cineloop.isolation import confine; confine(); from cineloop.video.child import main; main()"
-
-
-@contextmanager
-def _reply_of_a_stranger() -> Iterator[None]:
-    """Raises Died DECODER_CRASH for a reply that does not have the form of ours."""
-    try:
-        yield
-    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError, OSError) as error:
-        raise DecoderDeath("DECODER_CRASH", "the decoding process sent an invalid reply", "") from error
 
 
 class DecoderDeath(Exception):
@@ -86,44 +77,48 @@ class DecoderProcess:
             )
             theirs.close()
             try:
-                with _reply_of_a_stranger():
-                    self._reply(_START_S, watch=False)
-            except DecoderDeath as error:
+                self._reply(_START_S, watch=False)
+            except (DecoderDeath, *_NOT_OURS) as error:
                 self.kill()
                 complaints.seek(0)
                 output = complaints.read()[-500:].decode("utf-8", "replace").strip()
-                raise MissingDependencyError(
-                    f"the decoding process did not start: {error.message}: {output}"
-                ) from error
+                raise MissingDependencyError(f"the decoding process did not start: {error}: {output}") from error
 
-    def probe(self, path: bytes) -> VideoInfo:
-        """See `DecoderPool.probe`."""
-        with _reply_of_a_stranger():
-            return VideoInfo.read(self._ask("probe", path)["info"], Path(os.fsdecode(path)))
+    def ask(
+        self, op: str, path: bytes, read: Callable[[Any, Copy], T], descriptor: int | None = None, **more: Any
+    ) -> T:
+        """Have the child do something with a file.
 
-    def job(self, path: bytes, name: str, given: dict[str, Any], read: Callable[[Any, dict[str, np.ndarray]], T]) -> T:
-        """See `DecoderPool.submit_job`."""
-        with _reply_of_a_stranger():
-            reply = self._ask("job", path, job=name, given=given)
-            arrays, offset = {}, 0
-            for each, (kind, shape) in reply["arrays"].items():
-                arrays[each] = self._copy(shape, np.dtype(kind), offset)
-                offset += arrays[each].nbytes
-            return read(reply["plain"], arrays)
+        Args:
+            op: see `cineloop.video.child`; `more` are its arguments.
+            path: the file, or only its name where an open `descriptor` of it is given.
+            read: makes the result of the reply and of the arrays that it copies out of the shared memory; the child is
+                a stranger, so what this raises on a wrong form counts as a crash.
 
-    def decode(
-        self,
-        path: bytes,
-        spec: SampleSpec,
-        size: tuple[int, int] | None,
-        decoders: tuple[str, ...],
-        descriptor: int | None = None,
-    ) -> Frames:
-        """See `DecoderPool.submit`."""
-        with _reply_of_a_stranger():
-            request = {"spec": asdict(spec), "size": size, "decoders": decoders}
-            reply = self._ask("decode", path, descriptor, **request)
-            return Frames.read(self._copy(reply["shape"], np.dtype(np.uint8)), reply["frames"])
+        Raises:
+            DecoderDeath: DECODE_TIMEOUT, OUT_OF_MEMORY, DECODER_CRASH.
+            ItemError, UsageError, MissingDependencyError: the error that the child replied.
+        """
+        self.served += 1
+        body = json.dumps({"op": op, "path": path.decode("latin-1"), **more}).encode()
+        data = struct.pack(">I", len(body)) + body
+        try:
+            if descriptor is not None:
+                data = data[socket.send_fds(self._socket, [data], [descriptor]) :]
+            self._socket.sendall(data)
+        except OSError as error:
+            raise self._death("") from error
+        try:
+            reply = self._reply(self.limits.timeout_s, watch=True)
+            if "error" in reply:
+                record = reply["error"]
+                if not _CODE.fullmatch(record["code"]):
+                    raise ValueError("not a code")
+                kind = {"UsageError": UsageError, "MissingDependencyError": MissingDependencyError}.get(record["kind"])
+                raise (kind or ItemError)(str(record["message"]), code=record["code"], hint=str(record["hint"]))
+            return read(reply, self._copy)
+        except _NOT_OURS as error:
+            raise DecoderDeath("DECODER_CRASH", "the decoding process sent an invalid reply", "") from error
 
     def _copy(self, shape: Sequence[int], dtype: np.dtype, offset: int = 0) -> np.ndarray:
         """An array out of the shared memory, which the next file reuses. It is read and never mapped: the child can
@@ -152,31 +147,12 @@ class DecoderProcess:
             os.close(self._shared)
         self._shared = descriptor
 
-    def _ask(self, op: str, path: bytes, descriptor: int | None = None, **more: Any) -> dict[str, Any]:
-        self.served += 1
-        body = json.dumps({"op": op, "path": path.decode("latin-1"), **more}).encode()
-        data = struct.pack(">I", len(body)) + body
-        try:
-            if descriptor is not None:
-                data = data[socket.send_fds(self._socket, [data], [descriptor]) :]
-            self._socket.sendall(data)
-        except OSError as error:
-            raise self._death("") from error
-        reply = self._reply(self.limits.timeout_s, watch=True)
-        if "error" in reply:
-            record = reply["error"]
-            if not _CODE.fullmatch(record["code"]):
-                raise ValueError("not a code")
-            kind = {"UsageError": UsageError, "MissingDependencyError": MissingDependencyError}.get(record["kind"])
-            raise (kind or ItemError)(str(record["message"]), code=record["code"], hint=str(record["hint"]))
-        return reply
-
     def _reply(self, timeout_s: float, *, watch: bool) -> dict[str, Any]:
         """The next reply; every decoder that starts, and every stretch of a long film done, gets the full time again,
         until `limits.total_s` is over.
 
         Raises:
-            Died: DECODE_TIMEOUT, OUT_OF_MEMORY or DECODER_CRASH.
+            DecoderDeath: DECODE_TIMEOUT, OUT_OF_MEMORY or DECODER_CRASH.
         """
         message: dict[str, Any]
         data, decoder = b"", ""
@@ -192,7 +168,14 @@ class DecoderProcess:
                 raise DecoderDeath("DECODE_TIMEOUT", f"{decoder or 'reading'} took longer than {took:g} s", decoder)
             ready, _, _ = select.select([self._socket], [], [], min(left, _TICK_S))
             if watch:
-                self._check_memory(decoder)
+                resident = 0
+                with suppress(OSError, IndexError), open(f"/proc/{self.process.pid}/statm", "rb") as handle:
+                    resident = int(handle.read().split()[1]) * _PAGE
+                # Gone, or not Linux: the child's own limit stands.
+                if resident > self.limits.memory_mb << 20:
+                    self.process.kill()
+                    text = f"{decoder or 'reading'} used {resident >> 20} MiB, the limit is {self.limits.memory_mb} MiB"
+                    raise DecoderDeath("OUT_OF_MEMORY", text, decoder)
             if not ready:
                 continue
             try:
@@ -212,17 +195,6 @@ class DecoderProcess:
                     return message
                 decoder = message["started"]
                 deadline = time.monotonic() + timeout_s
-
-    def _check_memory(self, decoder: str) -> None:
-        try:
-            with open(f"/proc/{self.process.pid}/statm", "rb") as handle:
-                resident = int(handle.read().split()[1]) * _PAGE
-        except (OSError, IndexError):  # gone, or not Linux: the child's own limit stands
-            return
-        if resident > self.limits.memory_mb << 20:
-            self.process.kill()
-            text = f"{decoder or 'reading'} used {resident >> 20} MiB, the limit is {self.limits.memory_mb} MiB"
-            raise DecoderDeath("OUT_OF_MEMORY", text, decoder)
 
     def _death(self, decoder: str) -> DecoderDeath:
         try:

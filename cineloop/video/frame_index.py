@@ -174,7 +174,8 @@ class _Packets:
         """Sort into the order of showing, and compare with what the container claims."""
         warnings: list[Notice] = []
         pts = [row[0] for row in self.rows]
-        dts = np.array([self._place(row, i) for i, row in enumerate(self.rows)], dtype=np.int64)
+        seek = (dts if dts is not None else i if pts is None else pts for i, (pts, dts, *_) in enumerate(self.rows))
+        dts = np.fromiter(seek, dtype=np.int64, count=len(self.rows))
         is_key = np.array([row[3] for row in self.rows])
         lengths = np.array([row[2] for row in self.rows], dtype=np.int64)
         timed = all(value is not None for value in pts)
@@ -230,11 +231,6 @@ class _Packets:
             is_plain=plain,
             stored_size=stored,
         )
-
-    @staticmethod
-    def _place(row: tuple[int | None, int | None, int, bool], index: int) -> int:
-        pts, dts = row[0], row[1]
-        return dts if dts is not None else pts if pts is not None else index
 
     def _last_length(self, times_s: np.ndarray, ticks: int, warnings: list[Notice]) -> float:
         """Seconds the last frame stays: its own packet's, else the usual step, else a twenty-fifth of a second."""

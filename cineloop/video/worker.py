@@ -14,7 +14,8 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
-from dataclasses import replace
+from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -23,7 +24,7 @@ from cineloop.errors import ItemError, Notice, UsageError
 from cineloop.threads import usable_cpus
 from cineloop.video.container import name_of
 from cineloop.video.decode import Request, is_installed
-from cineloop.video.decoder_process import DecoderDeath, DecoderProcess
+from cineloop.video.decoder_process import Copy, DecoderDeath, DecoderProcess
 from cineloop.video.frames import Frames
 from cineloop.video.info import VideoInfo
 from cineloop.video.limits import DECODERS, Limits
@@ -113,7 +114,11 @@ class DecoderPool(AbstractContextManager["DecoderPool"]):
     def submit_probe(self, path: str | bytes | os.PathLike[str]) -> Future[VideoInfo]:
         """As `probe`, at once: a future of the info."""
         name = os.path.abspath(os.fsencode(path))
-        return self._executor.submit(self._ask, name, lambda child: child.probe(name))
+
+        def read(reply: Any, copy: Copy) -> VideoInfo:
+            return VideoInfo.read(reply["info"], Path(os.fsdecode(name)))
+
+        return self._executor.submit(self._ask, "probe", name, read)
 
     def cuts(
         self, path: str | bytes | os.PathLike[str], start_s: float | None = None, end_s: float | None = None
@@ -143,8 +148,17 @@ class DecoderPool(AbstractContextManager["DecoderPool"]):
             read: makes the result of its JSON values and arrays; the child is a stranger, so what `read` raises on a
                 wrong form counts as a crash.
         """
-        name = os.path.abspath(os.fsencode(path))
-        return self._executor.submit(self._ask, name, lambda child: child.job(name, job, given, read))
+
+        def read_arrays(reply: Any, copy: Copy) -> T:
+            arrays: dict[str, np.ndarray] = {}
+            offset = 0
+            for name, (kind, shape) in reply["arrays"].items():
+                arrays[name] = copy(shape, np.dtype(kind), offset)
+                offset += arrays[name].nbytes
+            return read(reply["plain"], arrays)
+
+        path = os.path.abspath(os.fsencode(path))
+        return self._executor.submit(self._ask, "job", path, read_arrays, job=job, given=given)
 
     def pids(self) -> list[int]:
         """Process ids of the living children."""
@@ -187,23 +201,26 @@ class DecoderPool(AbstractContextManager["DecoderPool"]):
             self._mine.child = None
         child.kill()
 
-    def _ask(self, path: bytes, question: Callable[[DecoderProcess], T]) -> T:
-        """The answer of this thread's child."""
+    def _ask(self, op: str, path: bytes, read: Callable[[Any, Copy], T], **more: Any) -> T:
+        """The answer of this thread's child, see `DecoderProcess.ask`."""
         child = self._child()
         try:
-            return question(child)
+            return child.ask(op, path, read, **more)
         except DecoderDeath as death:
             self._drop(child)
             raise self._item_error(path, death) from death
 
     def _decode(self, path: bytes, spec: SampleSpec, size: tuple[int, int] | None, descriptor: int | None) -> Frames:
+        def read(reply: Any, copy: Copy) -> Frames:
+            return Frames.read(copy(reply["shape"], np.dtype(np.uint8)), reply["frames"])
+
         deaths: list[DecoderDeath] = []
         decoders = self._decoders
         again = False
         while True:
             child = self._child()
             try:
-                frames = child.decode(path, spec, size, decoders, descriptor)
+                frames = child.ask("decode", path, read, descriptor, spec=asdict(spec), size=size, decoders=decoders)
             except DecoderDeath as death:
                 self._drop(child)
                 if death.code == "DECODER_CRASH" and not death.decoder and not again:

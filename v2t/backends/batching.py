@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 import threading
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
@@ -83,7 +83,9 @@ class Batcher:
                 for numbers in (group[first : first + size] for first in range(0, len(group), size)):
                     by_number |= dict(zip(numbers, self.answer_batch([requests[i] for i in numbers]), strict=True))
             answers = [by_number[number] for number in range(len(requests))]
-        return self._retry_loops(requests, answers, batch_size) if retry_loops else answers
+        texts = {i: one.text for i, one in enumerate(answers) if retry_loops and isinstance(one, Output)}
+        loops = {i: what for i, text in texts.items() if (what := loop(text)) is not None}
+        return self._retry_loops(requests, answers, loops, batch_size) if loops else answers
 
     def stream(self, request: GenerateRequest) -> Iterator[str | Output]:
         """The answer to one request in pieces, see `VideoLM.stream`; errors as `generate`."""
@@ -141,13 +143,13 @@ class Batcher:
         return MissingDependencyError(f"{count} requests failed in a row: {text}", code="SERVER", hint=hint)
 
     def _retry_loops(
-        self, requests: Sequence[GenerateRequest], answers: list[Answer], batch_size: int | None
+        self,
+        requests: Sequence[GenerateRequest],
+        answers: list[Answer],
+        loops: Mapping[int, str],
+        batch_size: int | None,
     ) -> list[Answer]:
-        """Answers, with repetitive ones replaced where a retry gives a better one."""
-        texts = {i: one.text for i, one in enumerate(answers) if isinstance(one, Output)}
-        loops = {i: what for i, text in texts.items() if (what := loop(text)) is not None}
-        if not loops:
-            return answers
+        """Answers, those in `loops` (number -> description) replaced where a retry gives a better one."""
         attempts = {i: [answers[i]] for i in loops}
         open_ones = list(loops)
         for changes in _RETRIES:

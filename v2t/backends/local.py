@@ -140,8 +140,20 @@ class Backend(VideoLM):
             seen, warnings, _ = self._encode_videos(inputs, len(conversations))
             generated = self._model.generate(**seen, **settings, streamer=streamer)
         answers = generated[:, inputs["input_ids"].shape[1] :].tolist()  # (B, L_new)
-        rows = zip(answers, inputs["attention_mask"].sum(1).tolist(), warnings, strict=True)
-        return [self._output(*row) for row in rows]
+        end = self._model.generation_config.eos_token_id
+        ends = set(end if isinstance(end, list) else [end])
+        outputs = []
+        for ids, warning, mask in zip(answers, warnings, inputs["attention_mask"], strict=True):
+            length = next((i for i, token in enumerate(ids) if token in ends), len(ids))
+            output = Output(
+                text=self._processor.tokenizer.decode(ids[:length], skip_special_tokens=True),
+                tokens=length,
+                finish="stop" if length < len(ids) else "length",
+                warnings=(warning,) if warning else (),
+                prompt_tokens=int(mask.sum()),
+            )
+            outputs.append(output)
+        return outputs
 
     def stream(self, conversation: Conversation, decoding: Decoding) -> Iterator[str | Output]:
         """See `VideoLM.stream`."""
@@ -264,19 +276,6 @@ class Backend(VideoLM):
         tokens = tokens.unflatten(2, patch_grid(tower.config, pixels.shape[-2:]))  # (S, F, rows, columns, D)
         seen = {"frame_times_s": inputs["frame_times_s"], "frame_mask": masks, "vision_hidden_states": tokens}
         return given | seen, warnings, features
-
-    def _output(self, ids: list[int], prompt_tokens: int, warning: Notice | None) -> Output:
-        ends = self._model.generation_config.eos_token_id
-        ends = set(ends if isinstance(ends, list) else [ends])
-        length = next((i for i, token in enumerate(ids) if token in ends), len(ids))
-        text = self._processor.tokenizer.decode(ids[:length], skip_special_tokens=True)
-        return Output(
-            text=text,
-            tokens=length,
-            finish="stop" if length < len(ids) else "length",
-            warnings=(warning,) if warning else (),
-            prompt_tokens=prompt_tokens,
-        )
 
 
 def pieces(write: Callable[[Any], T], tokenizer: Any) -> Generator[str, None, T]:

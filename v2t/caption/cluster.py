@@ -32,8 +32,8 @@ from cineloop.video.info import VideoInfo
 from cineloop.video.sample import SampleSpec
 from cineloop.video.worker import DecoderPool
 from v2t.backends import Output, open_backend
-from v2t.caption.job import CaptionAsker
-from v2t.caption.ledger import clip_entry, source_of
+from v2t.caption.asker import CaptionAsker
+from v2t.caption.ledger import clip_entry
 from v2t.caption.merge import join_folders
 from v2t.caption.outputs import STATE_FOLDER, CaptionFolder
 from v2t.caption.record import PromptSettings, result_of
@@ -101,8 +101,8 @@ class PlacedDecoders:
 
 
 class PlacedAsker:
-    """Model workers, with the methods of `v2t.caption.job.CaptionAsker`. Clips in `alone` get a call of their own: one
-    of them may be what took an earlier run down."""
+    """Model workers, with the methods of `v2t.caption.asker.CaptionAsker`. Clips in `alone` get a call of their own:
+    one of them may be what took an earlier run down."""
 
     def __init__(
         self, models: Pool, decoders: PlacedDecoders, question: PromptSettings, batch_size: int, alone: set[str]
@@ -253,7 +253,7 @@ class CaptionModel(ModelWorker):
         key = self.asker.question.settings_key
         self.journal.append(
             [
-                result if item.segment else clip_entry(result, key, source_of(item.clip), {}, {})
+                result if item.segment else clip_entry(result, key, item.source, {}, {})
                 for item, result in zip(decoded, results, strict=True)
             ]
         )

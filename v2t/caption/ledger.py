@@ -21,10 +21,9 @@ from pathlib import Path
 from sys import intern
 from typing import Any
 
-from cineloop.address import redact
 from cineloop.clip import Clip
 from cineloop.errors import ItemError
-from cineloop.files import content_key, escape_name, unescape_name
+from cineloop.files import content_key, unescape_name
 from cineloop.journal import Entry, Journal, Place
 from cineloop.startup import pause_collector
 from v2t.writers import Record
@@ -93,12 +92,13 @@ class Ledger:
         if whole is not None:
             self._join(whole, holds)
 
-    def append(self, entries: list[Entry]) -> None:
+    def append(self, entries: list[Entry]) -> list[Place]:
         """Write entries, all or none, then update the state; first those that were put off."""
         entries, self._later = self._later + entries, []
-        if entries:
-            for entry, place in zip(entries, self.journal.append(entries), strict=True):
-                self._learn(entry, place)
+        places = self.journal.append(entries) if entries else []
+        for entry, place in zip(entries, places, strict=True):
+            self._learn(entry, place)
+        return places
 
     def record(self, clip_id: str) -> Record:
         known = self.known[clip_id]
@@ -274,16 +274,3 @@ def run_entry(*, listed: int, clips: int) -> Entry:
     """The entry of a run that begins: `listed` clips in all, `clips` of them in its share."""
     host = socket.gethostname()
     return {"kind": "run", "at": round(time.time(), 3), "host": host, "listed": listed, "clips": clips}
-
-
-def source_of(clip: Clip) -> dict[str, Any]:
-    """Size, date and content key of a clip's file, and its name, which formats that hold videos need later; content is
-    null when it cannot be read."""
-    content = None
-    if clip.problem is None:
-        try:
-            content = content_key(Path(clip.file))
-        except OSError:
-            pass  # any later state of the file counts as changed
-    file = redact(clip.file) if clip.is_remote else os.path.abspath(clip.file)
-    return {"size": clip.size, "mtime_ns": clip.mtime_ns, "content": content, "file": escape_name(file)}

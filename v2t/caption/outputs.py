@@ -18,18 +18,20 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Self
 
-from cineloop.clip import Clip
+from cineloop.clip import Clip, source_of
 from cineloop.errors import PolicyError, UsageError
 from cineloop.files import sweep, text_key, unescape_name, write_atomic
-from cineloop.journal import Entry, Journal
+from cineloop.journal import Entry, Journal, Place
 from cineloop.log import logger, printable
 from cineloop.run_folder import RunFolder
 from cineloop.store import StoredFolder
 from v2t import writers
 from v2t.caption import shards
-from v2t.caption.ledger import BY_HAND, Ledger, clip_entry, source_of
+from v2t.caption.ledger import BY_HAND, Ledger, clip_entry
 from v2t.caption.sets import SetFiles
 from v2t.caption.sidecar_checks import SidecarChecks
+from v2t.caption.stored import refresh
+from v2t.long.items import WorkItem
 from v2t.writers import Record, html
 
 STATE_FOLDER = shards.STATE_FOLDER
@@ -140,22 +142,31 @@ class CaptionFolder(RunFolder):
 
     # ---- writing
 
-    def write(self, results: Iterable[tuple[Clip, Record]], settings: str) -> None:
-        """Journal a batch of records, then write their sidecars; a file that a person wrote meanwhile is kept.
+    def append(self, entries: Iterable[Entry]) -> list[Place]:
+        """Write entries to the journal, all or none, and learn them."""
+        return self.ledger.append(list(entries))
+
+    def write(self, clips: Iterable[WorkItem], settings: str) -> None:
+        """Journal the records of clips (their `answer`), then write their sidecars; a file that a person wrote
+        meanwhile is kept.
+
+        Args:
+            settings: key of those they were made with.
 
         Raises:
             MissingDependencyError: DISK_FULL; everything saved before is intact, this batch may be repeated.
             PolicyError: a sidecar would land outside the folder.
         """
         entries, writes = [], []
-        for clip, record in results:
-            sidecars = self._sidecars(clip) if record["status"] == "ok" else {}
+        for item in clips:
+            record: Record = item.answer or {}
+            sidecars = self._sidecars(item.clip) if record["status"] == "ok" else {}
             contents = {name: writer.render(record) for name, (_, writer) in sidecars.items()}
             files = {name: path for name, (path, _) in sidecars.items()}
             keys = {name: text_key(data) for name, data in contents.items()}
-            entries.append(clip_entry(record, settings, source_of(clip), files, keys))
-            writes += [(clip.id, files[name], data) for name, data in contents.items()]
-        self.ledger.append(entries)
+            entries.append(clip_entry(record, settings, item.source or source_of(item.clip), files, keys))
+            writes += [(item.clip.id, files[name], data) for name, data in contents.items()]
+        self.append(entries)
         for clip_id, path, data in writes:
             if not self._write_sidecar(clip_id, path, data):
                 logger.warning("%s: a file of that name was written meanwhile; it is kept", printable(clip_id))
@@ -171,9 +182,16 @@ class CaptionFolder(RunFolder):
             self._sets_at = time.monotonic()
             self._sets_every_s = max(_SETS_EVERY_S, 20 * (self._sets_at - now))
 
-    def close(self) -> None:
-        """Write the run-wide formats; call it before the block ends."""
+    def close(self, *, is_complete: bool = False) -> None:
+        """Write the run-wide formats; call it before the block ends. `is_complete`: every clip of a shard has its
+        record, so the shard is marked as done."""
         self._sets.write()
+        if self.shard and is_complete:
+            self.shard.finish()
+            if self.store:
+                refresh(self.store, self.shard.state)
+            if shards.are_done(self.path, self.shard.of):
+                logger.info("all %d shards are done; v2t merge %s joins them", self.shard.of, printable(str(self.path)))
 
     # ---- sidecars and edits
 

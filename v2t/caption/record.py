@@ -25,6 +25,7 @@ from v2t.caption.wording import Wording, strip_preamble
 from v2t.long.items import WorkItem, error_fields, fields_of
 from v2t.long.segments import SegmentSpec
 from v2t.long.summary import join
+from v2t.writers import Record
 
 if TYPE_CHECKING:
     from cineloop.video.sample import SampleSpec
@@ -102,14 +103,11 @@ def result_of(item: WorkItem, fields: Entry, question: PromptSettings) -> Entry:
     if item.segment is not None:
         head = {"kind": "part", "id": item.clip.id, "settings": question.settings_key, "source": item.source}
         return {**head, "start_s": item.segment.start_s, "end_s": item.segment.end_s, **fields}
-    if fields["error"] is not None or item.frames is None:
-        return _row(item.clip, question, error=fields["error"])
-    start_s = float(item.frames.start_s)  # known exactly after decoding
-    entry = {"start_s": start_s, "end_s": start_s + float(item.frames.duration_s), **fields}
-    try:
-        return caption_record(item.clip, [entry], segments_of([entry], question), question)
-    except ItemError as problem:
-        return failed_record(item.clip, problem, question)
+    start_s = end_s = 0.0
+    if item.frames is not None:  # known exactly after decoding
+        start_s = float(item.frames.start_s)
+        end_s = start_s + float(item.frames.duration_s)
+    return clip_record(item.clip, [{"start_s": start_s, "end_s": end_s, **fields}], question)
 
 
 def segments_of(entries: Sequence[Entry], question: PromptSettings) -> list[dict[str, Any]]:
@@ -145,77 +143,16 @@ def segments_of(entries: Sequence[Entry], question: PromptSettings) -> list[dict
     return segments
 
 
-def caption_record(
-    clip: Clip,
-    entries: Sequence[Entry],
-    segments: Sequence[dict[str, Any]],
-    question: PromptSettings,
-    summary: Entry | None = None,
-) -> dict[str, Any]:
-    """The record of a clip all of which was answered; some segments may have failed.
+def clip_record(clip: Clip, entries: Sequence[Entry], question: PromptSettings, summary: Entry | None = None) -> Record:
+    """The record of a clip all of which was answered: captioned, though some segments may have failed; or failed, with
+    the error of its segments, BAD_CAPTION (the caption is empty) or TEMPLATE (the template fails on this clip).
 
     Args:
         entries: of its segments in order, or the only one of a clip that was captioned whole.
-        segments: `segments_of` them.
         summary: `answer_fields` of the model's summary of the segments; None takes their captions as they are.
-
-    Raises:
-        ItemError: BAD_CAPTION, the caption is empty; TEMPLATE, the template fails on this clip.
     """
-    captioned = [segment for segment in segments if segment["caption"]]
-    if summary is not None:
-        text = summary["caption"]
-    elif len(entries) == 1:
-        text = entries[0]["caption"]
-    elif question.segments is not None:
-        text = "\n".join(f"{s['start_s']:.1f}-{s['end_s']:.1f}s: {s['caption']}" for s in captioned)
-    else:
-        text = join([segment["caption"] for segment in captioned])
-    text = text.strip()
-    if not text:
-        raise _empty_caption()
-    warnings, times_s = entries[0]["warnings"], entries[0]["frame_times_s"]
-    if len(entries) > 1:
-        times_s = sorted({second for entry in entries for second in entry["frame_times_s"]})
-        warnings = _merge_warnings(entries)
-    if failed_ones := [entry for entry in entries if entry["error"] is not None]:
-        first = failed_ones[0]
-        warning = Notice(
-            "PART_FAILED",
-            f"{len(failed_ones)} of {len(entries)} parts, the first at {first['start_s']:.1f} s: "
-            f"{first['error']['code']}: {printable(first['error']['message'], 200)}",
-        )
-        warnings = [*warnings, warning.record()]
-    answers = [*entries, *([summary] if summary else [])]
-    row = _row(
-        clip,
-        question,
-        status="ok",
-        caption=text,
-        segments=list(segments),
-        **({} if question.fields is None else {"fields": question.fields(text)}),
-        decoder=next((entry["decoder"] for entry in entries if entry["decoder"]), None),
-        frame_times_s=times_s,
-        duration_s=round(entries[-1]["end_s"] - entries[0]["start_s"], 4),
-        tokens=sum(entry["tokens"] for entry in answers),
-        seconds=round(sum(entry["seconds"] for entry in answers), 4),
-    )
-    # The caption as written, and a warning if it is too long for its encoder.
-    caption = question.wording.apply(text, row)
-    notices = (*question.warnings, *question.wording.warnings(caption))
-    warnings = [*warnings, *(summary["warnings"] if summary else ()), *map(fields_of, notices)]
-    return {**row, "caption": caption, "warnings": warnings}
-
-
-def failed_record(clip: Clip, error: ItemError, question: PromptSettings) -> dict[str, Any]:
-    """The record of a clip that could not be captioned."""
-    return _row(clip, question, error=fields_of(error))
-
-
-def _row(clip: Clip, question: PromptSettings, **values: Any) -> dict[str, Any]:
-    """A record with its keys in their order; missing values are as in a failed one."""
     is_part = clip.start_s is not None or clip.end_s is not None
-    return {
+    head: Record = {
         "id": clip.id,
         "path": clip.path,
         "status": "failed",
@@ -226,20 +163,47 @@ def _row(clip: Clip, question: PromptSettings, **values: Any) -> dict[str, Any]:
         "revision": question.revision,
         "style": question.style,
         "prompt_sha": question.prompt_sha,
-        **({"fields": None} if "fields" in values else {}),
-        "decoder": None,
-        "frame_times_s": [],
-        "duration_s": None,
-        "tokens": 0,
-        "seconds": 0.0,
-        "warnings": [],
-        "error": None,
-        **values,
     }
+    facts: Record = {"decoder": None, "frame_times_s": [], "duration_s": None, "tokens": 0, "seconds": 0.0}
+    try:
+        segments = segments_of(entries, question)
+        captioned = [segment for segment in segments if segment["caption"]]
+        if summary is not None or len(entries) == 1:
+            text = (summary or entries[0])["caption"]
+        elif question.segments is not None:
+            text = "\n".join(f"{s['start_s']:.1f}-{s['end_s']:.1f}s: {s['caption']}" for s in captioned)
+        else:
+            text = join([segment["caption"] for segment in captioned])
+        text = text.strip()
+        if not text:
+            raise _empty_caption()
+        answers = [*entries, *([summary] if summary else [])]
+        is_single = len(entries) == 1
+        times_s = {second for entry in entries for second in entry["frame_times_s"]}
+        row = {
+            **head,
+            "status": "ok",
+            "segments": segments,
+            **({} if question.fields is None else {"fields": question.fields(text)}),
+            "decoder": next((entry["decoder"] for entry in entries if entry["decoder"]), None),
+            "frame_times_s": entries[0]["frame_times_s"] if is_single else sorted(times_s),
+            "duration_s": round(entries[-1]["end_s"] - entries[0]["start_s"], 4),
+            "tokens": sum(entry["tokens"] for entry in answers),
+            "seconds": round(sum(entry["seconds"] for entry in answers), 4),
+        }
+        # The caption as written, and a warning if it is too long for its encoder.
+        row["caption"] = caption = question.wording.apply(text, row)
+    except ItemError as error:
+        return {**head, **facts, "warnings": [], "error": fields_of(error)}
+    notices = (*question.warnings, *question.wording.warnings(caption))
+    warnings = entries[0]["warnings"] if is_single else _join_warnings(entries)
+    warnings = [*warnings, *(summary["warnings"] if summary else ()), *map(fields_of, notices)]
+    return {**row, "warnings": warnings, "error": None}
 
 
-def _merge_warnings(entries: Sequence[Entry]) -> list[dict[str, str]]:
-    """The parts' warnings, each once, and no more than a few of one kind: an hour has hundreds of parts."""
+def _join_warnings(entries: Sequence[Entry]) -> list[dict[str, str]]:
+    """The parts' warnings, each once, and no more than a few of one kind: an hour has hundreds of parts; then that some
+    parts failed."""
     by_code: dict[str, list[Notice]] = {}
     for warning in dict.fromkeys(Notice.read(warning) for entry in entries for warning in entry["warnings"]):
         by_code.setdefault(warning.code, []).append(warning)
@@ -248,6 +212,11 @@ def _merge_warnings(entries: Sequence[Entry]) -> list[dict[str, str]]:
         merged += each[:_WARNINGS_EACH]
         if len(each) > _WARNINGS_EACH:
             merged.append(Notice(code, f"and {len(each) - _WARNINGS_EACH} more of this kind"))
+    if failed_ones := [entry for entry in entries if entry["error"] is not None]:
+        first = failed_ones[0]
+        what = f"{first['error']['code']}: {printable(first['error']['message'], 200)}"
+        text = f"{len(failed_ones)} of {len(entries)} parts, the first at {first['start_s']:.1f} s: {what}"
+        merged.append(Notice("PART_FAILED", text))
     return [warning.record() for warning in merged]
 
 

@@ -11,9 +11,8 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections import Counter
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -33,14 +32,14 @@ from cineloop.store import StoredFolder, is_store
 from cineloop.training.runtime import find_device, run_metadata
 from v2t import styles
 from v2t.backends import COST, VideoLM, effects, open_backend
-from v2t.caption.cluster import cluster_of, fold, without_suspects
-from v2t.caption.job import CaptionAsker, CaptionJob, ModelCalls
+from v2t.caption.cluster import fold, without_suspects
+from v2t.caption.job import CaptionJob
 from v2t.caption.ledger import run_entry
 from v2t.caption.outputs import CaptionFolder
 from v2t.caption.record import PromptSettings
 from v2t.caption.settings import CaptionConfig
-from v2t.caption.shards import Shard, are_done, holder
-from v2t.caption.stored import formats_for, reading, refresh, writing
+from v2t.caption.shards import Shard, holder
+from v2t.caption.stored import formats_for, reading, writing
 from v2t.caption.summary import CaptionSummary
 from v2t.data.notes import Note
 from v2t.long.segments import SegmentSpec
@@ -76,6 +75,54 @@ def run(
         if config.shard is not None:
             raise UsageError("--shard needs a folder that the shards share", hint="give it by -o")
         config = replace(config, format=())
+    clips = _select(paths, config)
+    if config.cluster.engine != "none" and (captioner is not None or output is None):
+        raise UsageError("a run on a cluster needs an output folder and a captioner by name", hint="give -o")
+    captioner = captioner or open_backend(
+        config.model, captioner=config.captioner, device=config.device, dtype=config.dtype, options=config.options
+    )
+    if captioner.device != "auto":
+        find_device(captioner.device)  # before anything is written
+    question = ask(captioner, config)
+    name = f"{captioner.name}@{captioner.revision}"
+    summary = CaptionSummary(model=name, dry_run=config.dry_run, is_kept=output is not None)
+    with ExitStack() as stack:
+        stop = stack.enter_context(Stopping())  # before the store, which is written to the last when its block ends
+        store = None
+        if is_store(output):
+            way = reading(str(output)) if config.dry_run else writing(str(output), config.format, config.shard)
+            store = stack.enter_context(way)
+        place = store.folder if store else Path(output or stack.enter_context(TemporaryDirectory(prefix="v2t-")))
+        folder = stack.enter_context(_open_folder(place, config, clips, store))
+        mine = folder.shard.clips if folder.shard else clips
+        plan = make_plan(mine, folder, question, config)
+        summary.count_plan(plan.values())
+        todo = without_suspects([clip for clip in mine if plan[clip.id] in ("caption", "retry", "again")], folder)
+        if config.dry_run:
+            for clip_id, action in plan.items():
+                emit({"id": clip_id, "action": action})
+            summary.planned = len(todo)
+        else:
+            if todo:
+                _note_run(folder, question, config, len(clips), len(mine))
+                about = captioner.name + (f" ({captioner.about})" if captioner.about else "")
+                logger.info("captioning %d of %d clips with %s", len(todo), len(mine), about)
+                job = CaptionJob(folder, question, config, summary, emit)
+                try:
+                    job.work(todo, captioner, stop, show_progress)
+                except CineloopError as error:  # the run's files still record what was done
+                    if error.code not in ("DISK_FULL", "STORE"):
+                        folder.close()
+                    raise
+            with stopwatch(summary.times, "write"):
+                folder.close(is_complete=not stop.asked)
+        summary.interrupted = stop.asked
+    summary.seconds = time.perf_counter() - started
+    return summary
+
+
+def _select(paths: Sequence[str], config: CaptionConfig) -> list[Clip]:
+    """The clips of the run, of all shards."""
     clips = discover(
         paths,
         lists=config.lists,
@@ -86,29 +133,41 @@ def run(
         holds=holder(config.shard) if config.shard else lambda clip_id: True,
     )
     clips = choose(clips, limit=config.limit, sample=config.sample, seed=config.seed)
-    if config.cluster.engine != "none":
-        if captioner is not None or output is None:
-            raise UsageError("a run on a cluster needs an output folder and a captioner by name", hint="give -o")
-    captioner = captioner or open_backend(
-        config.model, captioner=config.captioner, device=config.device, dtype=config.dtype, options=config.options
-    )
-    if captioner.device != "auto":
-        find_device(captioner.device)  # before anything is written
-    question = ask(captioner, config)
-    summary = CaptionSummary(
-        model=f"{captioner.name}@{captioner.revision}", dry_run=config.dry_run, is_kept=output is not None
-    )
-    with ExitStack() as stack:
-        stop = stack.enter_context(Stopping())  # before the store, which is written to the last when its block ends
-        store = None
-        if is_store(output):
-            way = reading(str(output)) if config.dry_run else writing(str(output), config.format, config.shard)
-            store = stack.enter_context(way)
-        folder = store.folder if store else Path(output or stack.enter_context(TemporaryDirectory(prefix="v2t-")))
-        _caption(folder, store, config, clips, captioner, question, summary, emit, stop, show_progress)
-        summary.interrupted = stop.asked
-    summary.seconds = time.perf_counter() - started
-    return summary
+    if config.cluster.engine != "none":  # its workers have working folders of their own
+        clips = [clip if clip.is_remote else replace(clip, file=os.path.abspath(clip.file)) for clip in clips]
+    return clips
+
+
+@contextmanager
+def _open_folder(
+    place: Path, config: CaptionConfig, clips: list[Clip], store: StoredFolder | None
+) -> Iterator[CaptionFolder]:
+    """The output folder, for its clips or for those of a shard; what the workers of a cluster had answered whose run
+    died is in it."""
+    shard = Shard(place, config.shard, clips) if config.shard else None
+    is_whole = shard is None and not config.dry_run
+    begun = fold(place, config.format, store) if is_whole else []
+    with CaptionFolder(place, config.format, writable=not config.dry_run, shard=shard, store=store) as folder:
+        if begun:
+            folder.append([{"kind": "begun", "ids": begun}])
+        if is_whole:
+            journals.remove(folder.state)
+        folder.register(clips)
+        yield folder
+
+
+def _note_run(
+    folder: CaptionFolder, question: PromptSettings, config: CaptionConfig, num_listed: int, num_clips: int
+) -> None:
+    """Write what is needed to repeat the run."""
+    folder.ledger.name_settings(question.settings_key, question.settings)
+    about = {**run_metadata("decord"), "settings": question.settings, "seed": config.seed}
+    values = layers.dump(config).encode("utf-8", "surrogateescape")
+    write_atomic(folder.state / "config.yaml", values, durable=False)
+    write_atomic(folder.state / "run.json", json.dumps(about, indent=2).encode() + b"\n", durable=False)
+    folder.append([run_entry(listed=num_listed, clips=num_clips)])
+    if folder.store:
+        folder.store.push()
 
 
 def read_records(output: Path | str) -> list[Record]:
@@ -150,74 +209,6 @@ def notes_on(output: Path, video: Path) -> list[Note]:
             hint=f"v2t caption {printable(str(video))} -o {printable(str(output))} --parts scene",
         )
     return sorted(set(notes), key=lambda note: (note.start_s, note.end_s, note.text))
-
-
-def _caption(
-    output: Path,
-    store: StoredFolder | None,
-    config: CaptionConfig,
-    clips: list[Clip],
-    captioner: VideoLM,
-    question: PromptSettings,
-    summary: CaptionSummary,
-    emit: Callable[[Record], None],
-    stop: Stopping,
-    show_progress: bool,
-) -> None:
-    """Caption what is not done of the whole folder, or of one shard; `output` may be the copy of one on a store."""
-    shard = Shard(output, config.shard, clips) if config.shard else None
-    mine = shard.clips if shard else clips
-    begun = fold(output, config.format, store) if shard is None and not config.dry_run else []
-    with CaptionFolder(output, config.format, writable=not config.dry_run, shard=shard, store=store) as folder:
-        if begun:
-            folder.ledger.append([{"kind": "begun", "ids": begun}])
-        if shard is None and not config.dry_run:
-            journals.remove(folder.state)
-        folder.register(clips)
-        plan = make_plan(mine, folder, question, config)
-        summary.num_clips = len(mine)
-        counts = Counter(plan.values())
-        summary.done_before, summary.kept, summary.failed_before = counts["done"], counts["kept"], counts["failed"]
-        todo = without_suspects([clip for clip in mine if plan[clip.id] in ("caption", "retry", "again")], folder)
-        if config.cluster.engine != "none":  # its workers have working folders of their own
-            todo = [clip if clip.is_remote else replace(clip, file=os.path.abspath(clip.file)) for clip in todo]
-        if config.dry_run:
-            for clip_id, action in plan.items():
-                emit({"id": clip_id, "action": action})
-            summary.planned = len(todo)
-            return
-        if todo:
-            # What is needed to repeat the run.
-            folder.ledger.name_settings(question.settings_key, question.settings)
-            about = {**run_metadata("decord"), "settings": question.settings, "seed": config.seed}
-            values = layers.dump(config).encode("utf-8", "surrogateescape")
-            write_atomic(folder.state / "config.yaml", values, durable=False)
-            write_atomic(folder.state / "run.json", json.dumps(about, indent=2).encode() + b"\n", durable=False)
-            folder.ledger.append([run_entry(listed=len(clips), clips=len(mine))])
-            if store:
-                store.push()
-            name = captioner.name + (f" ({captioner.about})" if captioner.about else "")
-            logger.info("captioning %d of %d clips with %s", len(todo), len(mine), name)
-            try:
-                with ExitStack() as stack:
-                    asker: ModelCalls = CaptionAsker(captioner, question, config, output)
-                    decoders = None
-                    if config.cluster.engine != "none":
-                        asker, decoders = stack.enter_context(cluster_of(folder, question, config, todo, summary))
-                    job = CaptionJob(folder, asker, question, config, summary, emit)
-                    job.work(todo, stop, decoders, show_progress)
-            except CineloopError as error:  # the run's files still record what was done
-                if error.code not in ("DISK_FULL", "STORE"):
-                    folder.close()
-                raise
-        with stopwatch(summary.times, "write"):
-            folder.close()
-        if shard and not stop.asked:
-            shard.finish()
-            if store:
-                refresh(store, shard.state)
-            if are_done(output, shard.of):
-                logger.info("all %d shards are done; v2t merge %s joins them", shard.of, printable(str(output)))
 
 
 def ask(captioner: VideoLM, config: CaptionConfig) -> PromptSettings:
@@ -290,7 +281,7 @@ def make_plan(
         if state == "done" and config.retry_failed and folder.ledger.known[clip.id].has_failed_parts:
             state = "failed"
         plan[clip.id] = actions[state]
-    folder.ledger.append([])  # new dates of the same videos
+    folder.append([])  # new dates of the same videos
     conflicts = [clip_id for clip_id, action in plan.items() if action == "conflict"]
     if conflicts:
         old = folder.ledger.settings.get(folder.ledger.known[conflicts[0]].settings, {})

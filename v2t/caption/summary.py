@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from logging import INFO, WARNING
 from typing import Any
@@ -53,7 +54,14 @@ class CaptionSummary:
             return EXIT_INTERRUPTED
         return EXIT_FAILED_ITEMS if self.failures or self.failed_before else EXIT_OK
 
+    def count_plan(self, actions: Iterable[str]) -> None:
+        """Count the actions planned for the clips, see `v2t.caption.run.make_plan`."""
+        counts = Counter(actions)
+        self.num_clips = counts.total()
+        self.done_before, self.kept, self.failed_before = counts["done"], counts["kept"], counts["failed"]
+
     def add(self, row: dict[str, Any]) -> None:
+        """Count a record once it is saved."""
         if row["status"] != "ok" and row["error"]["code"] == OUT_OF_DOMAIN:
             self._outside_failed.append(row["id"])
         elif any(warning["code"] == OUT_OF_DOMAIN for warning in row["warnings"]):

@@ -31,9 +31,10 @@ class WorkItem:
 
     Attributes:
         segment: of the clip's file; None for all of the clip.
-        source: facts of that file for the journal's entry of a segment.
+        source: facts of that file for the journal, once it was read (see `cineloop.clip.source_of`).
         frames: once decoded.
-        answer: fields of the answer or of the error, once there is one.
+        answer: once there is one: the record of a clip, the journal's entry of a segment; before that is made, the
+            fields of the answer or of the error.
         segments: of a clip that was divided, in order.
         cuts_s: scene cuts that were detected to divide it.
         parent: the divided clip of a segment.
@@ -96,7 +97,8 @@ def answer_fields(frames: Frames | None, output: Output, seconds: float) -> Entr
     if output.finish == "length":
         warnings.append(Notice("CUT", f"the caption was cut after {output.tokens} tokens"))
     return {
-        "caption": utf8(output.text).strip(),
+        # Lone surrogates, which a model's JSON may hold, are escaped: a record is UTF-8.
+        "caption": output.text.encode("utf-8", "backslashreplace").decode("utf-8").strip(),
         "tokens": output.tokens,
         "warnings": list(map(fields_of, warnings)),
         "frame_times_s": [] if frames is None else [round(float(t), 4) for t in frames.times_s],
@@ -113,10 +115,7 @@ def error_fields(error: ItemError) -> Entry:
 
 
 def fields_of(problem: ItemError | Notice) -> dict[str, str]:
-    """An error or a warning as a dict of a record."""
-    return {key: utf8(str(value)) for key, value in problem.record().items()}
-
-
-def utf8(text: str) -> str:
-    """Text that UTF-8 can hold: lone surrogates, from file names or a model's JSON, are escaped."""
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+    """An error or a warning as a dict of a record; lone surrogates, as of file names, are escaped."""
+    return {
+        key: str(value).encode("utf-8", "backslashreplace").decode("utf-8") for key, value in problem.record().items()
+    }

@@ -14,7 +14,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
-from cineloop.clip import check
+from cineloop.clip import check, no_bytes, source_of
 from cineloop.errors import ItemError
 from v2t.long.items import WorkItem, error_fields
 from v2t.long.segments import Segment
@@ -117,10 +117,8 @@ class DecodeQueue:
             most = self.pool.num_workers if not self._ready else 0 if self.divide is None else 1
             item = next(source, None) if len(self._dividing) < most else None
             if item is not None:
-                try:
-                    check(item.clip)
-                except ItemError as error:
-                    yield _fail(item, error)
+                if item.clip.problem is not None or item.clip.size == 0:  # known before a decoder sees it
+                    yield _fail(item, item.clip.problem or no_bytes())
                     continue
                 if self.divide is not None:
                     self._dividing[threads.submit(self.divide, item)] = item
@@ -151,6 +149,7 @@ class DecodeQueue:
             item = self._dividing.pop(plan)
             try:
                 segments = plan.result()
+                check(item.clip)
             except ItemError as error:
                 yield _fail(item, error)
                 continue
@@ -164,10 +163,12 @@ class DecodeQueue:
             item = self._decoding.pop(future)
             try:
                 item.frames = future.result()
-                check(item.clip)
+                content = check(item.clip, keyed=item.segment is None)
             except ItemError as error:
                 yield _fail(item, error)
                 continue
+            if item.segment is None:
+                item.source = source_of(item.clip, content)
             if item.parent is not None:
                 item.parent.num_crashes = 0
             shape = item.frames.pixels.shape
@@ -182,6 +183,10 @@ class DecodeQueue:
 
 
 def _fail(item: WorkItem, error: ItemError) -> list[WorkItem]:
+    try:
+        check(item.clip)
+    except ItemError as reason:  # what became of the file explains more than what its decoder says
+        error = reason
     item.frames, item.answer = None, error_fields(error)
     if item.parent is not None:
         item.parent.num_crashes = item.parent.num_crashes + 1 if error.code in _CRASHES else 0

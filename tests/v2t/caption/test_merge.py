@@ -17,6 +17,7 @@ from v2t.caption.merge import merge
 from v2t.caption.outputs import CaptionFolder
 from v2t.caption.shards import Shard, places, shard_of
 from v2t.cli import main
+from v2t.long.items import WorkItem
 
 
 def row(clip, text: str | None, **more) -> dict:
@@ -35,7 +36,7 @@ def work(source: Path, out: Path, shard: str | None, text="A clip.", *, settings
         folder.ledger.name_settings(settings, {"model": settings})
         for clip in mine.clips if mine else listing:
             if redo or folder.status(clip, settings) in ("new", "changed"):
-                folder.write([(clip, row(clip, text))], settings)
+                folder.write([WorkItem(clip, answer=row(clip, text))], settings)
         folder.close()
         if mine:
             mine.finish()

@@ -14,6 +14,7 @@ from cineloop.errors import MissingDependencyError, PolicyError
 from clip_files import clips_in
 from full_disk import full_disk
 from v2t.caption.outputs import CaptionFolder
+from v2t.long.items import WorkItem
 
 
 def go(source: Path, out: Path, formats: tuple[str, ...] = ("txt", "jsonl")) -> list[str]:
@@ -27,7 +28,8 @@ def go(source: Path, out: Path, formats: tuple[str, ...] = ("txt", "jsonl")) -> 
                 row = {"id": clip.id, "path": clip.path, "status": "ok"}
                 if clip.end_s is not None:
                     row |= {"start_s": clip.start_s, "end_s": clip.end_s}
-                folder.write([(clip, {**row, "caption": f"A clip of {Path(clip.file).read_text()}."})], "settings")
+                row["caption"] = f"A clip of {Path(clip.file).read_text()}."
+                folder.write([WorkItem(clip, answer=row)], "settings")
                 done.append(clip.id)
         folder.close()
     return done

@@ -18,6 +18,7 @@ from clip_files import clips_in
 from coloured_captions import ENV
 from full_disk import full_disk
 from v2t.caption.outputs import CaptionFolder
+from v2t.long.items import WorkItem
 
 SETS = ("jsonl", "csv", "parquet", "two_file", "coco", "videofolder", "webdataset")
 FOLDERS = ("two_file", "coco", "videofolder", "webdataset")
@@ -29,7 +30,7 @@ def go(source: Path, out: Path, formats: tuple[str, ...], text: str = "A clip", 
         folder.register(clips)
         todo = [clip for clip in clips if folder.status(clip, "key") == "new"]
         rows = [{"id": c.id, "path": c.path, "status": "ok", "caption": f"{text} {c.id}."} for c in todo]
-        folder.write(list(zip(todo, rows, strict=True)), "key")
+        folder.write([WorkItem(c, answer=row) for c, row in zip(todo, rows, strict=True)], "key")
         folder._sets.write(during=during)
 
 
@@ -131,7 +132,7 @@ def test_a_set_changed_in_the_middle_of_a_run_is_put_aside_too(tmp_path):
         folder.register(clips)
         for clip in clips:
             row = {"id": clip.id, "path": clip.path, "status": "ok", "caption": "A dog."}
-            folder.write([(clip, row)], "key")
+            folder.write([WorkItem(clip, answer=row)], "key")
             folder._sets.write(during=True)
             if clip is clips[0]:
                 (out / "captions.jsonl").write_text("mine, written meanwhile\n")

@@ -14,6 +14,7 @@ import pytest
 from cineloop.discovery import discover
 from clip_files import clips_in
 from v2t.caption.outputs import CaptionFolder
+from v2t.long.items import WorkItem
 from v2t.writers import videofolder
 from v2t.writers import webdataset as shards
 
@@ -29,7 +30,7 @@ def fill(source: Path, out: Path, captions: dict[str, str], formats: tuple[str, 
                 row = {"id": clip.id, "path": clip.path, "status": "ok", "caption": captions[clip.id]}
                 if clip.start_s is not None:
                     row |= {"start_s": clip.start_s, "end_s": clip.end_s}
-                results.append((clip, row))
+                results.append(WorkItem(clip, answer=row))
         folder.write(results, "key")
         folder.close()
 

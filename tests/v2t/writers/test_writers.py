@@ -20,6 +20,7 @@ from cineloop.errors import ItemError, MissingDependencyError, UsageError
 from clip_files import clips_in
 from v2t import writers
 from v2t.caption.outputs import CaptionFolder
+from v2t.long.items import WorkItem
 from v2t.writers import two_file, vtt
 
 HOSTILE = {
@@ -77,7 +78,7 @@ def fill(source: Path, out: Path, captions: dict[str, str | None]) -> None:
             }
             if caption is None:
                 row |= {"status": "failed", "error": {"code": "NOT_MEDIA", "message": "no video", "hint": ""}}
-            results.append((clip, row))
+            results.append(WorkItem(clip, answer=row))
         folder.write(results, "key")
         folder.close()
 
