@@ -96,10 +96,10 @@ class DecoderProcess:
                     f"the decoding process did not start: {error.message}: {output}"
                 ) from error
 
-    def probe(self, path: bytes) -> VideoInfo:
-        """See `DecoderPool.probe`."""
+    def probe(self, path: bytes, descriptor: int | None = None) -> VideoInfo:
+        """See `DecoderPool.submit_probe`."""
         with _reply_of_a_stranger():
-            return VideoInfo.read(self._ask("probe", path)["info"], Path(os.fsdecode(path)))
+            return VideoInfo.read(self._ask("probe", path, descriptor)["info"], Path(os.fsdecode(path)))
 
     def job(self, path: bytes, name: str, given: dict[str, Any], read: Callable[[Any, dict[str, np.ndarray]], T]) -> T:
         """See `DecoderPool.submit_job`."""

@@ -110,10 +110,10 @@ class DecoderPool(AbstractContextManager["DecoderPool"]):
         compared with what is there. Blocks, raises as `decode` does."""
         return self.submit_probe(path).result()
 
-    def submit_probe(self, path: str | bytes | os.PathLike[str]) -> Future[VideoInfo]:
-        """As `probe`, at once: a future of the info."""
+    def submit_probe(self, path: str | bytes | os.PathLike[str], *, descriptor: int | None = None) -> Future[VideoInfo]:
+        """As `probe`, at once: a future of the info. `descriptor` as in `submit`."""
         name = os.path.abspath(os.fsencode(path))
-        return self._executor.submit(self._ask, name, lambda child: child.probe(name))
+        return self._executor.submit(self._ask, name, lambda child: child.probe(name, descriptor))
 
     def cuts(
         self, path: str | bytes | os.PathLike[str], start_s: float | None = None, end_s: float | None = None
