@@ -39,7 +39,8 @@ if TYPE_CHECKING:
     from cineloop.video.info import VideoInfo
     from cineloop.video.sample import SampleSpec
 
-_FAILED = ("SERVER_ERROR", "BAD_REQUEST", "TOO_LARGE", "REFUSED", "MODEL_ERROR")  # of a window without notes
+REFUSALS = ("BAD_REQUEST", "REFUSED")  # codes of a captioner whose server will never answer the request
+_FAILED = (*REFUSALS, "SERVER_ERROR", "TOO_LARGE", "MODEL_ERROR")  # of a window without notes
 _DEFAULT_QUESTION = "What happens in this video?"
 Progress = Callable[[int, int], None]  # (windows watched, windows to watch), in the event loop
 

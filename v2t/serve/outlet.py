@@ -14,7 +14,7 @@ from typing import Any
 
 from cineloop.web.guard import Send
 
-_ALIVE_S = 10.0  # between two signs of life; clients and proxies give up after 30 to 60
+ALIVE_S = 10.0  # between two signs of life; clients and proxies give up after 30 to 60
 
 
 class Outlet:
@@ -24,8 +24,8 @@ class Outlet:
         is_begun: whether the status is sent.
     """
 
-    def __init__(self, send: Send, *, alive_s: float = _ALIVE_S) -> None:
-        self._send, self._alive_s = send, alive_s
+    def __init__(self, send: Send) -> None:
+        self._send = send
         self.is_begun = False
         self._news: dict[str, Any] | None = None
         self._changed = asyncio.Event()
@@ -85,7 +85,7 @@ class Outlet:
     async def _live(self) -> None:
         while True:
             try:
-                async with asyncio.timeout(self._alive_s):
+                async with asyncio.timeout(ALIVE_S):
                     await self._changed.wait()
             except TimeoutError:
                 await self.begin_stream()

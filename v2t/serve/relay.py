@@ -19,15 +19,14 @@ from typing import Any
 
 from starlette.datastructures import Headers
 
-from cineloop.errors import CineloopError, MissingDependencyError
-from cineloop.log import printable
+from cineloop.errors import CineloopError, MissingDependencyError, Notice
 from cineloop.web.bodies import MIB, Receive, read_json_bytes, unless_gone
 from cineloop.web.faults import Fault, fault_of
 from cineloop.web.guard import REQUEST_ID, Send
 from cineloop.web.limits import MemoryLease
 from v2t.backends import pictures
 from v2t.serve.engines import RelayEngine
-from v2t.serve.films import Films
+from v2t.serve.films import REFUSALS, Films
 from v2t.serve.gateway import Gateway, out_of_turn
 from v2t.serve.outlet import Outlet
 from v2t.serve.replies import hand_on, hand_on_answer, headers_of, refuse
@@ -71,14 +70,13 @@ class Relay:
     async def _answer(self, request: RelayedRequest) -> None:
         """Pass the request on, in its turn and time. Raises Fault."""
         config, queue, is_asking = self._gateway.config, self._gateway.queue, False
-        limit_s = config.limits.answer_s
+        limit_s, seen = config.limits.answer_s, list[Shown]()
         try:
             async with asyncio.timeout(limit_s) as deadline, AsyncExitStack() as held:
-                seen: list[Shown] = []
                 if request.question.videos:
                     # In a place and not in a slot: slow videos keep no other request from the server.
                     with queue.place(request.owner):
-                        seen = await self._see(request, held)
+                        await self._see(request, seen, held)
                 async with queue.slot(request.owner, has_place=bool(seen)):
                     is_asking = True
                     if not seen:
@@ -96,13 +94,20 @@ class Relay:
             text = "the answer took too long; what was noted of a long film is kept, so ask again"
             raise Fault(504, "ANSWER_TIMEOUT", text) from None
         except MissingDependencyError as error:  # of the captioner: the server is gone, or has no such model
-            raise Fault(502, "UPSTREAM", f"the server behind: {printable(error.message, 300)}") from None
+            raise Fault(502, "UPSTREAM", self._engine.hide(error.message)) from None
         except CineloopError as error:
-            raise fault_of(error, param=request.question.videos[-1].ref.param) from None
+            fault = fault_of(error, param=request.question.videos[-1].ref.param)
+            fault.message = self._engine.hide(fault.message)
+            fault.status = 400 if error.code in REFUSALS else fault.status
+            raise fault from None
+        finally:
+            # The traceback of an error may live until the next collection: it must not hold the memory of frames.
+            for one in seen:
+                one.frames = None
 
-    async def _see(self, request: RelayedRequest, held: AsyncExitStack) -> list[Shown]:
-        """The videos, those of ordinary length as frames; `held` keeps the files of the long ones. Raises Fault."""
-        gateway, places, seen = self._gateway, request.question.videos, list[Shown]()
+    async def _see(self, request: RelayedRequest, seen: list[Shown], held: AsyncExitStack) -> None:
+        """Add the videos to `seen`, those of ordinary length as frames; `held` keeps the files of the long ones."""
+        gateway, places = self._gateway, request.question.videos
         left = self._engine.most_pictures(self._model(request)) - request.question.num_pictures
         for number, place in enumerate(places):
             url, param, share = place.ref.url, place.ref.param, max(1, left // (len(places) - number))
@@ -111,20 +116,18 @@ class Relay:
                     try:
                         info = await gateway.media.probe(opened, request.owner)
                         end_s = min(opened.end_s or info.duration_s, info.duration_s)
+                        shown = Shown(place=place, info=info)
                         if end_s - (opened.start_s or 0.0) > gateway.config.upstream.window_s:
-                            film = opened.moved_to(held)
-                            seen.append(Shown(place=place, info=info, film=film))
-                            continue
-                        frames = await gateway.media.decode(opened, share, request.owner, info=info)
+                            shown.film = opened.moved_to(held)
+                        else:
+                            shown.frames = await gateway.media.decode(opened, share, request.owner, info=info)
+                            shown.report = gateway.describe(shown.frames)
                     except Fault as fault:
                         fault.param = fault.param or param
                         raise
-            left -= len(frames)
-            gateway.metrics.frames.inc(len(frames))
-            is_picture = info.container == "image" and len(frames) == 1
-            about = gateway.describe(frames)
-            seen.append(Shown(place=place, info=info, frames=frames, report=about, is_picture=is_picture))
-        return seen
+            seen.append(shown)
+            left -= len(shown)
+            gateway.metrics.frames.inc(len(shown))
 
     async def _watch(self, request: RelayedRequest, seen: list[Shown]) -> None:
         """Watch the long films for the question; the client of a stream is shown the progress."""
@@ -145,6 +148,7 @@ class Relay:
                     one, request.question, captioner=captioner, owner=request.owner, progress=show
                 )
                 one.take(evidence, self._gateway.describe)
+                one.warnings = tuple(Notice(each.code, self._engine.hide(each.message)) for each in one.warnings)
 
     async def _pass(self, request: RelayedRequest) -> None:
         """A request without a video, as it came; one that names no model gets the default."""
@@ -157,7 +161,7 @@ class Relay:
     async def _ask(self, request: RelayedRequest, seen: list[Shown]) -> None:
         """A request with its videos replaced, with fewer pictures where the server refuses so many."""
         upstream, own, model = self._gateway.config.upstream, request.question.num_pictures, self._model(request)
-        given = sum(len(one.frames) for one in seen if one.frames is not None)
+        given = sum(map(len, seen))
         most = max(1, self._engine.most_pictures(model) - own)
         for tries in range(pictures.MOST_TRIES):
             sent = min(given, most)

@@ -62,7 +62,7 @@ class Shown:
 
     Attributes:
         film: of one that is longer than the model sees at once; `take` sets the evidence of it.
-        frames: to be sent as pictures; `is_picture` for a picture, which has no time.
+        frames: to be sent as pictures; their number is its length.
         text: before the pictures, or in place of them.
         report: for the client.
     """
@@ -71,10 +71,17 @@ class Shown:
     info: VideoInfo
     film: OpenVideo | None = None
     frames: Frames | None = None
-    is_picture: bool = False
     text: str = ""
     report: dict[str, Any] = field(default_factory=dict)
     warnings: tuple[Notice, ...] = ()
+
+    def __len__(self) -> int:
+        return 0 if self.frames is None else len(self.frames)
+
+    @property
+    def is_picture(self) -> bool:
+        """Whether it is a picture, which has no time."""
+        return self.info.container == "image" and len(self) == 1
 
     def take(self, evidence: FilmEvidence, describe: Callable[[Frames], dict[str, Any]]) -> None:
         """Have the evidence of the film shown."""

@@ -57,13 +57,6 @@ class Scripted(servers.PictureServer):
         handler.send(self.status, self.reply, ("Content-Type", self.kind), *self.extra)
 
 
-def scripted(**more) -> Scripted:
-    server = Scripted()
-    for name, value in more.items():
-        setattr(server, name, value)
-    return server
-
-
 @pytest.mark.parametrize("body", [TEXT, PICTURE], ids=["text", "picture"])
 def test_a_request_without_video_passes_byte_for_byte(ollama, body):
     server, client = ollama
@@ -118,18 +111,20 @@ def test_parts_that_are_no_videos_are_that_servers_affair(ollama, part, message)
         (404, b'{"error": {"message": "model \\"x\\" not found, try pulling it first"}}'),
     ],
 )
-def test_errors_keep_their_status_and_body(status, reply):
-    server = scripted(status=status, reply=reply, extra=(("Retry-After", "7"), ("X-Internal", "10.0.0.1")))
-    with before(server) as (_, client):
+def test_errors_keep_their_status_and_body(ollama, status, reply):
+    server, client = ollama
+    extra = (("Retry-After", "7"), ("X-Internal", "10.0.0.1"))
+    with server.playing(Scripted, status=status, reply=reply, extra=extra):
         got = client.post(CHAT, content=TEXT, headers=JSON)
         assert (got.status_code, got.content, got.headers["retry-after"]) == (status, reply, "7")
         assert "x-internal" not in got.headers
 
 
 @pytest.mark.parametrize("status", [200, 403, 502, 503])
-def test_a_page_is_never_passed_on(status):
+def test_a_page_is_never_passed_on(ollama, status):
+    server, client = ollama
     page = b"<html><head><title>502 Bad Gateway</title></head><body><script>steal()</script>nginx</body></html>"
-    with before(scripted(status=status, kind="text/html", reply=page)) as (_, client):
+    with server.playing(Scripted, status=status, kind="text/html", reply=page):
         got = client.post(CHAT, content=TEXT, headers=JSON)
         assert code_of(got)[1] in ("UPSTREAM", "UPSTREAM_KEY") and "<" not in got.text
         assert got.status_code == (status if status > 500 else 502)
@@ -210,10 +205,9 @@ def test_silence_and_slowness_have_their_times():
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_a_client_that_leaves_ends_the_request_to_the_server(stream):
-    slow = servers.Ollama()
-    slow.slow_s = 60.0
-    with before(slow) as (server, client):
+def test_a_client_that_leaves_ends_the_request_to_the_server(ollama, stream):
+    server, client = ollama
+    with server.playing(servers.Ollama, slow_s=60.0):
         body = {**asked(text="x"), "stream": stream}
 
         def ask() -> None:
@@ -228,22 +222,24 @@ def test_a_client_that_leaves_ends_the_request_to_the_server(stream):
         thread.join(30)
 
 
-def test_garbage_without_a_video_is_passed_on_as_it_is():
+def test_garbage_without_a_video_is_passed_on_as_it_is(ollama):
     """It is that server's answer, and the client can see it."""
-    with before(scripted(kind="text/event-stream", reply=b"\x00\xff not an event\n\n")) as (server, client):
-        got = client.post(CHAT, content=TEXT, headers=JSON)
-        assert (got.status_code, got.content) == (200, server.reply)
-    with before(scripted(reply=b"{not json")) as (server, client):
-        assert client.post(CHAT, content=TEXT, headers=JSON).content == server.reply
+    server, client = ollama
+    for kind, reply in (("text/event-stream", b"\x00\xff not an event\n\n"), ("application/json", b"{not json")):
+        with server.playing(Scripted, kind=kind, reply=reply):
+            got = client.post(CHAT, content=TEXT, headers=JSON)
+            assert (got.status_code, got.content) == (200, reply)
 
 
-def test_a_redirect_is_not_followed():
-    server = scripted(status=302, extra=(("Location", "http://169.254.169.254/"),))
-    with before(server) as (_, client):
+def test_a_redirect_is_not_followed(ollama):
+    server, client = ollama
+    with server.playing(Scripted, status=302, extra=(("Location", "http://169.254.169.254/"),)):
         assert code_of(client.post(CHAT, content=TEXT, headers=JSON)) == (502, "UPSTREAM")
 
 
-def test_a_stream_that_breaks_off_says_so():
+def test_a_stream_that_breaks_off_says_so(ollama):
+    server, client = ollama
+
     class Breaking(servers.PictureServer):
         def answer(self, handler, request) -> None:
             handler.send_response(200)
@@ -253,7 +249,7 @@ def test_a_stream_that_breaks_off_says_so():
             handler.wfile.write(b'data: {"choices": []}\n\n')
             handler.close_connection = True
 
-    with before(Breaking()) as (_, client):
+    with server.playing(Breaking):
         first, last, *_ = client.post(CHAT, json={"stream": True}).text.split("\n\n")
         assert first == 'data: {"choices": []}'
         assert json.loads(last.removeprefix("data: "))["error"]["code"] == "UPSTREAM"

@@ -86,6 +86,9 @@ class RelayEngine(ServeEngine, Protocol):
         """That server's response to a request, its body not read yet; leaving the context ends the request. Raises as
         `models`, but for a response with a status of its own."""
 
+    def hide(self, text: str) -> str:
+        """A message of the captioner for a client, without that server's address and key."""
+
     def redact(self, data: bytes) -> bytes:
         """Bytes of a response, without that server's key."""
 

@@ -141,6 +141,10 @@ class UpstreamEngine:
         async with self._send("POST", path, body, passed) as response:
             yield response
 
+    def hide(self, text: str) -> str:
+        """See `RelayEngine.hide`."""
+        return self._endpoint.redact(text.replace(self._endpoint.url, "the server behind"))
+
     def redact(self, data: bytes) -> bytes:
         """See `RelayEngine.redact`."""
         key = self._endpoint.key().encode()
