@@ -17,7 +17,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from cineloop.errors import CineloopError
+from cineloop.errors import CineloopError, Notice
 from cineloop.web.bodies import MIB, read_json, unless_gone
 from cineloop.web.faults import Fault, fault_of
 from cineloop.web.guard import GuardMiddleware
@@ -41,6 +41,10 @@ _MEDIA_TYPES = {
     ".js": "text/javascript; charset=utf-8",
     ".css": "text/css; charset=utf-8",
 }
+_LONG_FILM = Notice(
+    "LONG_FILM",
+    "longer than the model sees at once: a question has all of it watched first, and is answered from notes",
+)
 _OPEN_ROUTES = ("/health", "/live", "/", "/page/{file}")  # need no key
 _ROUTES = (
     (re.compile(r"/(|health|live|metrics|v1/models|v1/chat/completions|v1/responses|v1/frames|v1/files)"), None),
@@ -190,6 +194,8 @@ async def frames(request: Request) -> Response:
         async def work() -> dict[str, Any]:
             seen, jpegs = await gateway.preview(video, owner, _jpegs)
             about = gateway.describe(seen)
+            if gateway.engine.relays and seen.duration_s > gateway.config.upstream.window_s:
+                about["warnings"].append(_LONG_FILM.record())
             shown = [
                 {"time_s": time_s, "jpeg": f"data:image/jpeg;base64,{jpeg}"}
                 for time_s, jpeg in zip(about.pop("times_s"), jpegs, strict=True)

@@ -134,7 +134,7 @@ def test_a_page_is_never_passed_on(ollama, status):
 def test_a_server_that_is_down_is_told_of_and_found_again(monkeypatch):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-    monkeypatch.setattr("v2t.serve.engines.openai._POLL_S", 0.05)
+    monkeypatch.setattr("v2t.serve.engines.openai.POLL_S", 0.05)
     with relaying(f"openai:http://127.0.0.1:{port}/v1") as gateway, gateway.client() as client:
         assert code_of(client.post(CHAT, content=TEXT, headers=JSON)) == (502, "UPSTREAM_DOWN")
         assert code_of(client.get("/v1/models")) == (502, "UPSTREAM_DOWN")

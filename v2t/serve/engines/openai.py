@@ -30,7 +30,7 @@ from v2t.serve.served import ServedModel
 from v2t.serve.settings import ServeConfig, UpstreamSettings
 
 _LIST_S, _LIST_BYTES = 15.0, 4 << 20  # the list of models: seconds and bytes it may take
-_FRESH_S, _POLL_S = 5.0, 5.0  # how long a list holds; how often a server that failed is tried
+_FRESH_S, POLL_S = 5.0, 5.0  # how long a list holds; how often a server that failed is tried
 _PASSED = ("content-type", "accept", "openai-beta", "http-referer", "x-title")  # headers of clients
 _PIXELS_PER_TOKEN = 28 * 28  # of the picture encoders in use (Qwen-VL); an estimate, for limits by the context
 _RETRY_S = 5.0
@@ -93,7 +93,7 @@ class UpstreamEngine:
         try:
             cards = await self.models()
         except Fault as fault:
-            logger.warning("%s; it is tried again every %.0f s", fault.message, _POLL_S)
+            logger.warning("%s; it is tried again every %.0f s", fault.message, POLL_S)
             return
         kind = kind_of(cards[0]) if cards else ""
         names = ", ".join(str(card["id"]) for card in cards[:8]) or "none"
@@ -229,7 +229,7 @@ class UpstreamEngine:
     async def _keep_watch(self) -> None:
         """Try a server that is not there until it is."""
         while True:
-            await asyncio.sleep(_POLL_S)
+            await asyncio.sleep(POLL_S)
             if self.state in ("starting", "failing"):
                 with suppress(Fault, CineloopError):
                     await self.models()
