@@ -111,14 +111,14 @@ class DecoderPool(AbstractContextManager["DecoderPool"]):
         compared with what is there. Blocks, raises as `decode` does."""
         return self.submit_probe(path).result()
 
-    def submit_probe(self, path: str | bytes | os.PathLike[str]) -> Future[VideoInfo]:
-        """As `probe`, at once: a future of the info."""
+    def submit_probe(self, path: str | bytes | os.PathLike[str], *, descriptor: int | None = None) -> Future[VideoInfo]:
+        """As `probe`, at once: a future of the info. `descriptor` as in `submit`."""
         name = os.path.abspath(os.fsencode(path))
 
         def read(reply: Any, copy: Copy) -> VideoInfo:
             return VideoInfo.read(reply["info"], Path(os.fsdecode(name)))
 
-        return self._executor.submit(self._ask, "probe", name, read)
+        return self._executor.submit(self._ask, "probe", name, read, descriptor=descriptor)
 
     def cuts(
         self, path: str | bytes | os.PathLike[str], start_s: float | None = None, end_s: float | None = None

@@ -57,6 +57,13 @@ async def pieces(receive: Receive, headers: Mapping[str, str], limit: int) -> As
 async def read_json(receive: Receive, headers: Mapping[str, str], limit: int, lease: MemoryLease) -> Any:
     """The JSON value in a body; `lease` then holds what it takes. Raises as `pieces` and `parse_json`, and Fault
     BAD_REQUEST for another media type."""
+    return (await read_json_bytes(receive, headers, limit, lease))[1]
+
+
+async def read_json_bytes(
+    receive: Receive, headers: Mapping[str, str], limit: int, lease: MemoryLease
+) -> tuple[bytes, Any]:
+    """A body as it came, and the JSON value in it; as `read_json` otherwise."""
     kind = headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json":  # also keeps out what a foreign page can send without asking
         raise Fault(415, "BAD_REQUEST", "expected the header Content-Type: application/json")
@@ -66,9 +73,10 @@ async def read_json(receive: Receive, headers: Mapping[str, str], limit: int, le
         data += piece
     # The text beside the bytes; one character beyond ASCII can make it four bytes per character.
     lease.set(len(data) * (2 if data.isascii() else 5))
-    value = parse_json(bytes(data))
-    lease.set(len(data))
-    return value
+    given = bytes(data)
+    value = parse_json(given)
+    lease.set(len(given))
+    return given, value
 
 
 def parse_json(data: bytes) -> Any:

@@ -21,6 +21,7 @@ from v2t.backends import Conversation, Decoding, GenerateRequest, VideoLM, open_
 from v2t.backends.batching import Batcher
 from v2t.caption.run import notes_on
 from v2t.long.notebook import Notebook
+from v2t.long.queue import Decoders
 from v2t.long.recall import SceneNote
 from v2t.long.segments import Segment
 from v2t.long.video import LongVideo
@@ -33,7 +34,9 @@ class Viewer:
 
     Args:
         captioner: one to use instead of the one that `config.model` names.
-        advance: called with the progress of note taking.
+        advance: called with the progress of note taking; what it raises ends the work.
+        pool: decoders to use instead of own ones.
+        cache: folder of the notes, where `config.notes` names none; None for one in the user's cache.
     """
 
     def __init__(
@@ -41,8 +44,12 @@ class Viewer:
         config: AskConfig,
         captioner: VideoLM | None = None,
         advance: Advance = lambda done, total: None,
+        *,
+        pool: Decoders | None = None,
+        cache: Path | None = None,
     ) -> None:
         self.config, self.advance = config, advance
+        self._given_pool, self._cache = pool, cache
         self._captioner = captioner or open_backend(
             config.model, captioner=config.captioner, device=config.device, dtype=config.dtype, options=config.options
         )
@@ -51,7 +58,7 @@ class Viewer:
         self._loading: Future[None] | None = None
 
     def __enter__(self) -> Viewer:
-        self._pool = self._stack.enter_context(DecoderPool(limits=self.config.limits))
+        self._pool = self._given_pool or self._stack.enter_context(DecoderPool(limits=self.config.limits))
         self._thread = self._stack.enter_context(ThreadPoolExecutor(1))
         return self
 
@@ -136,6 +143,7 @@ class Viewer:
             video,
             self.captioner,
             path=None if given is not None else folder,
+            cache=self._cache,
             given=given,
             style=config.style,
             frames=config.frames,

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import KW_ONLY, dataclass
 from functools import cached_property
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 from cineloop.documents import parse_json
 from cineloop.errors import CineloopError, ItemError, MissingDependencyError, UsageError
@@ -29,15 +30,23 @@ _SPENT = "insufficient_quota"
 # Headers that are sent; the last one tells the client which type its caller wants back.
 _HEADERS = {"accept", "accept-encoding", "connection", "content-length", "content-type", "host", "proxy-authorization"}
 _HEADERS |= {"transfer-encoding", "x-request-id", "x-stainless-raw-response"}
+_MOST_WORDS = 8192  # characters of a refusal
 _PAUSE_S = 5.0  # after a 429 that outlasts the client's own retries and gives no Retry-After
 _KEY_LIKE = re.compile(r"\b(?:sk|pk|hf|key)[-_][\w*.-]{6,}|\bBearer\s+\S+", re.IGNORECASE)
 _OUR_ID = re.compile(r"v2t-[0-9a-f]{32}")
 
 
 class Refusal(ItemError):
-    """The server will not answer this request, now or later (400, 413, 422 …); `param` is the parameter it names."""
+    """The server will not answer this request, now or later (400, 413, 422 …).
+
+    Attributes:
+        param: the parameter it names.
+        status, words: of its response; the words are as it sent them, never to be shown.
+    """
 
     param: str | None = None
+    status: int = 400
+    words: str = ""
 
 
 class BadReply(Exception):
@@ -160,19 +169,26 @@ class Endpoint:
 
     def redact(self, text: str, limit: int = 300) -> str:
         """`text` on one line without the key or anything that looks like one, cut to `limit`."""
-        if key := self._key():
+        if key := self.key():
             text = text.replace(key, "[key]")
         return printable(_KEY_LIKE.sub("[key]", text), limit)
 
     @property
     def has_key(self) -> bool:
         """Whether a key is set."""
-        return bool(self._key())
+        return bool(self.key())
 
     def without_key(self, text: str) -> str:
         """`text` without the key, in case a server repeats it."""
-        key = self._key()
+        key = self.key()
         return text.replace(key, "[key]") if len(key) >= 8 else text
+
+    def key(self) -> str:
+        """The key, "" where none is set. Raises UsageError: the variable holds what no key is."""
+        key = os.environ.get(self.key_env, "").strip()
+        if not key.isascii() or not key.isprintable() or " " in key:
+            raise UsageError(f"the environment variable {self.key_env} holds no key: expected ASCII without spaces")
+        return key
 
     @cached_property
     def _client(self) -> Any:
@@ -198,14 +214,8 @@ class Endpoint:
             if name.lower() not in _HEADERS:
                 del request.headers[name]
         request.headers["User-Agent"] = "cineloop"
-        if key := self._key():
+        if key := self.key():
             request.headers["Authorization"] = f"Bearer {key}"
-
-    def _key(self) -> str:
-        key = os.environ.get(self.key_env, "").strip()
-        if not key.isascii() or not key.isprintable() or " " in key:
-            raise UsageError(f"the environment variable {self.key_env} holds no key: expected ASCII without spaces")
-        return key
 
     def _with_retries(self, send: Callable[[Any], T], *, retries: int | None = None, total_s: float | None = None) -> T:
         """The result of `send(client)`; retried after an unusable reply and while a rate limit lasts."""
@@ -282,7 +292,33 @@ class Endpoint:
             code, hint = "TOO_LARGE", "fewer --frames, or a smaller options.max_side or options.quality"
         refusal = Refusal(text, code=code, hint=hint)
         refusal.param = body["param"] or None
+        refusal.status, refusal.words = status, response.text[:_MOST_WORDS]
         return refusal
+
+
+def address_of(model: str) -> tuple[str, str]:
+    """(URL, model's name or "") of "openai:URL[#model]". Invalid input is not repeated in errors: it may hold a key.
+
+    Raises:
+        UsageError: no such address, or one with a user, password or query.
+    """
+    url, _, name = model.removeprefix("openai:").partition("#")
+    try:
+        parts = urlsplit(url)
+        is_usable = (
+            parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port is None or parts.port > 0)
+        )
+    except ValueError:
+        is_usable = False
+    if not is_usable or not url.isascii() or not url.isprintable() or " " in url or not name.isprintable():
+        raise UsageError("expected openai:URL[#model], such as openai:http://localhost:8000/v1#my-model")
+    if "@" in parts.netloc or parts.query:
+        raise UsageError(
+            "the address must hold no user, password or query",
+            hint="put the key into the environment variable OPENAI_API_KEY, or name another by options.api_key_env",
+        )
+    path = parts.path.rstrip("/") or "/v1"
+    return f"{parts.scheme}://{parts.netloc}{path.removesuffix('/chat/completions')}", name
 
 
 def _arguments(body: dict[str, Any]) -> dict[str, Any]:

@@ -3,10 +3,10 @@
 In: conversations with `Frames` that were sampled here. Out: answers of `POST URL/chat/completions`. A video is sent as
 one `data:video/jpeg` list of JPEGs with the indices and the rate that give its true times (`media_io_kwargs`, vLLM), so
 that the server neither resamples nor guesses; a server that does not support them (`load` probes with one tiny request)
-gets images, each after its time as text. A `v2t serve` of one of our models declares its frame sampling
-(`v2t.backends.payload`) and gets exactly these frames, packed: its captions equal those of the local model. The HTTP
-client is `v2t.backends.endpoint`. Proxies of the environment are used only with `use_env_proxy`: clips are private,
-and most servers are local.
+gets images, each after its time as text, and no more of them than it takes (`v2t.backends.pictures`). A `v2t serve` of
+one of our models declares its frame sampling (`v2t.backends.payload`) and gets exactly these frames, packed: its
+captions equal those of the local model. The HTTP client is `v2t.backends.endpoint`. Proxies of the environment are used
+only with `use_env_proxy`: clips are private, and most servers are local.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
+from dataclasses import replace
 from functools import cached_property
 from itertools import chain
 from typing import Annotated, Any, TypeVar, cast
@@ -26,12 +27,12 @@ from cineloop.errors import ItemError, MissingDependencyError, Notice, UsageErro
 from cineloop.files import text_key
 from cineloop.log import logger
 from cineloop.video.sample import SampleSpec
-from v2t.backends import COST, TEXT, Conversation, Decoding, Output, VideoLM, payload
+from v2t.backends import COST, TEXT, Conversation, Decoding, Output, VideoLM, payload, pictures
 from v2t.backends.abilities import Abilities
-from v2t.backends.endpoint import BadReply, Endpoint, Refusal
+from v2t.backends.endpoint import BadReply, Endpoint, Refusal, address_of
 from v2t.backends.payload import MAX_SIDE, QUALITY, Form, StreamInfo, chat_fields, encode, num_tokens, text_of
 
-_MOST_WARNINGS = 8
+_MOST_WARNINGS, _MOST_FRAMES = 8, 64
 T = TypeVar("T")
 _FORMS = ("auto", "video", "images")
 _LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
@@ -59,6 +60,7 @@ class Backend(VideoLM):
         frames_as: "video", "images", or "auto", which probes the server.
         max_side: frames whose longer side exceeds it are scaled down to it, pixels, >= 16.
         quality: of the JPEGs, 1 to 100.
+        max_pictures: images of one request at most; None for as many as the server turns out to take.
         concurrency: requests in flight, >= 1.
         connect_s, read_s, total_s, retries: see `v2t.backends.endpoint.Endpoint`.
         api_key_env: the environment variable that holds the key.
@@ -80,6 +82,7 @@ class Backend(VideoLM):
         frames_as: Annotated[str, TEXT] = "auto",
         max_side: Annotated[int, TEXT] = MAX_SIDE,
         quality: Annotated[int, TEXT] = QUALITY,
+        max_pictures: Annotated[int | None, TEXT] = None,
         concurrency: Annotated[int, COST] = 16,
         connect_s: Annotated[float, COST] = 10.0,
         read_s: Annotated[float, COST] = 300.0,
@@ -88,12 +91,13 @@ class Backend(VideoLM):
         api_key_env: Annotated[str, COST] = "OPENAI_API_KEY",
         use_env_proxy: Annotated[bool, COST] = False,
     ) -> None:
-        url, self._asked_for = _address(model)
+        url, self._asked_for = address_of(model)
         if frames_as not in _FORMS:
             raise UsageError(f"frames_as must be one of {', '.join(_FORMS)}, got {frames_as!r}")
         for name, value, least, most in (
             ("max_side", max_side, 16, 16384),
             ("quality", quality, 1, 100),
+            ("max_pictures", 1 if max_pictures is None else max_pictures, 1, 4096),
             ("concurrency", concurrency, 1, 1024),
             ("retries", retries, 0, 1000),
         ):
@@ -120,6 +124,7 @@ class Backend(VideoLM):
                 f"the environment variable {api_key_env} is not set", code="SERVER_KEY", hint="put the key into it"
             )
         self._form: Form | None = None
+        self._most_pictures = max_pictures or _MOST_FRAMES * 64
         self._stand_ins: dict[str, str | None] = {}
         self._lock = threading.Lock()
 
@@ -138,7 +143,9 @@ class Backend(VideoLM):
     @property
     def spec(self) -> SampleSpec:  # type: ignore[override]
         """Frame sampling the server declares, else two a second. The first access may query the server."""
-        return self._wanted_frames[0] if self._wanted_frames else SampleSpec(sampler="fps", fps=2.0, max_frames=64)
+        if self._wanted_frames:
+            return self._wanted_frames[0]
+        return SampleSpec(sampler="fps", fps=2.0, max_frames=min(_MOST_FRAMES, self._most_pictures))
 
     @property
     def frame_size(self) -> tuple[int, int] | None:  # type: ignore[override]
@@ -180,6 +187,8 @@ class Backend(VideoLM):
     def load(self) -> None:
         """Probe the form in which the server takes frames, unless `frames_as` is set. Raises MissingDependencyError: no
         server, no model, or no valid key."""
+        if self._form is not None:
+            return
         url = urlsplit(self._endpoint.url)
         if url.scheme == "http" and url.hostname not in _LOCAL_HOSTS and self._endpoint.has_key:
             logger.warning("the key for %s is sent unencrypted: use https where possible", url.hostname)
@@ -234,7 +243,11 @@ class Backend(VideoLM):
         def send(body: dict[str, Any]) -> Output:
             return self._endpoint.post(body, self._output)
 
-        return [self._send(send, conversation, decoding) for conversation in conversations]
+        outputs = []
+        for conversation in conversations:
+            output, warnings = self._send(send, conversation, decoding)
+            outputs.append(replace(output, warnings=(*output.warnings, *warnings)) if warnings else output)
+        return outputs
 
     def stream(self, conversation: Conversation, decoding: Decoding) -> Iterator[str | Output]:
         """See `VideoLM.stream`. Reasoning is left out where it begins with its tag; where the server's template
@@ -244,8 +257,8 @@ class Backend(VideoLM):
             events = self._endpoint.stream(body)
             return next(events, {}), events
 
-        first, rest = self._send(begin, conversation, decoding)
-        text, last = "", StreamInfo()
+        (first, rest), warnings = self._send(begin, conversation, decoding)
+        text, last = "", StreamInfo(warnings=dict.fromkeys(warnings))
         with closing(rest):  # type: ignore[type-var]
             for piece in payload.without_reasoning(
                 filter(None, (self._piece(event, last) for event in chain([first], rest)))
@@ -260,27 +273,42 @@ class Backend(VideoLM):
             prompt_tokens=last.prompt_tokens,
         )
 
-    def _send(self, send: Callable[[dict[str, Any]], T], conversation: Conversation, decoding: Decoding) -> T:
-        """The result of `send(request)`; retried without a parameter that the server turns out not to know."""
-        request = self._request(conversation, decoding)
+    def _send(
+        self, send: Callable[[dict[str, Any]], T], conversation: Conversation, decoding: Decoding
+    ) -> tuple[T, tuple[Notice, ...]]:
+        """The result of `send(request)`, and warnings; retried without a parameter that the server turns out not to
+        know, and with fewer pictures than it refuses."""
+        given = sum(len(frames) for message in conversation for frames in message.videos)
+        sent = min(given, self._most_pictures) if self._form == "images" else given
+        request, tries = self._request(conversation, decoding, sent), 1
         while True:
             with self._lock:
                 stand_ins = dict(self._stand_ins)
             renamed = ((stand_ins.get(key, key), value) for key, value in request.items())
             known = {key: value for key, value in renamed if key is not None}
             try:
-                return send(known)
+                result = send(known)
+                return result, () if sent == given else (pictures.fewer_notice(sent, given, self.name),)
             except Refusal as refusal:
-                if (missing := _unknown_parameter(refusal, known)) is None:
+                if (missing := _unknown_parameter(refusal, known)) is not None:
+                    with self._lock:
+                        if missing not in self._stand_ins:
+                            self._stand_ins[missing] = _STAND_INS[missing]
+                            logger.warning("%s does not take %s", self.name, missing)
+                    continue
+                most = pictures.fewer(refusal.status, refusal.words, sent) if self._form == "images" else None
+                if most is None or tries == pictures.MOST_TRIES:
                     raise
-                with self._lock:
-                    if missing not in self._stand_ins:
-                        self._stand_ins[missing] = _STAND_INS[missing]
-                        logger.warning("%s does not take %s", self.name, missing)
+                sent, tries = most, tries + 1
+                self._most_pictures = min(sent, self._most_pictures)
+                request = self._request(conversation, decoding, sent)
 
-    def _request(self, conversation: Conversation, decoding: Decoding) -> dict[str, Any]:
+    def _request(self, conversation: Conversation, decoding: Decoding, most_frames: int) -> dict[str, Any]:
+        """The body of a request, with at most so many frames of its videos."""
         if self._form is None:
             raise RuntimeError("load() the captioner first")
+        frames = iter(pictures.thin([each for message in conversation for each in message.videos], most_frames))
+        conversation = [replace(each, videos=tuple(next(frames) for _ in each.videos)) for each in conversation]
         request: dict[str, Any] = {
             "model": self.name,
             **chat_fields(conversation, self._form, self._max_side, self._quality),
@@ -357,24 +385,3 @@ def _unknown_parameter(refusal: Refusal, request: dict[str, Any]) -> str | None:
         if name in request and (refusal.param == name or re.search(rf"\b{name}\b", refusal.message)):
             return name
     return None
-
-
-def _address(model: str) -> tuple[str, str]:
-    """(URL, model's name or "") of "openai:URL[#model]". Invalid input is not repeated in errors: it may hold a key."""
-    url, _, name = model.removeprefix("openai:").partition("#")
-    try:
-        parts = urlsplit(url)
-        is_usable = (
-            parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port is None or parts.port > 0)
-        )
-    except ValueError:
-        is_usable = False
-    if not is_usable or not url.isascii() or not url.isprintable() or " " in url or not name.isprintable():
-        raise UsageError("expected openai:URL[#model], such as openai:http://localhost:8000/v1#my-model")
-    if "@" in parts.netloc or parts.query:
-        raise UsageError(
-            "the address must hold no user, password or query",
-            hint="put the key into the environment variable OPENAI_API_KEY, or name another by options.api_key_env",
-        )
-    path = parts.path.rstrip("/") or "/v1"
-    return f"{parts.scheme}://{parts.netloc}{path.removesuffix('/chat/completions')}", name

@@ -9,7 +9,7 @@ model. Times of JPEGs count from the start of the window: for the model a part o
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
@@ -83,10 +83,17 @@ def content(message: Message, form: Form, max_side: int, quality: int) -> str | 
         if form == "video":
             parts.append({"type": "video_url", "video_url": {"url": f"data:video/jpeg;base64,{','.join(jpegs)}"}})
             continue
-        for time_s, jpeg in zip(shown_times_s(frames), jpegs, strict=True):
-            parts.append({"type": "text", "text": f"{time_s:.2f} s:"})
-            parts.append({"type": "image_url", "image_url": {"url": f"data:image/jpeg;base64,{jpeg}"}})
+        parts += timed_pictures(shown_times_s(frames), jpegs)
     return [*parts, {"type": "text", "text": message.text}]
+
+
+def timed_pictures(times_s: Iterable[float], jpegs: Sequence[str]) -> list[dict[str, Any]]:
+    """Content parts: for each picture, in base64, its time as text and then the image."""
+    parts: list[dict[str, Any]] = []
+    for time_s, jpeg in zip(times_s, jpegs, strict=True):
+        parts.append({"type": "text", "text": f"{time_s:.2f} s:"})
+        parts.append({"type": "image_url", "image_url": {"url": f"data:image/jpeg;base64,{jpeg}"}})
+    return parts
 
 
 def chat_fields(

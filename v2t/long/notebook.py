@@ -49,7 +49,8 @@ class Notebook:
 
     Args:
         captioner: takes the notes, loaded when there are any to take.
-        path: the file; None for one in the user's cache folder.
+        path: the file; None for one in `cache`.
+        cache: a folder; None for one in the user's cache.
         given: notes of a captioning run to use instead of taking new ones.
         style: file of `v2t/styles` whose prompt asks for notes.
         frames: frames of a window, as set by the user; None for the captioner's default.
@@ -65,6 +66,7 @@ class Notebook:
         captioner: VideoLM,
         *,
         path: Path | None = None,
+        cache: Path | None = None,
         given: Sequence[Note] | None = None,
         style: str = "notes",
         frames: int | None = None,
@@ -90,7 +92,7 @@ class Notebook:
         }
         if given is not None:
             self.settings["notes"] = text_key("\n".join(note.line() for note in given).encode())
-        self.path = path or default_path(self.settings)
+        self.path = path or default_path(self.settings, cache)
         self.warnings: list[Notice] = []
         self._windows: dict[Segment, list[Note]] = {}
         self._summaries: dict[tuple[int, str], str] = {}
@@ -207,10 +209,12 @@ class Notebook:
         return [self._summaries.get((level, _key(s)), g[0].text) for g, s in zip(groups, spans, strict=True)]
 
 
-def default_path(settings: dict[str, Any]) -> Path:
-    """The file for notes with these settings: in the user's cache folder (XDG_CACHE_HOME, else ~/.cache)."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return cache / "cineloop" / "notes" / f"{text_key(repr(sorted(settings.items())).encode())}.jsonl"
+def default_path(settings: dict[str, Any], folder: Path | None = None) -> Path:
+    """The file for notes with these settings: in a folder, by default the user's cache (XDG_CACHE_HOME, else
+    ~/.cache)."""
+    if folder is None:
+        folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cineloop" / "notes"
+    return folder / f"{text_key(repr(sorted(settings.items())).encode())}.jsonl"
 
 
 def _is_foreign(path: Path) -> bool:

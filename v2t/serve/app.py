@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from starlette.applications import Starlette
@@ -17,16 +17,19 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from cineloop.errors import CineloopError
+from cineloop.errors import CineloopError, Notice
 from cineloop.web.bodies import MIB, read_json, unless_gone
 from cineloop.web.faults import Fault, fault_of
 from cineloop.web.guard import GuardMiddleware
 from v2t.backends.payload import encode, frame_settings
 from v2t.serve import chat, files
-from v2t.serve.engines import ChatEngine
+from v2t.serve.engines import RelayEngine, ServeEngine
+from v2t.serve.films import Films
 from v2t.serve.gateway import Completions, Gateway
+from v2t.serve.relay import Relay
 from v2t.serve.served import ServedModel
 from v2t.serve.settings import ServeConfig
+from v2t.serve.substitution import RESPONSES
 
 if TYPE_CHECKING:
     from cineloop.video.frames import Frames
@@ -38,6 +41,10 @@ _MEDIA_TYPES = {
     ".js": "text/javascript; charset=utf-8",
     ".css": "text/css; charset=utf-8",
 }
+_LONG_FILM = Notice(
+    "LONG_FILM",
+    "longer than the model sees at once: a question has all of it watched first, and is answered from notes",
+)
 _OPEN_ROUTES = ("/health", "/live", "/", "/page/{file}")  # need no key
 _ROUTES = (
     (re.compile(r"/(|health|live|metrics|v1/models|v1/chat/completions|v1/responses|v1/frames|v1/files)"), None),
@@ -46,20 +53,29 @@ _ROUTES = (
     (re.compile(r"/v1/files/[^/]+/content"), "/v1/files/{id}/content"),
     (re.compile(r"/v1/files/[^/]+"), "/v1/files/{id}"),
 )
+# Of the entries of another server; others hold paths and command lines.
+_CARD_FIELDS = ("id", "object", "created", "owned_by", "name", "parent", "max_model_len", "context_length")
 _PREVIEW_SIDE, _PREVIEW_QUALITY = 512, 85
 
 
-def create_app(config: ServeConfig, served: ServedModel, engine: ChatEngine, media: Media) -> Starlette:
-    """The application; `app.state.gateway` is its `Gateway`. Raises UsageError: a malformed API key."""
+def create_app(config: ServeConfig, served: ServedModel, engine: ServeEngine, media: Media) -> Starlette:
+    """The application; `app.state.gateway` is its `Gateway`, `app.state.films` what watches long films for another
+    server, to be closed, or None. Raises UsageError: a malformed API key."""
     gateway = Gateway(config=config, served=served, engine=engine, media=media)
+    completions: Any = Completions(gateway)
+    answered: Any = responses
+    films = None
+    if engine.relays:
+        relayed, films = cast(RelayEngine, engine), Films(config, media)
+        completions, answered = Relay(gateway, relayed, films), Relay(gateway, relayed, films, RESPONSES)
     routes: list[BaseRoute] = [
         Route("/health", health, methods=["GET"]),
         Route("/live", live, methods=["GET"]),
         Route("/metrics", metrics, methods=["GET"]),
         Route("/v1/models", models, methods=["GET"]),
         Route("/v1/models/{id:path}", model, methods=["GET"]),
-        Route("/v1/chat/completions", Completions(gateway), methods=["POST"]),
-        Route("/v1/responses", responses, methods=["POST"]),
+        Route("/v1/chat/completions", completions, methods=["POST"]),
+        Route("/v1/responses", answered, methods=["POST"]),
         Route("/v1/frames", frames, methods=["POST"]),
         Route("/v1/files", files.upload, methods=["POST"]),
         Route("/v1/files", files.listing, methods=["GET"]),
@@ -71,6 +87,7 @@ def create_app(config: ServeConfig, served: ServedModel, engine: ChatEngine, med
         routes += [Route("/", page, methods=["GET"]), Route("/page/{file}", page, methods=["GET"])]
     app = Starlette(routes=routes, exception_handlers={HTTPException: _no_route, CineloopError: _library_error})
     app.router.redirect_slashes = False
+    app.state.films = films
     app.state.gateway, app.state.page = gateway, _page(PAGE) if config.page else {}
     app.add_middleware(
         GuardMiddleware,
@@ -115,18 +132,23 @@ async def metrics(request: Request) -> Response:
 
 
 async def models(request: Request) -> Response:
-    """GET /v1/models: the base and its adapters."""
-    return JSONResponse({"object": "list", "data": _cards(request.app.state.gateway)})
+    """GET /v1/models: the base and its adapters, or the models of the server behind."""
+    return JSONResponse({"object": "list", "data": await _cards(request.app.state.gateway)})
 
 
 async def model(request: Request) -> Response:
     """GET /v1/models/{id}."""
     gateway: Gateway = request.app.state.gateway
-    name = chat.model_of(request.path_params["id"], gateway.served)
-    return JSONResponse(next(card for card in _cards(gateway) if card["id"] == name))
+    name, cards = request.path_params["id"], await _cards(gateway)
+    if not gateway.engine.relays:
+        name = chat.model_of(name, gateway.served)
+    card = next((card for card in cards if card["id"] == name), None)
+    if card is None:
+        raise Fault(404, "UNKNOWN_MODEL", "unknown model; /v1/models lists those of the server behind", param="model")
+    return JSONResponse(card)
 
 
-def _cards(gateway: Gateway) -> list[dict[str, Any]]:
+async def _cards(gateway: Gateway) -> list[dict[str, Any]]:
     """The entries of `/v1/models`."""
     served, limits = gateway.served, gateway.config.limits
     about: dict[str, Any] = {
@@ -142,6 +164,11 @@ def _cards(gateway: Gateway) -> list[dict[str, Any]]:
         },
         "key_needed": not gateway.keys.is_open,
     }
+    if gateway.engine.relays:
+        listed = await cast(RelayEngine, gateway.engine).models()
+        default = {"object": "model", "created": gateway.created, "owned_by": "upstream"}
+        known = ({name: card[name] for name in _CARD_FIELDS if name in card} for card in listed)
+        return [{**default, **card, "cineloop": about} for card in known]
     if served.is_ours:
         about["frames"] = frame_settings(served.spec, served.frame_size)
     card = {"object": "model", "created": gateway.created, "owned_by": "cineloop", "cineloop": about}
@@ -161,11 +188,14 @@ async def frames(request: Request) -> Response:
     with gateway.memory.lease(owner) as lease:
         body = await read_json(request.receive, request.headers, limits.body_mb * MIB, lease)
         name, video = chat.video_of(body)
-        chat.model_of(name, gateway.served)
+        if not gateway.engine.relays:
+            chat.model_of(name, gateway.served)
 
         async def work() -> dict[str, Any]:
             seen, jpegs = await gateway.preview(video, owner, _jpegs)
             about = gateway.describe(seen)
+            if gateway.engine.relays and seen.duration_s > gateway.config.upstream.window_s:
+                about["warnings"].append(_LONG_FILM.record())
             shown = [
                 {"time_s": time_s, "jpeg": f"data:image/jpeg;base64,{jpeg}"}
                 for time_s, jpeg in zip(about.pop("times_s"), jpegs, strict=True)

@@ -6,25 +6,23 @@ An unknown field is refused by name: unchecked input must not reach the engine. 
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from cineloop.web.faults import Fault
 from cineloop.web.limits import MemoryLease
 from v2t.backends import Decoding, GenerateRequest, Message
 from v2t.data.notes import HEADING
+from v2t.serve.fields import fields_of, text_in, wrong
+from v2t.serve.parts import VIDEOS, VideoRef, reference, video_in
 from v2t.serve.served import ServedModel
 from v2t.serve.settings import ServeLimits
 
 _DEFAULT_TOKENS = 512  # of an answer, unless the client sets a limit
 _MOST_STOPS, _STOP_CHARS = 4, 256
 _INT64 = 1 << 63
-_LONGEST_URL = 4096  # characters of a URL that is not a data URL
-_SOURCES = ("data", "upload", "file", "https", "http")  # or "other"
-_FILE_ID = re.compile(r"file-[0-9a-f]{32}")
+_VIDEO_PARTS = (*VIDEOS, "image_url", "file")
 _FIELDS = frozenset(
     "model messages stream stream_options max_tokens max_completion_tokens temperature top_p seed stop "
     "repetition_penalty presence_penalty frequency_penalty n user metadata "
@@ -55,17 +53,6 @@ _NUMBERS = {
 }
 
 
-@dataclass(frozen=True, kw_only=True)
-class VideoRef:
-    """A video of a request: its URL as received, its field, its kind of source, one of `_SOURCES`, for metrics, and the
-    position of its message."""
-
-    url: str = field(repr=False)
-    param: str
-    source: str
-    turn: int = 0
-
-
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ChatRequest(GenerateRequest):
     """A validated chat request. `read` leaves the videos out of `messages`; the gateway puts their frames there.
@@ -92,26 +79,26 @@ class ChatRequest(GenerateRequest):
 def read(body: Any, served: ServedModel, limits: ServeLimits) -> ChatRequest:
     """The request in `body`. Raises Fault: UNKNOWN_FIELD, BAD_REQUEST, UNKNOWN_MODEL, TOO_LARGE, VIDEO_NEEDED, each
     with the field at fault."""
-    given = _fields_of(body, _FIELDS, "", _NEUTRAL)
+    given = fields_of(body, _FIELDS, "", _NEUTRAL)
     stream = given.get("stream", False)
     if not isinstance(stream, bool):
-        raise _wrong("stream", "expected true or false", stream)
-    options = _fields_of(given.get("stream_options", {}), {"include_usage"}, "stream_options")
+        raise wrong("stream", "expected true or false", stream)
+    options = fields_of(given.get("stream_options", {}), {"include_usage"}, "stream_options")
     if "stream_options" in given and not stream:
-        raise _wrong("stream_options", "expected only with stream: true")
+        raise wrong("stream_options", "expected only with stream: true")
     if given.get("n", 1) != 1 or given.get("n") is True:
-        raise _wrong("n", "expected 1: a request gets one answer", given["n"])
+        raise wrong("n", "expected 1: a request gets one answer", given["n"])
     model, listed = model_of(given.get("model"), served), given.get("messages")
     if not isinstance(listed, list) or not listed:
-        raise _wrong("messages", "expected a list of at least one message", listed)
+        raise wrong("messages", "expected a list of at least one message", listed)
     if len(listed) > limits.messages:
         raise _too_many("messages", f"{len(listed)} messages; at most {limits.messages}")
     turns = [_message(message, i) for i, message in enumerate(listed)]
     messages, videos = tuple(message for message, _ in turns), tuple(video for _, shown in turns for video in shown)
     if messages[-1].role != "user":
-        raise _wrong(f"messages[{len(messages) - 1}].role", "the last message must be the user's")
+        raise wrong(f"messages[{len(messages) - 1}].role", "the last message must be the user's")
     if not messages[-1].text.strip() and not turns[-1][1]:
-        raise _wrong(f"messages[{len(messages) - 1}].content", "expected text or a video")
+        raise wrong(f"messages[{len(messages) - 1}].content", "expected text or a video")
     if (chars := sum(len(message.text) for message in messages)) > limits.text_chars:
         raise _too_many("messages", f"{chars} characters of text; at most {limits.text_chars}")
     if len(videos) > limits.videos:
@@ -123,7 +110,7 @@ def read(body: Any, served: ServedModel, limits: ServeLimits) -> ChatRequest:
     decoding, sent, stops = _decoding(given, limits)
     include_usage = options.get("include_usage", False)
     if not isinstance(include_usage, bool):
-        raise _wrong("stream_options.include_usage", "expected true or false", include_usage)
+        raise wrong("stream_options.include_usage", "expected true or false", include_usage)
     return ChatRequest(
         model=model,
         messages=messages,
@@ -141,7 +128,7 @@ def model_of(name: Any, served: ServedModel) -> str:
     if name is None:
         return served.name
     if not isinstance(name, str):
-        raise _wrong("model", "expected a name", name)
+        raise wrong("model", "expected a name", name)
     if name not in (served.name, *served.adapters):
         known = ", ".join((served.name, *served.adapters))
         raise Fault(404, "UNKNOWN_MODEL", f"unknown model; this server has: {known}", param="model")
@@ -151,73 +138,39 @@ def model_of(name: Any, served: ServedModel) -> str:
 def _message(message: Any, turn: int) -> tuple[Message, list[VideoRef]]:
     """The message at the position `turn`, and the videos before its text."""
     where = f"messages[{turn}]"
-    given = _fields_of(message, {"role", "content", "name"}, where, _NEUTRAL_IN_MESSAGE)
+    given = fields_of(message, {"role", "content", "name"}, where, _NEUTRAL_IN_MESSAGE)
     if "name" in given:
-        _text(given["name"], f"{where}.name")
+        text_in(given["name"], f"{where}.name")
     role: Any = "system" if given.get("role") == "developer" else given.get("role")
     if role not in ("system", "user", "assistant"):
-        raise _wrong(f"{where}.role", "expected system, developer, user or assistant", role)
+        raise wrong(f"{where}.role", "expected system, developer, user or assistant", role)
     if role == "system" and turn:
-        raise _wrong(f"{where}.role", "a system message must be the first")
+        raise wrong(f"{where}.role", "a system message must be the first")
     content, where = given.get("content"), f"{where}.content"
     if isinstance(content, str):
-        return Message(role=role, text=_text(content, where)), []
+        return Message(role=role, text=text_in(content, where)), []
     if not isinstance(content, list):
-        raise _wrong(where, "expected text or a list of parts", content)
+        raise wrong(where, "expected text or a list of parts", content)
     texts, videos = [], []
     for i, part in enumerate(content):
         at, kind = f"{where}[{i}]", part.get("type") if isinstance(part, dict) else None
         if kind == "text":
-            texts.append(_text(_fields_of(part, {"type", "text"}, at).get("text"), f"{at}.text"))
-        elif kind in ("video_url", "image_url"):
-            holder = _fields_of(_fields_of(part, {"type", kind}, at).get(kind), {"url"}, f"{at}.{kind}")
-            videos.append(_video(holder.get("url"), f"{at}.{kind}.url", turn))
-        elif kind == "file":
-            videos.append(_file(_fields_of(part, {"type", "file"}, at).get("file"), f"{at}.file", turn))
+            texts.append(text_in(fields_of(part, {"type", "text"}, at).get("text"), f"{at}.text"))
+        elif kind in _VIDEO_PARTS:
+            videos.append(video_in(part, at, turn))
         elif not isinstance(part, dict):
-            raise _wrong(at, "expected an object with a type", part)
+            raise wrong(at, "expected an object with a type", part)
         else:
-            raise _wrong(f"{at}.type", "expected text, video_url, image_url or file", kind)
+            raise wrong(f"{at}.type", f"expected text, {', '.join(_VIDEO_PARTS[:-1])} or file", kind)
     if videos and role != "user":
-        raise _wrong(videos[0].param, "only the user may send videos")
+        raise wrong(videos[0].param, "only the user may send videos")
     return Message(role=role, text="\n".join(texts)), videos
-
-
-def _file(holder: Any, where: str, turn: int) -> VideoRef:
-    given = _fields_of(holder, {"file_id", "file_data", "filename"}, where)
-    if ("file_id" in given) == ("file_data" in given):
-        raise _wrong(where, "expected either file_id or file_data")
-    if "file_data" in given:
-        video = _video(given["file_data"], f"{where}.file_data", turn)
-        if video.source != "data":
-            raise _wrong(video.param, "expected a data URL: data:video/mp4;base64,...")
-        return video
-    name = given["file_id"]
-    if not isinstance(name, str) or not _FILE_ID.fullmatch(name):
-        raise _wrong(f"{where}.file_id", "expected the id of an uploaded file: file- and 32 hexadecimal digits", name)
-    return VideoRef(url=f"upload:{name}", param=f"{where}.file_id", source="upload", turn=turn)
-
-
-def _video(url: Any, where: str, turn: int = 0) -> VideoRef:
-    if not isinstance(url, str) or not url:
-        raise _wrong(where, "expected a URL", url)
-    # A single non-BMP character makes Python store every one in four bytes, beyond the memory budget.
-    if len(url) > _LONGEST_URL and not url.isascii():
-        raise _wrong(where, "expected ASCII characters alone in a long URL")
-    scheme = url[:16].partition(":")[0].lower()
-    return VideoRef(url=url, param=where, source=scheme if scheme in _SOURCES else "other", turn=turn)
 
 
 def video_of(body: Any) -> tuple[Any, VideoRef]:
     """(model's name or None, video) of a request for the frames of one. Raises Fault as `read` does."""
-    given = _fields_of(body, {"model", "url"}, "")
-    return given.get("model"), _video(given.get("url"), "url")
-
-
-def _text(text: Any, where: str) -> str:
-    if not isinstance(text, str):
-        raise _wrong(where, "expected text", text)
-    return text
+    given = fields_of(body, {"model", "url"}, "")
+    return given.get("model"), reference(given.get("url"), "url")
 
 
 def _decoding(given: Mapping[str, Any], limits: ServeLimits) -> tuple[Decoding, tuple[str, ...], tuple[str, ...]]:
@@ -226,9 +179,9 @@ def _decoding(given: Mapping[str, Any], limits: ServeLimits) -> tuple[Decoding, 
     values = {name: given[name] for name in ("max_tokens", "max_completion_tokens") if name in given}
     for name, value in values.items():
         if type(value) is not int or not 1 <= value <= limits.max_tokens:
-            raise _wrong(name, f"expected an integer from 1 to {limits.max_tokens}", value)
+            raise wrong(name, f"expected an integer from 1 to {limits.max_tokens}", value)
     if len(set(values.values())) > 1:
-        raise _wrong("max_tokens", "differs from max_completion_tokens")
+        raise wrong("max_tokens", "differs from max_completion_tokens")
     sampling: dict[str, Any] = {}
     for name, (least, most, with_least) in _NUMBERS.items():
         if name not in given:
@@ -236,63 +189,22 @@ def _decoding(given: Mapping[str, Any], limits: ServeLimits) -> tuple[Decoding, 
         value = given[name]
         if type(value) not in (int, float) or not least <= value <= most or (value == least and not with_least):
             edge = "from" if with_least else "above"
-            raise _wrong(name, f"expected a number {edge} {least:g} to {most:g}", value)
+            raise wrong(name, f"expected a number {edge} {least:g} to {most:g}", value)
         sampling[name] = float(value)
     if "seed" in given:
         if type(given["seed"]) is not int or not -_INT64 <= given["seed"] < _INT64:
-            raise _wrong("seed", "expected an integer of 64 bits", given["seed"])
+            raise wrong("seed", "expected an integer of 64 bits", given["seed"])
         sampling["seed"] = given["seed"]
     stops = given.get("stop", [])
     stops = [stops] if isinstance(stops, str) else stops
     if not isinstance(stops, list) or len(stops) > _MOST_STOPS:
-        raise _wrong("stop", f"expected text or a list of at most {_MOST_STOPS} texts", stops)
+        raise wrong("stop", f"expected text or a list of at most {_MOST_STOPS} texts", stops)
     for i, stop in enumerate(stops):
-        if not _text(stop, f"stop[{i}]") or len(stop) > _STOP_CHARS:
-            raise _wrong(f"stop[{i}]", f"expected 1 to {_STOP_CHARS} characters")
+        if not text_in(stop, f"stop[{i}]") or len(stop) > _STOP_CHARS:
+            raise wrong(f"stop[{i}]", f"expected 1 to {_STOP_CHARS} characters")
     max_tokens = next(iter(values.values()), min(_DEFAULT_TOKENS, limits.max_tokens))
     return Decoding(max_new_tokens=max_tokens, **sampling), tuple(sampling), tuple(stops)
 
 
-def _fields_of(
-    value: Any, fields: Collection[str], where: str, neutral: Mapping[str, tuple[Any, ...]] = {}
-) -> dict[str, Any]:
-    """The given fields of an object; refuses unknown ones, and an unsupported feature (`neutral`) unless it has its
-    neutral value. Raises Fault UNKNOWN_FIELD, UNSUPPORTED, BAD_REQUEST."""
-    if not isinstance(value, dict):
-        raise _wrong(where or None, "expected a JSON object", value)
-    given = {name: each for name, each in value.items() if each is not None}
-    for name in given:
-        if name not in fields and name not in neutral:
-            shown = _excerpt(name).strip('"')
-            place = f"{where}.{shown}" if where else shown
-            raise Fault(400, "UNKNOWN_FIELD", f"{place}: unknown field", param=place)
-    for name, values in neutral.items():
-        if name in given and not any(type(given[name]) is type(value) and given[name] == value for value in values):
-            place = f"{where}.{name}" if where else name
-            allowed = " or ".join(json.dumps(value) for value in values)
-            message = f"{place}: not supported by this server; leave it out, or send {allowed}"
-            raise Fault(400, "UNSUPPORTED", message, param=place)
-    return given
-
-
-def _wrong(param: str | None, expected: str, *came: Any) -> Fault:
-    name = param or "the body"
-    got = f"; got {_excerpt(came[0])}" if came else ""
-    return Fault(400, "BAD_REQUEST", f"{name}: {expected}{got}", param=param)
-
-
 def _too_many(param: str, message: str) -> Fault:
     return Fault(413, "TOO_LARGE", f"{param}: {message}", param=param)
-
-
-def _excerpt(value: Any) -> str:
-    """A value for an error message: short, printable, and never much of a client's data."""
-    if isinstance(value, (dict, list)):
-        return f"{'an object' if isinstance(value, dict) else 'a list'} of {len(value)}"
-    if value is None or isinstance(value, bool):
-        return {None: "nothing", True: "true", False: "false"}[value]
-    if isinstance(value, int):
-        return str(value) if abs(value) < _INT64 * 4 else "a very long number"
-    text = value if isinstance(value, str) else f"{value:.6g}"
-    plain = "".join(char if char.isprintable() else "?" for char in text[:60])
-    return f'"{plain}{"..." if len(text) > 60 else ""}"' if isinstance(value, str) else plain

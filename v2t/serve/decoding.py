@@ -13,15 +13,17 @@ import os
 import re
 import shutil
 import tempfile
+from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from cineloop.errors import CineloopError, ItemError, MissingDependencyError, Notice
 from cineloop.files import TEMPORARY
 from cineloop.log import logger, printable
 from cineloop.video.frames import Frames
+from cineloop.video.info import VideoInfo
 from cineloop.video.limits import Limits
 from cineloop.video.sample import SampleSpec
 from cineloop.video.worker import DecoderPool
@@ -29,6 +31,7 @@ from cineloop.web.faults import Fault, fault_of
 from cineloop.web.limits import FairQueue, MemoryBudget, MemoryLease, busy
 from v2t.serve.settings import ServeLimits
 
+T = TypeVar("T")
 _CHILD_MB = 2048
 _SHARE = 0.6  # of a child's memory that `cineloop.video.canvas` gives to the result
 _RECYCLE_AFTER = 200  # files
@@ -75,7 +78,7 @@ class FairDecoders:
             decoders=("pyav",),
         )
         self.queue = FairQueue(limits.decoders)
-        self._running: set[asyncio.Task[Frames]] = set()
+        self._running: set[asyncio.Task[Any]] = set()
 
     async def decode(
         self,
@@ -93,14 +96,29 @@ class FairDecoders:
         Raises:
             Fault: the codes of `DecoderPool.decode`, BUSY.
         """
+        return await self._in_slot(owner, held, lambda kept: self._decode(descriptor, spec, size, owner, name, kept))
+
+    async def probe(self, descriptor: int, *, owner: str, name: str, held: AsyncExitStack) -> VideoInfo:
+        """Facts of an open file, counted from its packets; as `decode` otherwise."""
+        return await self._in_slot(owner, held, lambda kept: self._probe(descriptor, owner, name, kept))
+
+    async def _in_slot(
+        self, owner: str, held: AsyncExitStack, work: Callable[[AsyncExitStack], Coroutine[Any, Any, T]]
+    ) -> T:
+        """What `work` returns, in a slot that it keeps, with `held`, until it ends, whoever still waits for it."""
         async with held:
             await held.enter_async_context(self.queue.slot(owner))
-            work = asyncio.ensure_future(self._work(descriptor, spec, size, owner, name, held.pop_all()))
-        self._running.add(work)
-        work.add_done_callback(self._running.discard)
-        return await asyncio.shield(work)
+            task = asyncio.ensure_future(work(held.pop_all()))
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+        return await asyncio.shield(task)
 
-    async def _work(
+    async def _probe(self, descriptor: int, owner: str, name: str, held: AsyncExitStack) -> VideoInfo:
+        async with held:
+            path, given = self._file(descriptor, held)
+            return await self._result(self.pool.submit_probe(path, **given), owner, name)
+
+    async def _decode(
         self,
         descriptor: int,
         spec: SampleSpec,
@@ -113,27 +131,34 @@ class FairDecoders:
         most = spec.max_frames if spec.sampler in ("fps", "segment") else min(spec.num_frames, spec.max_frames)
         most *= (self.limits.pixels if size is None else size[0] * size[1]) * 3
         most, kept = min(most, int(_SHARE * (self._child_mb << 20))), 0
+        async with held:
+            path, given = self._file(descriptor, held)
+            memory = MemoryLease(self.memory)
+            memory.set(most)
+            try:
+                frames = await self._result(self.pool.submit(path, spec, size, **given), owner, name)
+                kept = frames.pixels.nbytes
+            finally:
+                memory.set(kept)
+            memory.end_with(frames.pixels)
+            texts = (_DESCRIPTOR.sub(name, one.message).replace(path, name) for one in frames.warnings)
+            pairs = zip(frames.warnings, texts, strict=True)
+            return replace(frames, warnings=tuple(Notice(one.code, printable(text, 300)) for one, text in pairs))
+
+    def _file(self, descriptor: int, held: AsyncExitStack) -> tuple[str, dict[str, int]]:
+        """The path of an open file for the pool, and what else the pool is given."""
+        if os.path.exists("/proc/self/fd"):
+            return f"/proc/self/fd/{descriptor}", {"descriptor": descriptor}
+        return held.enter_context(_copy(descriptor, self._scratch)).name, {}  # not Linux
+
+    async def _result(self, future: concurrent.futures.Future[T], owner: str, name: str) -> T:
+        """The result of a child's work. Raises Fault, with our message."""
         try:
-            async with held:
-                path, given = f"/proc/self/fd/{descriptor}", {"descriptor": descriptor}
-                if not os.path.exists("/proc/self/fd"):  # not Linux
-                    path, given = held.enter_context(_copy(descriptor, self._scratch)).name, {}
-                memory = MemoryLease(self.memory)
-                memory.set(most)
-                try:
-                    # asyncio.wrap_future would tie the future to itself, and its frames stay until the next collection.
-                    loop, ended = asyncio.get_running_loop(), asyncio.Event()
-                    future = self.pool.submit(path, spec, size, **given)
-                    future.add_done_callback(lambda _: loop.call_soon_threadsafe(ended.set))
-                    await ended.wait()
-                    frames = future.result()
-                    kept = frames.pixels.nbytes
-                finally:
-                    memory.set(kept)
-                memory.end_with(frames.pixels)
-                texts = (_DESCRIPTOR.sub(name, one.message).replace(path, name) for one in frames.warnings)
-                pairs = zip(frames.warnings, texts, strict=True)
-                return replace(frames, warnings=tuple(Notice(one.code, printable(text, 300)) for one, text in pairs))
+            # asyncio.wrap_future would tie the future to itself, and its frames stay until the next collection.
+            loop, ended = asyncio.get_running_loop(), asyncio.Event()
+            future.add_done_callback(lambda _: loop.call_soon_threadsafe(ended.set))
+            await ended.wait()
+            return future.result()
         except concurrent.futures.CancelledError as error:
             raise busy("it is stopping") from error
         except CineloopError as error:

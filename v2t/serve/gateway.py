@@ -9,10 +9,10 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import aclosing
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from starlette.datastructures import Headers
 from starlette.responses import JSONResponse
@@ -22,9 +22,10 @@ from cineloop.web.faults import Fault
 from cineloop.web.guard import REQUEST_ID, Send
 from cineloop.web.limits import ApiKeys, FairQueue, MemoryLease, RateLimit, busy
 from v2t.serve import chat
-from v2t.serve.chat import ChatRequest, VideoRef
-from v2t.serve.engines import ChatEngine, down, engine_fault
+from v2t.serve.chat import ChatRequest
+from v2t.serve.engines import ChatEngine, ServeEngine, down, engine_fault
 from v2t.serve.metrics import Metrics
+from v2t.serve.parts import VideoRef
 from v2t.serve.served import ServedModel
 from v2t.serve.settings import ServeConfig
 
@@ -46,7 +47,7 @@ class Gateway:
 
     config: ServeConfig
     served: ServedModel
-    engine: ChatEngine
+    engine: ServeEngine
     media: Media
     created: int = field(default_factory=lambda: int(time.time()))
     metrics: Metrics = field(default_factory=Metrics)
@@ -84,23 +85,32 @@ class Gateway:
         shown: list[Frames] = []
         left = self.config.limits.frames
         for video in videos:
-            begun, outcome = time.monotonic(), "failed"
-            try:
-                shown.append(await self.media.frames(video.url, owner=owner, param=video.param, max_frames=left))
-                outcome = "ok"
-            except BaseException as error:
-                # The traceback may live until the next garbage collection: it must not hold the memory of other videos.
-                shown.clear()
-                if isinstance(error, Fault) and error.status < 500:
-                    outcome = "refused"
-                elif isinstance(error, asyncio.CancelledError):
-                    outcome = "cancelled"
-                raise
-            finally:
-                self.metrics.videos.labels(video.source, outcome).inc()
-                self.metrics.decode_seconds.observe(time.monotonic() - begun)
+            with self.count_video(video):
+                try:
+                    shown.append(await self.media.frames(video.url, owner=owner, param=video.param, max_frames=left))
+                except BaseException:
+                    # The traceback may live until the next collection: it must not hold the memory of other videos.
+                    shown.clear()
+                    raise
             left -= len(shown[-1])
         return shown
+
+    @contextmanager
+    def count_video(self, video: VideoRef) -> Iterator[None]:
+        """Count a video that the block reads, with its seconds and outcome."""
+        begun, outcome = time.monotonic(), "failed"
+        try:
+            yield
+            outcome = "ok"
+        except Fault as fault:
+            outcome = "refused" if fault.status < 500 else outcome
+            raise
+        except asyncio.CancelledError:
+            outcome = "cancelled"
+            raise
+        finally:
+            self.metrics.videos.labels(video.source, outcome).inc()
+            self.metrics.decode_seconds.observe(time.monotonic() - begun)
 
     def describe(self, frames: Frames) -> dict[str, Any]:
         """The report on a video's frames for the response; times count from the beginning of the file."""
@@ -149,7 +159,7 @@ class Gateway:
                     return await self._generate(request, report if frames else {}, begun, emit)
         except TimeoutError:
             if not is_generating:
-                raise _out_of_turn(limit_s) from None
+                raise out_of_turn(limit_s) from None
             raise Fault(504, "ANSWER_TIMEOUT", f"the answer took longer than {limit_s:.0f} s") from None
 
     async def preview(self, video: VideoRef, owner: str, render: Callable[[Frames], T]) -> tuple[Frames, T]:
@@ -161,7 +171,7 @@ class Gateway:
                     (frames,) = await self.frames([video], owner)
                     return frames, await asyncio.to_thread(render, frames)
         except TimeoutError:
-            raise _out_of_turn(limits.answer_s) from None
+            raise out_of_turn(limits.answer_s) from None
 
     async def _generate(
         self, request: ChatRequest, report: dict[str, Any], begun: float, emit: Callable[[Any], Awaitable[None]]
@@ -174,7 +184,8 @@ class Gateway:
             "created": int(time.time()),
             "model": request.model,
         }
-        async with aclosing(self.engine.generate(request)) as replies:
+        engine = cast(ChatEngine, self.engine)  # one that relays has routes of its own
+        async with aclosing(engine.generate(request)) as replies:
             async for reply in replies:
                 if is_stream and is_first:
                     # Only now: an engine that refuses at once gets an ordinary refusal, with its status.
@@ -209,7 +220,8 @@ class Gateway:
         return {}
 
 
-def _out_of_turn(limit_s: float) -> Fault:
+def out_of_turn(limit_s: float) -> Fault:
+    """A request's turn did not come in time."""
     return busy(f"the request's turn did not come within {limit_s:.0f} s")
 
 

@@ -15,14 +15,16 @@ import math
 import os
 import re
 import tempfile
-from contextlib import AsyncExitStack, suppress
-from dataclasses import replace
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import BinaryIO
 
 from cineloop.errors import ItemError, Notice
 from cineloop.video import packed
 from cineloop.video.frames import Frames
+from cineloop.video.info import VideoInfo
+from cineloop.video.sample import SampleSpec
 from cineloop.web.addresses import Address, allowed_host, bad, check_host, parse
 from cineloop.web.faults import Fault, fault_of
 from cineloop.web.fetch import Fetcher
@@ -44,6 +46,33 @@ _DECODER = re.compile(r"[\w.\-]{1,32}", re.ASCII)
 _MOST_WARNINGS, _LONGEST_WARNING = 8, 200
 
 
+@dataclass(frozen=True)
+class OpenVideo(AbstractAsyncContextManager["OpenVideo"]):
+    """A video of a request as an open file, which nothing is left of once it is closed; `start_s` and `end_s` are the
+    range that is meant."""
+
+    descriptor: int
+    name: str
+    start_s: float | None = None
+    end_s: float | None = None
+    held: AsyncExitStack = field(default_factory=AsyncExitStack)
+
+    def duplicate(self) -> tuple[int, AsyncExitStack]:
+        """The file once more, and what closes that: a decoder may read it longer than anybody waits."""
+        copy, held = os.dup(self.descriptor), AsyncExitStack()
+        held.callback(os.close, copy)
+        return copy, held
+
+    def moved_to(self, held: AsyncExitStack) -> OpenVideo:
+        """The same file, from now on closed with `held`."""
+        rest = self.held.pop_all()
+        held.push_async_exit(rest)
+        return replace(self, held=AsyncExitStack())
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self.held.aclose()
+
+
 class Media:
     """Fetching and decoding of clients' videos; an async context manager, of one event loop.
 
@@ -53,7 +82,7 @@ class Media:
 
     def __init__(self, config: ServeConfig, served: ServedModel) -> None:
         limits = config.limits
-        self._config, self._served = config, served
+        self._config, self.served = config, served
         self._allowed = tuple(map(allowed_host, config.allow_hosts))
         self._file_bytes = limits.upload_mb << 20
         num_owners = max(1, len(config.keys()))
@@ -81,55 +110,84 @@ class Media:
             address = parse(url)
             if max_frames < 1:
                 raise _too_many(0)
-            async with AsyncExitStack() as held:
-                if address.kind == "data":
-                    comma = address.body.find(",", 0, _LONGEST_HEAD)
-                    head = _HEAD.fullmatch(address.body, 0, comma) if comma >= 0 else None
-                    if head is None:
-                        raise bad("expected data:video/TYPE;base64,… or data:image/TYPE;base64,…")
-                    media_type, start = head["type"].lower(), comma + 1
-                    if media_type == "video/jpeg":
-                        raise bad(
-                            "lists of JPEG frames are not supported, as they have no times; send the video itself"
-                        )
-                    if media_type == packed.MEDIA_TYPE:
-                        return await self._pack(address, start, max_frames)
-                    # Not of the uploads' quota: the body is in memory, whose budget bounds these files too.
-                    given = (address.body, start, self._file_bytes, self.uploads.folder)
-                    descriptor = held.enter_context(await asyncio.to_thread(_content_file, *given)).fileno()
-                elif address.kind == "upload":
-                    descriptor = held.enter_context(self.uploads.use(owner, address.body)).fileno()
-                elif address.kind == "file":
-                    descriptor = open_below(address, self._config.roots)
-                    held.callback(os.close, descriptor)
-                    check(os.pread(descriptor, HEAD_BYTES, 0), address.name)
-                else:
-                    check_host(address, self._allowed)
-                    arriving = held.enter_context(self.uploads.incoming(owner, address.name))
-                    await self.fetcher.fetch(address, arriving)
-                    await arriving.seal()
-                    descriptor = arriving.descriptor
-                spec = spec_within(self._served.spec, max_frames, address.start_s, address.end_s)
-                frames = await self.decoders.decode(
-                    descriptor, spec, self._served.frame_size, owner=owner, name=address.name, held=held.pop_all()
-                )
-            if len(frames) > max_frames:
-                raise _too_many(max_frames)
+            if address.kind == "data":
+                media_type, start = _head_of(address.body)
+                if media_type == packed.MEDIA_TYPE:
+                    return await self._pack(address, start, max_frames)
+            async with await self._open(address, owner) as opened:
+                frames = await self.decode(opened, max_frames, owner)
         except Fault as fault:
             fault.param = fault.param or param
             raise
         return frames
 
+    async def open(self, url: str, *, owner: str, param: str) -> OpenVideo:
+        """The video at `url`, whole and checked by its first bytes; a context manager. Raises as `frames`."""
+        try:
+            return await self._open(parse(url), owner)
+        except Fault as fault:
+            fault.param = fault.param or param
+            raise
+
+    async def probe(self, opened: OpenVideo, owner: str) -> VideoInfo:
+        """Facts of an open video. Raises Fault: the codes of decoding."""
+        descriptor, held = opened.duplicate()
+        return await self.decoders.probe(descriptor, owner=owner, name=opened.name, held=held)
+
+    async def decode(
+        self,
+        opened: OpenVideo,
+        max_frames: int,
+        owner: str,
+        *,
+        spec: SampleSpec | None = None,
+        info: VideoInfo | None = None,
+    ) -> Frames:
+        """Frames of an open video for the model; `info` where it was probed already. Raises Fault."""
+        size, most_side = self.served.frame_size, self.served.max_side
+        if most_side is not None:
+            size = scaled(info or await self.probe(opened, owner), most_side)
+        spec = spec_within(spec or self.served.spec, max_frames, opened.start_s, opened.end_s)
+        descriptor, held = opened.duplicate()
+        frames = await self.decoders.decode(descriptor, spec, size, owner=owner, name=opened.name, held=held)
+        if len(frames) > max_frames:
+            raise _too_many(max_frames)
+        return frames
+
+    async def _open(self, address: Address, owner: str) -> OpenVideo:
+        """See `open`."""
+        async with AsyncExitStack() as held:
+            if address.kind == "data":
+                media_type, start = _head_of(address.body)
+                if media_type == packed.MEDIA_TYPE:
+                    raise _unpacked()
+                # Not of the uploads' quota: the body is in memory, whose budget bounds these files too.
+                given = (address.body, start, self._file_bytes, self.uploads.folder)
+                descriptor = held.enter_context(await asyncio.to_thread(_content_file, *given)).fileno()
+            elif address.kind == "upload":
+                descriptor = held.enter_context(self.uploads.use(owner, address.body)).fileno()
+            elif address.kind == "file":
+                descriptor = open_below(address, self._config.roots)
+                held.callback(os.close, descriptor)
+                check(os.pread(descriptor, HEAD_BYTES, 0), address.name)
+            else:
+                check_host(address, self._allowed)
+                arriving = held.enter_context(self.uploads.incoming(owner, address.name))
+                await self.fetcher.fetch(address, arriving)
+                await arriving.seal()
+                descriptor = arriving.descriptor
+            return OpenVideo(descriptor, address.name, address.start_s, address.end_s, held.pop_all())
+
     async def _pack(self, address: Address, start: int, max_frames: int) -> Frames:
-        if not self._served.is_ours:
-            raise bad("this model takes no frames sampled by the client; send the video itself")
+        if not self.served.is_ours:
+            raise _unpacked()
         if address.start_s is not None or address.end_s is not None:
             raise bad("frames sampled by the client have a range already; omit #t=")
         most, kept = (len(address.body) - start) // 4 * 3, 0
 
         def read() -> Frames:
             data = _content(address.body, start, self._file_bytes)
-            return client_frames(data, self._served.frame_size, max_frames, self._config.limits)
+            return client_frames(data, self.served.frame_size, max_frames, self._config.limits)
 
         memory = MemoryLease(self.memory)
         memory.set(2 * most)  # the bytes, and the frames made of them
@@ -158,6 +216,24 @@ class Media:
         await self.fetcher.close()
         await self.decoders.close()
         self.uploads.close()
+
+
+def scaled(info: VideoInfo, most_side: int) -> tuple[int, int]:
+    """(H, W) of a video's frames, the longer side at most `most_side`."""
+    scale = min(1.0, most_side / max(info.height, info.width))
+    return max(1, round(info.height * scale)), max(1, round(info.width * scale))
+
+
+def _head_of(url: str) -> tuple[str, int]:
+    """The media type of a data URL, and where its content begins. Raises Fault BAD_URL: neither video nor image."""
+    comma = url.find(",", 0, _LONGEST_HEAD)
+    head = _HEAD.fullmatch(url, 0, comma) if comma >= 0 else None
+    if head is None:
+        raise bad("expected data:video/TYPE;base64,… or data:image/TYPE;base64,…")
+    media_type = head["type"].lower()
+    if media_type == "video/jpeg":
+        raise bad("lists of JPEG frames are not supported, as they have no times; send the video itself")
+    return media_type, comma + 1
 
 
 def _content(url: str, start: int, max_bytes: int) -> bytes:
@@ -215,6 +291,10 @@ def client_frames(data: bytes, frame_size: tuple[int, int] | None, max_frames: i
         for one in made.warnings[:_MOST_WARNINGS]
     )
     return replace(made, warnings=warnings)
+
+
+def _unpacked() -> Fault:
+    return bad("this model takes no frames sampled by the client; send the video itself")
 
 
 def _too_many(most: int) -> Fault:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     import uvicorn
     from starlette.applications import Starlette
 
-    from v2t.serve.engines import ChatEngine
+    from v2t.serve.engines import ServeEngine
 
 _KEEP_ALIVE_S = 30.0
 _STILL_S = 10.0  # between two lines of the log while the model is loaded
@@ -48,13 +48,13 @@ def run(config: ServeConfig) -> int:
         import uvicorn  # noqa: F401
     except ImportError as error:
         raise MissingDependencyError(f"serving needs {error.name}", hint="pip install 'cineloop[serve]'") from error
-    logger.info("starting to serve %s", config.model)
+    logger.info("starting to serve %s", config.engine if config.is_relay else config.model)
     served = read(config)
     for line in doctor.vulnerable():
         logger.warning("%s", line)
     with listening(config) as port:
         code = asyncio.run(_serve(config, served, port))
-    if any(thread.name == MODEL_THREAD for thread in threading.enumerate()):
+    if any(thread.name.startswith(MODEL_THREAD) for thread in threading.enumerate()):
         # In the middle of a long step: unwinding the thread below torch at interpreter exit would abort.
         logging.shutdown()
         sys.stdout.flush()
@@ -97,7 +97,10 @@ async def _serve(config: ServeConfig, served: ServedModel, port: socket.socket) 
         media = await stack.enter_async_context(Media(config, served))
         engine = engines.create(config, served)
         stack.push_async_callback(engine.stop)
-        server = server_of(config, create_app(config, served, engine, media))
+        app = create_app(config, served, engine, media)
+        if app.state.films is not None:
+            stack.callback(app.state.films.close)
+        server = server_of(config, app)
         serving = asyncio.create_task(server.serve(sockets=[port]))
 
         def stop(number: signal.Signals) -> None:
@@ -119,11 +122,12 @@ async def _serve(config: ServeConfig, served: ServedModel, port: socket.socket) 
     return EXIT_INTERRUPTED if signals and signals[0] == signal.SIGINT else EXIT_OK
 
 
-async def _work(engine: ChatEngine, config: ServeConfig, served: ServedModel, url: str) -> None:
+async def _work(engine: ServeEngine, config: ServeConfig, served: ServedModel, url: str) -> None:
     """Start the engine and wait until it fails. Raises CineloopError then."""
     begun = time.monotonic()
     await engine.start()
-    logger.info("%s accepts connections; loading the model %s (engine %s)", url, served.name, engine.name)
+    name = served.name or "of another server"
+    logger.info("%s accepts connections; loading the model %s (engine %s)", url, name, engine.name)
     loading = asyncio.ensure_future(engine.ready())
     try:
         while not (await asyncio.wait({loading}, timeout=_STILL_S))[0]:
@@ -132,7 +136,7 @@ async def _work(engine: ChatEngine, config: ServeConfig, served: ServedModel, ur
     finally:
         loading.cancel()
     where = f"; page: {url}/" if config.page else ""
-    print(f"serving {served.name} at {url} (engine {engine.name}){where}", flush=True)
+    print(f"serving {name} at {url} (engine {engine.name}){where}", flush=True)
     await engine.until_failure()
 
 

@@ -16,6 +16,7 @@ from cineloop.errors import MissingDependencyError, UsageError
 from cineloop.video.sample import SampleSpec
 from v2t.backends import choose
 from v2t.backends.abilities import Abilities
+from v2t.backends.endpoint import address_of
 from v2t.serve.settings import ServeConfig
 
 _FOREIGN = SampleSpec(sampler="fps", fps=2.0, max_frames=64)  # as v2t.backends.openai samples for a served model
@@ -36,7 +37,7 @@ class ServedModel:
 
     Attributes:
         source: a folder, or a hub id. is_ours: of `v2t.model`, which takes packed frames and knows their times.
-        frame_size: (H, W) to decode to; None keeps their size.
+        frame_size: (H, W) to decode to; None keeps their size. max_side: pixels of the longer side at most.
         segment_frames, tokens_per_segment: F and Q of our models, 0 of others.
         about: the domain it was trained on, in a few words; may be empty. abilities: what it declares of itself.
     """
@@ -46,6 +47,7 @@ class ServedModel:
     is_ours: bool
     spec: SampleSpec
     frame_size: tuple[int, int] | None = None
+    max_side: int | None = None
     segment_frames: int = 0
     tokens_per_segment: int = 0
     adapters: Mapping[str, Adapter] = field(default_factory=dict)
@@ -56,11 +58,16 @@ class ServedModel:
 def read(config: ServeConfig) -> ServedModel:
     """The served model of `config`. Raises MissingDependencyError: no usable model in the folder; UsageError: an
     unsupported engine or adapters."""
+    if config.is_relay:
+        return _relayed(config)
     adapters = {name: read_adapter(folder) for name, folder in config.adapters.items()}
     if adapters and config.engine == "local":
         raise UsageError("--engine local serves no adapters", hint="--engine vllm, or serve the merged captioner")
     if choose(config.model) == "openai":
-        raise UsageError(f"model {config.model!r} is a server already; name a folder or a hub id")
+        raise UsageError(
+            f"model {config.model!r} is a server already; name a folder or a hub id",
+            hint=f"to stand before that server: --engine {config.model}",
+        )
     if choose(config.model) != "local":
         if config.engine == "local":
             raise UsageError(
@@ -95,6 +102,26 @@ def read(config: ServeConfig) -> ServedModel:
         adapters=adapters,
         about=captioner.about,
         abilities=captioner.abilities,
+    )
+
+
+def _relayed(config: ServeConfig) -> ServedModel:
+    """The model of another server; its name is empty where that server chooses."""
+    _, name = address_of(config.engine)
+    if config.model != ServeConfig.model or config.adapters or config.engine_args:
+        raise UsageError(
+            "--engine openai:URL serves the models of that server; no model, adapter or argument is loaded here",
+            hint="name its model in the address: --engine openai:URL#model",
+        )
+    upstream = config.upstream
+    return ServedModel(
+        name=name,
+        source=config.engine,
+        is_ours=False,
+        spec=SampleSpec(sampler="fps", fps=_FOREIGN.fps, max_frames=min(_FOREIGN.max_frames, upstream.max_pictures)),
+        max_side=upstream.max_side,
+        about="a model of another server, which gets pictures with their times",
+        abilities=Abilities(window_s=upstream.window_s),
     )
 
 

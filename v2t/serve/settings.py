@@ -7,17 +7,18 @@ before anything is read or decoded; a client can request less, never more.
 from __future__ import annotations
 
 import ipaddress
+import math
 import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
-from cineloop.errors import PolicyError, UsageError
+from cineloop.errors import PolicyError, UsageError, did_you_mean
 from cineloop.options import option, setting
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}", re.IGNORECASE)
 _LEAST_KEY = 16  # characters
+ENGINES, OPENAI = ("auto", "vllm", "local"), "openai:"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +55,40 @@ class ServeLimits:
 
 
 @dataclass(frozen=True, kw_only=True)
+class UpstreamSettings:
+    """The server behind the gateway, of `--engine openai:URL`."""
+
+    key_env: str = setting("OPENAI_API_KEY", "environment variable with the key of that server; never a client's")
+    max_pictures: int = setting(32, "pictures of one request at most; fewer are sent to a server that takes fewer")
+    max_side: int = setting(512, "longer side of a picture, pixels")
+    quality: int = setting(85, "of the JPEGs, 1 to 100")
+    window_s: float = setting(60.0, "a longer video is watched in windows of so many seconds, into timed notes")
+    concurrency: int = setting(2, "windows of a film that the server watches at once")
+    connect_s: float = setting(10.0, "seconds a connection may take")
+    read_s: float = setting(300.0, "longest silence during an answer, seconds")
+    film_s: float = setting(7200.0, "seconds that watching one long film may take; what is noted by then is kept")
+    notes: Path | None = setting(None, "folder where the notes on films are kept (default: the user's cache)")
+    use_env_proxy: bool = setting(False, "reach that server through the proxy of HTTP_PROXY, HTTPS_PROXY and NO_PROXY")
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[A-Z_][A-Z0-9_]*", self.key_env):
+            raise UsageError("upstream.key_env must be the NAME of an environment variable, in capitals, never a key")
+        ranges = {
+            "max_pictures": (1, 4096),
+            "max_side": (16, 16384),
+            "quality": (1, 100),
+            "window_s": (0.5, 3600.0),
+            "concurrency": (1, 256),
+        }
+        for name, (least, most) in ranges.items():
+            if not least <= getattr(self, name) <= most:
+                raise UsageError(f"upstream.{name} must be from {least} to {most}, got {getattr(self, name)!r}")
+        for name in ("connect_s", "read_s", "film_s"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise UsageError(f"upstream.{name} must be a number of seconds above 0, got {getattr(self, name)!r}")
+
+
+@dataclass(frozen=True, kw_only=True)
 class ServeConfig:
     """All settings of a server.
 
@@ -62,8 +97,10 @@ class ServeConfig:
     """
 
     model: str = option("starter", "starter (default), a folder, or a hub id that vLLM knows", flag="MODEL")
-    engine: Literal["auto", "vllm", "local"] = option(
-        "auto", "auto (default: vLLM where it is installed), vllm, or local: this project's own captioner"
+    engine: str = option(
+        "auto",
+        "auto (default: vLLM where it is installed), vllm, local: this project's own captioner, or openai:URL[#model]: "
+        "a server that takes pictures (Ollama, LM Studio, llama.cpp, vLLM, a hosted one)",
     )
     host: str = option("127.0.0.1", "address to listen on; all but loopback need a key")
     port: int = option(8000, "port; 0 picks a free one")
@@ -94,8 +131,12 @@ class ServeConfig:
     kv_cache_gb: float = setting(1.0, "of vLLM: size of the KV cache on a CPU, GiB")
     engine_args: tuple[str, ...] = setting((), "further arguments of vLLM's server, in its own form")
     limits: ServeLimits = setting(ServeLimits(), "limits on clients")
+    upstream: UpstreamSettings = setting(UpstreamSettings(), "the server behind the gateway, of --engine openai:URL")
 
     def __post_init__(self) -> None:
+        if self.engine not in ENGINES and not self.is_relay:
+            near = did_you_mean(self.engine, ENGINES, show=str)
+            raise UsageError(f"engine must be {', '.join(ENGINES)} or openai:URL, got {self.engine!r}", hint=near)
         if not 0 <= self.port <= 65535:
             raise UsageError(f"port must be from 0 to 65535, got {self.port}")
         if not re.fullmatch(r"[A-Z_][A-Z0-9_]*", self.key_env):
@@ -116,6 +157,11 @@ class ServeConfig:
                 f"host {self.host} is reachable from other machines, so clients need a key",
                 hint=f"put one of at least {_LEAST_KEY} characters into the environment variable {self.key_env}",
             )
+
+    @property
+    def is_relay(self) -> bool:
+        """Whether another server answers, at the address in `engine`."""
+        return self.engine.startswith(OPENAI)
 
     @property
     def is_loopback(self) -> bool:

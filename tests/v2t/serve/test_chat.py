@@ -227,7 +227,7 @@ def test_files_are_videos_by_id_or_by_data():
 @pytest.mark.parametrize(
     ("part", "param"),
     [
-        ({"type": "video_url", "video_url": "data:x"}, "messages[0].content[0].video_url"),
+        ({"type": "video_url", "video_url": 5}, "messages[0].content[0].video_url"),
         ({"type": "video_url", "video_url": {"url": ""}}, "messages[0].content[0].video_url.url"),
         ({"type": "video_url"}, "messages[0].content[0].video_url"),
         (

@@ -133,7 +133,7 @@ def test_a_second_signal_ends_the_wait_for_requests(monkeypatch):
 
 def test_an_engine_that_fails_ends_the_server_which_a_service_manager_starts_again(monkeypatch, capsys):
     class Failing:
-        name, state, is_stopped = "vllm", "ready", False
+        name, relays, state, is_stopped = "vllm", False, "ready", False
 
         async def start(self) -> None: ...
 

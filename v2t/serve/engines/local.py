@@ -84,7 +84,7 @@ class _Client:
 class LocalEngine:
     """See `v2t.serve.engines.ChatEngine`; the captioner is not loaded yet, and used only by this engine's thread."""
 
-    name = "local"
+    name, relays = "local", False
 
     def __init__(self, captioner: Backend) -> None:
         self._captioner, self._batcher = captioner, Batcher(captioner)

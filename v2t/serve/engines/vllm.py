@@ -188,7 +188,7 @@ class VllmEngine(EngineProcess):
     """See `v2t.serve.engines.ChatEngine`. A model of ours takes packed frames and knows their times (`packs_frames`);
     another gets JPEGs."""
 
-    name = "vllm"
+    name, relays = "vllm", False
 
     def __init__(self, command: EngineCommand, *, packs_frames: bool) -> None:
         super().__init__(command)

@@ -70,8 +70,10 @@ export async function patiently(task, { signal, onWait }) {
   }
 }
 
-/** Events of a `text/event-stream`, as the text of their data. */
-export async function* eventsOf(body) {
+const PROGRESS = ": cineloop ";
+
+/** Events of a `text/event-stream`, as the text of their data; `onProgress` is given what comments say of a long film. */
+export async function* eventsOf(body, onProgress = () => {}) {
   const reader = body.pipeThrough(new TextDecoderStream()).getReader();
   let rest = "";
   let data = [];
@@ -82,7 +84,8 @@ export async function* eventsOf(body) {
       const lines = rest.split(/\r\n|\n|\r(?!$)/);
       rest = done ? "" : lines.pop();
       for (const line of lines) {
-        if (line.startsWith("data:")) data.push(line.slice(5).replace(/^ /, ""));
+        if (line.startsWith(PROGRESS)) onProgress(line.slice(PROGRESS.length));
+        else if (line.startsWith("data:")) data.push(line.slice(5).replace(/^ /, ""));
         else if (line === "" && data.length) {
           yield data.join("\n");
           data = [];
@@ -219,10 +222,10 @@ export class Client {
   }
 
   /**
-   * A chat completion as it comes.
+   * A chat completion as it comes; `onProgress` is given {film, films, windows, of} while a long film is watched.
    * @yields {{text?: string, cineloop?: object, finish?: string, usage?: object}}
    */
-  async *chat(body, signal) {
+  async *chat(body, signal, onProgress = () => {}) {
     const reply = await this.#send("v1/chat/completions", {
       method: "POST",
       body: { ...body, stream: true, stream_options: { include_usage: true } },
@@ -232,7 +235,11 @@ export class Client {
     yield { requestId };
     let isDone = false;
     try {
-      for await (const data of eventsOf(reply.body)) {
+      const progressed = (text) => {
+        const { progress } = chunkOf(text, requestId, true);
+        if (progress) onProgress(progress);
+      };
+      for await (const data of eventsOf(reply.body, progressed)) {
         if (data === "[DONE]") {
           isDone = true;
           break;
@@ -251,13 +258,14 @@ function broken(requestId) {
   return new ApiError(0, "BROKEN_OFF", "The answer broke off: the connection ended before it was complete.", { requestId });
 }
 
-function chunkOf(data, requestId) {
+function chunkOf(data, requestId, isComment = false) {
   let chunk;
   try {
     chunk = JSON.parse(data);
   } catch {
     throw new ApiError(0, "BAD_STREAM", "The server sent a piece of the answer that cannot be read.", { requestId });
   }
+  if (isComment) return { progress: chunk.progress };
   if (chunk.error) throw errorOf(chunk.error.status ?? 0, chunk, () => requestId);
   const choice = chunk.choices?.[0];
   const text = choice?.delta?.content;

@@ -375,7 +375,7 @@ function lengthKnown(duration) {
 
 async function begin() {
   wire();
-  watchEngine(client);
+  watchEngine(client).then(() => settings.limits ?? readModels(client, settings, videos).then(drawAbout));
   isKept = await store.open();
   const kept = await store.sessions().catch(() => []);
   const last = kept.find((one) => one.id === current.get());

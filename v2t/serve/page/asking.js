@@ -88,7 +88,12 @@ export class Asking extends EventTarget {
     const { model, maxTokens, temperature } = turn.settings;
     Object.assign(turn, { answer: "", state: "waiting" });
     const body = { model, messages, max_tokens: maxTokens, temperature };
-    for await (const piece of this.#client.chat(body, signal)) {
+    const onProgress = ({ film, films, windows, of }) => {
+      const which = films > 1 ? ` ${film} of ${films}` : "";
+      turn.waiting = windows < of ? `Watching film${which}: ${windows} of ${of} windows` : "Waiting for the answer";
+      changed();
+    };
+    for await (const piece of this.#client.chat(body, signal, onProgress)) {
       if (piece.requestId) turn.requestId = piece.requestId;
       if (piece.cineloop) this.#saw(turn, piece.cineloop);
       if (piece.finish) turn.finish = piece.finish;

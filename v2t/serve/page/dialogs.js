@@ -41,7 +41,7 @@ export class Settings {
       // nothing was kept, or nothing that can be read
     }
     this.#values = { ...DEFAULTS, ...kept };
-    $("model").addEventListener("change", () => this.#set({ model: $("model").value }));
+    for (const menu of [$("model"), $("model-menu")]) menu.addEventListener("change", () => this.#set({ model: menu.value }));
     $("max-tokens").addEventListener("change", () => this.#set({ maxTokens: this.#bounded($("max-tokens"), DEFAULTS.maxTokens, Math.round) }));
     $("temperature").addEventListener("change", () => this.#set({ temperature: this.#bounded($("temperature"), 0, Number) }));
     $("remember").addEventListener("change", () => this.#set({ remember: $("remember").checked }));
@@ -90,7 +90,10 @@ export class Settings {
 
   #draw() {
     const { model, temperature, remember } = this.#values;
-    $("model").replaceChildren(...this.#models.map((one) => make("option", { value: one.id, selected: one.id === model }, one.id)));
+    for (const menu of [$("model"), $("model-menu")]) {
+      menu.replaceChildren(...this.#models.map((one) => make("option", { value: one.id, selected: one.id === model }, one.id)));
+    }
+    $("model-box").hidden = this.#models.length < 2;
     $("model").disabled = !this.#models.length;
     tell($("model-about"), this.about);
     $("max-tokens").max = String(this.limits?.max_tokens ?? 2048);

@@ -67,13 +67,19 @@ function aboutText(session, turn) {
   return ranges.length ? ` (${ranges.map((one) => `${clock(one.start)} to ${clock(one.end)}`).join(", ")})` : "";
 }
 
-/** "16 frames from 0.0 to 3.9 s, 32 tokens": what a video was to the model. */
+/** "16 frames from 0.0 to 3.9 s, 32 tokens": what a video was to the model; of a long film what it was told instead. */
 export function seenText(seen) {
   const times = seen?.times_s ?? [];
+  if (Array.isArray(seen?.notes)) return `${counted(seen.notes.length, "note")} taken by watching all of it`;
+  if (Array.isArray(seen?.spans)) return `${counted(seen.spans.length, "place")} found by searching all of it`;
   if (!times.length) return "";
   const frames = times.length === 1 ? `1 frame at ${plain(times[0])} s` : `${times.length} frames from ${plain(times[0])} to ${plain(times.at(-1))} s`;
   const tokens = seen.visual_tokens;
   return tokens === null || tokens === undefined ? frames : `${frames}, ${tokens} ${tokens === 1 ? "token" : "tokens"}`;
+}
+
+function counted(num, word) {
+  return `${num} ${word}${num === 1 ? "" : "s"}`;
 }
 
 /** Text of a cue: one line, no markup, and no arrow. */

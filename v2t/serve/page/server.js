@@ -26,6 +26,7 @@ export async function watchEngine(client) {
 export async function readModels(client, settings, videos) {
   try {
     settings.offer(await client.models());
+    tell($("models-error"), null);
     videos.limits = settings.limits;
     const { upload_mb: most, duration_s: longest } = settings.limits ?? {};
     const length = longest ? `, ${clock(longest, 0)} long` : "";
