@@ -122,17 +122,17 @@ def by_answer(claims: Sequence[Claim], planted: Mapping[tuple[str, str], int]) -
     for claim in claims:
         if claim.answer:
             own.setdefault((claim.kind, claim.answer), []).append(claim)
-    found = []
+    answers = []
     for (kind, answer), group in own.items():
         true = [claim for claim in group if claim.true]
         value, ends = agreement_of(group) if group else (None, Interval(-1.0, 1.0))
-        found.append(
+        answers.append(
             ByAnswer(
                 kind=kind, answer=answer, planted=planted.get((kind, answer), 0), n=len(true), claims=len(group),
                 right=sum(claim.yes for claim in true), kappa=value, kappa_low=ends.low, kappa_high=ends.high,
             )
         )  # fmt: skip
-    return tuple(found)
+    return tuple(answers)
 
 
 def by_kind(
@@ -145,11 +145,11 @@ def by_kind(
     counts = {"unanswered": unanswered or {}, "unread": unread or {}, "facts": facts or {}}
     if not claims:
         return ()
-    found = [of_claims(ALL, claims, **{name: sum(by.values()) for name, by in counts.items()})]
+    agreements = [of_claims(ALL, claims, **{name: sum(by.values()) for name, by in counts.items()})]
     for kind in dict.fromkeys(claim.kind for claim in claims):
         own = [claim for claim in claims if claim.kind == kind]
-        found.append(of_claims(kind, own, **{name: by.get(kind, 0) for name, by in counts.items()}))
-    return tuple(found)
+        agreements.append(of_claims(kind, own, **{name: by.get(kind, 0) for name, by in counts.items()}))
+    return tuple(agreements)
 
 
 def bins(chance: np.ndarray, num: int = NUM_BINS) -> np.ndarray:
@@ -160,6 +160,6 @@ def bins(chance: np.ndarray, num: int = NUM_BINS) -> np.ndarray:
 
 def _gaps(chance: np.ndarray, true: np.ndarray, at: np.ndarray, num_clips: int) -> np.ndarray:
     """Per clip and bin the sum of chance minus truth, (G, B)."""
-    found = np.zeros((num_clips, NUM_BINS))
-    np.add.at(found, (at, bins(chance)), chance - true)
-    return found
+    gaps = np.zeros((num_clips, NUM_BINS))
+    np.add.at(gaps, (at, bins(chance)), chance - true)
+    return gaps

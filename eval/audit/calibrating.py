@@ -83,7 +83,7 @@ def fit_calibration(trials: Sequence[JudgeResponse], *, judge: str, note: str) -
 
 def held_out_claims(trials: Sequence[JudgeResponse], lists: Mapping[str, tuple[str, ...]]) -> list[HeldOutClaim]:
     """The claims of trials; of an open question two, the true answer and a false one, if offered."""
-    found: list[HeldOutClaim] = []
+    held_out: list[HeldOutClaim] = []
     balance = Balance()
     for trial in trials:
         question, kind = trial.question, kind_of(trial.question)
@@ -103,20 +103,20 @@ def held_out_claims(trials: Sequence[JudgeResponse], lists: Mapping[str, tuple[s
         for answer, true in claims:
             if (raw := shares[answer]) is not None:
                 other = None if answer == top else shares[top]
-                found.append(
+                held_out.append(
                     HeldOutClaim(clip=trial.clip, question=question, answer=answer, true=true, raw=raw, likeliest=other)
                 )
-    return found
+    return held_out
 
 
 def cross_fit(claims: Sequence[HeldOutClaim]) -> list[Claim]:
     """Each claim with the chance by maps that were fitted on the clips of the other folds."""
-    found = []
+    decisions = []
     for fold in range(FOLDS):
         rest = [each for each in claims if each.clip % FOLDS != fold]
         maps = _fit(rest, "") if rest else None
-        found += [decide(each, maps) for each in claims if each.clip % FOLDS == fold]
-    return found
+        decisions += [decide(each, maps) for each in claims if each.clip % FOLDS == fold]
+    return decisions
 
 
 def decide(claim: HeldOutClaim, calibration: Calibration | None) -> Claim:
@@ -129,25 +129,25 @@ def decide(claim: HeldOutClaim, calibration: Calibration | None) -> Claim:
 
 def reliabilities(claims: Sequence[Claim]) -> dict[str, dict[str, Reliability]]:
     """By kind of fact and answer."""
-    found: dict[str, dict[str, Reliability]] = {}
+    by_kind: dict[str, dict[str, Reliability]] = {}
     for kind, answer in dict.fromkeys((each.kind, each.answer) for each in claims):
         own = [each for each in claims if (each.kind, each.answer) == (kind, answer)]
         value, ends = agreement_of(own)
         true = [each for each in own if each.true]
-        found.setdefault(kind, {})[answer] = Reliability(
+        by_kind.setdefault(kind, {})[answer] = Reliability(
             n=len({each.clip for each in true}), right=sum(each.yes for each in true),
             kappa=round(value or 0.0, 4), low=round(ends.low, 4), high=round(ends.high, 4),
         )  # fmt: skip
-    return found
+    return by_kind
 
 
 def _untrue_lists(trials: Sequence[JudgeResponse], lists: Lists) -> dict[str, dict[str, Reliability]]:
     """Every answer and claim, initialised as true of no clip."""
-    found = {kind: dict.fromkeys(choices, Reliability()) for kind, choices in lists.items()}
+    by_kind = {kind: dict.fromkeys(choices, Reliability()) for kind, choices in lists.items()}
     for trial in trials:
         if not trial.question.choices:
-            found.setdefault(kind_of(trial.question), {})[trial.question.question] = Reliability()
-    return found
+            by_kind.setdefault(kind_of(trial.question), {})[trial.question.question] = Reliability()
+    return by_kind
 
 
 def _mean(heard: Votes, answer: str, offered: Sequence[str] | None) -> float | None:
@@ -189,18 +189,18 @@ def clips(num: int, seed: int, size: int) -> Iterator[tuple[Sample, dict[str, st
 
 def ask(judge: Judge, num: int, seed: int, size: int) -> tuple[list[JudgeResponse], int]:
     """Every question with an answer, and how many got none."""
-    found: list[JudgeResponse] = []
+    responses: list[JudgeResponse] = []
     lost, begun, balance = 0, time.monotonic(), Balance()
     for index, (clip, true) in enumerate(clips(num, seed, size)):
         asked = [each for factor, value in true.items() for each in _questions(balance, factor, value, str(index))]
         for (question, is_true), heard in zip(asked, judge.ask(clip, [q for q, _ in asked]), strict=True):
             if heard.votes:
-                found.append(JudgeResponse(clip=index, question=question, true=is_true, heard=heard))
+                responses.append(JudgeResponse(clip=index, question=question, true=is_true, heard=heard))
             else:
                 lost += 1
         if (index + 1) % 50 == 0:
             logger.info("%d of %d clips, %.0f s", index + 1, num, time.monotonic() - begun)
-    return found, lost
+    return responses, lost
 
 
 def _questions(balance: Balance, factor: str, value: str, name: str) -> list[tuple[Question, bool]]:

@@ -63,16 +63,16 @@ def of_values(values: Mapping[str, str], name: str, balance: Balance, *, closed:
     """For each factor one true and one false claim; factors of which either cannot be worded are left out. Name and
     balance of the clip and the set determine the false values.
     """
-    found: list[Probe] = []
+    probes: list[Probe] = []
     for factor, value in values.items():
         answers = LISTS[factor].answers
         others = [each for each in (answers if closed else LISTS[factor].claims) if each != value]
         drawn = balance.false(factor, value, others, name)
         pair = [question(factor, each, closed=closed) for each in (value, drawn)]
         if pair[0] is not None and pair[1] is not None:
-            found.append(Probe(question=pair[0], kind=factor, true=True, answer=answers[value]))
-            found.append(Probe(question=pair[1], kind=factor, true=False, answer=answers[drawn]))
-    return found
+            probes.append(Probe(question=pair[0], kind=factor, true=True, answer=answers[value]))
+            probes.append(Probe(question=pair[1], kind=factor, true=False, answer=answers[drawn]))
+    return probes
 
 
 def of_row(row: Mapping[str, Any], name: str) -> tuple[list[Probe], int]:
@@ -89,21 +89,21 @@ def of_row(row: Mapping[str, Any], name: str) -> tuple[list[Probe], int]:
         return [], 0
     kinds = {str(each.get("id", i)): str(each.get("about") or each.get("kind") or FROM_ROW) if isinstance(each, Mapping)
              else FROM_ROW for i, each in enumerate(given, 1)}  # fmt: skip
-    found, num_open = [], 0
+    probes, num_open = [], 0
     for asked in from_row(_answerable(given), name):
         kind = kinds.get(asked.id, FROM_ROW)
         if asked.choices:
             others = [choice for choice in asked.choices if choice != asked.answer]
             if others:
                 wrong = random.Random(f"claims|{name}|{asked.id}").choice(others)
-                found.append(Probe(question=asked, kind=kind, true=True))
-                found.append(Probe(question=replace(asked, answer=wrong), kind=kind, true=False))
+                probes.append(Probe(question=asked, kind=kind, true=True))
+                probes.append(Probe(question=replace(asked, answer=wrong), kind=kind, true=False))
         elif asked.answer.strip().lower() in ("yes", "no"):
             true = asked.answer.strip().lower() == "yes"
-            found.append(Probe(question=replace(asked, answer="yes"), kind=kind, true=true))
+            probes.append(Probe(question=replace(asked, answer="yes"), kind=kind, true=true))
         else:
             num_open += 1
-    return found, num_open
+    return probes, num_open
 
 
 def _answerable(given: Any) -> Any:

@@ -194,10 +194,10 @@ def _from_memory(key: Any, make: Callable[[], Frames]) -> Frames:
         while len(_RECENT) > _KEPT:
             _RECENT.popitem(last=False)
     _RECENT.move_to_end(key)
-    found = _RECENT[key]
-    if isinstance(found, ItemError):
-        raise found
-    return found
+    kept = _RECENT[key]
+    if isinstance(kept, ItemError):
+        raise kept
+    return kept
 
 
 @cache
@@ -228,15 +228,15 @@ def solo_clips(num: int, seed: int, *, every_motion: bool = False, is_degraded: 
 
 def story_clips(num: int, seed: int, *, is_degraded: bool = False) -> list[AuditClip]:
     """The first short clips with two figures or more, a still camera and no cut."""
-    found: list[AuditClip] = []
+    clips: list[AuditClip] = []
     index = 0
-    while len(found) < num:
+    while len(clips) < num:
         scene = sample_scene("unseen", seed, index)
         shots, figures = scene.shots, sum(actor.count for actor in scene.actors)
         if len(shots) == 1 and shots[0].camera == "static" and figures > 1 and scene.duration_s < _STORY_S:
-            found.append(world_clip(WorldAuditClip(world="story", seed=seed, index=index, is_degraded=is_degraded)))
+            clips.append(world_clip(WorldAuditClip(world="story", seed=seed, index=index, is_degraded=is_degraded)))
         index += 1
-    return found
+    return clips
 
 
 def world_clip(source: WorldAuditClip) -> AuditClip:
@@ -285,12 +285,12 @@ def check(clip: AuditClip) -> None:
 
 def world_clips(split: str, seed: int, num: int) -> list[WorldAuditClip]:
     """The first `num` clips; a smaller set is a prefix of a larger one."""
-    found: list[WorldAuditClip] = []
+    clips: list[WorldAuditClip] = []
     for each in _balanced_clips(split, seed):
-        if len(found) == num:
+        if len(clips) == num:
             break
-        found.append(each)
-    return found
+        clips.append(each)
+    return clips
 
 
 def answers_of(clip: WorldAuditClip) -> dict[str, str]:

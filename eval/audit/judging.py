@@ -59,9 +59,9 @@ class ClaimAnswers:
 
     def answers(self) -> tuple[ByAnswer, ...]:
         """By answer, in the order of the lists, of those that are true of some clip; see `by_answer`."""
-        found = {(row.kind, row.answer): row for row in by_answer(self.claims, self.planted)}
+        by_key = {(row.kind, row.answer): row for row in by_answer(self.claims, self.planted)}
         order = [(factor, answer) for factor, plain in LISTS.items() for answer in plain.answers.values()]
-        return tuple(found[key] for key in order if self.planted[key])
+        return tuple(by_key[key] for key in order if self.planted[key])
 
 
 def agree(
@@ -71,37 +71,37 @@ def agree(
     """Ask the judge about claims on clips. Without `truth_of` the questions of its row are asked; `step` is called
     after each clip and may raise; `more` is asked while the clip is decoded.
     """
-    found, balance = ClaimAnswers(), Balance()
+    answers, balance = ClaimAnswers(), Balance()
     for clip in clips:
         try:
             truth = truth_of(clip)
             if truth is None:
                 probes, num_open = of_row(clip.row, clip.id)
-                found.num_open += num_open
+                answers.num_open += num_open
             else:
                 probes = of_values(truth.values, clip.id, balance, closed=judge.has_likelihoods)
-                found.unread.update(truth.unread)
+                answers.unread.update(truth.unread)
             asked = [probe.question for probe in probes]
             replies = judge.ask(clip.sample(), [*asked, *more(clip)])[: len(probes)]
         except (ItemError, ValueError) as error:
             code = error.code if isinstance(error, ItemError) else "UNREADABLE"
-            found.failures.append({"id": clip.id, "code": code, "message": str(error)})
+            answers.failures.append({"id": clip.id, "code": code, "message": str(error)})
         else:
-            _take(found, clip, probes, replies)
+            _take(answers, clip, probes, replies)
         step()
-    return found
+    return answers
 
 
-def _take(found: ClaimAnswers, clip: AuditClip, probes: Sequence[Probe], replies: Sequence[Answer]) -> None:
+def _take(answers: ClaimAnswers, clip: AuditClip, probes: Sequence[Probe], replies: Sequence[Answer]) -> None:
     for probe, reply in zip(probes, replies, strict=True):
-        found.codes[reply.status] += 1
-        found.facts[probe.kind] += probe.true
+        answers.codes[reply.status] += 1
+        answers.facts[probe.kind] += probe.true
         if probe.answer and probe.true:
-            found.planted[probe.kind, probe.answer] += 1
+            answers.planted[probe.kind, probe.answer] += 1
         if reply.chance is None:
-            found.unanswered[probe.kind] += 1
+            answers.unanswered[probe.kind] += 1
             continue
-        found.claims.append(
+        answers.claims.append(
             Claim(
                 clip=clip.cluster,
                 kind=probe.kind,
@@ -124,7 +124,7 @@ def notice(
 ) -> tuple[FaultDetection, ...]:
     """For each fault how well the judge's probability of the broken fact separates clean from corrupted clips; `step`
     is called `len(BREAKS) * len(solo) + len(stories)` times."""
-    closed, found = judge.has_likelihoods, []
+    closed, detections = judge.has_likelihoods, []
     for fault, (kind, broken) in BREAKS.items():
         pairs: list[tuple[AuditClip, float, float]] = []
         for clip in solo:
@@ -132,15 +132,15 @@ def notice(
             if value is not None and value != NONE and (broken is None or value in broken):
                 pairs += _pair(judge, clip, fault, question(kind, value, closed=closed))
             step()
-        found += _detections(fault, kind, pairs)
+        detections += _detections(fault, kind, pairs)
     pairs = []
     for clip in stories:
         value = truth_values(clip).get("count")
         if value is not None and value != "more":
             pairs += _pair(judge, clip, "drop", question("count", value, closed=closed))
         step()
-    found += _detections("drop", "count", pairs)
-    return (*found, *_detections(PROMPT, WHOLE, [*_prompts(judge, solo)]))
+    detections += _detections("drop", "count", pairs)
+    return (*detections, *_detections(PROMPT, WHOLE, [*_prompts(judge, solo)]))
 
 
 def truth_values(clip: AuditClip) -> dict[str, str]:
@@ -208,23 +208,23 @@ def of_facts(facts: Mapping[str, Any]) -> Truth:
 
 def of_reading(read: ReadBack) -> Truth:
     """The referee's reading in the words of plain questions."""
-    found: dict[str, str | None] = {"place": read.place, "count": None}
+    values: dict[str, str | None] = {"place": read.place, "count": None}
     if read.num_figures:
-        found["count"] = str(read.num_figures) if read.num_figures < 5 else "more"
+        values["count"] = str(read.num_figures) if read.num_figures < 5 else "more"
     figures = read.figures
     if len(figures) == 1 and read.num_figures == 1:
         figure = figures[0]
         motion = figure.motion if figure.motion in MOTIONS else None
-        found |= {"kind": figure.kind, "color": figure.color, "size": figure.size, "motion": motion}
+        values |= {"kind": figure.kind, "color": figure.color, "size": figure.size, "motion": motion}
         if motion == "travel":
-            found |= {"direction": figure.direction, "speed": figure.speed}
+            values |= {"direction": figure.direction, "speed": figure.speed}
         elif motion not in (None, "fall"):
-            found |= {"direction": NONE, "speed": NONE}
+            values |= {"direction": NONE, "speed": NONE}
         if motion == "recolor":
-            found["to_color"] = figure.to_color
+            values["to_color"] = figure.to_color
         elif motion not in (None, "vanish", "appear"):
-            found["to_color"] = figure.color
+            values["to_color"] = figure.color
     elif not read.num_figures:
-        found |= dict.fromkeys((*_OF_FIGURE, *_GOES), None)  # of several figures no single one is asked about
-    known = {factor: value for factor, value in found.items() if value is not None and value in PLAIN[factor].answers}
-    return Truth(values=known, unread=tuple(factor for factor in found if factor not in known))
+        values |= dict.fromkeys((*_OF_FIGURE, *_GOES), None)  # of several figures no single one is asked about
+    known = {factor: value for factor, value in values.items() if value is not None and value in PLAIN[factor].answers}
+    return Truth(values=known, unread=tuple(factor for factor in values if factor not in known))

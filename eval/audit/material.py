@@ -47,11 +47,11 @@ def gather(inputs: Inputs | None, generated: Inputs | None, num: int, folder: Pa
     failures: list[dict[str, str]] = []
     sources: dict[str, str] = {}
     notes: list[str] = []
-    found: list[tuple[AuditClip, ...]] = []
+    sets: list[tuple[AuditClip, ...]] = []
     with EvidenceCache(folder) as cache:
         for name, given in (("yours", inputs), ("generated", generated)):
             if given is None:
-                found.append(())
+                sets.append(())
                 continue
             samples = given.samples
             if name == "yours" and len(samples) > num:
@@ -70,11 +70,11 @@ def gather(inputs: Inputs | None, generated: Inputs | None, num: int, folder: Pa
                 why = f": {failures[0]['message']}" if failures else ""
                 raise NothingMatchedError(f"none of {len(samples)} clips ({name}) can be read{why}")
             sources[name] = f"{', '.join(given.sources.values())}, {len(read)} clips, {content_of(read)}"
-            found.append(tuple(read))
+            sets.append(tuple(read))
     for failure in failures[:_NAMED]:
         logger.warning("left out: %s: %s", printable(failure["id"]), printable(failure["message"]))
     return Material(
-        yours=found[0], generated=found[1], sources=sources, failures=tuple(failures), notes=tuple(notes)
+        yours=sets[0], generated=sets[1], sources=sources, failures=tuple(failures), notes=tuple(notes)
     )  # fmt: skip
 
 

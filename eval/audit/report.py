@@ -61,21 +61,21 @@ def document(audit: Audit) -> Document:
 
 
 def _sections(audit: Audit) -> list[Section]:
-    found = []
+    sections = []
     if audit.table:
         severe = [f"{fault}: {SAYS[fault]}" for fault in _faults(audit.table) if fault in SAYS]
-        found.append(
+        sections.append(
             Section(
                 title="What each metric sees of each fault",
                 text=(_LEGEND,),
                 tables=tuple(_response_tables(audit.table)),
             )
         )
-        found.append(Section(title="What each metric cannot see", text=(_SHARES, *blindness(audit))))
-        found.append(Section(title="The faults", text=tuple(severe)))
-        found.append(Section(title="Every cell with its intervals", tables=(_details(audit.table),), folded=True))
+        sections.append(Section(title="What each metric cannot see", text=(_SHARES, *blindness(audit))))
+        sections.append(Section(title="The faults", text=tuple(severe)))
+        sections.append(Section(title="Every cell with its intervals", tables=(_details(audit.table),), folded=True))
     for name, rows in audit.agreement.items():
-        found.append(
+        sections.append(
             Section(
                 title=f"Judge: {_SETS.get(name, name)}",
                 text=(UNKNOWN,),
@@ -85,31 +85,31 @@ def _sections(audit: Audit) -> list[Section]:
     for name, rows_of in audit.answers.items():
         if rows_of:
             title = f"Judge, answer by answer: {_SETS.get(name, name)}"
-            found.append(
+            sections.append(
                 Section(title=title, text=(failing(rows_of),), tables=(_answers(rows_of),), folded=name != "world")
             )
     if audit.noticed:
         title = "Faults that the judge sees by the facts they break"
-        found.append(Section(title=title, text=tuple(_judge_blind(audit)), tables=(_detection_table(audit),)))
+        sections.append(Section(title=title, text=tuple(_judge_blind(audit)), tables=(_detection_table(audit),)))
     if audit.stability:
-        found.append(Section(title="Stability of the judge", tables=(_stability(audit.stability),)))
+        sections.append(Section(title="Stability of the judge", tables=(_stability(audit.stability),)))
     about = {name: value for part in (audit.clips, audit.judge, audit.environment) for name, value in part.items()}
     lost = [f"failed: {each['id']}: {each['code']}: {each['message']}" for each in audit.failures]
     command = (about.pop("command"),) if "command" in about else ()
-    found.append(
+    sections.append(
         Section(title="What was audited", text=(*audit.notes, *lost), facts=tuple(about.items()), commands=command)
     )
-    return found
+    return sections
 
 
 def blindness(audit: Audit) -> list[str]:
     """A sentence for each metric: the faults it sees, cannot see, and is fooled by."""
-    found = []
+    sentences = []
     for metric in dict.fromkeys(row.metric for row in audit.table):
         rows = [row for row in audit.table if row.metric == metric]
         named = {word: [row for row in rows if row.word == word] for word in dict.fromkeys(row.word for row in rows)}
         if named.keys() == {"sees"}:
-            found.append(f"{metric} sees all of these.")
+            sentences.append(f"{metric} sees all of these.")
             continue
         parts = [
             f"{says} {_and([row.fault if plain else f'{row.fault} ({row.share:.0%})' for row in named[word]])}{end}"
@@ -123,8 +123,8 @@ def blindness(audit: Audit) -> list[str]:
             )
             if word in named
         ]
-        found.append(f"{metric} {'; '.join(parts)}.")
-    return found
+        sentences.append(f"{metric} {'; '.join(parts)}.")
+    return sentences
 
 
 def is_shown(row: ByAnswer) -> bool:
@@ -177,7 +177,7 @@ def _faults(table: Sequence[FaultResponse]) -> list[str]:
 
 def _response_tables(table: Sequence[FaultResponse]) -> list[Table]:
     """One table of what is planted in frames, one of the same through mp4."""
-    found = []
+    tables = []
     for through in (False, True):
         rows = [row for row in table if row.fault.endswith(MP4) == through]
         if not rows:
@@ -190,8 +190,8 @@ def _response_tables(table: Sequence[FaultResponse]) -> list[Table]:
         )
         columns = ("metric", *(fault.removesuffix(MP4) for fault in faults))
         count = max(row.cell.n for row in rows)
-        found.append(Table(columns=columns, rows=lines, caption=f"{count} clips{MP4 if through else ''}; {_MARKS}"))
-    return found
+        tables.append(Table(columns=columns, rows=lines, caption=f"{count} clips{MP4 if through else ''}; {_MARKS}"))
+    return tables
 
 
 def _cell(row: FaultResponse | None) -> str | Heat:
@@ -282,13 +282,17 @@ def _judge_blind(audit: Audit) -> list[str]:
     ]
 
 
-def _stability(found: dict[str, float]) -> Table:
-    rows = [(says, found[name], int(found.get(f"{name}_n", 0))) for name, says in _STABILITY.items() if name in found]
+def _stability(stability: dict[str, float]) -> Table:
+    rows = [
+        (says, stability[name], int(stability.get(f"{name}_n", 0)))
+        for name, says in _STABILITY.items()
+        if name in stability
+    ]
     for name, says in (("refused", "refusals"), ("unparsable", "replies that cannot be read"),
                        ("failed", "questions on which the model failed"),
                        ("unaudited", "questions that are not asked: their answer is not offered")):  # fmt: skip
-        if name in found:
-            rows.append((says, found[name], int(found.get("asked_n", 0))))
+        if name in stability:
+            rows.append((says, stability[name], int(stability.get("asked_n", 0))))
     return Table(columns=("share of", "value", "cases"), rows=tuple(rows))
 
 

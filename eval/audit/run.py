@@ -81,16 +81,16 @@ def audit(
             f"{config.planted_clips} clips in which every answer is planted, {config.judge_clips} of one figure and "
             f"{config.judge_clips // 3} of several that are degraded, seed {config.seed}"
         )
-    found = Audit(clips=sources, notes=material.notes, failures=material.failures, environment=environment())
+    record = Audit(clips=sources, notes=material.notes, failures=material.failures, environment=environment())
     if metrics:
-        found = _with_table(found, clips, metrics, config, stop, show_progress)
+        record = _with_table(record, clips, metrics, config, stop, show_progress)
     if judge is not None:
-        found = _with_judge(found, judge, material, config, stop, show_progress)
-    return found
+        record = _with_judge(record, judge, material, config, stop, show_progress)
+    return record
 
 
 def _with_table(
-    found: Audit, clips: list[AuditClip], metrics: Sequence[BaseMetric], config: AuditConfig,
+    record: Audit, clips: list[AuditClip], metrics: Sequence[BaseMetric], config: AuditConfig,
     stop: Callable[[], bool], show_progress: bool,
 ) -> Audit:  # fmt: skip
     usable = [metric for metric in metrics if metric.level == "clip"]
@@ -118,11 +118,11 @@ def _with_table(
                      "removed: both need the figures' pixels")  # fmt: skip
         if not all(clip.prompt for clip in clips):
             notes.append("without prompts no clip was compared with a wrong one (--prompts)")
-    return _more(found, table=tuple(table), fingerprints=prints, notes=tuple(notes), failures=tuple(failures))
+    return _more(record, table=tuple(table), fingerprints=prints, notes=tuple(notes), failures=tuple(failures))
 
 
 def _with_judge(
-    found: Audit, judge: Judge, material: Material, config: AuditConfig, stop: Callable[[], bool],
+    record: Audit, judge: Judge, material: Material, config: AuditConfig, stop: Callable[[], bool],
     show_progress: bool,
 ) -> Audit:  # fmt: skip
     num = config.judge_clips
@@ -162,11 +162,11 @@ def _with_judge(
             sets["yours"] = agree(cached, yours, lambda clip: known_truth(clip, cache), advance)
         noticed = notice(cached, solo, stories, advance)
         steady = stability(cached, solo[: config.stable_clips], advance)
-    return _audit_of(found, judge, sets, noticed, steady)
+    return _audit_of(record, judge, sets, noticed, steady)
 
 
 def _audit_of(
-    found: Audit,
+    record: Audit,
     judge: Judge,
     sets: dict[str, ClaimAnswers],
     noticed: tuple[FaultDetection, ...],
@@ -191,15 +191,15 @@ def _audit_of(
     shares = ("refused", "unparsable", "failed", "unaudited")
     steady = steady | {name: codes[name] / asked for name in shares if asked}
     return _more(
-        found, judge=judge.fingerprint(), agreement=agreement, answers=answers, noticed=noticed,
+        record, judge=judge.fingerprint(), agreement=agreement, answers=answers, noticed=noticed,
         stability=steady | {"asked_n": float(asked)}, notes=tuple(notes), failures=tuple(failures),
     )  # fmt: skip
 
 
-def _more(found: Audit, **more: object) -> Audit:
+def _more(record: Audit, **more: object) -> Audit:
     """The audit with further parts; notes and failures are appended."""
-    joined = {name: (*getattr(found, name), *more.pop(name)) for name in ("notes", "failures")}  # type: ignore[misc]
-    return replace(found, **joined, **more)  # type: ignore[arg-type]
+    joined = {name: (*getattr(record, name), *more.pop(name)) for name in ("notes", "failures")}  # type: ignore[misc]
+    return replace(record, **joined, **more)  # type: ignore[arg-type]
 
 
 def _facts(clip: AuditClip) -> Truth:

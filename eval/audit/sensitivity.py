@@ -81,9 +81,9 @@ def auroc(
     return _unless_flat(num, *stats.auroc(above, below, at, at, num))
 
 
-def _unless_flat(num: int, value: float, found: Interval) -> tuple[float, Interval]:
+def _unless_flat(num: int, value: float, interval: Interval) -> tuple[float, Interval]:
     """A share and its interval; unchanged for a single cluster."""
-    return value, unless_flat(found, value, num) if num > 1 else found
+    return value, unless_flat(interval, value, num) if num > 1 else interval
 
 
 def _sign_flip(sums: np.ndarray) -> float:
@@ -92,5 +92,5 @@ def _sign_flip(sums: np.ndarray) -> float:
 
     if len(sums) < 2 or not sums.any():
         return 1.0
-    found = permutation_test((sums,), np.mean, permutation_type="samples", n_resamples=9999, vectorized=True, rng=0)
-    return float(found.pvalue)
+    test = permutation_test((sums,), np.mean, permutation_type="samples", n_resamples=9999, vectorized=True, rng=0)
+    return float(test.pvalue)

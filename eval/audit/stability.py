@@ -53,11 +53,11 @@ def stability(
             if broken is not None and values.get(kind) in broken:
                 _add(cases, f"changes_{fault}", _changes(judge, clip, fault, kind, values[kind], closed=closed))
         step()
-    found: dict[str, float] = {}
+    rates: dict[str, float] = {}
     for name, outcomes in cases.items():
         if outcomes:
-            found |= {name: sum(outcomes) / len(outcomes), f"{name}_n": float(len(outcomes))}
-    return found
+            rates |= {name: sum(outcomes) / len(outcomes), f"{name}_n": float(len(outcomes))}
+    return rates
 
 
 def _ask_rewordings(cases: dict[str, list[bool]], judge: CachedJudge, clip: AuditClip, values: dict[str, str]) -> None:

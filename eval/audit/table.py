@@ -43,30 +43,30 @@ class Case:
 
 def faults_of(clip: AuditClip) -> dict[str, tuple[int, ...]]:
     """The faults that can be planted in a clip, with their severities; that of the prompt comes last."""
-    found = {name: fault.severities for name, fault in FAULTS.items() if name not in OF_PICTURE}
+    severities = {name: fault.severities for name, fault in FAULTS.items() if name not in OF_PICTURE}
     if isinstance(clip.source, WorldAuditClip):
-        found |= {"color": (5,), "drop": SEVERITIES}
+        severities |= {"color": (5,), "drop": SEVERITIES}
     else:
-        found |= {name: FAULTS[name].severities for name in OF_PICTURE}
-    return found | ({PROMPT: (5,)} if clip.prompt else {})
+        severities |= {name: FAULTS[name].severities for name in OF_PICTURE}
+    return severities | ({PROMPT: (5,)} if clip.prompt else {})
 
 
 def others_prompt(clips: Sequence[AuditClip]) -> dict[str, str]:
     """For each clip with a prompt that of the next one that has another; none where all are the same."""
     prompted = [clip for clip in clips if clip.prompt]
-    found = {}
+    partners = {}
     for number, clip in enumerate(prompted):
         after = [*prompted[number + 1 :], *prompted[:number]]
         other = next((each.prompt for each in after if each.prompt != clip.prompt), None)
         if other:
-            found[clip.id] = other
-    return found
+            partners[clip.id] = other
+    return partners
 
 
 def cases(clips: Sequence[AuditClip], *, codec: bool = False) -> list[Case]:
     """Every clip clean (fault "") and with every fault, clip by clip; with `codec` all of it again through mp4."""
     prompts = others_prompt(clips)
-    found = []
+    listed = []
     for clip in clips:
         for mp4 in (False, True) if codec else (False,):
             todo = [("", 0), *((fault, s) for fault, severities in faults_of(clip).items() for s in severities)]
@@ -76,11 +76,11 @@ def cases(clips: Sequence[AuditClip], *, codec: bool = False) -> list[Case]:
                 prompt = prompts[clip.id] if fault == PROMPT else None
                 planted = "" if fault == PROMPT else fault
                 sample = clip.sample(planted, severity, codec=mp4, prompt=prompt)
-                found.append(Case(clip=clip, fault=fault + (MP4 if mp4 else ""), severity=severity, sample=sample))
-    return found
+                listed.append(Case(clip=clip, fault=fault + (MP4 if mp4 else ""), severity=severity, sample=sample))
+    return listed
 
 
-def rows(scores: Scores, found: Sequence[Case]) -> tuple[list[FaultResponse], list[str]]:
+def rows(scores: Scores, planted: Sequence[Case]) -> tuple[list[FaultResponse], list[str]]:
     """The table, metric by metric, and notes on it."""
     table, notes = [], []
     for result in scores.results:
@@ -90,11 +90,11 @@ def rows(scores: Scores, found: Sequence[Case]) -> tuple[list[FaultResponse], li
                 f"{result.name}: {shown_raw} corrupted clips in which nothing moves get no value and cannot pass by "
                 "it; the table shows the raw value"
             )
-        for fault in dict.fromkeys(case.fault for case in found):
+        for fault in dict.fromkeys(case.fault for case in planted):
             base = fault.endswith(MP4)
             if fault in ("", MP4):
                 continue
-            one = one_cell(values, found, MP4 if base else "", fault)
+            one = one_cell(values, planted, MP4 if base else "", fault)
             if one is None:
                 notes.append(f"{result.name} has no value for two clips or more under {fault}")
                 continue
@@ -103,11 +103,11 @@ def rows(scores: Scores, found: Sequence[Case]) -> tuple[list[FaultResponse], li
     return table, notes
 
 
-def one_cell(values: dict[str, float], found: Sequence[Case], clean: str, fault: str) -> Cell | None:
+def one_cell(values: dict[str, float], planted: Sequence[Case], clean: str, fault: str) -> Cell | None:
     """The cell over the clips that have a value clean and at every severity; None where fewer than two have."""
-    first = {case.clip.id: case for case in found if case.fault == clean}
+    first = {case.clip.id: case for case in planted if case.fault == clean}
     corrupted: dict[int, dict[str, Case]] = {}
-    for case in found:
+    for case in planted:
         if case.fault == fault:
             corrupted.setdefault(case.severity, {})[case.clip.id] = case
     columns = [first, *(corrupted[severity] for severity in sorted(corrupted))]
@@ -120,11 +120,11 @@ def one_cell(values: dict[str, float], found: Sequence[Case], clean: str, fault:
 
 def _values(result: MetricResult) -> tuple[dict[str, float], int]:
     """The value of each sample, and how many of them are raw values that do not count."""
-    found, num_raw = {}, 0
+    by_id, num_raw = {}, 0
     for item in result.items:
         value = item.get("value")
         if value is None and item.get("raw") is not None:
             value, num_raw = item["raw"], num_raw + 1
         if value is not None:
-            found[str(item["id"])] = float(value)
-    return found, num_raw
+            by_id[str(item["id"])] = float(value)
+    return by_id, num_raw

@@ -93,13 +93,13 @@ def run(args: argparse.Namespace) -> int:
         return _write_alone(args, writers)
     plan = read_plan(args.recipe, args.set, is_against=args.against is not None)
     _check_output(args.output, Path(args.films))
-    found = discover([args.films])
+    sources = discover([args.films])
     against = [] if args.against is None else held_out_films(args.against)
     if args.dry_run:
-        films = known_films(found, plan, args.output) if args.output else {}
+        films = known_films(sources, plan, args.output) if args.output else {}
         steps = {step.name: list(step.columns) for step in plan.steps}
-        tree = {"films": len(found), "known": len(films), "steps": steps}
-        terminal.show(report.plan_document(plan, found, len(films)), tree if args.json else None)
+        tree = {"films": len(sources), "known": len(films), "steps": steps}
+        terminal.show(report.plan_document(plan, sources, len(films)), tree if args.json else None)
         return EXIT_OK
     if args.output is None:
         raise UsageError("a curation needs an output folder", hint="give it by -o")
@@ -110,11 +110,11 @@ def run(args: argparse.Namespace) -> int:
         stop = stack.enter_context(Stopping())
         given = read_origins(Path(args.films))
         done = curate(
-            found, plan, args.output, config, against=against, given=given, stop=stop, show_progress=not args.quiet
+            sources, plan, args.output, config, against=against, given=given, stop=stop, show_progress=not args.quiet
         )
         write.remember_films(folder.state, Path(args.films))
         terminal.show(report.funnel(done), report.as_json(done) if args.json else None)
-        for path in (args.output / table.PARQUET, page.write(done, plan, found, args.output, cache, _command(args))):
+        for path in (args.output / table.PARQUET, page.write(done, plan, sources, args.output, cache, _command(args))):
             log.logger.info("%s", log.printable(str(path)))
         left_out = _write(folder, args, writers, stop).failed if writers else {}
     return EXIT_FAILED_ITEMS if done.failed or left_out else EXIT_OK

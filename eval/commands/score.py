@@ -109,12 +109,12 @@ def _settings(args: argparse.Namespace, metrics: list[BaseMetric]) -> dict[str, 
     from cineloop.config import to_dict
 
     places = {name: getattr(args, name) for name in ("clips", *(name for name, _ in _FILES), *_VIDEOS)}
-    found = {name: str(path.absolute()) for name, path in places.items() if path is not None}
-    found |= {} if args.limit is None else {"limit": str(args.limit)}
-    found |= {"names": args.names, "metrics": ",".join(metric.title for metric in metrics)}
+    settings = {name: str(path.absolute()) for name, path in places.items() if path is not None}
+    settings |= {} if args.limit is None else {"limit": str(args.limit)}
+    settings |= {"names": args.names, "metrics": ",".join(metric.title for metric in metrics)}
     for metric in metrics:
-        found[metric.title] = f"version {metric.version} {json.dumps(to_dict(metric.settings), default=str)}"
-    return found
+        settings[metric.title] = f"version {metric.version} {json.dumps(to_dict(metric.settings), default=str)}"
+    return settings
 
 
 def _refuse_other(output: Path | None, settings: dict[str, str], *, overwrite: bool) -> None:

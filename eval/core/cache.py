@@ -52,8 +52,8 @@ def plain(evidence: Evidence) -> Evidence:
         NotFiniteError: a number in it is NaN or infinite.
         TypeError: a value in it is neither JSON nor an array of numbers.
     """
-    found: Evidence = _plain(evidence, "evidence")
-    return found
+    tree: Evidence = _plain(evidence, "evidence")
+    return tree
 
 
 def encode(evidence: Evidence) -> bytes:
@@ -153,12 +153,12 @@ class EvidenceCache:
     def find(self, keys: Iterable[str]) -> dict[str, Evidence]:
         """The undamaged evidence under those of the keys that exist."""
         wanted = list(keys)
-        found = {key: self._waiting[key] for key in wanted if key in self._waiting}
+        entries = {key: self._waiting[key] for key in wanted if key in self._waiting}
         for start in range(0, len(wanted), _AT_ONCE):
             part = wanted[start : start + _AT_ONCE]
             marks = ",".join("?" * len(part))
-            found.update(self._ask(f"SELECT key, data FROM evidence WHERE key IN ({marks})", part))
-        return {key: decode(data) for key, data in found.items() if is_whole(data)}
+            entries.update(self._ask(f"SELECT key, data FROM evidence WHERE key IN ({marks})", part))
+        return {key: decode(data) for key, data in entries.items() if is_whole(data)}
 
     def keep(self, entries: dict[str, Evidence]) -> None:
         """Keep evidence by key; written to disk at most every `_SAVE_EVERY_S` seconds."""

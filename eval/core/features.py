@@ -175,16 +175,16 @@ class BaseExtractor(ABC):
         digests = [hashlib.blake2b(frame.tobytes(), digest_size=16).digest() for frame in pixels]
         first = {digest: number for number, digest in reversed(list(enumerate(digests)))}
         order = sorted(first)
-        found = []
+        parts = []
         with _exact():
             for start in range(0, len(order), FRAMES_AT_ONCE):
                 chunk = [first[digest] for digest in order[start : start + FRAMES_AT_ONCE]]
-                found.append(self._check_vectors(compute(pixels[chunk])))
+                parts.append(self._check_vectors(compute(pixels[chunk])))
         place = {digest: number for number, digest in enumerate(order)}
-        return np.concatenate(found)[[place[digest] for digest in digests]]  # (T, D)
+        return np.concatenate(parts)[[place[digest] for digest in digests]]  # (T, D)
 
-    def _check_vectors(self, found: Tensor) -> np.ndarray:
-        array = found.detach().float().cpu().numpy()
+    def _check_vectors(self, vectors: Tensor) -> np.ndarray:
+        array = vectors.detach().float().cpu().numpy()
         if not np.isfinite(array).all():
             raise ItemError(f"{self.name} gave numbers that are not finite", code="MODEL_ERROR")
         return np.ascontiguousarray(array, dtype=np.float32)
@@ -250,9 +250,9 @@ def text_features(extractor: BaseExtractor, text: str) -> np.ndarray:
 
 @lru_cache(maxsize=1 << 14)
 def _text_features(extractor: BaseExtractor, text: str) -> np.ndarray:
-    found = extractor.embed_texts([text])[0]
-    found.flags.writeable = False
-    return found
+    vector = extractor.embed_texts([text])[0]
+    vector.flags.writeable = False
+    return vector
 
 
 models.on_release(_text_features.cache_clear)

@@ -136,11 +136,11 @@ def _clips(place: Path) -> list[Sample]:
         return samples
     return [
         Sample(
-            id=found.id,
-            clip=SampleClip(content="", path=Path(found.file), start_s=found.start_s, end_s=found.end_s),
-            row={"id": found.id, "path": found.path},
+            id=each.id,
+            clip=SampleClip(content="", path=Path(each.file), start_s=each.start_s, end_s=each.end_s),
+            row={"id": each.id, "path": each.path},
         )
-        for found in discover([str(place)])
+        for each in discover([str(place)])
     ]
 
 
@@ -267,15 +267,15 @@ def _add_references(samples: list[Sample], path: Path | None, counts: Counter[st
     if path is None:
         return
     joined = SampleRows(samples, read_rows(path), path, "references")
-    found: dict[str, list[str]] = {}
+    by_id: dict[str, list[str]] = {}
     events: dict[str, Any] = {}
     for sample, row in joined.pairs:
-        found.setdefault(sample.id, []).extend(references_of(row, str(sample.row.get("style") or "short")))
+        by_id.setdefault(sample.id, []).extend(references_of(row, str(sample.row.get("style") or "short")))
         listed = row.get("reference_events") or row.get("segments")
         if listed:
             events[sample.id] = listed
     for sample in samples:
-        sample.references = tuple(found.get(sample.id, ()))
+        sample.references = tuple(by_id.get(sample.id, ()))
         if sample.id in events:
             sample.row = {**sample.row, "reference_events": events[sample.id]}
     joined.report(counts)
@@ -308,13 +308,13 @@ def prompt_and_index(path: str | Path) -> tuple[str, int]:
     Raises:
         UsageError: the name does not end in a number.
     """
-    found = _NAME.fullmatch(Path(path).stem)
-    if found is None:
+    match = _NAME.fullmatch(Path(path).stem)
+    if match is None:
         raise UsageError(
             f"{Path(path).name} is not named as VBench names its videos",
             hint="PROMPT-INDEX.mp4, such as 'a cat eats-0.mp4', or give the prompts with --prompts",
         )
-    return found["prompt"], int(found["index"] or 0)
+    return match["prompt"], int(match["index"] or 0)
 
 
 def read_questions(answers: Path, truth: Path | None, counts: Counter[str]) -> list[Sample]:
@@ -342,16 +342,16 @@ def read_questions(answers: Path, truth: Path | None, counts: Counter[str]) -> l
     numbers: Counter[str] = Counter()
     matched = 0
     for turn in asked:
-        found = given.get((turn["id"], turn["question"]))
-        matched += found is not None
+        answered = given.get((turn["id"], turn["question"]))
+        matched += answered is not None
         numbers[turn["id"]] += 1
-        row = {**(found or {}), **{key: value for key, value in turn.items() if key != "answer"}}
-        answer = (found or {}).get("answer")
+        row = {**(answered or {}), **{key: value for key, value in turn.items() if key != "answer"}}
+        answer = (answered or {}).get("answer")
         row["answer"] = answer if isinstance(answer, str) else None
         reference = row.get("reference")
         if "answers" not in row and isinstance(reference, str):
             row["answers"] = [reference]
-        counts["answers_failed"] += found is not None and row["answer"] is None
+        counts["answers_failed"] += answered is not None and row["answer"] is None
         samples.append(Sample(id=f"{turn['id']}#{numbers[turn['id']]}", row=row, cluster=turn["id"]))
     if not matched:
         raise NothingMatchedError(

@@ -270,9 +270,9 @@ def share_of(
 ) -> Figure:
     """A share: of `num` cases of each row (one by default) the `right` ones; see
     `v2t_eval.core.statistics.weighted_shares`."""
-    found = np.asarray(right, dtype=np.float64)[:, None]  # (n, 1)
-    cases = np.ones_like(found) if num is None else np.asarray(num, dtype=np.float64)[:, None]  # (n, 1)
-    value, (low, high) = weighted_shares(found, cases, (1,), [row.cluster for row in rows])
+    values = np.asarray(right, dtype=np.float64)[:, None]  # (n, 1)
+    cases = np.ones_like(values) if num is None else np.asarray(num, dtype=np.float64)[:, None]  # (n, 1)
+    value, (low, high) = weighted_shares(values, cases, (1,), [row.cluster for row in rows])
     return Figure(value=value, low=low, high=high, n=int(cases.sum()), detail=detail or {})
 
 

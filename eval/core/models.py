@@ -77,8 +77,8 @@ def open_model(key: Hashable, make: Callable[[], Opened]) -> Opened:
         place = (key, _DEVICE.get())
         if place not in _OPEN:
             _OPEN[place] = make()
-        found: Opened = _OPEN[place]
-        return found
+        opened: Opened = _OPEN[place]
+        return opened
 
 
 def on_release(forget: Callable[[], None]) -> None:
@@ -130,8 +130,8 @@ class _Named(NamedTuple):
 
 def display_name(setting: Any) -> Any:
     """The setting with its path replaced by the file's or folder's name; unchanged without a path."""
-    found = _find(setting)
-    return setting if found is None else f"{found.before}{Path(found.path).resolve().name}"
+    place = _find(setting)
+    return setting if place is None else f"{place.before}{Path(place.path).resolve().name}"
 
 
 def content_id(setting: Any) -> Any:
@@ -140,8 +140,8 @@ def content_id(setting: Any) -> Any:
     Raises:
         MissingDependencyError: the file cannot be read, or its hash is not the one that the setting states.
     """
-    found = _find(setting)
-    return setting if found is None else f"{found.before}sha256:{_content(Path(found.path), found.after)}"
+    place = _find(setting)
+    return setting if place is None else f"{place.before}sha256:{_content(Path(place.path), place.after)}"
 
 
 def anonymise(texts: Mapping[str, str], settings: Mapping[str, Any]) -> dict[str, str]:
@@ -152,12 +152,12 @@ def anonymise(texts: Mapping[str, str], settings: Mapping[str, Any]) -> dict[str
     """
     cleaned = dict(texts)
     for setting in settings.values():
-        found = _find(setting)
-        if found is None:
+        place = _find(setting)
+        if place is None:
             continue
-        content, name = f"sha256:{_content(Path(found.path), found.after)}", Path(found.path).resolve().name
+        content, name = f"sha256:{_content(Path(place.path), place.after)}", Path(place.path).resolve().name
         for key, text in cleaned.items():
-            text = text.replace(found.path + found.after, content).replace(found.path, content)
+            text = text.replace(place.path + place.after, content).replace(place.path, content)
             # Captioners are named by their folder, NAME@REVISION.
             cleaned[key] = content + text[len(name) :] if text.startswith(f"{name}@") else text
     return cleaned

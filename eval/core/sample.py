@@ -122,24 +122,24 @@ class Sample:
         Raises:
             ItemError: NO_<NAME>, there is none.
         """
-        found = self.get(name)
-        if found is None:
+        value = self.get(name)
+        if value is None:
             raise ItemError(f"{self.id} has no {name}", code=f"NO_{name.upper()}", hint=HINTS.get(name, ""))
-        return found
+        return value
 
     def once(self, key: Hashable, make: Callable[[], T]) -> T:
         """`make()`, computed once in this pass for all metrics that use `key`."""
         if key not in self.memo:
             self.memo[key] = make()
-        found: T = self.memo[key]
-        return found
+        value: T = self.memo[key]
+        return value
 
     def content(self, names: tuple[str, ...]) -> str:
         """Hash of the fields `names`: equal for samples that are equal in these fields."""
-        found = {name: self.get(name) for name in names}
-        for name in {"frames", "survey", "reference_video"} & found.keys():
-            found[name] = None if found[name] is None else found[name].content
-        text = json.dumps(found, sort_keys=True, ensure_ascii=True, default=list)
+        values = {name: self.get(name) for name in names}
+        for name in {"frames", "survey", "reference_video"} & values.keys():
+            values[name] = None if values[name] is None else values[name].content
+        text = json.dumps(values, sort_keys=True, ensure_ascii=True, default=list)
         return hashlib.sha256(text.encode("ascii")).hexdigest()
 
 

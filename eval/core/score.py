@@ -252,8 +252,8 @@ def load_metrics(metrics: Sequence[BaseMetric]) -> tuple[list[BaseMetric], list[
 
 
 def _broken(metric: BaseMetric, error: Exception) -> AbsentMetric:
-    found = error_of(error)
-    return AbsentMetric(metric=metric.title, reason=found["message"], hint=found["hint"], code=found["code"])
+    record = error_of(error)
+    return AbsentMetric(metric=metric.title, reason=record["message"], hint=record["hint"], code=record["code"])
 
 
 def _summaries(metrics: Sequence[BaseMetric], config: ScoreConfig) -> tuple[list[MetricResult], list[AbsentMetric]]:
@@ -303,13 +303,13 @@ def _composites(
 
 def environment() -> dict[str, str]:
     """Versions of packages, the device, and the date."""
-    found = {"python": platform.python_version(), "machine": platform.machine()}
+    versions = {"python": platform.python_version(), "machine": platform.machine()}
     for name in _PACKAGES:
         try:
-            found[name] = metadata.version(name)
+            versions[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             continue
     torch = sys.modules.get("torch")
     device = "cpu" if torch is None else models.device()
-    found["device"] = device if torch is None or device == "cpu" else torch.cuda.get_device_name(device)
-    return found | {"date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
+    versions["device"] = device if torch is None or device == "cpu" else torch.cuda.get_device_name(device)
+    return versions | {"date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}

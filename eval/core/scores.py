@@ -239,11 +239,11 @@ def read_scores(path: Path) -> Scores:
         raise UsageError(f"cannot read {name}: {error.strerror}", hint=again) from error
     except ValueError as error:
         raise UsageError(f"{name} is not JSON: {error}", hint="take it from your version control again") from error
-    found = tree.get("schema") if isinstance(tree, dict) else type(tree).__name__
-    if found != SCHEMA:
-        newer = isinstance(found, int) and found > SCHEMA
+    schema = tree.get("schema") if isinstance(tree, dict) else type(tree).__name__
+    if schema != SCHEMA:
+        newer = isinstance(schema, int) and schema > SCHEMA
         hint = "a newer cineloop wrote it: upgrade this one" if newer else again
-        raise UsageError(f"{name}: expected scores of schema {SCHEMA}, found {found!r}", hint=hint)
+        raise UsageError(f"{name}: expected scores of schema {SCHEMA}, found {schema!r}", hint=hint)
     try:
         return _read(tree)
     except (KeyError, TypeError, ValueError, AttributeError) as error:

@@ -52,9 +52,9 @@ def number_clusters(clusters: Iterable[Hashable]) -> tuple[np.ndarray, int]:
 
 def sum_by_cluster(rows: np.ndarray, at: np.ndarray, num: int) -> np.ndarray:
     """Sums of the rows (n, ...) of each of `num` clusters: (G, ...)."""
-    found = np.zeros((num, *rows.shape[1:]))
-    np.add.at(found, at, rows)
-    return found
+    sums = np.zeros((num, *rows.shape[1:]))
+    np.add.at(sums, at, rows)
+    return sums
 
 
 def weighted_shares(
@@ -180,8 +180,8 @@ def interval_of_sums(
     if not len(sums) or len(sums) != len(clusters):
         raise ValueError(f"{len(sums)} rows of sums, {len(clusters)} clusters")
     merged = sum_by_cluster(sums, *number_clusters(clusters))
-    value, found = estimate_of_sums(merged, statistic, value_range)
-    return unless_flat(found if len(merged) > 1 else Interval(value, value), value, len(merged), value_range)
+    value, interval = estimate_of_sums(merged, statistic, value_range)
+    return unless_flat(interval if len(merged) > 1 else Interval(value, value), value, len(merged), value_range)
 
 
 def estimate_of_sums(
@@ -292,17 +292,17 @@ def parts_of_variance(values: Sequence[float], clusters: Sequence[Hashable]) -> 
 
 
 def unless_flat(
-    found: Interval, value: float, num_clusters: int, value_range: tuple[float, float] = (0.0, 1.0)
+    interval: Interval, value: float, num_clusters: int, value_range: tuple[float, float] = (0.0, 1.0)
 ) -> Interval:
-    """`found`, the interval of a mean `value`, kept within the range. For a single cluster, or zero
+    """The interval of a mean `value`, kept within the range. For a single cluster, or zero
     sample variance, a range with two ends gives Wilson's interval, as for a share of that many clusters."""
     least, most = value_range
     width = most - least
-    if np.isfinite(width) and (num_clusters == 1 or found.high - found.low < 1e-9 * width):
+    if np.isfinite(width) and (num_clusters == 1 or interval.high - interval.low < 1e-9 * width):
         share = min(max((value - least) / width, 0.0), 1.0)
         low, high = (least + width * end for end in wilson(share * num_clusters, num_clusters))
         return Interval(low, high)
-    return Interval(min(max(found.low, least), most), min(max(found.high, least), most))
+    return Interval(min(max(interval.low, least), most), min(max(interval.high, least), most))
 
 
 def bootstrap(

@@ -177,11 +177,11 @@ class SampleRows:
         self.unmatched: list[Row] = []
         by_stem: dict[str, str] = {}
         for row in rows:
-            found = self._find(row, by_stem)
-            if found is None:
+            match = self._find(row, by_stem)
+            if match is None:
                 self.unmatched.append(row)
             else:
-                self.pairs.append((found, row))
+                self.pairs.append((match, row))
         if not self.pairs:
             ours, theirs = examples(s.id for s in self.samples), examples(map(clip_name, rows))
             hint = f"ids here look like {ours}, there like {theirs}"
@@ -196,23 +196,23 @@ class SampleRows:
             if name in self._exact:
                 return self._exact[name]
         for name in names:
-            found = self._stems.get(stem_of(name), [])
-            if len(found) > 1:
+            named = self._stems.get(stem_of(name), [])
+            if len(named) > 1:
                 raise UsageError(
-                    f"{printable(str(self.file))}: {printable(name)} matches several: {examples(s.id for s in found)}",
+                    f"{printable(str(self.file))}: {printable(name)} matches several: {examples(s.id for s in named)}",
                     code="AMBIGUOUS",
                     hint="use the ids of the clips",
                 )
-            if found:
-                other = by_stem.setdefault(found[0].id, name)
+            if named:
+                other = by_stem.setdefault(named[0].id, name)
                 if other != name:
                     raise UsageError(
                         f"{printable(str(self.file))}: {printable(other)} and {printable(name)} both match "
-                        f"{printable(found[0].id)} by their file names",
+                        f"{printable(named[0].id)} by their file names",
                         code="AMBIGUOUS",
                         hint="use the ids of the clips",
                     )
-                return found[0]
+                return named[0]
         return None
 
     def report(self, counts: Counter[str]) -> None:

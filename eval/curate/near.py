@@ -37,7 +37,7 @@ def near_pairs(
     basis = np.linalg.eigh(sample.T @ sample)[1][:, ::-1][:, :kept].astype(np.float32)  # (D, d)
     left, right = _thin(vectors, basis), _thin(others, basis)[:, [*range(kept), kept + 1, kept]]  # (N, d + 2)
     floor = np.float32(least - 1 - 1e-5)  # of -|Pa - Pb|² / 2
-    found: list[np.ndarray] = []
+    blocks: list[np.ndarray] = []
     for start in range(0, num, _ROWS):
         parts = []
         for column in range(start, num, _COLUMNS):
@@ -48,8 +48,8 @@ def near_pairs(
                 rows, columns = np.nonzero(near)
                 parts.append(np.stack([rows + start, columns + column], 1))
         if parts:
-            found.append(_exact(np.concatenate(parts), vectors, others, least, most))
-    every = np.concatenate(found) if found else np.zeros((0, 3))
+            blocks.append(_exact(np.concatenate(parts), vectors, others, least, most))
+    every = np.concatenate(blocks) if blocks else np.zeros((0, 3))
     return every[:, :2].astype(np.int64), every[:, 2].astype(np.float32)
 
 

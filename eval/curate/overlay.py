@@ -42,12 +42,12 @@ def _differs(one: np.ndarray, two: np.ndarray) -> np.ndarray:
     import cv2
 
     kernel = np.ones((3, 3), np.uint8)
-    found = np.zeros(one.shape[:2], dtype=bool)
+    mask = np.zeros(one.shape[:2], dtype=bool)
     for a, b in ((one, two), (two, one)):
         low, high = cv2.erode(b, kernel).astype(np.int16), cv2.dilate(b, kernel).astype(np.int16)
         off = np.maximum(low - a, a - high).max(2)  # (h, w)
-        found |= off > _LEVELS
-    return cv2.morphologyEx(found.astype(np.uint8), cv2.MORPH_OPEN, kernel).astype(bool)  # lines are of codec and scale
+        mask |= off > _LEVELS
+    return cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_OPEN, kernel).astype(bool)  # lines are of codec and scale
 
 
 def _dilate(mask: np.ndarray) -> np.ndarray:
@@ -66,14 +66,14 @@ def _share_after_registration(one: np.ndarray, two: np.ndarray) -> float:
     start, every = np.eye(2, 3, dtype=np.float32), np.ones((height, width), np.uint8)
     rule = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 60, 1e-5)
     try:
-        _, found = cv2.findTransformECC(greys[0][n], greys[1][n], start, cv2.MOTION_AFFINE, rule, every, 5)
+        _, warp = cv2.findTransformECC(greys[0][n], greys[1][n], start, cv2.MOTION_AFFINE, rule, every, 5)
     except cv2.error:  # it does not converge: a flat picture, or another one
         return 1.0
     corners = np.array([[0, 0, 1], [width, 0, 1], [0, height, 1], [width, height, 1]], dtype=np.float64)
-    moved = (corners @ found.T - corners[:, :2]) / (width, height)
+    moved = (corners @ warp.T - corners[:, :2]) / (width, height)
     if np.abs(moved).max() > _MOST_MOVED:
         return 1.0
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    laid = np.stack([cv2.warpAffine(frame, found, (width, height), flags=flags) for frame in two])
-    inside = cv2.warpAffine(every, found, (width, height), flags=flags).astype(bool)
+    laid = np.stack([cv2.warpAffine(frame, warp, (width, height), flags=flags) for frame in two])
+    inside = cv2.warpAffine(every, warp, (width, height), flags=flags).astype(bool)
     return share_other(one, laid, cv2.erode(inside.astype(np.uint8), np.ones((3, 3), np.uint8)).astype(bool))

@@ -71,24 +71,24 @@ def faint_cuts(survey: Survey, least_change: float) -> list[float]:
     thumbs = survey.thumbs.reshape(len(survey.thumbs), -1).astype(np.float32)  # (N, P)
     steps = np.abs(np.diff(thumbs, axis=0))  # (N - 1, P)
     change = steps.mean(1)
-    found = []
+    seconds = []
     for n in np.flatnonzero((change >= least_change) & ((steps > _SPREAD_LEVELS).mean(1) >= _SPREAD)):
         around = np.concatenate([change[max(0, n - _AROUND) : n], change[n + 1 : n + 1 + _AROUND]])
         if len(around) and around.max() <= _MOST_AROUND * change[n] and _is_new(thumbs[n], thumbs[n + 1], THUMB):
-            found.append(float(survey.times_s[n + 1]))
-    return found
+            seconds.append(float(survey.times_s[n + 1]))
+    return seconds
 
 
 def dissolves(survey: Survey, least_change: float) -> list[tuple[float, float]]:
     """(start, end) in seconds of each gradual change of the whole picture by `least_change` grey levels or more."""
     grid, shown = _even(survey)
     pictures = shown.reshape(len(shown), -1).astype(np.float32)  # (G, P)
-    found: list[tuple[float, float]] = []
+    spans: list[tuple[float, float]] = []
     for half in _HALVES:
         if len(pictures) > 2 * half:
             for middle in _middles(pictures, half, least_change):
-                found.append(_trim(pictures, grid, middle, half))
-    return merge([_extend(survey, *span) for span in merge(found)])
+                spans.append(_trim(pictures, grid, middle, half))
+    return merge([_extend(survey, *span) for span in merge(spans)])
 
 
 def edges(survey: Survey, least_change: float) -> list[tuple[float, float]]:
@@ -150,7 +150,7 @@ def _middles(pictures: np.ndarray, half: int, least_change: float) -> list[int]:
     line = after - before
     change = np.abs(line).mean(1)  # (G - 2k,)
     maybe = np.flatnonzero((change >= least_change) & ((np.abs(line) > _SPREAD_LEVELS).mean(1) >= _SPREAD))
-    found = []
+    middles = []
     for start in maybe:
         part = pictures[start : start + 2 * half + 1]  # (2k + 1, P)
         share = np.linspace(0, 1, len(part))[:, None]
@@ -159,8 +159,8 @@ def _middles(pictures: np.ndarray, half: int, least_change: float) -> list[int]:
         if off[half] > _MOST_OFF_MIDDLE or off.max() > _MOST_OFF or jump > _MOST_JUMP:
             continue
         if _is_new(part[0], part[-1], PICTURE):
-            found.append(int(start) + half)
-    return found
+            middles.append(int(start) + half)
+    return middles
 
 
 def _is_new(before: np.ndarray, after: np.ndarray, size: tuple[int, int]) -> bool:

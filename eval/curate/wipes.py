@@ -35,15 +35,15 @@ def wipes(pictures: np.ndarray, least_change: float) -> list[tuple[int, int]]:
     """(first, last) positions in uint8 (G, H, W) of each change that changes the picture by `least_change` grey levels
     or more on average; none overlaps another."""
     values = pictures.astype(np.float32)
-    found: list[tuple[float, int, int]] = []
+    fits: list[tuple[float, int, int]] = []
     for half in _HALVES:
         for start in range(0, len(values) - 2 * half, max(1, half // 3)):
             part = values[start : start + 2 * half + 1]  # (T, H, W)
             change = float(np.abs(part[-1] - part[0]).mean())
             if change >= least_change and (span := _wipe_fit(part) or _slide_fit(part, change)):
-                found.append((span[0], start + span[1], start + span[2]))
+                fits.append((span[0], start + span[1], start + span[2]))
     spans: list[tuple[int, int]] = []
-    for _, first, last in sorted(found):  # the best first: a window that holds two changes fits worse than one
+    for _, first, last in sorted(fits):  # the best first: a window that holds two changes fits worse than one
         if not any(first <= other[1] and other[0] <= last for other in spans):
             spans.append((first, last))
     joined: list[tuple[int, int]] = []

@@ -68,13 +68,13 @@ def load_writers(formats: Sequence[str]) -> dict[str, ModuleType]:
     Raises:
         UsageError: no such format. MissingDependencyError: a package it needs is not installed.
     """
-    found = {}
+    modules = {}
     for name in dict.fromkeys(formats):
         if name not in FORMATS:
             raise UsageError(f"no format is called {name!r}", hint=f"formats: {', '.join(FORMATS)}")
         package = "v2t_eval.curate.writers" if name in _OWN else "v2t.writers"
-        found[name] = plugin.load(package, name, "write")
-    return found
+        modules[name] = plugin.load(package, name, "write")
+    return modules
 
 
 def remember_films(state: Path, films: Path) -> None:
@@ -319,12 +319,12 @@ class _Placing:
 
     def _earlier(self, writers: dict[str, ModuleType]) -> dict[str, ModuleType]:
         """Writers of formats of earlier runs: what they point at is about to change."""
-        found: dict[str, ModuleType] = {}
+        known: dict[str, ModuleType] = {}
         for name in FORMATS:
             with suppress(MissingDependencyError):
-                found |= load_writers([name])
+                known |= load_writers([name])
         there = {name.rpartition("/")[2] for name in self.written}
-        return {name: writer for name, writer in found.items() if writer.NAME in there and name not in writers}
+        return {name: writer for name, writer in known.items() if writer.NAME in there and name not in writers}
 
     def _place(
         self, place: Path, records: Sequence[Record], write: Callable[[Rows, Path, Path], None], outcome: Outcome

@@ -94,8 +94,8 @@ def read(path: Path) -> Scores:
     Raises:
         UsageError: the file holds scores without a history; else as `v2t_eval.core.scores.read_scores`.
     """
-    found = read_scores(path)
-    if not found.history:
+    scores = read_scores(path)
+    if not scores.history:
         hint = "make one: v2t-eval gate init CLIPS|RESULTS --suite SUITE -o FILE"
         raise UsageError(f"{printable(str(path))} holds scores without a history, and is not a baseline", hint=hint)
-    return found
+    return scores

@@ -138,11 +138,11 @@ def _of_several(metrics: Sequence[MetricVerdict]) -> tuple[str, ...]:
     return tuple(lines)
 
 
-def figure_text(found: Figure | None) -> str:
+def figure_text(figure: Figure | None) -> str:
     """Value and interval: "0.812 [0.790, 0.835]"."""
-    if found is None:
+    if figure is None:
         return NOTHING
-    value, low, high = figure_texts(found)
+    value, low, high = figure_texts(figure)
     return f"{value} [{low}, {high}]"
 
 
@@ -179,11 +179,11 @@ def p_text(p: float | None) -> str:
 
 def _candidate(metric: MetricVerdict) -> Cell:
     """The candidate's figure; drawn against its bounds where there are some."""
-    found = metric.candidate
-    if found is None or (metric.at_least is None and metric.at_most is None):
-        return figure_text(found)
+    figure = metric.candidate
+    if figure is None or (metric.at_least is None and metric.at_most is None):
+        return figure_text(figure)
     return IntervalCell(
-        value=found.value, low=found.low, high=found.high, text=figure_text(found), bad_below=metric.at_least,
+        value=figure.value, low=figure.low, high=figure.high, text=figure_text(figure), bad_below=metric.at_least,
         bad_above=metric.at_most, mirrored=metric.higher_is_better is False,
     )  # fmt: skip
 
@@ -226,14 +226,14 @@ def _guards(verdict: Verdict) -> tuple[Table, ...]:
 def _by_metric(clips: Sequence[ClipChange], metrics: Sequence[MetricVerdict]) -> list[ClipChange]:
     """Clips in the order of the metrics that they got worse in: what decides comes first."""
     place = {one.metric: number for number, one in enumerate(metrics)}
-    return sorted(clips, key=lambda found: place.get(found.metric, len(place)))
+    return sorted(clips, key=lambda change: place.get(change.metric, len(place)))
 
 
 def _clips(clips: Sequence[ClipChange], candidate_root: Path | None, baseline_root: Path | None) -> Section:
     """A card for each clip that got worse, with every change that is listed for it; in the order given."""
     grouped: dict[str, list[ClipChange]] = {}
-    for found in clips:
-        grouped.setdefault(found.id, []).append(found)
+    for change in clips:
+        grouped.setdefault(change.id, []).append(change)
     cards = tuple(
         Card(
             title=id,
@@ -248,26 +248,26 @@ def _clips(clips: Sequence[ClipChange], candidate_root: Path | None, baseline_ro
     return Section(title="Clips that got worse", text=text, cards=cards)
 
 
-def clip_text(found: ClipChange) -> str:
+def clip_text(change: ClipChange) -> str:
     """One clip under one metric: "question_score: 0.92 to 0.41, 0.51 worse"."""
-    values = [value for value in (found.baseline, found.candidate) if value is not None]
-    if found.worse is None or len(values) < 2:
+    values = [value for value in (change.baseline, change.candidate) if value is not None]
+    if change.worse is None or len(values) < 2:
         both = [number(value, decimals(abs(value))) for value in values]
-        return f"{found.metric}: {' to '.join(both) or NOTHING}"
-    places = decimals(abs(found.worse))
-    before, after, by = (number(value, places) for value in (*values, abs(found.worse)))
-    return f"{found.metric}: {before} to {after}, {by} {'worse' if found.worse >= 0 else 'better'}"
+        return f"{change.metric}: {' to '.join(both) or NOTHING}"
+    places = decimals(abs(change.worse))
+    before, after, by = (number(value, places) for value in (*values, abs(change.worse)))
+    return f"{change.metric}: {before} to {after}, {by} {'worse' if change.worse >= 0 else 'better'}"
 
 
 def _policy(policy: dict[str, Any]) -> tuple[tuple[str, str], ...]:
     """The policy as names and values; each rule by itself."""
-    found = []
+    pairs = []
     for name, value in policy.items():
         if name == "primary" and isinstance(value, list | tuple):
-            found += [("primary", _rule(rule)) for rule in value]
+            pairs += [("primary", _rule(rule)) for rule in value]
         else:
-            found.append((name, NOTHING if value is None else str(value)))
-    return tuple(found)
+            pairs.append((name, NOTHING if value is None else str(value)))
+    return tuple(pairs)
 
 
 def _rule(rule: Any) -> str:

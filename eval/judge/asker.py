@@ -87,10 +87,10 @@ class Asker:
         """
         if not self.has_likelihoods:
             raise UsageError(f"{self.name} does not return the likelihood of an answer")
-        found = self._log_likelihoods(self._encoded_clip(sample), [(question, tuple(answers), False)])[0]
-        if isinstance(found, ItemError):
-            raise found
-        return found
+        logs = self._log_likelihoods(self._encoded_clip(sample), [(question, tuple(answers), False)])[0]
+        if isinstance(logs, ItemError):
+            raise logs
+        return logs
 
     def captions_of(self, sample: Sample, indices: Sequence[int]) -> list[str]:
         """The caption of each frame of `indices`, shown one by one, in lower case."""
@@ -161,13 +161,15 @@ class Asker:
                 return list(self.captioner.batch_likelihoods(watched, asks))
             except ItemError:
                 pass  # raised by one of them: ask each alone
-        found: list[list[float] | ItemError] = []
+        outcomes: list[list[float] | ItemError] = []
         for text, answers, whole in asks:
             try:
-                found.append([float(each) for each in self.captioner.likelihoods(watched, text, answers, whole=whole)])
+                outcomes.append(
+                    [float(each) for each in self.captioner.likelihoods(watched, text, answers, whole=whole)]
+                )
             except ItemError as problem:
-                found.append(problem)
-        return found
+                outcomes.append(problem)
+        return outcomes
 
     def _by_vote(self, sample: Sample, questions: list[Question]) -> list[Votes]:
         if not questions:
@@ -199,12 +201,12 @@ def _shares(answers: Sequence[str], logs: Sequence[float]) -> dict[str, float] |
     top = max(logs)
     if top == -math.inf:
         return None
-    found: dict[str, float] = {}
+    weights: dict[str, float] = {}
     for answer, log in zip(answers, logs, strict=True):
         name = answer.lower() if tuple(answers) == (*YES, *NO) else answer
-        found[name] = found.get(name, 0.0) + math.exp(log - top)
-    total = math.fsum(found.values())
-    return {name: share / total for name, share in found.items()}
+        weights[name] = weights.get(name, 0.0) + math.exp(log - top)
+    total = math.fsum(weights.values())
+    return {name: share / total for name, share in weights.items()}
 
 
 _YES_NO = ("{}", "{} Answer yes or no.", "Answer yes or no: {}")
@@ -229,12 +231,12 @@ def ballots(question: Question, votes: int) -> list[Ballot]:
         return [Ballot(text=text) for text in texts[:votes]]
     if question.form == "choice":
         orders = _orders(question.choices, votes)
-        found = [_ballot(texts[text], orders[order]) for text, order in _pairs(len(texts), len(orders), votes)]
+        listed = [_ballot(texts[text], orders[order]) for text, order in _pairs(len(texts), len(orders), votes)]
     else:
         forms = _YES_NO if question.form == "yes_no" else _NUMBER
         pairs = _pairs(len(texts), len(forms), votes)
-        found = [Ballot(text=forms[form].format(texts[text])) for text, form in pairs]
-    return list(dict.fromkeys(found))
+        listed = [Ballot(text=forms[form].format(texts[text])) for text, form in pairs]
+    return list(dict.fromkeys(listed))
 
 
 def read(ballot: Ballot, question: Question, reply: str) -> str | None:
@@ -265,10 +267,10 @@ def _pairs(texts: int, others: int, number: int) -> list[tuple[int, int]]:
 
 def _orders(choices: tuple[str, ...], number: int) -> list[tuple[str, ...]]:
     """The choices in order, reversed, then random orders and their reverses, deterministic."""
-    draw, found = random.Random("|".join(choices)), [choices, choices[::-1]]
+    draw, orders = random.Random("|".join(choices)), [choices, choices[::-1]]
     for _ in range(8 * number):  # few choices have few orders
-        if len(found) >= number:
+        if len(orders) >= number:
             break
         order = tuple(draw.sample(choices, len(choices)))
-        found += [order, order[::-1]] if order not in found else []
-    return found[:number]
+        orders += [order, order[::-1]] if order not in orders else []
+    return orders[:number]

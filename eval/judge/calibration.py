@@ -116,8 +116,8 @@ class Calibration:
         and of the clips of the one motion that looks like it, which few false claims are about.
         """
         listed = self.answers.get(kind.removeprefix("yes_no "), {}).get(_LISTED.get(answer, ""))
-        found = [self.answers[kind][answer], *([listed] if listed else [])]
-        return next((each for each in found if not each.passes), None)
+        reliabilities = [self.answers[kind][answer], *([listed] if listed else [])]
+        return next((each for each in reliabilities if not each.passes), None)
 
     def chance(self, question: Question, raw: float) -> float:
         """Calibrated probability of the wanted answer of `question`, given the judge's own, `raw`."""

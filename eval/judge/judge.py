@@ -80,12 +80,12 @@ class Judge(Asker):
         ruled = of_still_clip(question)
         if ruled is not None and sample.once("frozen", lambda: frozen(sample.frames.pixels)):
             return ruled
-        found = question if self.calibration is None else self.calibration.apply(question)
-        if isinstance(found, Question):
-            return found
+        applied = question if self.calibration is None else self.calibration.apply(question)
+        if isinstance(applied, Question):
+            return applied
         return Answer(
             question=question, status="unaudited", asked=0, code=UNAUDITED,
-            message=f"not asked {question.question!r}: the judge failed the audit on {question.answer!r} ({found})",
+            message=f"not asked {question.question!r}: the judge failed the audit on {question.answer!r} ({applied})",
         )  # fmt: skip
 
     def _votes(self, sample: Sample, questions: Sequence[Question]) -> list[Votes]:
@@ -142,16 +142,16 @@ class Judge(Asker):
         if path is None or not path.exists():
             return None
         try:
-            found = calibrations.load(path)
+            stored = calibrations.load(path)
         except UsageError as problem:
             logger.warning("the judge is not calibrated: %s", problem)
             return None
-        if not found.fits(self.identity):
+        if not stored.fits(self.identity):
             logger.warning(
-                "the judge is not calibrated: judge.json was fitted for %s, not %s", found.judge, self.identity
+                "the judge is not calibrated: judge.json was fitted for %s, not %s", stored.judge, self.identity
             )
             return None
-        return found
+        return stored
 
 
 def unaudited_error(sample: Sample, why: str) -> ItemError:

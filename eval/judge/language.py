@@ -348,14 +348,14 @@ class Local:
         padding = self._tokenizer.eos_token_id if self._tokenizer.pad_token_id is None else self._tokenizer.pad_token_id
         with torch.random.fork_rng(), torch.inference_mode():
             torch.manual_seed(seed)
-            found = self._model.generate(
+            tokens = self._model.generate(
                 input_ids=ids,
                 attention_mask=torch.ones_like(ids),
                 max_new_tokens=room,
                 pad_token_id=padding or 0,
                 **sampling,
             )
-        return str(self._tokenizer.decode(found[0, length:], skip_special_tokens=True))
+        return str(self._tokenizer.decode(tokens[0, length:], skip_special_tokens=True))
 
 
 def _encode(tokenizer: Any, prompt: str) -> Any:

@@ -71,23 +71,23 @@ def from_row(given: Any, name: str) -> list[Question]:
 
     if not isinstance(given, Sequence) or isinstance(given, str) or not given:
         raise wrong(f"`questions` must be a list of questions, got {str(given)[:60]!r}")
-    found = []
+    questions = []
     for number, row in enumerate(given, 1):
         if not isinstance(row, Mapping) or not str(row.get("question") or "").strip():
             raise wrong(f"question {number} has no text: {str(row)[:60]!r}")
-        found.append(_from_row(row, number))
-        if found[-1].choices and found[-1].answer not in found[-1].choices:
-            raise wrong(f"the answer {found[-1].answer!r} to question {found[-1].id} is not one of its choices")
-    ids = {question.id for question in found}
+        questions.append(_from_row(row, number))
+        if questions[-1].choices and questions[-1].answer not in questions[-1].choices:
+            raise wrong(f"the answer {questions[-1].answer!r} to question {questions[-1].id} is not one of its choices")
+    ids = {question.id for question in questions}
     if ROOT not in ids:
-        found = [replace(q, parents=tuple(id for id in q.parents if id != ROOT)) for q in found]
-    if len(ids) < len(found):
+        questions = [replace(q, parents=tuple(id for id in q.parents if id != ROOT)) for q in questions]
+    if len(ids) < len(questions):
         raise wrong("an id comes twice among its questions")
-    for question in found:
+    for question in questions:
         if not set(question.parents) <= ids:
             raise wrong(f"question {question.id} depends on {sorted(set(question.parents) - ids)[0]}, which is missing")
     try:
-        return parents_first(found)
+        return parents_first(questions)
     except CycleError as error:
         raise wrong(f"its questions depend on each other in a cycle: {' -> '.join(map(str, error.args[1]))}") from error
 

@@ -59,7 +59,7 @@ def yes_or_no(reply: str) -> bool | None:
     """The verdict a reply states last ("the answer is yes", a sentence that is only "No."), or else begins with; None
     where there is none, as in "yes or no"."""
     text = without_thoughts(reply)
-    stated = [next(filter(None, found.groups())) for found in _SAYS.finditer(text)]
+    stated = [next(filter(None, match.groups())) for match in _SAYS.finditer(text)]
     opens = _OPENS.match(text)
     if not stated and opens is None:
         return None
@@ -73,9 +73,9 @@ def read_choice(reply: str, choices: Sequence[str]) -> int | None:
     text = without_thoughts(reply)
     if plain(text) and named.count(plain(text)) == 1:
         return named.index(plain(text))
-    stated = [_stated_choice(found, choices) for found in _STATED.finditer(text)]
-    if found := [index for index in stated if index is not None]:
-        return found[-1]  # a reply that reasons aloud states its answer last
+    stated = [_stated_choice(indices, choices) for indices in _STATED.finditer(text)]
+    if indices := [index for index in stated if index is not None]:
+        return indices[-1]  # a reply that reasons aloud states its answer last
     for pattern in (_OPENING, _ALONE):
         opening = pattern.match(text)
         if opening and (index := _index(opening["label"], choices)) is not None:
@@ -94,9 +94,9 @@ def read_number(reply: str, *, alone: bool = False) -> int | None:
     text = normalise(reply)
     if alone:
         return int(text) if text.isdecimal() else _NUMBER_WORDS.get(text) if text not in ("no", "none") else None
-    found = {int(digits) for digits in _NUMBER.findall(reply)}
-    found = found or {_NUMBER_WORDS[word] for word in text.split() if word in _NUMBER_WORDS}
-    return found.pop() if len(found) == 1 else None
+    numbers = {int(digits) for digits in _NUMBER.findall(reply)}
+    numbers = numbers or {_NUMBER_WORDS[word] for word in text.split() if word in _NUMBER_WORDS}
+    return numbers.pop() if len(numbers) == 1 else None
 
 
 def is_refusal(reply: str) -> bool:
@@ -115,22 +115,22 @@ def _index(label: str, choices: Sequence[str]) -> int | None:
     return index if 0 <= index < len(choices) else None
 
 
-def _stated_choice(found: re.Match[str], choices: Sequence[str]) -> int | None:
-    label = next(filter(None, found.groups()))
-    if found["label"] and label not in _CAPITAL and not _STATED_WHOLE.match(found.string, found.end()):
+def _stated_choice(match: re.Match[str], choices: Sequence[str]) -> int | None:
+    label = next(filter(None, match.groups()))
+    if match["label"] and label not in _CAPITAL and not _STATED_WHOLE.match(match.string, match.end()):
         return None
     return _index(label, choices)
 
 
 def _contained_choice(text: str, named: Sequence[str]) -> int | None:
     """The one choice whose words stand in the text; a choice within a longer one that stands there does not count."""
-    found = []
+    spots = []
     for index, name in enumerate(named):
         spans = [match.span() for match in re.finditer(rf"(?<!\w){re.escape(name)}(?!\w)", text)] if name else []
-        found += [(index, span) for span in spans]
+        spots += [(index, span) for span in spans]
     free = {
         index
-        for index, (start, end) in found
-        if not any(a <= start and end <= b and (a, b) != (start, end) for _, (a, b) in found)
+        for index, (start, end) in spots
+        if not any(a <= start and end <= b and (a, b) != (start, end) for _, (a, b) in spots)
     }
     return free.pop() if len(free) == 1 else None

@@ -35,9 +35,9 @@ class Vocabulary:
     def why_unknown(self, question: Question) -> str:
         """Why a question cannot be asked, to follow the judge's name; "" where it can."""
         answers = question.choices or (() if question.form == "yes_no" else (question.answer,))
-        found = [word for text in question.texts for word in unknown_words(text, self.words)]
-        found += [word for text in answers for word in unknown_words(text, self.words | _ANSWERS)]
-        return _unknown(found)
+        unknown = [word for text in question.texts for word in unknown_words(text, self.words)]
+        unknown += [word for text in answers for word in unknown_words(text, self.words | _ANSWERS)]
+        return _unknown(unknown)
 
     def why_unread(self, prompt: str) -> str:
         """Why a prompt cannot be judged by questions made from it, to follow the judge's name; "" where it can."""

@@ -71,9 +71,9 @@ def _of_a_clip(config: LearnConfig, out: Path, held_out: list[dict[str, Any]]) -
         return float(fmean(row["seconds"] for row in read_manifest(made / MANIFEST)))
 
 
-def page(found: dict[str, Any]) -> Document:
+def page(planned: dict[str, Any]) -> Document:
     """The plan for a reader."""
-    rounds, measures, seconds = found["rounds"], found["measures"], found["seconds"]
+    rounds, measures, seconds = planned["rounds"], planned["measures"], planned["seconds"]
     rows: list[tuple[Cell, ...]] = [
         ("rounds", rounds["asked"], rounds["done"], sum(rounds["clips"]) or "clips that are there"),
         ("measures", len(measures["after_rounds"]), measures["done"],
@@ -90,17 +90,17 @@ def page(found: dict[str, Any]) -> Document:
         "The clips of the round are given.",
         f"Measured at the start and after round {after}, on {plural(measures['prompts'], 'held-out prompt')}, "
         f"{plural(measures['clips'], 'clip')} each time.",
-        f"Gate at the end: {found['gate'] or 'none'}.",
+        f"Gate at the end: {planned['gate'] or 'none'}.",
     )  # fmt: skip
     return Document(
         title="What would be learnt from",
-        banner=Banner(word="planned", sentence=f"{plural(found['clips_left'], 'clip')} to draw, {about}. "
+        banner=Banner(word="planned", sentence=f"{plural(planned['clips_left'], 'clip')} to draw, {about}. "
                       "Nothing was written."),
         sections=(
             Section(title="Course", text=lines),
             Section(title="What would be drawn",
                     tables=(Table(columns=("Stage", "Number", "Done", "Clips"), rows=tuple(rows)),)),
             Section(title="What would be measured",
-                    tables=(Table(columns=("Metric", "Role"), rows=tuple(found["metrics"].items())),)),
+                    tables=(Table(columns=("Metric", "Role"), rows=tuple(planned["metrics"].items())),)),
         ),
     )  # fmt: skip

@@ -46,7 +46,7 @@ class Metric(Dimension):
     )
     requires = "nothing with the starter; for the reference's backbone model=dino:facebook/dino-vitb16"
     reference = "DINO ViT-B/16"
-    families = ("dino:",)
+    families: ClassVar[tuple[str, ...]] = ("dino:",)
     usual_model: ClassVar[str] = "starter-tower"
     own_models: ClassVar[tuple[str, ...]] = ("dino:facebook/dino-vitb16",)
     pooled = "frames"

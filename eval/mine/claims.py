@@ -121,7 +121,7 @@ def examine(
     if not samples:
         raise NothingMatchedError("no clip has a caption", hint="v2t caption CLIPS -o captions/ writes them")
     wanted = _metrics(asked, samples)
-    found: dict[str, _Items] = {}
+    by_metric: dict[str, _Items] = {}
     exit_code, counts = 0, dict(read[0].counts)
     counts["captions_missing"] = sum(len(inputs.samples) for inputs in read) - len(samples)
     first = [sample for sample, turn in samples.items() if not turn]
@@ -131,10 +131,10 @@ def examine(
             scores = score(inputs, present, config, **options)
             scores.require_all()
             exit_code = max(exit_code, scores.exit_code)
-            found |= {metric.name: _Items(scores.result(metric.title)) for metric in present}
+            by_metric |= {metric.name: _Items(scores.result(metric.title)) for metric in present}
     judged = wanted[0]
-    every = tuple(_mine(sample, turn, found, judged) for sample, turn in samples.items())
-    name = found["question_score"].result.fingerprint["judge"] if judged is not None else NONE
+    every = tuple(_mine(sample, turn, by_metric, judged) for sample, turn in samples.items())
+    name = by_metric["question_score"].result.fingerprint["judge"] if judged is not None else NONE
     return MinedSet(
         captions=every, judge=name, counts=counts, exit_code=exit_code, root=read[0].clips_root or clips.parent
     )
@@ -172,23 +172,23 @@ def _samples(read: Sequence[Inputs]) -> dict[Sample, int]:
     return samples
 
 
-def _mine(sample: Sample, turn: int, found: Mapping[str, _Items], judge: Any) -> MinedCaption:
+def _mine(sample: Sample, turn: int, by_metric: Mapping[str, _Items], judge: Any) -> MinedCaption:
     made = MinedCaption(sample=sample, turn=turn)
     if judge is not None:
-        item, code = found["question_score"].of(sample)
-        why = found["question_score"].messages.get(sample.id, "")
+        item, code = by_metric["question_score"].of(sample)
+        why = by_metric["question_score"].messages.get(sample.id, "")
         if item is not None and item.get("outside"):
             item, code = None, OUTSIDE
         if item is not None:
             lost = [one["answer"] for one in item["questions"] if one["right"] is None and one["answer"] in UNREAD]
             code = lost[0].upper() if lost else ""
         made = replace(made, claims=() if item is None else _claims(judge, sample, item), code=code, why=why)
-    if "facts" in found:
-        item, _ = found["facts"].of(sample)
+    if "facts" in by_metric:
+        item, _ = by_metric["facts"].of(sample)
         made = replace(made, truth=None if item is None else _truth(item))
-    if "retrieval" in found and not turn:
-        item, _ = found["retrieval"].of(sample)
-        choices = found["retrieval"].result.counts.get("texts", 0)
+    if "retrieval" in by_metric and not turn:
+        item, _ = by_metric["retrieval"].of(sample)
+        choices = by_metric["retrieval"].result.counts.get("texts", 0)
         made = replace(made, place=None if item is None else item["video_to_text_rank"], choices=choices)
     return made
 

@@ -39,7 +39,7 @@ class ClaimKind:
 
 def rank(captions: Iterable[MinedCaption]) -> list[RankedClip]:
     """Clips of the first file that judge or encoder has a say on, the most doubted first, then by id."""
-    found = []
+    doubtful = []
     for one in captions:
         if one.turn:
             continue
@@ -48,10 +48,10 @@ def rank(captions: Iterable[MinedCaption]) -> list[RankedClip]:
         encoder = None if one.place is None else 1.0 - 1.0 / one.place
         doubts = [each for each in (judge, encoder) if each is not None]
         if doubts:
-            found.append(
+            doubtful.append(
                 RankedClip(caption=one, disagreement=fmean(doubts), judge=judge, encoder=encoder, worst=worst)
             )  # fmt: skip
-    return sorted(found, key=lambda each: (-each.disagreement, each.caption.sample.id))
+    return sorted(doubtful, key=lambda each: (-each.disagreement, each.caption.sample.id))
 
 
 def kinds(ranked: Sequence[RankedClip]) -> list[ClaimKind]:
@@ -60,7 +60,7 @@ def kinds(ranked: Sequence[RankedClip]) -> list[ClaimKind]:
     for one in ranked:
         for claim in one.caption.claims if one.judge is not None else ():
             by_name.setdefault(claim.kind, []).append(claim)
-    found = [
+    listed = [
         ClaimKind(
             name=name,
             claims=len(claims),
@@ -69,4 +69,4 @@ def kinds(ranked: Sequence[RankedClip]) -> list[ClaimKind]:
         )
         for name, claims in by_name.items()
     ]
-    return sorted(found, key=lambda kind: (-kind.denied / kind.claims, kind.name))
+    return sorted(listed, key=lambda kind: (-kind.denied / kind.claims, kind.name))

@@ -39,7 +39,7 @@ def row_of(one: RankedClip) -> dict[str, Any]:
 def document(
     mined: MinedSet,
     ranked: Sequence[RankedClip],
-    found: Sequence[ClaimKind],
+    weak: Sequence[ClaimKind],
     pairs: Preferences,
     *,
     folder: Path | None,
@@ -56,7 +56,7 @@ def document(
     facts += [(f"preferences: {name}", str(count)) for name, count in pairs.counts.items()]
     head = f"{plural(len(ranked), 'clip')} ranked, {plural(len(pairs.rows), 'pair')}"
     sections = (
-        Section(title="What to label or draw next", tables=(_kinds(found),) if found else ()),
+        Section(title="What to label or draw next", tables=(_kinds(weak),) if weak else ()),
         _worth(ranked),
         Section(title="The most doubted clips", cards=_cards(mined, ranked) if folder else (),
                 tables=(_table(mined, ranked),) if ranked else ()),
@@ -66,9 +66,9 @@ def document(
                     data=FILE)  # fmt: skip
 
 
-def _kinds(found: Sequence[ClaimKind]) -> Table:
+def _kinds(weak: Sequence[ClaimKind]) -> Table:
     rows = []
-    for kind in found:
+    for kind in weak:
         low, high = wilson(kind.denied, kind.claims)
         share = IntervalCell(value=kind.denied / kind.claims, low=low, high=high, least=0.0)
         rows.append((kind.name, kind.claims, kind.denied, share, kind.doubt))

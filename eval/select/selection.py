@@ -125,14 +125,14 @@ def _values(scores: Scores, name: str | None) -> tuple[dict[str, float], int]:
 def _gains(groups: Sequence[Sequence[Candidate]], field: str, value_range: tuple[float, float]) -> tuple[Gain, ...]:
     """For n = 1, 2, 4 … as far as any prompt has clips, over the prompts that have as many."""
     known = [[one for one in group if one.rank is not None and getattr(one, field) is not None] for group in groups]
-    found, n = [], 1
+    gains, n = [], 1
     while enough := [group for group in known if len(group) >= n]:
         means = [_mean_of_best(group, n, field) for group in enough]
         interval = mean_interval(means) if len(means) > 1 else Interval(means[0], means[0])
         low, high = max(interval.low, value_range[0]), min(interval.high, value_range[1])
-        found.append(Gain(n=n, value=fmean(means), low=low, high=high, num_prompts=len(means)))
+        gains.append(Gain(n=n, value=fmean(means), low=low, high=high, num_prompts=len(means)))
         n *= 2
-    return tuple(found)
+    return tuple(gains)
 
 
 def _mean_of_best(group: Sequence[Candidate], n: int, field: str) -> float:

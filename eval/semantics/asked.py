@@ -33,10 +33,10 @@ def things(sample: Sample) -> tuple[Thing, ...]:
     Raises:
         ItemError: NOTHING_ASKED.
     """
-    found = _things(sample, "multiple_objects", 1)
-    if sum(each.count for each in found) < 2:
+    several = _things(sample, "multiple_objects", 1)
+    if sum(each.count for each in several) < 2:
         raise _nothing(sample, "two things or more")
-    return found
+    return several
 
 
 def colored_thing(sample: Sample) -> Thing:
@@ -51,10 +51,10 @@ def colored_thing(sample: Sample) -> Thing:
     if color and noun:
         return Thing(noun=str(noun), color=str(color))
     if color:
-        found = [t for t in stated if t.color == color] or list(stated)
-        return replace(_first(sample, found, "a thing with a colour"), color=str(color))
-    found = [t for t in stated if t.color and noun in (None, t.noun)]
-    return _first(sample, found, "a thing with a colour")
+        colored = [t for t in stated if t.color == color] or list(stated)
+        return replace(_first(sample, colored, "a thing with a colour"), color=str(color))
+    colored = [t for t in stated if t.color and noun in (None, t.noun)]
+    return _first(sample, colored, "a thing with a colour")
 
 
 def relation(sample: Sample) -> tuple[Thing, str, Thing]:
@@ -120,22 +120,22 @@ def _things(sample: Sample, dimension: str, least: int) -> tuple[Thing, ...]:
     stated = _row(sample, dimension).get("object")
     if stated:
         return tuple(Thing(noun=noun.strip()) for noun in str(stated).split(" and "))
-    found = _prompt(sample).things
-    if len(found) < least:
+    several = _prompt(sample).things
+    if len(several) < least:
         raise _nothing(sample, "a thing")
-    return found
+    return several
 
 
-def _first(sample: Sample, found: list[Thing], what: str) -> Thing:
-    if not found:
+def _first(sample: Sample, candidates: list[Thing], what: str) -> Thing:
+    if not candidates:
         raise _nothing(sample, what)
-    return found[0]
+    return candidates[0]
 
 
-def _text(sample: Sample, what: str, found: Any) -> str:
-    if not found:
+def _text(sample: Sample, what: str, value: Any) -> str:
+    if not value:
         raise _nothing(sample, what)
-    return str(found)
+    return str(value)
 
 
 def _nothing(sample: Sample, what: str) -> ItemError:

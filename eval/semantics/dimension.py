@@ -130,11 +130,11 @@ class SemanticDimension(VBenchMetric):
         self.prepare()
         if not self.settings.long:
             return {**self.measure_piece(sample), "long_clip": is_long(sample)}
-        found = [self.measure_piece(_piece(sample, start, stop)) for start, stop in self.spans(sample)]
-        values = [each["value"] for each in found if each["value"] is not None]
+        pieces_evidence = [self.measure_piece(_piece(sample, start, stop)) for start, stop in self.spans(sample)]
+        values = [each["value"] for each in pieces_evidence if each["value"] is not None]
         value = fsum(values) / len(values) if values else None
-        outside = any(each.get("outside") for each in found)
-        pieces = [each["value"] for each in found]
+        outside = any(each.get("outside") for each in pieces_evidence)
+        pieces = [each["value"] for each in pieces_evidence]
         return {"value": value, "pieces": pieces, "outside": outside, "long_clip": is_long(sample)}
 
     def summarise(self, rows: Sequence[Observation], references: Sequence[Observation]) -> Summary:
@@ -192,8 +192,8 @@ class SemanticDimension(VBenchMetric):
         if self.is_judged:
             return (self.judge or open_judge(self.settings.detector, device=models.chosen_device())).fingerprint()
         self.prepare()
-        found: dict[str, str] = self.detector.fingerprint()
-        return found
+        about: dict[str, str] = self.detector.fingerprint()
+        return about
 
 
 class JudgedMetric(BaseMetric):
@@ -299,14 +299,14 @@ def chances(judge: Judge, sample: Sample, questions: Sequence[Question], *, raw:
     Raises:
         ItemError: one has no answer (REFUSED, UNPARSABLE), or the clip cannot be read.
     """
-    found = []
+    listed = []
     for answer in judge.answer(sample, questions):
         chance = answer.raw if raw else answer.chance
         if chance is None:
             text = answer.message or f"{answer.question.question!r} has an open answer, and no chance"
             raise ItemError(f"{sample.id}: {text}", code=answer.code or "BAD_QUESTIONS")
-        found.append(chance)
-    return found
+        listed.append(chance)
+    return listed
 
 
 def _piece(sample: Sample, start: int, stop: int) -> Sample:
@@ -332,8 +332,8 @@ FILE = Path(__file__).parent / "detectors" / "world_ceilings.json"
 def ceilings() -> dict[str, Any]:
     """The file: `referee` (version of the detector it was measured with), `seed`, `prompts`, and by title `value`,
     `low`, `high`, `n` (clips scored), `unread` (clips the referee could not read)."""
-    found: dict[str, Any] = json.loads(FILE.read_text("utf-8"))
-    return found
+    tree: dict[str, Any] = json.loads(FILE.read_text("utf-8"))
+    return tree
 
 
 def ceiling(title: str, referee: int) -> Figure | None:

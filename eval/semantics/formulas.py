@@ -65,14 +65,14 @@ def color_counts(frames: Sequence[Frame], thing: Thing) -> tuple[int, int]:
     """
     there = [_in_place_of(thing, frame) for frame in frames]
     color = plain_color(thing.color or "")
-    right = sum(any(color in _colors(region.caption) for region in found) for found in there)
+    right = sum(any(color in _colors(region.caption) for region in regions) for regions in there)
     return sum(map(bool, there)), right
 
 
 def _in_place_of(thing: Thing, frame: Frame) -> Frame:
     for label in (thing.noun, SOMETHING):
-        if found := [region for region in frame if region.label == label]:
-            return found
+        if regions := [region for region in frame if region.label == label]:
+            return regions
     return frame if len(frame) == 1 and frame[0].label != MORE else ()
 
 

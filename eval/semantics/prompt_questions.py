@@ -71,13 +71,13 @@ def remarks(prompts: Iterable[str], source: str) -> list[str]:
     dropped = [each for one in made.values() if one for each in one.dropped]
     left = [part for one in made.values() if one for part in one.left]
     lines = [] if source == GRAMMAR else [f"Questions were made by {printable(source)}."]
-    for what, found in (
+    for what, examples in (
         (f"of {len(made)} prompts have no questions", without),
         ("questions were dropped (malformed, double or not entailed by the prompt)", [d.question for d in dropped]),
         ("parts of prompts are asked nothing of, since the grammar does not know them (NOTHING_ASKED)", left),
     ):
-        if found:
-            lines.append(f"{len(found)} {what}, for example {printable(found[0], 80)!r}.")
+        if examples:
+            lines.append(f"{len(examples)} {what}, for example {printable(examples[0], 80)!r}.")
     return lines
 
 
@@ -130,14 +130,14 @@ def _plain(prompt: str) -> tuple[PromptQuestion, ...]:
     matched = match_facts(prompt, prompt)
     if matched is None or stated.actors[0].count not in (None, 1):
         return ()
-    found = []
+    plain = []
     for fact in matched.facts:
         factor = _factor(fact.kind)
         value = _motion(fact.value) if factor == "motion" else fact.value
         if factor not in PLAIN or value is None or value not in PLAIN[factor].answers:
             return ()
-        found.append(PromptQuestion(question=plain_question(factor, value), kind=factor, value=value))
-    return tuple(found)
+        plain.append(PromptQuestion(question=plain_question(factor, value), kind=factor, value=value))
+    return tuple(plain)
 
 
 def _factor(kind: str) -> str:

@@ -71,10 +71,10 @@ class _Classical(Flow):
         grey = [cv2.cvtColor(np.ascontiguousarray(frame), cv2.COLOR_RGB2GRAY) for frame in (first, second)]
         if self.name == "dis":
             # A new object for each pair: it would start from what it found before.
-            found: Any = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM).calc(*grey, None)  # type: ignore[call-overload]
+            motion: Any = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM).calc(*grey, None)  # type: ignore[call-overload]
         else:
-            found = cv2.calcOpticalFlowFarneback(*grey, None, 0.5, 5, 15, 3, 7, 1.5, 0)  # type: ignore[call-overload]
-        return np.asarray(found, dtype=np.float32)
+            motion = cv2.calcOpticalFlowFarneback(*grey, None, 0.5, 5, 15, 3, 7, 1.5, 0)  # type: ignore[call-overload]
+        return np.asarray(motion, dtype=np.float32)
 
     def fingerprint(self) -> dict[str, str]:
         import cv2
@@ -122,8 +122,8 @@ class _Raft(Flow):
         both = np.stack([np.pad(frame, edges, mode="edge") for frame in (first, second)])  # (2, h, w, 3)
         pixels = torch.from_numpy(both).to(self.device).movedim(-1, 1).float() / 127.5 - 1  # (2, 3, h, w)
         with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
-            found = self.model(pixels[:1], pixels[1:], num_flow_updates=RAFT_ITERATIONS)[-1][0]  # (2, h, w)
-        return found.movedim(0, -1).cpu().numpy()[top : top + height, left : left + width]  # (H, W, 2)
+            motion = self.model(pixels[:1], pixels[1:], num_flow_updates=RAFT_ITERATIONS)[-1][0]  # (2, h, w)
+        return motion.movedim(0, -1).cpu().numpy()[top : top + height, left : left + width]  # (H, W, 2)
 
     def fingerprint(self) -> dict[str, str]:
         import torchvision
@@ -176,7 +176,7 @@ def flow_between(sample: Sample, flow: Flow, first: int, second: int) -> np.ndar
         ItemError: as `Flow.between`; MODEL_ERROR, the flow is not finite.
     """
     pixels = sample.frames.pixels
-    found = flow.between(pixels[first], pixels[second])
-    if not np.isfinite(found).all():
+    motion = flow.between(pixels[first], pixels[second])
+    if not np.isfinite(motion).all():
         raise ItemError(f"{flow.says} gave a flow that is not finite", code="MODEL_ERROR")
-    return found
+    return motion

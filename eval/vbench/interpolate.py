@@ -81,13 +81,13 @@ class _TorchScript(Interpolator):
         both = torch.from_numpy(np.stack([first, second])).to(self.device).movedim(-1, 1).float() / 255
         try:
             with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
-                found = self.module(both[:1], both[1:])
+                middle = self.module(both[:1], both[1:])
         except RuntimeError as error:
             raise ItemError(f"{self.says} failed: {error}", code="MODEL_ERROR") from error
-        if tuple(found.shape) != tuple(both[:1].shape) or not bool(torch.isfinite(found).all()):
+        if tuple(middle.shape) != tuple(both[:1].shape) or not bool(torch.isfinite(middle).all()):
             expected = tuple(both[:1].shape)
-            raise ItemError(f"{self.says} gave {tuple(found.shape)}, expected {expected}, finite", code="MODEL_ERROR")
-        return (found[0].float() * 255).movedim(0, -1).cpu().numpy()  # (H, W, 3)
+            raise ItemError(f"{self.says} gave {tuple(middle.shape)}, expected {expected}, finite", code="MODEL_ERROR")
+        return (middle[0].float() * 255).movedim(0, -1).cpu().numpy()  # (H, W, 3)
 
     def fingerprint(self) -> dict[str, str]:
         return {"interpolator": "torchscript", "interpolator weights": self.weights}

@@ -43,8 +43,8 @@ def scene_cuts(frames: Frames) -> list[int]:
         small = np.ascontiguousarray(frame[..., ::-1])  # BGR
         if factor > 1:
             small = cv2.resize(small, (width // factor, height // factor), interpolation=cv2.INTER_LINEAR)
-        found = detector.process_frame(FrameTimecode(number, fps=frames.fps), small)
-        cuts += [code.frame_num for code in found]
+        codes = detector.process_frame(FrameTimecode(number, fps=frames.fps), small)
+        cuts += [code.frame_num for code in codes]
     return cuts
 
 
@@ -54,16 +54,16 @@ def pieces(num: int, piece: int, cuts: list[int] | tuple[int, ...] = ()) -> list
     A scene shorter than a piece is one piece; a rest is filled up with frames before it.
     """
     edges = [0, *cuts, num]
-    found = []
+    spans = []
     for start, stop in zip(edges, edges[1:], strict=False):
         if stop - start < piece:
-            found.append((start, stop))
+            spans.append((start, stop))
             continue
         whole = list(range(start, stop - piece + 1, piece))
-        found += [(at, at + piece) for at in whole]
+        spans += [(at, at + piece) for at in whole]
         if whole[-1] + piece < stop:
-            found.append((stop - piece, stop))
-    return found
+            spans.append((stop - piece, stop))
+    return spans
 
 
 def sample_pieces(sample: Sample, piece_s: float, *, compat: bool) -> list[tuple[int, int]]:

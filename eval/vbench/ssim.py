@@ -36,9 +36,9 @@ def ssim(first: np.ndarray, second: np.ndarray) -> float:
     square = mean_a * mean_a + mean_b * mean_b
     spread = (smooth(a * a) + smooth(b * b)) - square
     c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
-    found = ((2 * both + c1) * (2 * (smooth(a * b) - both) + c2)) / ((square + c1) * (spread + c2))
+    values = ((2 * both + c1) * (2 * (smooth(a * b) - both) + c2)) / ((square + c1) * (spread + c2))
     edge = SIDE // 2
-    return float(found[edge:-edge, edge:-edge].mean())
+    return float(values[edge:-edge, edge:-edge].mean())
 
 
 def grey_frames(sample: Sample) -> np.ndarray:

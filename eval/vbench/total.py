@@ -107,14 +107,14 @@ def vbench_total(results: Mapping[str, MetricResult], mode: str = "fixed") -> Me
         name: scale._replace(weight=0.5 if once and name in ALIKE else scale.weight) for name, scale in SEMANTIC.items()
     }
     raw = {name: result.value for name, result in measured.items()}
-    found = total(raw, mode, half)
+    summary = total(raw, mode, half)
     share = {name: part for part_of in _shares(half) for name, part in part_of.items()}
     normal = {name: _normal_figure(name, measured.get(name), scale, clipped) for name, scale in scales.items()}
     quality, semantic = (
         _combine(value, half, normal)
-        for value, half in zip((found.quality, found.semantic), _shares(half, within=True), strict=True)
+        for value, half in zip((summary.quality, summary.semantic), _shares(half, within=True), strict=True)
     )
-    figures = {"total": _combine(found.total, share, normal), "quality": quality, "semantic": semantic}
+    figures = {"total": _combine(summary.total, share, normal), "quality": quality, "semantic": semantic}
     figures |= {f"normalised.{name}": figure for name, figure in normal.items()}
     figures |= {f"raw.{name}": result.figures[result.headline] for name, result in measured.items()}
     missing = [name for name in scales if name not in measured]
@@ -157,8 +157,8 @@ class VBenchTotal(CompositeMetric):
 
 def normal(value: float, scale: Scale, clipped: bool) -> float:
     """`value` between the least (0) and the greatest (1) of its scale."""
-    found = (value - scale.least) / (scale.most - scale.least)
-    return min(1.0, max(0.0, found)) if clipped else found
+    share = (value - scale.least) / (scale.most - scale.least)
+    return min(1.0, max(0.0, share)) if clipped else share
 
 
 def _is_one_measurement(measured: Mapping[str, MetricResult]) -> bool:

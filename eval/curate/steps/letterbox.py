@@ -66,11 +66,11 @@ class Step(BaseStep):
             is_bar = sizes[side].min() >= self.settings.least and np.ptp(sizes[side]) <= _ODD
             pairs.append(bool(is_bar and (there[:, side].mean(0) >= _MOST_TIMES).all()))
         least = _BOXED if sizes.min() >= self.settings.least else _STRAIGHT
-        found = []
+        bars = []
         for n, size in enumerate(sizes.tolist()):
             side = slice(0, 2) if n < 2 else slice(2, 4)
-            found.append(size if pairs[n // 2] and straight[side].min() >= least else 0.0)
-        return found if sizes.min() < self.settings.least or all(found) else [0.0] * 4
+            bars.append(size if pairs[n // 2] and straight[side].min() >= least else 0.0)
+        return bars if sizes.min() < self.settings.least or all(bars) else [0.0] * 4
 
 
 def _even_up(pixels: float) -> int:

@@ -66,33 +66,33 @@ class Step(BaseStep):
 
     def cut(self, survey: Survey, pieces: Sequence[Piece]) -> Sequence[Piece]:
         changes = self._join_changes(survey, self.changes(survey))
-        found: list[Piece] = []
+        shots: list[Piece] = []
         for piece in pieces:
             inside = [c for c in changes if piece.start_s < c.end_s and c.start_s < piece.end_s]
-            found += self._between(survey, piece, inside)
-        return found or pieces
+            shots += self._between(survey, piece, inside)
+        return shots or pieces
 
     def changes(self, survey: Survey) -> list[Transition]:
         """Every change of shots, in order; none overlaps another."""
         settings = self.settings
         dark = dark_stretches(survey, settings.dark_level, settings.dark_frames)
         gradual = dissolves(survey, settings.dissolve_levels) if settings.dissolve_levels else []
-        found = [Transition(*span, "dissolve") for span in gradual]
-        found += (
+        transitions = [Transition(*span, "dissolve") for span in gradual]
+        transitions += (
             [Transition(*span, "wipe") for span in edges(survey, settings.wipe_levels)] if settings.wipe_levels else []
         )
         for start, end in dark:
             first, last = with_fades(survey, start, end)
             if end - start < settings.shortest_s:
-                found.append(Transition(first, last, "fade"))
+                transitions.append(Transition(first, last, "fade"))
             else:
-                found += [Transition(first, start, "black"), Transition(end, last, "black")]
+                transitions += [Transition(first, start, "black"), Transition(end, last, "black")]
         near = 2 / survey.info.fps
         faint = faint_cuts(survey, settings.cut_levels) if settings.cut_levels else []
-        found += [Transition(second, second, "cut") for second in {*survey.cuts, *faint}]
-        found.sort(key=lambda change: (change.start_s, change.end_s))
+        transitions += [Transition(second, second, "cut") for second in {*survey.cuts, *faint}]
+        transitions.sort(key=lambda change: (change.start_s, change.end_s))
         merged: list[Transition] = []
-        for each in found:
+        for each in transitions:
             if merged and each.start_s <= merged[-1].end_s + near:
                 kinds = (merged[-1].kind, each.kind)
                 kind = next(kind for kind in ("black", "fade", "wipe", "dissolve", "cut") if kind in kinds)
@@ -140,17 +140,17 @@ class Step(BaseStep):
         return bool(np.abs(pictures[1] - pictures[0]).mean() < self.settings.alike_levels)
 
     def _between(self, survey: Survey, piece: Piece, changes: list[Transition]) -> list[Piece]:
-        found: list[Piece] = []
+        parts: list[Piece] = []
         margin = self.settings.trim_frames / survey.info.fps
         start_s, begins = piece.start_s, piece.begins
         for change in [*changes, None]:
             end_s, ends = (piece.end_s, piece.ends) if change is None else (change.start_s, change.kind)
             if end_s > start_s:
                 shot = Piece(start_s=start_s, end_s=end_s, begins=begins, ends=ends)
-                found += self._parts(survey, _trim(shot, piece, margin))
+                parts += self._parts(survey, _trim(shot, piece, margin))
             if change is not None:
                 start_s, begins = change.end_s, change.kind
-        return found
+        return parts
 
     def _parts(self, survey: Survey, shot: Piece) -> list[Piece]:
         """Equal parts of a shot, none longer than allowed; up to a frame, since each begins with one of its own: a

@@ -44,8 +44,8 @@ def gradient(frame: np.ndarray) -> np.ndarray:
     size = (max(2, round(frame.shape[1] * _LINES / frame.shape[0])), _LINES)
     method = cv2.INTER_AREA if frame.shape[0] > _LINES else cv2.INTER_CUBIC
     grey = cv2.resize(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY), size, interpolation=method)
-    found: np.ndarray = cv2.morphologyEx(grey, cv2.MORPH_GRADIENT, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (3, 3)))
-    return found
+    edges: np.ndarray = cv2.morphologyEx(grey, cv2.MORPH_GRADIENT, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (3, 3)))
+    return edges
 
 
 def text_boxes(edges: np.ndarray) -> np.ndarray:
@@ -55,13 +55,13 @@ def text_boxes(edges: np.ndarray) -> np.ndarray:
     height, width = edges.shape
     _, sharp = cv2.threshold(edges, 0, 255, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
     lines = cv2.morphologyEx(sharp, cv2.MORPH_CLOSE, np.ones((1, 9), np.uint8))
-    found = []
+    boxes = []
     for x, y, w, h, area in cv2.connectedComponentsWithStats(lines)[2][1:].tolist():
         is_line = _HEIGHTS[0] <= h <= _HEIGHTS[1] and w >= _LEAST_LONG * h and area > _LEAST_FILL * w * h
         strokes = _strokes(sharp[y : y + h, x : x + w]) if is_line else 0.0
         if strokes >= _LEAST_STROKES and strokes * h >= _LEAST_DENSE * w:
-            found.append((x / width, y / height, w / width, h / height))
-    return np.array(found).reshape(-1, 4)
+            boxes.append((x / width, y / height, w / width, h / height))
+    return np.array(boxes).reshape(-1, 4)
 
 
 def _strokes(sharp: np.ndarray) -> float:

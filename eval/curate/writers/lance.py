@@ -28,16 +28,16 @@ _GROUP_BYTES = 64 << 20
 
 def write(rows: Rows, target: Path, place: Path) -> None:
     """All clips, in groups of rows, so that memory does not grow with their number."""
-    found = list(rows.with_videos())
-    index = table([record for record, _ in found])
+    videos = list(rows.with_videos())
+    index = table([record for record, _ in videos])
     video = pyarrow.field("video", pyarrow.large_binary(), metadata={"lance-encoding:blob": "true"})
     schema = index.schema.append(video)
 
     def groups() -> Iterator[pyarrow.RecordBatch]:
         first, held = 0, list[bytes]()
-        for number, (_, path) in enumerate(found, 1):
+        for number, (_, path) in enumerate(videos, 1):
             held.append(path.read_bytes())
-            if number == len(found) or sum(map(len, held)) > _GROUP_BYTES:
+            if number == len(videos) or sum(map(len, held)) > _GROUP_BYTES:
                 columns = index.slice(first, len(held)).combine_chunks().columns
                 arrays = [column.combine_chunks() for column in columns]
                 yield pyarrow.record_batch([*arrays, pyarrow.array(held, pyarrow.large_binary())], schema=schema)

@@ -206,7 +206,7 @@ class _Reader:
 
     def _left(self) -> tuple[str, ...]:
         """Runs of words that were not parsed, without those of function words only."""
-        found = []
+        parts = []
         for start, end in self.clauses:
             run: list[int] = []
             for at in [*range(start, end), -1]:
@@ -214,21 +214,21 @@ class _Reader:
                     run.append(at)
                     continue
                 if any(self.words[i] not in _FUNCTION for i in run):
-                    found.append(" ".join(_SPLIT.get(self.words[i], self.words[i]) for i in run))
+                    parts.append(" ".join(_SPLIT.get(self.words[i], self.words[i]) for i in run))
                 run = []
-        return tuple(found)
+        return tuple(parts)
 
 
 def _clauses(words: list[str]) -> list[tuple[int, int]]:
     """Where clauses begin and end: at marks, and at words that join clauses."""
-    found, start = [], 0
+    clauses, start = [], 0
     for at, word in enumerate([*words, "."]):
         joins = word in _CLAUSES or (word in ("before", "after") and at + 1 < len(words) and words[at + 1] in PRONOUNS)
         if word in MARKS or joins:
             if at > start:
-                found.append((start, at))
+                clauses.append((start, at))
             start = at + 1
-    return found
+    return clauses
 
 
 def _is_scene(phrase: NounPhrase, phrases: list[NounPhrase], words: list[str]) -> bool:
@@ -284,8 +284,8 @@ def _relation(words: list[str], things: list[NounPhrase]) -> tuple[int, str, int
     for number, (a, b) in enumerate(zip(things, things[1:], strict=False)):
         between = " ".join(words[a.end : b.start])
         for wording, relation, turned in _RELATIONS:
-            found = None if a.in_action else re.search(rf"\b(?:{wording})$", between)
-            if found and set(between[: found.start()].split()) <= _STATIC:
+            match = None if a.in_action else re.search(rf"\b(?:{wording})$", between)
+            if match and set(between[: match.start()].split()) <= _STATIC:
                 return (number + 1, relation, number) if turned else (number, relation, number + 1)
     return None
 
@@ -301,9 +301,9 @@ def _without_place(words: list[str]) -> list[str]:
 
 
 def _style(text: str) -> str | None:
-    found = _STYLE.search(text)
-    if found is None:
+    match = _STYLE.search(text)
+    if match is None:
         return None
-    style = next(group for group in found.groups() if group)
+    style = next(group for group in match.groups() if group)
     style = re.sub(r"^(?:in|with|of|the|a|an|and) (?:(?:a|an|the) )?", "", style.strip())
     return None if style in ("style", "the style") else style

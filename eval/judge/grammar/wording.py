@@ -314,10 +314,10 @@ LISTS: dict[str, Plain] = {
 
 def listed_values(facts: Mapping[str, Any]) -> dict[str, str]:
     """What is true of a clip of the world (`Scene.facts()`), for every factor of `LISTS` that has a value."""
-    found: dict[str, Any] = values(dict(facts))
+    every: dict[str, Any] = values(dict(facts))
     if len(facts["shots"]) == 1:
-        found |= {"camera": facts["shots"][0].get("camera"), "style": facts.get("style")}
-    return {factor: value for factor, value in found.items() if value in LISTS[factor].answers}
+        every |= {"camera": facts["shots"][0].get("camera"), "style": facts.get("style")}
+    return {factor: value for factor, value in every.items() if value in LISTS[factor].answers}
 
 
 def plain_question(factor: str, value: str, id: str = "") -> Question:
@@ -356,12 +356,12 @@ def plain_values(stated: StatedFacts) -> dict[str, str]:
     except ValueError:
         return {}
     place = stated.shots[0].place if stated.shots else None
-    found = {"place": place, "kind": actor.kind, "color": actor.color, "size": actor.size, "motion": motion,
+    every = {"place": place, "kind": actor.kind, "color": actor.color, "size": actor.size, "motion": motion,
              "to_color": event.to_color}  # fmt: skip
     if motion == "travel":
         pace = {"walk": "slow", "run": "fast"}.get(event.action, event.speed)
-        found |= {"direction": event.direction, "speed": pace}
-    return {factor: value for factor, value in found.items() if value is not None and value in PLAIN[factor].answers}
+        every |= {"direction": event.direction, "speed": pace}
+    return {factor: value for factor, value in every.items() if value is not None and value in PLAIN[factor].answers}
 
 
 def plain_questions(stated: StatedFacts) -> list[Question]:

@@ -46,8 +46,8 @@ def open_detector(name: str, able: str) -> Detector:
     if not hasattr(made, able):
         known = [n for n in choices("v2t_eval.semantics.detectors", "Detector") if _has(n, able)]
         raise UsageError(f"the detector {name!r} does not tell {able}; those that do: {', '.join(known)}")
-    found: Detector = models.open_model(("detector", name), lambda: made(where))
-    return found
+    detector: Detector = models.open_model(("detector", name), lambda: made(where))
+    return detector
 
 
 def _has(name: str, able: str) -> bool:

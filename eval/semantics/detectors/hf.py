@@ -60,17 +60,17 @@ class Detector:
         def make() -> dict[int, Frame]:
             return {index: self._frame(pixels[index], phrases) for index in sorted(set(picked))}
 
-        found = sample.once(("regions", self.name, tuple(phrases)), make)
-        return [found[index] for index in picked]
+        frames = sample.once(("regions", self.name, tuple(phrases)), make)
+        return [frames[index] for index in picked]
 
     def _frame(self, pixels: np.ndarray, phrases: dict[str, str]) -> Frame:
         """Regions of one frame uint8 (H, W, 3), best first, without doubles."""
         labels = list(phrases)
-        found = (
+        boxes = (
             self._detect(pixels, labels) if self._takes_many else [r for t in labels for r in self._detect(pixels, [t])]
         )
         kept: list[Region] = []
-        for phrase, score, box in sorted(found, key=lambda each: -each[1]):
+        for phrase, score, box in sorted(boxes, key=lambda each: -each[1]):
             noun = phrases[phrase]
             if not any(other.label == noun and iou(other.box, box) > _SAME for other in kept):
                 kept.append(Region(label=noun, box=box, score=score, caption=f"a {phrase}"))

@@ -44,12 +44,12 @@ class Detector:
         wide = frames.size[0] / frames.size[1]
         is_sure = read.num_figures is not None and all(f.certainty["share"] >= CLEAR for f in read.figures)
         more = [] if is_sure else [Region(label=MORE, box=(0.0, 0.0, 0.0, 0.0), score=0.0)]
-        found: list[Frame] = []
+        by_frame: list[Frame] = []
         for index in middle_indices(NUM_FRAMES, len(frames)):
             at_s = float(frames.times_s[index])
             there = [figure for figure in read.figures if figure.path[index] is not None]
-            found.append([*(_region(figure, index, at_s, labels, wide) for figure in there), *more])
-        return found
+            by_frame.append([*(_region(figure, index, at_s, labels, wide) for figure in there), *more])
+        return by_frame
 
     def captions(self, sample: Sample) -> list[str]:
         """See `Detector`: every name of the place, the same for all frames."""
