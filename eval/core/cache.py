@@ -45,6 +45,11 @@ class NotFiniteError(ValueError):
     """Evidence holds NaN or infinity."""
 
 
+def text_hash(text: str) -> str:
+    """The sha256 of a text, hex."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
 def plain(evidence: Evidence) -> Evidence:
     """Evidence as read from the cache: numpy scalars and tuples as JSON values, arrays copied.
 

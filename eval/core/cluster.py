@@ -27,16 +27,7 @@ from v2t_eval.core import models
 from v2t_eval.core.cache import EvidenceCache, decode, encode
 from v2t_eval.core.measurement import FilmPass
 from v2t_eval.core.sample import SampleClip
-from v2t_eval.core.worker import (
-    ClipLimits,
-    Job,
-    MeasurementWorker,
-    PendingJob,
-    Reply,
-    WorkerSpec,
-    spec_of,
-    window_of,
-)
+from v2t_eval.core.worker import ClipLimits, Job, MeasurementWorker, PendingJob, Reply, WorkerSpec, spec_of
 
 _TRIES = 3  # of frames that are lost with their machine
 Video = tuple[Any, int | None] | None  # a result of a decoding worker; which of the call's bulks has its pixels
@@ -126,7 +117,7 @@ def _decoding(workers: Workers, clip: SampleClip | None, film: FilmPass | None) 
         return None
     path = clip.path.absolute()
     if film is not None:
-        return workers.decoders.submit("job", [(path, film.job, window_of(clip))])
+        return workers.decoders.submit("job", [(path, film.job, clip.window)])
     return workers.decoders.submit("decode", [(str(path), spec_of(clip))])
 
 

@@ -24,10 +24,10 @@ from cineloop.training.runtime import check_device
 from cineloop.video.decode import is_installed
 from cineloop.video.limits import DECODERS
 from v2t_eval.core import models, processes
-from v2t_eval.core.cache import EvidenceCache
+from v2t_eval.core.cache import EvidenceCache, text_hash
 from v2t_eval.core.measurement import REFERENCE_CLIPS, Measurement
 from v2t_eval.core.sample import Sample, SampleClip
-from v2t_eval.core.worker import ClipLimits, Job, MeasurementWorker, Reply, text_hash
+from v2t_eval.core.worker import ClipLimits, Job, MeasurementWorker, Reply
 
 _ABOUT = "about/3"
 _EVIDENCE = "evidence/2"  # raised when evidence gets other keys; other values raise the version of their measurement

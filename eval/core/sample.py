@@ -43,6 +43,11 @@ class SampleClip:
     end_s: float | None = None
     sampling: SampleSpec | None = None
 
+    @property
+    def window(self) -> dict[str, float | None]:
+        """The part of the file that is the clip, by name."""
+        return {"start_s": self.start_s, "end_s": self.end_s}
+
     @classmethod
     def from_frames(cls, frames: Frames, path: Path | None = None) -> SampleClip:
         """A clip in memory, named by its pixels and times."""

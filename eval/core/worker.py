@@ -9,7 +9,6 @@ uses one thread, so that results do not depend on the number of threads. A worke
 
 from __future__ import annotations
 
-import hashlib
 import sys
 import traceback
 from collections import deque
@@ -27,7 +26,7 @@ from cineloop.plugin import load, source
 from cineloop.video.frames import Frames
 from cineloop.video.worker import DecoderPool, Limits, SampleSpec
 from v2t_eval.core import models
-from v2t_eval.core.cache import NotFiniteError, plain
+from v2t_eval.core.cache import NotFiniteError, plain, text_hash
 from v2t_eval.core.measurement import ABSTENTIONS, NOTHING_ASKED, Evidence, FilmPass, Measurement
 from v2t_eval.core.sample import Sample, SampleClip
 
@@ -239,7 +238,7 @@ class MeasurementWorker:
             pending.reference = self._submit(reference)
         film = self.film_pass_of(job)
         if clip is not None and clip.path is not None and film is not None:
-            pending.survey = self._children().submit_job(clip.path, film.job, window_of(clip), film.read)
+            pending.survey = self._children().submit_job(clip.path, film.job, clip.window, film.read)
         if pending.clip is not None:
             self._begun = pending
         return pending
@@ -353,11 +352,6 @@ def spec_of(clip: SampleClip) -> SampleSpec:
     return replace(clip.sampling, start_s=clip.start_s, end_s=clip.end_s)
 
 
-def window_of(clip: SampleClip) -> dict[str, float | None]:
-    """The part of the film that the clip is, as arguments of a `FilmPass`."""
-    return {"start_s": clip.start_s, "end_s": clip.end_s}
-
-
 def about(frames: Frames) -> dict[str, Any]:
     """Properties of a clip, as JSON values; `frozen` is None for a single frame."""
     from v2t_eval.frames.still import frozen
@@ -400,8 +394,3 @@ def _explain(error: ItemError, limits: ClipLimits) -> ItemError:
     message = f"all frames of the clip take more than {limits.max_clip_mb} MiB ({error.message})"
     hint = "score parts of it (start_s and end_s in a manifest), or make it smaller; --max-clip-mb raises the limit"
     return ItemError(message, code=error.code, hint=hint)
-
-
-def text_hash(text: str) -> str:
-    """The sha256 of a text, hex."""
-    return hashlib.sha256(text.encode()).hexdigest()
