@@ -25,7 +25,7 @@ from cineloop.web.limits import ApiKeys, MemoryBudget, RateLimit
 from cineloop.web.port import no_route, page, page_files
 from v2t.edit.answers import AnswerRequest
 from v2t.edit.desk import EditDesk
-from v2t.edit.edits import clip_number, read_edit
+from v2t.edit.edits import check_id, read_edit
 from v2t.edit.folder import Conflict
 from v2t.edit.settings import MAX_NAME
 from v2t.writers.html import strip_path
@@ -33,7 +33,7 @@ from v2t.writers.html import strip_path
 PAGE = Path(__file__).resolve().parent / "page"
 # The elements, the fetching of requests and the look that the chat page has.
 SHARED = Path(__file__).resolve().parents[1] / "serve" / "page"
-_SHARED = ("api.js", "dom.js", "times.js", "style.css")
+_SHARED = ("api.js", "dialogs.js", "dom.js", "times.js", "style.css")
 _ROUTES = (
     (re.compile(r"/(|v1/clips|v1/changes|v1/edits|v1/undo|v1/seen|v1/answers)"), None),
     (re.compile(r"/page/[^/]+"), "/page/{file}"),
@@ -93,8 +93,7 @@ async def clips(request: Request) -> Response:
 async def clip(request: Request) -> Response:
     """GET /v1/clips/{n}: one, with its parts; a `.txt` that was written by hand is imported first."""
     desk = _desk(request)
-    number = clip_number(request.path_params["n"], desk.ids)
-    return JSONResponse(await desk.in_folder(desk.detail, number))
+    return JSONResponse(await desk.in_folder(desk.detail, _number_of(request)))
 
 
 async def changes(request: Request) -> Response:
@@ -107,7 +106,7 @@ async def changes(request: Request) -> Response:
 
 
 async def edits(request: Request) -> Response:
-    """POST /v1/edits `{by?, action, edits: [{n, revision, captions?, review?, tags?}]}`: all in one step, or none: 409
+    """POST /v1/edits `{by?, action, edits: [{id, revision, captions?, review?, tags?}]}`: all in one step, or none: 409
     CONFLICT with the clips that changed since."""
     desk = _desk(request)
     body = await _body(request, {"by", "action", "edits"})
@@ -116,7 +115,7 @@ async def edits(request: Request) -> Response:
         raise Fault(400, "BAD_REQUEST", "edits: expected a list of at least one", param="edits")
     if not isinstance(action, str) or not re.fullmatch(r"[a-z][a-z-]{0,31}", action) or action in ("undo", "redo"):
         raise Fault(400, "BAD_REQUEST", "action: expected a short word such as save", param="action")
-    read = [read_edit(each, desk.ids) for each in given]
+    read = [read_edit(each, desk.numbers) for each in given]
     if len({edit.id for edit in read}) < len(read):
         raise Fault(400, "BAD_REQUEST", "edits: a clip is named twice", param="edits")
     try:
@@ -133,22 +132,22 @@ async def undo(request: Request) -> Response:
 
 
 async def seen_clips(request: Request) -> Response:
-    """POST /v1/seen `{by?, clips: [n]}`."""
+    """POST /v1/seen `{by?, ids}`."""
     desk = _desk(request)
-    body = await _body(request, {"by", "clips"})
-    numbers = body.get("clips")
-    if not isinstance(numbers, list) or len(numbers) > _MOST_SEEN:
-        raise Fault(400, "BAD_REQUEST", "clips: expected a list of numbers", param="clips")
-    ids = [desk.ids[clip_number(number, desk.ids)] for number in numbers]
+    body = await _body(request, {"by", "ids"})
+    given = body.get("ids")
+    if not isinstance(given, list) or len(given) > _MOST_SEEN:
+        raise Fault(400, "BAD_REQUEST", "ids: expected a list of clips", param="ids")
+    ids = [check_id(each, desk.numbers) for each in given]
     await desk.in_folder(lambda: desk.folder.see(ids, by=_by(request, body)))
     return JSONResponse({"seen": len(ids)})
 
 
 async def answers(request: Request) -> Response:
-    """POST /v1/answers `{n, style, prompt?, temperature?, num?, seed?}`: the model asked again; nothing is stored."""
+    """POST /v1/answers `{id, style, prompt?, temperature?, num?, seed?}`: the model asked again; nothing is stored."""
     desk = _desk(request)
-    body = await _body(request, {"n", "style", "prompt", "temperature", "num", "seed"})
-    number, style, prompt = clip_number(body.get("n"), desk.ids), body.get("style"), body.get("prompt") or None
+    body = await _body(request, {"id", "style", "prompt", "temperature", "num", "seed"})
+    clip_id, style, prompt = check_id(body.get("id"), desk.numbers), body.get("style"), body.get("prompt") or None
     if style not in desk.answers.styles:
         raise Fault(400, "BAD_REQUEST", f"style: expected one of {', '.join(desk.answers.styles)}", param="style")
     if prompt is not None and (not isinstance(prompt, str) or len(prompt) > _MAX_PROMPT):
@@ -160,7 +159,7 @@ async def answers(request: Request) -> Response:
         num=int(_number(body, "num", 1, desk.config.limits.answers)),
         seed=int(_number(body, "seed", 0, 2**31 - 1)),
     )
-    return JSONResponse({"answers": await unless_gone(request.receive, desk.ask(number, asked))})
+    return JSONResponse({"answers": await unless_gone(request.receive, desk.ask(desk.numbers[clip_id], asked))})
 
 
 async def media(request: Request) -> Response:
@@ -168,7 +167,7 @@ async def media(request: Request) -> Response:
     desk = _desk(request)
     if not desk.is_token(request.path_params["token"]):
         raise Fault(404, "NOT_FOUND", "no such clip")
-    number, what = clip_number(request.path_params["n"], desk.ids), request.path_params["what"]
+    number, what = _number_of(request), request.path_params["what"]
     if what == "strip":
         path = strip_path(desk.folder.path, desk.ids[number])
         if not path.is_file():
@@ -183,6 +182,14 @@ async def media(request: Request) -> Response:
 def _desk(request: Request) -> EditDesk:
     desk: EditDesk = request.app.state.desk
     return desk
+
+
+def _number_of(request: Request) -> int:
+    """The number in the path. Raises Fault NOT_FOUND."""
+    number: int = request.path_params["n"]
+    if number >= len(_desk(request).ids):
+        raise Fault(404, "NOT_FOUND", "no clip of that number")
+    return number
 
 
 async def _body(request: Request, known: set[str]) -> dict[str, Any]:

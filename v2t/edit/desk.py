@@ -47,7 +47,7 @@ class EditDesk:
         self.config, self.folder, self.answers, self.frames = config, folder, answers, frames
         self._doubts = doubts
         self.ids = order(folder.ledger.records(folder.beat), doubts)
-        self._numbers = {clip_id: number for number, clip_id in enumerate(self.ids)}
+        self.numbers = {clip_id: number for number, clip_id in enumerate(self.ids)}
         self._token, self._epoch = secrets.token_urlsafe(16), secrets.token_hex(4)
         self._thread = ThreadPoolExecutor(1, "folder")
         self._model = ThreadPoolExecutor(1, "model")
@@ -111,7 +111,7 @@ class EditDesk:
     def _row(self, row: dict[str, Any]) -> dict[str, Any]:
         doubt = self._doubts.get(row["id"])
         more = {} if doubt is None else {"doubt": round(doubt.value, 4), "claim": doubt.claim}
-        return {"n": self._numbers[row["id"]], **row, **more}
+        return {"n": self.numbers[row["id"]], **row, **more}
 
     def detail(self, number: int) -> dict[str, Any]:
         """One clip with what is read only when it is looked at."""

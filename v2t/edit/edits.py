@@ -6,6 +6,7 @@ line ends and spaces around them, which a `.txt` file does not keep either.
 
 from __future__ import annotations
 
+from collections.abc import Container
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +16,7 @@ from v2t.writers import REJECTED, Record
 ACCEPTED, LOOK = "accepted", "look"
 REVIEWS = ("", ACCEPTED, REJECTED, LOOK)
 MAX_CHARS, MAX_CAPTIONS, MAX_TAGS, MAX_TAG = 100_000, 32, 64, 100
-_FIELDS = {"n", "revision", "captions", "review", "tags"}
+_FIELDS = {"id", "revision", "captions", "review", "tags"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,11 +58,11 @@ def captions_of(record: Record) -> list[str]:
     return [] if first is None else [first, *(record.get("captions") or [first])[1:]]
 
 
-def read_edit(value: Any, ids: list[str]) -> Edit:
-    """The edit in a JSON object; `ids` are the clips by number. Raises Fault: BAD_REQUEST, BAD_CAPTION."""
+def read_edit(value: Any, known: Container[str]) -> Edit:
+    """The edit in a JSON object. Raises Fault: NOT_FOUND, the clip is not in `known`; BAD_REQUEST, BAD_CAPTION."""
     if not isinstance(value, dict) or not value.keys() <= _FIELDS:
         raise _wrong("edits", f"expected objects with {', '.join(sorted(_FIELDS))}")
-    number, revision = clip_number(value.get("n"), ids), value.get("revision")
+    clip_id, revision = check_id(value.get("id"), known), value.get("revision")
     if not isinstance(revision, int) or isinstance(revision, bool):
         raise _wrong("revision", "expected the revision that the clip had when it was read")
     captions, tags, review = value.get("captions"), value.get("tags"), value.get("review")
@@ -74,13 +75,13 @@ def read_edit(value: Any, ids: list[str]) -> Edit:
         tags = tuple(filter(None, tags))
     if review is not None and review not in REVIEWS:
         raise _wrong("review", f"expected one of {', '.join(map(repr, REVIEWS))}")
-    return Edit(id=ids[number], revision=revision, captions=captions, review=review, tags=tags)
+    return Edit(id=clip_id, revision=revision, captions=captions, review=review, tags=tags)
 
 
-def clip_number(value: Any, ids: list[str]) -> int:
-    """The number of a clip. Raises Fault NOT_FOUND."""
-    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < len(ids):
-        raise Fault(404, "NOT_FOUND", f"no clip of that number; there are {len(ids)}", param="n")
+def check_id(value: Any, known: Container[str]) -> str:
+    """The id of a clip. Raises Fault NOT_FOUND."""
+    if not isinstance(value, str) or value not in known:
+        raise Fault(404, "NOT_FOUND", "no clip of that id in this folder", param="id")
     return value
 
 
