@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from cineloop.options import add_layers, add_options, load_options
 from cineloop.parser import Parser
+from v2t.commands import folder_or_address
 from v2t.edit.settings import EditConfig
 
 SUMMARY = "Correct the captions of a run beside the playing video, in the browser."
@@ -19,7 +19,7 @@ EXAMPLES = (
 
 
 def add_arguments(parser: Parser) -> None:
-    parser.add_argument("captions", type=Path, metavar="CAPTIONS", help="output folder of v2t caption")
+    parser.add_argument("captions", type=folder_or_address, metavar="CAPTIONS", help="output folder of v2t caption")
     add_options(parser, EditConfig)
     add_layers(parser, EditConfig)
 

@@ -16,10 +16,9 @@ from typing import Any
 
 from cineloop.clip import Clip
 from cineloop.documents import read_json
-from cineloop.errors import NothingMatchedError, UsageError
+from cineloop.errors import NothingMatchedError
 from cineloop.files import text_key
 from cineloop.log import printable
-from cineloop.store import is_store
 from v2t import writers
 from v2t.caption import shards
 from v2t.caption.ledger import BY_HAND
@@ -50,8 +49,6 @@ class EditFolder(CaptionFolder):
 
     def __init__(self, folder: Path) -> None:
         state = folder / shards.STATE_FOLDER
-        if is_store(str(folder)):
-            raise UsageError("captions on a store cannot be edited", hint="copy the folder here, then edit the copy")
         if not (state / shards.JOURNAL).is_file():
             text = f"{printable(str(folder))} is no output folder of v2t caption"
             raise NothingMatchedError(text, hint="v2t caption CLIPS -o DIR makes one")

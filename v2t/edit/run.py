@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cineloop.discovery import discover
-from cineloop.errors import EXIT_INTERRUPTED, EXIT_OK
+from cineloop.errors import EXIT_INTERRUPTED, EXIT_OK, UsageError
 from cineloop.log import logger, plural, printable
+from cineloop.store import is_store
 from cineloop.web.port import check_packages, listening, server_of, url_of
 from v2t.backends import VideoLM
 from v2t.edit.settings import EditConfig
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 
 def run(
-    folder: Path,
+    folder: Path | str,
     config: EditConfig,
     *,
     captioner: VideoLM | None = None,
@@ -37,10 +38,14 @@ def run(
         captioner: an instance to use instead of the one that the run or `config.model` names.
 
     Raises:
-        UsageError: LOCKED, a run or another editor holds the folder; DOUBTS. NothingMatchedError: no captions in it.
+        UsageError: LOCKED, a run or another editor holds the folder; DOUBTS; a folder on a store.
+        NothingMatchedError: no captions in it.
         MissingDependencyError: a package is missing, or the port is taken.
     """
+    if is_store(folder):
+        raise UsageError("captions on a store cannot be edited", hint="copy the folder here, then edit the copy")
     check_packages()
+    folder = Path(folder)
     from v2t.edit.answers import ClipAnswers
     from v2t.edit.clips import ClipFrames
     from v2t.edit.desk import EditDesk
