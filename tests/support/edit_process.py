@@ -1,6 +1,6 @@
 """`v2t edit` as a process of its own, with a captioner of this file in the model's place; and a captioner that counts.
 
-python edit_process.py FOLDER [HOST [DOUBTS]]     serves until a signal
+python edit_process.py FOLDER [HOST [DOUBTS [PORT]]]     serves until a signal
 """
 
 from __future__ import annotations
@@ -100,13 +100,13 @@ def editing(folder: Path, state: Path, *more: str, **environment: str) -> Iterat
         process.kill()
 
 
-def _main(folder: str, host: str = "127.0.0.1", doubts: str = "") -> int:
+def _main(folder: str, host: str = "127.0.0.1", doubts: str = "", port: str = "0") -> int:
     from cineloop import log
     from v2t.edit.run import run
     from v2t.edit.settings import EditConfig
 
     log.setup(verbosity=1)
-    config = EditConfig(host=host, port=0, by="ann", doubts=Path(doubts) if doubts else None)
+    config = EditConfig(host=host, port=int(port), by="ann", doubts=Path(doubts) if doubts else None)
     return run(Path(folder), config, captioner=NumberingCaptioner())
 
 

@@ -22,7 +22,9 @@ export class AnswerDialog {
     $("answers").addEventListener("keydown", (event) => {
       const isField = event.target.matches("input, textarea, select");
       const button = /^[1-9]$/.test(event.key) && !isField ? $("answer-list").querySelectorAll(".use")[Number(event.key) - 1] : null;
-      button?.click();
+      if (!button) return;
+      event.preventDefault(); // the same key chooses among captions outside of this dialog
+      button.click();
     });
   }
 

@@ -49,7 +49,7 @@ class Editor {
     this.#person();
     const first = this.clips.all.find((clip) => !clip.seen) ?? this.clips.all[0];
     await this.open(first);
-    $("list").focus();
+    ($("list").checkVisibility() ? $("list") : $("name")).focus({ preventScroll: true });
     this.clips.watch();
   }
 

@@ -76,5 +76,5 @@ export function listen(editor) {
 
 /** Out of the text field, to the list. */
 function leave() {
-  $("list").focus({ preventScroll: true });
+  ($("list").checkVisibility() ? $("list") : $("name")).focus({ preventScroll: true });
 }
