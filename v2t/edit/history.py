@@ -18,7 +18,7 @@ from typing import Any
 from cineloop.journal import Entry, Journal, Place
 from v2t.caption.ledger import Ledger
 
-UNDO, REDO = "undo", "redo"
+UNDO, REDO, REPLACE = "undo", "redo", "replace"
 
 
 @dataclass
@@ -111,6 +111,7 @@ class EditLedger(Ledger):
         step = self.steps.setdefault(edit["step"], given)
         step.revisions[clip_id] = revision
         origins.append(origins[self.steps[step.undoes].revisions[clip_id] - 2] if step.undoes else revision)
-        self.seen.add(clip_id)
+        if edit["action"] not in (UNDO, REDO, REPLACE):  # these change clips that nobody looks at
+            self.seen.add(clip_id)
         if step.undoes:
             self.undone.add(step.undoes)

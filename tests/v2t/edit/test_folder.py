@@ -147,6 +147,7 @@ def test_several_captions_and_seen_clips_are_kept(captions):
     with EditFolder(captions) as folder:
         save(folder, "a.webm", "one", "two", "three")
         folder.see(["b.webm"], by="ann")
+        folder.apply([Edit(id="c.webm", revision=1, captions=("x",))], by="ann", action="replace")
     with EditFolder(captions) as folder:
         assert folder.ledger.record("a.webm")["captions"] == ["one", "two", "three"]
         assert folder.ledger.seen == {"a.webm", "b.webm"}

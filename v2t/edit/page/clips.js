@@ -100,7 +100,7 @@ export class Clips extends EventTarget {
   edit(edits, action) {
     for (const { clip, ...change } of edits) {
       clip.pending = { ...clip.pending, ...pick(change, ["captions", "review", "tags"]) };
-      clip.seen = true;
+      if (action !== "replace") clip.seen = true;
       index(clip);
     }
     this.dispatchEvent(new CustomEvent("clips", { detail: edits.map(({ clip }) => clip.id) }));
