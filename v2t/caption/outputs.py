@@ -32,7 +32,7 @@ from v2t.caption.sets import SetFiles
 from v2t.caption.sidecar_checks import SidecarChecks
 from v2t.caption.stored import refresh
 from v2t.long.items import WorkItem
-from v2t.writers import Record, html
+from v2t.writers import REJECTED, Record, html
 
 STATE_FOLDER = shards.STATE_FOLDER
 _SETS_EVERY_S, _BEAT_S = 15.0, 10.0
@@ -175,7 +175,8 @@ class CaptionFolder(RunFolder):
         to each entry. Raises as `write`."""
         entries, writes = [], []
         for clip, record, settings, source in rows:
-            sidecars = self._sidecars(clip) if record["status"] == "ok" else {}
+            is_written = record["status"] == "ok" and record.get("review") != REJECTED
+            sidecars = self._sidecars(clip) if is_written else {}
             contents = {name: writer.render(record) for name, (_, writer) in sidecars.items()}
             files = {name: path for name, (path, _) in sidecars.items()}
             keys = {name: text_key(data) for name, data in contents.items()}
@@ -263,6 +264,8 @@ class CaptionFolder(RunFolder):
     def _by_hand(self, record: Record, name: str, data: bytes, source: dict[str, Any], files: dict[str, str]) -> Entry:
         caption = self._readers[name].read(data)
         record = {**record, "caption": caption, "edited": True}
+        if record.get("review") == REJECTED:  # what a person wrote anew is wanted
+            del record["review"]
         if record.get("captions"):  # of several the first is that of the file
             record["captions"] = [caption, *record["captions"][1:]]
         return clip_entry(record, BY_HAND, source, files, {name: text_key(data)})
@@ -272,7 +275,7 @@ class CaptionFolder(RunFolder):
         adopted = []
         for clip_id in clip_ids:
             known = self.ledger.known[clip_id]
-            for name, path in known.files.items() if known.status == "ok" else ():
+            for name, path in known.files.items() if known.status in ("ok", REJECTED) else ():
                 data = _read(self._path(path)) if name in self._readers else None
                 if data is not None and text_key(data) not in known.keys:
                     adopted.append(self._by_hand(self.ledger.record(clip_id), name, data, known.source, known.files))
@@ -285,7 +288,7 @@ class CaptionFolder(RunFolder):
         checks = SidecarChecks(self.lock, self.ledger.journal)
         adopted, stale = [], []
         for clip_id, known in self.ledger.known.items():
-            if known.status != "ok":
+            if known.status not in ("ok", REJECTED):
                 continue
             is_current = self.clip_writers.keys() <= known.files.keys()
             for name, path in known.files.items():  # of most clips no file has changed since an earlier run
@@ -298,7 +301,7 @@ class CaptionFolder(RunFolder):
                 is_current = False
                 if data is not None and name in self._readers and key not in known.keys:
                     adopted.append(self._by_hand(self.ledger.record(clip_id), name, data, known.source, known.files))
-            if not is_current:
+            if not is_current and known.status == "ok":  # of a rejected clip there are no files to write
                 stale.append(clip_id)
         self._adopt(adopted)
         entries, writes = [], []

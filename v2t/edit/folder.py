@@ -126,14 +126,10 @@ class EditFolder(CaptionFolder):
         if not rows:
             self.ledger.undone.add(last.step)
             return last, None, left
-        step = self._step(rows, by=by, action=REDO if redo else UNDO, undoes=last.step)
-        for clip, record, _, _ in rows:
-            if record["status"] != "ok":
-                self._remove_sidecars(clip.id)
-        return last, step, left
+        return last, self._step(rows, by=by, action=REDO if redo else UNDO, undoes=last.step), left
 
     def _remove_sidecars(self, clip_id: str) -> None:
-        """Those of a clip whose caption was taken back; a file that somebody changed stays."""
+        """Those of a clip whose caption was taken back or rejected; a file that somebody changed stays."""
         known = self.ledger.known[clip_id]
         for relative in known.files.values():
             path = Path(self._path(relative))
@@ -151,6 +147,9 @@ class EditFolder(CaptionFolder):
             return None
         step = uuid.uuid4().hex[:16]
         self._save(rows, {"edit": {"step": step, "by": by, "action": action, **more}})
+        for clip, _, _, _ in rows:
+            if self.ledger.known[clip.id].status != "ok":
+                self._remove_sidecars(clip.id)
         return self.ledger.steps[step]
 
     def write_sets(self) -> None:

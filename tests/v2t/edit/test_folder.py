@@ -137,10 +137,26 @@ def test_a_run_keeps_the_edits(captions, films, overwrite):
 def test_what_trainers_read_leaves_out_what_was_rejected(captions, tmp_path):
     with EditFolder(captions) as folder:
         save(folder, "a.webm", review="rejected")
+        assert not (captions / "a.txt").exists()
         rows = Rows(lambda: folder.ledger.records(folder.beat), folder.ledger.find_video)
         coco.write(rows, tmp_path / "coco", tmp_path / "coco")
     ids = {row["clip"] for row in json.loads((tmp_path / "coco" / "images.json").read_text())["images"]}
     assert ids == {"b.webm", "c.webm"} and rows.left_out["a.webm"].code == "REJECTED"
+
+
+def test_a_rejected_clip_stays_so_until_somebody_takes_it_back_or_writes_it_anew(captions, films):
+    with EditFolder(captions) as folder:
+        for clip in ("a.webm", "b.webm"):
+            save(folder, clip, review="rejected")
+    config = CaptionConfig(format=("txt", "jsonl", "csv"), workers=1)
+    assert caption.run([str(films)], captions, config, captioner=NumberingCaptioner()).kept == 2
+    assert not (captions / "a.txt").exists()
+    (captions / "b.txt").write_text("anew\n")
+    with EditFolder(captions) as folder:
+        folder.revert(by="ann")
+        assert "review" not in folder.ledger.record("b.webm") and text(folder, "b.webm") == "anew\n"
+        folder.revert(by="ann")
+        assert text(folder, "a.webm") == "caption 0\n"
 
 
 def test_several_captions_and_seen_clips_are_kept(captions):
