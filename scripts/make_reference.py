@@ -74,6 +74,13 @@ RECORD = {
     "warnings": "list of `{code, message}`",
     "error": "`{code, message, hint}` of a failed record, else null",
 }
+# Fields that are there where a run drew several captions, or a person edited the clip (`v2t.edit.edits`).
+EDITED = {
+    "captions": "all captions of the clip, its own first, where it has several (`--num`, `v2t edit`)",
+    "edited": "true where a person wrote or chose the caption",
+    "review": "accepted, rejected or look (needs one), as a person said in `v2t edit`",
+    "tags": "list of texts, a person's",
+}
 
 
 def pages() -> dict[str, str]:
@@ -346,7 +353,7 @@ def records() -> str:
     made = {
         key.value
         for function in ast.walk(tree)
-        if isinstance(function, ast.FunctionDef) and function.name == "_row"
+        if isinstance(function, ast.FunctionDef) and function.name == "clip_record"
         for node in ast.walk(function)
         if isinstance(node, ast.Dict)
         for key in node.keys
@@ -358,6 +365,8 @@ def records() -> str:
     lines += ["through.", "", *table(("field", "what it holds"), ((f"`{k}`", v) for k, v in MANIFEST.items()))]
     lines += ["## Caption record (`captions.jsonl`)", "", "`start_s`, `end_s` and `fields` are there where they apply."]
     lines += ["", *table(("field", "what it holds"), ((f"`{k}`", v) for k, v in RECORD.items()))]
+    lines += ["After `--num` and `v2t edit`:", ""]
+    lines += table(("field", "what it holds"), ((f"`{k}`", v) for k, v in EDITED.items()))
     return "\n".join(lines)
 
 

@@ -17,6 +17,7 @@ VERBS = (
     "ask",
     "chat",
     "serve",
+    "edit",
     "merge",
     "cluster print",
     "cluster status",

@@ -160,9 +160,9 @@ async def client_of(config: ServeConfig, **headers: str):
 @contextmanager
 def listening(config: ServeConfig, make_media: Callable[[], Any] = Media):
     """The gateway at a true port, served by a thread: (port, engine, gateway)."""
+    from cineloop.web.port import listening as socket_of
+    from cineloop.web.port import server_of
     from v2t.serve.app import create_app
-    from v2t.serve.run import listening as socket_of
-    from v2t.serve.run import server_of
 
     made: dict[str, Any] = {}
     begun = threading.Event()
@@ -170,7 +170,7 @@ def listening(config: ServeConfig, make_media: Callable[[], Any] = Media):
     async def serve(port) -> None:
         engine, media = Engine(), make_media()
         app = create_app(config, SERVED, engine, media)  # type: ignore[arg-type]
-        server = server_of(config, app)
+        server = server_of(app, in_flight=config.limits.in_flight, drain_s=config.limits.drain_s)
         made.update(engine=engine, gateway=app.state.gateway, server=server)
         task = asyncio.create_task(server.serve(sockets=[port]))
         while not server.started and not task.done():

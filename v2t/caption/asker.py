@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from cineloop.errors import ItemError
+from cineloop.errors import ItemError, Notice
 from cineloop.journal import Entry
 from v2t.backends import OUT_OF_DOMAIN, Decoding, GenerateRequest, Output, VideoLM, user_turn
 from v2t.backends.batching import Batcher
@@ -23,6 +23,7 @@ from v2t.writers import EVERY, html
 if TYPE_CHECKING:
     from v2t.caption.settings import CaptionConfig
 
+_DRAW_AT = 0.8  # temperature of further captions where the first one takes the likeliest words
 _NAME_A_MODEL = "name a --model for such clips; --on-outside warn --retry-failed writes the captions anyway"
 
 
@@ -75,7 +76,34 @@ class CaptionAsker:
                 error = ItemError(outside[0]["message"], code=OUT_OF_DOMAIN, hint=_NAME_A_MODEL)
                 answer = error_fields(error)
             results.append(result_of(item, answer, self.question))
+        if self.config.num > 1:
+            self._draw_more(items, results)
         return results
+
+    def _draw_more(self, items: Sequence[WorkItem], records: list[Entry]) -> None:
+        """Give the records of captioned clips their further captions, each text once."""
+        todo = [(item, record) for item, record in zip(items, records, strict=True) if record["status"] == "ok"]
+        texts = [[record["caption"]] for _, record in todo]
+        for number in range(1, self.config.num):
+            decoding = replace(
+                self._decoding,
+                temperature=self._decoding.temperature or _DRAW_AT,
+                seed=self._decoding.seed + number,
+            )
+            answers = ask_items(
+                self._batcher, [item for item, _ in todo], self.question.prompt, decoding, retry_loops=True
+            )
+            for (item, record), answer, own in zip(todo, answers, texts, strict=True):
+                drawn = result_of(item, answer, self.question)
+                record["tokens"] += drawn["tokens"]
+                record["seconds"] = round(record["seconds"] + drawn["seconds"], 4)
+                if drawn["error"]:
+                    text = f"caption {number + 1} of {self.config.num}: {drawn['error']['code']}"
+                    record["warnings"] = [*record["warnings"], Notice("DRAW_FAILED", text).record()]
+                elif drawn["caption"] not in own:
+                    own.append(drawn["caption"])
+        for (_, record), own in zip(todo, texts, strict=True):
+            record["captions"] = own
 
     def ask_text(self, prompt: str, max_new_tokens: int) -> Output:
         """The answer to a prompt without video. Raises ItemError if it fails."""

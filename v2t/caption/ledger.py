@@ -26,7 +26,7 @@ from cineloop.errors import ItemError
 from cineloop.files import content_key, unescape_name
 from cineloop.journal import Entry, Journal, Place
 from cineloop.startup import pause_collector
-from v2t.writers import Record
+from v2t.writers import REJECTED, Record
 
 _NONE: dict[str, str] = {}  # for the clips without files: one for all, since a folder may hold millions; never changed
 BY_HAND = ""  # instead of a settings key: a person wrote or changed this caption
@@ -37,7 +37,7 @@ class ClipState:
     """The journal's state of one clip."""
 
     place: Place  # of the newest record
-    status: str
+    status: str  # ok, failed, or rejected by a person
     settings: str  # key of its settings, or BY_HAND
     source: dict[str, Any]  # size, mtime_ns, content of the video file
     files: dict[str, str]  # format -> path of the sidecar, relative to the folder
@@ -202,7 +202,7 @@ class Ledger:
             has_failed_parts = any("error" in segment for segment in record.get("segments") or ())
             known = ClipState(
                 place,
-                intern(record["status"]),
+                REJECTED if record.get("review") == REJECTED else intern(record["status"]),
                 intern(entry["settings"]),
                 {intern(key): value for key, value in entry["source"].items()},
                 files or _NONE,

@@ -32,7 +32,7 @@ from v2t.caption.sets import SetFiles
 from v2t.caption.sidecar_checks import SidecarChecks
 from v2t.caption.stored import refresh
 from v2t.long.items import WorkItem
-from v2t.writers import Record, html
+from v2t.writers import REJECTED, Record, html
 
 STATE_FOLDER = shards.STATE_FOLDER
 _SETS_EVERY_S, _BEAT_S = 15.0, 10.0
@@ -41,6 +41,8 @@ _NOBODY = ""  # owner of sidecar names that several clips of a run would share
 
 class CaptionFolder(RunFolder):
     """An output folder, opened for one run. A context manager.
+
+    `ledger_class` reads its journal; `v2t.edit` has one that knows more.
 
     Args:
         folder: created if missing (not if `writable` is False).
@@ -54,6 +56,8 @@ class CaptionFolder(RunFolder):
         UsageError: an unknown format; another run holds the folder or the shard; shards in it were not merged.
         MissingDependencyError: the folder cannot be written, the disk is full, or a format needs a package.
     """
+
+    ledger_class: type[Ledger] = Ledger
 
     def __init__(
         self,
@@ -97,7 +101,7 @@ class CaptionFolder(RunFolder):
             whole = stack.enter_context(Journal(self.path / STATE_FOLDER / shards.JOURNAL, writable=False))
             self.ledger = Ledger(self.journal, Ledger(whole), self.shard.holds)
         else:
-            self.ledger = Ledger(self.journal)
+            self.ledger = self.ledger_class(self.journal)
         earlier = {name for known in self.ledger.known.values() for name in known.files} - self.clip_writers.keys()
         self._earlier_writers = writers.load_known(earlier)
         self._sets = SetFiles(self.path, self.state, self._set_writers, self.ledger, self.beat)
@@ -157,15 +161,27 @@ class CaptionFolder(RunFolder):
             MissingDependencyError: DISK_FULL; everything saved before is intact, this batch may be repeated.
             PolicyError: a sidecar would land outside the folder.
         """
-        entries, writes = [], []
+        rows = []
         for item in clips:
-            record: Record = item.answer or {}
-            sidecars = self._sidecars(item.clip) if record["status"] == "ok" else {}
+            clip, record = item.clip, item.answer or {}
+            old = self.ledger.record(clip.id) if clip.id in self.ledger.known else {}
+            if old.get("tags"):  # a person's, of the clip: they outlive a new caption
+                record = {**record, "tags": old["tags"]}
+            rows.append((clip, record, settings, item.source or source_of(clip)))
+        self._save(rows)
+
+    def _save(self, rows: Iterable[tuple[Clip, Record, str, dict[str, Any]]], more: Entry | None = None) -> None:
+        """Journal records with the key of their settings and their source, then write their sidecars; `more` is added
+        to each entry. Raises as `write`."""
+        entries, writes = [], []
+        for clip, record, settings, source in rows:
+            is_written = record["status"] == "ok" and record.get("review") != REJECTED
+            sidecars = self._sidecars(clip) if is_written else {}
             contents = {name: writer.render(record) for name, (_, writer) in sidecars.items()}
             files = {name: path for name, (path, _) in sidecars.items()}
             keys = {name: text_key(data) for name, data in contents.items()}
-            entries.append(clip_entry(record, settings, item.source or source_of(item.clip), files, keys))
-            writes += [(item.clip.id, files[name], data) for name, data in contents.items()]
+            entries.append(clip_entry(record, settings, source, files, keys) | (more or {}))
+            writes += [(clip.id, files[name], data) for name, data in contents.items()]
         self.append(entries)
         for clip_id, path, data in writes:
             if not self._write_sidecar(clip_id, path, data):
@@ -246,15 +262,33 @@ class CaptionFolder(RunFolder):
         return sidecars
 
     def _by_hand(self, record: Record, name: str, data: bytes, source: dict[str, Any], files: dict[str, str]) -> Entry:
-        record = {**record, "caption": self._readers[name].read(data), "edited": True}
+        caption = self._readers[name].read(data)
+        record = {**record, "caption": caption, "edited": True}
+        if record.get("review") == REJECTED:  # what a person wrote anew is wanted
+            del record["review"]
+        if record.get("captions"):  # of several the first is that of the file
+            record["captions"] = [caption, *record["captions"][1:]]
         return clip_entry(record, BY_HAND, source, files, {name: text_key(data)})
+
+    def import_edits(self, clip_ids: Iterable[str]) -> list[str]:
+        """Import what a person wrote into the sidecars of these clips since they were last compared; ids of those."""
+        adopted = []
+        for clip_id in clip_ids:
+            known = self.ledger.known[clip_id]
+            for name, path in known.files.items() if known.status in ("ok", REJECTED) else ():
+                data = _read(self._path(path)) if name in self._readers else None
+                if data is not None and text_key(data) not in known.keys:
+                    adopted.append(self._by_hand(self.ledger.record(clip_id), name, data, known.source, known.files))
+                    break
+        self._adopt(adopted)
+        return [entry["record"]["id"] for entry in adopted]
 
     def _update_sidecars(self) -> None:
         """Write missing or outdated sidecars, and import those that a person changed."""
         checks = SidecarChecks(self.lock, self.ledger.journal)
         adopted, stale = [], []
         for clip_id, known in self.ledger.known.items():
-            if known.status != "ok":
+            if known.status not in ("ok", REJECTED):
                 continue
             is_current = self.clip_writers.keys() <= known.files.keys()
             for name, path in known.files.items():  # of most clips no file has changed since an earlier run
@@ -267,7 +301,7 @@ class CaptionFolder(RunFolder):
                 is_current = False
                 if data is not None and name in self._readers and key not in known.keys:
                     adopted.append(self._by_hand(self.ledger.record(clip_id), name, data, known.source, known.files))
-            if not is_current:
+            if not is_current and known.status == "ok":  # of a rejected clip there are no files to write
                 stale.append(clip_id)
         self._adopt(adopted)
         entries, writes = [], []

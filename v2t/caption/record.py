@@ -52,6 +52,7 @@ class PromptSettings:
     wording: Wording = field(default_factory=Wording)
     warnings: tuple[Notice, ...] = ()  # about the question itself, for every clip
     sampled: tuple[float, int] | None = None  # temperature and seed
+    num: int = 1  # captions of a clip
     options: tuple[tuple[str, Any], ...] = ()  # of the captioner, those that affect the text
 
     @property
@@ -77,6 +78,7 @@ class PromptSettings:
             **parts,
             **wording,
             **({} if self.sampled is None else {"temperature": self.sampled[0], "seed": self.sampled[1]}),
+            **({} if self.num == 1 else {"num": self.num}),
             **{f"options.{name}": value for name, value in self.options},
         }
 

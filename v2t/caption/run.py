@@ -234,7 +234,8 @@ def ask(captioner: VideoLM, config: CaptionConfig) -> PromptSettings:
         parts=SegmentSpec.parse(config.parts),
         sums_up=config.summary == "model" or (config.summary == "auto" and captioner.abilities.can_summarise),
         wording=config.wording,
-        sampled=(config.temperature, config.seed) if config.temperature else None,
+        sampled=(config.temperature, config.seed) if config.temperature or config.num > 1 else None,
+        num=config.num,
         warnings=warnings,
         options=tuple(sorted((k, v) for k, v in config.options.items() if declared.get(k) is not COST)),
     )

@@ -39,6 +39,11 @@ class CaptionConfig:
     frames: int | None = option(None, "frames to sample (default: the model's)", metavar="N")
     fps: float | None = option(None, "frames to sample per second of video; alone it means --sampler fps")
     format: tuple[str, ...] = option(("txt", "jsonl", "html"), "formats to write, FILE.py, or all", metavar="A,B")
+    num: int = option(
+        1,
+        "captions of each clip; those after the first are drawn, at the temperature, or .8 where it is 0",
+        metavar="N",
+    )
     batch_size: int = option(16, "clips in a batch", metavar="N")
     device: str = option("auto", "auto (default), cpu, cuda, cuda:1")
     dtype: str = option("auto", "auto (default), float32, bfloat16, float16")
@@ -76,7 +81,7 @@ class CaptionConfig:
     def __post_init__(self) -> None:
         from v2t.caption.shards import parse  # not for --help, which loads this module
 
-        for name in ("batch_size", "workers", "max_new_tokens", "limit", "sample", "frames"):
+        for name in ("batch_size", "workers", "max_new_tokens", "limit", "sample", "frames", "num"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise UsageError(f"{name} must be at least 1, got {value}")
@@ -90,6 +95,7 @@ class CaptionConfig:
                 raise UsageError("--shard does not go with --cluster", hint="a cluster divides the work by itself")
             if self.overwrite_edited:
                 raise UsageError("--overwrite-edited does not go with --shard", hint="join with v2t merge first")
-        SegmentSpec.parse(self.parts)
+        if SegmentSpec.parse(self.parts).kind != "whole" and self.num > 1:
+            raise UsageError("--num goes with whole clips", hint="leave out --parts")
         if self.prompt is not None and not self.prompt.strip():
             raise UsageError("prompt must not be empty")

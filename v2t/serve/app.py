@@ -21,6 +21,7 @@ from cineloop.errors import CineloopError, Notice
 from cineloop.web.bodies import MIB, read_json, unless_gone
 from cineloop.web.faults import Fault, fault_of
 from cineloop.web.guard import GuardMiddleware
+from cineloop.web.port import no_route, page, page_files
 from v2t.backends.payload import encode, frame_settings
 from v2t.serve import chat, files
 from v2t.serve.engines import RelayEngine, ServeEngine
@@ -36,11 +37,6 @@ if TYPE_CHECKING:
     from v2t.serve.media import Media
 
 PAGE = Path(__file__).resolve().parent / "page"
-_MEDIA_TYPES = {
-    ".html": "text/html; charset=utf-8",
-    ".js": "text/javascript; charset=utf-8",
-    ".css": "text/css; charset=utf-8",
-}
 _LONG_FILM = Notice(
     "LONG_FILM",
     "longer than the model sees at once: a question has all of it watched first, and is answered from notes",
@@ -85,10 +81,10 @@ def create_app(config: ServeConfig, served: ServedModel, engine: ServeEngine, me
     ]
     if config.page:
         routes += [Route("/", page, methods=["GET"]), Route("/page/{file}", page, methods=["GET"])]
-    app = Starlette(routes=routes, exception_handlers={HTTPException: _no_route, CineloopError: _library_error})
+    app = Starlette(routes=routes, exception_handlers={HTTPException: no_route, CineloopError: _library_error})
     app.router.redirect_slashes = False
     app.state.films = films
-    app.state.gateway, app.state.page = gateway, _page(PAGE) if config.page else {}
+    app.state.gateway, app.state.page = gateway, page_files(PAGE) if config.page else {}
     app.add_middleware(
         GuardMiddleware,
         keys=gateway.keys,
@@ -209,32 +205,6 @@ def _jpegs(frames: Frames) -> list[str]:
     return encode(frames.pixels, _PREVIEW_SIDE, _PREVIEW_QUALITY)
 
 
-async def page(request: Request) -> Response:
-    """GET / and /page/{file}."""
-    name = request.path_params.get("file", "index.html")
-    try:
-        data, kind = request.app.state.page[name]
-    except KeyError:
-        raise HTTPException(404) from None
-    return Response(data, headers={"content-type": kind, "cache-control": "no-cache"})
-
-
-async def _no_route(request: Request, error: Exception) -> Response:
-    """An unknown route or method, in the form of all refusals."""
-    if isinstance(error, HTTPException) and error.status_code == 405:
-        raise Fault(405, "METHOD_NOT_ALLOWED", "method not allowed on this route")
-    raise Fault(404, "NOT_FOUND", "no such route")
-
-
 async def _library_error(request: Request, error: Exception) -> Response:
     """An error of another package that was not converted to a fault."""
     raise fault_of(error) if isinstance(error, CineloopError) else error
-
-
-def _page(folder: Path) -> dict[str, tuple[bytes, str]]:
-    """By name (content, media type) of the page's files; nothing else is ever served by name."""
-    return {
-        path.name: (path.read_bytes(), _MEDIA_TYPES[path.suffix])
-        for path in sorted(folder.iterdir())
-        if path.suffix in _MEDIA_TYPES and path.is_file() and not path.is_symlink()
-    }

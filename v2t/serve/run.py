@@ -9,45 +9,33 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 import os
 import signal
 import socket
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
-from cineloop.errors import EXIT_INTERRUPTED, EXIT_OK, MissingDependencyError
+from cineloop.errors import EXIT_INTERRUPTED, EXIT_OK
 from cineloop.log import logger
+from cineloop.web.port import check_packages, listening, server_of, url_of
 from v2t import doctor
 from v2t.serve.engines import MODEL_THREAD
 from v2t.serve.served import ServedModel, read
 from v2t.serve.settings import ServeConfig
 
 if TYPE_CHECKING:
-    import uvicorn
-    from starlette.applications import Starlette
-
     from v2t.serve.engines import ServeEngine
 
-_KEEP_ALIVE_S = 30.0
 _STILL_S = 10.0  # between two lines of the log while the model is loaded
 
 
 def run(config: ServeConfig) -> int:
     """Serve until a signal; returns the exit code. Raises MissingDependencyError: no model, no package, the port is
     taken, or the engine does not start or fails; UsageError: a setting that does not fit the model."""
-    try:
-        import httpx  # noqa: F401
-        import prometheus_client  # noqa: F401
-        import python_multipart  # noqa: F401
-        import starlette  # noqa: F401
-        import uvicorn  # noqa: F401
-    except ImportError as error:
-        raise MissingDependencyError(f"serving needs {error.name}", hint="pip install 'cineloop[serve]'") from error
+    check_packages()
     logger.info("starting to serve %s", config.engine if config.is_relay else config.model)
     served = read(config)
     for line in doctor.vulnerable():
@@ -60,30 +48,6 @@ def run(config: ServeConfig) -> int:
         sys.stdout.flush()
         os._exit(code)
     return code
-
-
-@contextmanager
-def listening(config: ServeConfig) -> Iterator[socket.socket]:
-    """The socket clients connect to. Raises MissingDependencyError PORT: the address is in use or invalid."""
-    try:
-        addresses = socket.getaddrinfo(config.host, config.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        family, _, _, _, address = addresses[0]
-        port = socket.create_server(address, family=family, backlog=1024)
-    except OSError as error:
-        why = (error.strerror or str(error)).partition(" (while")[0]  # without the address, which `socket` adds
-        raise MissingDependencyError(
-            f"cannot listen at {config.host} port {config.port}: {why}",
-            code="PORT",
-            hint="choose another --port; --port 0 takes a free one",
-        ) from error
-    with port:
-        yield port
-
-
-def url_of(config: ServeConfig, port: socket.socket) -> str:
-    """The address for a browser."""
-    host = f"[{config.host.strip('[]')}]" if ":" in config.host else config.host
-    return f"http://{host}:{port.getsockname()[1]}"
 
 
 async def _serve(config: ServeConfig, served: ServedModel, port: socket.socket) -> int:
@@ -100,7 +64,7 @@ async def _serve(config: ServeConfig, served: ServedModel, port: socket.socket) 
         app = create_app(config, served, engine, media)
         if app.state.films is not None:
             stack.callback(app.state.films.close)
-        server = server_of(config, app)
+        server = server_of(app, in_flight=config.limits.in_flight, drain_s=config.limits.drain_s)
         serving = asyncio.create_task(server.serve(sockets=[port]))
 
         def stop(number: signal.Signals) -> None:
@@ -138,35 +102,3 @@ async def _work(engine: ServeEngine, config: ServeConfig, served: ServedModel, u
     where = f"; page: {url}/" if config.page else ""
     print(f"serving {name} at {url} (engine {engine.name}){where}", flush=True)
     await engine.until_failure()
-
-
-def server_of(config: ServeConfig, app: Starlette) -> uvicorn.Server:
-    """The HTTP server of an application; it handles no signals and writes no log."""
-    import uvicorn
-
-    from cineloop.web.connection import MAX_HEAD, protocol
-
-    class Server(uvicorn.Server):
-        @contextmanager
-        def capture_signals(self) -> Iterator[None]:
-            """Nothing: this module handles signals."""
-            yield
-
-    logging.getLogger("uvicorn").propagate = False
-    logging.getLogger("uvicorn").addHandler(logging.NullHandler())
-    return Server(
-        uvicorn.Config(
-            app,
-            http=protocol(config.limits.in_flight),
-            ws="none",
-            lifespan="off",
-            loop="asyncio",
-            h11_max_incomplete_event_size=MAX_HEAD,
-            timeout_keep_alive=int(_KEEP_ALIVE_S),
-            timeout_graceful_shutdown=math.ceil(config.limits.drain_s),
-            proxy_headers=False,
-            server_header=False,
-            log_config=None,
-            access_log=False,
-        )
-    )

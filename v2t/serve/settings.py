@@ -6,18 +6,16 @@ before anything is read or decoded; a client can request less, never more.
 
 from __future__ import annotations
 
-import ipaddress
 import math
-import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from cineloop.errors import PolicyError, UsageError, did_you_mean
+from cineloop.errors import UsageError, did_you_mean
 from cineloop.options import option, setting
+from cineloop.web.port import OpenPort
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}", re.IGNORECASE)
-_LEAST_KEY = 16  # characters
 ENGINES, OPENAI = ("auto", "vllm", "local"), "openai:"
 
 
@@ -89,7 +87,7 @@ class UpstreamSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ServeConfig:
+class ServeConfig(OpenPort):
     """All settings of a server.
 
     Raises:
@@ -137,10 +135,7 @@ class ServeConfig:
         if self.engine not in ENGINES and not self.is_relay:
             near = did_you_mean(self.engine, ENGINES, show=str)
             raise UsageError(f"engine must be {', '.join(ENGINES)} or openai:URL, got {self.engine!r}", hint=near)
-        if not 0 <= self.port <= 65535:
-            raise UsageError(f"port must be from 0 to 65535, got {self.port}")
-        if not re.fullmatch(r"[A-Z_][A-Z0-9_]*", self.key_env):
-            raise UsageError("key_env must be the NAME of an environment variable, in capitals, never a key itself")
+        self.check_port()
         if self.name is not None and not re.fullmatch(r"[\w./:-]{1,128}", self.name):
             raise UsageError(f"name: expected letters, digits and . _ - / :, got {self.name!r}")
         for kind, folders in (("roots", self.roots), ("adapters", self.adapters)):
@@ -152,30 +147,8 @@ class ServeConfig:
         for name in ("tensor_parallel", "pipeline_parallel", "kv_cache_gb"):
             if not getattr(self, name) > 0:
                 raise UsageError(f"{name} must be above 0, got {getattr(self, name)!r}")
-        if not self.is_loopback and not self.keys():
-            raise PolicyError(
-                f"host {self.host} is reachable from other machines, so clients need a key",
-                hint=f"put one of at least {_LEAST_KEY} characters into the environment variable {self.key_env}",
-            )
 
     @property
     def is_relay(self) -> bool:
         """Whether another server answers, at the address in `engine`."""
         return self.engine.startswith(OPENAI)
-
-    @property
-    def is_loopback(self) -> bool:
-        """Whether only this machine can reach the gateway."""
-        try:
-            return ipaddress.ip_address(self.host).is_loopback
-        except ValueError:
-            return self.host == "localhost"
-
-    def keys(self) -> tuple[str, ...]:
-        """The clients' keys; read from the environment each time and never stored. Raises UsageError: a key is too
-        short, or has characters that no header can contain."""
-        keys = tuple(filter(None, re.split(r"[\s,]+", os.environ.get(self.key_env, ""))))
-        for key in keys:
-            if len(key) < _LEAST_KEY or not key.isascii() or not key.isprintable():
-                raise UsageError(f"{self.key_env}: expected keys of at least {_LEAST_KEY} ASCII characters")
-        return keys

@@ -26,6 +26,7 @@ from cineloop.errors import ItemError, MissingDependencyError, UsageError
 
 Record = dict[str, Any]
 EVERY = "all"
+REJECTED = "rejected"  # of a record's `review`, beside "accepted" and "look" (see `v2t.edit`)
 _SYMBOL = "(?:render|write)"  # every writer defines one or both
 
 
@@ -74,7 +75,12 @@ class Rows:
     left_out: dict[str, ItemError] = field(default_factory=dict)
 
     def with_captions(self) -> Iterator[Record]:
-        return (record for record in self.records() if record["status"] == "ok")
+        """The captioned records; those that a person rejected are left out."""
+        for record in self.records():
+            if record.get("review") == REJECTED:
+                self.leave_out(record, ItemError("a person rejected it", code="REJECTED", hint="v2t edit shows it"))
+            elif record["status"] == "ok":
+                yield record
 
     def with_videos(self) -> Iterator[tuple[Record, Path]]:
         """The captioned records whose video is available, with it; the others are left out."""

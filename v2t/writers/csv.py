@@ -5,8 +5,8 @@ caption kept inside its quotes. Two things change, both so that a spreadsheet do
 - A cell that a spreadsheet would run as a formula (it starts with = + - @, a tab or a carriage return, apostrophes
   before that or not) gets an apostrophe in front. Take one off to have the text back.
 - NUL, which RFC 4180 does not know, becomes U+FFFD.
-`segments` and `warnings` are JSON. For the exact bytes use `jsonl` or `parquet`. (Python's csv module
-refuses cells above 128 KiB until `csv.field_size_limit` is raised.)
+`segments`, `warnings`, `captions` (all of a clip, its own first) and `tags` are JSON. For the exact bytes use `jsonl`
+or `parquet`. (Python's csv module refuses cells above 128 KiB until `csv.field_size_limit` is raised.)
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from v2t.writers import Record, Rows
 NAME = "captions.csv"
 COLUMNS = (
     "id path status caption segments start_s end_s duration_s style model revision prompt_sha decoder tokens seconds "
-    "warnings error_code error_message edited"
+    "warnings error_code error_message edited captions review tags"
 ).split()
 
 
@@ -34,7 +34,8 @@ def write(rows: Rows, target: Path, place: Path) -> None:
         writer.writerow(COLUMNS)
         for record in rows.records():
             row = flat_row(record)
-            row["segments"], row["warnings"] = _json(row["segments"]), _json(row["warnings"])
+            for name in ("segments", "warnings", "captions", "tags"):
+                row[name] = _json(row[name])
             writer.writerow(_cell(row[name]) for name in COLUMNS)
 
 
@@ -59,6 +60,7 @@ def flat_row(record: Record) -> dict[str, Any]:
         for part in record.get("segments") or []
     ]
     row["warnings"] = [Notice.read(warning).record() for warning in record.get("warnings") or []]
+    row["captions"], row["tags"] = record.get("captions") or [], record.get("tags") or []
     row["edited"] = bool(record.get("edited", False))
     row["error_code"], row["error_message"] = error.get("code"), error.get("message")
     return row

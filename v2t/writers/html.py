@@ -150,11 +150,16 @@ def _card(record: Record, kind: str, rows: Rows, place: Path) -> str:
     else:
         caption = _text(*record["caption"].split("\n"))
         parts.append(f'<p class="caption" dir="auto">{caption}</p>')
+        if more := (record.get("captions") or [])[1:]:
+            listed = "".join(f'<li dir="auto">{_text(*text.splitlines())}</li>' for text in more)
+            parts.append(f"<ol>{listed}</ol>")
     parts += [f'<p class="warn">{_text(Notice.read(warning))}</p>' for warning in record.get("warnings") or ()]
     if record.get("segments"):
         parts.append(_segments(record, output))
     about = [
         "edited by hand" if record.get("edited") else "",
+        record.get("review") or "",
+        f"tags {', '.join(record['tags'])}" if record.get("tags") else "",
         f"{record['duration_s']:.1f} s" if record.get("duration_s") else "",
         f"{len(record['frame_times_s'])} frames" if record.get("frame_times_s") else "",
         f"{record['tokens']} tokens" if record.get("tokens") else "",

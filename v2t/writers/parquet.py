@@ -27,6 +27,8 @@ _TEXT, _NUMBER = pyarrow.string(), pyarrow.float64()
 _KINDS = {
     "segments": pyarrow.list_(pyarrow.struct({"start_s": _NUMBER, "end_s": _NUMBER, "caption": _TEXT})),
     "warnings": pyarrow.list_(pyarrow.struct({"code": _TEXT, "message": _TEXT})),
+    "captions": pyarrow.list_(_TEXT),
+    "tags": pyarrow.list_(_TEXT),
     "tokens": pyarrow.int64(),
     "edited": pyarrow.bool_(),
 } | dict.fromkeys(("start_s", "end_s", "duration_s", "seconds"), _NUMBER)

@@ -12,9 +12,9 @@ import pytest
 
 from cineloop.errors import MissingDependencyError
 from cineloop.web import connection
+from cineloop.web.port import listening as socket_of
+from cineloop.web.port import url_of
 from serve_stand_ins import listening, two_keys
-from v2t.serve.run import listening as socket_of
-from v2t.serve.run import url_of
 from v2t.serve.settings import ServeConfig, ServeLimits
 
 CONFIG = ServeConfig(port=0)

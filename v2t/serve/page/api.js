@@ -8,9 +8,9 @@ const LONGEST_WAIT_S = 60;
 
 /** What went wrong, as the server says it, or in our words where it could not. */
 export class ApiError extends Error {
-  constructor(status, code, message, { param = null, requestId = null, retryAfter = null } = {}) {
+  constructor(status, code, message, { param = null, requestId = null, retryAfter = null, body = null } = {}) {
     super(message);
-    Object.assign(this, { status, code, param, requestId, retryAfter });
+    Object.assign(this, { status, code, param, requestId, retryAfter, body });
   }
 
   /** Whether asking again in a while makes sense. */
@@ -26,11 +26,11 @@ function errorOf(status, body, header) {
   const retryAfter = Number.isFinite(seconds) && seconds > 0 ? Math.min(seconds, LONGEST_WAIT_S) : null;
   const code = error?.code ?? `HTTP_${status}`;
   const message = typeof error?.message === "string" && error.message ? error.message : `The server answered with status ${status}.`;
-  return new ApiError(status, code, message, { param: error?.param ?? null, requestId, retryAfter });
+  return new ApiError(status, code, message, { param: error?.param ?? null, requestId, retryAfter, body });
 }
 
 function unreachable() {
-  return new ApiError(0, "UNREACHABLE", "The server cannot be reached. Is `v2t serve` still running?");
+  return new ApiError(0, "UNREACHABLE", "The server cannot be reached. Is it still running?");
 }
 
 /** Waits, unless it is called off. */
@@ -165,6 +165,11 @@ export class Client {
       if (reply.ok) return reply;
       throw errorOf(reply.status, await reply.json().catch(() => null), (name) => reply.headers.get(name));
     });
+  }
+
+  /** The JSON that a route of the server answers. @param {{method?: string, body?: object, signal?: AbortSignal}} [options] */
+  async json(path, options = {}) {
+    return (await this.#send(path, options)).json();
   }
 
   async models() {
