@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import ast
 import re
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
 import pytest
 
-from source_tree import FOLDERS, PACKAGES, ROOT, dotted, module_of, sources, tracked
+from source_tree import FOLDERS, PACKAGES, ROOT, dotted, module_of, parsed, sources, tracked
 
 # Names of other programs and of a reader's own files, which no line of ours repeats.
 FOREIGN = {
@@ -37,10 +38,10 @@ PAGES = ("README.md", "CONTRIBUTING.md")
 MADE = {"report.md"}  # what commands write beside their clips
 
 
-def members(tree: ast.AST) -> set[str]:
+def members(nodes: Iterable[ast.AST]) -> set[str]:
     """Names that a module or class defines at its own level, and what its methods set of `self`."""
     names: set[str] = set()
-    for node in ast.walk(tree):
+    for node in nodes:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             names.add(node.name)
         elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
@@ -55,8 +56,7 @@ def members(tree: ast.AST) -> set[str]:
 @cache
 def modules() -> dict[str, set[str]]:
     """Modules and packages of ours with their members."""
-    trees = {module_of(path): ast.parse(text) for path, text in sources(*FOLDERS)}
-    listed = {name: members(tree) for name, tree in trees.items()}
+    listed = {module_of(path): members(parsed(text)[1]) for path, text in sources(*FOLDERS)}
     for name in list(listed):
         parent, _, leaf = name.rpartition(".")
         while parent:
@@ -70,7 +70,7 @@ def classes() -> dict[str, set[str] | None]:
     """Members of each class of ours by its name, inherited ones too; None where it inherits from a library."""
     bodies: dict[str, list[ast.ClassDef]] = {}
     for _, text in sources(*FOLDERS):
-        for node in ast.walk(ast.parse(text)):
+        for node in parsed(text)[1]:
             if isinstance(node, ast.ClassDef):
                 bodies.setdefault(node.name, []).append(node)
 
@@ -79,7 +79,7 @@ def classes() -> dict[str, set[str] | None]:
             return set() if name in ("object", "Protocol", "Generic", "ABC", *path) else None
         names: set[str] = set()
         for body in bodies[name]:
-            names |= members(body)
+            names |= members(ast.walk(body))
             for base in body.bases:
                 inherited = of(dotted(base).split(".")[-1], (*path, name))
                 if inherited is None:
@@ -135,7 +135,7 @@ def quoted(path: Path, text: str) -> list[str]:
     if path.suffix == ".md":
         return [" ".join(name.split()) for name in QUOTED.findall(FENCE.sub("", text))]
     kinds = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
-    nodes = (node for node in ast.walk(ast.parse(text)) if isinstance(node, kinds))
+    nodes = (node for node in parsed(text)[1] if isinstance(node, kinds))
     docstrings = (ast.get_docstring(node) or "" for node in nodes)
     return [" ".join(name.split()) for text in docstrings for name in QUOTED.findall(text)]
 

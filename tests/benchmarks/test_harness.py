@@ -47,6 +47,7 @@ def test_the_table_has_the_columns_that_some_row_fills():
     ]
 
 
+@pytest.mark.slow
 def test_the_processor_time_of_processes_below_counts():
     busy = "import time; end = time.process_time() + .3\nwhile time.process_time() < end: pass\nprint(1, flush=True)"
     watch = Stopwatch()

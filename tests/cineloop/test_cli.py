@@ -65,6 +65,7 @@ def test_help_lists_every_exit_code_that_there_is(command, capsys):
     assert told == (codes if command == "v2t-eval" else codes - of_gates)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("package", ["v2t", "t2v", "v2t_eval"])
 def test_packages_can_be_run(package, tmp_path):
     words = [sys.executable, "-m", package, "--version"]

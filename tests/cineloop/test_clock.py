@@ -39,6 +39,7 @@ def test_what_is_refused(text):
         parse_clock(text)
 
 
+@pytest.mark.slow
 @given(SECONDS)
 def test_written_and_read_again(seconds):
     assert parse_clock(format_clock(seconds)) == pytest.approx(seconds, abs=0.5 + 1e-6)

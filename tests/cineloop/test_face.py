@@ -71,6 +71,7 @@ def test_records_of_earlier_runs_are_returned_too() -> None:
     ]
 
 
+@pytest.mark.slow
 def test_a_clip_that_cannot_be_read_is_a_record_with_its_error() -> None:
     Path("empty.mp4").touch()
     [record] = cineloop.caption("empty.mp4")

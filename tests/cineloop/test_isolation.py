@@ -60,6 +60,7 @@ def test_a_child_that_shrinks_its_memory_or_sends_nonsense_is_a_crash_of_its_own
     assert said["shrinks"].startswith("DECODER_CRASH") and said["babbles"].startswith("DECODER_CRASH")
 
 
+@pytest.mark.slow
 def test_a_child_reads_nothing_of_its_parent_and_reaches_nobody(tmp_path):
     if not _has_landlock():
         pytest.skip("this kernel has no Landlock of version 6 (Linux 6.12)")

@@ -115,6 +115,7 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
     assert [p.name for p in path.parent.iterdir()] == ["clip.txt"]
 
 
+@pytest.mark.slow
 @given(st.binary(min_size=1, max_size=30).filter(lambda b: b"\0" not in b))
 def test_every_file_name_has_a_spelling_in_json_and_back(raw):
     name = os.fsdecode(raw)

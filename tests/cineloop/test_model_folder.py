@@ -117,6 +117,7 @@ def test_more_tensors_than_any_model_has_are_refused_by_the_header(folder, capti
     assert caught.value.code == "MODEL"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("captioner", ["local", "hf"])
 def test_a_chat_template_that_loops_is_stopped(folder, captioner, monkeypatch):
     monkeypatch.setattr("cineloop.model_folder.DEADLINE_S", 2.0)

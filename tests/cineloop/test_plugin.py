@@ -171,6 +171,7 @@ def test_a_metric(mine: Path, clips: Path, capsys: pytest.CaptureFixture[str], w
     assert result["figures"]["brightness"]["value"] == pytest.approx(130, abs=3)
 
 
+@pytest.mark.slow
 def test_a_metric_of_a_suite(mine: Path, clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     suite = tmp_path / "suite.yaml"
     suite.write_text(yaml.safe_dump({"name": "s", "metrics": [{"metric": str(mine / "brightness.py"), "times": 3.0}]}))
@@ -178,6 +179,7 @@ def test_a_metric_of_a_suite(mine: Path, clips: Path, tmp_path: Path, capsys: py
     assert json.loads(capsys.readouterr().out)["results"][0]["name"] == "brightness[times=3.0]"
 
 
+@pytest.mark.slow
 def test_a_generator_with_settings_of_its_own(mine: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     made = tmp_path / "made"
     given = ["generate", "Anything.", "--generator", str(mine / "flat.py"), "-o", str(made), "--json", "-q"]
@@ -204,6 +206,7 @@ def test_a_stage(mine: Path, tmp_path: Path, command) -> None:
     assert (tmp_path / "run" / "final" / "exported").read_text() == "3"
 
 
+@pytest.mark.slow
 def test_a_backend_and_a_format(mine: Path, clips: Path, tmp_path: Path) -> None:
     out = tmp_path / "captions"
     given = ["caption", str(clips), "-o", str(out), "--captioner", str(mine / "levels.py"), "--model", "any", "-q"]

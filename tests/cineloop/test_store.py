@@ -194,6 +194,7 @@ def deaf(monkeypatch):
     object_store.forget_clients()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("verb", "work"),
     [

@@ -68,6 +68,7 @@ def test_the_number_of_threads_is_left_to_torch_where_no_quota_limits_it(machine
     assert os.environ["OMP_NUM_THREADS"] == "2"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("package", ["v2t", "t2v", "v2t_eval"])
 @pytest.mark.parametrize("set_by_user", [{}, {"OMP_WAIT_POLICY": "ACTIVE", "OMP_NUM_THREADS": "5"}])
 def test_every_command_waits_passively_unless_told_otherwise(package, set_by_user):

@@ -31,6 +31,7 @@ def site(build_site, tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_every_link_of_the_built_site_holds(site):
     pages = {path: path.read_text("utf-8") for path in site.rglob("*.html") if path.name != "404.html"}
     assert len(pages) > 20
@@ -54,6 +55,7 @@ def test_every_page_is_in_the_contents():
     assert {str(path.relative_to(ROOT)) for path in (ROOT / "docs").rglob("*.md")} <= named
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("link", ["gone.md", "docs/there.md#gone", "#gone"])
 def test_a_broken_link_ends_the_build(build_site, tmp_path, link, capfd):
     (tmp_path / "docs").mkdir()

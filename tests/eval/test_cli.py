@@ -147,6 +147,7 @@ def lines(path: Path, rows: list[dict]) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_captions_and_answers_against_the_truth(tmp_path, capsys) -> None:
     config = WorldConfig(num=12, seed=31, split="seen")
     rows = [manifest_row(config, index) for index in range(12)]
@@ -171,6 +172,7 @@ def test_captions_and_answers_against_the_truth(tmp_path, capsys) -> None:
     assert main([*answers[:3], "--metrics", "facts"]) == 2
 
 
+@pytest.mark.slow
 def test_the_list_of_metrics(capsys) -> None:
     assert main(["list"]) == 0
     shown = capsys.readouterr().out.splitlines()

@@ -82,6 +82,7 @@ def judge(request, monkeypatch):
 CONFIG = ScoreConfig(workers=1)
 
 
+@pytest.mark.slow
 def test_score_gives_no_value_and_says_why_once(made, judge, tmp_path, capsys):
     code = main(["score", str(made), "--metrics", "question_score,vqascore", "-o", str(tmp_path / "s"),
                  "--workers", "1"])  # fmt: skip
@@ -95,6 +96,7 @@ def test_score_gives_no_value_and_says_why_once(made, judge, tmp_path, capsys):
         assert {failure["code"] for failure in result["failures"]} == {"UNAUDITED"}
 
 
+@pytest.mark.slow
 def test_a_gate_of_such_prompts_does_not_pass_even_against_itself(made, judge, tmp_path, capsys):
     suite, base = str(made / "gate.yaml"), str(tmp_path / "base.json")
     main(["gate", "init", str(made), "--suite", suite, "-o", base, "--workers", "1"])
@@ -104,6 +106,7 @@ def test_a_gate_of_such_prompts_does_not_pass_even_against_itself(made, judge, t
     assert code == 6 and "10 of 11 clips" in said and "cannot be asked (UNAUDITED)" in said
 
 
+@pytest.mark.slow
 def test_select_keeps_none_of_them(made, judge, tmp_path, capsys):
     code = main(["select", str(made), "--workers", "1", "--json", "-o", str(tmp_path / "best")])
     said = capsys.readouterr()
@@ -112,6 +115,7 @@ def test_select_keeps_none_of_them(made, judge, tmp_path, capsys):
     assert sum("does not know" in line for line in said.err.splitlines()) == len(FOREIGN)
 
 
+@pytest.mark.slow
 def test_learn_rewards_none_of_them(made, judge, tmp_path):
     folder = tmp_path / "drawn"
     folder.mkdir()
@@ -136,6 +140,7 @@ def test_mine_has_no_claims_of_such_captions(made, judge):
     assert [bool(one.claims) for one in found.captions] == [False] * 10 + [True]
 
 
+@pytest.mark.slow
 def test_the_round_trip_counts_them_neither_right_nor_wrong(made, judge, tmp_path):
     config = RoundtripConfig(clips=made, sentence="none", ceiling=False, judge="v2t")
     found = roundtrip(config, tmp_path / "trip", captioner=Affirms())
@@ -158,6 +163,7 @@ def _first(made: Path, tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_pytest_calls_them_outside(made, judge):
     evaluator = ClipEvaluator()
     try:

@@ -41,6 +41,7 @@ def test_their_tests_run(installed, repository, layout, path):
         assert ran.returncode == 0 and "1 passed" in ran.stdout, ran.stdout + ran.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", ["a module", "a package", "a folder without __init__"])
 def test_our_command_starts_among_their_files(installed, repository, layout):
     ran = installed.run("v2t-eval", "--version", cwd=repository(LAYOUTS[layout]), env={"PYTHONPATH": "."})

@@ -38,6 +38,7 @@ def required_in_the_head() -> str:
     return line.replace("VERSION", version("cineloop"))
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(400)  # two processes that load models
 def test_the_line_in_the_head_brings_what_the_suite_decides_by(installed_by, tmp_path):
     (tmp_path / "eval.py").write_text("raise SystemExit('somebody else imports this')\n")
@@ -48,6 +49,7 @@ def test_the_line_in_the_head_brings_what_the_suite_decides_by(installed_by, tmp
     assert ran.returncode == 5 and "clipsim decides and could not run: needs open_clip" in ran.stderr, ran.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(400)
 def test_a_missing_package_is_an_error_before_a_clip_is_measured(installed_by, tmp_path):
     made = installed_by("cineloop").run("t2v", "generate", "A red ball rolls to the left on the beach.", "-o", "made",
@@ -135,6 +137,7 @@ def test_the_gitlab_job_runs_the_same_commands(installed, tmp_path):
         assert line in github, line
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("words", "near"), [(["ci", "githup"], "github"), (["suites", "gates"], "gate")])
 def test_a_name_that_nothing_shipped_has(installed, tmp_path, words, near):
     ran = installed.run("v2t-eval", *words, cwd=tmp_path)

@@ -26,6 +26,7 @@ def test_help_of_a_script(script, monkeypatch, capsys):
     assert not end.value.code and said.startswith(f"usage: {script.name}"), said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "code", "says"),
     [(["--help"], 0, "--num N"), (["--nmu", "3"], 2, "--nmu"), (["--num", "three"], 2, "int"),

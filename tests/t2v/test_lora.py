@@ -94,6 +94,7 @@ DIALECTS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dialect", DIALECTS)
 def test_every_dialect_means_the_same_change(model, tmp_path, dialect):
     tensors = adapter(model, width=0.3)

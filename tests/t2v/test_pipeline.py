@@ -115,6 +115,7 @@ def test_the_transformer_is_told_the_shifted_noise_levels(pipe, latents_of):
     assert [batch for batch, _ in seen] == [1, 1, 1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("by_words", [True, False])
 @pytest.mark.parametrize("with_image", [True, False])
 def test_a_clip_is_the_same_alone_and_in_any_batch(pipe, latents_of, by_words, with_image):

@@ -66,6 +66,7 @@ def test_offline_and_wrong_names_are_clear(monkeypatch):
         doctor_model.check("./absent", devices(8.0), DISK)
 
 
+@pytest.mark.slow
 def test_the_command_ends_with_5_where_the_model_cannot_run(starter_config, monkeypatch, capsys):
     facts = doctor.check() | {"devices": devices(8.0)}
     monkeypatch.setattr(doctor, "check", lambda: dict(facts))

@@ -94,6 +94,7 @@ def test_a_compiled_task_learns_the_same(recipe, tmp_path, monkeypatch):
         torch.testing.assert_close(compiled[name], weight, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_blocks_are_compiled_for_any_length_and_give_what_they_gave(monkeypatch):
     """The compiler is replaced by one that counts the graphs it is asked for."""
     from transformers import AutoModelForCausalLM, Qwen3Config

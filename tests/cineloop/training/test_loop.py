@@ -114,6 +114,7 @@ def test_accumulation_equals_one_large_batch_with_unequal_targets(tmp_path):
     assert logged["split"] == pytest.approx(logged["large"], rel=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])
 def test_resume_equals_uninterrupted_to_the_bit(tmp_path, optimizer):
     optim = {"optimizer": optimizer, "ema": 0.9}
@@ -322,6 +323,7 @@ def test_a_step_of_which_every_clip_was_skipped_changes_nothing(tmp_path, caplog
     assert "step 3 has no target" in caplog.text
 
 
+@pytest.mark.slow
 def test_resume_before_the_first_checkpoint_begins_anew_and_says_so(tmp_path, caplog):
     caplog.set_level("INFO")
     make(tmp_path / "killed", save_every=0)  # it ends before it has saved anything

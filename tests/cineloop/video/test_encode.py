@@ -115,6 +115,7 @@ def test_wrong_input_is_refused(tmp_path):
     assert caught.value.code == "ENCODE_ERROR" and not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_a_full_disk_leaves_nothing_behind(tmp_path):
     code = """if True:
         import sys, numpy as np

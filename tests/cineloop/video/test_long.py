@@ -101,6 +101,7 @@ def test_a_file_that_changed_is_not_taken_for_the_last_one(tmp_path):
         assert caught.value.code == "NOT_FOUND"
 
 
+@pytest.mark.slow
 def test_damage_late_in_a_film_costs_no_walk_from_its_start(film, tmp_path):
     import av
 

@@ -37,6 +37,7 @@ def film(path, codec: str, size: tuple[int, int], num: int = 12) -> str:
     return str(path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("codec", CODECS)
 @settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(height=st.integers(36, 120).map(lambda side: 2 * side), width=st.integers(36, 120).map(lambda side: 2 * side))

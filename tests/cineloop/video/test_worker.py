@@ -353,11 +353,11 @@ def test_many_threads_may_ask_at_once(tmp_path):
         threads = [threading.Thread(target=ask, args=(i,)) for i in range(5)]
         for thread in threads:
             thread.start()
-        for thread in threads:
-            thread.join()
+        [thread.join() for thread in threads]
     assert not wrong
 
 
+@pytest.mark.slow
 @needs_decord
 def test_closing_ends_everything_at_once(tmp_path, monkeypatch):
     fake_decord(tmp_path, "time.sleep(600)", monkeypatch)
@@ -377,6 +377,7 @@ def test_closing_ends_everything_at_once(tmp_path, monkeypatch):
             os.kill(pid, 0)
 
 
+@pytest.mark.slow
 def test_children_end_with_a_parent_that_is_killed(tmp_path):
     path = clip(tmp_path / "a.mp4", 3)
     code = (
@@ -396,4 +397,4 @@ def test_children_end_with_a_parent_that_is_killed(tmp_path):
         except (ProcessLookupError, FileNotFoundError):
             return
         time.sleep(0.02)
-    raise AssertionError("the child outlived its parent")
+    pytest.fail("the child outlived its parent")

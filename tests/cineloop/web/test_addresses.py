@@ -210,6 +210,7 @@ def test_what_is_no_text_is_no_address(value):
         parse(value)
 
 
+@pytest.mark.slow
 @settings(max_examples=400)
 @given(
     st.sampled_from([url for url, _ in GOOD] + HOSTILE),
@@ -232,6 +233,7 @@ def test_whatever_is_changed_only_allowed_places_come_out(url, changes):
     assert address.end_s is None or address.end_s > (address.start_s or 0) >= 0
 
 
+@pytest.mark.slow
 @given(st.text(max_size=60))
 def test_any_text_is_an_address_or_a_fault(url):
     try:

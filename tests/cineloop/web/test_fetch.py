@@ -241,6 +241,7 @@ def chunked(data: bytes, end: bytes = b"0\r\n\r\n") -> bytes:
     return b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n%s" % (len(data), data, end)
 
 
+@pytest.mark.slow
 def test_what_has_no_end_is_cut_off():
     assert refused({"/": endless}) == "413 TOO_LARGE"
     assert refused({"/": answer(b"", length=1 << 40)}) == "413 TOO_LARGE"
@@ -319,6 +320,7 @@ def test_the_next_address_is_tried_when_one_does_not_answer():
     asyncio.run(asyncio.wait_for(run(), 100))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl to make a certificate")
 @pytest.mark.parametrize("host", ["cdn.example.org", "other.example.org"])
 def test_certificates_are_held_against_the_name(tmp_path, host):

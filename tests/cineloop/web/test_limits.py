@@ -190,6 +190,7 @@ STEPS = st.lists(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(steps=STEPS, num=st.integers(1, 3), share=st.one_of(st.none(), st.integers(1, 2)), most=st.integers(1, 4))
 def test_no_schedule_of_callers_that_come_leave_and_are_cancelled_loses_a_slot(steps, num, share, most):

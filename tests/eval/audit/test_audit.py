@@ -100,6 +100,7 @@ def test_a_perfect_judge_agrees_and_sees_every_fault_it_is_asked_about(perfect: 
     assert steady["changes_reverse"] == steady["changes_shuffle"] == 1.0 and steady["changes_reverse_n"] > 0
 
 
+@pytest.mark.slow
 def test_every_answer_of_every_list_is_planted_and_told_by_itself(perfect: Audit) -> None:
     rows = {(row.kind, row.answer): row for row in perfect.answers["world"]}
     assert list(rows) == [(factor, answer) for factor, plain in LISTS.items() for answer in plain.answers.values()]

@@ -40,6 +40,7 @@ def judge(monkeypatch):
     monkeypatch.setattr(backends, "open_backend", lambda model: SaysYes())
 
 
+@pytest.mark.slow
 def test_a_judge_that_says_yes_to_everything_is_believed_in_nothing(tmp_path, capsys):
     target = tmp_path / "new" / "judge.json"
     assert main(["calibrate", "x", "--num", "12", "--few", "-o", str(target)]) == 0

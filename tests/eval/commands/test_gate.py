@@ -61,6 +61,7 @@ def judged(tmp_path: Path, suite: str, baseline: str):
 # --- exit codes
 
 
+@pytest.mark.slow
 def test_every_outcome_has_its_exit_code(judged, capsys, tmp_path) -> None:
     assert judged(scores()) == 0 and "PASS" in capsys.readouterr().out
     assert judged(scores(worse=0.4, seed=2)) == 6 and "FAIL" in capsys.readouterr().out
@@ -75,6 +76,7 @@ def test_every_outcome_has_its_exit_code(judged, capsys, tmp_path) -> None:
     assert judged(scores(), "--audit", str(tmp_path / "none.json")) == 2
 
 
+@pytest.mark.slow
 def test_the_verdict_is_what_the_process_ends_with(judged, capsys) -> None:
     for made, code in ((scores(), 0), (scores(worse=0.4, seed=2), 6), (scores(fingerprint={"definition": "b/2"}), 9)):
         assert judged(made, "--json") == code
@@ -124,6 +126,7 @@ def test_the_folder_holds_all_and_is_not_overwritten_unasked(judged, tmp_path, c
     assert json.loads((out / "verdict.json").read_text())["outcome"] == "pass"
 
 
+@pytest.mark.slow
 def test_a_run_that_breaks_off_leaves_no_older_verdict(judged, tmp_path) -> None:
     out, xml = tmp_path / "out", tmp_path / "more.xml"
     more = ["-o", str(out), "--junit", str(xml), "--overwrite"]
@@ -132,6 +135,7 @@ def test_a_run_that_breaks_off_leaves_no_older_verdict(judged, tmp_path) -> None
     assert not xml.exists() and not (out / "verdict.json").exists() and (out / "scores.json").exists()
 
 
+@pytest.mark.slow
 def test_hostile_prompts_come_through_every_output(judged, tmp_path, capsys, monkeypatch) -> None:
     monkeypatch.setenv("GITHUB_ACTIONS", "true")
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "summary.md"))
@@ -160,6 +164,7 @@ def test_hostile_prompts_come_through_every_output(judged, tmp_path, capsys, mon
 # --- the baseline
 
 
+@pytest.mark.slow
 def test_init_does_not_overwrite_unasked(tmp_path, suite, baseline, capsys) -> None:
     again = ["gate", "init", str(tmp_path / "main"), "--suite", suite, "-o", baseline]
     before = Path(baseline).read_bytes()
@@ -312,6 +317,7 @@ def test_a_run_folder_says_what_made_its_clips(clips, bright, tmp_path, decodes)
 # --- compare
 
 
+@pytest.mark.slow
 def test_compare_tells_each_change_and_decides_nothing(tmp_path, baseline, capsys) -> None:
     after = str(write_scores(tmp_path / "after", scores(worse=0.4, seed=2)))
     assert main(["compare", baseline, after]) == 0

@@ -29,6 +29,7 @@ arrays = hnp.arrays(
 )
 
 
+@pytest.mark.slow
 @given(st.dictionaries(st.text(max_size=4), plain, max_size=4), st.lists(arrays, max_size=3))
 def test_evidence_comes_back_to_the_bit(values: dict, kept: list[np.ndarray]) -> None:
     found = decode(encode({**values, "arrays": kept}))

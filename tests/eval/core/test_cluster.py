@@ -81,6 +81,7 @@ def test_a_clip_that_kills_its_workers_costs_itself(clips, engines, tmp_path):
     assert scores.result("deadly").coverage == 0.8
 
 
+@pytest.mark.slow
 def test_what_was_measured_twice_is_counted(clips, engines, tmp_path, monkeypatch, caplog):
     stand_in_engine.lose_the_first_answer(monkeypatch, EvidenceModel, "answer")
     with caplog.at_level("INFO", logger="cineloop"):

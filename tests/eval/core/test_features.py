@@ -147,6 +147,7 @@ def test_a_hash_is_computed_once_and_again_when_the_file_changes(tmp_path, monke
         file_sha256(tmp_path / "absent")
 
 
+@pytest.mark.slow
 def test_the_starters_tower_is_the_captioners_and_loaded_once():
     from v2t.backends.local import Backend
 

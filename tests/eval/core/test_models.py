@@ -97,6 +97,7 @@ def test_models_are_opened_once_and_released() -> None:
     assert extractor() is None and judge() is None and open_flow("dis") is not flow and not _by_java
 
 
+@pytest.mark.slow
 def test_questions_and_their_language_models_are_released(tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(sources, "open_writer", lambda name: object())

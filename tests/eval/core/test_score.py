@@ -49,6 +49,7 @@ def facts(scores) -> list[dict]:
     return [result.as_dict() for result in scores.results] + [scores.as_dict()["clips"]]
 
 
+@pytest.mark.slow
 def test_the_callers_threads_are_given_back(clips) -> None:
     import cv2
     import torch

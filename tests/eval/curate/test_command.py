@@ -33,6 +33,7 @@ def run(capsys, *args):
     return code, out, err
 
 
+@pytest.mark.slow
 def test_failed_films_end_in_exit_3_and_the_rest_is_there(made, films, capsys):
     out, code = made
     assert code == 3 and (out / "clips.parquet").is_file()
@@ -70,6 +71,7 @@ def test_a_dry_run_says_what_it_would_do_and_writes_nothing(films, made, tmp_pat
     assert json.loads(text)["films"] == 3 and json.loads(text)["known"] == 3
 
 
+@pytest.mark.slow
 def test_copies_of_a_held_out_set_are_left_out_and_explained(tmp_path, capsys):
     write(tmp_path / "films" / "one.mp4", shot(1))
     write(tmp_path / "films" / "two.mp4", shot(2))

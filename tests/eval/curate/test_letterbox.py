@@ -49,11 +49,13 @@ def lit(kind: str) -> np.ndarray:
     return frames
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["lamp", "window", "face", "moving", "stage", "dusk"])
 def test_the_dark_of_a_scene_is_no_bar(tmp_path, kind):
     assert measured(write(tmp_path / "night.mp4", lit(kind))) == {"bars": 0.0, "crop": None}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("crf", [18, 35])
 @pytest.mark.parametrize(("bars", "want"), [
     ((36, 36, 0, 0), [0, 36, 480, 198]), ((0, 0, 60, 60), [60, 0, 360, 270]), ((36, 34, 0, 0), [0, 36, 480, 200]),

@@ -119,6 +119,7 @@ def test_a_camera_a_lamp_and_a_large_object_are_no_dissolve():
         assert len(split(of(frames))) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cuts", [(60 / FPS, 64 / FPS), (60 / FPS,)])  # a detector may see the first edge alone
 @pytest.mark.parametrize("light", [255, 0])
 @pytest.mark.parametrize("pan", [0.0, 0.4])
@@ -142,6 +143,7 @@ def photograph(seed: int, size: tuple[int, int] = (270, 480)) -> np.ndarray:
     return np.repeat(np.clip(120 + 50 * grey / grey.std(), 0, 255).astype(np.uint8)[..., None], 3, -1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(10))
 def test_a_slow_pan_over_a_photograph_is_no_dissolve(seed):
     """Its ends differ everywhere, and at a few pixels a side the middle lies between them."""
@@ -150,6 +152,7 @@ def test_a_slow_pan_over_a_photograph_is_no_dissolve(seed):
     assert spans(split(of(frames))) == [(0, 120)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num", [8, 14, 24])
 @pytest.mark.parametrize("way", range(4))
 @pytest.mark.parametrize("kind", ["wipe", "slide", "circle"])

@@ -48,6 +48,7 @@ def scores(measured, name):
     return row.scores
 
 
+@pytest.mark.slow
 def test_a_sound_clip_has_none_of_the_faults(measured):
     found = scores(measured, "sound")
     assert found["black_share"] == found["still_share"] == found["bars"] == 0

@@ -96,6 +96,7 @@ class RedText(torch.nn.Module):
         return (bgr[:, 2:] - bgr[:, 1:2]).clamp(0, 1)
 
 
+@pytest.mark.slow
 def test_a_detector_of_ones_own_says_what_is_text(tmp_path):
     detector = str(export(RedText(), torch.zeros(1, 3, 736, 736), tmp_path / "red.onnx", ["maps"]))
     frames = np.full((12, *SIZE, 3), 120, np.uint8)

@@ -62,6 +62,7 @@ def dual(tmp_path_factory):
     return make
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("resize_mode", ["shortest", "squash"])
 @pytest.mark.parametrize("quick", [False, True])
 def test_open_clip_is_its_own_preprocessing_and_model(dual, resize_mode, quick):
@@ -128,6 +129,7 @@ def test_tokens_of_open_clip_end_in_the_feature_of_the_text(dual):
     assert len(long[0]) == 12 and long[0][-1] == 49407
 
 
+@pytest.mark.slow
 def test_starters_dual_encoder_is_used_in_float32_and_absent_says_how_to_train_it(dual, monkeypatch, tmp_path, request):
     from v2t_eval.core import models
     from v2t_eval.extractors import starter
@@ -144,6 +146,7 @@ def test_starters_dual_encoder_is_used_in_float32_and_absent_says_how_to_train_i
     assert ours.fingerprint()["model"] == "starter"
 
 
+@pytest.mark.slow
 def test_starters_dual_encoder_of_clips_tells_ways_and_backwards_which_that_of_frames_cannot():
     from cineloop.world.scenes.render import render
     from cineloop.world.scenes.solo import FPS, sample_solo
@@ -220,6 +223,7 @@ def scripts(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")
 def test_i3d_has_two_preprocessings_that_differ_and_wants_ten_frames(scripts):
     from torchvision.transforms import functional as tv

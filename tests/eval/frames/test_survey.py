@@ -72,6 +72,7 @@ def rotated(source, target, degrees):
     return target
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("codec", ["libx264", "libvpx-vp9"])
 def test_a_camera_that_pans_is_measured_in_heights_a_second(tmp_path, codec):
     frames, height = shot(1, 48, (144, 256), pan=2.0), 144
@@ -113,6 +114,7 @@ def test_an_image_is_a_film_of_its_frames(tmp_path):
     assert found.info.num_frames == 1 and len(found.times_s) == 1 and found.motion_by == ""
 
 
+@pytest.mark.slow
 def test_the_pool_gives_the_same_survey(tmp_path):
     path = write(tmp_path / "x.mp4", shot(1, 30), shot(2, 30))
     here = surveyed(path)
@@ -126,6 +128,7 @@ def test_the_pool_gives_the_same_survey(tmp_path):
         assert np.array_equal(array, there.arrays()[name]), name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("job", ["os:system", "cineloop_x:run", "v2t_eval.nothing:job"])
 def test_a_job_of_the_pool_is_a_function_of_this_package(tmp_path, job):
     path = write(tmp_path / "x.mp4", shot(1, 4))

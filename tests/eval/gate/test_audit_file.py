@@ -34,6 +34,7 @@ def test_the_shipped_audit_is_found_by_name_and_one_of_yours_beside_the_suite(su
     assert read_suite(Path("gate")).policy.audit.is_file()
 
 
+@pytest.mark.slow
 def test_a_missing_audit_is_a_note_beside_the_verdict(suite, tmp_path, capsys):
     place, rules = str(write_scores(tmp_path / "made", scores())), suite("gone.json")
     baseline = str(tmp_path / "baseline.json")

@@ -118,6 +118,7 @@ def test_outside_of_github_nothing_is_written_or_printed(tmp_path, capsys):
     assert capsys.readouterr().out == "" and list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_the_summary_is_appended_and_the_whole_file_stays_within_the_limit(tmp_path):
     environ, path = _github(tmp_path), tmp_path / "summary.md"
     assert github.write_summary(document(planted.verdict()), environ) is True
@@ -231,6 +232,7 @@ def test_markdown_pings_nobody_and_holds_no_live_markup():
     assert "@someone #12 GH-12" in _shown(page) and "<img src=x onerror='window.hacked=1'>" in _shown(page)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("limit", [60_000, 20_000, 5_000, 1_000, 100])
 def test_markdown_keeps_to_its_limit_and_says_what_is_left_out(limit):
     page = markdown.render(document(planted.verdict(num=500, texts=HOSTILE)), max_bytes=limit)

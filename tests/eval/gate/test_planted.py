@@ -157,6 +157,7 @@ def test_no_more_passes_in_error_and_false_fails_than_promised(shape: str) -> No
     assert decide(drawn(3 * margin))[1] >= 0.95
 
 
+@pytest.mark.slow
 def test_init_says_which_margins_its_prompts_can_hold() -> None:
     made = scores(prompts=60, noise=0.01)
     wide, narrow, close = (
@@ -172,6 +173,7 @@ def test_init_says_which_margins_its_prompts_can_hold() -> None:
     assert advise(single, wide)[0].is_enough
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("per", [1, 2])
 def test_an_unchanged_candidate_passes_at_the_margin_that_init_prints(per: int) -> None:
     """Right or wrong with a mean of .7; from the spread of one clip a prompt alone 4 to 28 % passed."""
@@ -198,6 +200,7 @@ def test_prompts_that_the_sample_lacks_may_be_the_best_ones() -> None:
     assert (found.worst, found.best) == (0.0, 1.0) and any("fall from 1 to 0" in why for why in found.reasons)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("is_open", [False, True])
 def test_a_harm_of_the_margin_that_the_best_prompts_carry_does_not_pass(is_open: bool) -> None:
     """One in 50 prompts breaks, one of the best, as three samples in ten do not show: those passed."""
@@ -216,6 +219,7 @@ def test_a_harm_of_the_margin_that_the_best_prompts_carry_does_not_pass(is_open:
     assert passed / runs <= 0.05
 
 
+@pytest.mark.slow
 def test_an_accepted_harm_does_not_fail_where_few_prompts_gain_everything() -> None:
     """One in ten prompts goes from 0 to 1, all others lose a little: .04 in the mean, half of the margin."""
     rng, runs, num, failed = np.random.default_rng(0), 100, 20, 0
@@ -227,6 +231,7 @@ def test_an_accepted_harm_does_not_fail_where_few_prompts_gain_everything() -> N
     assert failed / runs <= 0.05
 
 
+@pytest.mark.slow
 def test_motion_is_told_from_less_motion_by_more_clips() -> None:
     """Motion with a heavy tail, halved twice over: with the greatest clip for a limit more clips showed less."""
 

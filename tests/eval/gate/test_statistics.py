@@ -226,6 +226,7 @@ def test_finite_values() -> None:
 SCORES = st.lists(st.tuples(st.floats(-1, 1, width=16), st.integers(0, 8)), min_size=2, max_size=24)
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(SCORES, st.sampled_from([0.25, 8.0]))
 def test_units_do_not_matter(rows: list[tuple[float, int]], factor: float) -> None:
@@ -238,6 +239,7 @@ def test_units_do_not_matter(rows: list[tuple[float, int]], factor: float) -> No
     assert other.p == pytest.approx(one.p) and one.low <= one.value + 1e-12 and one.value - 1e-12 <= one.high
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(SCORES)
 def test_swapped_sides_mirror_the_change(rows: list[tuple[float, int]]) -> None:

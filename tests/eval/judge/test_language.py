@@ -144,6 +144,7 @@ def test_a_server_that_writes_garbage_or_refuses_is_an_error_of_that_prompt(serv
     assert problem.value.code == "BAD_REQUEST"
 
 
+@pytest.mark.slow
 def test_a_local_model_that_writes_garbage_fails_cleanly(tmp_path):
     import torch
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers

@@ -122,6 +122,7 @@ def test_every_word_of_a_question_and_its_answers_counts(row, word):
     assert repr(word) in answer.message and not captioner.asked
 
 
+@pytest.mark.slow
 def test_all_that_the_world_asks_is_in_its_vocabulary():
     asked = {question for plain in LISTS.values() for question in (*plain.wordings, *plain.claims.values())}
     rows = [{"question": text} for text in asked]
@@ -200,6 +201,7 @@ def test_both_metrics_count_a_clip_without_a_prompt_as_one_without_a_value():
     assert found["question_score"] == found["vqascore"] == (0.4, 5, ["NO_PROMPT"] * 3)
 
 
+@pytest.mark.slow
 def test_a_verdict_on_one_clip_is_outside_by_the_same_rule(monkeypatch, tmp_path):
     from cineloop.video.encode import encode
 

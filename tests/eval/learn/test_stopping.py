@@ -83,11 +83,13 @@ def looked(history: list[Scores]) -> int:
     return next((n for n in range(1, len(history)) if divergence(history[: n + 1]) is not None), 0)
 
 
+@pytest.mark.slow
 def test_a_learning_in_which_nothing_falls_is_hardly_ever_stopped():
     stopped = sum(looked(learnt(seed)) > 0 for seed in range(100))
     assert stopped <= 5  # of 100, at six looks for three watchers; the table is in docs/learning.md
 
 
+@pytest.mark.slow
 def test_a_learning_that_does_harm_is_stopped():
     looks = [looked(learnt(seed, fall=0.15)) for seed in range(20)]
     assert sum(look > 0 for look in looks) >= 18

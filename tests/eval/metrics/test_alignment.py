@@ -281,6 +281,7 @@ def test_weights_of_tokens_are_those_of_the_reference_code():
 # The whole way
 
 
+@pytest.mark.slow
 def test_tiny_open_clip_from_pixels_to_score(tmp_path):
     """CLIPScore equals Hessel's formula on open_clip's own preprocessing and model, to 1e-6."""
     open_clip = pytest.importorskip("open_clip")

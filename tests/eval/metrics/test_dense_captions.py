@@ -130,6 +130,7 @@ def test_rows_that_cannot_be_judged() -> None:
     assert [one["code"] for one in result.failures] == codes and result.value == 1.0
 
 
+@pytest.mark.slow
 def test_intervals_count_clusters() -> None:
     draw = random.Random(0)
     samples = [asked(f"{n:02}", draw.sample(TRUE, draw.randint(1, 3)), TRUE) for n in range(40)]

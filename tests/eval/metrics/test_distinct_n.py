@@ -88,6 +88,7 @@ def test_copies_lower_it_and_order_does_not_matter() -> None:
     assert score(*[" ".join(reversed(one.split())) for one in captions]).value == result.value
 
 
+@pytest.mark.slow
 def test_the_interval_covers_and_knows_clusters() -> None:
     many = [score(*speech(60, seed), drawn=100).figures["distinct-2 among 100"] for seed in range(24)]
     mean = sum(figure.value for figure in many) / len(many)

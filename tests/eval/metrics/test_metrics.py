@@ -98,6 +98,7 @@ def test_better_is_better_and_stays_in_the_range(metric: str) -> None:
         plain(result)
 
 
+@pytest.mark.slow
 @every_ready
 def test_neither_order_nor_batches_matter(metric: str) -> None:
     good, _ = known(metric)
@@ -126,6 +127,7 @@ def test_equal_values_are_no_certainty() -> None:
     assert metric.mean(one_prompt).low < 0.1 and metric.mean(one_prompt).high > 0.9
 
 
+@pytest.mark.slow
 def test_a_broken_reference_is_told_and_no_failure_of_the_scored() -> None:
     made: BaseMetric = load_metric("frechet")()
     made.prepare()

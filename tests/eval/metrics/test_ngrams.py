@@ -127,6 +127,7 @@ def assert_scorers_agree(rows: list[tuple[str, ...]], made: dict[int, list[str]]
         np.testing.assert_allclose([item["value"] for item in ours.items], by_clip, atol=1e-9, rtol=0)
 
 
+@pytest.mark.slow
 def test_scorers_agree_with_pycocoevalcap_on_our_tokens():
     rows = random_rows(300, seed=3)
     made = {n: [read(row[0])[0]] for n, row in enumerate(rows)}

@@ -37,6 +37,7 @@ def grey(frames: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(luma(frames)).double()[:, None]  # (T, 1, H, W)
 
 
+@pytest.mark.slow
 def test_psnr_is_that_of_torchmetrics() -> None:
     from torchmetrics.functional.image import peak_signal_noise_ratio
 

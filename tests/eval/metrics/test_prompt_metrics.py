@@ -39,6 +39,7 @@ def shown(index):
     return Frames.from_pixels(render(scene(index), (64, 64), times_s=TIMES), FPS)
 
 
+@pytest.mark.slow
 def test_obedience_is_that_of_the_generators_table():
     """Every second clip is shown under the prompt of the next one."""
     told = [words(index if index % 2 else (index + 1) % NUM) for index in range(NUM)]

@@ -70,6 +70,7 @@ EXPECTED = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", EXPECTED)
 def test_every_pooling_is_that_of_its_file(tmp_path: Path, mode: str) -> None:
     folder = encoder(tmp_path, "Transformer", "Pooling", **{"1_Pooling__config": {f"pooling_mode_{mode}": True}})

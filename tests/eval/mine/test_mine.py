@@ -71,6 +71,7 @@ def test_the_judge_prefers_the_true_caption(world, mined):
     assert row["judge"].startswith("starter@") or "@" in row["judge"]
 
 
+@pytest.mark.slow
 def test_pairs_by_the_truth_need_no_model(world, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("v2t_eval.judge.judge.open_judge", lambda *_, **__: pytest.fail("a judge was opened"))
     files = ["--captions", str(world / "true.jsonl"), str(world / "b.jsonl"), "--pairs-by", "facts"]
@@ -104,6 +105,7 @@ def test_what_was_mined_is_not_replaced(world, mined, capsys):
     assert "exists" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_captions_of_an_unknown_style_need_their_prompt(world, tmp_path, capsys):
     for name in ("true", "b"):
         text = (world / f"{name}.jsonl").read_text().replace('"short"', '"my own"')

@@ -45,6 +45,7 @@ def captioned(tmp_path: Path) -> tuple[Path, Path, str]:
     return tmp_path / "captions.jsonl", tmp_path / "world/manifest.jsonl", rows[0]["id"]
 
 
+@pytest.mark.slow
 def test_captions_are_shown_beside_their_truth(captioned, tmp_path, capsys) -> None:
     captions, truth, wrong = captioned
     out = tmp_path / "out"

@@ -101,6 +101,7 @@ def _everywhere(text: str, title: str = "t") -> Document:
     return Document(title=title, banner=banner, sections=sections, data="x.json")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", range(len(planted.HOSTILE)))
 def test_hostile_text_makes_no_element_and_is_shown(number, tmp_path):
     text = planted.HOSTILE[number]
@@ -195,6 +196,7 @@ def test_an_interval_lies_where_its_numbers_are():
 # --- clips
 
 
+@pytest.mark.slow
 def test_clips_are_linked_from_the_page_and_shown_as_frames(clip, tmp_path):
     odd = tmp_path / "clips" / "java:script%3A#1 \u00e9?.mp4"
     odd.parent.mkdir()
@@ -237,6 +239,7 @@ def test_frames_are_decoded_once_where_there_is_a_state_folder(tmp_path, no_deco
         page.render(Document(title="t", sections=(section,)), out)
 
 
+@pytest.mark.slow
 def test_a_file_that_is_no_video_costs_its_picture_only(tmp_path):
     (tmp_path / "bad.mp4").write_bytes(b"no video")
     section = Section(title="s", cards=(Card(title="a", clip=tmp_path / "bad.mp4", lines=("said",)),))

@@ -118,6 +118,7 @@ def test_the_command_keeps_the_clip_that_shows_the_prompt(tmp_path, capsys):
     assert main([*command, "--overwrite"]) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("by", "code", "text"),
     [

@@ -203,6 +203,7 @@ def test_colour_is_judged_of_the_figure_that_is_there():
     assert values(score("color", box, "a red dog", "a blue dog")) == [1, 0]
 
 
+@pytest.mark.slow
 def test_the_ceiling_on_exact_clips_stands_beside_the_figure():
     told = ceilings()
     assert told["referee"] == world_detector.VERSION, "run scripts/measure_ceilings.py again"
@@ -216,6 +217,7 @@ def test_the_ceiling_on_exact_clips_stands_beside_the_figure():
     assert metric.ceiling() is None, "a judge has another one"
 
 
+@pytest.mark.slow
 def test_the_command_writes_the_ceilings_in_the_stored_form(tmp_path, monkeypatch):
     script = runpy.run_path(str(Path(__file__).resolve().parents[3] / "scripts" / "measure_ceilings.py"))
     monkeypatch.setattr("sys.argv", ["measure", "--num", "3", "--seed", "7", "-o", str(tmp_path / "c.json")])
@@ -285,6 +287,7 @@ def owl(tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_zero_shot_detection_is_the_models_own_best_phrases(owl):
     import torch
     from transformers import OwlViTForObjectDetection, OwlViTProcessor

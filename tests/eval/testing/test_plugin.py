@@ -201,6 +201,7 @@ def test_marks_show_a_clip_or_every_clip_of_a_manifest(project):
     result.stdout.fnmatch_lines(["*needs @pytest.mark.clip(path, prompt=...)*"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("outcome", "keyword", "expected"),
     [
@@ -229,6 +230,7 @@ def test_a_gate_ends_the_test_by_its_outcome(project, monkeypatch, outcome, keyw
         result.stdout.fnmatch_lines(["*weights: a, b*", "*clipsim: it fell by much*"])
 
 
+@pytest.mark.slow
 def test_a_real_gate_of_absolute_bounds(project, pytester):
     gate = "name: small\nmetrics: [sharpness, temporal_flickering]\ngate: {primary: [{metric: sharpness, at_least: %s}]"
     (pytester.path / "low.yaml").write_text(gate % "0.001" + ", max_frozen: 1.0, max_lost: 1.0}\n")

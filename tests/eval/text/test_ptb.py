@@ -84,6 +84,7 @@ def test_tokens_do_not_depend_on_what_was_read_before():
     assert [read(text) for text in reversed(texts)] == first[::-1]
 
 
+@pytest.mark.slow
 def test_strange_text_takes_no_long_time():
     started = time.process_time()
     for text in (

@@ -114,6 +114,7 @@ def test_a_model_for_clips_is_refused():
         scored("subject_consistency", model="videomae:nowhere")
 
 
+@pytest.mark.slow
 def test_raft_is_torchvisions_on_padded_frames(frames, tmp_path, monkeypatch):
     from safetensors.torch import save_file
     from torchvision.models.optical_flow import raft_large

@@ -117,6 +117,7 @@ def test_a_flutter_faster_than_the_pairs_is_seen():
     assert value("temporal_flickering", flutter) < value("temporal_flickering", clip(1, fps=16)) - 0.03
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "fault", "sign"),
     [

@@ -88,6 +88,7 @@ def test_every_clip_is_seen_equally_often(numbers, batch_size, equal_tokens):
         assert passes - batch_size * shares[row] / len(clips) - 1 < min(times) and max(times) <= passes
 
 
+@pytest.mark.slow
 @given(counts, st.booleans())
 def test_micro_batches_processes_and_resume_give_the_same_clips(numbers, equal_tokens):
     batches = batches_of(numbers, 12, equal_tokens)

@@ -110,6 +110,7 @@ def test_wide_pixels_are_shown_wide(tmp_path, pool):
     assert prepared.members[Bucket(9, 64, 128)] == [0]
 
 
+@pytest.mark.slow
 def test_files_that_cannot_be_read_are_all_named(folder, tmp_path, pool):
     (tmp_path / "broken.mp4").write_bytes(b"no video")
     (tmp_path / "empty.png").write_bytes(b"")

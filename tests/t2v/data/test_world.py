@@ -34,6 +34,7 @@ def test_without_weights_the_stream_is_that_of_solo_scenes():
     assert [source().scene(n) for n in range(20)] == [solo_scene("train", 3, n) for n in range(20)]
 
 
+@pytest.mark.slow
 def test_weights_draw_kinds_so_many_times_as_often():
     weighted = source(kind_weights={"fish": 4.0, "boat": 0.5})
     kinds = Counter(weighted.scene(n).actors[0].kind for n in range(1200))
@@ -61,6 +62,7 @@ def test_a_batch_across_the_end_of_an_epoch_holds_the_clips_of_its_texts():
         torch.testing.assert_close(across[name], torch.cat([last[name], first[name]]), rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_cached_latents_are_those_that_are_encoded(tmp_path, monkeypatch):
     vae = source().vae.eval()
     plain = LatentSource(vae, build_tokenizer(world_words(50)), "train", 3, (32, 32), 1, 40)

@@ -42,6 +42,7 @@ def test_the_folder_is_that_of_the_plain_run(engines, tmp_path):
     assert go(tmp_path / "there").skipped == 6 and len(engines) == 1
 
 
+@pytest.mark.slow
 def test_a_prompt_that_kills_its_workers_is_a_failure(engines, tmp_path, monkeypatch):
     real = cluster.GeneratorModel.answer
 
@@ -56,6 +57,7 @@ def test_a_prompt_that_kills_its_workers_is_a_failure(engines, tmp_path, monkeyp
     assert {row["error"]["code"] for row in summary.failures} == {"WORKER_DIED"}
 
 
+@pytest.mark.slow
 def test_what_was_generated_twice_is_counted(engines, tmp_path, monkeypatch, caplog):
     stand_in_engine.lose_the_first_answer(monkeypatch, cluster.GeneratorModel, "answer")
     with caplog.at_level("INFO", logger="cineloop"):

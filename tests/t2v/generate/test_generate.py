@@ -74,6 +74,7 @@ def test_ids_and_names_stay_and_names_begin_with_the_words_and_the_seed():
     assert alone[1].name == f"a-red-ball-rolls-to-the-left-on-the-s1-{alone[1].id[:8]}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("prompt", "begins"),
     [

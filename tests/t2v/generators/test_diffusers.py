@@ -292,6 +292,7 @@ def test_tiling_is_switched_on_and_offload_wants_a_gpu(saved):
         offloaded.generate([ClipRequest(prompt="a")], SMALL)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("maker", [wan, animatediff], ids=["wan", "animatediff"])
 def test_dtype_is_that_of_the_weights(saved, maker):
     made = open_generator("diffusers", model=str(saved(maker)), device="cpu", dtype="bfloat16")

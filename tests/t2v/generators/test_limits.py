@@ -33,6 +33,7 @@ def test_a_modular_pipeline_of_the_hub_is_refused_by_name(monkeypatch):
         Generator("owner/parts").find()
 
 
+@pytest.mark.slow
 def test_sound_that_a_pipeline_makes_is_missed_once_a_run(wan, tmp_path, monkeypatch, capsys):
     silent = WanPipeline.__call__
 

@@ -230,6 +230,7 @@ def test_layerwise_casting(model):
     close(cast(x).sample, model(x).sample, 0.1)
 
 
+@pytest.mark.slow
 def test_gradient_checkpointing_gives_the_same_gradients():
     def gradients(model):
         calls = []

@@ -15,6 +15,7 @@ from tiny_vae import close, in_chunks, parameters_of, tiny, video
 # Chunks of time.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", [1, 2, 3])
 @pytest.mark.parametrize("frames", [1, 5, 9, 21])
 @torch.no_grad()
@@ -71,6 +72,7 @@ def test_the_counter_of_bytes_counts(live_bytes):
     assert (c.numel(), d.numel()) == (1, 2000)
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_memory_of_chunks_does_not_grow_with_the_length(live_bytes):
     def beyond_the_result(model, latent_frames):

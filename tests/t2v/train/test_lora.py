@@ -195,6 +195,7 @@ def test_wans_text_and_latents_are_those_of_its_pipeline(wan):
     assert latents.shape == family.latent_shape(Bucket(5, 32, 32))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("more", "says"),
     [

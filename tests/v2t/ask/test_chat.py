@@ -225,6 +225,7 @@ def test_the_first_question_is_asked_once_and_warned_of_by_its_own_answer(termin
     assert told.count("warning: OUT_OF_DOMAIN: unlike") == 1
 
 
+@pytest.mark.slow
 def test_a_moment_beyond_the_end_is_named_as_it_was_typed(terminal, clip):
     _, told = terminal.type(f"/video {clip}", "/at 99:00", "What happens at 99:00?")
     assert told.count("nothing at 99:00 (") == 2 and "1:39" not in told

@@ -128,6 +128,7 @@ def test_a_batch_of_four_answers_as_four_singles(loaded, builder):
     assert "".join(pieces) == four[1].text and output == four[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("times", [NTSC, VARIABLE], ids=["23.976", "vfr"])
 @pytest.mark.parametrize("builder", PROMPTS, ids=lambda builder: builder.__name__)
 def test_times_in_the_prompt_are_the_frames_own(loaded, builder, times):
@@ -140,6 +141,7 @@ def test_times_in_the_prompt_are_the_frames_own(loaded, builder, times):
     assert re.findall(find, prompt(captioner, user_turn(PROMPT, window))) == written(seen)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("builder", PROMPTS, ids=lambda builder: builder.__name__)
 def test_any_number_of_frames_is_answered_and_one_is_wanted(loaded, builder):
     captioner = loaded(builder)
@@ -185,6 +187,7 @@ def test_a_model_for_pictures_gets_frames_with_their_times_before_them(loaded):
     assert three == [captioner.answer([one], Decoding(max_new_tokens=4))[0] for one in conversations]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("builder", [qwen3_vl, smolvlm, llava_onevision, llava], ids=lambda builder: builder.__name__)
 def test_several_turns_several_videos_or_none(loaded, builder):
     captioner = loaded(builder)

@@ -109,6 +109,7 @@ def test_git_for_videos_sees_as_many_frames_as_it_was_trained_on(loaded):
     )
 
 
+@pytest.mark.slow
 def test_blip_says_what_stock_transformers_says_without_the_prompt(loaded):
     captioner, frames = loaded(blip), clip()
     processor = captioner.prompter.processor

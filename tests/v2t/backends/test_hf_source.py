@@ -64,6 +64,7 @@ def test_words_of_a_user_never_become_placeholders(loaded, monkeypatch):
     assert loaded.answer([user_turn("say <video>", clip())], Decoding(max_new_tokens=2))
 
 
+@pytest.mark.slow
 def test_decoding_is_what_was_asked_for(loaded, monkeypatch):
     captioner, conversation = loaded, user_turn(PROMPT, clip())
     plain = captioner.answer([conversation], Decoding(max_new_tokens=8))[0]
@@ -81,6 +82,7 @@ def test_decoding_is_what_was_asked_for(loaded, monkeypatch):
     assert ended.finish == "stop" and plain.text.startswith(ended.text) and ended.tokens < 8
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["4bit", "8bit"])
 def test_quantised_weights_are_those_of_the_language_model(tiny, kind):
     captioner = Backend(str(tiny), device="cpu", quantize=kind)

@@ -298,6 +298,7 @@ def test_penalties_count_the_tokens_of_the_answer_and_not_the_prompt(presence, f
     torch.testing.assert_close(after, logits - presence * counts.clamp(max=1) - frequency * counts)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["presence_penalty", "frequency_penalty"])
 def test_penalties_change_the_answer_alike_alone_in_a_batch_and_in_pieces(model_folder, name):
     made = Backend(str(model_folder), device="cpu")

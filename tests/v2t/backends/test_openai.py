@@ -189,6 +189,7 @@ def test_every_clip_has_one_final_record_whatever_the_server_does(folder, server
     assert (again.done_before, none) == (96, [])
 
 
+@pytest.mark.slow
 def test_a_clip_the_server_refuses_fails_alone_and_no_file_holds_the_key(folder, server, monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", "secret-0123456789")
     whole = Handler.answer
@@ -216,6 +217,7 @@ def test_what_no_clip_could_pass_stops_the_run(folder, server, status, words):
     assert len(asks(server)) <= 16
 
 
+@pytest.mark.slow
 def test_a_server_that_died_stops_the_run(folder, server):
     server.fault = lambda number: "500"
     with pytest.raises(MissingDependencyError, match="in a row: no usable answer"):
@@ -225,6 +227,7 @@ def test_a_server_that_died_stops_the_run(folder, server):
 # One request
 
 
+@pytest.mark.slow
 def test_sixteen_are_in_flight_at_once(server):
     together = threading.Barrier(16)  # nobody is answered before sixteen have asked
     server.fault = lambda number: None if together.wait(240) >= 0 else "500"

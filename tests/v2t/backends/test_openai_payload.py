@@ -140,6 +140,7 @@ FILMS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("as_", ["video", "images"])
 @pytest.mark.parametrize("window", [None, (0.35, 3.2)])
 @pytest.mark.parametrize("kind", FILMS)
@@ -226,6 +227,7 @@ def test_large_frames_are_scaled_down(server):
     assert [picture.shape for picture in taken_by_vllm(server.asked[0])[0]] == [(36, 64, 3)] * 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("choice", "text", "finish"),
     [
@@ -318,6 +320,7 @@ def test_a_stream_that_breaks_off_is_an_error(server, end):
 # Names, addresses, keys
 
 
+@pytest.mark.slow
 def test_name_and_revision_are_the_servers_and_stay(server):
     named, found = opened(server, "#tiny"), opened(server)
     assert (named.name, found.name) == ("tiny", "tiny")

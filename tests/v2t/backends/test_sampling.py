@@ -41,6 +41,7 @@ def requests(**decoding) -> list[GenerateRequest]:
     return [GenerateRequest(messages=user_turn(f"What {i}?"), decoding=how) for i in range(3)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_two_backends_write_the_same_tokens_alone_and_in_a_batch(two, kind):
     one, other = (

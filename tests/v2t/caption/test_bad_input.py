@@ -278,6 +278,7 @@ def test_a_folder_of_pictures_says_that_they_are_there(tmp_path):
     assert len(discover([str(tmp_path / "pictures/**/*.png")])) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("noise", [[], ["-q"]])
 def test_failures_and_warnings_are_told_also_when_nothing_else_is(tmp_path, monkeypatch, capsys, noise):
     class Doubtful(Captioner):

@@ -108,6 +108,7 @@ def world() -> list[str]:
     return true_captions(1000)
 
 
+@pytest.mark.slow
 def test_true_captions_are_left_as_they_are(world):
     assert len(world) >= 3000
     assert [text for text in world if strip_preamble(text) != text] == []

@@ -67,6 +67,7 @@ def test_a_position_can_be_asked_for_first(source):
     assert torch.equal(fresh(4, 2)["patch_tokens"], source(4, 2)["patch_tokens"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [2, 4, 5, 7, 13])
 def test_a_batch_may_straddle_blocks(source, count):
     """Batches of any size give the samples that one large batch gives: 3 clips a block, told twice."""

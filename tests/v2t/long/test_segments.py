@@ -17,6 +17,7 @@ def pairs(spec: str, duration_s: float, cuts_s=(), start_s=0.0) -> list[tuple[fl
     return [(p.start_s, p.end_s) for p in plan_segments(SegmentSpec.parse(spec), duration_s, cuts_s, start_s)]
 
 
+@pytest.mark.slow
 @given(
     kind=st.sampled_from(["whole", "segment", "scene", "window"]),
     duration_s=lengths,

@@ -55,6 +55,7 @@ def write(model, batch, **options) -> torch.Tensor:
     return model.generate(**batch, max_new_tokens=6, do_sample=False, **options)[:, batch["input_ids"].shape[1] :]
 
 
+@pytest.mark.slow
 def test_loss_falls_and_every_part_learns():
     model = tiny_captioner()[0].train()
     batch = prompts()
@@ -191,6 +192,7 @@ def test_only_the_asked_logits_are_made(model):
     torch.testing.assert_close(last, full[:, -1:])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("changes", [{}, {"queries": "free"}, {"kind": "pool"}], ids=str)
 def test_saved_and_loaded_it_writes_the_same(tmp_path, changes):
     model, _ = tiny_captioner(**changes)
@@ -223,6 +225,7 @@ def test_tied_head_is_stored_once_and_tied_again(tmp_path):
     assert again.lm_head.weight is again.get_input_embeddings().weight
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "text_config",
     [

@@ -157,6 +157,7 @@ def test_settings_out_of_range_are_refused():
             LoraSettings(**wrong)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dora", [False, True])
 def test_merged_adapters_write_the_same(tmp_path, dora):
     model, processor = tiny_captioner()
@@ -176,6 +177,7 @@ def test_merged_adapters_write_the_same(tmp_path, dora):
     apply_lora(model, LoraSettings(r=2))  # a second round is possible
 
 
+@pytest.mark.slow
 def test_trained_parts_move_to_another_model(folders):
     source, processor = built(folders)
     train_only(source, "resampler", "projector")
@@ -192,6 +194,7 @@ def test_trained_parts_move_to_another_model(folders):
     torch.testing.assert_close(target.eval()(**batch).logits, source.eval()(**batch).logits)
 
 
+@pytest.mark.slow
 def test_saved_in_bfloat16_while_memory_keeps_its_precision(tmp_path):
     model, processor = tiny_captioner()
     save_model(model, tmp_path, processor)
@@ -205,6 +208,7 @@ def test_saved_in_bfloat16_while_memory_keeps_its_precision(tmp_path):
     assert torch.isfinite(load_model(tmp_path, dtype=torch.float32)(**batch_of(processor)).loss)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["nf4", "int8"])
 def test_a_qlora_step_trains_adapters_on_a_packed_llm(folders, tmp_path, kind):
     pytest.importorskip("bitsandbytes", reason="QLoRA needs bitsandbytes")

@@ -177,6 +177,7 @@ REFUSALS = {
 KINDS = sorted(lists(Path("x"), 1))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_list_in_any_disguise_leads_nowhere(ask, canaries, root, video, kind):
     file, server = canaries
@@ -257,6 +258,7 @@ def test_links_pipes_and_devices_below_a_root_are_not_read(ask, canaries, root, 
     assert len(ask("file://films/sub/true.mp4")) == len(ask("file://films/true.mp4")) == 4
 
 
+@pytest.mark.slow
 def test_a_file_that_is_exchanged_after_the_check_is_not_what_is_read(ask, canaries, root, video, monkeypatch):
     from v2t.serve import media
 

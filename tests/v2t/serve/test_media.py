@@ -245,6 +245,7 @@ def test_nothing_is_left_in_the_store_after_any_road(server):
     assert server.media.uploads.held_bytes == sum(max(upload.bytes, 1 << 20) for upload in uploads)
 
 
+@pytest.mark.slow
 def test_a_decoder_knows_none_of_the_servers_secrets(server, monkeypatch):
     for name in ("V2T_SERVE_KEY", "HF_TOKEN", "AWS_SECRET_ACCESS_KEY", "OPENAI_API_KEY"):
         monkeypatch.setenv(name, "canary-0123456789")
@@ -260,6 +261,7 @@ def test_a_decoder_knows_none_of_the_servers_secrets(server, monkeypatch):
         fresh.close()
 
 
+@pytest.mark.slow
 def test_a_video_gets_its_seconds_once_however_long_it_is(folder):
     with DecoderPool(1, Limits(timeout_s=100.0, total_s=1e-6), decoders=("pyav",)) as pool:
         with pytest.raises(ItemError) as caught:

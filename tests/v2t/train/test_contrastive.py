@@ -84,6 +84,7 @@ def trained(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_tower_weights_go_over(trained):
     """With the class token cut out of attention, open_clip's tower computes what the SigLIP tower computes."""
     from transformers import SiglipVisionModel

@@ -102,6 +102,7 @@ def test_clips_of_a_block_come_back_with_other_words(recipe):
     assert (batch["times_s"].diff(dim=1) > 0).all()
 
 
+@pytest.mark.slow
 def test_what_is_learnt_is_beside_the_model_for_frames_which_stays(trained, base):
     for name in ("open_clip_model.safetensors", "open_clip_config.json", "tokenizer.json"):
         assert (trained / name).read_bytes() == (base / name).read_bytes()
@@ -160,6 +161,7 @@ def test_padding_of_a_text_is_not_seen(recipe):
     assert masks[0].sum() == real + carriers < masks[0].numel()
 
 
+@pytest.mark.slow
 def test_learning_goes_on_from_a_checkpoint_to_the_bit(recipe, trained, tmp_path):
     run = tmp_path / "run"
     assert train.run(recipe, out=run, sets=["loop.max_seconds=0.000001"]) == 0
@@ -167,6 +169,7 @@ def test_learning_goes_on_from_a_checkpoint_to_the_bit(recipe, trained, tmp_path
     assert_same_checkpoints(run, trained.parent, 2)
 
 
+@pytest.mark.slow
 def test_a_near_miss_that_is_named_twice_is_drawn_twice_as_often(recipe):
     module, config = train.read_recipe(recipe, sets=["negatives=[color, color, kind]"])
     changed = module.build_stage(config).source()(0, 200)["changed"]

@@ -84,6 +84,7 @@ def built(folder: Path, pairs: Path, **fields):
     return stage, stage.build().eval()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("packing", [False, True])
 def test_log_probs_of_pairs_are_those_of_single_conversations(tmp_path, pairs, packing):
     stage, task = built(tmp_path, pairs, packing=packing)
@@ -105,6 +106,7 @@ def test_log_probs_of_pairs_are_those_of_single_conversations(tmp_path, pairs, p
                 torch.testing.assert_close(together[n, row], wanted, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_the_kept_reference_is_the_live_one(tmp_path, pairs):
     stage, task = built(tmp_path, pairs)
     frozen = copy.deepcopy(task)
@@ -125,6 +127,7 @@ def test_the_kept_reference_is_the_live_one(tmp_path, pairs):
     assert not torch.allclose(task.pair_log_probs(source(0, 3)), source(0, 3)["reference"], atol=1e-2)
 
 
+@pytest.mark.slow
 def test_another_model_or_other_pairs_get_another_reference(tmp_path, pairs):
     built(tmp_path, pairs)[0].source()
     kept = json.loads((tmp_path / "run/reference.json").read_text())
@@ -135,6 +138,7 @@ def test_another_model_or_other_pairs_get_another_reference(tmp_path, pairs):
     assert new["key"] != kept["key"] and not new["log_probs"].keys() & kept["log_probs"].keys()
 
 
+@pytest.mark.slow
 def test_training_begins_at_ln_2_and_orders_the_pairs(tmp_path, pairs):
     path = recipe(tmp_path, pairs, loop=LOOP | {"steps": 12}, chosen_weight=0.1)
     assert train.run(path) == 0
@@ -148,6 +152,7 @@ def test_training_begins_at_ln_2_and_orders_the_pairs(tmp_path, pairs):
     assert scores["score"] == -scores["loss"] and {"margin", "pairs_right"} <= scores.keys()
 
 
+@pytest.mark.slow
 def test_resumed_equals_uninterrupted(tmp_path, pairs):
     whole = recipe(tmp_path, pairs)
     assert train.run(whole) == 0
@@ -219,6 +224,7 @@ def test_a_missing_clip_stops_or_is_left_out(tmp_path, pairs):
     assert int(found["metrics"]["pairs_right"][1]) == 4 and torch.isfinite(found["terms"]["pairs"])
 
 
+@pytest.mark.slow
 def test_kept_tokens_train_as_decoded_clips_do(tmp_path, pairs):
     rates = {"vision_tower": 0.0, "resampler": 0.0}
     path = recipe(tmp_path, pairs, loop=LOOP | {"optim": LOOP["optim"] | {"lr": rates}})
@@ -260,6 +266,7 @@ def _of_rows(task, batch):
     return task.model.model.projector(task.query_tokens(batch))
 
 
+@pytest.mark.slow
 def test_the_plan_counts_two_answers_a_clip(tmp_path, pairs, capsys):
     assert train.run(recipe(tmp_path, pairs), plan=True) == 0
     assert "2 conversation(s)" in capsys.readouterr().out
@@ -279,6 +286,7 @@ def test_settings_that_do_not_go_with_pairs_are_refused(tmp_path, pairs):
             train.read_recipe(recipe(tmp_path, pairs, **field))
 
 
+@pytest.mark.slow
 def test_one_pair_twice_in_two_files_has_one_reference(pairs):
     clips = read_pairs([pairs / "preferences.jsonl"] * 2, pairs / "clips")
     assert len(clips) == 12 and len({pair_key(clip) for clip in clips}) == 6

@@ -90,6 +90,7 @@ def log_probs_of(task, batch, drawn):
     return values
 
 
+@pytest.mark.slow
 def test_the_step_makes_better_captions_likelier_and_worse_ones_less(tmp_path, model, monkeypatch, rng_words):
     stage, task = built(tmp_path, model, samples=2)
     batch = stage.source()(0, 2)

@@ -59,6 +59,7 @@ def test_recipe_errors_name_the_nearest(tmp_path):
         train.run(tmp_path / "empty.yaml")
 
 
+@pytest.mark.slow
 def test_every_recipe_that_ships_is_valid():
     stages: dict[str, set[str]] = {"v2t": set(), "t2v": set()}
     for path in sorted((Path(__file__).resolve().parents[3] / "configs").rglob("*.yaml")):
@@ -97,6 +98,7 @@ def language_run(tmp_path_factory):
     return path
 
 
+@pytest.mark.slow
 def test_language_leaves_an_llm_and_a_lossless_tokenizer(language_run):
     from transformers import AutoModelForCausalLM, AutoTokenizer
 

@@ -196,6 +196,7 @@ def test_merged_folders_bring_their_pictures(clips, tmp_path):
     assert brightness(Page((tmp_path / "both/index.html").read_text())) == pytest.approx([200, 60], abs=4)
 
 
+@pytest.mark.slow
 def test_no_strips_without_the_page(clips, tmp_path):
     caption.run([str(clips)], tmp_path / "out", CaptionConfig(format=("txt",)), captioner=Captioner())
     assert not (tmp_path / "out" / html.STRIPS).exists() and not (tmp_path / "out" / html.NAME).exists()

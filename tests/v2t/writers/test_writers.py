@@ -128,6 +128,7 @@ def test_txt_holds_every_caption_as_it_is(hostile):
     assert not (out / "zz-failed.txt").exists()
 
 
+@pytest.mark.slow
 def test_jsonl_holds_every_caption_as_it_is_one_a_line(hostile):
     from datasets import load_dataset
 
@@ -310,6 +311,7 @@ def test_subtitles_have_a_cue_for_each_segment_in_order():
     assert vtt.clock(59.9996, ".") == "00:01:00.000" and vtt.clock(400_000, ".") == "111:06:40.000"
 
 
+@pytest.mark.slow
 def test_a_missing_package_is_named_before_any_work(monkeypatch):
     import sys
 

@@ -27,6 +27,7 @@ def masked(question: str) -> str:
     return " ".join("KIND" if w in KINDS else "COLOR" if w in words.COLORS else w for w in told)
 
 
+@pytest.mark.slow
 def test_every_kind_comes_and_yes_is_as_frequent_as_no_in_each() -> None:
     seen: dict[str, Counter] = defaultdict(Counter)
     for index in range(500):

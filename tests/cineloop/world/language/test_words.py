@@ -66,6 +66,7 @@ def test_every_stated_fact_is_read_back(style: str) -> None:
         assert not {"camera", "style", "size"} & required_kinds(style) - stated, text
 
 
+@pytest.mark.slow
 def test_a_caption_of_other_facts_is_caught_in_exactly_what_differs() -> None:
     for index in range(300):
         rng = random.Random(index)

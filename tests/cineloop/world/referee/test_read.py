@@ -197,6 +197,7 @@ def test_colours_nobody_paints_are_muddy():
 
 
 # --- what is beyond it is left unread, two figures are read
+@pytest.mark.slow
 def test_a_moving_camera_is_left_unread():
     for camera in ("pan left", "zoom in"):
         scene = replace(CAR, shots=(replace(CAR.shots[0], camera=camera),))
@@ -220,6 +221,7 @@ def test_a_figure_that_comes_later_is_read_backwards(action):
     assert 0.0 <= (figure.start_s or -1) <= (figure.end_s or -1) <= 1.3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("action", ["spin", "shake", "stand"])
 @pytest.mark.parametrize("kind", ["dog", "car", "star", "box"])
 def test_what_a_figure_does_on_the_spot(kind, action):

@@ -54,6 +54,7 @@ def test_clips_and_manifest(tmp_path: Path) -> None:
         assert {"kind", "question", "answer"} == set(row["questions"][0])
 
 
+@pytest.mark.slow
 def test_resumed_equals_uninterrupted_and_more_can_be_added(tmp_path: Path) -> None:
     write(tmp_path / "whole", num=4)
     write(tmp_path / "parts", num=2)

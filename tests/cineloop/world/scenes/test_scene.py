@@ -52,6 +52,7 @@ def test_at_least_a_tenth_of_the_combinations_is_held_out():
     assert 0.10 <= share <= 0.16
 
 
+@pytest.mark.slow
 def test_the_world_is_rich(scenes):
     assert {a.kind for s in scenes for a in s.actors} == set(words.KINDS) and len(words.KINDS) >= 20
     assert {a.color for s in scenes for a in s.actors} == set(words.COLORS) and len(words.COLORS) >= 10
@@ -100,6 +101,7 @@ def test_every_told_actor_is_seen_and_every_figure_counted(scenes):
                 assert max((masks == label).sum(axis=(1, 2))) >= 12, (scene.facts(), label)
 
 
+@pytest.mark.slow
 def test_any_size_rate_and_length():
     scene = sample_scene("train", 2, 5)
     assert render(scene, (33, 71), fps=23.976).shape[1:] == (33, 71, 3)

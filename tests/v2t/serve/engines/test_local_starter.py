@@ -50,6 +50,7 @@ def test_many_at_once_get_what_each_alone_gets_from_the_captioner(app, captioner
     assert any(output.warnings for output in alone)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("more", [{}, {"max_tokens": 4}, {"stop": ["a", "zebra"]}, {"stop": " "},
                                   {"temperature": 0.9, "seed": 3}])  # fmt: skip
 def test_a_stream_is_the_whole_in_pieces(more, app):
@@ -71,6 +72,7 @@ def test_usage_comes_in_a_stream_only_where_it_is_asked_for(app):
     assert not [chunk for chunk in events(streamed) if "usage" in chunk or not chunk["choices"]]
 
 
+@pytest.mark.slow
 def test_an_answer_ends_before_its_stop_string(app):
     plain, cut = post(app, body(clip(1)), body(clip(1), stop=["nothing like it", "s"]))
     text = plain.json()["choices"][0]["message"]["content"]
@@ -108,6 +110,7 @@ def test_what_does_not_fit_is_refused_before_anything_is_told(app):
         assert (reply.status_code, reply.json()["error"]["code"]) == (400, "PROMPT_TOO_LONG")
 
 
+@pytest.mark.slow
 def test_an_answer_has_the_room_that_its_own_prompt_leaves(captioner, monkeypatch):
     """Alone, in a batch with longer prompts, and in pieces."""
     conversations = [
