@@ -67,8 +67,8 @@ class ClipAnswers:
         from v2t.caption.record import result_of
         from v2t.long.items import WorkItem, ask_items
 
-        wanted = {"style": request.style, "prompt": request.prompt, "temperature": request.temperature}
-        config = replace(self.config, **wanted)
+        asked = {"style": request.style, "prompt": request.prompt, "temperature": request.temperature, "num": 1}
+        config = replace(self.config, **asked)  # type: ignore[arg-type]
         if self._captioner is None:
             self._captioner = open_backend(
                 config.model,

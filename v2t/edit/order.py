@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from cineloop.documents import json_lines
 from cineloop.errors import UsageError
@@ -36,16 +37,17 @@ def read_doubts(place: Path, known: Mapping[str, object]) -> dict[str, Doubt]:
     file = place / FILE if place.is_dir() else place
     doubts, num_unknown = {}, 0
     for number, row in json_lines(file, code="DOUBTS"):
-        clip_id, value, claim = row.get("id"), row.get("disagreement"), row.get("doubted")
-        is_value = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1
-        if not isinstance(clip_id, str) or not is_value:
+        value: Any = row.get("disagreement")
+        clip_id, claim = row.get("id"), row.get("doubted")
+        is_value = isinstance(value, int | float) and not isinstance(value, bool)
+        if not isinstance(clip_id, str) or not is_value or not 0 <= value <= 1:
             raise UsageError(
                 f"{printable(str(file))}, line {number}: expected a row of v2t-eval mine with id and disagreement",
                 code="DOUBTS",
                 hint="v2t-eval mine CLIPS --captions captions.jsonl -o mined/ writes it",
             )
         if clip_id in known:
-            doubts[clip_id] = Doubt(value=float(value), claim=claim if isinstance(claim, str) else "")
+            doubts[clip_id] = Doubt(value=value, claim=claim if isinstance(claim, str) else "")
         else:
             num_unknown += 1
     if num_unknown:

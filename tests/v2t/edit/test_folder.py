@@ -172,6 +172,18 @@ def test_several_captions_and_seen_clips_are_kept(captions):
         assert "captions" not in folder.ledger.record("a.webm")
 
 
+def test_scores_and_curation_read_the_edited_text(captions, films):
+    from v2t_eval.core.inputs import read_inputs
+    from v2t_eval.curate.captions import caption_of
+
+    with EditFolder(captions) as folder:
+        save(folder, "a.webm", "A red film.", "Another caption.")
+        folder.close()
+    inputs = read_inputs(films, captions=captions / "captions.jsonl")
+    assert {sample.id: sample.caption for sample in inputs.samples}["a.webm"] == "A red film."
+    assert caption_of(rows_of(captions)["a.webm"]) == "A red film."
+
+
 def test_one_editor_or_run_at_a_time(captions, films):
     with EditFolder(captions):
         with pytest.raises(UsageError) as refused, EditFolder(captions):
