@@ -100,10 +100,10 @@ def parse(url: str) -> Address:
     address = Address(kind="data", body=body) if url[:5].lower() == "data:" else _without_range(url, body)
     if not mark:
         return address
-    found = _RANGE.fullmatch(fragment) if len(fragment) <= 64 else None
-    if found is None or fragment == "t=":
+    match = _RANGE.fullmatch(fragment) if len(fragment) <= 64 else None
+    if match is None or fragment == "t=":
         raise bad("expected only a range after #: t=START,END in seconds")
-    start_s, end_s = (None if text is None else float(text) for text in found.groups())
+    start_s, end_s = (None if text is None else float(text) for text in match.groups())
     if end_s is not None and end_s <= (start_s or 0.0):
         raise bad("the range after #t= ends before it starts")
     return replace(address, start_s=start_s, end_s=end_s)
@@ -122,10 +122,10 @@ def _without_range(url: str, body: str) -> Address:
         raise bad("expected data:, upload:, file:// or https:// before the video's name")
     kind = scheme.group(1).lower()
     if kind == "upload":
-        found = _UPLOAD.fullmatch(body)
-        if found is None:
+        match = _UPLOAD.fullmatch(body)
+        if match is None:
             raise bad("expected upload:file- and 32 hexadecimal digits, as the server gave it")
-        return Address(kind="upload", body=found.group(1), name=f"the upload {found.group(1)}")
+        return Address(kind="upload", body=match.group(1), name=f"the upload {match.group(1)}")
     if kind == "file":
         return _file(body)
     if kind in ("http", "https"):
@@ -170,47 +170,47 @@ def forbidden_url(why: str) -> Fault:
 
 def _file(body: str) -> Address:
     refusal = forbidden_url("expected file://ROOT/path, with a ROOT the server was given")
-    found = _FILE.fullmatch(body)
-    if found is None or "\\" in body or "?" in body or re.search(r"%(?![0-9A-Fa-f]{2})", body):
+    match = _FILE.fullmatch(body)
+    if match is None or "\\" in body or "?" in body or re.search(r"%(?![0-9A-Fa-f]{2})", body):
         raise refusal
     # Decoded once, after the split into components: an encoded slash is part of a name, and no name may have it.
-    parts = tuple(unquote_to_bytes(part) for part in found.group(2).split("/"))
+    parts = tuple(unquote_to_bytes(part) for part in match.group(2).split("/"))
     for part in parts:
         is_plain = part and not part.startswith(b".") and len(part) <= 255
         if not is_plain or b"/" in part or b"\\" in part or any(byte < 0x20 or byte == 0x7F for byte in part):
             raise refusal
-    return Address(kind="file", root=found.group(1), parts=parts, name="the file")
+    return Address(kind="file", root=match.group(1), parts=parts, name="the file")
 
 
 def _web(body: str) -> Address:
-    found = _WEB.fullmatch(body)
-    if found is None:
+    match = _WEB.fullmatch(body)
+    if match is None:
         raise forbidden_url("expected https://host/path in ASCII characters, without a user name")
-    scheme, host = found["scheme"].lower(), found["host"].lower()
+    scheme, host = match["scheme"].lower(), match["host"].lower()
     host = host.removesuffix(".")
-    port = int(found["port"] or {"http": 80, "https": 443}[scheme])
+    port = int(match["port"] or {"http": 80, "https": 443}[scheme])
     if port > 65535 or ".." in host:
         raise forbidden_url("expected https://host/path in ASCII characters, without a user name")
-    target = found["target"] or "/"
+    target = match["target"] or "/"
     target = target if target.startswith("/") else "/" + target
     return Address(kind="web", scheme=scheme, host=host, port=port, target=target, name=f"the video from {host}")
 
 
 def allowed_host(entry: str) -> AllowedHost:
     """An entry as `ServeConfig` describes it. Raises UsageError: it is invalid, or an address of a private network."""
-    found = _ENTRY.fullmatch(entry.strip().lower())
-    if found is None or ".." in entry or int(found[3] or 1) > 65535:
+    match = _ENTRY.fullmatch(entry.strip().lower())
+    if match is None or ".." in entry or int(match[3] or 1) > 65535:
         raise UsageError(
             f"allow_hosts: {entry!r} is not a host",
             hint="cdn.example.org, example.org:8443 or http://example.org; names in other scripts as xn--…",
         )
-    scheme, host = found[1] or "https", found[2]
-    port = int(found[3] or {"http": 80, "https": 443}[scheme])
+    scheme, host = match[1] or "https", match[2]
+    port = int(match[3] or {"http": 80, "https": 443}[scheme])
     literal = _literal(host)
     if literal is None and re.fullmatch(r"(?:.*\.)?(?:[0-9]+|0x[0-9a-f]*)", host):
         raise UsageError(f"allow_hosts: {entry!r} is not a valid IP address")
     if literal is not None and literal.is_loopback:
-        if not found[3]:
+        if not match[3]:
             raise UsageError(f"allow_hosts: {entry!r} is this machine, so a port is needed, {entry.strip()}:8080")
         return AllowedHost(scheme=scheme, host=host, port=port, loopback=str(literal))
     if literal is not None and not is_public(literal):

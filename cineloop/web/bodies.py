@@ -54,16 +54,9 @@ async def pieces(receive: Receive, headers: Mapping[str, str], limit: int) -> As
             return
 
 
-async def read_json(receive: Receive, headers: Mapping[str, str], limit: int, lease: MemoryLease) -> Any:
-    """The JSON value in a body; `lease` then holds what it takes. Raises as `pieces` and `parse_json`, and Fault
-    BAD_REQUEST for another media type."""
-    return (await read_json_bytes(receive, headers, limit, lease))[1]
-
-
-async def read_json_bytes(
-    receive: Receive, headers: Mapping[str, str], limit: int, lease: MemoryLease
-) -> tuple[bytes, Any]:
-    """A body as it came, and the JSON value in it; as `read_json` otherwise."""
+async def read_json(receive: Receive, headers: Mapping[str, str], limit: int, lease: MemoryLease) -> tuple[Any, bytes]:
+    """The JSON value in a body, and the body as it came; `lease` then holds what one of them takes. Raises as `pieces`
+    and `parse_json`, and Fault BAD_REQUEST for another media type."""
     kind = headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json":  # also keeps out what a foreign page can send without asking
         raise Fault(415, "BAD_REQUEST", "expected the header Content-Type: application/json")
@@ -76,7 +69,7 @@ async def read_json_bytes(
     given = bytes(data)
     value = parse_json(given)
     lease.set(len(given))
-    return given, value
+    return value, given
 
 
 def parse_json(data: bytes) -> Any:

@@ -76,23 +76,23 @@ class Fetcher:
     async def _get(self, address: Address) -> httpx.Response:
         """The response to a request for `address`, its body not read yet."""
         entry = check_host(address, self.allowed)
-        found = [entry.loopback] if entry.loopback is not None else await self._public(address)
+        numerics = [entry.loopback] if entry.loopback is not None else await self._public(address)
         if self.transport is None:
             # Made late: reading the CAs takes time. No connection is kept: the next one is checked anew.
             self.transport = httpx.AsyncHTTPTransport(trust_env=False, limits=httpx.Limits(max_keepalive_connections=0))
-        for number, numeric in enumerate(found, 1):
+        for number, numeric in enumerate(numerics, 1):
             try:
                 return await self.transport.handle_async_request(_request(address, numeric))
             except (httpx.ConnectError, httpx.ConnectTimeout) as error:
-                if number == len(found) or _is_tls(error):  # else the next address may answer
+                if number == len(numerics) or _is_tls(error):  # else the next address may answer
                     raise
         raise _failure(address, "its host is unknown")
 
     async def _public(self, address: Address) -> list[str]:
         """The numeric addresses of a host, each of them public."""
         host = address.host.strip("[]")
-        found: list[str] = list(dict.fromkeys(await self.resolve(host, address.port)))
-        for numeric in found:
+        numerics: list[str] = list(dict.fromkeys(await self.resolve(host, address.port)))
+        for numeric in numerics:
             try:
                 public = is_public(ipaddress.ip_address(numeric))
             except ValueError:
@@ -100,7 +100,7 @@ class Fetcher:
             if not public:
                 logger.warning("%s resolves to %s, from which nothing is fetched", host, numeric)
                 raise forbidden_url("that host resolves to a private network, from which nothing is fetched")
-        return found
+        return numerics
 
     async def _content(self, address: Address, response: httpx.Response, target: IncomingFile) -> int:
         if response.status_code in (404, 410):
@@ -145,8 +145,8 @@ def _request(address: Address, numeric: str) -> httpx.Request:
 
 
 async def _look_up(host: str, port: int) -> list[str]:
-    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return [str(entry[4][0]) for entry in found]
+    entries = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return [str(entry[4][0]) for entry in entries]
 
 
 def _header(response: httpx.Response, name: str) -> str | None:

@@ -38,13 +38,13 @@ class ApiKeys:
             return LOCAL
         scheme, _, key = (authorization or "").partition(" ")
         digest = hashlib.sha256(key.strip().encode("utf-8", "surrogateescape")).digest()
-        found = None
+        match = None
         for known in self._digests:  # all of them: the time taken must not depend on the key
             if hmac.compare_digest(digest, known):
-                found = known
-        if found is None or scheme.lower() != "bearer":
+                match = known
+        if match is None or scheme.lower() != "bearer":
             raise Fault(401, "UNAUTHORIZED", "missing or invalid API key; send the header Authorization: Bearer KEY")
-        return found.hex()[:16]
+        return match.hex()[:16]
 
 
 class RateLimit:

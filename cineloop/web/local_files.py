@@ -38,7 +38,7 @@ def open_below(address: Address, roots: Mapping[str, Path]) -> int:
             os.close(folder)
             folder = below
         part = address.parts[-1]
-        found = os.open(part, _PLAIN, dir_fd=folder)
+        descriptor = os.open(part, _PLAIN, dir_fd=folder)
     except OSError as error:
         try:
             is_link = stat.S_ISLNK(os.stat(part, dir_fd=folder, follow_symlinks=False).st_mode)
@@ -52,12 +52,12 @@ def open_below(address: Address, roots: Mapping[str, Path]) -> int:
     finally:
         os.close(folder)
     try:
-        if not stat.S_ISREG(os.fstat(found).st_mode):
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise forbidden_url("only regular files are read")
     except BaseException:
-        os.close(found)
+        os.close(descriptor)
         raise
-    return found
+    return descriptor
 
 
 def _missing() -> Fault:

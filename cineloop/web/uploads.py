@@ -105,10 +105,10 @@ class UploadStore:
     def get(self, owner: str, upload_id: str) -> Upload:
         """An owner's upload. Raises Fault: 404 NOT_FOUND, another's included."""
         self.sweep()
-        found = self._known.get(upload_id)
-        if found is None or found.owner != owner:
+        upload = self._known.get(upload_id)
+        if upload is None or upload.owner != owner:
             raise _unknown()
-        return found
+        return upload
 
     def delete(self, owner: str, upload_id: str) -> None:
         """Remove an owner's upload; requests that read it continue. Raises as `get` does."""

@@ -12,6 +12,7 @@ only with `use_env_proxy`: clips are private, and most servers are local.
 from __future__ import annotations
 
 import re
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
@@ -303,7 +304,9 @@ class Backend(VideoLM):
                 self._most_pictures = min(sent, self._most_pictures)
                 request = self._request(conversation, decoding, sent)
 
-    def _request(self, conversation: Conversation, decoding: Decoding, most_frames: int) -> dict[str, Any]:
+    def _request(
+        self, conversation: Conversation, decoding: Decoding, most_frames: int = sys.maxsize
+    ) -> dict[str, Any]:
         """The body of a request, with at most so many frames of its videos."""
         if self._form is None:
             raise RuntimeError("load() the captioner first")

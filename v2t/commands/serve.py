@@ -15,6 +15,7 @@ SUMMARY = "Serve a video model: an OpenAI-compatible API and a chat page, on one
 EXAMPLES = (
     "  v2t serve                                  # the starter, at http://127.0.0.1:8000\n"
     "  v2t serve runs/mine/final --engine vllm --lora shop=runs/shop/final/adapter\n"
+    "  v2t serve --engine openai:http://localhost:11434/v1   # before Ollama, LM Studio, llama.cpp ...\n"
     "  v2t serve --root clips=/data/clips --allow-host cdn.example.org\n"
     "  V2T_SERVE_KEY=$(openssl rand -hex 16) v2t serve --host 0.0.0.0 --set 'hosts=[video.example.org]'\n"
     "  v2t serve --dry-run --json"

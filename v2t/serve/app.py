@@ -182,7 +182,7 @@ async def frames(request: Request) -> Response:
     gateway: Gateway = request.app.state.gateway
     owner, limits = request.state.owner, gateway.config.limits
     with gateway.memory.lease(owner) as lease:
-        body = await read_json(request.receive, request.headers, limits.body_mb * MIB, lease)
+        body = (await read_json(request.receive, request.headers, limits.body_mb * MIB, lease))[0]
         name, video = chat.video_of(body)
         if not gateway.engine.relays:
             chat.model_of(name, gateway.served)

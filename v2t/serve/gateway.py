@@ -250,7 +250,7 @@ class Completions:
             await send({"type": "http.response.body", "body": b"data: " + data + b"\n\n", "more_body": True})
 
         with gateway.memory.lease(owner) as lease:
-            body = await read_json(receive, Headers(scope=scope), limits.body_mb * MIB, lease)
+            body = (await read_json(receive, Headers(scope=scope), limits.body_mb * MIB, lease))[0]
             parsed = chat.read(body, gateway.served, limits)
             del body
             try:

@@ -24,7 +24,6 @@ from cineloop.errors import ItemError, Notice
 from cineloop.video import packed
 from cineloop.video.frames import Frames
 from cineloop.video.info import VideoInfo
-from cineloop.video.sample import SampleSpec
 from cineloop.web.addresses import Address, allowed_host, bad, check_host, parse
 from cineloop.web.faults import Fault, fault_of
 from cineloop.web.fetch import Fetcher
@@ -114,12 +113,10 @@ class Media:
                 media_type, start = _head_of(address.body)
                 if media_type == packed.MEDIA_TYPE:
                     return await self._pack(address, start, max_frames)
-            async with await self._open(address, owner) as opened:
-                frames = await self.decode(opened, max_frames, owner)
+            return await self.decode(await self._open(address, owner), max_frames, owner)
         except Fault as fault:
             fault.param = fault.param or param
             raise
-        return frames
 
     async def open(self, url: str, *, owner: str, param: str) -> OpenVideo:
         """The video at `url`, whole and checked by its first bytes; a context manager. Raises as `frames`."""
@@ -140,16 +137,19 @@ class Media:
         max_frames: int,
         owner: str,
         *,
-        spec: SampleSpec | None = None,
         info: VideoInfo | None = None,
     ) -> Frames:
-        """Frames of an open video for the model; `info` where it was probed already. Raises Fault."""
+        """Frames of an open video for the model, which is closed then; `info` where it was probed already. Raises
+        Fault."""
         size, most_side = self.served.frame_size, self.served.max_side
         if most_side is not None:
-            size = scaled(info or await self.probe(opened, owner), most_side)
-        spec = spec_within(spec or self.served.spec, max_frames, opened.start_s, opened.end_s)
-        descriptor, held = opened.duplicate()
-        frames = await self.decoders.decode(descriptor, spec, size, owner=owner, name=opened.name, held=held)
+            async with opened.held as held:
+                size = scaled(info or await self.probe(opened, owner), most_side)
+                opened = replace(opened, held=held.pop_all())
+        spec = spec_within(self.served.spec, max_frames, opened.start_s, opened.end_s)
+        frames = await self.decoders.decode(
+            opened.descriptor, spec, size, owner=owner, name=opened.name, held=opened.held
+        )
         if len(frames) > max_frames:
             raise _too_many(max_frames)
         return frames

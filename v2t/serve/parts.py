@@ -72,12 +72,11 @@ def video_in(part: dict[str, Any], where: str, turn: int = 0) -> VideoRef:
             return _file(fields_of(part, {"type", "file"}, where).get("file"), f"{where}.file", turn)
         return _file({name: each for name, each in part.items() if name != "type"}, where, turn)
     if kind != "input_video":
-        holder = fields_of(part, {"type", kind, "detail"}, where).get(kind)
+        name = "image_url" if kind in PICTURES else kind
+        holder, where = fields_of(part, {"type", name, "detail"}, where).get(name), f"{where}.{name}"
         if kind == "video" or isinstance(holder, str):
-            return reference(holder, f"{where}.{kind}", turn)
-        return reference(
-            fields_of(holder, {"url", "detail"}, f"{where}.{kind}").get("url"), f"{where}.{kind}.url", turn
-        )
+            return reference(holder, where, turn)
+        return reference(fields_of(holder, {"url", "detail"}, where).get("url"), f"{where}.url", turn)
     given = fields_of(part, {"type", "input_video", "video_url", "file_id"}, where)
     holder = given.get("input_video")
     if holder is not None:

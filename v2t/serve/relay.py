@@ -20,7 +20,7 @@ from typing import Any
 from starlette.datastructures import Headers
 
 from cineloop.errors import CineloopError, MissingDependencyError, Notice
-from cineloop.web.bodies import MIB, Receive, read_json_bytes, unless_gone
+from cineloop.web.bodies import MIB, Receive, read_json, unless_gone
 from cineloop.web.faults import Fault, fault_of
 from cineloop.web.guard import REQUEST_ID, Send
 from cineloop.web.limits import MemoryLease
@@ -55,7 +55,7 @@ class Relay:
         gateway, owner, out = self._gateway, scope["state"]["owner"], Outlet(send)
         limits, headers = gateway.config.limits, Headers(scope=scope)
         with gateway.memory.lease(owner) as lease:
-            data, body = await read_json_bytes(receive, headers, limits.body_mb * MIB, lease)
+            body, data = await read_json(receive, headers, limits.body_mb * MIB, lease)
             question = Question.read(body, self._dialect, limits)
             lease.set(2 * len(data))  # its bytes, and its JSON
             request = RelayedRequest(data=data, given=headers, question=question, owner=owner, lease=lease, out=out)

@@ -10,7 +10,7 @@ from cineloop import config
 from cineloop.errors import MissingDependencyError, PolicyError, UsageError
 from v2t.backends.local import STARTER, revision_of
 from v2t.serve import served
-from v2t.serve.settings import ServeConfig
+from v2t.serve.settings import ServeConfig, UpstreamSettings
 
 KEY = "a-key-of-more-than-16"
 
@@ -50,6 +50,10 @@ def test_only_loopback_goes_without_a_key(monkeypatch):
         {"limits.frames": 0},
         {"limits.frame": 3},
         {"engine": "llama"},
+        {"upstream.max_pictures": 0},
+        {"upstream.max_side": 5},
+        {"upstream.read_s": 0.0},
+        {"upstream.key_env": KEY},
         {"kv_cache_gb": -1.0},
     ],
 )
@@ -92,3 +96,33 @@ def test_what_cannot_be_served_is_refused(tmp_path):
     for folder in (good, tmp_path):
         with pytest.raises(MissingDependencyError, match="adapter"):
             served.read_adapter(folder)
+
+
+def test_an_engine_that_is_another_server_needs_its_address_and_no_model():
+    made = served.read(ServeConfig(engine="openai:http://localhost:1234/v1#eye"))
+    assert (made.name, made.is_ours, made.max_side, made.spec.max_frames) == ("eye", False, 512, 32)
+    assert served.read(ServeConfig(engine="openai:https://example.org")).name == ""
+    for engine, more in (
+        ("openai:localhost", {}),
+        ("openai:ftp://localhost", {}),
+        ("openai:http://user:secret@localhost", {}),
+        ("openai:http://localhost", {"model": "Org/Video"}),
+        ("openai:http://localhost", {"engine_args": ("--x",)}),
+    ):
+        with pytest.raises(UsageError) as refused:
+            served.read(ServeConfig(engine=engine, **more))
+        assert "secret" not in str(refused.value)
+    with pytest.raises(UsageError) as refused:
+        served.read(ServeConfig(model="openai:http://localhost:1234/v1"))
+    assert "--engine openai:http://localhost:1234/v1" in refused.value.hint
+
+
+def test_a_key_that_is_named_must_be_set(monkeypatch):
+    from v2t.serve import engines
+
+    monkeypatch.delenv("NO_SUCH_KEY", raising=False)
+    config = ServeConfig(engine="openai:http://localhost:1/v1", upstream=UpstreamSettings(key_env="NO_SUCH_KEY"))
+    with pytest.raises(MissingDependencyError) as refused:
+        engines.create(config, served.read(config))
+    assert refused.value.code == "SERVER_KEY"
+    assert engines.command_line(config, served.read(config)) == ()
