@@ -105,7 +105,7 @@ def build_parser(
 
 
 def _module(package: str, verb: str) -> Any:
-    return importlib.import_module(f"{package}.commands.{verb.replace(' ', '_')}")
+    return importlib.import_module(f"{package}.commands.{verb.replace(' ', '_').replace('-', '_')}")
 
 
 class _Version(argparse.Action):
