@@ -102,8 +102,9 @@ _OPENING = re.compile(
 )
 _MARKUP = re.compile(r"^\s*(?:[-*\u2022]\s+\S|#{1,6}\s|\d{1,2}[.)]\s+\S|```)|\*\*\S|\A\s*[{\[]\s*\"", re.M)
 _CAMERA = re.compile(
-    r"\b(?:camera|shots?|close-?ups?|wide|angle|lens|pan(?:s|ning)?|tilt(?:s|ing)?|zoom(?:s|ing)?|dolly|tracking|"
-    r"aerial|overhead|eye-level|framed?|frames|framing|foreground|pov|point of view|perspective|view|viewed|"
+    r"\b(?:camera|shots?|close-?ups?|wide-angle|angle|lens|panning|pans (?:left|right|to|across)|tilting|"
+    r"tilts (?:up|down)|zoom(?:s|ing)?|dolly|tracking|aerial|overhead|eye-level|framed?|frames|framing|foreground|"
+    r"pov|point of view|perspective|view|viewed|"
     r"handheld|macro)\b|\u955c\u5934|\u666f|\u89c6\u89d2|\u4fef|\u4ef0|\u62cd|\u7279\u5199|\u89d2\u5ea6",
     re.I,
 )
@@ -115,7 +116,8 @@ _LIGHT = re.compile(
 )
 _STYLE = re.compile(
     r"\b(?:styles?|styled|aesthetic|cinematic|realis\w+|photoreal\w+|hyper-?realistic|anime|animat\w+|cartoon\w*|"
-    r"illustration|paint\w+|watercolou?r\w*|documentary|claymation|noir|3d|cgi|film|footage|videography)\b|\u98ce\u683c|\u52a8\u753b",
+    r"illustrat\w+|live-action|stop-motion|photograph\w*|drawing|pixel|paint\w+|watercolou?r\w*|documentary|"
+    r"claymation|noir|3d|cgi|film|footage|videography)\b|\u98ce\u683c|\u52a8\u753b",
     re.I,
 )
 _QUOTED = re.compile(

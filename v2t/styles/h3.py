@@ -49,7 +49,7 @@ _WRITING = re.compile(
 def fields(text: str) -> dict[str, str]:
     """The named fields of an answer; those that are missing have no key."""
     marks = list(_FIELD.finditer(text))
-    ends = [mark.start() for mark in marks[1:]] + [len(text)]
+    ends = [*(mark.start() for mark in marks), len(text)][1:]
     return {mark[1]: text[mark.end() : end].strip() for mark, end in zip(marks, ends, strict=True)}
 
 

@@ -45,7 +45,9 @@ _NOBODY = re.compile(r"\b(?:no|not|nobody|without|silent\w*|never|inaudibl\w+|no
 _SOUND = re.compile(
     r"\b(?:sounds?|audio|audible|heard|hear|noises?|music|musical|melod\w+|songs?|voices?|speaks?|speaking|says?|"
     r"saying|hums?|humming|hiss\w*|clink\w*|click\w*|chirp\w*|rustl\w*|footsteps|ambient|silen\w+|quiet|whisper\w*|"
-    r"laughs?|laughter|chatter|sizzl\w+|splash\w*|roar\w*|thud\w*|crash\w*|echo\w*|purr\w*|meows?|barks?|soundtrack)\b",
+    r"laughs?|laughter|chatter|sizzl\w+|splash\w*|roar\w*|thud\w*|crash\w*|echo\w*|purr\w*|meows?|barks?|soundtrack|"
+    r"scratch\w*|creak\w*|rumbl\w+|crackl\w+|bells?|rings?|whistl\w+|crunch\w*|slap\w*|clatter\w*|whir\w*|buzz\w*|"
+    r"squeak\w*|snorts?|coughs?|sings?|singing)\b",
     re.I,
 )
 
