@@ -15,11 +15,10 @@ from typing import Any
 
 from cineloop.documents import json_lines
 from cineloop.errors import EXIT_FAILED_ITEMS, EXIT_OK, NothingMatchedError, Notice, UsageError
-from cineloop.files import escape_name, read_bytes
+from cineloop.files import escape_name, read_bytes, unescape_name
 from cineloop.log import plural, printable
 from v2t import styles
-from v2t.caption.outputs import STATE_FOLDER
-from v2t.caption.run import read_records
+from v2t.caption.outputs import STATE_FOLDER, CaptionFolder
 from v2t.caption.wording import Wording
 from v2t.styles.dialect import Dialect, Draft, is_error
 from v2t.writers import txt
@@ -162,8 +161,7 @@ _Found = tuple[str, str | Notice | None, float | None]  # id; caption, why it ca
 def _captions(place: Path) -> Iterator[_Found]:
     """Every caption of a place with its id and its clip's duration in seconds, if known."""
     if (place / STATE_FOLDER).is_dir():
-        for record in read_records(place):
-            yield record["id"], record["caption"], record.get("duration_s")
+        yield from _of_run(place)
     elif place.is_dir():
         for path in sorted(path for path in place.rglob("*.txt") if not _is_hidden(path.relative_to(place))):
             yield escape_name(str(path.relative_to(place))), _of_file(path), None
@@ -180,6 +178,16 @@ def _captions(place: Path) -> Iterator[_Found]:
             code="CAPTIONS",
             hint="v2t check-captions captions/",
         )
+
+
+def _of_run(place: Path) -> Iterator[_Found]:
+    """Captions of a run; a `.txt` file that was edited since the last run counts as it is."""
+    with CaptionFolder(place, (), writable=False) as folder:
+        for clip_id, state in sorted(folder.ledger.known.items()):
+            record = folder.ledger.record(clip_id)
+            path = place / unescape_name(state.files["txt"]) if "txt" in state.files else None
+            is_there = record["caption"] is not None and path is not None and path.is_file()
+            yield clip_id, _of_file(path) if path and is_there else record["caption"], record.get("duration_s")
 
 
 def _is_hidden(path: Path) -> bool:
