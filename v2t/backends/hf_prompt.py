@@ -306,7 +306,7 @@ class Prompter:
 
         text, more = "", {}
         if not self.thinking and "enable_thinking" in str(self.processor.chat_template):
-            more = {"enable_thinking": False}  # Qwen3.5 and others reason unless they are told not to
+            more = {"enable_thinking": False}  # Qwen3.5 and others reason unless this says not to
         try:
             with template_deadline():
                 text = str(

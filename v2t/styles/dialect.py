@@ -3,7 +3,7 @@
 A style whose module defines `check(draft) -> list[Notice]` is a dialect: each notice is one objection to a caption,
 with a stable code. Objections of `ERRORS` mean that the model reads another caption than was written, or not the form
 that its guide demands; all others are advice. A rule stands in a dialect only where the model's own guide states it,
-and is an error only where none of the model's own published example prompts breaks it. Languages are told apart by
+and is an error only where none of the model's own published example prompts breaks it. Languages are distinguished by
 their script, so French passes for English.
 
 `ENCODER` of a dialect names the text encoder in `v2t.encoders`; what that would cut off is an error too.
@@ -44,7 +44,7 @@ class Draft:
     Attributes:
         text: without a model's preamble.
         duration_s: of the clip; None where it is not known.
-        is_heard: whether who wrote it heard the clip; else nothing is said about missing sounds.
+        is_heard: whether its writer heard the clip; else missing sounds are no objection.
     """
 
     text: str

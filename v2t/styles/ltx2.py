@@ -59,11 +59,15 @@ def check(draft: Draft) -> list[Notice]:
     objections += paragraphs(draft, "the guide wants a single flowing one")
     if match := _LABEL.search(draft.text):
         label = match[0].strip()
-        objections.append(Notice("DIALECT_FIELDS", f'picture and sound are told in sentences, got the label "{label}"'))
+        objections.append(
+            Notice("DIALECT_FIELDS", f'picture and sound are described in sentences, got the label "{label}"')
+        )
     if _STYLE.search(draft.text):
         objections.append(Notice("DIALECT_ORDER", '"Style:" stands at the beginning or nowhere'))
     if match := _TIME.search(bare):
-        objections.append(Notice("DIALECT_TIMES", f'events are told in order, without times, got "{match[0].strip()}"'))
+        objections.append(
+            Notice("DIALECT_TIMES", f'events are described in order, without times, got "{match[0].strip()}"')
+        )
     return objections + _dialogue(draft, bare) + _sound(draft) + length(draft, 60, 220)
 
 
