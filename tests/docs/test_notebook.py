@@ -44,10 +44,15 @@ def test_its_cells_run_from_top_to_bottom(tmp_path):
     script.write_text("\n\n".join(sources("code")), encoding="utf-8")
     (temporary := tmp_path / "temporary").mkdir()
     env = {**os.environ, "TMPDIR": str(temporary)}
-    ran = subprocess.run([sys.executable, str(script)], cwd=tmp_path, env=env, capture_output=True, text=True, timeout=900)
+    ran = subprocess.run(
+        [sys.executable, str(script)], cwd=tmp_path, env=env, capture_output=True, text=True, timeout=900
+    )
     assert ran.returncode == 0, ran.stderr[-2000:]
     folder = Path(ran.stdout.splitlines()[0])
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["notebook.py", "temporary"]  # all of it went into its own folder
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "notebook.py",
+        "temporary",
+    ]  # all of it went into its own folder
     assert len(re.findall(r"^ok \|", ran.stdout, re.M)) == 4 and (folder / "captions/captions.jsonl").is_file()
     assert re.search(r"^What color is it\? -> .*blue", ran.stdout, re.M)
     assert re.search(r"^question_score +[\d.]+", ran.stdout, re.M)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -39,10 +38,12 @@ def planted(name: str, fault: dict[str, Any]) -> str:
     return text
 
 
-def cases(kind: str) -> Iterator[Any]:
-    for name, table in TABLES.items():
-        for number, each in enumerate(table[kind]):
-            yield pytest.param(name, each, id=f"{name}-{number}")
+def cases(kind: str) -> list[Any]:
+    return [
+        pytest.param(name, each, id=f"{name}-{number}")
+        for name, table in TABLES.items()
+        for number, each in enumerate(table[kind])
+    ]
 
 
 def test_the_tables_hold_twenty_captions_of_each_kind_for_each_dialect():
