@@ -57,7 +57,7 @@ def main(
     prog: str, description: str, verbs: Sequence[str], argv: Sequence[str] | None, *, package: str | None = None
 ) -> int:
     """Run the verb that `argv` names, a file of `PACKAGE.commands`; returns the exit code (`package` None: `prog`). A
-    verb may be two words: `gate init` is the file `gate_init`."""
+    verb may be two words: `gate init` is the file `gate_init`, `check-captions` is `check_captions`."""
     threads.prepare()  # before a verb loads torch
     startup.leave_quickly()
     package = package or prog
@@ -105,7 +105,7 @@ def build_parser(
 
 
 def _module(package: str, verb: str) -> Any:
-    return importlib.import_module(f"{package}.commands.{verb.replace(' ', '_')}")
+    return importlib.import_module(f"{package}.commands.{verb.replace(' ', '_').replace('-', '_')}")
 
 
 class _Version(argparse.Action):

@@ -54,7 +54,7 @@ def llms(programs: Mapping[str, str], exit_codes: Mapping[int, str]) -> str:
         module = importlib.import_module(f"{package}.cli")
         lines += [f"## {program}: {module.ABOUT}", ""]
         for verb in module.VERBS:
-            summary = importlib.import_module(f"{package}.commands.{verb.replace(' ', '_')}").SUMMARY
+            summary = importlib.import_module(f"{package}.commands.{verb.replace(' ', '_').replace('-', '_')}").SUMMARY
             lines.append(f"- `{program} {verb}`: {summary}")
         lines.append("")
     site = tomllib.loads((ROOT / "docs" / "site.toml").read_text("utf-8"))

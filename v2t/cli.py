@@ -18,6 +18,7 @@ VERBS = (
     "chat",
     "serve",
     "edit",
+    "check-captions",
     "merge",
     "cluster print",
     "cluster status",

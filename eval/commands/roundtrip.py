@@ -15,8 +15,8 @@ EXAMPLES = (
     "  v2t-eval roundtrip --world 24 -o trip/\n"
     "  v2t-eval roundtrip prompts.txt -o trip/ --steps 16 --num-videos 4\n"
     "  v2t-eval roundtrip --clips made/ -o trip/\n"
-    "  v2t-eval roundtrip prompts.jsonl --clips clips/ -o trip/ --captioner Qwen/Qwen3-VL-4B-Instruct \\\n"
-    "      --judge v2t:Qwen/Qwen3-VL-4B-Instruct --reader openai:http://localhost:8000/v1 --reference-clips real/"
+    "  v2t-eval roundtrip prompts.jsonl --clips clips/ -o trip/ --captioner Qwen/Qwen3.5-4B \\\n"
+    "      --judge v2t:Qwen/Qwen3.5-4B --reader openai:http://localhost:8000/v1 --reference-clips real/"
 )
 
 

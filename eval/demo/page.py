@@ -25,9 +25,9 @@ COLUMNS = 80  # of the screen
 MARKS = ("right", "missed", "wrong")
 FACTOR_OF = {wording: factor for factor, plain in PLAIN.items() for wording in plain.wordings}
 NEXT = (
-    "v2t caption YOUR_FOLDER -o captions/ --model HUB_ID    real footage, with a real model",
+    "v2t caption CLIPS/ -o captions/ --model Qwen/Qwen3.5-4B  # real footage",
     't2v generate "A red ball rolls to the right on the beach." -o made/',
-    "v2t-eval score made/ --metrics question_score          holds the clips to their prompts",
+    "v2t-eval score made/ --metrics question_score  # are they as prompted?",
 )
 
 

@@ -46,3 +46,5 @@ def test_loading_the_starter_collects_nothing():
 
 def test_what_a_command_leaves_is_not_walked_through_at_the_end():
     assert output(ENDS).splitlines()[-1] == "True"
+    # ... but where triton is loaded, whose bindings would report all of it as leaked
+    assert output("import sys; sys.modules['triton'] = sys" + ENDS).splitlines()[-1] == "False"

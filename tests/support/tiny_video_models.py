@@ -86,6 +86,20 @@ def qwen3_vl() -> tuple[Any, Any]:
     return t.Qwen3VLForConditionalGeneration(config), processor
 
 
+def qwen3_5() -> tuple[Any, Any]:
+    """Two of three layers have linear attention; the template lets the model think unless it is told not to."""
+    tokenizer, ids = qwen_tokenizer()
+    thinks = "{% if add_generation_prompt %}{% if enable_thinking is defined and enable_thinking is false %}" \
+        "<think>\n\n</think>\n\n{% else %}<think>\n{% endif %}{% endif %}"
+    text = {**TEXT, "num_hidden_layers": 3, "layer_types": ["linear_attention"] * 2 + ["full_attention"],
+            "rope_parameters": {**ROPE, "partial_rotary_factor": 1.0}, "head_dim": 16, "linear_key_head_dim": 8,
+            "linear_value_head_dim": 8, "linear_num_key_heads": 2, "linear_num_value_heads": 4}
+    config = t.Qwen3_5Config(text_config=text, vision_config={**TOWER, "num_position_embeddings": 16}, **ids)
+    processor = t.Qwen3VLProcessor(t.Qwen2VLImageProcessor(**SIZES), tokenizer, t.Qwen3VLVideoProcessor(**SIZES),
+                                   chat_template=tokenizer.chat_template + thinks)
+    return t.Qwen3_5ForConditionalGeneration(config), processor
+
+
 def llava_onevision() -> tuple[Any, Any]:
     tokenizer, ids = llava_tokenizer()
     vision = {**VISION, "model_type": "siglip_vision_model", "image_size": 16, "patch_size": 4}

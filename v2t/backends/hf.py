@@ -41,6 +41,7 @@ class Backend(VideoLM):
         quantize: "4bit" or "8bit" packs the language model's weights with bitsandbytes.
         device_map: how accelerate distributes the model over devices: "auto", "balanced" … instead of `device`.
         trust_remote_code: run the code that comes with the checkpoint.
+        thinking: let a model that may do so reason before it answers; wants many more tokens an answer.
 
     Raises:
         MissingDependencyError: no such checkpoint here or on the hub, or a package it needs (TORCHVISION, PACKAGE).
@@ -59,6 +60,7 @@ class Backend(VideoLM):
         quantize: Annotated[str | None, TEXT] = None,
         device_map: Annotated[str | None, COST] = None,
         trust_remote_code: Annotated[bool, COST] = False,
+        thinking: Annotated[bool, TEXT] = False,
     ) -> None:
         check_dtype(dtype)
         if quantize is not None and quantize not in _QUANTIZE:
@@ -84,6 +86,7 @@ class Backend(VideoLM):
             getattr(text, "max_position_embeddings", None),
             video_token,
             getattr(self._config, "num_image_with_embedding", None),  # GIT for videos
+            thinking,
         )
         self.spec = self.prompter.spec()
         self.frame_size = self.prompter.frame_size()

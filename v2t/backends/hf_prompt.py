@@ -103,6 +103,7 @@ class Prompter:
         positions: maximum prompt length in tokens, or None.
         video_token_id: of the model's configuration, or None.
         stacked: pictures that the model takes as one clip (B, T, C, H, W), or None.
+        thinking: let a model reason before it answers, where its chat template leaves the choice.
 
     Attributes:
         fixed_frames: frames of every clip, where the model takes no other number; None for any number.
@@ -113,6 +114,7 @@ class Prompter:
     positions: int | None = None
     video_token_id: int | None = None
     stacked: int | None = None
+    thinking: bool = False
     form: str = field(init=False, default="plain")
     takes_video: bool = field(init=False, default=False)
     has_times: bool = field(init=False, default=False)
@@ -302,10 +304,14 @@ class Prompter:
     def _render(self, turns: list[dict[str, Any]]) -> str:
         from jinja2 import TemplateError
 
-        text = ""
+        text, more = "", {}
+        if not self.thinking and "enable_thinking" in str(self.processor.chat_template):
+            more = {"enable_thinking": False}  # Qwen3.5 and others reason unless this says not to
         try:
             with template_deadline():
-                text = str(self.processor.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
+                text = str(
+                    self.processor.apply_chat_template(turns, tokenize=False, add_generation_prompt=True, **more)
+                )
             problem = f"it writes {len(text)} characters" if len(text) > _MOST_CHARS else ""
         except (TemplateError, TypeError, ValueError, LookupError, AttributeError, ArithmeticError) as error:
             problem = str(error)

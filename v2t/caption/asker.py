@@ -17,6 +17,7 @@ from cineloop.journal import Entry
 from v2t.backends import OUT_OF_DOMAIN, Decoding, GenerateRequest, Output, VideoLM, user_turn
 from v2t.backends.batching import Batcher
 from v2t.caption.record import PromptSettings, result_of
+from v2t.caption.second_answer import ask_again
 from v2t.long.items import WorkItem, ask_items, error_fields
 from v2t.writers import EVERY, html
 
@@ -65,7 +66,7 @@ class CaptionAsker:
 
     def ask(self, items: Sequence[WorkItem]) -> list[Entry]:
         """The result of each decoded item, see `v2t.caption.record.result_of`."""
-        answers = ask_items(self._batcher, items, self.question.prompt, self._decoding, retry_loops=True)
+        answers = self._answers(items, self._decoding)
         results: list[Entry] = []
         for item, answer in zip(items, answers, strict=True):
             if self._keeps_strips and answer["error"] is None and item.frames is not None:
@@ -80,6 +81,11 @@ class CaptionAsker:
             self._draw_more(items, results)
         return results
 
+    def _answers(self, items: Sequence[WorkItem], decoding: Decoding) -> list[Entry]:
+        """Fields of the answer to each decoded item, once the dialect of the style was heard."""
+        answers = ask_items(self._batcher, items, self.question.prompt, decoding, retry_loops=True)
+        return ask_again(self._batcher, items, answers, self.question, decoding)
+
     def _draw_more(self, items: Sequence[WorkItem], records: list[Entry]) -> None:
         """Give the records of captioned clips their further captions, each text once."""
         todo = [(item, record) for item, record in zip(items, records, strict=True) if record["status"] == "ok"]
@@ -90,9 +96,7 @@ class CaptionAsker:
                 temperature=self._decoding.temperature or _DRAW_AT,
                 seed=self._decoding.seed + number,
             )
-            answers = ask_items(
-                self._batcher, [item for item, _ in todo], self.question.prompt, decoding, retry_loops=True
-            )
+            answers = self._answers([item for item, _ in todo], decoding)
             for (item, record), answer, own in zip(todo, answers, texts, strict=True):
                 drawn = result_of(item, answer, self.question)
                 record["tokens"] += drawn["tokens"]

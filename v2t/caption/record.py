@@ -25,6 +25,7 @@ from v2t.caption.wording import Wording, strip_preamble
 from v2t.long.items import WorkItem, error_fields, fields_of
 from v2t.long.segments import SegmentSpec
 from v2t.long.summary import join
+from v2t.styles.dialect import Dialect, Draft
 from v2t.writers import Record
 
 if TYPE_CHECKING:
@@ -54,6 +55,8 @@ class PromptSettings:
     sampled: tuple[float, int] | None = None  # temperature and seed
     num: int = 1  # captions of a clip
     options: tuple[tuple[str, Any], ...] = ()  # of the captioner, those that affect the text
+    dialect: Dialect | None = None  # the rules of the style
+    ask_again: str = "never"  # which objections of the dialect a second request is made for
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -80,7 +83,15 @@ class PromptSettings:
             **({} if self.sampled is None else {"temperature": self.sampled[0], "seed": self.sampled[1]}),
             **({} if self.num == 1 else {"num": self.num}),
             **{f"options.{name}": value for name, value in self.options},
+            **({"dialect": self.dialect.name, "ask_again": self.ask_again} if self.dialect else {}),
         }
+
+    def objections(self, caption: str, duration_s: float | None) -> list[Notice]:
+        """What the target's text encoder and the dialect, if there is one, object to in a caption that was seen and not
+        heard. Raises MissingDependencyError: NO_TOKENIZER."""
+        if self.dialect is None:
+            return self.wording.warnings(caption)
+        return self.dialect.objections(Draft(text=caption, duration_s=duration_s, is_heard=False))
 
     @cached_property
     def prompt_sha(self) -> str:
@@ -193,11 +204,11 @@ def clip_record(clip: Clip, entries: Sequence[Entry], question: PromptSettings, 
             "tokens": sum(entry["tokens"] for entry in answers),
             "seconds": round(sum(entry["seconds"] for entry in answers), 4),
         }
-        # The caption as written, and a warning if it is too long for its encoder.
+        # The caption as written, and what its encoder and dialect object to.
         row["caption"] = caption = question.wording.apply(text, row)
     except ItemError as error:
         return {**head, **facts, "warnings": [], "error": fields_of(error)}
-    notices = (*question.warnings, *question.wording.warnings(caption))
+    notices = (*question.warnings, *question.objections(caption, row["duration_s"]))
     warnings = entries[0]["warnings"] if is_single else _join_warnings(entries)
     warnings = [*warnings, *(summary["warnings"] if summary else ()), *map(fields_of, notices)]
     return {**row, "warnings": warnings, "error": None}

@@ -234,6 +234,8 @@ def ask(captioner: VideoLM, config: CaptionConfig) -> PromptSettings:
         parts=SegmentSpec.parse(config.parts),
         sums_up=config.summary == "model" or (config.summary == "auto" and captioner.abilities.can_summarise),
         wording=config.wording,
+        dialect=None if config.prompt else config.wording.read_by(style.dialect),
+        ask_again=config.ask_again,
         sampled=(config.temperature, config.seed) if config.temperature or config.num > 1 else None,
         num=config.num,
         warnings=warnings,

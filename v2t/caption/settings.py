@@ -23,7 +23,14 @@ class CaptionConfig:
     model: str = option("starter", "starter (default), a folder, a hub id, or openai:URL[#model]")
     captioner: str = option("auto", "backend of the model, or FILE.py (default: chosen by the model)")
     options: dict[str, Any] = setting({}, "options of the captioner, such as revision or concurrency (see its class)")
-    style: str = option("short", "short (default), detailed, timed, notes, structured, tags, or a YAML file")
+    style: str = option(
+        "short",
+        "short (default), detailed, timed, notes, structured, tags; the words a video model wants: wan, ltx2, hunyuan, "
+        "cogvideox, h3; or a YAML file",
+    )
+    ask_again: Literal["advice", "error", "never"] = option(
+        "advice", "ask once more where such a style objects: to advice and errors (default), to errors, or never"
+    )
     prompt: str | None = option(None, "prompt to use instead of the style's")
     max_new_tokens: int | None = option(None, "maximum tokens of a caption (default: the style's)", metavar="N")
     parts: str = option(
@@ -87,6 +94,8 @@ class CaptionConfig:
                 raise UsageError(f"{name} must be at least 1, got {value}")
         if not self.remote_max_gb > 0:
             raise UsageError(f"remote_max_gb must be above 0, got {self.remote_max_gb}")
+        if self.ask_again not in ("advice", "error", "never"):
+            raise UsageError(f"ask_again must be advice, error or never, got {self.ask_again!r}")
         if self.on_outside not in ("fail", "warn"):
             raise UsageError(f"on_outside must be fail or warn, got {self.on_outside!r}")
         if self.shard is not None:

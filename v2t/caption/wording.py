@@ -10,23 +10,15 @@ from __future__ import annotations
 
 import posixpath
 import re
-from bisect import bisect_right
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from functools import lru_cache
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
-from cineloop.errors import ItemError, MissingDependencyError, Notice, UsageError, did_you_mean
-from cineloop.log import printable
+from cineloop.errors import ItemError, Notice, UsageError
 from cineloop.options import option, setting
 from v2t.caption import template as templates
-
-# Limits as the pipelines set them: CLIP 77 (Radford et al. 2021), CogVideoX 226 (T5), HunyuanVideo 256 (LLaMA), Wan 512
-# (UMT5), special tokens included.
-LIMITS = {"clip": 77, "cogvideox": 226, "hunyuan": 256, "wan": 512}
-_PIECE = re.compile(r"[A-Za-z]+|[0-9]|[^\W\d_]|[^\w\s]|_")
-_LETTERS_A_TOKEN = 8  # of an English word; longer ones count once more per further eight letters
-_SPECIAL = 2
+from v2t.encoders import LIMITS, limit_of, reader
+from v2t.styles.dialect import Dialect
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +35,7 @@ class Wording:
         metavar="TEXT",
     )
     strip_preamble: bool = setting(True, 'remove "Here is a caption:", quotes or a code fence round the whole answer')
-    encoder: str = option("", "warn of captions too long for clip, cogvideox, hunyuan or wan", metavar="NAME")
+    encoder: str = option("", f"warn of captions too long for {', '.join(LIMITS)}", metavar="NAME")
     tokenizer: str = setting("", "folder or hub id of that encoder's tokenizer (default: tokens are estimated)")
     max_tokens: int | None = setting(None, "tokens that the encoder reads, where it is not one of those")
 
@@ -83,17 +75,13 @@ class Wording:
         """
         if not self.encoder and self.max_tokens is None:
             return []
-        limit = limit_of(self.encoder, self.max_tokens)
-        count = _counter(self.tokenizer) if self.tokenizer else _estimate
-        total = count(caption)
-        if total <= limit:
-            return []
-        words = list(re.finditer(r"\S+", caption))
-        num_read = bisect_right(words, limit, key=lambda word: count(caption[: word.end()]))
-        cut = caption[words[num_read].start() :] if num_read < len(words) else ""
-        about, encoder = "" if self.tokenizer else "an estimated ", self.encoder or "the encoder"
-        cut = printable(cut, 120)
-        return [Notice("LONG_FOR_ENCODER", f"{about}{total} tokens, {encoder} reads {limit}; it will not read: {cut}")]
+        return reader(self.encoder, self.max_tokens, self.tokenizer).warnings(caption)
+
+    def read_by(self, dialect: Dialect | None) -> Dialect | None:
+        """A dialect with the text encoder that these settings name, if any, in place of its own."""
+        if dialect is None or (not self.encoder and self.max_tokens is None):
+            return dialect
+        return replace(dialect, reader=reader(self.encoder, self.max_tokens, self.tokenizer))
 
 
 def clip_values(record: Mapping[str, Any]) -> dict[str, Any]:
@@ -161,39 +149,3 @@ def strip_preamble(text: str) -> str:
         if rest == before:
             break
     return rest if rest.strip() else whole
-
-
-def limit_of(encoder: str, limit: int | None = None) -> int:
-    """How many tokens an encoder reads. Raises UsageError when that is not known or not possible."""
-    if limit is None and encoder not in LIMITS:
-        known = ", ".join(f"{name} ({tokens})" for name, tokens in LIMITS.items())
-        near = did_you_mean(encoder, LIMITS, show=str)
-        hint = near or "or give its limit in tokens"
-        raise UsageError(f"no text encoder is called {encoder!r}; choices: {known}", hint=hint)
-    limit = LIMITS[encoder] if limit is None else limit
-    if limit < 3:
-        raise UsageError(f"the limit of tokens must be at least 3, got {limit}")
-    return limit
-
-
-def _estimate(text: str) -> int:
-    """About how many tokens: English words one or a few each, digits, other letters and marks one each."""
-    pieces = _PIECE.findall(text)
-    return _SPECIAL + sum((len(piece) + _LETTERS_A_TOKEN - 1) // _LETTERS_A_TOKEN for piece in pieces)
-
-
-@lru_cache(maxsize=4)
-def _counter(tokenizer: str) -> Callable[[str], int]:
-    from transformers import AutoTokenizer
-    from transformers.utils import logging
-
-    logging.get_logger("transformers.tokenization_utils_base").setLevel(logging.ERROR)  # "sequence is longer than ..."
-    try:
-        loaded = AutoTokenizer.from_pretrained(tokenizer)
-    except (OSError, ValueError, ImportError) as error:
-        raise MissingDependencyError(
-            f"cannot load the tokenizer {printable(tokenizer)}: {printable(str(error), 200)}",
-            code="NO_TOKENIZER",
-            hint="give a folder or hub id that holds tokenizer.json; without --tokenizer tokens are estimated",
-        ) from error
-    return lambda text: len(loaded(text)["input_ids"])

@@ -7,7 +7,7 @@ import argparse
 SUMMARY = (
     "Check the installation: packages, devices, decoders, disk, models; exit code 5 when something needed is missing."
 )
-EXAMPLES = "  v2t doctor\n  v2t doctor --json\n  v2t doctor --model Qwen/Qwen3-VL-4B-Instruct"
+EXAMPLES = "  v2t doctor\n  v2t doctor --json\n  v2t doctor --model Qwen/Qwen3.5-4B"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -13,7 +13,7 @@ SUMMARY = "Correct the captions of a run beside the playing video, in the browse
 EXAMPLES = (
     "  v2t caption clips/ -o captions/ && v2t edit captions/        # at http://127.0.0.1:8010\n"
     "  v2t-eval mine clips/ --captions captions/captions.jsonl -o mined/ && v2t edit captions/ --doubts mined/\n"
-    "  v2t edit captions/ --model Qwen/Qwen3-VL-4B-Instruct         # another model to ask again\n"
+    "  v2t edit captions/ --model Qwen/Qwen3.5-4B         # another model to ask again\n"
     "  V2T_SERVE_KEY=$(openssl rand -hex 16) v2t edit captions/ --host 0.0.0.0"
 )
 

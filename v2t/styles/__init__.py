@@ -1,9 +1,10 @@
 """Named caption styles, one small file each: the prompt a captioner gets, how long an answer may be, how to read it.
 
 A style module defines `PROMPT`, `MAX_NEW_TOKENS` and, where the answer has parts, one of the readers
-`segments(text, duration_s)` (parts with times) and `fields(text)` (parts with names). A user adds a style with a YAML
-file, which holds words and never code: `prompt`, and if wanted `max_new_tokens` and `read_as`, the name of a style
-here whose readers are to be used.
+`segments(text, duration_s)` (parts with times) and `fields(text)` (parts with names). The words that a video model
+wants are a style with rules: `check(draft)` and the text encoder `ENCODER` (`v2t.styles.dialect`). A user adds a style
+with a YAML file, which holds words and never code: `prompt`, and if wanted `max_new_tokens` and `read_as`, the name of
+a style here whose readers and rules are to be used.
 """
 
 from __future__ import annotations
@@ -11,11 +12,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from cineloop import config, plugin
 from cineloop.errors import UsageError
 from cineloop.log import printable
+from v2t.encoders import reader
+from v2t.styles.dialect import Dialect
 
 _ENDINGS = (".yaml", ".yml")
 _MAX_BYTES = 64 << 10
@@ -31,6 +35,7 @@ class Style:
         max_new_tokens: longest answer, >= 1.
         segments: reads an answer's timed parts, `(text, duration_s) -> [{start_s, end_s, caption}]`, or None.
         fields: reads an answer's named parts, `text -> {name: value}`, or None.
+        dialect: the rules that a caption obeys, or None.
     """
 
     name: str
@@ -38,6 +43,7 @@ class Style:
     max_new_tokens: int = 256
     segments: Callable[[str, float], list[dict[str, Any]]] | None = None
     fields: Callable[[str], dict[str, Any]] | None = None
+    dialect: Dialect | None = None
 
     def __post_init__(self) -> None:
         if not self.prompt.strip():
@@ -75,7 +81,20 @@ def load(name: str) -> Style:
         max_new_tokens=module.MAX_NEW_TOKENS,
         segments=getattr(module, "segments", None),
         fields=getattr(module, "fields", None),
+        dialect=_dialect_of(name, module),
     )
+
+
+def dialects() -> list[str]:
+    """Names of the styles with rules."""
+    return plugin.choices("v2t.styles", "check")
+
+
+def _dialect_of(name: str, module: ModuleType) -> Dialect | None:
+    if not hasattr(module, "check"):
+        return None
+    encoder = getattr(module, "ENCODER", "")
+    return Dialect(name=name, check=module.check, reader=reader(encoder) if encoder else None)
 
 
 def _from_file(path: Path) -> Style:
@@ -101,4 +120,5 @@ def _from_file(path: Path) -> Style:
         max_new_tokens=given.max_new_tokens,
         segments=like.segments if like else None,
         fields=like.fields if like else None,
+        dialect=like.dialect if like else None,
     )

@@ -83,6 +83,8 @@ def test_the_screen_shows_first_what_is_right_in_80_columns(demo, capsys, monkey
     page.show(seen, page.write_page(demo, seen))
     table, _, rest = capsys.readouterr().out.partition("clips watched")
     assert max(map(len, table.splitlines())) <= 80 and "8 clips" not in rest
+    after = [line for line in rest.splitlines() if not line.startswith("Look:")]  # a path may be of any length
+    assert max(map(len, after)) <= 80 and any("--model" in line for line in after)
     assert table.index("planted fault") < table.index("(truth: ")
     text = (demo / "index.html").read_text("utf-8")
     assert "Gated" in text and "Watched" in text and "planted fault (freeze)" in text

@@ -27,12 +27,13 @@ from tiny_video_models import (
     llava,
     llava_onevision,
     qwen2_5_vl,
+    qwen3_5,
     qwen3_vl,
     smolvlm,
     video_llama_3,
     video_llava,
 )
-from v2t.backends import Decoding, GenerateRequest, Message, user_turn
+from v2t.backends import TEXT, Decoding, GenerateRequest, Message, effects, user_turn
 from v2t.backends.batching import Batcher
 from v2t.backends.hf import Backend
 
@@ -51,6 +52,7 @@ WORDS = (r"([\d.]+ s)\b[,.]", lambda times: [f"{time:.2f} s" for time in times])
 PROMPTS = {
     qwen2_5_vl: (*WORDS, at_rate(2.0, 99)),
     qwen3_vl: (r"<([\d.]+) seconds>", of_pairs, at_rate(2.0, 192)),
+    qwen3_5: (r"<([\d.]+) seconds>", of_pairs, at_rate(2.0, 192)),
     llava_onevision: (*WORDS, SampleSpec(num_frames=8)),
     video_llava: (*WORDS, SampleSpec(num_frames=8)),
     smolvlm: (r"Frame from ([\d:]+):", lambda times: [f"00:{int(time):02d}" for time in times], at_rate(1.0, 6)),
@@ -226,6 +228,14 @@ def test_what_a_model_cannot_hold_is_an_error_of_the_item(loaded):
     assert "lasts" not in prompt(
         captioner, user_turn(PROMPT, Frames(clip().pixels[:1], np.zeros(1), 0.0, 1.0))
     )  # a still
+
+
+def test_a_model_that_may_reason_does_so_only_where_it_is_wanted(tiny):
+    folder = str(tiny(qwen3_5))
+    assert prompt(Backend(folder), user_turn(PROMPT, clip())).endswith("<think>\n\n</think>\n\n")
+    assert prompt(Backend(folder, thinking=True), user_turn(PROMPT, clip())).endswith("assistant\n<think>\n")
+    assert effects(Backend)["thinking"] is TEXT  # other captions
+    assert prompt(Backend(str(tiny(qwen3_vl))), user_turn(PROMPT, clip())).endswith("assistant\n")
 
 
 def test_a_template_without_videos_gets_pictures(tiny, tmp_path):
