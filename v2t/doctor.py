@@ -84,14 +84,14 @@ def requirements() -> dict[str, dict[str, str]]:
     """Extra ("" for the core) → distribution → accepted versions, from the metadata of the installed Cineloop."""
     from packaging.requirements import Requirement
 
-    found: dict[str, dict[str, str]] = {"": {}}
+    accepted: dict[str, dict[str, str]] = {"": {}}
     for line in metadata.requires("cineloop") or []:
         need = Requirement(line)
         extra = re.search(r"extra == ['\"]([\w-]+)['\"]", line)
         name = extra.group(1) if extra else ""
         if name != "dev" and (need.marker is None or need.marker.evaluate({"extra": name})):
-            found.setdefault(name, {})[need.name] = str(need.specifier)
-    return found
+            accepted.setdefault(name, {})[need.name] = str(need.specifier)
+    return accepted
 
 
 def version(distribution: str) -> str | None:
@@ -177,15 +177,15 @@ def devices() -> list[dict[str, Any]]:
     """The CPU, then every accelerator torch can use; memory in GB."""
     import torch
 
-    found = [_cpu()]
+    rows = [_cpu()]
     for index in range(torch.cuda.device_count()):
         free, total = torch.cuda.mem_get_info(index)
         name = torch.cuda.get_device_properties(index).name
         sizes = {"memory_gb": round(total / GB, 1), "memory_free_gb": round(free / GB, 1)}
-        found.append({"device": f"cuda:{index}", "name": name, **sizes})
+        rows.append({"device": f"cuda:{index}", "name": name, **sizes})
     if torch.backends.mps.is_available():
-        found.append({"device": "mps", "name": "Apple GPU"})
-    return found
+        rows.append({"device": "mps", "name": "Apple GPU"})
+    return rows
 
 
 def _cpu() -> dict[str, Any]:
@@ -274,8 +274,8 @@ def text(facts: dict[str, Any]) -> str:
     lines.append(f"disk free   {', '.join(f'{name} {free} GB' for name, free in facts['disk'].items())}")
     for name in ("captioner", "generator"):
         row = models[name]
-        found = f"{row['path']} ({row['size_gb'] * 1000:.1f} MB)" if row else "its weights are missing: name a --model"
-        lines.append(f"{' ' if row else '!'} bundled   {name}: {found}")
+        state = f"{row['path']} ({row['size_gb'] * 1000:.1f} MB)" if row else "its weights are missing: name a --model"
+        lines.append(f"{' ' if row else '!'} bundled   {name}: {state}")
     lines += [f"hub model   {row['id']} ({row['size_gb']} GB)" for row in models["hub"]]
     if "model" in facts:
         from v2t import doctor_model

@@ -53,13 +53,13 @@ class Driver:
 
 def versions() -> dict[str, str]:
     """Versions of the compared packages, without build tags, and of Python."""
-    found = {"python": ".".join(platform.python_version_tuple()[:2])}
+    installed = {"python": ".".join(platform.python_version_tuple()[:2])}
     for name in _COMPARED:
         try:
-            found[name] = metadata.version(name).partition("+")[0]
+            installed[name] = metadata.version(name).partition("+")[0]
         except metadata.PackageNotFoundError:
-            found[name] = "not installed"
-    return found
+            installed[name] = "not installed"
+    return installed
 
 
 def check(driver: Driver, node: str) -> list[str]:

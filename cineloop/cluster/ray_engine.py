@@ -290,10 +290,10 @@ def _last_words() -> str:
 
 def _free_shared_memory() -> int:
     try:
-        found = os.statvfs("/dev/shm")
+        memory = os.statvfs("/dev/shm")
     except OSError:
         return _STORE_BYTES
-    return found.f_bavail * found.f_frsize
+    return memory.f_bavail * memory.f_frsize
 
 
 class _kept_signals:

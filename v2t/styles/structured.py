@@ -27,13 +27,13 @@ def fields(text: str) -> dict[str, str]:
 
     Labels that are missing have no key. Of a label that comes twice the texts are joined.
     """
-    found: dict[str, list[str]] = {}
+    texts: dict[str, list[str]] = {}
     current: list[str] | None = None
     for line in text.splitlines():
         match = _LABEL.match(line[:400])
         if match:
-            current = found.setdefault(match.group(1).lower(), [])
+            current = texts.setdefault(match.group(1).lower(), [])
             line = match.group(2) + line[400:]
         if current is not None and line.strip():
             current.append(line.strip())
-    return {name: " ".join(found[name]) for name in FIELDS if found.get(name)}
+    return {name: " ".join(texts[name]) for name in FIELDS if texts.get(name)}

@@ -179,8 +179,8 @@ class VideoStage(ContrastiveStage):
             raise MissingDependencyError(
                 f"there is no {path}", code="MODEL", hint="base: a folder of v2t train configs/starter/contrastive.yaml"
             )
-        found: dict[str, Any] = json.loads(path.read_text("utf-8"))["model_cfg"]
-        return found
+        config: dict[str, Any] = json.loads(path.read_text("utf-8"))["model_cfg"]
+        return config
 
     @cached_property
     def clip(self) -> Any:

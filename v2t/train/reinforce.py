@@ -68,9 +68,9 @@ class Config(align.Config):
 
 def reward(text: str, facts: Mapping[str, Any], style: str, whole_bonus: float) -> float:
     """What a caption earns: from about -1 to 1 + `whole_bonus`, which a caption right in everything has."""
-    found = compare(parse(text), facts, style)
-    total = found.total
-    return (total.right - total.wrong - found.made_up) / max(1, total.num) + whole_bonus * found.joint
+    comparison = compare(parse(text), facts, style)
+    total = comparison.total
+    return (total.right - total.wrong - comparison.made_up) / max(1, total.num) + whole_bonus * comparison.joint
 
 
 def advantages(rewards: torch.Tensor) -> torch.Tensor:
@@ -109,9 +109,9 @@ class ReinforceTask(CaptionTask):
     def forward(self, batch: Batch) -> dict[str, Any]:
         """Loss sums of stage `align`, and "reward" over captions; mean reward, captions right in everything."""
         query_tokens = self.query_tokens(batch)  # (S, Q, D), S = n
-        found = super().forward(batch | {"query_tokens": query_tokens})
+        output = super().forward(batch | {"query_tokens": query_tokens})
         loss, metrics = self.captions(batch, query_tokens)
-        return {"terms": found["terms"] | {"reward": loss}, "metrics": found["metrics"] | metrics}
+        return {"terms": output["terms"] | {"reward": loss}, "metrics": output["metrics"] | metrics}
 
     def captions(self, batch: dict[str, Any], query_tokens: torch.Tensor) -> tuple[torch.Tensor, dict[str, Any]]:
         """Draw captions, and the loss that makes better ones than the clip's others likelier."""

@@ -42,22 +42,22 @@ def load(formats: Sequence[str]) -> dict[str, ModuleType]:
         UsageError: no such format, or two of one name. MissingDependencyError: a package it needs is not installed.
     """
     wanted = [name for each in formats for name in (names() if each == EVERY else [each])]
-    found = {}
+    writers = {}
     for name in dict.fromkeys(wanted):
         called = Path(name).stem if plugin.is_file(name) else name
-        if called in found or (called != name and called in names()):
+        if called in writers or (called != name and called in names()):
             raise UsageError(f"two formats are called {called!r}", hint="rename the file of yours")
-        found[called] = plugin.load("v2t.writers", name, _SYMBOL, files=True)
-    return found
+        writers[called] = plugin.load("v2t.writers", name, _SYMBOL, files=True)
+    return writers
 
 
 def load_known(formats: Iterable[str]) -> dict[str, ModuleType]:
     """The writers of formats that an earlier run wrote, without those that cannot be loaded now."""
-    found: dict[str, ModuleType] = {}
+    writers: dict[str, ModuleType] = {}
     for name in sorted(formats):
         with contextlib.suppress(UsageError, MissingDependencyError):
-            found |= load([name])
-    return found
+            writers |= load([name])
+    return writers
 
 
 @dataclass

@@ -72,8 +72,10 @@ def _scores(num: int = 30, texts: list[str] | None = None) -> Scores:
     clips = []
     for i in range(num):
         text = texts[i % len(texts)] if texts else f"A {('red', 'green')[i % 2]} ball rolls past house {i}."
-        bad = i % 10 == 3
-        error = {"code": "TRUNCATED", "message": f"clip ends early: {text[:300]}", "hint": "make it again"}
+        bad, error = (
+            i % 10 == 3,
+            {"code": "TRUNCATED", "message": f"clip ends early: {text[:300]}", "hint": "make it again"},
+        )
         clips.append(
             ItemScores(
                 id=f"clip {i:04}", cluster=text, path=f"clips/clip {i:04}.mp4", content=f"sha256:{i}", prompt=text,
