@@ -72,10 +72,8 @@ def _scores(num: int = 30, texts: list[str] | None = None) -> Scores:
     clips = []
     for i in range(num):
         text = texts[i % len(texts)] if texts else f"A {('red', 'green')[i % 2]} ball rolls past house {i}."
-        bad, error = (
-            i % 10 == 3,
-            {"code": "TRUNCATED", "message": f"clip ends early: {text[:300]}", "hint": "make it again"},
-        )
+        bad = i % 10 == 3
+        error = {"code": "TRUNCATED", "message": f"clip ends early: {text[:300]}", "hint": "make it again"}
         clips.append(
             ItemScores(
                 id=f"clip {i:04}", cluster=text, path=f"clips/clip {i:04}.mp4", content=f"sha256:{i}", prompt=text,
@@ -339,8 +337,7 @@ def test_write_makes_every_report_whole_and_the_page_shows_the_clips(tmp_path):
     paths = report.write(scores, report.document_of(scores, deep, tmp_path), deep)
     assert [path.name for path in paths] == ["scores.json", "report.md", "report.html", "clips.parquet"]
     assert sorted(path.name for path in (tmp_path / "out" / "deep").iterdir()) == sorted(path.name for path in paths)
-    text = paths[2].read_text("utf-8")
-    tags = _Reader(text).tags
+    tags = _Reader(text := paths[2].read_text("utf-8")).tags
     cards = text.split('<article class="card">')[1:]
     part, whole = (next(card for card in cards if f"<h3>{id}</h3>" in card) for id in ("part", "a"))
     pictures = {}
