@@ -1,5 +1,4 @@
-"""Make the pages of docs/reference from the code: commands, metrics, formats, recipes, codes, records; and AGENTS.md
-and llms.txt, which programs read first.
+"""Make from the code the pages of docs/reference, and AGENTS.md and llms.txt, which programs read first.
 
     python scripts/make_reference.py           # write the pages
     python scripts/make_reference.py --check   # exit 1 when a page is not up to date
@@ -73,12 +72,9 @@ RECORD = {
     "seconds": "the clip's share of the model's time",
     "warnings": "list of `{code, message}`",
     "error": "`{code, message, hint}` of a failed record, else null",
-}
-# Fields that are there where a run drew several captions, or a person edited the clip (`v2t.edit.edits`).
-EDITED = {
     "captions": "all captions of the clip, its own first, where it has several (`--num`, `v2t edit`)",
     "edited": "true where a person wrote or chose the caption",
-    "review": "accepted, rejected or look (needs one), as a person said in `v2t edit`",
+    "review": "accepted, rejected or look (needs one), as a person judged it in `v2t edit`",
     "tags": "list of texts, a person's",
 }
 
@@ -359,14 +355,12 @@ def records() -> str:
         for key in node.keys
         if isinstance(key, ast.Constant)
     }
-    agree("caption record", made, RECORD)
+    agree("caption record", made | {"captions", "edited", "review", "tags"}, RECORD)
     lines = ["# Manifest and caption record", "", MADE, "JSON, one object a line, UTF-8, no NaN and no infinity.", ""]
     lines += ["## Manifest (`manifest.jsonl`)", "", "`id` and `path` are required; keys that are not listed pass"]
     lines += ["through.", "", *table(("field", "what it holds"), ((f"`{k}`", v) for k, v in MANIFEST.items()))]
-    lines += ["## Caption record (`captions.jsonl`)", "", "`start_s`, `end_s` and `fields` are there where they apply."]
+    lines += ["## Caption record (`captions.jsonl`)", "", "Times, `fields` and the last four are not in each."]
     lines += ["", *table(("field", "what it holds"), ((f"`{k}`", v) for k, v in RECORD.items()))]
-    lines += ["After `--num` and `v2t edit`:", ""]
-    lines += table(("field", "what it holds"), ((f"`{k}`", v) for k, v in EDITED.items()))
     return "\n".join(lines)
 
 
