@@ -1,5 +1,4 @@
-"""Make the pages of docs/reference from the code: commands, metrics, formats, recipes, codes, records; and AGENTS.md
-and llms.txt, which programs read first.
+"""Make from the code the pages of docs/reference, and AGENTS.md and llms.txt, which programs read first.
 
     python scripts/make_reference.py           # write the pages
     python scripts/make_reference.py --check   # exit 1 when a page is not up to date
@@ -28,7 +27,7 @@ from cineloop.training.recipe import recipes
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "scripts")]
 import for_agents  # noqa: E402
-from record_fields import EDITED, MANIFEST, RECORD  # noqa: E402
+from record_fields import MANIFEST, RECORD  # noqa: E402
 
 FOLDER = "docs/reference"
 MADE = "Made by `python scripts/make_reference.py`; not edited by hand.\n"
@@ -321,14 +320,12 @@ def records() -> str:
         for key in node.keys
         if isinstance(key, ast.Constant)
     }
-    agree("caption record", made, RECORD)
+    agree("caption record", made | {"captions", "edited", "review", "tags"}, RECORD)
     lines = ["# Manifest and caption record", "", MADE, "JSON, one object a line, UTF-8, no NaN and no infinity.", ""]
     lines += ["## Manifest (`manifest.jsonl`)", "", "`id` and `path` are required; keys that are not listed pass"]
     lines += ["through.", "", *table(("field", "what it holds"), ((f"`{k}`", v) for k, v in MANIFEST.items()))]
-    lines += ["## Caption record (`captions.jsonl`)", "", "`start_s`, `end_s` and `fields` are there where they apply."]
+    lines += ["## Caption record (`captions.jsonl`)", "", "Times, `fields` and the last four are not in each."]
     lines += ["", *table(("field", "what it holds"), ((f"`{k}`", v) for k, v in RECORD.items()))]
-    lines += ["After `--num` and `v2t edit`:", ""]
-    lines += table(("field", "what it holds"), ((f"`{k}`", v) for k, v in EDITED.items()))
     return "\n".join(lines)
 
 

@@ -33,11 +33,8 @@ RECORD = {
     "seconds": "the clip's share of the model's time",
     "warnings": "list of `{code, message}`",
     "error": "`{code, message, hint}` of a failed record, else null",
-}
-# Fields that are there where a run drew several captions, or a person edited the clip (`v2t.edit.edits`).
-EDITED = {
     "captions": "all captions of the clip, its own first, where it has several (`--num`, `v2t edit`)",
     "edited": "true where a person wrote or chose the caption",
-    "review": "accepted, rejected or look (needs one), as a person said in `v2t edit`",
+    "review": "accepted, rejected or look (needs one), as a person judged it in `v2t edit`",
     "tags": "list of texts, a person's",
 }

@@ -65,6 +65,7 @@ class ClipAnswers:
         from v2t.backends.batching import Batcher  # with torch, which an editor may never need
         from v2t.caption import run as caption
         from v2t.caption.record import result_of
+        from v2t.caption.second_answer import ask_again
         from v2t.long.items import WorkItem, ask_items
 
         asked = {"style": request.style, "prompt": request.prompt, "temperature": request.temperature, "num": 1}
@@ -88,8 +89,9 @@ class ClipAnswers:
             decoding = Decoding(
                 max_new_tokens=question.max_new_tokens, temperature=request.temperature, seed=request.seed + number
             )
-            (fields,) = ask_items(self._batcher, [item], question.prompt, decoding, retry_loops=True)
-            record = result_of(item, fields, question)
+            fields = ask_items(self._batcher, [item], question.prompt, decoding, retry_loops=True)
+            fields = ask_again(self._batcher, [item], fields, question, decoding)
+            record = result_of(item, fields[0], question)
             answers.append({name: record[name] for name in ("caption", "warnings", "error")})
         return answers
 

@@ -196,7 +196,7 @@ async def _body(request: Request, known: set[str]) -> dict[str, Any]:
     """The JSON object of a request. Raises Fault: BAD_REQUEST, UNKNOWN_FIELD, TOO_LARGE ..."""
     limit = _desk(request).config.limits.body_mb * MIB
     with request.app.state.memory.lease(request.state.owner) as lease:
-        body = await read_json(request.receive, request.headers, limit, lease)
+        body, _ = await read_json(request.receive, request.headers, limit, lease)
     if not isinstance(body, dict):
         raise Fault(400, "BAD_REQUEST", "expected a JSON object")
     if unknown := sorted(body.keys() - known):

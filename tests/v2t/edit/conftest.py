@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -25,9 +26,16 @@ def films(tmp_path_factory) -> Path:
     return folder
 
 
-@pytest.fixture
-def captions(films, tmp_path) -> Path:
-    """The folder of their captions: "caption 0" of a, 1 of b, 2 of c."""
+@pytest.fixture(scope="session")
+def captions_of_run(films, tmp_path_factory) -> Path:
+    """The folder of their captions: "caption 0" of a, 1 of b, 2 of c. Not to be changed."""
+    folder = tmp_path_factory.mktemp("run") / "captions"
     config = CaptionConfig(format=("txt", "jsonl", "csv"), batch_size=1, workers=1)
-    caption.run([str(films)], tmp_path / "captions", config, captioner=NumberingCaptioner())
-    return tmp_path / "captions"
+    caption.run([str(films)], folder, config, captioner=NumberingCaptioner())
+    return folder
+
+
+@pytest.fixture
+def captions(captions_of_run, tmp_path) -> Path:
+    """A copy of it."""
+    return Path(shutil.copytree(captions_of_run, tmp_path / "captions"))

@@ -4,8 +4,10 @@ kill -9 leaves."""
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import threading
+import time
 import urllib.request
 from pathlib import Path
 
@@ -29,6 +31,15 @@ def editor(captions, tmp_path):
         yield process
 
 
+@pytest.fixture(scope="module")
+def unchanged(captions_of_run, tmp_path_factory):
+    """A server for tests that change nothing."""
+    folder = tmp_path_factory.mktemp("unchanged")
+    shutil.copytree(captions_of_run, folder / "captions")
+    with editing(folder / "captions", folder / "state") as process:
+        yield process
+
+
 def edit(process: EditProcess, clip: str, revision: int, **change) -> tuple[int, dict]:
     return process.send("v1/edits", {"edits": [{"id": clip, "revision": revision, **change}]})
 
@@ -38,8 +49,6 @@ def by_id(process: EditProcess) -> dict[str, dict]:
 
 
 def wait_written(process: EditProcess) -> None:
-    import time
-
     end = time.monotonic() + 60
     while process.send("v1/changes?since=0")[1]["formats"] != "written":
         assert time.monotonic() < end
@@ -81,7 +90,8 @@ def test_an_editing_session(editor, captions):
     assert editor.kill(signal.SIGTERM) == 0
 
 
-def test_clips_have_ranges_and_stand_ins_and_their_addresses_are_secret(editor):
+def test_clips_have_ranges_and_stand_ins_and_their_addresses_are_secret(unchanged):
+    editor = unchanged
     listing = editor.send("v1/clips")[1]
     number = next(row["n"] for row in listing["clips"] if row["id"] == "a.webm")
     address = f"{editor.url}{listing['media']}{number}"
@@ -96,7 +106,8 @@ def test_clips_have_ranges_and_stand_ins_and_their_addresses_are_secret(editor):
     assert editor.send(f"{listing['media']}99/video")[0] == 404
 
 
-def test_the_model_is_asked_again(editor):
+def test_the_model_is_asked_again(unchanged):
+    editor = unchanged
     asked = {"id": "a.webm", "style": "detailed", "temperature": 0.9, "num": 3, "seed": 5}
     status, body = editor.send("v1/answers", asked)
     assert status == 200
@@ -106,7 +117,8 @@ def test_the_model_is_asked_again(editor):
     assert by_id(editor)["a.webm"]["revision"] == 1, "nothing is stored"
 
 
-def test_other_sites_and_other_names_are_refused(editor):
+def test_other_sites_and_other_names_are_refused(unchanged):
+    editor = unchanged
     assert editor.send("v1/clips", None, Host="evil.example")[1]["error"]["code"] == "HOST_FORBIDDEN"
     body = {"edits": [{"id": "a.webm", "revision": 1, "captions": ["x"]}]}
     status, refused = editor.send("v1/edits", body, Origin="http://evil.example")
