@@ -82,6 +82,7 @@ def test_the_commands_of_the_images_are_those_of_the_package(capsys):
         assert left.value.code == 0 and f"usage: {program} {words[0]}" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_the_lines_of_the_head_are_parsed_by_the_commands(tmp_path, monkeypatch, capsys):
     text = re.sub(r" \\\n#\s+", " ", FILES["container"])
     lines = re.findall(r"^#   podman run .*? cineloop-(caption|gate) (.*)$", text, re.MULTILINE)

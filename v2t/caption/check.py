@@ -20,7 +20,7 @@ from cineloop.log import plural, printable
 from v2t import styles
 from v2t.caption.outputs import STATE_FOLDER, CaptionFolder
 from v2t.caption.wording import Wording
-from v2t.styles.dialect import Dialect, Draft, is_error
+from v2t.styles.dialect import CaptionDialect, Draft, is_error
 from v2t.writers import txt
 
 _LINES = (".jsonl", ".json", ".ndjson")
@@ -144,7 +144,7 @@ def check(place: Path | str, style: str, wording: Wording | None = None) -> Capt
     return CaptionCheck(style=style, counted=counted, captions=checked, skipped=skipped)
 
 
-def _dialect(style: str) -> Dialect:
+def _dialect(style: str) -> CaptionDialect:
     dialect = styles.load(style).dialect
     if dialect is None:
         raise UsageError(

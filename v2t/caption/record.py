@@ -25,7 +25,7 @@ from v2t.caption.wording import Wording, strip_preamble
 from v2t.long.items import WorkItem, error_fields, fields_of
 from v2t.long.segments import SegmentSpec
 from v2t.long.summary import join
-from v2t.styles.dialect import Dialect, Draft
+from v2t.styles.dialect import CaptionDialect, Draft
 from v2t.writers import Record
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class PromptSettings:
     sampled: tuple[float, int] | None = None  # temperature and seed
     num: int = 1  # captions of a clip
     options: tuple[tuple[str, Any], ...] = ()  # of the captioner, those that affect the text
-    dialect: Dialect | None = None  # the rules of the style
+    dialect: CaptionDialect | None = None  # the rules of the style
     ask_again: str = "never"  # which objections of the dialect a second request is made for
 
     @property

@@ -18,7 +18,7 @@ from cineloop.errors import ItemError, Notice, UsageError
 from cineloop.options import option, setting
 from v2t.caption import template as templates
 from v2t.encoders import LIMITS, limit_of, reader
-from v2t.styles.dialect import Dialect
+from v2t.styles.dialect import CaptionDialect
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +77,7 @@ class Wording:
             return []
         return reader(self.encoder, self.max_tokens, self.tokenizer).warnings(caption)
 
-    def read_by(self, dialect: Dialect | None) -> Dialect | None:
+    def read_by(self, dialect: CaptionDialect | None) -> CaptionDialect | None:
         """A dialect with the text encoder that these settings name, if any, in place of its own."""
         if dialect is None or (not self.encoder and self.max_tokens is None):
             return dialect

@@ -19,7 +19,7 @@ from cineloop import config, plugin
 from cineloop.errors import UsageError
 from cineloop.log import printable
 from v2t.encoders import reader
-from v2t.styles.dialect import Dialect
+from v2t.styles.dialect import CaptionDialect
 
 _ENDINGS = (".yaml", ".yml")
 _MAX_BYTES = 64 << 10
@@ -43,7 +43,7 @@ class Style:
     max_new_tokens: int = 256
     segments: Callable[[str, float], list[dict[str, Any]]] | None = None
     fields: Callable[[str], dict[str, Any]] | None = None
-    dialect: Dialect | None = None
+    dialect: CaptionDialect | None = None
 
     def __post_init__(self) -> None:
         if not self.prompt.strip():
@@ -90,11 +90,11 @@ def dialects() -> list[str]:
     return plugin.choices("v2t.styles", "check")
 
 
-def _dialect_of(name: str, module: ModuleType) -> Dialect | None:
+def _dialect_of(name: str, module: ModuleType) -> CaptionDialect | None:
     if not hasattr(module, "check"):
         return None
     encoder = getattr(module, "ENCODER", "")
-    return Dialect(name=name, check=module.check, reader=reader(encoder) if encoder else None)
+    return CaptionDialect(name=name, check=module.check, reader=reader(encoder) if encoder else None)
 
 
 def _from_file(path: Path) -> Style:

@@ -53,7 +53,7 @@ class Draft:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Dialect:
+class CaptionDialect:
     """The rules of one style.
 
     Attributes:
