@@ -15,10 +15,10 @@ import httpx
 import numpy as np
 
 from cineloop.video.encode import encode
+from cineloop.web.port import listening, server_of
 from v2t.serve import engines, served
 from v2t.serve.app import create_app
 from v2t.serve.media import Media
-from v2t.serve.run import listening, server_of
 from v2t.serve.settings import ServeConfig
 
 CHAT, RESPONSES = "/v1/chat/completions", "/v1/responses"
@@ -52,7 +52,7 @@ def relaying(address: str, **settings: Any) -> Iterator[RunningGateway]:
             stack.callback(app.state.films.close)
             await engine.start()
             await engine.ready()
-            server = server_of(config, app)
+            server = server_of(app, in_flight=config.limits.in_flight, drain_s=config.limits.drain_s)
             made.update(server=server, gateway=app.state.gateway)
             task = asyncio.create_task(server.serve(sockets=[port]))
             while not server.started and not task.done():

@@ -55,7 +55,7 @@ def kind_of(card: dict[str, Any]) -> str:
     )
 
 
-def most_declared(url: str, card: dict[str, Any], tokens_each: int) -> int | None:
+def declared_limit(url: str, card: dict[str, Any], tokens_each: int) -> int | None:
     """The most pictures that a server declares for a model, None for none: by its address, or as many as fill three
     quarters of the context it lists (`max_model_len` of vLLM), each taking `tokens_each`."""
     hosted = _HOSTED.get(urlsplit(url).hostname or "")
@@ -75,7 +75,7 @@ def fewer(status: int, words: str, sent: int) -> int | None:
     if sent < 2:
         return None
     half = sent // 2
-    if (most := most_named(words)) is not None and most < sent:
+    if (most := stated_limit(words)) is not None and most < sent:
         return most
     if _CONTEXT.search(words):
         return max(1, min(sent - 1, int(sent * _share(words, half / sent))))
@@ -84,7 +84,7 @@ def fewer(status: int, words: str, sent: int) -> int | None:
     return half if _PICTURES.search(words) and re.search(r"too many|too much|exceed", words, re.IGNORECASE) else None
 
 
-def most_named(words: str) -> int | None:
+def stated_limit(words: str) -> int | None:
     """The number of pictures that a refusal names as the most of one request, at least 1; None where it names none."""
     numbers = [int(next(filter(None, match.groups()))) for match in _NAMED.finditer(words) if _PICTURES.search(words)]
     return numbers[0] if numbers and numbers[0] > 0 else None

@@ -105,7 +105,7 @@ class FairDecoders:
     async def _in_slot(
         self, owner: str, held: AsyncExitStack, work: Callable[[AsyncExitStack], Coroutine[Any, Any, T]]
     ) -> T:
-        """What `work` returns, in a slot that it keeps, with `held`, until it ends, whoever still waits for it."""
+        """What `work` returns, in a slot that it keeps, with `held`, until it ends, whether or not a request waits."""
         async with held:
             await held.enter_async_context(self.queue.slot(owner))
             task = asyncio.ensure_future(work(held.pop_all()))

@@ -15,12 +15,12 @@ import threading
 import weakref
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cineloop.clock import format_clock
-from cineloop.errors import ItemError, Notice
+from cineloop.errors import ItemError
 from cineloop.files import content_key
 from cineloop.web.faults import Fault
 from v2t.ask.answer import QuestionPrompt, prepare, search
@@ -30,9 +30,9 @@ from v2t.ask.viewer import Viewer
 from v2t.backends import VideoLM
 from v2t.long.segments import Segment
 from v2t.serve.engines import MODEL_THREAD
-from v2t.serve.media import Media, OpenVideo, scaled
+from v2t.serve.media import Media, OpenVideo, frame_size
 from v2t.serve.settings import ServeConfig
-from v2t.serve.substitution import Question, Shown
+from v2t.serve.substitution import FilmEvidence, ShownVideo, VideoQuestion
 
 if TYPE_CHECKING:
     from cineloop.video.frames import Frames
@@ -47,22 +47,6 @@ Progress = Callable[[int, int], None]  # (windows watched, windows to watch), in
 
 class StoppedWatching(Exception):
     """Nobody waits for the film any more."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class FilmEvidence:
-    """What is passed on in the place of a film.
-
-    Attributes:
-        text: for the model.
-        frames: of the moment that the question names, their times those of the film; None for notes.
-        report: for the client: the notes, windows and spans.
-    """
-
-    text: str
-    frames: Frames | None = None
-    report: dict[str, Any] = field(default_factory=dict)
-    warnings: tuple[Notice, ...] = ()
 
 
 @dataclass
@@ -92,7 +76,7 @@ class FilmDecoders:
     async def _decode(self, spec: SampleSpec) -> Frames:
         opened = OpenVideo(self.descriptor, self.name, None, None)
         descriptor, held = opened.duplicate()
-        size = scaled(self.info, self.media.served.max_side or max(self.info.height, self.info.width))
+        size = frame_size(self.info, self.media.served.max_side or max(self.info.height, self.info.width))
         try:
             return await self.media.decoders.decode(descriptor, spec, size, owner=self.owner, name=self.name, held=held)
         except Fault as fault:
@@ -113,10 +97,10 @@ class Films:
         )
 
     async def watch(
-        self, shown: Shown, question: Question, *, captioner: VideoLM, owner: str, progress: Progress
+        self, shown: ShownVideo, question: VideoQuestion, *, captioner: VideoLM, owner: str, progress: Progress
     ) -> FilmEvidence:
         """The evidence of a film for a question. Where nobody waits any more, watching ends with the windows that are
-        on their way; what was noted is kept, and the next question goes on from there.
+        on their way; what was noted is kept, and the next question continues from there.
 
         Raises:
             Fault: the codes of decoding. CineloopError: the model's server, or a moment the film does not have.
@@ -150,8 +134,8 @@ class Films:
                     asked = question.text.strip() or _DEFAULT_QUESTION
                     answer = search(viewer, video, asked, view)
                     if answer is not None:
-                        return _searched(answer)
-                    return _prepared(prepare(viewer, video, asked, view, question.history), info, self.settings)
+                        return _evidence_of_search(answer)
+                    return _evidence_to_read(prepare(viewer, video, asked, view, question.history), info, self.settings)
 
         self._stops.add(stop)
         future = self._threads.submit(work)
@@ -180,7 +164,7 @@ def _close(held: Any) -> None:
     asyncio.ensure_future(held.aclose())
 
 
-def _searched(answer: VideoAnswer) -> FilmEvidence:
+def _evidence_of_search(answer: VideoAnswer) -> FilmEvidence:
     """The evidence of a search for times, number or order."""
     report = answer.to_dict()
     lines = [f"{span['text']} {span.get('note', '')}".rstrip() for span in report["spans"]]
@@ -190,7 +174,7 @@ def _searched(answer: VideoAnswer) -> FilmEvidence:
     return FilmEvidence(text=text, report=kept, warnings=answer.warnings)
 
 
-def _prepared(prepared: QuestionPrompt, info: VideoInfo, settings: AskConfig) -> FilmEvidence:
+def _evidence_to_read(prepared: QuestionPrompt, info: VideoInfo, settings: AskConfig) -> FilmEvidence:
     """The evidence of notes, or of the frames of a moment."""
     windows = [{"start_s": round(start, 3), "end_s": round(end, 3)} for start, end in prepared.windows]
     report: dict[str, Any] = {"look": prepared.look, "windows": windows}

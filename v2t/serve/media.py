@@ -62,7 +62,7 @@ class OpenVideo(AbstractAsyncContextManager["OpenVideo"]):
         held.callback(os.close, copy)
         return copy, held
 
-    def moved_to(self, held: AsyncExitStack) -> OpenVideo:
+    def hand_over(self, held: AsyncExitStack) -> OpenVideo:
         """The same file, from now on closed with `held`."""
         rest = self.held.pop_all()
         held.push_async_exit(rest)
@@ -144,7 +144,7 @@ class Media:
         size, most_side = self.served.frame_size, self.served.max_side
         if most_side is not None:
             async with opened.held as held:
-                size = scaled(info or await self.probe(opened, owner), most_side)
+                size = frame_size(info or await self.probe(opened, owner), most_side)
                 opened = replace(opened, held=held.pop_all())
         spec = spec_within(self.served.spec, max_frames, opened.start_s, opened.end_s)
         frames = await self.decoders.decode(
@@ -160,7 +160,7 @@ class Media:
             if address.kind == "data":
                 media_type, start = _head_of(address.body)
                 if media_type == packed.MEDIA_TYPE:
-                    raise _unpacked()
+                    raise _frames_fault()
                 # Not of the uploads' quota: the body is in memory, whose budget bounds these files too.
                 given = (address.body, start, self._file_bytes, self.uploads.folder)
                 descriptor = held.enter_context(await asyncio.to_thread(_content_file, *given)).fileno()
@@ -180,7 +180,7 @@ class Media:
 
     async def _pack(self, address: Address, start: int, max_frames: int) -> Frames:
         if not self.served.is_ours:
-            raise _unpacked()
+            raise _frames_fault()
         if address.start_s is not None or address.end_s is not None:
             raise bad("frames sampled by the client have a range already; omit #t=")
         most, kept = (len(address.body) - start) // 4 * 3, 0
@@ -218,7 +218,7 @@ class Media:
         self.uploads.close()
 
 
-def scaled(info: VideoInfo, most_side: int) -> tuple[int, int]:
+def frame_size(info: VideoInfo, most_side: int) -> tuple[int, int]:
     """(H, W) of a video's frames, the longer side at most `most_side`."""
     scale = min(1.0, most_side / max(info.height, info.width))
     return max(1, round(info.height * scale)), max(1, round(info.width * scale))
@@ -293,7 +293,7 @@ def client_frames(data: bytes, frame_size: tuple[int, int] | None, max_frames: i
     return replace(made, warnings=warnings)
 
 
-def _unpacked() -> Fault:
+def _frames_fault() -> Fault:
     return bad("this model takes no frames sampled by the client; send the video itself")
 
 

@@ -30,7 +30,7 @@ from v2t.serve.films import REFUSALS, Films
 from v2t.serve.gateway import Gateway, out_of_turn
 from v2t.serve.outlet import Outlet
 from v2t.serve.replies import hand_on, hand_on_answer, headers_of, refuse
-from v2t.serve.substitution import CHAT, Dialect, Question, Shown
+from v2t.serve.substitution import CHAT, RequestForm, ShownVideo, VideoQuestion
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +39,7 @@ class RelayedRequest:
 
     data: bytes
     given: Mapping[str, str]
-    question: Question
+    question: VideoQuestion
     owner: str
     lease: MemoryLease
     out: Outlet
@@ -48,15 +48,15 @@ class RelayedRequest:
 class Relay:
     """A route, as an ASGI application: a client that disconnects ends the request to the server behind."""
 
-    def __init__(self, gateway: Gateway, engine: RelayEngine, films: Films, dialect: Dialect = CHAT) -> None:
-        self._gateway, self._engine, self._films, self._dialect = gateway, engine, films, dialect
+    def __init__(self, gateway: Gateway, engine: RelayEngine, films: Films, form: RequestForm = CHAT) -> None:
+        self._gateway, self._engine, self._films, self._form = gateway, engine, films, form
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
         gateway, owner, out = self._gateway, scope["state"]["owner"], Outlet(send)
         limits, headers = gateway.config.limits, Headers(scope=scope)
         with gateway.memory.lease(owner) as lease:
             body, data = await read_json(receive, headers, limits.body_mb * MIB, lease)
-            question = Question.read(body, self._dialect, limits)
+            question = VideoQuestion.read(body, self._form, limits)
             lease.set(2 * len(data))  # its bytes, and its JSON
             request = RelayedRequest(data=data, given=headers, question=question, owner=owner, lease=lease, out=out)
             try:
@@ -70,7 +70,7 @@ class Relay:
     async def _answer(self, request: RelayedRequest) -> None:
         """Pass the request on, in its turn and time. Raises Fault."""
         config, queue, is_asking = self._gateway.config, self._gateway.queue, False
-        limit_s, seen = config.limits.answer_s, list[Shown]()
+        limit_s, seen = config.limits.answer_s, list[ShownVideo]()
         try:
             async with asyncio.timeout(limit_s) as deadline, AsyncExitStack() as held:
                 if request.question.videos:
@@ -105,7 +105,7 @@ class Relay:
             for one in seen:
                 one.frames = None
 
-    async def _see(self, request: RelayedRequest, seen: list[Shown], held: AsyncExitStack) -> None:
+    async def _see(self, request: RelayedRequest, seen: list[ShownVideo], held: AsyncExitStack) -> None:
         """Add the videos to `seen`, those of ordinary length as frames; `held` keeps the files of the long ones."""
         gateway, places = self._gateway, request.question.videos
         left = self._engine.most_pictures(self._model(request)) - request.question.num_pictures
@@ -116,9 +116,9 @@ class Relay:
                     try:
                         info = await gateway.media.probe(opened, request.owner)
                         end_s = min(opened.end_s or info.duration_s, info.duration_s)
-                        shown = Shown(place=place, info=info)
+                        shown = ShownVideo(place=place, info=info)
                         if end_s - (opened.start_s or 0.0) > gateway.config.upstream.window_s:
-                            shown.film = opened.moved_to(held)
+                            shown.film = opened.hand_over(held)
                         else:
                             shown.frames = await gateway.media.decode(opened, share, request.owner, info=info)
                             shown.report = gateway.describe(shown.frames)
@@ -129,7 +129,7 @@ class Relay:
             left -= len(shown)
             gateway.metrics.frames.inc(len(shown))
 
-    async def _watch(self, request: RelayedRequest, seen: list[Shown]) -> None:
+    async def _watch(self, request: RelayedRequest, seen: list[ShownVideo]) -> None:
         """Watch the long films for the question; the client of a stream is shown the progress."""
         model = self._model(request) or next((card["id"] for card in await self._engine.models()), "")
         if not model:
@@ -155,10 +155,10 @@ class Relay:
         data, body, model = request.data, request.question.body, self._engine.default_model
         if model and isinstance(body, dict) and not body.get("model"):
             data = json.dumps({**body, "model": model}).encode()
-        async with self._engine.post(self._dialect.path, data, request.given) as response:
+        async with self._engine.post(self._form.path, data, request.given) as response:
             await hand_on(self._engine, response, request.out)
 
-    async def _ask(self, request: RelayedRequest, seen: list[Shown]) -> None:
+    async def _ask(self, request: RelayedRequest, seen: list[ShownVideo]) -> None:
         """A request with its videos replaced, with fewer pictures where the server refuses so many."""
         upstream, own, model = self._gateway.config.upstream, request.question.num_pictures, self._model(request)
         given = sum(map(len, seen))
@@ -166,7 +166,12 @@ class Relay:
         for tries in range(pictures.MOST_TRIES):
             sent = min(given, most)
             data = await asyncio.to_thread(
-                request.question.replaced, seen, sent, upstream.max_side, upstream.quality, self._engine.default_model
+                request.question.with_pictures,
+                seen,
+                sent,
+                upstream.max_side,
+                upstream.quality,
+                self._engine.default_model,
             )
             request.lease.set(2 * len(request.data) + len(data))
             warnings = dict.fromkeys(warning for one in seen for warning in one.warnings)
@@ -175,16 +180,14 @@ class Relay:
             report: dict[str, Any] = {"videos": [one.report for one in seen]}
             if warnings:
                 report["warnings"] = [warning.record() for warning in warnings]
-            async with self._engine.post(self._dialect.path, data, request.given) as response:
+            async with self._engine.post(self._form.path, data, request.given) as response:
                 can_ask_again = sent > 1 and tries == 0
-                refused = await hand_on_answer(
-                    self._engine, response, request.out, report, self._dialect, can_ask_again
-                )
+                refused = await hand_on_answer(self._engine, response, request.out, report, self._form, can_ask_again)
                 headers = headers_of(response)
             if refused is None:
                 return
             less = pictures.fewer(refused.status, refused.words, sent + own)
-            if (named := pictures.most_named(refused.words)) is not None:
+            if (named := pictures.stated_limit(refused.words)) is not None:
                 self._engine.refuse_pictures(model, named)
             if less is None or sent < 2 or tries + 1 == pictures.MOST_TRIES:
                 await refuse(refused, request.out, headers)

@@ -25,7 +25,7 @@ from cineloop.web.guard import REQUEST_ID
 from v2t.serve.engines import RelayEngine
 from v2t.serve.engines.openai import bad_reply, read_all
 from v2t.serve.outlet import Outlet
-from v2t.serve.substitution import CHAT, Dialect
+from v2t.serve.substitution import CHAT, RequestForm
 
 _MOST_REPLY, _MOST_PEEKED = 64 * MIB, MIB
 _PLAIN, _EVENTS = ("application/json", "application/problem+json", "text/plain"), "text/event-stream"
@@ -61,22 +61,22 @@ async def hand_on(engine: RelayEngine, response: httpx.Response, out: Outlet) ->
 
 
 async def hand_on_answer(
-    engine: RelayEngine, response: httpx.Response, out: Outlet, report: dict[str, Any], dialect: Dialect, again: bool
+    engine: RelayEngine, response: httpx.Response, out: Outlet, report: dict[str, Any], form: RequestForm, again: bool
 ) -> RefusedReply | None:
     """Pass an answer on, with a report on its videos; None then. A refusal is returned instead, and where another
     request can be made (`again`) an answer without any text too. Raises Fault as `hand_on`."""
     status, kind = response.status_code, _kind(response)
     if status == 200 and kind == _EVENTS:
         pieces = response.aiter_raw()
-        held, has_begun = await _peek(pieces, dialect)
+        held, has_begun = await _peek(pieces, form)
         if isinstance(held, RefusedReply):
             return held
         if not has_begun:
             if again:
                 return RefusedReply(200, kind, _NO_TEXT.encode())
             report = _with(report, Notice("EMPTY_ANSWER", _NO_TEXT))
-        await _begin_answer(out, report, dialect)
-        await _stream(engine, _chained(held, pieces), out)
+        await _begin_answer(out, report, form)
+        await _stream(engine, _chain(held, pieces), out)
         return None
     data = await read_all(response, _MOST_REPLY)
     if kind not in _PLAIN:
@@ -86,7 +86,7 @@ async def hand_on_answer(
     value = _object(data)
     if value.get("error") and not value.get("choices") and not value.get("output"):
         return RefusedReply(200, kind, engine.redact(data))
-    if dialect is CHAT and not any(_says(choice.get("message")) for choice in _choices(value)):
+    if form is CHAT and not any(_says(choice.get("message")) for choice in _choices(value)):
         if again:
             return RefusedReply(200, kind, _NO_TEXT.encode())
         report = _with(report, Notice("EMPTY_ANSWER", _NO_TEXT))
@@ -141,13 +141,13 @@ async def _stream(engine: RelayEngine, pieces: AsyncIterator[bytes], out: Outlet
     await out.end()
 
 
-async def _chained(first: bytes, pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+async def _chain(first: bytes, pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     yield first
     async for piece in pieces:
         yield piece
 
 
-async def _peek(pieces: AsyncIterator[bytes], dialect: Dialect) -> tuple[bytes | RefusedReply, bool]:
+async def _peek(pieces: AsyncIterator[bytes], form: RequestForm) -> tuple[bytes | RefusedReply, bool]:
     """The beginning of a stream up to its first words, and whether there are any; or the refusal that it is. Raises
     Fault UPSTREAM: it is no stream of events."""
     held = b""
@@ -206,9 +206,9 @@ def _with(report: dict[str, Any], notice: Notice) -> dict[str, Any]:
     return {**report, "warnings": [*report.get("warnings", []), notice.record()]}
 
 
-async def _begin_answer(out: Outlet, report: dict[str, Any], dialect: Dialect) -> None:
+async def _begin_answer(out: Outlet, report: dict[str, Any], form: RequestForm) -> None:
     """Begin a stream with the report: an empty piece of a chat completion, or a comment where events have types."""
-    if dialect is not CHAT:
+    if form is not CHAT:
         await out.comment(report)
         return
     delta = {"index": 0, "delta": {"role": "assistant", "content": ""}, "finish_reason": None}

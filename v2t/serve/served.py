@@ -59,7 +59,7 @@ def read(config: ServeConfig) -> ServedModel:
     """The served model of `config`. Raises MissingDependencyError: no usable model in the folder; UsageError: an
     unsupported engine or adapters."""
     if config.is_relay:
-        return _relayed(config)
+        return _relay_model(config)
     adapters = {name: read_adapter(folder) for name, folder in config.adapters.items()}
     if adapters and config.engine == "local":
         raise UsageError("--engine local serves no adapters", hint="--engine vllm, or serve the merged captioner")
@@ -105,7 +105,7 @@ def read(config: ServeConfig) -> ServedModel:
     )
 
 
-def _relayed(config: ServeConfig) -> ServedModel:
+def _relay_model(config: ServeConfig) -> ServedModel:
     """The model of another server; its name is empty where that server chooses."""
     _, name = address_of(config.engine)
     if config.model != ServeConfig.model or config.adapters or config.engine_args:

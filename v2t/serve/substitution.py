@@ -1,6 +1,6 @@
 """The videos of a relayed request, and what stands in their places when it is passed on.
 
-In: the JSON of a chat or Responses request. Out: its `Question`: which parts are videos, what is asked, what was said
+In: the JSON of a chat or Responses request. Out: its `VideoQuestion`: which parts are videos, what is asked, the turns
 before; and the same request with each video replaced by pictures, each after its time as text, or by the evidence of a
 film. Nothing else of the request is changed or checked: the server behind does that.
 """
@@ -22,12 +22,11 @@ from v2t.serve.settings import ServeLimits
 if TYPE_CHECKING:
     from cineloop.video.frames import Frames
     from cineloop.video.info import VideoInfo
-    from v2t.serve.films import FilmEvidence
     from v2t.serve.media import OpenVideo
 
 
 @dataclass(frozen=True)
-class Dialect:
+class RequestForm:
     """One form of requests: the route, the field of the messages, the types of parts of text."""
 
     path: str
@@ -43,8 +42,8 @@ class Dialect:
         return {"type": "input_image", "image_url": part["image_url"]["url"]}
 
 
-CHAT = Dialect("chat/completions", "messages", "text")
-RESPONSES = Dialect("responses", "input", "input_text")
+CHAT = RequestForm("chat/completions", "messages", "text")
+RESPONSES = RequestForm("responses", "input", "input_text")
 
 
 @dataclass(frozen=True)
@@ -56,8 +55,24 @@ class Place:
     ref: VideoRef
 
 
+@dataclass(frozen=True, kw_only=True)
+class FilmEvidence:
+    """What is passed on in the place of a film.
+
+    Attributes:
+        text: for the model.
+        frames: of the moment that the question names, their times those of the film; None for notes.
+        report: for the client: the notes, windows and spans.
+    """
+
+    text: str
+    frames: Frames | None = None
+    report: dict[str, Any] = field(default_factory=dict)
+    warnings: tuple[Notice, ...] = ()
+
+
 @dataclass
-class Shown:
+class ShownVideo:
     """What is shown of one video.
 
     Attributes:
@@ -102,7 +117,7 @@ class Shown:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Question:
+class VideoQuestion:
     """A request as far as the gateway reads it.
 
     Attributes:
@@ -113,7 +128,7 @@ class Question:
     """
 
     body: Any
-    dialect: Dialect
+    form: RequestForm
     model: str = ""
     is_stream: bool = False
     videos: tuple[Place, ...] = ()
@@ -122,23 +137,23 @@ class Question:
     history: tuple[tuple[str, str], ...] = ()
 
     @classmethod
-    def read(cls, body: Any, dialect: Dialect, limits: ServeLimits) -> Question:
+    def read(cls, body: Any, form: RequestForm, limits: ServeLimits) -> VideoQuestion:
         """What a request asks. Raises Fault: a video part of no known form, TOO_LARGE for too many videos."""
         if not isinstance(body, dict):
-            return cls(body=body, dialect=dialect)
-        listed = body.get(dialect.messages)
+            return cls(body=body, form=form)
+        listed = body.get(form.messages)
         messages = listed if isinstance(listed, list) else []
         videos, num_pictures = [], 0
         for turn, message in enumerate(messages):
             for index, part in enumerate(_parts(message)):
                 if is_for_gateway(part):
-                    where = f"{dialect.messages}[{turn}].content[{index}]"
+                    where = f"{form.messages}[{turn}].content[{index}]"
                     videos.append(Place(turn, index, video_in(part, where, turn)))
                 elif isinstance(part, dict) and part.get("type") in PICTURES:
                     num_pictures += 1
         if len(videos) > limits.videos:
-            text = f"{dialect.messages}: {len(videos)} videos; at most {limits.videos}"
-            raise Fault(413, "TOO_LARGE", text, param=dialect.messages)
+            text = f"{form.messages}: {len(videos)} videos; at most {limits.videos}"
+            raise Fault(413, "TOO_LARGE", text, param=form.messages)
         turns = [(_role(message), _text(message)) for message in messages]
         asked = max((number for number, (role, _) in enumerate(turns) if role == "user"), default=-1)
         history = [
@@ -149,7 +164,7 @@ class Question:
         model = body.get("model")
         return cls(
             body=body,
-            dialect=dialect,
+            form=form,
             model=model if isinstance(model, str) else "",
             is_stream=body.get("stream") is True,
             videos=tuple(videos),
@@ -158,8 +173,8 @@ class Question:
             history=tuple(history),
         )
 
-    def replaced(
-        self, shown: Sequence[Shown], most: int, max_side: int, quality: int, default_model: str = ""
+    def with_pictures(
+        self, shown: Sequence[ShownVideo], most: int, max_side: int, quality: int, default_model: str = ""
     ) -> bytes:
         """The request with its videos replaced, with `most` frames of them at most; a model is added where it names
         none. Raises ItemError: ENCODE_ERROR."""
@@ -169,8 +184,8 @@ class Question:
             parts = one.parts(next(frames) if one.frames is not None else None, max_side, quality)
             if len(shown) > 1 and not one.is_picture:
                 parts.insert(0, {"type": "text", "text": f"Video {number} of {len(shown)}:"})
-            by_place[one.place.turn, one.place.index] = [self.dialect.part(part) for part in parts]
-        messages = list(self.body[self.dialect.messages])
+            by_place[one.place.turn, one.place.index] = [self.form.part(part) for part in parts]
+        messages = list(self.body[self.form.messages])
         for turn in {one.place.turn for one in shown}:
             content = [
                 new
@@ -178,7 +193,7 @@ class Question:
                 for new in by_place.get((turn, index), [part])
             ]
             messages[turn] = {**messages[turn], "content": content}
-        body = {**self.body, self.dialect.messages: messages}
+        body = {**self.body, self.form.messages: messages}
         if default_model and not self.model:
             body["model"] = default_model
         return json.dumps(body).encode()

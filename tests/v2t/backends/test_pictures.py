@@ -9,7 +9,7 @@ import openai_server
 import picture_servers as servers
 from cineloop.video.frames import Frames
 from v2t.backends import Decoding, open_backend, user_turn
-from v2t.backends.pictures import fewer, kind_of, most_declared, most_named, thin
+from v2t.backends.pictures import declared_limit, fewer, kind_of, stated_limit, thin
 
 # What servers say (sources in `v2t.backends.pictures` and `picture_servers`) → how many of 120 to send.
 REFUSALS = [
@@ -42,8 +42,8 @@ def test_what_a_server_says_tells_how_many_to_send(status, words, expected):
 
 
 def test_only_a_named_number_of_pictures_is_a_limit_to_keep():
-    assert [most_named(words) for _, words, _ in REFUSALS[:7]] == [4, 2, 10, 50, 100, 10, 16]
-    assert not any(most_named(words) for _, words, _ in REFUSALS[7:])
+    assert [stated_limit(words) for _, words, _ in REFUSALS[:7]] == [4, 2, 10, 50, 100, 10, 16]
+    assert not any(stated_limit(words) for _, words, _ in REFUSALS[7:])
 
 
 def test_asking_again_always_ends_below_what_was_refused():
@@ -58,9 +58,9 @@ def test_asking_again_always_ends_below_what_was_refused():
 def test_what_servers_declare():
     card = {"id": "eye", "owned_by": "vllm", "max_model_len": 8000}
     assert (kind_of(card), kind_of({"owned_by": "library"}), kind_of({})) == ("vllm", "ollama", "")
-    assert most_declared("http://localhost:8000/v1", card, 200) == 30
-    assert most_declared("https://api.groq.com/openai/v1", {}, 200) == 5
-    assert most_declared("http://localhost:11434/v1", {"max_model_len": "many"}, 200) is None
+    assert declared_limit("http://localhost:8000/v1", card, 200) == 30
+    assert declared_limit("https://api.groq.com/openai/v1", {}, 200) == 5
+    assert declared_limit("http://localhost:11434/v1", {"max_model_len": "many"}, 200) is None
 
 
 def test_frames_are_spread_over_what_was_there():

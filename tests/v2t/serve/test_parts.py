@@ -7,7 +7,7 @@ import pytest
 from cineloop.web.faults import Fault
 from v2t.serve.parts import is_for_gateway, video_in
 from v2t.serve.settings import ServeLimits
-from v2t.serve.substitution import CHAT, RESPONSES, Question
+from v2t.serve.substitution import CHAT, RESPONSES, VideoQuestion
 
 ID = "file-" + "0123456789abcdef" * 2
 DATA = "data:video/webm;base64,AAAA"
@@ -103,13 +103,13 @@ def test_a_question_is_the_last_of_the_user_with_what_was_said_before():
             {"role": "user", "content": "And then?"},
         ],
     }
-    question = Question.read(body, CHAT, ServeLimits())
+    question = VideoQuestion.read(body, CHAT, ServeLimits())
     assert (question.model, question.is_stream, question.text) == ("m", True, "And then?")
     assert question.history == (("What jumps?", "A dog."),)
     assert [(place.turn, place.index) for place in question.videos] == [(1, 0)]
 
 
 @pytest.mark.parametrize("body", [None, [], "x", {}, {"messages": 5}, {"messages": [5, {"content": [None]}]}])
-@pytest.mark.parametrize("dialect", [CHAT, RESPONSES])
-def test_a_body_of_any_form_is_read_and_left_to_the_server(body, dialect):
-    assert Question.read(body, dialect, ServeLimits()).videos == ()
+@pytest.mark.parametrize("form", [CHAT, RESPONSES])
+def test_a_body_of_any_form_is_read_and_left_to_the_server(body, form):
+    assert VideoQuestion.read(body, form, ServeLimits()).videos == ()

@@ -24,7 +24,7 @@ from cineloop.web.faults import Fault
 from v2t.backends import VideoLM
 from v2t.backends.endpoint import Endpoint, address_of
 from v2t.backends.openai import Backend
-from v2t.backends.pictures import kind_of, most_declared
+from v2t.backends.pictures import declared_limit, kind_of
 from v2t.serve.engines import State
 from v2t.serve.served import ServedModel
 from v2t.serve.settings import ServeConfig, UpstreamSettings
@@ -89,7 +89,7 @@ class UpstreamEngine:
         self._watch = asyncio.create_task(self._keep_watch())
 
     async def ready(self) -> None:
-        """Return at once: a server that is not there yet is tried again, and its clients are told meanwhile."""
+        """Return at once: a server that is not there yet is tried again, and its clients get an error meanwhile."""
         try:
             cards = await self.models()
         except Fault as fault:
@@ -163,7 +163,7 @@ class UpstreamEngine:
         """See `RelayEngine.most_pictures`."""
         card = next((card for card in self._cards if card["id"] == model), {})
         tokens_each = max(1, self._settings.max_side**2 * 9 // 16 // _PIXELS_PER_TOKEN)
-        declared = most_declared(self._endpoint.url, card, tokens_each)
+        declared = declared_limit(self._endpoint.url, card, tokens_each)
         known = (self._settings.max_pictures, declared, self._most.get(model))
         return min(most for most in known if most is not None)
 
