@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 
 def add_cluster(parser: Parser) -> None:
+    """Declare the flags."""
     add_options(parser, ClusterConfig, prefix="cluster.")
 
 
