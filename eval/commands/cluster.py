@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def add_cluster(parser: Parser) -> None:
-    """The flags of a cluster."""
+    """Declare the flags."""
     add_options(parser, ClusterConfig, prefix="cluster.")
 
 

@@ -92,12 +92,12 @@ class Metric(VBenchMetric):
     def measure(self, sample: Sample) -> Evidence:
         """`value`, its `sum` and `count`, and whether the text lost its end."""
         text = self.text_of(sample)
-        rows = [self.terms(sample, text, start, stop) for start, stop in self.spans(sample)]
-        values = [float(np.mean(terms)) for terms in rows]
+        by_piece = [self.terms(sample, text, start, stop) for start, stop in self.spans(sample)]
+        values = [float(np.mean(terms)) for terms in by_piece]
         return {
             "value": float(np.mean(values)),
-            "sum": float(sum(map(sum, rows))),
-            "count": sum(map(len, rows)),
+            "sum": float(sum(map(sum, by_piece))),
+            "count": sum(map(len, by_piece)),
             "text": text,
             "truncated": self.extractor.are_truncated([text])[0],
             "long_clip": is_long(sample),

@@ -332,12 +332,11 @@ def _real(tmp_path) -> Scores:
 
 
 def test_write_makes_every_report_whole_and_the_page_shows_the_clips(tmp_path):
-    scores = _real(tmp_path)
-    deep = tmp_path / "out" / "deep"
+    scores, deep = _real(tmp_path), tmp_path / "out" / "deep"
     paths = report.write(scores, report.document_of(scores, deep, tmp_path), deep)
-    assert [path.name for path in paths] == ["scores.json", "report.md", "report.html", "clips.parquet"]
-    assert sorted(path.name for path in (tmp_path / "out" / "deep").iterdir()) == sorted(path.name for path in paths)
-    tags = _Reader(text := paths[2].read_text("utf-8")).tags
+    assert [path.name for path in paths] == list(report.NAMES) and sorted(deep.iterdir()) == sorted(paths)
+    text = paths[2].read_text("utf-8")
+    tags = _Reader(text).tags
     cards = text.split('<article class="card">')[1:]
     part, whole = (next(card for card in cards if f"<h3>{id}</h3>" in card) for id in ("part", "a"))
     pictures = {}
@@ -387,8 +386,9 @@ def test_parquet_has_a_row_a_clip_and_null_for_what_was_not_scored():
 def test_without_pyarrow_parquet_is_left_out(tmp_path, monkeypatch, caplog):
     monkeypatch.setattr(parquet, "find_spec", lambda name: None)
     with caplog.at_level("INFO", logger="cineloop"):
-        scores = Scores(sources={}, clips=[], results=[])
-        paths = report.write(scores, report.document_of(scores, tmp_path), tmp_path)
+        paths = report.write(
+            none := Scores(sources={}, clips=[], results=[]), report.document_of(none, tmp_path), tmp_path
+        )
     assert [path.name for path in paths] == ["scores.json", "report.md", "report.html"]
     assert "clips.parquet is left out" in caplog.text and "pip install 'cineloop[formats]'" in caplog.text
 
