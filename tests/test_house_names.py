@@ -30,7 +30,7 @@ FOREIGN = {"connection_made"}  # asyncio's protocol
 FOUND_LEFT = set(
     (
         "cineloop/cluster cineloop/web eval/audit eval/commands eval/core eval/curate eval/gate eval/judge eval/learn "
-        "eval/mine eval/select eval/semantics eval/vbench v2t/doctor.py v2t/styles v2t/train v2t/writers"
+        "eval/mine eval/select eval/semantics eval/vbench v2t/doctor.py v2t/styles v2t/train"
     ).split()
 )
 

@@ -41,22 +41,22 @@ def load(formats: Sequence[str]) -> dict[str, ModuleType]:
         UsageError: no such format, or two of one name. MissingDependencyError: a package it needs is not installed.
     """
     wanted = [name for each in formats for name in (names() if each == EVERY else [each])]
-    found = {}
+    loaded = {}
     for name in dict.fromkeys(wanted):
         called = Path(name).stem if plugin.is_file(name) else name
-        if called in found or (called != name and called in names()):
+        if called in loaded or (called != name and called in names()):
             raise UsageError(f"two formats are called {called!r}", hint="rename the file of yours")
-        found[called] = plugin.load("v2t.writers", name, _SYMBOL, files=True)
-    return found
+        loaded[called] = plugin.load("v2t.writers", name, _SYMBOL, files=True)
+    return loaded
 
 
 def load_known(formats: Iterable[str]) -> dict[str, ModuleType]:
     """The writers of formats that an earlier run wrote, without those that cannot be loaded now."""
-    found: dict[str, ModuleType] = {}
+    loaded: dict[str, ModuleType] = {}
     for name in sorted(formats):
         with contextlib.suppress(UsageError, MissingDependencyError):
-            found |= load([name])
-    return found
+            loaded |= load([name])
+    return loaded
 
 
 @dataclass
