@@ -148,7 +148,13 @@ def _decode_video(opened: OpenFile, request: Request, allocate: Allocate, starte
     canvas = Canvas(len(positions), stored, request.size, request.limits, allocate)
     unfit: dict[str, str] = {}
     failed: dict[str, str] = {}
-    for name in _order(request.decoders, table, positions):
+    order = list(request.decoders)
+    span = int(positions[-1] - positions[0]) + 1
+    if len(table.times_s) > _LONG and span < len(table.times_s) / 4 and table.pts is not None:
+        # A small part of a long film: decord looks through all of it each time before it gives a frame, PyAV continues
+        # from its position.
+        order.sort(key=lambda name: name != "pyav")
+    for name in order:
         reason = "not installed" if not is_installed(name) else _unfit_for(name, table)
         if reason:
             unfit[name] = reason
@@ -163,44 +169,27 @@ def _decode_video(opened: OpenFile, request: Request, allocate: Allocate, starte
             what = "" if isinstance(error, _Unfit) else f"{type(error).__name__}: "
             failed[name] = f"{what}{_first_line(error)}"
             continue
-        if canvas.there.any():
-            fallbacks = (Notice("FALLBACK", f"{n} failed ({reason}); read by {name}") for n, reason in failed.items())
-            return _frames(canvas, table, positions, request.spec, name, [*notes, *fallbacks])
-        failed[name] = "gave no frame"
+        if not canvas.there.any():
+            failed[name] = "gave no frame"
+            continue
+        warnings = [*table.info.warnings, *notes]
+        warnings += [Notice("FALLBACK", f"{other} failed ({why}); read by {name}") for other, why in failed.items()]
+        pixels, times_s = canvas.pixels, table.times_s[positions]
+        if not canvas.there.all():
+            lost = f"{int((~canvas.there).sum())} of {len(positions)} chosen frames"
+            warnings.append(Notice("DAMAGED", f"{lost} could not be read and are left out"))
+            pixels, times_s = pixels[canvas.there], times_s[canvas.there]
+        if len(canvas.sizes) > 1:
+            text = "the frame size changes within the video; all frames are resized to the first"
+            warnings.append(Notice("SIZE_CHANGES", text))
+        start_s, length_s = _span(request.spec, table.info.duration_s)
+        return Frames(pixels, times_s, length_s, table.info.fps, name, tuple(warnings), start_s)
     if not failed and all(reason == "not installed" for reason in unfit.values()):
         names = ", ".join(request.decoders)
         raise MissingDependencyError(f"none of the decoders {names} is installed", hint="pip install av")
     reasons = "; ".join(f"{name}: {reason}" for name, reason in {**unfit, **failed}.items())
     code = "TRUNCATED" if opened.layout.missing_bytes else "DECODE_ERROR"
     raise ItemError(f"no decoder could read {source.name!r}: {reasons}", code=code)
-
-
-def _order(decoders: tuple[str, ...], table: FrameTable, positions: np.ndarray) -> list[str]:
-    """The decoders in order. For a small part of a long film PyAV goes first: decord looks through all of the film
-    each time before it gives a frame, PyAV continues from its position.
-    """
-    span = int(positions[-1] - positions[0]) + 1
-    is_part = len(table.times_s) > _LONG and span < len(table.times_s) / 4
-    return sorted(decoders, key=lambda name: name != "pyav") if is_part and table.pts is not None else list(decoders)
-
-
-def _frames(
-    canvas: Canvas, table: FrameTable, positions: np.ndarray, spec: SampleSpec, name: str, notes: list[Notice]
-) -> Frames:
-    warnings = [*table.info.warnings, *notes]
-    pixels, times_s = canvas.pixels, table.times_s[positions]
-    if not canvas.there.all():
-        lost = int((~canvas.there).sum())
-        warnings.append(
-            Notice("DAMAGED", f"{lost} of {len(positions)} chosen frames could not be read and are left out")
-        )
-        pixels, times_s = pixels[canvas.there], times_s[canvas.there]
-    if len(canvas.sizes) > 1:
-        warnings.append(
-            Notice("SIZE_CHANGES", "the frame size changes within the video; all frames are resized to the first")
-        )
-    start_s, length_s = _span(spec, table.info.duration_s)
-    return Frames(pixels, times_s, length_s, table.info.fps, name, tuple(warnings), start_s)
 
 
 def _first_line(error: BaseException) -> str:

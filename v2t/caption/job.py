@@ -10,9 +10,9 @@ cluster (`v2t.caption.cluster`).
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, closing, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +32,7 @@ from v2t.caption.record import PromptSettings, clip_record, result_of, segments_
 from v2t.caption.remote_decoders import RemoteDecoders
 from v2t.caption.summary import CaptionSummary, rate
 from v2t.data.notes import Note
+from v2t.long.division import Division
 from v2t.long.items import WorkItem, answer_fields
 from v2t.long.queue import DecodeQueue, Decoders
 from v2t.long.segments import Segment
@@ -92,10 +93,14 @@ class CaptionJob:
             # The weights load in a thread while the first clips decode in their processes.
             self._loading = stack.enter_context(ThreadPoolExecutor(1)).submit(self.asker.load)
             self._progress.advance(0, "loading the model")
-            divide = None if question.parts.kind == "whole" else partial(self._divide, pool)
+            items: Iterable[WorkItem | None] = map(WorkItem, todo)
+            also: Collection[Future[Any]] = ()
+            if question.parts.kind != "whole":
+                division = Division(map(WorkItem, todo), partial(self._divide, pool), pool.num_workers)
+                also, items = division.pending, stack.enter_context(closing(iter(division)))
             size = self.asker.batch_size
-            queue = DecodeQueue(pool, question.spec, question.frame_size, size, lambda: stop.asked, divide)
-            for batch in queue.batches(map(WorkItem, todo)):
+            queue = DecodeQueue(pool, question.spec, question.frame_size, size, lambda: stop.asked, also)
+            for batch in queue.batches(items):
                 is_decoded = any(item.frames is not None for item in batch)
                 if is_decoded:
                     self._call(self.asker.ask, batch, then=partial(self._take, batch))
@@ -103,7 +108,8 @@ class CaptionJob:
                     self._begin_long(batch[0])
                 else:
                     self._take(batch, [result_of(item, item.answer or {}, question) for item in batch])
-                self._collect()
+                if self._in_flight:
+                    self._collect()
                 self._save(force=is_decoded)
             self._save(force=True)
             while self._in_flight:

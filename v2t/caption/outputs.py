@@ -182,7 +182,7 @@ class CaptionFolder(RunFolder):
             keys = {name: text_key(data) for name, data in contents.items()}
             entries.append(clip_entry(record, settings, source, files, keys) | (more or {}))
             writes += [(clip.id, files[name], data) for name, data in contents.items()]
-        self.append(entries)
+        self.ledger.append(entries)
         for clip_id, path, data in writes:
             if not self._write_sidecar(clip_id, path, data):
                 logger.warning("%s: a file of that name was written meanwhile; it is kept", printable(clip_id))

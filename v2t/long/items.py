@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from cineloop.clip import Clip
+from cineloop.clip import Clip, check
 from cineloop.errors import ItemError, Notice
 from cineloop.journal import Entry
 from v2t.backends import Decoding, GenerateRequest, Output, user_turn
@@ -23,6 +23,9 @@ from v2t.long.segments import Segment
 if TYPE_CHECKING:
     from cineloop.video.frames import Frames
     from cineloop.video.sample import SampleSpec
+
+
+_CRASHES = ("DECODE_TIMEOUT", "DECODER_CRASH", "OUT_OF_MEMORY")
 
 
 @dataclass(eq=False)
@@ -55,6 +58,21 @@ class WorkItem:
         """Frame sampling of the item; its window overrides that of `base`."""
         start_s, end_s = self.segment or (self.clip.start_s, self.clip.end_s)
         return base if start_s is None and end_s is None else replace(base, start_s=start_s, end_s=end_s)
+
+    @property
+    def is_hopeless(self) -> bool:
+        """Whether it is known before a decoder sees the file that it cannot be read."""
+        return self.clip.problem is not None or self.clip.size == 0
+
+    def fail(self, error: ItemError) -> None:
+        """Have the error as answer, or what became of the file, which explains more than what its decoder says."""
+        try:
+            check(self.clip)
+        except ItemError as reason:
+            error = reason
+        self.frames, self.answer = None, error_fields(error)
+        if self.parent is not None:
+            self.parent.num_crashes = self.parent.num_crashes + 1 if error.code in _CRASHES else 0
 
     @property
     def error(self) -> ItemError | None:

@@ -1,23 +1,22 @@
 """Queue of decoded items: decoding ahead of the model, in batches of one shape.
 
-In: `WorkItem`s, a pool of decoder processes, a batch size, how to divide a clip. Out: batches of items with frames of
-one shape. While the model works on one batch, the pool fills the next; how far ahead is bounded by count and by bytes,
-so memory grows neither with the folder nor with the length of a video.
+In: `WorkItem`s, a pool of decoder processes, a batch size. Out: batches of items with frames of one shape. While the
+model works on one batch, the pool fills the next; how far ahead is bounded by count and by bytes, so memory grows
+neither with the folder nor with the length of a video.
 """
 
 from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from collections.abc import Callable, Collection, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from cineloop.clip import check, no_bytes, source_of
 from cineloop.errors import ItemError
-from v2t.long.items import WorkItem, error_fields
-from v2t.long.segments import Segment
+from v2t.long.items import WorkItem
 
 if TYPE_CHECKING:
     from cineloop.video.frames import Frames
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
 MAX_AHEAD_BYTES = 1 << 30
 _RECENT = 64  # items whose size predicts that of the next ones
 _POLL_S = 0.5  # how soon a Ctrl-C is noticed while a slow file decodes
-_CRASHES = ("DECODE_TIMEOUT", "DECODER_CRASH", "OUT_OF_MEMORY")
 _MAX_CRASHES = 5  # in a row; each may cost a time limit, and an hour has hundreds of segments
 
 
@@ -58,8 +56,7 @@ class DecodeQueue:
         spec: frame sampling; the window of an item overrides the spec's.
         batch_size: items in a full batch, >= 1.
         is_stopped: checked between steps; once true, no work is started and the batches end.
-        divide: the segments of a clip, called in a thread, since detecting cuts may take minutes; None decodes each
-            item as it is.
+        also: futures that items are waited for by, beside their decoding (see `v2t.long.division`).
 
     Attributes:
         wait_s: seconds that the reader spent waiting for frames.
@@ -70,28 +67,30 @@ class DecodeQueue:
     size: tuple[int, int] | None
     batch_size: int
     is_stopped: Callable[[], bool] = lambda: False
-    divide: Callable[[WorkItem], Sequence[Segment]] | None = None
+    also: Collection[Future[Any]] = ()
     wait_s: float = 0.0
-    _ready: deque[WorkItem] = field(default_factory=deque)
-    _dividing: dict[Future[Sequence[Segment]], WorkItem] = field(default_factory=dict)
     _decoding: dict[Future[Frames], WorkItem] = field(default_factory=dict)
     _groups: dict[tuple[int, ...], list[WorkItem]] = field(default_factory=dict)
     _sizes: deque[int] = field(default_factory=lambda: deque([1], maxlen=_RECENT))  # bytes of recent items' frames
 
-    def batches(self, items: Iterable[WorkItem]) -> Iterator[list[WorkItem]]:
-        """Batches until all items are done or stopped; the order of items is kept where possible. A batch is
+    def batches(self, items: Iterable[WorkItem | None]) -> Iterator[list[WorkItem]]:
+        """Batches until all items are done or stopped; the order of items is kept where possible.
+
+        Args:
+            items: None among them says that none is ready yet.
+
+        A batch is
 
         - decoded items, their frames of one shape;
-        - one item whose `answer` is the error of its decoding;
-        - one clip that was divided: those of its `segments` that the reader answers at once are not decoded;
+        - one item whose `answer` is the error of its decoding, or was there before;
+        - one item that has `segments`, as it came;
         - empty, when there is nothing to report yet.
         """
         source = iter(items)
-        threads = ThreadPoolExecutor(self.pool.num_workers, thread_name_prefix="divide")
         try:
             while not self.is_stopped():
-                yield from self._fill(source, threads)
-                if not self._decoding and not self._dividing:
+                yield from self._fill(source)
+                if not self._decoding and not self.also:
                     break
                 for batch in self._collect():
                     yield batch
@@ -101,71 +100,41 @@ class DecodeQueue:
                 yield from sorted(self._groups.values(), key=len, reverse=True)
         finally:
             self._groups.clear()
-            waited_for: list[Future[Any]] = [*self._decoding, *self._dividing]
-            for future in waited_for:
+            for future in self._decoding:
                 future.cancel()
-            # Not joined: its threads block on the pool and are released when that closes.
-            threads.shutdown(wait=False, cancel_futures=True)
 
-    def _fill(self, source: Iterator[WorkItem], threads: ThreadPoolExecutor) -> Iterator[list[WorkItem]]:
-        """Submit as much decoding as the limits allow; yield what fails before that."""
+    def _fill(self, source: Iterator[WorkItem | None]) -> Iterator[list[WorkItem]]:
+        """Submit as much decoding as the limits allow; yield what is not decoded."""
         # One batch more than there are workers, as memory allows, but never an idle worker.
         by_bytes = int(MAX_AHEAD_BYTES / max(self._sizes))
         room = max(self.pool.num_workers, min(2 * self.batch_size + self.pool.num_workers, by_bytes))
-        while len(self._decoding) < room:
-            # One clip is divided while others decode; as many as there are workers when no item is ready.
-            most = self.pool.num_workers if not self._ready else 0 if self.divide is None else 1
-            item = next(source, None) if len(self._dividing) < most else None
-            if item is not None:
-                if item.clip.problem is not None or item.clip.size == 0:  # known before a decoder sees it
-                    yield _fail(item, item.clip.problem or no_bytes())
-                    continue
-                if self.divide is not None:
-                    self._dividing[threads.submit(self.divide, item)] = item
-                    continue
-                self._ready.append(item)
-            if not self._ready:
-                return
-            item = self._ready.popleft()
-            if item.parent is not None and item.parent.num_crashes >= _MAX_CRASHES:
-                reason = ItemError(
-                    f"not tried: the decoder crashed on the {item.parent.num_crashes} parts before it",
-                    code="DECODER_CRASH",
-                    hint="the file may be damaged or hostile",
-                )
-                yield _fail(item, reason)
+        while len(self._decoding) < room and (item := next(source, None)) is not None:
+            if item.is_hopeless:
+                item.fail(item.clip.problem or no_bytes())
+            elif item.parent is not None and item.parent.num_crashes >= _MAX_CRASHES:
+                reason = f"not tried: the decoder crashed on the {item.parent.num_crashes} parts before it"
+                item.fail(ItemError(reason, code="DECODER_CRASH", hint="the file may be damaged or hostile"))
+            elif not item.segments and item.answer is None:
+                self._decoding[self.pool.submit(item.clip.file, item.spec(self.spec), self.size)] = item
                 continue
-            self._decoding[self.pool.submit(item.clip.file, item.spec(self.spec), self.size)] = item
+            yield [item]
 
     def _collect(self) -> Iterator[list[WorkItem]]:
-        """Wait until something is decoded or divided; yield divided clips, failures and every full group."""
-        waited_for: list[Future[Any]] = [*self._decoding, *self._dividing]
+        """Wait until something is decoded; yield failures and every full group."""
+        waited_for: list[Future[Any]] = [*self._decoding, *self.also]
         if not any(future.done() for future in waited_for):
             start = time.perf_counter()
             wait(waited_for, timeout=_POLL_S, return_when=FIRST_COMPLETED)
             self.wait_s += time.perf_counter() - start
             yield []
-        for plan in [future for future in self._dividing if future.done()]:
-            item = self._dividing.pop(plan)
-            try:
-                segments = plan.result()
-                check(item.clip)
-            except ItemError as error:
-                yield _fail(item, error)
-                continue
-            if len(segments) == 1:  # decoded by the clip's own window: its end may be that of the file
-                self._ready.append(item)
-                continue
-            item.segments = [WorkItem(item.clip, segment, parent=item) for segment in segments]
-            yield [item]
-            self._ready += [segment for segment in item.segments if segment.answer is None]
         for future in [future for future in self._decoding if future.done()]:
             item = self._decoding.pop(future)
             try:
                 item.frames = future.result()
                 content = check(item.clip, keyed=item.segment is None)
             except ItemError as error:
-                yield _fail(item, error)
+                item.fail(error)
+                yield [item]
                 continue
             if item.segment is None:
                 item.source = source_of(item.clip, content)
@@ -180,14 +149,3 @@ class DecodeQueue:
         held = min(4 * self.batch_size, MAX_AHEAD_BYTES // max(self._sizes))
         while sum(map(len, self._groups.values())) > max(held, self.batch_size):
             yield self._groups.pop(max(self._groups, key=lambda shape: len(self._groups[shape])))
-
-
-def _fail(item: WorkItem, error: ItemError) -> list[WorkItem]:
-    try:
-        check(item.clip)
-    except ItemError as reason:  # what became of the file explains more than what its decoder says
-        error = reason
-    item.frames, item.answer = None, error_fields(error)
-    if item.parent is not None:
-        item.parent.num_crashes = item.parent.num_crashes + 1 if error.code in _CRASHES else 0
-    return [item]

@@ -10,6 +10,7 @@ from cineloop.clip import Clip
 from cineloop.errors import ItemError
 from cineloop.video.frames import Frames
 from cineloop.video.sample import SampleSpec
+from v2t.long.division import Division
 from v2t.long.items import WorkItem, error_fields
 from v2t.long.queue import DecodeQueue
 from v2t.long.segments import Segment
@@ -52,7 +53,8 @@ def test_batches_have_one_shape_and_a_failed_item_has_its_error(clip, tmp_path):
 def test_a_divided_clip_comes_first_and_its_answered_segments_are_not_decoded(clip):
     pool, seen = Pool(), []
     cuts = [Segment(start, start + 1.0) for start in range(4)]
-    for batch in DecodeQueue(pool, SampleSpec(), None, 1, divide=lambda item: cuts).batches([WorkItem(clip("a.mp4"))]):
+    division = Division([WorkItem(clip("a.mp4"))], lambda item: cuts, num_threads=2)
+    for batch in DecodeQueue(pool, SampleSpec(), None, 1, also=division.pending).batches(division):
         for item in batch:
             seen.append(item.segment)
             for known in item.segments[:2]:
@@ -63,8 +65,9 @@ def test_a_divided_clip_comes_first_and_its_answered_segments_are_not_decoded(cl
 def test_a_clip_whose_segments_keep_crashing_is_given_up(clip):
     pool = Pool(broken=range(1, 20))
     segments = [Segment(start, start + 1.0) for start in range(20)]
-    queue = DecodeQueue(pool, SampleSpec(), None, 1, divide=lambda item: segments)
-    errors = [item.error for batch in queue.batches([WorkItem(clip("a.mp4"))]) for item in batch if item.answer]
+    division = Division([WorkItem(clip("a.mp4"))], lambda item: segments, num_threads=2)
+    queue = DecodeQueue(pool, SampleSpec(), None, 1, also=division.pending)
+    errors = [item.error for batch in queue.batches(division) for item in batch if item.answer]
     tried = len(pool.decoded) - 1
     assert 5 <= tried < 12 and len(errors) == 19
     assert [error.message.startswith("not tried") for error in errors] == [False] * tried + [True] * (19 - tried)
