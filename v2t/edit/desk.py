@@ -91,11 +91,11 @@ class EditDesk:
         try:
             await self.in_folder(self.folder.write_sets)
             self._sets_error = ""
-        except CineloopError as error:
+        except Exception as error:  # also of a format of somebody's own: edits go on, and the page says so
             if not self._sets_error:
                 logger.error("the run's formats cannot be written; edits are in the journal: %s", error)
-            self._sets_error, self._is_written = error.code, False
-            self._edited_at = time.monotonic() + _SETS_EVERY_S
+            self._sets_error = error.code if isinstance(error, CineloopError) else "UNEXPECTED"
+            self._is_written, self._edited_at = False, time.monotonic() + _SETS_EVERY_S
         self._written_at = time.monotonic()
 
     async def in_folder(self, work: Callable[..., T], *args: Any) -> T:

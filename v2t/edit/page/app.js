@@ -3,6 +3,7 @@
 import { ApiError, Client } from "./api.js";
 import { AnswerDialog } from "./answers.js";
 import { Clips, KINDS, shown } from "./clips.js";
+import { chooseText } from "./conflict.js";
 import { askKey } from "./dialogs.js";
 import { $, announce, make, openDialog, tell } from "./dom.js";
 import { CaptionForm } from "./form.js";
@@ -270,24 +271,10 @@ class Editor {
       return;
     }
     const detail = await this.clips.detail(clip).catch(() => null);
-    const who = detail?.edit?.by ? ` by ${detail.edit.by}` : "";
-    tell($("conflict-who"), `${visible(clip.id)}, changed${who} since you began`);
-    $("theirs").textContent = visible(clip.captions[0] ?? "");
-    $("mine").value = edit.captions[0];
-    openDialog($("conflict"));
-    $("mine").focus();
-    const isMine = await new Promise((done) => {
-      let chosen = false;
-      $("take-mine").onclick = () => {
-        chosen = true;
-        $("conflict").close();
-      };
-      $("take-theirs").onclick = () => $("conflict").close();
-      $("conflict").addEventListener("close", () => done(chosen), { once: true });
-    });
+    const texts = { name: clip.id, who: detail?.edit?.by ?? "", theirs: clip.captions[0] ?? "", mine: edit.captions[0] };
+    const mine = await chooseText(texts);
     this.form.forget(clip.id);
-    const mine = $("mine").value.trim();
-    if (isMine && mine) {
+    if (mine) {
       const again = { ...edit, revision: clip.revision, captions: [mine, ...edit.captions.slice(1)] };
       this.#send([again], "save").catch((problem) => this.#refused(again, problem));
     }
