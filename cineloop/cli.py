@@ -57,7 +57,7 @@ def main(
     prog: str, description: str, verbs: Sequence[str], argv: Sequence[str] | None, *, package: str | None = None
 ) -> int:
     """Run the verb that `argv` names, a file of `PACKAGE.commands`; returns the exit code (`package` None: `prog`). A
-    verb may be two words: `gate init` is the file `gate_init`, `check-captions` is `check_captions`."""
+    verb may be two words: `gate init` is the file `gate_init`, `check-set` is `check_set`."""
     threads.prepare()  # before a verb loads torch
     startup.leave_quickly()
     package = package or prog
@@ -74,7 +74,7 @@ def main(
     args = parser.parse_args(words)
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")  # texts and JSON, whatever the locale
-    verb = _module(package, args.command)
+    verb = verb_module(package, args.command)
     return guard(lambda: int(verb.run(args)), traceback=bool(getattr(args, "verbose", 0)))
 
 
@@ -88,7 +88,7 @@ def build_parser(
     parser.add_argument("-V", "--version", action=_Version, nargs=0, help="print the version and exit")
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name in verbs:
-        module = _module(package, name)
+        module = verb_module(package, name)
         verb = subparsers.add_parser(
             name,
             help=module.SUMMARY,
@@ -104,7 +104,8 @@ def build_parser(
     return parser
 
 
-def _module(package: str, verb: str) -> Any:
+def verb_module(package: str, verb: str) -> Any:
+    """The module of a verb of the command whose verbs are in `PACKAGE.commands`."""
     return importlib.import_module(f"{package}.commands.{verb.replace(' ', '_').replace('-', '_')}")
 
 

@@ -13,6 +13,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from cineloop.cli import verb_module
+
 ROOT = Path(__file__).resolve().parent.parent
 MADE = "Made by `python scripts/make_reference.py`; not edited by hand."
 PACKAGES = {"cineloop": "cineloop", "v2t": "v2t", "t2v": "t2v", "v2t_eval": "eval"}
@@ -54,8 +56,7 @@ def llms(programs: Mapping[str, str], exit_codes: Mapping[int, str]) -> str:
         module = importlib.import_module(f"{package}.cli")
         lines += [f"## {program}: {module.ABOUT}", ""]
         for verb in module.VERBS:
-            summary = importlib.import_module(f"{package}.commands.{verb.replace(' ', '_').replace('-', '_')}").SUMMARY
-            lines.append(f"- `{program} {verb}`: {summary}")
+            lines.append(f"- `{program} {verb}`: {verb_module(package, verb).SUMMARY}")
         lines.append("")
     site = tomllib.loads((ROOT / "docs" / "site.toml").read_text("utf-8"))
     for heading, entries in sections(site["project"]["nav"]):

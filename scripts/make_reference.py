@@ -27,6 +27,7 @@ from cineloop.training.recipe import recipes
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "scripts")]
 import for_agents  # noqa: E402
+import for_trainers  # noqa: E402
 from record_fields import MANIFEST, RECORD  # noqa: E402
 
 FOLDER = "docs/reference"
@@ -138,7 +139,8 @@ def formats() -> str:
         lines += [f"## {title}", ""]
         rows = [(f"`{name}`", head(f"{package}.{name}")) for name in plugin.choices(package, symbol)]
         lines += table(("name", "what it is"), rows)
-    return "\n".join(lines)
+    text, *parts = for_trainers.names()
+    return "\n".join([*lines, *text, *table(*parts)])
 
 
 def head(module: str) -> str:
@@ -195,7 +197,8 @@ def codes() -> str:
     lines += table(("code", "message"), ((f"`{code}`", message) for code, message in warnings().items()))
     lines += ["## The server's codes", "", "Of `v2t serve`, in `error.code` of a response.", ""]
     lines += table(("code", "status", "message"), ((f"`{c}`", str(s), message) for (c, s), message in faults().items()))
-    return "\n".join(lines)
+    text, *parts = for_trainers.findings()
+    return "\n".join([*lines, *text, *table(*parts)])
 
 
 def error_codes() -> dict[str, tuple[set[str], set[str], str]]:
@@ -290,14 +293,14 @@ class ConstantInliner(ast.NodeTransformer):
 
 @cache
 def calls() -> tuple[tuple[str, ast.Call], ...]:
-    """Every call in the sources, with its room; read once: parsing all sources takes seconds."""
+    """Every call in the sources but of findings, which have a table of their own, with its room; read once."""
     named, nodes = ConstantInliner(), []
     for top in SOURCES:
         for path in sorted((ROOT / top).rglob("*.py")):
             parts = path.relative_to(ROOT).parts
             room = "/".join(parts[:2] if len(parts) > 2 else parts[:1])
             tree = named.visit(ast.parse(path.read_text("utf-8")))
-            nodes += [(room, node) for node in ast.walk(tree) if isinstance(node, ast.Call)]
+            nodes += [(room, n) for n in ast.walk(tree) if isinstance(n, ast.Call) and callee_name(n) != "SetFinding"]
     return tuple(nodes)
 
 

@@ -4,8 +4,7 @@ In: a folder with a table of clips, the folder of its films, formats. Out: `clip
 each format beside it (`webdataset/`, `videofolder/`, `manifest.jsonl` ...); where the table has a `split`, a folder of
 each split with these in it. Films are only read. A clip is cut once, under a key of all that determines it, and kept in
 the set's state, so that a run that was killed continues with the next clip; a format is written aside and renamed, and
-not at all where it is there already. The run folder's journal has both, the clips that were cut and the formats in
-their places. The same table gives the same bytes.
+not at all where it is there already. The same table gives the same bytes.
 """
 
 from __future__ import annotations
@@ -13,12 +12,10 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -28,24 +25,24 @@ from cineloop.clip import check_file
 from cineloop.discovery import SKIP_FILE
 from cineloop.documents import read_json, read_text
 from cineloop.errors import ItemError, MissingDependencyError, NothingMatchedError, UsageError
-from cineloop.files import content_key, raise_if_full, scratch_folder, sync, text_key, unescape_name, write_atomic
-from cineloop.log import Progress, logger, plural, printable
+from cineloop.files import content_key, raise_if_full, scratch_folder, unescape_name, write_atomic
+from cineloop.log import logger, plural, printable
 from cineloop.manifest import read_manifest
-from cineloop.run_folder import RunFolder, refuse_existing
+from cineloop.run_folder import RunFolder
 from cineloop.threads import usable_cpus
-from cineloop.video.worker import DecoderPool
 from v2t.writers import Rows
-from v2t_eval.curate.captions import caption_of
+from v2t_eval.clips.cut import Cut, CutFile
+from v2t_eval.clips.faces import FaceBlur
+from v2t_eval.clips.placing import FormatPlaces, Record, link_or_copy
+from v2t_eval.clips.store import CUTS, CutStore, WantedCut, cut_key
 from v2t_eval.curate.clip import FilmClip
-from v2t_eval.curate.cut import VERSION, Cut, CutFile, submit_cut
-from v2t_eval.curate.faces import FaceBlur
 from v2t_eval.curate.table import Film, read_clips_of_set, read_films
+from v2t_eval.text.caption_faults import caption_of
 
 FORMATS = ("webdataset", "lance", "videofolder", "two_file", "parquet", "manifest")
 FILMS = "films.json"  # in the state: where the films of the table are
-JOURNAL = "cuts.jsonl"  # in the state: clips that were cut, places that were written
-_CUTS = "cuts"
-Record = dict[str, Any]  # of one clip, as of `v2t caption`
+Writers = dict[str, Any]  # modules, or objects, with NAME and write; maybe `about`
+CutFit = Callable[[FilmClip, Cut], Cut]  # may raise ItemError: such a clip is left out
 _OWN = ("lance", "parquet", "manifest")  # the others are those of v2t
 
 
@@ -86,10 +83,11 @@ def remember_films(state: Path, films: Path) -> None:
 
 def write_set(
     run: RunFolder,
-    writers: dict[str, ModuleType],
+    writers: Writers,
     *,
     copy: bool = False,
     faces: Path | None = None,
+    fit: CutFit = lambda clip, cut: cut,
     workers: int | None = None,
     stop: Callable[[], bool] = lambda: False,
     show_progress: bool = False,
@@ -97,9 +95,10 @@ def write_set(
     """Write the kept clips of the table in a folder.
 
     Args:
-        run: the set's folder, opened with `JOURNAL`.
+        run: the set's folder, opened with `v2t_eval.clips.store.JOURNAL`.
         writers: see `load_writers`.
-        copy, faces: see `v2t_eval.curate.cut.Cut`.
+        copy, faces: see `v2t_eval.clips.cut.Cut`.
+        fit: the cut of a clip as a trainer wants it: rate, number of frames, size.
         workers: clips cut at a time; None takes the CPUs.
         stop: polled between clips.
 
@@ -108,14 +107,13 @@ def write_set(
             `faces` is no detector.
         MissingDependencyError: DISK_FULL, no decoder. KeyboardInterrupt: `stop` returned true.
     """
-    folder = run.path
-    clips = read_clips_of_set(folder)
+    clips = read_clips_of_set(run.path)
     if not clips:
-        raise NothingMatchedError(f"no clip of {printable(str(folder))} is kept", hint="loosen its limits")
+        raise NothingMatchedError(f"no clip of {printable(str(run.path))} is kept", hint="loosen its limits")
     outcome = Outcome()
     try:
         with scratch_folder("writing-", parent=run.state) as scratch:
-            cutting = _Cutting(run, scratch, copy=copy, faces=faces)
+            cutting = _Cutting(run, scratch, copy=copy, faces=faces, fit=fit)
             pieces = cutting.pieces(clips, workers or usable_cpus(), stop, show_progress, outcome.failed)
             records = [cutting.record(clip, *pieces[clip.id]) for clip in clips if clip.id in pieces]
             if len(pieces) + len(outcome.failed) < len(clips):
@@ -125,10 +123,10 @@ def write_set(
                 id, error = next(iter(outcome.failed.items()))
                 raise NothingMatchedError(f"no clip could be cut; {printable(id)}: {error}", hint=error.hint)
             _warn_captions(records)
-            _Placing(run, scratch).place(records, writers, outcome)
-            cutting.sweep({key for key, _ in pieces.values()})
+            _SetPlaces(run, scratch).place_all(records, writers, outcome)
+            cutting.store.sweep({key for key, _ in pieces.values()})
     except OSError as error:
-        raise_if_full(error, folder)
+        raise_if_full(error, run.path)
         raise
     outcome.num_clips = len(records)
     return outcome
@@ -137,8 +135,8 @@ def write_set(
 class _Cutting:
     """The clips as files in the state; used once."""
 
-    def __init__(self, run: RunFolder, scratch: Path, *, copy: bool, faces: Path | None) -> None:
-        self.run, self.scratch, self.copy = run, scratch, copy
+    def __init__(self, run: RunFolder, scratch: Path, *, copy: bool, faces: Path | None, fit: CutFit) -> None:
+        self.copy, self.fit, self.rates = copy, fit, dict[str, float | None]()
         self.faces, self.faces_key = "", ""
         if faces is not None:
             FaceBlur(faces)  # before anything is cut
@@ -153,8 +151,7 @@ class _Cutting:
                 f"where the films of {printable(str(run.path))} are is not known", hint="v2t-eval curate FILMS -o SET"
             ) from error
         self.films = read_films(run.path)
-        self.cuts = run.state / _CUTS
-        self.cuts.mkdir(parents=True, exist_ok=True)
+        self.store = CutStore(run, scratch)
 
     def pieces(
         self,
@@ -165,57 +162,21 @@ class _Cutting:
         failed: dict[str, ItemError],
     ) -> dict[str, tuple[str, CutFile]]:
         """Key and piece of each clip by id, cut where it is not there yet."""
-        with (
-            Progress(len(clips), "clips", enabled=show) as bar,
-            DecoderPool(num_workers=min(workers, len(clips)), threads=1) as pool,
-        ):
-            known = {
-                each["key"]: (each["bytes"], CutFile(**each["piece"])) for each in self.run.replay() if "key" in each
-            }
-            pieces: dict[str, tuple[str, CutFile]] = {}
-            waiting: deque[tuple[FilmClip, str, Future[CutFile]]] = deque()
+        wanted = []
+        for clip in clips:
+            try:
+                wanted.append(self._cut_job(clip))
+            except ItemError as error:
+                logger.warning("%s is left out: %s: %s", printable(clip.id), error.code, printable(error.message))
+                failed[clip.id] = error
+        return self.store.fill(wanted, workers=workers, stop=stop, show_progress=show, failed=failed)
 
-            def finish() -> None:
-                clip, key, future = waiting.popleft()
-                try:
-                    piece = future.result()
-                except ItemError as error:
-                    self._record_failure(clip, error, failed)
-                    return
-                file = self.scratch / f"{key}.mp4"
-                sync(file)
-                size = file.stat().st_size
-                os.replace(file, self.cuts / file.name)
-                self.run.append([{"key": key, "bytes": size, "piece": asdict(piece)}])
-                known[key], pieces[clip.id] = (size, piece), (key, piece)
-
-            for clip in clips:
-                if stop():
-                    break
-                cut, key = self._cut(clip)
-                while any(key == other for _, other, _ in waiting):  # the same film under another name
-                    finish()
-                size, piece = known.get(key, (-1, None))
-                if piece is not None and _size(self.cuts / f"{key}.mp4") == size:
-                    pieces[clip.id] = (key, piece)
-                else:
-                    try:
-                        film = self._film(clip)
-                        waiting.append((clip, key, submit_cut(pool, film, self.scratch / f"{key}.mp4", cut)))
-                    except ItemError as error:
-                        self._record_failure(clip, error, failed)
-                while len(waiting) >= 2 * workers:
-                    finish()
-                bar.advance(1)
-            while waiting:
-                finish()
-        return pieces
-
-    def _cut(self, clip: FilmClip) -> tuple[Cut, str]:
-        """The part of a clip, and a key of all that determines its bytes."""
+    def _cut_job(self, clip: FilmClip) -> WantedCut:
         cut = Cut(start_s=clip.start_s, end_s=clip.end_s, crop=clip.crop, copy=self.copy, faces=self.faces)
-        parts = [VERSION, clip.source_sha, {**asdict(cut), "faces": self.faces_key}]
-        return cut, text_key(json.dumps(parts).encode())
+        cut = self.fit(clip, cut)
+        self.rates[clip.id] = clip.fps if cut.fps is None else round(cut.fps, 6)
+        key = cut_key(clip.source_sha, cut, faces=self.faces_key)
+        return WantedCut(id=clip.id, key=key, cut=cut, film=partial(self._film, clip))
 
     def _film(self, clip: FilmClip) -> Path:
         """The film of a clip, as it was measured. Raises ItemError."""
@@ -225,17 +186,6 @@ class _Cutting:
         if film is None or (film.size, film.mtime_ns) != (status.st_size, status.st_mtime_ns):
             raise ItemError("the film has changed since it was measured", code="CHANGED", hint="curate it again")
         return path
-
-    @staticmethod
-    def _record_failure(clip: FilmClip, error: ItemError, failed: dict[str, ItemError]) -> None:
-        if error.code == "DISK_FULL":
-            raise MissingDependencyError(
-                error.message,
-                code=error.code,
-                hint="free some space, then run the same command again; it continues where it stopped",
-            ) from error
-        logger.warning("%s is left out: %s: %s", printable(clip.id), error.code, printable(error.message))
-        failed[clip.id] = error
 
     def record(self, clip: FilmClip, key: str, piece: CutFile) -> Record:
         """What is written of a clip; as records of `v2t caption`, which its writers take."""
@@ -254,7 +204,7 @@ class _Cutting:
             "duration_s": round(piece.end_s - piece.start_s, 6),
             "width": piece.width,
             "height": piece.height,
-            "fps": clip.fps,
+            "fps": self.rates[clip.id],
             "num_frames": piece.num_frames,
             "has_sound": piece.has_sound,
             "scores": {name: value for name, value in clip.scores.items() if value is not None},
@@ -269,19 +219,6 @@ class _Cutting:
         except (OSError, ValueError):
             return ""
 
-    def sweep(self, keys: set[str]) -> None:
-        """Remove clips that no set holds any longer; their films can give them again."""
-        for path in self.cuts.glob("*.mp4"):
-            if path.stem not in keys:
-                path.unlink()
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except OSError:
-        return -1
-
 
 def _warn_captions(records: Sequence[Record]) -> None:
     without = sum(not record["caption"] for record in records)
@@ -292,14 +229,10 @@ def _warn_captions(records: Sequence[Record]) -> None:
         )
 
 
-class _Placing:
-    """Formats written aside and moved to their places."""
+class _SetPlaces(FormatPlaces):
+    """All formats of a set, in all splits."""
 
-    def __init__(self, run: RunFolder, scratch: Path) -> None:
-        self.run, self.folder, self.scratch = run, run.path, scratch
-        self.written: dict[str, str] = {each["place"]: each["print"] for each in run.replay() if "place" in each}
-
-    def place(self, records: Sequence[Record], writers: dict[str, ModuleType], outcome: Outcome) -> None:
+    def place_all(self, records: Sequence[Record], writers: Writers, outcome: Outcome) -> None:
         """Write all splits in all formats, those of earlier runs too, and the clips themselves."""
         writers = self._earlier(writers) | writers
         splits: dict[str, list[Record]] = {}
@@ -309,71 +242,29 @@ class _Placing:
             if not re.fullmatch(r"[\w-]*", split) or split in FORMATS:
                 raise UsageError(f"a split cannot be called {split!r}", hint="letters, digits, - and _")
             home = self.folder / split
-            self._place(home / "clips", rows, self._link, outcome)
+            self.place(home / "clips", rows, self._link)
+            outcome.places.append(home / "clips")
             for writer in writers.values():
-                self._place(home / writer.NAME, rows, writer.write, outcome)
+                self.place(home / writer.NAME, rows, writer.write, getattr(writer, "about", ""))
+                outcome.places.append(home / writer.NAME)
 
         now = {place.relative_to(self.folder).as_posix() for place in outcome.places}
         if old := sorted(self.written.keys() - now):
             logger.warning("of an earlier table, and not written again: %s", ", ".join(map(printable, old)))
 
-    def _earlier(self, writers: dict[str, ModuleType]) -> dict[str, ModuleType]:
+    def _earlier(self, writers: Writers) -> Writers:
         """Writers of formats of earlier runs: what they point at is about to change."""
-        known: dict[str, ModuleType] = {}
+        known: Writers = {}
         for name in FORMATS:
             with suppress(MissingDependencyError):
                 known |= load_writers([name])
         there = {name.rpartition("/")[2] for name in self.written}
         return {name: writer for name, writer in known.items() if writer.NAME in there and name not in writers}
 
-    def _place(
-        self, place: Path, records: Sequence[Record], write: Callable[[Rows, Path, Path], None], outcome: Outcome
-    ) -> None:
-        name = place.relative_to(self.folder).as_posix()
-        print = text_key(json.dumps([name, list(records)], sort_keys=True).encode())
-        if place.exists() and self.written.get(name) == print:
-            outcome.places.append(place)
-            return
-        refuse_existing([place], overwrite=name in self.written, hint="remove it, or name another folder")
-        rows = Rows(lambda: iter(records), lambda record: place.parent / record["path"])
-        making, old = self.scratch / place.name, self.scratch / "old"
-        write(rows, making, place)
-        if rows.left_out:
-            id, error = next(iter(rows.left_out.items()))
-            logger.warning(
-                "%d clips are not in %s; the first is %s: %s", len(rows.left_out), name, printable(id), error
-            )
-        _sync(making)
-        # Known as ours before it is there: a kill in between leaves it to be written again.
-        self._remember(name, "")
-        place.parent.mkdir(exist_ok=True)
-        if place.exists():
-            os.replace(place, old)
-        os.replace(making, place)
-        sync(place.parent)
-        self._remember(name, print)
-        (shutil.rmtree if old.is_dir() else lambda path: path.unlink(missing_ok=True))(old)
-        outcome.places.append(place)
-
     def _link(self, rows: Rows, target: Path, place: Path) -> None:
         target.mkdir()
         (target / SKIP_FILE).write_bytes(b"Cut by v2t-eval curate out of films.\n")
         for record in rows.records():
             name = Path(record["path"]).name
-            if (target / name).exists():  # of the same film under another name
-                continue
-            try:
-                os.link(self.run.state / _CUTS / name, target / name)
-            except OSError:  # a file system without links
-                shutil.copyfile(self.run.state / _CUTS / name, target / name)
-
-    def _remember(self, name: str, print: str) -> None:
-        self.written[name] = print
-        self.run.append([{"place": name, "print": print}])
-
-
-def _sync(making: Path) -> None:
-    paths: Iterator[Path] = making.rglob("*") if making.is_dir() else iter((making,))
-    for path in paths:
-        if path.is_file() and path.stat().st_nlink == 1:
-            sync(path)
+            if not (target / name).exists():  # else of the same film under another name
+                link_or_copy(self.run.state / CUTS / name, target / name)

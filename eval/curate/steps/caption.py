@@ -17,9 +17,9 @@ from cineloop.errors import UsageError
 from cineloop.files import text_key
 from cineloop.log import logger, plural, printable
 from cineloop.manifest import write_manifest
-from v2t_eval.curate.captions import caption_of, faults
 from v2t_eval.curate.clip import FilmClip
 from v2t_eval.curate.step import BaseStep, Column, CompareResult, Work, check_file
+from v2t_eval.text.caption_faults import caption_of, faults
 
 _AGAIN = {"temperature": 0.7, "seed": 1}
 

@@ -7,17 +7,17 @@ from dataclasses import dataclass
 
 from cineloop.video.sample import SampleSpec
 from v2t_eval.core.metric import BaseMetric, load_metric
-from v2t_eval.curate.captions import LANGUAGES, is_refusal, other_language, other_script, repetition
 from v2t_eval.curate.clip import FilmClip
 from v2t_eval.curate.step import BaseStep, Column, CompareResult
+from v2t_eval.text.caption_faults import LANGUAGES, is_refusal, other_language, other_script, repetition
 
 FRAMES = SampleSpec(num_frames=16)
 
 
 @dataclass(frozen=True, kw_only=True)
 class CheckSettings:
-    """`script`: of the letters, as Unicode names it. `language`: one of `captions.LANGUAGES`; "" for any. `model`: of
-    the metric clipsim; `judge`: of vqascore; "" leaves these columns empty."""
+    """`script`: of the letters, as Unicode names it. `language`: one of `LANGUAGES`; "" for any. `model`: of the
+    metric clipsim; `judge`: of vqascore; "" leaves these columns empty."""
 
     script: str = "latin"
     language: str = ""
@@ -42,7 +42,7 @@ class Step(BaseStep):
         "caption_true": Column("vqascore: how likely the judge says that the clip shows the caption", 0, 1),
     }
     detects = "refusals, loops, other scripts; with a model or a judge also captions of something else"
-    misses = "languages beyond the seven of `captions.LANGUAGES`; what model and judge do not see"
+    misses = "languages beyond the seven of `caption_faults.LANGUAGES`; what model and judge do not see"
     Settings = CheckSettings
 
     def compare(self, clips: Sequence[FilmClip]) -> CompareResult:

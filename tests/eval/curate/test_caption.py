@@ -12,13 +12,13 @@ from cineloop.discovery import discover
 from cineloop.errors import UsageError
 from planted_films import FPS, SIZE, write
 from v2t_eval.core.executor import ExecutorConfig
-from v2t_eval.curate.captions import LANGUAGES, faults, is_refusal, other_language, other_script, repetition
 from v2t_eval.curate.clip import FilmClip, Links
 from v2t_eval.curate.recipe import read_plan
 from v2t_eval.curate.run import curate
 from v2t_eval.curate.step import Work
 from v2t_eval.curate.steps import caption, caption_check
 from v2t_eval.curate.table import PARQUET
+from v2t_eval.text.caption_faults import LANGUAGES, faults, is_refusal, other_language, other_script, repetition
 
 BACKEND = """
 from pathlib import Path

@@ -22,7 +22,7 @@ from cineloop.manifest import read_manifest
 from full_disk import python_on_full_disk
 from planted_films import shot, write
 from v2t_eval.cli import main
-from v2t_eval.curate import write as writing
+from v2t_eval.clips import store
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[3]
@@ -160,7 +160,7 @@ def test_the_same_bytes_from_a_read_only_folder_and_nothing_twice(made, films, t
             path.chmod(stat.S_IRWXU)
     assert bytes_of(films) == before
     assert bytes_of(out) == bytes_of(made)
-    monkeypatch.setattr(writing, "submit_cut", lambda *args: pytest.fail("cut twice"))
+    monkeypatch.setattr(store, "submit_cut", lambda *args: pytest.fail("cut twice"))
     dates = {path: path.stat().st_mtime_ns for path in out.rglob("*.tar")}
     run(out, "--write", FORMATS)
     assert {path: path.stat().st_mtime_ns for path in out.rglob("*.tar")} == dates

@@ -174,7 +174,7 @@ def test_several_captions_and_seen_clips_are_kept(captions):
 
 def test_scores_and_curation_read_the_edited_text(captions, films):
     from v2t_eval.core.inputs import read_inputs
-    from v2t_eval.curate.captions import caption_of
+    from v2t_eval.text.caption_faults import caption_of
 
     with EditFolder(captions) as folder:
         save(folder, "a.webm", "A red film.", "Another caption.")

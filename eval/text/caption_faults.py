@@ -36,10 +36,10 @@ MOST_REPEATED = 0.3
 def caption_of(row: Mapping[str, Any]) -> str:
     """The caption of a row of a manifest (`captions`, of several the first) or a record of `v2t caption` (`caption`);
     "" where it has none."""
-    text = row.get("captions") or row.get("caption")
-    while text and isinstance(text, dict | list):
-        text = next(iter(text.values() if isinstance(text, dict) else text))
-    return text if isinstance(text, str) else ""
+    value = row.get("captions") or row.get("caption")
+    while value and isinstance(value, dict | list):
+        value = next(iter(value.values() if isinstance(value, dict) else value))
+    return value if isinstance(value, str) else ""
 
 
 def repetition(text: str) -> float:
@@ -70,9 +70,9 @@ def other_language(text: str, language: str) -> float:
 
 def faults(text: str) -> list[str]:
     """What is wrong with a caption: "short", "refusal", "repeats"; nothing of a sound one."""
-    by_name = {
+    checks = {
         "short": len(text.split()) < FEWEST_WORDS,
         "refusal": is_refusal(text),
         "repeats": repetition(text) > MOST_REPEATED,
     }
-    return [name for name, is_there in by_name.items() if is_there]
+    return [name for name, is_there in checks.items() if is_there]

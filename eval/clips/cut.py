@@ -2,16 +2,15 @@
 
 In: an opened video, a `Cut`. Out: the file, written to a path whose renaming is the caller's, and a `CutFile` that says
 what is in it. Packets are copied where a key frame allows; otherwise H.264, yuv420p, with the times, colour tags and
-pixel aspect of the source, turned as it is shown, cropped, with even sides (an odd last row or column is left out).
-The sound of a copy is copied where mp4 holds it, else it is AAC. The same part gives the same bytes.
-Letters: H W size, N frames of the film.
+pixel aspect of the source, turned as it is shown, cropped, with even sides (an odd last row or column is left out);
+scaled and at a constant rate where that is asked for. The sound of a copy is copied where mp4 holds it, else it is AAC.
+The same part gives the same bytes. Letters: H W size, N frames of the film, n frames of the part.
 """
 
 from __future__ import annotations
 
 import errno
 import heapq
-import itertools
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
@@ -32,12 +31,11 @@ from cineloop.video.pyav_walk import Walk
 from cineloop.video.sample import window
 from cineloop.video.stream import open_container, packets_until_damage
 from cineloop.video.worker import DecoderPool
-from v2t_eval.curate.faces import FaceBlur
+from v2t_eval.clips.faces import FaceBlur
+from v2t_eval.clips.sound import sound_packets
 
 VERSION = 1  # raised whenever the same part may get other bytes
 _PICTURES = frozenset(("av1", "h264", "hevc", "mpeg4", "vp9"))  # codecs that are copied
-_SOUNDS = frozenset(("aac", "ac3", "alac", "eac3", "flac", "mp3", "opus"))
-_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)  # of AAC
 _SNAP_S = 0.5  # what a copy may lack at each end
 _BEAT_S = 1.0  # film seconds after which the time limit restarts: writing is slower than reading
 
@@ -51,7 +49,10 @@ class Cut:
         crop: x, y, width, height within the picture as it is shown, even numbers; None takes all of it.
         copy: copy the packets where a key frame comes within half a second of the start and nothing is to be cropped,
             turned or blurred; the copy begins there, and may end up to half a second early.
-        faces: path of a face detector, see `v2t_eval.curate.faces`; "" blurs nothing.
+        faces: path of a face detector, see `v2t_eval.clips.faces`; "" blurs nothing.
+        fps: frames a second at a constant rate, each the film's frame nearest in time; None keeps the film's times.
+        num_frames: exactly so many frames of that rate; None takes what the part holds.
+        size: even (H, W) that the crop is scaled to, with square pixels; None scales nothing.
     """
 
     start_s: float
@@ -59,6 +60,14 @@ class Cut:
     crop: Sequence[int] | None = None
     copy: bool = False
     faces: str = ""
+    fps: float | None = None
+    num_frames: int | None = None
+    size: Sequence[int] | None = None
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the picture stays as it is."""
+        return not (self.crop or self.faces or self.fps or self.size)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,7 +133,8 @@ def write_cut(
             first, stop = window(table.times_s, info.duration_s, cut.start_s, cut.end_s)
             if copied is not None:
                 first, stop = copied[0], copied[0] + len(copied[1])
-            start_s, end_s = float(table.times_s[first]), _end_s(table, stop)
+            plan = _FramePlan(table, cut, first, stop)
+            start_s, end_s = float(table.times_s[first]), plan.end_s
             out = stack.enter_context(
                 av.open(target, "w", format="mp4", options={"movflags": "+faststart", "fflags": "+bitexact"})
             )
@@ -133,9 +143,9 @@ def write_cut(
                 video, size = _packet_copies(picture, table, stream, *copied), table.stored_size
             else:
                 walk = Walk(picture, opened.layout, table, threads)
-                video, size = _encode(out, walk, cut, first, stop, beat)
+                video, size = _encode(out, walk, cut, plan, beat)
             offset_s = info.first_pts_s
-            audio = _sound(out, sound, start_s + offset_s, end_s + offset_s, copy=copied is not None)
+            audio = sound_packets(out, sound, start_s + offset_s, end_s + offset_s, copy=copied is not None)
             has_sound = False
             for packet in heapq.merge(video, audio, key=_second):
                 has_sound = has_sound or packet.stream_index > 0
@@ -147,7 +157,7 @@ def write_cut(
     except ValueError as error:  # as PyAV calls invalid data and arguments
         raise ItemError(f"cannot write {target!r}: {error}", code="ENCODE_ERROR") from error
     return CutFile(
-        start_s=start_s, end_s=end_s, height=size[0], width=size[1], num_frames=stop - first,
+        start_s=start_s, end_s=end_s, height=size[0], width=size[1], num_frames=len(plan.positions),
         copied=copied is not None, has_sound=has_sound,
     )  # fmt: skip
 
@@ -169,7 +179,7 @@ def _copied_span(picture: Any, table: FrameTable, cut: Cut) -> tuple[int, list[i
     stream; None where the part must be encoded."""
     times, info = table.times_s, table.info
     is_odd = any(side % 2 for side in table.stored_size)
-    if not table.is_plain or table.pts is None or cut.crop or cut.faces or info.rotation or info.mirrored or is_odd:
+    if not table.is_plain or table.pts is None or not cut.is_whole or info.rotation or info.mirrored or is_odd:
         return None
     if info.codec not in _PICTURES:
         return None
@@ -218,10 +228,38 @@ def _packet_copies(picture: Any, table: FrameTable, stream: Any, key: int, ticks
 # ---- the picture, encoded
 
 
+class _FramePlan:
+    """Which frames of a film are written, int64 (n,) `positions`, and when and for how long each is shown, int64 (n,)
+    `ticks` and `lasts` of `base`, from 0 on; `base` is None where it is the stream's own. [first, stop): the part."""
+
+    def __init__(self, table: FrameTable, cut: Cut, first: int, stop: int) -> None:
+        self.rate = Fraction(cut.fps or table.info.fps).limit_denominator(1001)
+        self.base, self.fills = (1 / self.rate if cut.fps else None), cut.fps is not None
+        self.end_s = _end_s(table, stop)
+        if cut.fps is None:
+            self.positions = np.arange(first, stop)
+            return
+        start_s, step_s = float(table.times_s[first]), float(1 / self.rate)
+        num = cut.num_frames or max(1, round((self.end_s - start_s) / step_s))
+        times_s = table.times_s[first:stop]
+        middles = (times_s[1:] + times_s[:-1]) / 2
+        self.positions = first + np.searchsorted(middles, start_s + np.arange(num) * step_s, side="left")
+        self.ticks, self.lasts = np.arange(num), np.ones(num, dtype=np.int64)
+        self.end_s = start_s + num * step_s
+
+    def keep_times(self, table: FrameTable, base: Fraction) -> None:
+        """Take `ticks` and `lasts` from the film, whose stream counts in `base`."""
+        first, stop = int(self.positions[0]), int(self.positions[-1]) + 1
+        own = np.rint((table.times_s - table.times_s[first]) / float(base)) if table.pts is None else table.pts
+        end = round((table.info.duration_s - table.times_s[-1]) / base) + int(own[-1])
+        after = np.append(own, end)[first + 1 : stop + 1]
+        self.ticks, self.lasts = own[first:stop] - own[first], after - own[first:stop]
+
+
 def _encode(
-    out: Any, walk: Walk, cut: Cut, first: int, stop: int, beat: Callable[[], None]
+    out: Any, walk: Walk, cut: Cut, plan: _FramePlan, beat: Callable[[], None]
 ) -> tuple[Iterator[Any], tuple[int, int]]:
-    """Packets of the frames [first, stop), from time 0 on; (H, W)."""
+    """Packets of the planned frames, from time 0 on; (H, W)."""
     from av.video.reformatter import ColorRange
 
     info, given = walk.table.info, walk.stream.codec_context
@@ -229,11 +267,14 @@ def _encode(
     size = (min(height, info.height - y) // 2 * 2, min(width, info.width - x) // 2 * 2)
     if min(size) < 2:
         raise ItemError(f"a picture of {width}x{height} is too small to be written", code="ENCODE_ERROR")
-    stream = out.add_stream("libx264", rate=Fraction(info.fps).limit_denominator(1001), options={"crf": "18", **X264})
-    stream.width, stream.height, stream.pix_fmt = size[1], size[0], "yuv420p"
+    scaled = size if cut.size is None else (int(cut.size[0]), int(cut.size[1]))
+    stream = out.add_stream("libx264", rate=plan.rate, options={"crf": "18", **X264})
+    stream.width, stream.height, stream.pix_fmt = scaled[1], scaled[0], "yuv420p"
     to = stream.codec_context
-    to.thread_count, to.time_base = 1, walk.stream.time_base
-    aspect = Fraction(info.sample_aspect).limit_denominator(1000)
+    to.thread_count, to.time_base = 1, plan.base or walk.stream.time_base
+    if plan.base is None:
+        plan.keep_times(walk.table, to.time_base)
+    aspect = Fraction(1 if cut.size else info.sample_aspect).limit_denominator(1000)
     to.sample_aspect_ratio = 1 / aspect if info.rotation % 180 else aspect
     is_rgb = given.format is not None and given.format.is_rgb
     for tag in ("colorspace", "color_primaries", "color_trc"):
@@ -259,9 +300,12 @@ def _encode(
             parts.append(array[top : top + size[0] // part, left : left + size[1] // part].copy())
         if faces is not None:
             faces.blur(_frame(parts).to_ndarray(format="bgr24"), parts)
-        return _frame(parts)
+        if scaled == size:
+            return _frame(parts)
+        way = "AREA" if scaled < size else "LANCZOS"
+        return _frame(parts).reformat(width=scaled[1], height=scaled[0], interpolation=way)
 
-    return _packets(stream, walk, first, stop, display_crop, beat), size
+    return _packets(stream, walk, plan, display_crop, beat), scaled
 
 
 def _frame(planes: list[np.ndarray]) -> Any:
@@ -272,95 +316,40 @@ def _frame(planes: list[np.ndarray]) -> Any:
 
 
 def _packets(
-    stream: Any, walk: Walk, first: int, stop: int, shown: Callable[[Any], Any], beat: Callable[[], None]
+    stream: Any, walk: Walk, plan: _FramePlan, shown: Callable[[Any], Any], beat: Callable[[], None]
 ) -> Iterator[Any]:
     from av.bitstream import BitStreamFilterContext
 
-    table, base = walk.table, stream.codec_context.time_base
-    ticks = np.rint((table.times_s - table.times_s[first]) / float(base)) if table.pts is None else table.pts
-    end = round((table.info.duration_s - table.times_s[-1]) / base) + int(ticks[-1])
+    times_s, positions = walk.table.times_s, plan.positions.tolist()
     plain = BitStreamFilterContext(PLAIN, "h264")
-    beaten_s = float(table.times_s[first])
-    count = 0
-    for position, frame in walk.from_position(first):
-        if position >= stop:
-            break
-        if position < first:
-            continue
-        if table.times_s[position] - beaten_s > _BEAT_S:
-            beaten_s = float(table.times_s[position])
-            beat()
-        after = int(ticks[position + 1]) if position + 1 < len(ticks) else end
-        new = shown(frame)
-        new.pts, new.time_base = int(ticks[position] - ticks[first]), base
-        new.duration = after - int(ticks[position])
-        count += 1
+    beaten_s, due = float(times_s[positions[0]]), 0
+    new: Any = None
+
+    def packets_of(number: int) -> Iterator[Any]:
+        new.pts, new.time_base = int(plan.ticks[number]), stream.codec_context.time_base
+        new.duration = int(plan.lasts[number])
         for packet in stream.encode(new):
             yield from plain.filter(packet)
-    if not count:
+
+    for position, frame in walk.from_position(positions[0]):
+        if position > positions[-1]:
+            break
+        if position < positions[due]:
+            continue
+        if times_s[position] - beaten_s > _BEAT_S:
+            beaten_s = float(times_s[position])
+            beat()
+        new = shown(frame)
+        while due < len(positions) and positions[due] <= position:
+            if positions[due] == position or plan.fills:  # a frame that cannot be decoded leaves no gap in a rate
+                yield from packets_of(due)
+            due += 1
+        if due == len(positions):
+            break
+    if new is None:
         raise ItemError("no frame of the part could be decoded", code="DECODE_ERROR")
+    for number in range(due, len(positions) if plan.fills else due):
+        yield from packets_of(number)
     for packet in stream.encode(None):
         yield from plain.filter(packet)
     yield from plain.filter(None)
-
-
-# ---- the sound
-
-
-def _sound(out: Any, container: Any, start_s: float, end_s: float, *, copy: bool) -> Iterator[Any]:
-    """Packets of the sound between two seconds of the container, from time 0 on; none where there is no sound."""
-    source = container.streams.best("audio")
-    if source is None or source.codec_context is None or not source.codec_context.sample_rate:
-        return iter(())
-    container.seek(int(start_s / source.time_base), stream=source)
-    if copy and source.codec_context.codec.canonical_name in _SOUNDS:
-        return _copied_sound(container, source, out.add_stream_from_template(source, opaque=True), start_s, end_s)
-    rate = source.codec_context.sample_rate
-    stream = out.add_stream("aac", rate=rate if rate in _RATES else 48000)
-    stream.codec_context.layout = "mono" if source.codec_context.layout.nb_channels == 1 else "stereo"
-    return _encoded_sound(container, source, stream, start_s, end_s)
-
-
-def _copied_sound(container: Any, source: Any, stream: Any, start_s: float, end_s: float) -> Iterator[Any]:
-    first = round(start_s / source.time_base)
-    for packet in packets_until_damage(container, source):
-        if not packet.size or packet.pts is None or packet.pts < first:
-            continue
-        if packet.pts * source.time_base >= end_s:
-            return
-        packet.pts, packet.dts = packet.pts - first, packet.pts - first
-        packet.stream = stream
-        yield packet
-
-
-def _encoded_sound(container: Any, source: Any, stream: Any, start_s: float, end_s: float) -> Iterator[Any]:
-    import av
-
-    to = stream.codec_context
-    rate = to.sample_rate
-    resampler = av.AudioResampler(format="fltp", layout=to.layout.name, rate=rate)
-    for frame in _resample(container, source, resampler):
-        if frame.pts is None:
-            continue
-        at = round((float(frame.pts * frame.time_base) - start_s) * rate)
-        if at >= round((end_s - start_s) * rate):
-            break
-        samples = frame.to_ndarray()[:, max(0, -at) : max(0, round((end_s - start_s) * rate) - at)]
-        if not samples.shape[1]:
-            continue
-        part = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples), format="fltp", layout=to.layout.name)
-        part.sample_rate, part.pts, part.time_base = rate, max(0, at), Fraction(1, rate)
-        yield from stream.encode(part)
-    yield from stream.encode(None)
-
-
-def _resample(container: Any, source: Any, resampler: Any) -> Iterator[Any]:
-    import av.error
-
-    for packet in itertools.chain(packets_until_damage(container, source)):
-        try:
-            frames = packet.decode()
-        except av.error.FFmpegError:  # damaged sound is no reason to lose the picture
-            continue
-        for frame in frames:
-            yield from resampler.resample(frame)

@@ -18,7 +18,7 @@ from cineloop.video.worker import DecoderPool, SampleSpec
 from full_disk import python_on_full_disk
 from onnx_models import export
 from planted_films import FPS, shot, write
-from v2t_eval.curate.cut import Cut, submit_cut, write_cut
+from v2t_eval.clips.cut import Cut, submit_cut, write_cut
 
 RATE = 48000
 
@@ -174,7 +174,7 @@ def test_every_kind_of_film_can_be_cut(tmp_path, name, codec, form, sound, copy)
 def test_pictures_are_turned_and_cropped_as_they_are_shown(source, tmp_path, monkeypatch):
     from dataclasses import replace
 
-    from v2t_eval.curate import cut as module
+    from v2t_eval.clips import cut as module
 
     gray = frames_of(source)[0]
     assert cut(source, tmp_path / "a.mp4", 0, 1, crop=(16, 8, 96, 64)).width == 96
@@ -221,7 +221,7 @@ signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 from pathlib import Path
 from cineloop.errors import ItemError
 from cineloop.video.limits import Limits
-from v2t_eval.curate.cut import Cut, write_cut
+from v2t_eval.clips.cut import Cut, write_cut
 from cineloop.video.open_file import LastFile
 with LastFile() as last, last.open({str(source)!r}) as opened:
     try:
@@ -283,3 +283,30 @@ def test_what_is_no_detector_is_refused(source, tmp_path):
     (tmp_path / "no.onnx").write_bytes(b"nothing")
     with pytest.raises(UsageError, match="no face detector"):
         cut(source, tmp_path / "a.mp4", 0, 1, faces=str(tmp_path / "no.onnx"))
+
+
+def test_a_part_at_a_rate_has_exactly_its_frames_scaled_and_with_square_pixels(tmp_path):
+    """Each frame is the film's nearest in time; the sound is as long as the pictures."""
+    source = film(tmp_path / "film.mp4", sample_aspect_ratio=Fraction(4, 3))
+    made = cut(source, tmp_path / "part.mp4", 0.5, 3.0, fps=16.0, num_frames=33, size=(64, 96), crop=(8, 0, 144, 96))
+    assert (made.num_frames, made.width, made.height, made.copied, made.has_sound) == (33, 96, 64, False, True)
+    assert made.end_s - made.start_s == pytest.approx(33 / 16)
+    with av.open(str(tmp_path / "part.mp4")) as container:
+        stream, sound = container.streams.video[0], container.streams.audio[0]
+        assert (stream.frames, float(stream.average_rate)) == (33, 16.0) and stream.sample_aspect_ratio in (None, 1)
+        assert float(sound.duration * sound.time_base) == pytest.approx(33 / 16, abs=0.05)
+        times = [frame.time for frame in container.decode(video=0)]
+    assert times == pytest.approx([n / 16 for n in range(33)])
+
+
+def test_a_rate_beyond_the_films_own_repeats_frames_and_one_below_leaves_some_out(tmp_path):
+    source = film(tmp_path / "film.mp4", sound=None)
+    for fps, num in ((48.0, 48), (6.0, 6)):
+        made = cut(source, tmp_path / f"{fps}.mp4", 0.0, 1.0, fps=fps)
+        with av.open(str(tmp_path / f"{fps}.mp4")) as container:
+            shown = [frame.to_ndarray(format="gray") for frame in container.decode(video=0)]
+        assert made.num_frames == len(shown) == num
+    with av.open(str(source)) as container:
+        own = [frame.to_ndarray(format="gray").astype(int) for frame in container.decode(video=0)]
+    for number, picture in enumerate(shown):  # of 6 a second: every fourth
+        assert np.abs(own[4 * number] - picture).mean() < np.abs(own[4 * number + 2] - picture).mean()
