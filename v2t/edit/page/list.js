@@ -44,9 +44,9 @@ export class ClipList extends EventTarget {
     this.#draw();
   }
 
-  /** Draws clips again that changed. */
+  /** Draws clips again that changed, each row in its place: one may be about to be clicked. */
   refresh() {
-    this.#retire(() => true);
+    for (const [at, node] of this.#rows) this.#fill(node, at);
     this.#draw();
   }
 
@@ -86,7 +86,7 @@ export class ClipList extends EventTarget {
       const last = Math.min(this.#clips.length, Math.ceil((this.#box.scrollTop + this.#box.clientHeight) / ROW) + SPARE);
       this.#retire((at) => at < first || at >= last);
       for (let at = first; at < last; at += 1) {
-        if (!this.#rows.has(at)) this.#rows.set(at, this.#row(at));
+        if (!this.#rows.has(at)) this.#rows.set(at, this.#fill(this.#free.pop() ?? this.#blank(), at));
       }
       for (const node of this.#free) node.hidden = true;
       const current = this.#clips.indexOf(this.#current);
@@ -96,8 +96,7 @@ export class ClipList extends EventTarget {
     });
   }
 
-  #row(at) {
-    const node = this.#free.pop() ?? this.#blank();
+  #fill(node, at) {
     const clip = shown(this.#clips[at]);
     const [picture, name, text, marks] = node.children;
     node.hidden = false;
