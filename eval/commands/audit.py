@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from cineloop.errors import EXIT_ENVIRONMENT, EXIT_FAILED_ITEMS, EXIT_NOTHING_MATCHED, EXIT_OK, ItemError, UsageError
 from cineloop.run_folder import STATE, RunFolder, refuse_existing
-from v2t_eval.commands.scoring import add_machine, old_files
+from v2t_eval.flags.scoring import add_machine, old_files
 
 if TYPE_CHECKING:
     from v2t_eval.audit.record import Audit

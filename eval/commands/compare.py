@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cineloop.errors import EXIT_NOT_COMPARABLE, EXIT_OK
-from v2t_eval.commands.scoring import add_scoring, score_options
+from v2t_eval.flags.scoring import add_scoring, score_options
 
 if TYPE_CHECKING:
     from v2t_eval.core.changes import ClipChange, MetricChange

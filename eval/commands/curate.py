@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from cineloop.errors import EXIT_FAILED_ITEMS, EXIT_OK, UsageError
 from cineloop.parser import Parser
 from cineloop.run_folder import STATE, RunFolder
-from v2t_eval.commands.cluster import add_cluster, place_of
+from v2t_eval.flags.cluster import add_cluster, place_of
 
 if TYPE_CHECKING:
     from v2t_eval.clips.cut import Cut

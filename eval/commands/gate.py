@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cineloop.run_folder import refuse_existing
-from v2t_eval.commands.scoring import add_scoring, lock_output, old_files, score_options
+from v2t_eval.flags.scoring import add_scoring, lock_output, old_files, score_options
 
 if TYPE_CHECKING:
     from v2t_eval.core.inputs import Inputs
@@ -95,8 +95,8 @@ def plan(candidate: Scores | Inputs, metrics: list[BaseMetric] | None, args: arg
     Raises:
         UsageError: clips without metrics.
     """
-    from v2t_eval.commands.scoring import dry_run
     from v2t_eval.core.scores import Scores
+    from v2t_eval.flags.scoring import dry_run
     from v2t_eval.gate import sides
 
     if not isinstance(candidate, Scores) and metrics is not None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from cineloop.errors import UsageError
 from cineloop.run_folder import refuse_existing
 from v2t_eval.commands.gate import CLIPS, DRY_RUN, SUITE, plan
-from v2t_eval.commands.scoring import add_scoring, score_options
+from v2t_eval.flags.scoring import add_scoring, score_options
 
 if TYPE_CHECKING:
     from v2t_eval.core.scores import Scores

@@ -8,7 +8,7 @@ from pathlib import Path
 from cineloop.errors import UsageError
 from v2t_eval.commands.gate import CLIPS, DRY_RUN, SUITE
 from v2t_eval.commands.gate_init import keep
-from v2t_eval.commands.scoring import add_scoring
+from v2t_eval.flags.scoring import add_scoring
 
 SUMMARY = "Replace a gate's baseline, with a reason; its history keeps what was before."
 EXAMPLES = (

@@ -15,7 +15,7 @@ from cineloop.errors import NothingMatchedError, UsageError
 from cineloop.options import add_options, load_options
 from cineloop.parser import Parser
 from cineloop.run_folder import refuse_existing
-from v2t_eval.commands.scoring import add_scoring, lock_output, old_files, score_options
+from v2t_eval.flags.scoring import add_scoring, lock_output, old_files, score_options
 from v2t_eval.mine.settings import MineConfig
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ from cineloop.documents import read_json
 from cineloop.errors import UsageError
 from cineloop.parser import Parser
 from cineloop.run_folder import STATE, other_settings, refuse_existing
-from v2t_eval.commands.cluster import add_cluster, place_of
-from v2t_eval.commands.scoring import add_scoring, dry_run, lock_output, old_files, score_options
+from v2t_eval.flags.cluster import add_cluster, place_of
+from v2t_eval.flags.scoring import add_scoring, dry_run, lock_output, old_files, score_options
 
 if TYPE_CHECKING:
     from v2t_eval.core.metric import BaseMetric

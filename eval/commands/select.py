@@ -8,7 +8,7 @@ from pathlib import Path
 
 from cineloop.errors import EXIT_FAILED_ITEMS, EXIT_OK, UsageError
 from cineloop.run_folder import refuse_existing
-from v2t_eval.commands.scoring import add_scoring, lock_output, score_options
+from v2t_eval.flags.scoring import add_scoring, lock_output, score_options
 
 SUMMARY = "Keep the best of several clips a prompt, by a metric; show what the best of n is worth."
 EXAMPLES = (
