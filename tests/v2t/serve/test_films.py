@@ -180,8 +180,9 @@ def test_a_client_that_leaves_stops_the_watching_and_what_was_noted_is_kept(runn
             time.sleep(0.01)
         server.gate.set()
         before = set(map(json.dumps, windows_of(server)))
-        reply = client.post(CHAT, json=asked(video(data_url(clip)), model="leaver")).json()
-        assert len(reply["cineloop"]["videos"][0]["notes"]) == 10
+        reply = client.post(CHAT, json=asked(video(data_url(clip)), model="leaver", stream=True))
+        assert len(events_of(reply)[0]["cineloop"]["videos"][0]["notes"]) == 10
+        assert 1 <= comments_of(reply)[-1]["of"] < 10  # the first had stopped, and what it noted is not noted again
         asked_for = list(map(json.dumps, windows_of(server)))
         assert before and len(asked_for) == len(set(asked_for)) == 10  # none twice
 

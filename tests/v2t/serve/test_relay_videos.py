@@ -201,6 +201,15 @@ def test_a_limit_that_is_set_is_kept_and_pictures_of_the_client_count(clip):
                 assert cv2.imdecode(np.frombuffer(pictures[-1], np.uint8), 1).shape[:2] == (24, 32)
 
 
+def test_pictures_of_the_client_count_towards_what_a_server_takes(running, clip):
+    own = {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0KGgo="}}
+    server, client = running
+    with server.playing(servers.Vllm):
+        report = report_of(client.post(CHAT, json=asked(own, own, video(data_url(clip)), model="own")))
+        assert len(servers.pictures_of(server.seen[-1])) == 5 and len(server.raw) == 2
+        assert report["warnings"][0]["message"].startswith("3 of 20 frames were sent")
+
+
 def test_a_silent_overflow_is_asked_once_more_and_then_told(running, clip):
     server, client = running
     with server.playing(servers.LmStudio, is_silent=True, most_pictures=10):
