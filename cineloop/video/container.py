@@ -63,12 +63,14 @@ class VideoSource:
 
     path: bytes
     descriptor: int
-    size: int
-    modified_ns: int
+    status: os.stat_result
     codecs: str = ""
     address: str = field(init=False)
 
     def __post_init__(self) -> None:
+        self.size = self.status.st_size
+        # Of this state of this file.
+        self.identity = (self.path, self.status.st_dev, self.status.st_ino, self.size, self.status.st_mtime_ns)
         link = f"/proc/self/fd/{self.descriptor}"
         self.address = link if os.path.exists(link) else "file:" + os.fsdecode(self.path)
 
@@ -77,16 +79,10 @@ class VideoSource:
         """The file's name for messages: the caller knows the folder, and readers of the records need not."""
         return name_of(self.path)
 
-    @property
-    def identity(self) -> tuple[bytes, int, int, int, int]:
-        """Identity of this state of this file: path, device, inode, size, date."""
-        status = os.fstat(self.descriptor)
-        return self.path, status.st_dev, status.st_ino, self.size, self.modified_ns
-
     def check_unchanged(self) -> None:
         """Raises ItemError CHANGED when the file was written to since it was opened."""
         now = os.fstat(self.descriptor)
-        if (now.st_size, now.st_mtime_ns) != (self.size, self.modified_ns):
+        if (now.st_size, now.st_mtime_ns) != (self.size, self.status.st_mtime_ns):
             raise ItemError(
                 f"{self.name!r} changed while it was read", code="CHANGED", hint="try again when it is fully written"
             )
@@ -101,7 +97,7 @@ def open_source(path: str | bytes | os.PathLike[str], codecs: str = "") -> Video
     """Open `path` for decoding (by these `codecs` alone); errors as of `VideoSource`. Never blocks on a pipe."""
     raw = os.fsencode(path)
     descriptor, status = open_video(raw, name_of(raw))
-    return VideoSource(raw, descriptor, status.st_size, status.st_mtime_ns, codecs)
+    return VideoSource(raw, descriptor, status, codecs)
 
 
 def read_layout(source: VideoSource) -> Layout:
