@@ -62,8 +62,9 @@ class CineloopPipeline(PipelineInputs, DiffusionPipeline, LoraLoader):
         image: the first frame of the clip, kept as it is: one for all, or one for each prompt; a PIL image, or floats
             in [0, 1] as an array (H, W, 3) or a tensor (3, H, W). Resized to the clip.
         height, width, num_frames: pixels and frames; None for what the transformer was trained on. See `valid_shape`.
-        num_inference_steps: noise levels of the sampler.
-        guidance_scale: 1 or less switches it off. guidance_interval, guidance_rescale: see `t2v.flow.GuidanceConfig`.
+        num_inference_steps: noise levels of the sampler; None for the transformer's `sample_steps`.
+        guidance_scale: 1 or less switches it off; None for the transformer's `sample_guidance`. guidance_interval,
+            guidance_rescale: see `t2v.flow.GuidanceConfig`.
         num_videos_per_prompt: clips of each prompt, which come out together.
         generator: one for all, or a list with one for each clip: then a clip is the same in any batch.
         latents: noise to begin with (B, C, t, h, w); then it decides the size.
@@ -105,6 +106,12 @@ class CineloopPipeline(PipelineInputs, DiffusionPipeline, LoraLoader):
         return self._guidance_scale
 
     @property
+    def sampling_defaults(self) -> dict[str, Any]:
+        """`num_inference_steps` and `guidance_scale` of a call that does not say."""
+        config = self.transformer.config
+        return {"num_inference_steps": config.sample_steps, "guidance_scale": config.sample_guidance}
+
+    @property
     def do_classifier_free_guidance(self) -> bool:
         """Whether an unconditional prediction is made at all."""
         return self._guidance_scale > 1.0
@@ -128,8 +135,8 @@ class CineloopPipeline(PipelineInputs, DiffusionPipeline, LoraLoader):
         height: int | None = None,
         width: int | None = None,
         num_frames: int | None = None,
-        num_inference_steps: int = 24,
-        guidance_scale: float = 2.0,
+        num_inference_steps: int | None = None,
+        guidance_scale: float | None = None,
         guidance_interval: tuple[float, float] = (0.0, 1.0),
         guidance_rescale: float = 0.0,
         num_videos_per_prompt: int = 1,
@@ -150,6 +157,9 @@ class CineloopPipeline(PipelineInputs, DiffusionPipeline, LoraLoader):
     ) -> CineloopPipelineOutput | tuple:
         """Make clips; see the class for the arguments. Raises UsageError where they do not fit each other."""
         # 1. Check inputs
+        own = self.sampling_defaults
+        num_inference_steps = own["num_inference_steps"] if num_inference_steps is None else num_inference_steps
+        guidance_scale = own["guidance_scale"] if guidance_scale is None else guidance_scale
         names = getattr(callback_on_step_end, "tensor_inputs", callback_on_step_end_tensor_inputs)
         prompts = self.check_inputs(
             prompt, negative_prompt, prompt_embeds, negative_prompt_embeds, num_videos_per_prompt, output_type, names

@@ -2,7 +2,7 @@
 
 In: a list of σ. Out: diffusers' `FlowMatchEulerDiscreteScheduler` with exactly that table. The scheduler shifts the
 levels it is given, and twice where it makes its own list; `set_sigmas` makes the table exactly the list, or refuses.
-`StochasticScheduler` takes its place where a sampler with noise in every step is wanted.
+`PathScheduler` takes its place where the steps are to be kept, or noise is wanted in every one of them.
 """
 
 from __future__ import annotations
@@ -51,17 +51,17 @@ def sigma_at(scheduler: Any, timestep: Tensor) -> float:
     return float(timestep) / scheduler.config.num_train_timesteps
 
 
-class StochasticScheduler(diffusers.FlowMatchEulerDiscreteScheduler):
-    """Adds noise in every step but the last one, keeping the marginals (see `t2v.flow.stochastic_step`), and keeps what
-    it went through.
+class PathScheduler(diffusers.FlowMatchEulerDiscreteScheduler):
+    """Keeps the latents of every step; adds noise in every step but the last one, keeping the marginals (see
+    `t2v.flow.stochastic_step`).
 
     Attributes:
-        level: how much noise, a ≥ 0.
+        level: how much noise, a ≥ 0; 0 leaves the steps as they are.
         generators: one for each clip of the batch, on the CPU; the noise of a clip is the same in any batch.
         path: latents (B, c, t, h, w) before the first step and after each, on the CPU.
     """
 
-    level = 0.7
+    level = 0.0
     generators: Sequence[torch.Generator] = ()
     path: list[Tensor]
 
@@ -78,7 +78,7 @@ class StochasticScheduler(diffusers.FlowMatchEulerDiscreteScheduler):
         after = made[0] if isinstance(made, tuple) else made.prev_sample
         place = self.step_index - 1
         sigma, sigma_next = (self.sigmas[i].expand(len(sample)) for i in (place, place + 1))
-        if float(sigma_next[0]) > 0:
+        if self.level and float(sigma_next[0]) > 0:
             level = torch.full((len(sample),), self.level)
             mean, deviation = flow.stochastic_step(sample.float(), model_output.float(), sigma, sigma_next, level)
             noise = torch.stack([torch.randn(sample.shape[1:], generator=each) for each in self.generators])

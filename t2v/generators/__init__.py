@@ -44,7 +44,7 @@ class FramesOfLatents(Frames):
     """Frames with what they were decoded from.
 
     Attributes:
-        latents: `latents` (c, t, h, w) of mean 0 and deviation 1, float32; of a stochastic sampler also its
+        latents: `latents` (c, t, h, w) of mean 0 and deviation 1, float32; with a path also the sampler's
             noise levels `sigmas` (steps + 1,), `path` (steps + 1, c, t, h, w) and its noise `level` ().
     """
 

@@ -46,7 +46,8 @@ class PipelineGenerator(ABC):
             "sequential" layer by layer (least memory, slowest).
         tiling: decode in tiles and clip by clip.
         latents: return `FramesOfLatents`, with the latents of each clip, for `t2v train` with rewards.
-        stochastic: how much noise the sampler adds in each step (Flow-GRPO's a, usually 0.7), 0 for none.
+        path: with the latents of every step too, for objectives that learn from steps.
+        stochastic: how much noise the sampler adds in each step (Flow-GRPO's a, usually 0.7), 0 for none; with a path.
 
     Raises:
         UsageError: no model, an unknown dtype, offload or LoRA weight, a negative `stochastic`.
@@ -67,6 +68,7 @@ class PipelineGenerator(ABC):
         offload: str = "none",
         tiling: bool = False,
         latents: bool = False,
+        path: bool = False,
         stochastic: float = 0.0,
     ) -> None:
         if not 0 <= stochastic < math.inf:
@@ -77,7 +79,8 @@ class PipelineGenerator(ABC):
         self.model, self.offload, self.tiling = model or self.default_model, offload, tiling
         if not self.model:
             raise UsageError(f"the generator {self.name!r} needs a model", hint="--model with a folder or hub id")
-        self.latents, self.stochastic = latents, stochastic
+        self.path = path or stochastic > 0
+        self.latents, self.stochastic = latents or path, stochastic
         self._device, self._dtype = device, self.dtypes.get(self.model, dtype) if dtype == "auto" else dtype
         self._loras = [lora_of(text) for text in lora]
         self._shapes: dict[tuple[int | None, ...], Shape] = {}
@@ -141,8 +144,8 @@ class PipelineGenerator(ABC):
         """The loaded pipeline, LoRAs in it, on its device."""
         pipe = self.load()
         pipe.set_progress_bar_config(disable=True)
-        if self.stochastic:
-            pipe.scheduler = self._stochastic(pipe.scheduler)
+        if self.path:
+            pipe.scheduler = self._path_scheduler(pipe.scheduler)
         if self._loras:
             self._load_loras(pipe)
         if self.tiling:
@@ -185,18 +188,18 @@ class PipelineGenerator(ABC):
             text = f"cannot load the pipeline {self.model}: {type(error).__name__}: {first_line(error)}"
             raise MissingDependencyError(text, code="MODEL") from error
 
-    def _stochastic(self, scheduler: Any) -> Any:
+    def _path_scheduler(self, scheduler: Any) -> Any:
         from diffusers import FlowMatchEulerDiscreteScheduler
 
-        from t2v.sampling import StochasticScheduler
+        from t2v.sampling import PathScheduler
 
         if not isinstance(scheduler, FlowMatchEulerDiscreteScheduler):
             raise UsageError(
-                f"stochastic sampling is for FlowMatchEulerDiscreteScheduler, not {type(scheduler).__name__}"
+                f"the path of a sampler is that of FlowMatchEulerDiscreteScheduler, not of {type(scheduler).__name__}"
             )
-        made = StochasticScheduler.from_config(scheduler.config)
-        made.level = self.stochastic
-        return made
+        kept = PathScheduler.from_config(scheduler.config)
+        kept.level = self.stochastic
+        return kept
 
     def _load_loras(self, pipe: Any) -> None:
         """Put the adapters into the network, and make all of them act; keys that fit nowhere are an error."""
@@ -242,7 +245,8 @@ class PipelineGenerator(ABC):
     def effective(self, settings: GenerateSettings) -> dict[str, Any]:
         """Settings with the pipeline's own values where nothing was asked."""
         shape = self.valid_shape(settings.num_frames, settings.height, settings.width)
-        own = {ours: self.parameters.get(theirs) for ours, theirs in NAMES.items()}
+        defaults = self.parameters | getattr(self.pipeline, "sampling_defaults", {})
+        own = {ours: defaults.get(theirs) for ours, theirs in NAMES.items()}
         return {
             "num_frames": shape.num_frames,
             "height": shape.height,
@@ -280,7 +284,7 @@ class PipelineGenerator(ABC):
 
         try:
             words["generator"] = [torch.Generator("cpu").manual_seed(each.seed) for each in requests]
-            if self.stochastic:  # a stream far from those of the first noises, which are seeded one after the other
+            if self.path:  # a stream far from those of the first noises, which are seeded one after the other
                 self.pipeline.scheduler.begin([(each.seed + 2**62) % 2**63 for each in requests])
             with torch.no_grad():
                 result = self.pipeline(**words)
@@ -299,7 +303,7 @@ class PipelineGenerator(ABC):
     def _frames_of(self, clip: Frames, last: Mapping[str, Any], place: int) -> FramesOfLatents:
         """A clip of the batch with its latents."""
         kept = {"latents": last["latents"][place].float().cpu()}
-        if self.stochastic:
+        if self.path:
             import torch
 
             scheduler = self.pipeline.scheduler

@@ -37,9 +37,9 @@ class CineloopTransformer3DModel(
     (channels of a head that turn with time, rows, columns), `ffn_activation` (any of diffusers' `FeedForward`; on the
     CPU "gelu" is much faster than Wan's and differs by less than bfloat16 shows), `ffn_conv` (a depthwise convolution
     in the feed-forward, see `ConvFeedForward`; not with context parallelism), `zero_init` (fresh blocks are the
-    identity and the output is zero), and the size a pipeline makes by default: `sample_height`,
-    `sample_width` in pixels, `sample_frames`, `sample_fps`. `rope_max_seq_len` is accepted for Wan's configs and limits
-    nothing.
+    identity and the output is zero), and what a pipeline makes by default: `sample_height`, `sample_width` in pixels,
+    `sample_frames`, `sample_fps`, in `sample_steps` steps with guidance `sample_guidance`. `rope_max_seq_len` is
+    accepted for Wan's configs and limits nothing.
     Raises ValueError for an unknown `qk_norm`, and for rope axes that do not fit the head.
     """
 
@@ -88,6 +88,8 @@ class CineloopTransformer3DModel(
         sample_width: int = 64,
         sample_frames: int = 17,
         sample_fps: float = 8.0,
+        sample_steps: int = 24,
+        sample_guidance: float = 2.0,
     ) -> None:
         super().__init__()
         if qk_norm != "rms_norm_across_heads":

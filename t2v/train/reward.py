@@ -109,7 +109,7 @@ class RewardTask(nn.Module):
 
     def forward(self, batch: dict[str, Any]) -> dict[str, Any]:
         """Loss summed over the examples; noise levels and noise come from the global random state."""
-        if not self.objective.reads_steps:
+        if not self.objective.reads_path:
             clean = batch["latents"][:, 0]
             sigma = flow.sample_sigmas(len(clean), self.levels).to(clean.device)  # (n,)
             batch = {**batch, "sigma": sigma, "noise": torch.randn_like(clean)}
@@ -128,9 +128,11 @@ class RewardStage:
         self.family = open_family(config.model)
         kind = plugin.load("t2v.train.objectives", config.objective, "Objective", files=True).Objective
         self.objective: BaseObjective = kind(config.settings)
-        self.data = read_reward_clips(config.clips, config.rewards)
+        self.data = read_reward_clips(config.clips, config.rewards, compares=self.objective.compares)
         self._check()
         self.examples = self.objective.examples(self.data.groups)
+        if not self.examples:
+            raise UsageError(f"{self.objective.name} keeps none of the clips of {config.clips}", code="REWARDS")
         counts = ", ".join(f"{count} {name}" for name, count in self.data.counts.items() if count)
         say(f"{len(self.examples)} examples of {len(self.data.groups)} prompts by {self.objective.name}; {counts}")
 
@@ -147,7 +149,7 @@ class RewardStage:
                 f"`adapter` ({self.config.adapter})",
                 hint="continue the adapter that drew them",
             )
-        if self.objective.reads_steps and self.data.guidance != 1:
+        if self.objective.unguided and self.data.guidance != 1:
             raise UsageError(
                 f"{self.objective.name} learns from clips drawn without guidance, these have {self.data.guidance:g}",
                 hint="draw with --guidance 1 --set options.stochastic=0.7",
@@ -177,8 +179,9 @@ class RewardStage:
         encoder = self.family.load_text_encoder(resolve(self.config.runtime)[0], getattr(torch, self.config.dtype))
         wanted = dict.fromkeys(self.data.prompts[example.clips[0]] for example in self.examples)
         texts = {p: {k: v.cpu() for k, v in self.family.embed(encoder, p).items()} for p in wanted}
-        reads_steps, seed = self.objective.reads_steps, self.config.data_seed
-        return RewardedSource(self.data, self.examples, texts, self.family.collate, seed, reads_steps)
+        segments = self.objective.segments if self.objective.reads_path else None
+        seed = self.config.data_seed
+        return RewardedSource(self.data, self.examples, texts, self.family.collate, seed, segments)
 
     def counts(self, batch: dict[str, Any]) -> dict[str, float]:
         """Examples of the batch."""
@@ -199,12 +202,16 @@ class RewardStage:
 
             save_lora(task.transformer, folder)
             return
+        if "sample_steps" in task.transformer.config:  # ours; others' have no place for it
+            task.transformer.register_to_config(**self.objective.sampling())
         self.family.save_pipeline(task.transformer, folder)
 
 
 def plan_pieces(config: Config) -> tuple[list[Any], str]:
     """The parts that `--plan` counts, and what a sample is."""
-    family, data = open_family(config.model), read_reward_clips(config.clips, config.rewards)
+    objective = plugin.load("t2v.train.objectives", config.objective, "Objective", files=True).Objective
+    family = open_family(config.model)
+    data = read_reward_clips(config.clips, config.rewards, compares=objective.compares)
     transformer: Any = family.transformer_class().from_config(family.shape)
     if config.rank:
         add_adapter(transformer.requires_grad_(False), config)

@@ -3,7 +3,7 @@
 In: a run folder of `t2v generate --set options.latents=true` and its `rewards.jsonl`, a row a clip: `id`, `reward` (a
 number, or null where there is none), and what else its author notes (`status`, `parts`, `judge`). Out: `RewardClips`,
 counts of what teaches and what does not, and a picklable source of batches. A clip without a reward teaches nothing;
-neither does a prompt whose rewards are all equal, or that has only one.
+where clips are compared, neither does a prompt whose rewards are all equal, or that has only one.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class RewardClips:
 
     Attributes:
         prompts, latents: of each clip its prompt and the file of its latents.
-        groups: clips of one prompt, with rewards that differ.
+        groups: clips of one prompt; where they are compared, with rewards that differ.
         counts: `clips`, `unrewarded`, `alone` (no other clip of the prompt has a reward), `equal`.
         weights, loras: hashes of the generator that drew them, and of its adapters.
         guidance: at which they were drawn.
@@ -73,12 +73,14 @@ def read_rewards(path: Path) -> dict[str, float]:
     return rewards
 
 
-def read_reward_clips(folder: Path, rewards: Path | None = None) -> RewardClips:
+def read_reward_clips(folder: Path, rewards: Path | None = None, *, compares: bool = True) -> RewardClips:
     """The clips of a run folder with their rewards.
 
     Args:
         folder: with `manifest.jsonl`.
         rewards: the file of rewards; None for `rewards.jsonl` in the folder.
+        compares: whether clips of a prompt are compared with each other; where not, every clip with a reward teaches,
+            and without any file of rewards all have the reward 1.
 
     Raises:
         UsageError: files that are missing or wrong, clips without latents or of several generators, rewards of ids
@@ -86,7 +88,10 @@ def read_reward_clips(folder: Path, rewards: Path | None = None) -> RewardClips:
     """
     rows = list(read_manifest(folder / MANIFEST))
     path = folder / REWARDS if rewards is None else rewards
-    known = read_rewards(path)
+    if compares or rewards is not None or path.is_file():
+        known = read_rewards(path)
+    else:
+        known = {row["id"]: 1.0 for row in rows}
     if strange := known.keys() - {row["id"] for row in rows}:
         raise UsageError(f"{path}: {len(strange)} ids are not in {folder / MANIFEST}, such as {min(strange)}")
     without = [row["id"] for row in rows if not row.get("latents") or not (folder / row["latents"]).is_file()]
@@ -101,8 +106,8 @@ def read_reward_clips(folder: Path, rewards: Path | None = None) -> RewardClips:
     for place, row in enumerate(rows):
         if row["id"] in known:
             by_prompt.setdefault(row["prompt"], []).append((place, known[row["id"]]))
-    several = [group for group in by_prompt.values() if len(group) > 1]
-    groups = [group for group in several if len({reward for _, reward in group}) > 1]
+    several = [group for group in by_prompt.values() if len(group) > 1 or not compares]
+    groups = [group for group in several if len({reward for _, reward in group}) > 1 or not compares]
     counts = {
         "clips": len(rows),
         "unrewarded": len(rows) - len(known),
@@ -135,7 +140,7 @@ class RewardedSource:
         data: the clips. examples: of the objective, not empty.
         texts: of each prompt, its embedding.
         collate: prompts of a batch into one set of tensors.
-        reads_steps: as of the objective.
+        segments: of the objective, where it learns from the sampler's path; None for finished clips.
     """
 
     data: RewardClips
@@ -143,7 +148,7 @@ class RewardedSource:
     texts: Mapping[str, Tensors]
     collate: Callable[[Sequence[Tensors]], Tensors]
     seed: int
-    reads_steps: bool
+    segments: Callable[[int], Sequence[tuple[int, int]]] | None = None
 
     @property
     def identity(self) -> str:
@@ -157,8 +162,8 @@ class RewardedSource:
         weights = torch.tensor([example.weight for example in chosen])  # (n,)
         text = self.collate([self.texts[self.data.prompts[example.clips[0]]] for example in chosen])
         batch: dict[str, Any] = {"weight": weights, "text": text}
-        if self.reads_steps:
-            steps = [self._step(example, start + n) for n, example in enumerate(chosen)]
+        if self.segments is not None:
+            steps = [self._segment(each, start + n, self.segments) for n, each in enumerate(chosen)]
             return batch | {name: torch.stack([step[name] for step in steps]) for name in steps[0]}
         clips = [torch.stack([load(self.data.latents[n])["latents"] for n in each.clips]) for each in chosen]
         return batch | {"latents": torch.stack(clips)}
@@ -167,22 +172,26 @@ class RewardedSource:
         epoch, place = divmod(number, len(self.examples))
         return self.examples[_shuffle(self.seed, epoch, len(self.examples))[place]]
 
-    def _step(self, example: Example, number: int) -> Tensors:
-        """One step of the sampler, drawn by the number of the sample; the last adds no noise and has no likelihood."""
+    def _segment(self, example: Example, number: int, segments: Callable[[int], Sequence[tuple[int, int]]]) -> Tensors:
+        """One segment of the sampler's path, drawn by the number of the sample."""
         file = self.data.latents[example.clips[0]]
         drawn = load(file)
         if "path" not in drawn:
-            raise UsageError(f"{file} holds no steps of the sampler", hint="draw with --set options.stochastic=0.7")
+            raise UsageError(
+                f"{file} holds no steps of the sampler",
+                hint="draw with --set options.path=true, for grpo with options.stochastic=0.7",
+            )
         path, sigmas = drawn["path"], drawn["sigmas"]
-        if len(sigmas) < 3:
+        places = segments(len(sigmas) - 1)
+        if not places:
             raise UsageError(
                 f"{file} was drawn in one step of the sampler, which adds no noise; this objective learns from the "
                 "steps before the last",
                 hint="draw with --steps 2 or more",
             )
-        place = int(np.random.default_rng([self.seed, number]).integers(len(sigmas) - 2))
-        levels = {"sigma": sigmas[place], "sigma_next": sigmas[place + 1], "level": drawn["level"]}
-        return {"before": path[place], "after": path[place + 1], **levels}
+        begin, end = places[int(np.random.default_rng([self.seed, number]).integers(len(places)))]
+        levels = {"sigma": sigmas[begin], "sigma_next": sigmas[end], "level": drawn["level"]}
+        return {"before": path[begin], "after": path[end], **levels}
 
 
 @lru_cache(maxsize=4)

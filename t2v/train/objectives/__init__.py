@@ -1,4 +1,4 @@
-"""Objectives of reward fine-tuning, one file each: `raft`, `nft`, `dpo`, `grpo`. Plug-in = file name.
+"""Objectives of reward fine-tuning, one file each: `raft`, `nft`, `dpo`, `grpo`, `distil`. Plug-in = file name.
 
 In: clips of a few prompts that the policy drew, several of each prompt, with rewards. Out: which of them are trained
 on, with what weight (`examples`), and the loss of a batch (`loss`). A file defines `Objective`, a `BaseObjective`; a
@@ -59,14 +59,25 @@ class BaseObjective(ABC):
 
     name: ClassVar[str]
     Settings: ClassVar[type] = NoObjectiveSettings
-    reads_steps: ClassVar[bool] = False  # learns from steps of a stochastic sampler, not from finished clips
+    reads_path: ClassVar[bool] = False  # learns from steps of the sampler, not from finished clips
+    unguided: ClassVar[bool] = False  # of clips drawn without guidance alone
+    compares: ClassVar[bool] = True  # the clips of a prompt with each other: prompts of equal rewards teach nothing
 
     def __init__(self, settings: Mapping[str, Any] | None = None) -> None:
         self.settings: Any = configs.from_dict(self.Settings, settings or {})
 
     @abstractmethod
     def examples(self, groups: Sequence[Group]) -> list[Example]:
-        """What to train on; `groups` hold two clips or more each, not all of one reward."""
+        """What to train on; where it `compares`, `groups` hold two clips or more each, not all of one reward."""
+
+    def segments(self, num_steps: int) -> list[tuple[int, int]]:
+        """Where on the path of `num_steps` steps a sample begins and ends; the last step adds no noise and has no
+        likelihood, so it is left out here."""
+        return [(place, place + 1) for place in range(num_steps - 1)]
+
+    def sampling(self) -> dict[str, Any]:
+        """What the new model should be drawn with, as keys of its transformer's config; nothing is the rule."""
+        return {}
 
     @abstractmethod
     def loss(self, policy: PolicyPair, batch: Batch) -> torch.Tensor:
@@ -75,7 +86,7 @@ class BaseObjective(ABC):
         Args:
             policy: the transformer.
             batch: `latents` (n, k, c, t, h, w), `noise` (n, c, t, h, w), `sigma` (n,), `weight` (n,), `text` as the
-                policy takes it; where `reads_steps`, instead of noise and latents one step of the sampler: `before`
+                policy takes it; where `reads_path`, instead of noise and latents a segment of the path: `before`
                 and `after` (n, c, t, h, w), `sigma` and `sigma_next` (n,), and the sampler's noise `level` (n,).
         """
 

@@ -33,7 +33,8 @@ class Objective(BaseObjective):
 
     name = "grpo"
     Settings = Settings
-    reads_steps = True
+    reads_path = True
+    unguided = True
 
     def examples(self, groups: Sequence[Group]) -> list[Example]:
         return advantages(groups, most=self.settings.most)

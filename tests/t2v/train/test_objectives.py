@@ -11,7 +11,7 @@ from torch import nn
 
 from cineloop.errors import UsageError
 from t2v import flow
-from t2v.train.objectives import dpo, grpo, nft, raft
+from t2v.train.objectives import distil, dpo, grpo, nft, raft
 
 SHAPE = (6, 1, 3, 2, 4, 4)  # n, k, c, t, h, w
 
@@ -274,3 +274,41 @@ def test_random_rewards_teach_nothing(taught, kind):
     begun, _ = race.measure()
     race.learn(kind.Objective(), rounds=24, random=True)
     assert abs(race.measure()[0] - begun) <= 0.05
+
+
+def test_distillation_learns_the_straight_line_through_a_segment():
+    generator = torch.Generator().manual_seed(5)
+    before, slope = (torch.randn(6, 3, 2, 4, 4, generator=generator) for _ in range(2))
+    sigma = torch.linspace(1, 0.5, 6)
+    side = (sigma / 2).reshape(-1, 1, 1, 1, 1)
+    given = {"before": before, "after": before - slope * side, "sigma": sigma, "sigma_next": sigma / 2, "text": None}
+
+    class Exact:
+        def now(self, noisy, sigma, text):
+            return slope + 0.5
+
+    loss = distil.Objective().loss(Exact(), given)
+    assert loss.shape == (6,) and torch.allclose(loss, torch.full((6,), 0.25), atol=1e-4)
+
+
+def test_the_path_of_a_clip_is_cut_into_the_steps_of_the_student():
+    student = distil.Objective({"steps": 4})
+    assert student.segments(16) == [(0, 4), (4, 8), (8, 12), (12, 16)] and student.segments(4)[-1] == (3, 4)
+    with pytest.raises(UsageError) as caught:
+        student.segments(10)
+    assert caught.value.code == "REWARDS"
+    assert student.sampling() == {"sample_steps": 4, "sample_guidance": 1.0}
+
+
+@pytest.mark.parametrize(
+    "settings, clips", [({}, [0, 1, 2, 3]), ({"keep": 1}, [1, 3]), ({"least": 0.5}, [1, 3]), ({"least": 0.9}, [1])]
+)
+def test_rewards_choose_the_clips_that_are_distilled(settings, clips):
+    groups = [[(0, 0.1), (1, 1.0)], [(2, 0.2), (3, 0.5)]]
+    assert sorted(example.clips[0] for example in distil.Objective(settings).examples(groups)) == clips
+
+
+@pytest.mark.parametrize("settings", [{"steps": 0}, {"keep": -1}, {"most": 1}])
+def test_invalid_settings_of_distillation_are_refused(settings):
+    with pytest.raises((ValueError, UsageError)):
+        distil.Objective(settings)

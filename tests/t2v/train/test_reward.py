@@ -24,9 +24,13 @@ PROMPTS = ("a red ball rolls", "a blue box jumps", "a ball jumps")
 def draw(model: Path, out: Path, generator: str = "dit", **options) -> Path:
     more = {"options": {"latents": True} | options.pop("options", {})} | options
     config = GenerateConfig(generator=generator, model=str(model), num_videos=4, num_frames=5, height=32, width=32,
-                            steps=3, device="cpu", dtype="float32", **more)  # fmt: skip
+                            device="cpu", dtype="float32", **{"steps": 3} | more)  # fmt: skip
     assert generate(PROMPTS, [], out, config).exit_code == 0
     return out
+
+
+def rows_of(folder: Path) -> list[dict]:
+    return [json.loads(line) for line in (folder / "manifest.jsonl").read_text().splitlines()]
 
 
 def reward(folder: Path, *, where: Path | None = None, of=lambda place, row: row["seed"] % 3 / 2) -> Path:
@@ -74,9 +78,10 @@ def test_what_is_kept_is_what_the_clip_was_decoded_from(ours, drawn):
                        torch.Generator().manual_seed(row["seed"]), None)[0], kept["path"][0])  # fmt: skip
 
 
-@pytest.mark.parametrize("objective", ["raft", "nft", "dpo", "grpo"])
+@pytest.mark.parametrize("objective", ["raft", "nft", "dpo", "grpo", "distil"])
 def test_every_objective_changes_the_whole_transformer_and_nothing_else(ours, drawn, tmp_path, objective):
-    assert train.run(recipe(tmp_path, ours, drawn, objective=objective)) == 0
+    settings = {"steps": 3} if objective == "distil" else {}  # as many as `drawn` was drawn in
+    assert train.run(recipe(tmp_path, ours, drawn, objective=objective, settings=settings)) == 0
     final = tmp_path / "run/final"
     before, after = weights(ours), weights(final)
     assert before.keys() == after.keys() and any(not torch.equal(before[name], after[name]) for name in before)
@@ -96,6 +101,27 @@ def test_a_run_that_is_resumed_ends_the_same_to_the_bit(ours, drawn, tmp_path):
     assert train.run(half, sets=["loop.optim.schedule=constant"], resume=True) == 0
     one, two = weights(tmp_path / "run/final"), weights(tmp_path / "whole2/run/final")
     assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+def test_a_student_is_distilled_without_rewards_and_draws_in_its_steps(ours, tmp_path):
+    from t2v.pipeline import CineloopPipeline
+
+    clips = draw(ours, tmp_path / "drawn", guidance=2.0, options={"path": True}, steps=4)
+    kept = load_file(next((clips / "clips").glob("*.safetensors")))
+    assert kept["path"].shape[0] == 5 and kept["level"] == 0 and torch.equal(kept["path"][-1], kept["latents"])
+    plain = draw(ours, tmp_path / "plain", guidance=2.0, steps=4)  # keeping the path changes no clip
+    latents = {row["id"]: load_file(plain / row["latents"])["latents"] for row in rows_of(plain)}
+    for row in rows_of(clips):
+        assert torch.equal(load_file(clips / row["latents"])["latents"], latents[row["id"]])
+
+    assert train.run(recipe(tmp_path, ours, clips, objective="distil", settings={"steps": 2})) == 0
+    student = CineloopPipeline.from_pretrained(tmp_path / "run/final")
+    assert student.sampling_defaults == {"num_inference_steps": 2, "guidance_scale": 1.0}
+    again = draw(tmp_path / "run/final", tmp_path / "again", steps=None)
+    assert {(row["settings"]["steps"], row["settings"]["guidance"]) for row in rows_of(again)} == {(2, 1.0)}
+    with pytest.raises(UsageError) as caught:  # 4 steps are no 3 segments
+        train.run(recipe(tmp_path, ours, clips, objective="distil", settings={"steps": 3}), overwrite=True)
+    assert caught.value.code == "REWARDS"
 
 
 @pytest.mark.long

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import save_file
 
 from cineloop.errors import UsageError
-from t2v.train.objectives import Example
+from t2v.train.objectives import Example, grpo
 from t2v.train.rewarded import RewardClips, RewardedSource
 
 
@@ -24,7 +24,7 @@ def source(folder, *, num_sigmas: int, clips: int = 1) -> RewardedSource:
     examples = [Example(clips=(n,), weight=float(n)) for n in range(clips)]
     texts = {str(n): {"ids": torch.tensor([n])} for n in range(clips)}
     stack = lambda texts: {"ids": torch.stack([text["ids"] for text in texts])}  # noqa: E731
-    return RewardedSource(data, examples, texts, stack, seed=3, reads_steps=True)
+    return RewardedSource(data, examples, texts, stack, seed=3, segments=grpo.Objective().segments)
 
 
 def test_a_clip_drawn_in_one_step_is_refused_with_what_to_do(tmp_path):
@@ -42,7 +42,7 @@ def test_an_epoch_is_shuffled_once_and_holds_each_example_once(tmp_path, monkeyp
 
     held = source(tmp_path, num_sigmas=3, clips=7)
     monkeypatch.setattr(np.random, "default_rng", counted)
-    monkeypatch.setattr(RewardedSource, "_step", lambda self, example, number: {})
+    monkeypatch.setattr(RewardedSource, "_segment", lambda self, example, number, segments: {})
     orders = [[int(n) for n in held(7 * epoch, 7)["weight"]] for epoch in range(2)]
     assert all(sorted(order) == list(range(7)) for order in orders) and orders[0] != orders[1]
     assert len(drawn) == 2
