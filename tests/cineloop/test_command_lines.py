@@ -199,6 +199,7 @@ def verbs(program: str) -> tuple[str, ...]:
     return names
 
 
+@pytest.mark.slow
 def test_the_parsers_of_all_verbs_need_nothing_heavy():
     heavy = {"torch", "transformers", "numpy", "cv2", "av", "PIL", "accelerate", "diffusers", "huggingface_hub"}
     code = (

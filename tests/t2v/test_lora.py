@@ -135,6 +135,7 @@ def trained(model, **config):
     return model
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("config", [{"lora_alpha": 12}, {"lora_alpha": 6, "use_rslora": True}], ids=["alpha", "rslora"])
 def test_saved_it_loads_here_and_in_plain_diffusers_with_its_scale(model, tmp_path, config):
     base, wanted = say(model), say(trained(model, **config))

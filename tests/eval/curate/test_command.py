@@ -44,6 +44,7 @@ def test_failed_films_end_in_exit_3_and_the_rest_is_there(made, films, capsys):
     assert {each["rule"]: each["clips"] for each in found["funnel"]} == {"failed": 1, "black_share.most": 1}
 
 
+@pytest.mark.slow
 def test_the_funnel_is_printed(made, films, capsys):
     _, text, err = run(capsys, films, "-o", made[0], "--set", "limits.black_share.most=0.5")
     assert "1 of 2 clips" in text and "black_share.most" in text and "EMPTY_FILE" in text

@@ -56,6 +56,7 @@ def test_a_sound_clip_has_none_of_the_faults(measured):
     assert found["short_side"] == 96 and found["film_frames"] == 72 and found["damaged"] == 0
 
 
+@pytest.mark.slow
 def test_standstill_is_measured_in_time_and_held_drawings_are_none(measured):
     assert scores(measured, "frozen")["still_share"] == pytest.approx(0.75, abs=0.03)
     assert scores(measured, "frozen")["longest_still_s"] == pytest.approx(54 / 24, abs=0.1)

@@ -86,6 +86,7 @@ def test_open_clip_is_its_own_preprocessing_and_model(dual, resize_mode, quick):
     assert told["weights"] == file_sha256(dual(quick, resize_mode) / "open_clip_model.safetensors")
 
 
+@pytest.mark.slow
 def test_quick_gelu_moves_the_features_and_openai_weights_without_it_are_warned_of(dual):
     pixels = frames_of(2)
     plain, quick = (open_extractor(f"open_clip:local-dir:{dual(q)}", device="cpu") for q in (False, True))
@@ -244,6 +245,7 @@ def test_i3d_has_two_preprocessings_that_differ_and_wants_ten_frames(scripts):
     assert (squashed - cropped).abs().max() > 0.1
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")
 def test_inception_gives_features_and_probabilities_without_bias(scripts):
     ours = open_extractor(f"inception:{scripts / 'inception.pt'}", device="cpu")

@@ -38,6 +38,7 @@ def clip_folder(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_clip_is_transformers_processor_and_model(clip_folder):
     from transformers import CLIPModel, CLIPProcessor, CLIPTokenizer
     from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil

@@ -20,6 +20,7 @@ def surveyed(path, **window) -> Survey:
         return survey(opened, Limits(), threads=1, **window)
 
 
+@pytest.mark.slow
 def test_the_cuts_are_those_of_the_detector(tmp_path):
     path = write(tmp_path / "x.mp4", shot(1, 40), shot(2, 40), shot(3, 40))
     found = surveyed(path)

@@ -75,6 +75,7 @@ def test_likelihoods_are_the_sum_over_tokens(captioner, parts):
     assert found == pytest.approx([brute_force(parts, frames, answer, True) for answer in answers], abs=1e-4)
 
 
+@pytest.mark.slow
 def test_each_answer_alone_is_as_likely_as_among_others(captioner):
     watched = captioner.encode_clip(clip(3))
     together = captioner.likelihoods(watched, QUESTION, ["yes", "no", "perhaps"])
@@ -102,6 +103,7 @@ def test_no_answer_is_refused(captioner):
             captioner.likelihoods(watched, QUESTION, answers)
 
 
+@pytest.mark.slow
 def test_many_questions_at_once_are_as_one_by_one(captioner, parts):
     frames = clip(6)
     watched = captioner.encode_clip(frames)

@@ -51,6 +51,7 @@ def cosines(name: str, pixels: np.ndarray, text: str, preprocess: str = "") -> n
     return frames @ (words / np.linalg.norm(words))
 
 
+@pytest.mark.slow
 def test_appearance_style_is_the_mean_cosine_with_the_phrase_alone(dual):
     pixels = frames().pixels
     result = score("appearance_style", frames(), "a cat, Van Gogh style", model=dual)
@@ -60,6 +61,7 @@ def test_appearance_style_is_the_mean_cosine_with_the_phrase_alone(dual):
     assert any("open_clip" in note and "ViT-B/32" in note for note in result.notes)
 
 
+@pytest.mark.slow
 def test_appearance_style_in_compat_weighs_by_frames(dual):
     both = (frames(), frames(9))
     found = {}

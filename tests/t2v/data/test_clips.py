@@ -96,6 +96,7 @@ def test_rotation_is_applied(tmp_path, pool):
     assert pixels[0, :28].min() > 200 and pixels[0, 36:].max() < 50
 
 
+@pytest.mark.slow
 def test_wide_pixels_are_shown_wide(tmp_path, pool):
     path = tmp_path / "anamorphic.mp4"
     with av.open(str(path), "w") as out:

@@ -13,6 +13,7 @@ from v2t.ask.viewer import Viewer
 pytestmark = pytest.mark.usefixtures("one_decoder")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("question", "text", "starts_s"),
     [

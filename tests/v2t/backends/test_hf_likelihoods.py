@@ -76,6 +76,7 @@ def test_likelihoods_are_those_of_the_first_generated_step(loaded, builder):
     assert other != pytest.approx(found, abs=1e-3), "it depends on the clip"
 
 
+@pytest.mark.slow
 def test_likelihoods_want_answers(loaded):
     captioner = loaded(llava)
     for answers in ([], [""]):

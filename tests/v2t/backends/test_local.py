@@ -89,6 +89,7 @@ def ask(captioner: Backend, clips: list[Frames]) -> list:
     return captioner.answer([user_turn(PROMPT, one) for one in clips], Decoding(max_new_tokens=8))
 
 
+@pytest.mark.slow
 def test_a_batch_gives_what_single_clips_give(captioner):
     clips = [clip(seed) for seed in range(6)]
     together = ask(captioner, clips)
@@ -220,6 +221,7 @@ def test_an_error_while_streaming_reaches_the_reader(captioner):
             pass
 
 
+@pytest.mark.slow
 def test_frames_that_are_not_square_are_captioned_as_plain_transformers_would(tmp_path):
     from tiny_captioner import tiny_captioner
 

@@ -220,6 +220,7 @@ def test_an_unreadable_file_is_an_item_error(tmp_path_factory):
     assert caught.value.code == "UNREADABLE" and "Permission denied" in caught.value.message
 
 
+@pytest.mark.slow
 def test_lists_may_hold_any_name_and_missing_files_become_rows(folder, tmp_path, monkeypatch):
     names = [*NAMES, "good.mp4", "nosuch.mp4"]
     listed = tmp_path / "list"

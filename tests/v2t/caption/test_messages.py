@@ -29,6 +29,7 @@ def fake_pool(monkeypatch):
     monkeypatch.setattr(job, "DecoderPool", Pool)
 
 
+@pytest.mark.slow
 def test_one_huge_clip_narrows_decoding_ahead_only_while_it_is_recent(tmp_path, monkeypatch):
     source = clips_in(tmp_path / "clips", a="HUGE", **{f"c{i:03}": "dog" for i in range(150)})
     futures, pending = [], []

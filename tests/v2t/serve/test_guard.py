@@ -226,6 +226,7 @@ def test_addresses_of_the_canaries_are_refused(ask, canaries):
         assert untouched(canaries), url
 
 
+@pytest.mark.slow
 def test_links_pipes_and_devices_below_a_root_are_not_read(ask, canaries, root, video):
     file, _ = canaries
     (root / "sub").mkdir(exist_ok=True)

@@ -239,6 +239,7 @@ def test_memory_of_frames_is_given_back_when_they_are_gone(server):
     assert len(server.frames("file://films/0.mp4")) == 8
 
 
+@pytest.mark.slow
 def test_nothing_is_left_in_the_store_after_any_road(server):
     uploads = [upload for owner in ("ada", "bob") for upload in server.media.uploads.list(owner)]
     assert {path.name for path in server.media.uploads.folder.iterdir()} == {upload.id for upload in uploads}

@@ -78,6 +78,7 @@ def embedded(stage, task, pixels, times_s):
         return task.embed_clips({"each": each, "patches": patches, "times_s": torch.tensor(times_s).float()})
 
 
+@pytest.mark.slow
 def test_it_starts_as_the_mean_over_frames(recipe, base):
     stage, task = task_of(recipe)
     plain, pixels, texts = open_extractor(f"open_clip:local-dir:{base}", device="cpu"), clips(), ["a red cat runs."]
@@ -111,6 +112,7 @@ def test_what_is_learnt_is_beside_the_model_for_frames_which_stays(trained, base
     assert np.array_equal(one.embed_frames(pixels), other.embed_frames(pixels))
 
 
+@pytest.mark.slow
 def test_scores_load_what_was_trained(recipe, trained):
     from safetensors.torch import load_file
 
