@@ -55,10 +55,3 @@ def test_limits_are_those_of_the_rules_and_settings_go_over_them(films, tmp_path
     assert float(sets["settings.split.longest_s"]) == pytest.approx(2 * 33 / 16, abs=0.01)
     code, text, _ = run(capsys, films, tmp_path / "set", "musubi", "--dry-run", "--set", "limits.duration_s.least=0.5")
     assert code == 0 and "duration_s ≥ 0.5" in text and not (tmp_path / "set").exists()
-
-
-def test_a_setting_without_a_trainer_and_a_trainer_that_is_none(films, tmp_path, capsys):
-    assert main(["curate", str(films), "-o", str(tmp_path / "set"), "--trainer-set", "frames=[17]"]) == 2
-    assert main(["curate", str(films), "-o", str(tmp_path / "set"), "--for", "musubbi"]) == 2
-    assert "musubi" in capsys.readouterr().err
-    assert main(["curate", str(films), "-o", str(tmp_path / "set"), "--write", "musubi"]) == 2
