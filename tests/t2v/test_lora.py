@@ -173,6 +173,7 @@ def test_pefts_own_folder_keeps_its_scale(model, tmp_path):
         load_lora(model, tmp_path)
 
 
+@pytest.mark.slow
 def test_adapters_add_up_by_their_weights(model):
     one, two = adapter(model, width=0.2), adapter(model, layers=("attn2.to_v",), width=0.3)
     load_lora(model, one, adapter_name="one", weight=0.5)

@@ -51,6 +51,7 @@ def test_the_funnel_is_printed(made, films, capsys):
     assert "clips.parquet" in err
 
 
+@pytest.mark.slow
 def test_explain_names_every_rule_with_value_and_limit(made, films, capsys):
     code, text, _ = run(capsys, made[0], "--explain", "black.mp4#t=0.000,2.500")
     assert code == 0 and "not in the set" in text

@@ -95,6 +95,7 @@ def test_a_dissolve_from_a_dim_picture_to_a_bright_one_is_no_lamp():
         assert [p.ends for p in split(of(before, dissolve(before, after, 28), after))] == ["dissolve", "end"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("num", "dark"), [(6, 3), (12, 5), (20, 20)])
 def test_a_fade_belongs_to_no_clip(num, dark):
     a, b = shot(1, 72), shot(2, 72)

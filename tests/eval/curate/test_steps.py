@@ -63,6 +63,7 @@ def test_standstill_is_measured_in_time_and_held_drawings_are_none(measured):
     assert scores(measured, "twos")["still_share"] == 0
 
 
+@pytest.mark.slow
 def test_black_is_found_whole_and_in_part(measured):
     assert scores(measured, "black")["black_share"] == 1
     (row,) = measured["half"]  # the dark half is shorter than a clip may be, so it belongs to the change at the end

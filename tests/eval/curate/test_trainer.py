@@ -49,6 +49,7 @@ def test_kept_clips_fit_and_are_written_in_the_trainers_form(films, tmp_path, ca
     assert {(row["num_frames"], row["width"], row["height"]) for row in rows} == {(17, 320, 192)}
 
 
+@pytest.mark.slow
 def test_limits_are_those_of_the_rules_and_settings_go_over_them(films, tmp_path, capsys):
     sets = dict(each.split("=") for each in curation_sets(load_rules("musubi")))
     assert float(sets["limits.duration_s.least"]) == pytest.approx(33 / 16, abs=0.01)

@@ -104,6 +104,7 @@ def test_a_tag_of_openai_gets_quick_gelu_whatever_the_configuration_says():
     assert found == [True, False, False, False] and not bare._lacks_quick_gelu("ViT-B-32", "laion2b_s34b_b79k")
 
 
+@pytest.mark.slow
 def test_vbench_preprocessing_is_another_and_says_so(dual):
     name = f"open_clip:local-dir:{dual()}"
     pil, vbench = (open_extractor(name, device="cpu", preprocess=way) for way in ("pil", "vbench"))
@@ -257,6 +258,7 @@ def test_inception_gives_features_and_probabilities_without_bias(scripts):
     assert ours.has_classes and not ours.has_text
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")
 def test_a_torchscript_file_is_checked_against_its_hash(scripts, tmp_path):
     path = scripts / "i3d.pt"

@@ -61,6 +61,7 @@ def test_ssim_is_that_of_torchmetrics() -> None:
     assert value("ssim", CLEAN, CLEAN) == 1
 
 
+@pytest.mark.slow
 def test_vif_is_that_of_torchmetrics() -> None:
     from torchmetrics.functional.image import visual_information_fidelity
 

@@ -83,6 +83,7 @@ def test_covered_and_cut_in_the_middle(tmp_path, pool):
     assert pixels[0, :, 1:-1].min() > 190  # nothing of the black thirds is left
 
 
+@pytest.mark.slow
 def test_rotation_is_applied(tmp_path, pool):
     picture = np.zeros((32, 64, 3), np.uint8)
     picture[:, :32] = 255

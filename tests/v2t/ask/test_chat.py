@@ -207,6 +207,7 @@ def test_a_model_that_does_not_load_ends_the_chat(config, clip):
         Terminal(viewer).type(f"/video {clip}", "What?")
 
 
+@pytest.mark.slow
 def test_chat_reads_a_pipe_and_prints_no_prompt(clip, monkeypatch, capsys):
     monkeypatch.setattr("v2t.ask.viewer.open_backend", lambda model, **options: Fake())
     monkeypatch.setattr("sys.stdin", io.StringIO("What is there?\n\n/quit\nnever\n"))

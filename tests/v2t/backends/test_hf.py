@@ -234,6 +234,7 @@ def test_what_a_model_cannot_hold_is_an_error_of_the_item(loaded):
     )  # a still
 
 
+@pytest.mark.slow
 def test_a_model_that_may_reason_does_so_only_where_it_is_wanted(tiny):
     folder = str(tiny(qwen3_5))
     assert prompt(Backend(folder), user_turn(PROMPT, clip())).endswith("<think>\n\n</think>\n\n")

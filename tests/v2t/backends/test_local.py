@@ -99,6 +99,7 @@ def test_a_batch_gives_what_single_clips_give(captioner):
     assert all((output.finish == "length") == (output.tokens == 8) for output in together)
 
 
+@pytest.mark.slow
 def test_clips_of_other_lengths_stay_apart_in_a_batch(captioner):
     clips = [clip(1, 6), clip(2, 1), clip(3, 9)]
     assert ask(captioner, clips) == [ask(captioner, [one])[0] for one in clips]

@@ -208,6 +208,7 @@ def test_movies_that_name_other_files_get_none_of_them(ask, canaries, video):
         assert untouched(canaries), f"{name} touched a canary"
 
 
+@pytest.mark.slow
 def test_addresses_of_the_canaries_are_refused(ask, canaries):
     file, server = canaries
     path, port = file.path, server.port

@@ -138,6 +138,7 @@ def packed_url(frames: Frames) -> str:
     return data_url(pack(frames), "video/x-cineloop")
 
 
+@pytest.mark.slow
 def test_frames_that_the_client_sampled_arrive_to_the_bit(server):
     sent = sampled(start_s=0.25)
     frames = server.frames(packed_url(sent))

@@ -122,6 +122,7 @@ def test_open_clip_loads_the_export_and_gives_the_same_embeddings(trained):
     torch.testing.assert_close(preprocess(Image.fromarray(clip[0, 0].numpy()))[None], normalise(clip[:, 0]))
 
 
+@pytest.mark.slow
 def test_equal_captions_are_never_negatives(trained):
     module, config = train.read_recipe(trained / "c.yaml")
     stage = module.build_stage(config)

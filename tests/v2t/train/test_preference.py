@@ -276,6 +276,7 @@ def test_the_plan_counts_two_answers_a_clip(tmp_path, pairs, capsys):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_settings_that_do_not_go_with_pairs_are_refused(tmp_path, pairs):
     for field, message in (
         ({"beta": 0}, "beta must be above 0"),

@@ -288,6 +288,7 @@ def test_loader_workers_share_the_cpus_out_for_decoding(monkeypatch):
     assert list(stream(Threads(), wanted, workers=0)) == [1, 1, 1, 1]
 
 
+@pytest.mark.slow
 def test_answer_loss_is_the_plain_one():
     from v2t.train.caption_task import answer_loss
 

@@ -179,6 +179,7 @@ def test_csv_rows_stay_apart_and_formulas_do_not_run(hostile):
     assert seen == {k: v for k, v in expected.items()}
 
 
+@pytest.mark.slow
 def test_parquet_holds_every_caption_as_it_is_and_its_types(hostile):
     from datasets import load_dataset
 
@@ -273,6 +274,7 @@ def test_two_files_never_lose_step(hostile):
             one_line(text)
 
 
+@pytest.mark.slow
 def test_coco_results_are_read_by_cocos_own_reader(hostile, capsys):
     from pycocotools.coco import COCO
 
