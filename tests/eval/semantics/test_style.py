@@ -10,13 +10,13 @@ import pytest
 from cineloop.errors import NothingMatchedError
 from cineloop.video.frames import Frames
 from metric_results import result_of, values
+from noise_clips import noise
 from v2t_eval.core.metric import MetricResult, load_metric
 from v2t_eval.core.sample import Sample, SampleClip
 
 
 def frames(num: int = 17) -> Frames:
-    pixels = np.random.default_rng(num).integers(0, 255, (num, 40, 48, 3), dtype=np.uint8)
-    return Frames.from_pixels(pixels, fps=8)
+    return noise(num, num, size=(40, 48), fps=8)
 
 
 def score(name: str, shown: Frames, prompt: str, **settings) -> MetricResult:

@@ -16,6 +16,7 @@ import pytest
 
 from cineloop.errors import MissingDependencyError, PolicyError, UsageError
 from cineloop.video.frames import Frames
+from noise_clips import noise
 from v2t.backends import Decoding, GenerateRequest, open_backend, user_turn
 from v2t.backends.batching import Batcher
 from v2t.backends.hf import Backend
@@ -41,9 +42,7 @@ def loaded(tiny) -> Backend:
     return made
 
 
-def clip(seed: int = 0, num: int = 4) -> Frames:
-    pixels = np.random.default_rng(seed).integers(0, 256, (num, 20, 28, 3), dtype=np.uint8)
-    return Frames.from_pixels(pixels, fps=2.0)
+clip = functools.partial(noise, num=4, size=(20, 28))
 
 
 def test_times_survive_the_way_through_metadata():
