@@ -149,8 +149,9 @@ def main() -> int:
     """Write the picture, or with --check compare it; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="write nothing; exit 1 when the picture is out of date")
+    is_check = parser.parse_args().check  # before the drawing: --help asks for none
     new = picture()
-    if parser.parse_args().check:
+    if is_check:
         old = PICTURE.read_text("utf-8") if PICTURE.exists() else ""
         if new != old:
             print("docs/architecture.svg is not up to date: python scripts/draw_architecture.py", file=sys.stderr)

@@ -46,6 +46,7 @@ def test_written_and_read_again(seconds):
     assert parse_clock(format_clock(seconds, tenths=True)) == pytest.approx(seconds, abs=0.05 + 1e-6)
 
 
+@pytest.mark.slow
 @given(SECONDS, SECONDS)
 def test_later_is_never_written_as_earlier(one, other):
     early, late = sorted((one, other))

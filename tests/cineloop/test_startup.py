@@ -44,6 +44,7 @@ def test_loading_the_starter_collects_nothing():
     assert int(collections) <= 2 and is_on == "True"  # some library asks for one itself; unpaused there are hundreds
 
 
+@pytest.mark.slow
 def test_what_a_command_leaves_is_not_walked_through_at_the_end():
     assert output(ENDS).splitlines()[-1] == "True"
     # ... but where triton is loaded, whose bindings would report all of it as leaked

@@ -214,6 +214,7 @@ def test_a_store_that_never_answers_ends_every_request(deaf, tmp_path, verb, wor
     assert end.value.code == "STORE"
 
 
+@pytest.mark.slow
 def test_input_that_never_comes_is_asked_for_as_often_as_its_own_tools_say(deaf, tmp_path, monkeypatch):
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "2")
     with pytest.raises(ItemError, match="cannot fetch s3://bucket/clip.mp4"):

@@ -78,6 +78,7 @@ def test_the_command_writes_and_does_not_overwrite(command, clips, tmp_path, cap
     assert told["clips"] == 4 and told["results"][0]["figures"]["bright"]["n"] == 4 and len(decodes) == 4
 
 
+@pytest.mark.slow
 def test_exit_codes(command, clips, tmp_path, capsys) -> None:
     def run(*words: str) -> int:
         return command(["score", *words, "--workers", "1", "--quiet"])

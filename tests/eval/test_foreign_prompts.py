@@ -133,6 +133,7 @@ def test_learn_rewards_none_of_them(made, judge, tmp_path):
     assert "does not know" in error.value.hint
 
 
+@pytest.mark.slow
 def test_mine_has_no_claims_of_such_captions(made, judge):
     asked = MineConfig(encoder="none")
     found = examine(made, [made / "captions.jsonl"], None, asked, CONFIG)

@@ -38,6 +38,7 @@ def required_in_the_head() -> str:
     return line.replace("VERSION", version("cineloop"))
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.timeout(400)  # two processes that load models
 def test_the_line_in_the_head_brings_what_the_suite_decides_by(installed_by, tmp_path):
@@ -49,6 +50,7 @@ def test_the_line_in_the_head_brings_what_the_suite_decides_by(installed_by, tmp
     assert ran.returncode == 5 and "clipsim decides and could not run: needs open_clip" in ran.stderr, ran.stderr
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.timeout(400)
 def test_a_missing_package_is_an_error_before_a_clip_is_measured(installed_by, tmp_path):

@@ -18,6 +18,7 @@ def results(monkeypatch):
     return results
 
 
+@pytest.mark.slow
 def test_figures_of_other_weights_are_reported(results, monkeypatch, capsys):
     assert results.outdated_measures() == []
     of_generator = [name for name, (models, _) in results.MEASURES.items() if results.GENERATOR in models]
@@ -28,6 +29,7 @@ def test_figures_of_other_weights_are_reported(results, monkeypatch, capsys):
     assert ", ".join(of_generator) in capsys.readouterr().out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changed", "outdated"),
     [

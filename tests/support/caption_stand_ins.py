@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,21 @@ from v2t.backends import Output, VideoLM
 from v2t.backends.abilities import Abilities
 from v2t.caption import run as caption
 from v2t.caption.settings import CaptionConfig
+
+
+class FrameCaptioner(VideoLM):
+    """Says of each clip what `say` makes of its frames."""
+
+    name, revision, concurrency, abilities = "frames", "1", 1, Abilities()
+
+    def __init__(self, say: Callable[[Frames], str], num_frames: int = 2, size: tuple[int, int] | None = (16, 16)):
+        self.say, self.spec, self.frame_size = say, SampleSpec(num_frames=num_frames), size
+
+    def load(self) -> None:
+        """Nothing to load."""
+
+    def answer(self, conversations, decoding):
+        return [Output(text=self.say(conversation[0].videos[0]), tokens=2) for conversation in conversations]
 
 
 class Captioner(VideoLM):

@@ -26,6 +26,7 @@ def _pair(seed=0, shape=(4, 3, 2, 5, 5), dtype=torch.float32):
 
 
 # --- noise
+@pytest.mark.slow
 @given(unit)
 def test_rectified_flow_mixes_on_a_straight_line(level):
     clean, noise = _pair(dtype=torch.float64)
@@ -154,6 +155,7 @@ def test_guidance_acts_within_its_interval_only():
     assert not GuidanceConfig(scale=1.0).acts_at(0.5)
 
 
+@pytest.mark.slow
 @given(unit, st.floats(1.5, 9))
 def test_rescale_draws_the_deviation_back(rescale, scale):
     conditional, unconditional = _pair(dtype=torch.float64)

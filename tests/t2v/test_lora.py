@@ -135,6 +135,7 @@ def trained(model, **config):
     return model
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("config", [{"lora_alpha": 12}, {"lora_alpha": 6, "use_rslora": True}], ids=["alpha", "rslora"])
 def test_saved_it_loads_here_and_in_plain_diffusers_with_its_scale(model, tmp_path, config):
     base, wanted = say(model), say(trained(model, **config))
@@ -172,6 +173,7 @@ def test_pefts_own_folder_keeps_its_scale(model, tmp_path):
         load_lora(model, tmp_path)
 
 
+@pytest.mark.slow
 def test_adapters_add_up_by_their_weights(model):
     one, two = adapter(model, width=0.2), adapter(model, layers=("attn2.to_v",), width=0.3)
     load_lora(model, one, adapter_name="one", weight=0.5)

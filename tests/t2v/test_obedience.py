@@ -67,6 +67,7 @@ def test_a_prompt_says_what_is_asked_and_facts_what_value():
         prompt_factors(None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("factors", "frames"),
     [

@@ -307,6 +307,7 @@ numpy.save({str(tmp_path / "frames.npy")!r}, pipe({PROMPTS!r}, num_inference_ste
     assert not list((tmp_path / "model").rglob("*.py")) and not list((tmp_path / "model").rglob("*.bin"))
 
 
+@pytest.mark.slow
 def test_half_precision_on_load(pipe, tmp_path):
     pipe.save_pretrained(tmp_path)
     half = CineloopPipeline.from_pretrained(tmp_path, torch_dtype=torch.bfloat16)
@@ -346,6 +347,7 @@ def test_offloaded_it_makes_the_same_clip(pipe, device, way, options):
     assert all(part.device.type in ("cpu", "meta") for part in (pipe.vae, pipe.transformer, pipe.text_encoder))
 
 
+@pytest.mark.slow
 def test_a_lora_is_loaded_saved_fused_and_unloaded(pipe, latents_of, tmp_path):
     run = partial(latents_of, PROMPTS[0])
     base = run(generator=seeds(0)[0])

@@ -12,6 +12,7 @@ from t2v.shape import Shape, valid_shape
 NUMBERS = st.integers(1, 2000)
 
 
+@pytest.mark.slow
 @given(NUMBERS, NUMBERS, NUMBERS, st.sampled_from([1, 4, 6, 8]), st.sampled_from([8, 16, 32]))
 def test_a_valid_shape_is_the_nearest_that_keeps_the_rules(frames, height, width, frame_step, size_step):
     made = valid_shape(frames, height, width, frame_step=frame_step, size_step=size_step)

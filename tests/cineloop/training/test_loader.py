@@ -24,11 +24,13 @@ def _spoilt(start: int, count: int) -> int:
     return start
 
 
+@pytest.mark.slow
 def test_batches_come_in_order_from_any_number_of_workers():
     wanted = [(n, 2) for n in range(12)]
     assert [list(stream(max, wanted, workers=workers)) for workers in (0, 2)] == [[max(w) for w in wanted]] * 2
 
 
+@pytest.mark.slow
 def test_what_a_source_raises_is_raised():
     batches = stream(_spoilt, [(n, 1) for n in range(20)], workers=2)
     with pytest.raises(ValueError, match="sample 4 is spoilt"):

@@ -100,6 +100,7 @@ def rows(run: Path) -> list[dict]:
     return [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
 
 
+@pytest.mark.slow
 def test_accumulation_equals_one_large_batch_with_unequal_targets(tmp_path):
     make(tmp_path / "large").run()
     make(tmp_path / "split", micro_batch=2).run()
@@ -171,6 +172,7 @@ def test_killed_run_resumes_to_the_same_weights(tmp_path):
         assert torch.equal(value, weights(tmp_path / "cut", 6)[name]), name
 
 
+@pytest.mark.slow
 def test_what_a_thread_writes_is_the_step_that_was_saved(tmp_path, monkeypatch):
     settings = {"steps": 9, "keep_last": 9, "optim": {"ema": 0.9}}
     make(tmp_path / "plain", Toy(dropout=0.3), **settings).run()
@@ -248,6 +250,7 @@ def test_first_signal_saves_stops_and_says_how_to_go_on(tmp_path, monkeypatch):
     assert said[-1] == "stopped and saved at step 2 of 6; the same command with --resume continues"
 
 
+@pytest.mark.slow
 def test_judging_does_not_move_the_training(tmp_path):
     make(tmp_path / "judged", Toy(dropout=0.3), eval_every=1).run()
     make(tmp_path / "not", Toy(dropout=0.3)).run()
@@ -269,6 +272,7 @@ def test_best_weights_are_the_ones_exported(tmp_path):
     assert checkpoint.steps(tmp_path) == [4, 6]
 
 
+@pytest.mark.slow
 def test_a_run_is_not_overwritten_unasked_and_batches_must_divide(tmp_path):
     make(tmp_path).run()
     with pytest.raises(UsageError, match="already exists"):

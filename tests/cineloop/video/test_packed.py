@@ -36,6 +36,7 @@ def test_a_slice_of_frames_packs_what_it_shows():
     assert (unpack(pack(part)).pixels == one.pixels[::2]).all()
 
 
+@pytest.mark.slow
 @given(st.binary(max_size=200))
 def test_other_bytes_are_refused(data):
     assert not is_packed(data)
@@ -43,6 +44,7 @@ def test_other_bytes_are_refused(data):
         unpack(data)
 
 
+@pytest.mark.slow
 @given(st.integers(0, 2000), st.integers(0, 255))
 def test_damaged_bytes_give_frames_or_an_item_error(where, value):
     data = bytearray(pack(frames()))

@@ -46,6 +46,7 @@ def questions(draw):
     return times, duration, spec, dict(keyframe_times_s=keys, motion_times_s=grid, motion_energy=energy)
 
 
+@pytest.mark.slow
 @given(questions())
 def test_every_sampler_covers_the_clip_and_repeats_nothing(question):
     times, duration, spec, extra = question

@@ -265,6 +265,7 @@ def test_a_resolver_that_hangs_ends_with_the_clock():
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("page", "code"),
     [
@@ -290,6 +291,7 @@ def test_answers_that_are_not_taken(page, code):
     assert refused({"/": page}) == code
 
 
+@pytest.mark.slow
 def test_answers_that_are_taken():
     assert fetch({"/": chunked(CLIP)})[0] == CLIP
     assert fetch({"/": b"HTTP/1.0 200 OK\r\n\r\n" + CLIP})[0] == CLIP  # until the line is closed

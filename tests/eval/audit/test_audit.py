@@ -330,6 +330,7 @@ def test_drawn_faults_keep_what_they_do_not_break() -> None:
     assert isinstance(two.source, type(source)) and not isinstance(two.source, SampleAuditClip)
 
 
+@pytest.mark.slow
 def test_the_record_is_read_again_as_it_was_and_shown(perfect: Audit, tmp_path: Path) -> None:
     path = tmp_path / "audit.json"
     path.write_text(json.dumps(perfect.as_dict()))

@@ -87,6 +87,7 @@ def source(tmp_path_factory) -> Path:
     return film(tmp_path_factory.mktemp("films") / "film.mp4", color_primaries=9, color_trc=16, colorspace=9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("copy", [False, True])
 def test_the_frames_times_and_sound_of_the_part(source, tmp_path, copy):
     piece = cut(source, tmp_path / "a.mp4", 1.0, 2.0, copy=copy)
@@ -121,6 +122,7 @@ def test_the_same_part_gives_the_same_bytes_and_the_film_stays_as_it_is(source, 
     assert source.read_bytes() == before
 
 
+@pytest.mark.slow
 def test_a_copy_begins_at_a_key_frame_or_is_encoded(source, tmp_path):
     near, far = (cut(source, tmp_path / f"{start_s}.mp4", start_s, 2.9, copy=True) for start_s in (0.8, 0.2))
     assert (near.copied, near.start_s) == (True, 1.0)
@@ -171,6 +173,7 @@ def test_every_kind_of_film_can_be_cut(tmp_path, name, codec, form, sound, copy)
         assert abs(len(sound_of(tmp_path / "cut.mp4")) / RATE - (piece.end_s - piece.start_s)) < 0.1
 
 
+@pytest.mark.slow
 def test_pictures_are_turned_and_cropped_as_they_are_shown(source, tmp_path, monkeypatch):
     from dataclasses import replace
 
@@ -285,6 +288,7 @@ def test_what_is_no_detector_is_refused(source, tmp_path):
         cut(source, tmp_path / "a.mp4", 0, 1, faces=str(tmp_path / "no.onnx"))
 
 
+@pytest.mark.slow
 def test_a_part_at_a_rate_has_exactly_its_frames_scaled_and_with_square_pixels(tmp_path):
     """Each frame is the film's nearest in time; the sound is as long as the pictures."""
     source = film(tmp_path / "film.mp4", sample_aspect_ratio=Fraction(4, 3))
@@ -299,6 +303,7 @@ def test_a_part_at_a_rate_has_exactly_its_frames_scaled_and_with_square_pixels(t
     assert times == pytest.approx([n / 16 for n in range(33)])
 
 
+@pytest.mark.slow
 def test_a_rate_beyond_the_films_own_repeats_frames_and_one_below_leaves_some_out(tmp_path):
     source = film(tmp_path / "film.mp4", sound=None)
     for fps, num in ((48.0, 48), (6.0, 6)):

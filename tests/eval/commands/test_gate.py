@@ -179,6 +179,7 @@ def test_a_baseline_without_its_deciding_metric_is_not_made(tmp_path, suite) -> 
     assert not (tmp_path / "b.json").exists()
 
 
+@pytest.mark.slow
 def test_a_metric_that_never_had_a_value_is_not_gone(tmp_path, suite, capsys) -> None:
     made, at = scores(), str(tmp_path / "b.json")
 
@@ -195,6 +196,7 @@ def test_a_metric_that_never_had_a_value_is_not_gone(tmp_path, suite, capsys) ->
     assert line(["update", "--baseline", at, "--reason", "less"], None) == "clipsim: gone (was 0.5)"
 
 
+@pytest.mark.slow
 def test_an_update_says_why_and_what_was_before(tmp_path, baseline, judged, capsys) -> None:
     worse = write_scores(tmp_path / "worse", scores(worse=0.2, fingerprint={"weights": "w2"}))
     call = ["gate", "update", str(worse), "--baseline", baseline, "--reason"]
@@ -211,6 +213,7 @@ def test_an_update_says_why_and_what_was_before(tmp_path, baseline, judged, caps
     assert judged(scores()) == 9
 
 
+@pytest.mark.slow
 def test_an_update_by_scores_of_another_kind_leaves_the_baseline(tmp_path, baseline) -> None:
     before = Path(baseline).read_bytes()
     empty = scores()
@@ -220,6 +223,7 @@ def test_an_update_by_scores_of_another_kind_leaves_the_baseline(tmp_path, basel
     assert Path(baseline).read_bytes() == before
 
 
+@pytest.mark.slow
 def test_two_updates_at_once_are_one(tmp_path, baseline, capsys) -> None:
     call = ["gate", "update", str(tmp_path / "main"), "--baseline", baseline, "--reason", "x"]
     with file.lock(Path(baseline)):
@@ -227,6 +231,7 @@ def test_two_updates_at_once_are_one(tmp_path, baseline, capsys) -> None:
     assert main(call) == 0 and len(file.read(Path(baseline)).history) == 2
 
 
+@pytest.mark.slow
 def test_a_weak_baseline_is_warned_of(tmp_path, suite, capsys) -> None:
     still = write_scores(tmp_path / "c", scores(change=lambda clip: replace(clip, frozen=clip.id < "p05")))
     assert main(["gate", "init", str(still), "--suite", suite, "-o", str(tmp_path / "b.json")]) == 0
@@ -335,6 +340,7 @@ def test_compare_tells_each_change_and_decides_nothing(tmp_path, baseline, capsy
     assert turned["change"] == pytest.approx(-sharp["change"]) and turned["best"] and not turned["worst"]
 
 
+@pytest.mark.slow
 def test_compare_refuses_the_metric_that_is_another_and_no_other(tmp_path, suite, baseline, capsys) -> None:
     other = str(write_scores(tmp_path / "other", scores(worse=0.2, seed=2, other_fingerprint={"weights": "w2"})))
     assert main(["compare", baseline, other]) == 0
@@ -357,6 +363,7 @@ def compared(after: Path, baseline: str, capsys) -> dict:
     return {one["metric"]: one for one in json.loads(capsys.readouterr().out)["metrics"]}
 
 
+@pytest.mark.slow
 def test_compare_refuses_where_nothing_or_nothing_that_decides_is_left(tmp_path, suite, baseline, capsys) -> None:
     for name, more in (("all", {"fingerprint": {"weights": "w3"}, "other_fingerprint": {"weights": "w2"}}),
                        ("primary", {"fingerprint": {"weights": "w3"}})):  # fmt: skip

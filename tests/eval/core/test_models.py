@@ -112,6 +112,7 @@ def test_questions_and_their_language_models_are_released(tmp_path, monkeypatch)
     assert model() is None and not any(each.cache_info().currsize for each in caches)
 
 
+@pytest.mark.slow
 def test_judges_of_two_devices_are_two() -> None:
     assert open_judge("v2t", device="cpu") is not open_judge("v2t", device="cuda:1")
     assert open_judge("v2t", device="cpu").captioner.device == "cpu"

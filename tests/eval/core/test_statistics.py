@@ -136,6 +136,7 @@ def test_no_spread_is_no_certainty() -> None:
     assert unless_flat(same_means, 0.5, 40) == pytest.approx(wilson(20, 40))
 
 
+@pytest.mark.slow
 def test_bootstrap() -> None:
     draw = random.Random(1)
     values = [draw.random() for _ in range(200)]
@@ -171,6 +172,7 @@ def test_seeds_of_one_prompt_are_one_case() -> None:
     assert mean_interval([0.2, 0.9, 0.4], ["a", "a", "a"]) == (0.2, 0.9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("num", "shape", "least"),
     [(5, "normal", 0.94), (10, "normal", 0.94), (40, "normal", 0.94), (100, "normal", 0.94),
@@ -219,6 +221,7 @@ def test_auroc_without_a_side_is_undefined() -> None:
     assert auroc(scores, scores[:1], at, at[:1], 2)[1] == (0.0, 1.0), "all of the lower ones in one cluster"
 
 
+@pytest.mark.slow
 def test_auroc_takes_memory_by_the_score_and_not_by_the_pair() -> None:
     rng, num = np.random.default_rng(0), 4000
     above, below, at = rng.random(num) + 0.1, rng.random(num), np.arange(num)

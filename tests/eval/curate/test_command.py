@@ -44,12 +44,14 @@ def test_failed_films_end_in_exit_3_and_the_rest_is_there(made, films, capsys):
     assert {each["rule"]: each["clips"] for each in found["funnel"]} == {"failed": 1, "black_share.most": 1}
 
 
+@pytest.mark.slow
 def test_the_funnel_is_printed(made, films, capsys):
     _, text, err = run(capsys, films, "-o", made[0], "--set", "limits.black_share.most=0.5")
     assert "1 of 2 clips" in text and "black_share.most" in text and "EMPTY_FILE" in text
     assert "clips.parquet" in err
 
 
+@pytest.mark.slow
 def test_explain_names_every_rule_with_value_and_limit(made, films, capsys):
     code, text, _ = run(capsys, made[0], "--explain", "black.mp4#t=0.000,2.500")
     assert code == 0 and "not in the set" in text

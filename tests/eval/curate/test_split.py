@@ -88,12 +88,14 @@ def test_a_dissolve_belongs_to_no_clip(num):
     assert 60 <= end <= 76 and 72 + num - 4 <= start <= 72 + num + 12
 
 
+@pytest.mark.slow
 def test_a_dissolve_from_a_dim_picture_to_a_bright_one_is_no_lamp():
     a, b = (shot(1, 72) // 12), shot(2, 72)
     for before, after in ((a, b), (b, a)):
         assert [p.ends for p in split(of(before, dissolve(before, after, 28), after))] == ["dissolve", "end"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("num", "dark"), [(6, 3), (12, 5), (20, 20)])
 def test_a_fade_belongs_to_no_clip(num, dark):
     a, b = shot(1, 72), shot(2, 72)
@@ -109,6 +111,7 @@ def test_a_long_dark_part_is_a_clip_of_its_own():
     assert len(pieces) == 3 and (pieces[1].begins, pieces[1].ends) == ("black", "black")
 
 
+@pytest.mark.slow
 def test_a_camera_a_lamp_and_a_large_object_are_no_dissolve():
     a = shot(1, 96, pan=1.5)
     lamp = (shot(3, 96) * np.linspace(1.0, 0.45, 96)[:, None, None, None]).astype(np.uint8)

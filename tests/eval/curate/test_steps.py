@@ -56,12 +56,14 @@ def test_a_sound_clip_has_none_of_the_faults(measured):
     assert found["short_side"] == 96 and found["film_frames"] == 72 and found["damaged"] == 0
 
 
+@pytest.mark.slow
 def test_standstill_is_measured_in_time_and_held_drawings_are_none(measured):
     assert scores(measured, "frozen")["still_share"] == pytest.approx(0.75, abs=0.03)
     assert scores(measured, "frozen")["longest_still_s"] == pytest.approx(54 / 24, abs=0.1)
     assert scores(measured, "twos")["still_share"] == 0
 
 
+@pytest.mark.slow
 def test_black_is_found_whole_and_in_part(measured):
     assert scores(measured, "black")["black_share"] == 1
     (row,) = measured["half"]  # the dark half is shorter than a clip may be, so it belongs to the change at the end

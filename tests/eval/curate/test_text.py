@@ -63,6 +63,7 @@ def test_a_line_is_found_where_it_is():
     assert box == pytest.approx([60 / 320, 152 / 180, 150 / 320, 14 / 180], abs=0.03)
 
 
+@pytest.mark.slow
 def test_a_line_that_stays_is_an_overlay_and_one_that_moves_is_text():
     stays, moves = measured(with_line(scene())), measured(with_line(scene(), at=lambda t: (5 + 9 * t, 20 + 9 * t)))
     assert stays["overlay"] > 0.02 and stays["text"] > 0.02
@@ -83,6 +84,7 @@ def test_posts_of_a_fence_are_no_letters():
     assert measured(frames)["overlay"] == 0.0
 
 
+@pytest.mark.slow
 def test_the_size_of_the_picture_does_not_matter():
     small = with_line(scene())
     large = np.stack([cv2.resize(frame, (1280, 720), interpolation=cv2.INTER_CUBIC) for frame in small])

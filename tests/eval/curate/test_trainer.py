@@ -49,16 +49,10 @@ def test_kept_clips_fit_and_are_written_in_the_trainers_form(films, tmp_path, ca
     assert {(row["num_frames"], row["width"], row["height"]) for row in rows} == {(17, 320, 192)}
 
 
+@pytest.mark.slow
 def test_limits_are_those_of_the_rules_and_settings_go_over_them(films, tmp_path, capsys):
     sets = dict(each.split("=") for each in curation_sets(load_rules("musubi")))
     assert float(sets["limits.duration_s.least"]) == pytest.approx(33 / 16, abs=0.01)
     assert float(sets["settings.split.longest_s"]) == pytest.approx(2 * 33 / 16, abs=0.01)
     code, text, _ = run(capsys, films, tmp_path / "set", "musubi", "--dry-run", "--set", "limits.duration_s.least=0.5")
     assert code == 0 and "duration_s ≥ 0.5" in text and not (tmp_path / "set").exists()
-
-
-def test_a_setting_without_a_trainer_and_a_trainer_that_is_none(films, tmp_path, capsys):
-    assert main(["curate", str(films), "-o", str(tmp_path / "set"), "--trainer-set", "frames=[17]"]) == 2
-    assert main(["curate", str(films), "-o", str(tmp_path / "set"), "--for", "musubbi"]) == 2
-    assert "musubi" in capsys.readouterr().err
-    assert main(["curate", str(films), "-o", str(tmp_path / "set"), "--write", "musubi"]) == 2

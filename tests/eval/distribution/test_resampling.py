@@ -101,6 +101,7 @@ def test_the_floor_is_that_of_equal_numbers() -> None:
     assert floor_values(reference, range(600), 500, frechet, splits=2, seed=0)[1] == 300  # the most there is
 
 
+@pytest.mark.slow
 def test_the_limit_takes_the_bias_away() -> None:
     draws = np.random.default_rng(4)
     first, second = draws.normal(size=(1500, 32)), draws.normal(size=(1000, 32)) + 0.1

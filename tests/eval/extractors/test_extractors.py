@@ -86,6 +86,7 @@ def test_open_clip_is_its_own_preprocessing_and_model(dual, resize_mode, quick):
     assert told["weights"] == file_sha256(dual(quick, resize_mode) / "open_clip_model.safetensors")
 
 
+@pytest.mark.slow
 def test_quick_gelu_moves_the_features_and_openai_weights_without_it_are_warned_of(dual):
     pixels = frames_of(2)
     plain, quick = (open_extractor(f"open_clip:local-dir:{dual(q)}", device="cpu") for q in (False, True))
@@ -103,6 +104,7 @@ def test_a_tag_of_openai_gets_quick_gelu_whatever_the_configuration_says():
     assert found == [True, False, False, False] and not bare._lacks_quick_gelu("ViT-B-32", "laion2b_s34b_b79k")
 
 
+@pytest.mark.slow
 def test_vbench_preprocessing_is_another_and_says_so(dual):
     name = f"open_clip:local-dir:{dual()}"
     pil, vbench = (open_extractor(name, device="cpu", preprocess=way) for way in ("pil", "vbench"))
@@ -244,6 +246,7 @@ def test_i3d_has_two_preprocessings_that_differ_and_wants_ten_frames(scripts):
     assert (squashed - cropped).abs().max() > 0.1
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")
 def test_inception_gives_features_and_probabilities_without_bias(scripts):
     ours = open_extractor(f"inception:{scripts / 'inception.pt'}", device="cpu")
@@ -255,6 +258,7 @@ def test_inception_gives_features_and_probabilities_without_bias(scripts):
     assert ours.has_classes and not ours.has_text
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")
 def test_a_torchscript_file_is_checked_against_its_hash(scripts, tmp_path):
     path = scripts / "i3d.pt"

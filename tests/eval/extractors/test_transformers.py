@@ -38,6 +38,7 @@ def clip_folder(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_clip_is_transformers_processor_and_model(clip_folder):
     from transformers import CLIPModel, CLIPProcessor, CLIPTokenizer
     from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
@@ -66,6 +67,7 @@ def test_clip_is_transformers_processor_and_model(clip_folder):
     assert ours.fingerprint()["quick_gelu"] == "true"  # what CLIPConfig has where nothing is said
 
 
+@pytest.mark.slow
 def test_siglip_is_squashed_and_padded_to_its_length(tmp_path):
     from transformers import SiglipConfig, SiglipModel
     from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
@@ -174,6 +176,7 @@ def test_vjepa_takes_the_probes_pooler(tmp_path):
     assert open_extractor(f"vjepa:{tmp_path / 'bare'}", device="cpu").embed_clip(clip).shape == (32,)
 
 
+@pytest.mark.slow
 def test_a_model_of_another_kind_or_without_safetensors_is_refused(clip_folder, tmp_path):
     for family in ("dino", "videomae", "vjepa"):
         with pytest.raises(MissingDependencyError, match="clip"):

@@ -20,6 +20,7 @@ def surveyed(path, **window) -> Survey:
         return survey(opened, Limits(), threads=1, **window)
 
 
+@pytest.mark.slow
 def test_the_cuts_are_those_of_the_detector(tmp_path):
     path = write(tmp_path / "x.mp4", shot(1, 40), shot(2, 40), shot(3, 40))
     found = surveyed(path)
@@ -29,6 +30,7 @@ def test_the_cuts_are_those_of_the_detector(tmp_path):
     assert found.thumbs.shape == (120, 9, 16) and len(found.times_s) == len(found.bright) == len(found.still) == 120
 
 
+@pytest.mark.slow
 def test_a_window_is_surveyed_alone(tmp_path):
     path = write(tmp_path / "x.mp4", shot(1, 40), shot(2, 40), shot(3, 40))
     found = surveyed(path, start_s=1.0, end_s=3.0)

@@ -96,6 +96,7 @@ def test_below_its_own_minimum_a_metric_decides_nothing() -> None:
         assert found.outcome == "inconclusive" and "512" in found.reasons[0] and "score" not in found.reasons[0][:5]
 
 
+@pytest.mark.slow
 def test_broken_prompts_that_may_be_missing_from_the_sample_forbid_a_pass() -> None:
     """20 prompts of which none broke: a share of 14 % broken ones is missed with a chance of 5 %."""
     few, many = noise(1, 0.001, (20, 1)), noise(1, 0.001, (200, 1))

@@ -62,6 +62,7 @@ def paired(differences: Sequence[float], clusters: Sequence[Any], *, span: float
     return paired_change(differences, clusters, span=span, **more)
 
 
+@pytest.mark.slow
 def test_bounds_without_any_change_are_those_of_clopper_and_pearson() -> None:
     """With n prompts of which none broke: the share of broken ones may be 1 - alpha^(1/n)."""
     for num in (5, 60, 400):
@@ -181,6 +182,7 @@ def test_the_least_change_of_right_or_wrong_counts_the_prompts_that_flip(num: in
     assert found(mde) == pytest.approx(0.8, abs=0.12) and found(min(2 * mde, 0.9)) > 0.97
 
 
+@pytest.mark.slow
 def test_differences_almost_without_spread_pass_at_the_least_margin() -> None:
     """What the sample may lack decides the bound alone, so draws of its weight must not: 55 % passed of 20 prompts."""
     margin = least_margin(0.02 / math.sqrt(20), 20, 0.8, alpha=0.05, power=0.8)
@@ -250,6 +252,7 @@ def test_swapped_sides_mirror_the_change(rows: list[tuple[float, int]]) -> None:
     assert (other.low, other.high) == pytest.approx((-one.high, -one.low), abs=1e-9)
 
 
+@pytest.mark.slow
 @settings(max_examples=100, deadline=None)
 @given(st.lists(st.floats(0, 1), max_size=12))
 def test_adjusted_p_are_ordered_and_not_below_the_raw_ones(ps: list[float]) -> None:

@@ -118,6 +118,7 @@ def test_torchmetrics_form_clamps_after_the_mean(angles):
     assert "torchmetrics" in both.name and both.fingerprint != scored("clipsim", right).fingerprint
 
 
+@pytest.mark.slow
 def test_torchmetrics_form_is_torchmetrics():
     """The same features through torchmetrics' own function."""
     multimodal = pytest.importorskip("torchmetrics.functional.multimodal.clip_score")

@@ -62,6 +62,7 @@ def speech(num: int, seed: int) -> list[str]:
     return [" ".join(draw.choices(pool, weights, k=9)) for _ in range(num)]
 
 
+@pytest.mark.slow
 def test_the_rarefied_form_does_not_fall_with_the_size_of_the_set() -> None:
     small, large = score(*speech(60, 0), drawn=300), score(*speech(480, 1), drawn=300)
     assert large.value < small.value - 0.2  # distinct-2 itself does

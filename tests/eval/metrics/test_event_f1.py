@@ -252,6 +252,7 @@ def test_a_judge_behind_an_address() -> None:
     assert result.fingerprint["judge"] == "judge-1" and result.counts["contradiction"] == 1
 
 
+@pytest.mark.slow
 def test_a_language_model_of_this_machine(tmp_path: Path, monkeypatch) -> None:
     import torch
     from tokenizers import Tokenizer, models, pre_tokenizers

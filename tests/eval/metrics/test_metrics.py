@@ -142,6 +142,7 @@ def test_a_broken_reference_is_told_and_no_failure_of_the_scored() -> None:
     assert not made.compute().failures
 
 
+@pytest.mark.slow
 def test_what_only_the_set_reads_measures_nothing_again() -> None:
     first, second = load_metric("frechet")(), load_metric("frechet")(minimum=9, divisor="n", seed=3)
     assert first.fingerprint() != second.fingerprint()

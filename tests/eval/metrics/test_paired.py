@@ -50,6 +50,7 @@ def test_psnr_is_that_of_torchmetrics() -> None:
     assert value("psnr", off, black) == pytest.approx(20 * math.log10(255 / 5))
 
 
+@pytest.mark.slow
 def test_ssim_is_that_of_torchmetrics() -> None:
     from torchmetrics.functional.image import structural_similarity_index_measure as reference
 
@@ -60,6 +61,7 @@ def test_ssim_is_that_of_torchmetrics() -> None:
     assert value("ssim", CLEAN, CLEAN) == 1
 
 
+@pytest.mark.slow
 def test_vif_is_that_of_torchmetrics() -> None:
     from torchmetrics.functional.image import visual_information_fidelity
 

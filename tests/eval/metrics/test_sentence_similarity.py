@@ -78,6 +78,7 @@ def test_every_pooling_is_that_of_its_file(tmp_path: Path, mode: str) -> None:
     assert found == pytest.approx(EXPECTED[mode](vectors_of(folder)), abs=1e-5)
 
 
+@pytest.mark.slow
 def test_steps_in_order(tmp_path: Path) -> None:
     both = {"pooling_mode_mean_tokens": True, "pooling_mode_cls_token": True}
     folder = encoder(tmp_path / "a", *ALL, **{"1_Pooling__config": both})
@@ -122,6 +123,7 @@ def score(folder: Path, *samples: Sample, **settings):
     return result_of(Metric, *samples, model=str(folder), **settings)
 
 
+@pytest.mark.slow
 def test_the_metric(tmp_path: Path) -> None:
     folder = encoder(tmp_path, *ALL, **{"1_Pooling__config": {"pooling_mode_mean_tokens": True}})
     samples = [

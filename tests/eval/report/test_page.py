@@ -247,6 +247,7 @@ def test_a_file_that_is_no_video_costs_its_picture_only(tmp_path):
     assert read.all("img") == [] and len(read.all("video")) == 1 and "said" in read.words
 
 
+@pytest.mark.slow
 def test_the_page_is_bounded_whatever_the_clips(tmp_path, monkeypatch):
     noise = np.random.default_rng(0).integers(0, 255, (8, 128, 160, 3), dtype=np.uint8)
     strip = thumbnails.encode(np.stack([frame[:96, :128] for frame in noise]), 12_000)
@@ -273,6 +274,7 @@ def test_the_page_is_bounded_whatever_the_clips(tmp_path, monkeypatch):
 # --- strips
 
 
+@pytest.mark.slow
 def test_strips_are_kept_by_content_window_and_size(clip, tmp_path, no_decoder):
     path, kept = tmp_path / "a.mp4", tmp_path / "kept"
     shutil.copy(clip, path)

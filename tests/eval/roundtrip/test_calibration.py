@@ -62,6 +62,7 @@ def test_captions_of_other_prompts_are_at_chance(num):
     assert found.ceiling_auroc.value == 1
 
 
+@pytest.mark.slow
 def test_the_intervals_of_nothing_hold_zero_as_often_as_they_say():
     hits = 0
     for seed in range(60):

@@ -89,6 +89,7 @@ def test_the_referee_tells_kinds_colours_places_and_actions():
     ]
 
 
+@pytest.mark.slow
 def test_a_clip_without_the_thing_counts_and_is_named():
     fixed = score("color", pair(), "a red dog", "a red cat")
     assert (fixed.value, fixed.coverage, fixed.counts["not_shown"]) == (0.5, 1.0, 1)
@@ -234,6 +235,7 @@ def test_every_number_says_who_looked():
     assert "cartoon world" in result.fingerprint["detector"]
 
 
+@pytest.mark.slow
 def test_long_clips_are_looked_at_piece_by_piece():
     pytest.importorskip("scenedetect")
     first, second = pair().frames, world(("cat", "red", 0.5, 0.7)).frames
@@ -327,6 +329,7 @@ def test_doubles_are_one_region(owl, monkeypatch):
     assert [(r.label, r.score) for r in frame] == [("dog", 0.9), ("dog", 0.4), ("car", 0.3)]
 
 
+@pytest.mark.slow
 def test_dimensions_on_the_findings_of_any_detector(owl):
     result = score("object_class", pair(), "a dog", detector=f"hf:{owl}")
     assert 0 <= values(result)[0] <= 1 and owl.name in result.name

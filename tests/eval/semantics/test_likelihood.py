@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from cineloop.errors import UsageError
 from cineloop.video.frames import Frames
+from noise_clips import noise
 from v2t.backends.local import Backend
 
 QUESTION = "Is there a dog?"
@@ -31,11 +31,6 @@ def captioner(folder) -> Backend:
     made = Backend(str(folder), device="cpu")
     made.load()
     return made
-
-
-def clip(seed: int, num: int = 6) -> Frames:
-    pixels = np.random.default_rng(seed).integers(0, 255, (num, 32, 32, 3), dtype=np.uint8)
-    return Frames.from_pixels(pixels, fps=2.0)
 
 
 @pytest.fixture(scope="module")
@@ -68,26 +63,27 @@ def brute_force(parts: tuple, frames: Frames, answer: str, whole: bool = False) 
 def test_likelihoods_are_the_sum_over_tokens(captioner, parts):
     answers = ["yes", "no", "yellow", "y"]  # of different lengths, so that padding would show
     for seed, num in ((0, 6), (1, 1), (2, 9)):
-        frames = clip(seed, num)
+        frames = noise(seed, num)
         found = captioner.likelihoods(captioner.encode_clip(frames), QUESTION, answers)
         assert found == pytest.approx([brute_force(parts, frames, answer) for answer in answers], abs=1e-4)
     found = captioner.likelihoods(captioner.encode_clip(frames), QUESTION, answers, whole=True)
     assert found == pytest.approx([brute_force(parts, frames, answer, True) for answer in answers], abs=1e-4)
 
 
+@pytest.mark.slow
 def test_each_answer_alone_is_as_likely_as_among_others(captioner):
-    watched = captioner.encode_clip(clip(3))
+    watched = captioner.encode_clip(noise(3))
     together = captioner.likelihoods(watched, QUESTION, ["yes", "no", "perhaps"])
     assert together == pytest.approx(
         [captioner.likelihoods(watched, QUESTION, [a])[0] for a in ("yes", "no", "perhaps")]
     )
     assert len({round(value, 6) for value in together}) == 3
-    other = captioner.likelihoods(captioner.encode_clip(clip(4)), QUESTION, ["yes", "no", "perhaps"])
+    other = captioner.likelihoods(captioner.encode_clip(noise(4)), QUESTION, ["yes", "no", "perhaps"])
     assert other != pytest.approx(together)  # it depends on the clip
 
 
 def test_chances_of_beginnings_are_shares_of_one(captioner):
-    watched = captioner.encode_clip(clip(5))
+    watched = captioner.encode_clip(noise(5))
     letters = [chr(code) for code in range(33, 127)]
     first = [math.exp(value) for value in captioner.likelihoods(watched, QUESTION, letters)]
     assert 0 < sum(first) < 1
@@ -96,14 +92,15 @@ def test_chances_of_beginnings_are_shares_of_one(captioner):
 
 
 def test_no_answer_is_refused(captioner):
-    watched = captioner.encode_clip(clip(0))
+    watched = captioner.encode_clip(noise(0))
     for answers in ([], [""]):
         with pytest.raises(UsageError, match="one token or more"):
             captioner.likelihoods(watched, QUESTION, answers)
 
 
+@pytest.mark.slow
 def test_many_questions_at_once_are_as_one_by_one(captioner, parts):
-    frames = clip(6)
+    frames = noise(6)
     watched = captioner.encode_clip(frames)
     asks = [
         (QUESTION, ("yes", "no", "yellow", "y"), False),
@@ -121,7 +118,7 @@ def test_many_questions_at_once_are_as_one_by_one(captioner, parts):
 def test_questions_that_are_too_many_go_through_in_parts(captioner, monkeypatch):
     from v2t.backends import trie
 
-    watched = captioner.encode_clip(clip(7))
+    watched = captioner.encode_clip(noise(7))
     asks = [(f"Is there a {thing}?", ("yes", "no"), False) for thing in ("dog", "cat", "car", "bus")]
     whole = captioner.batch_likelihoods(watched, asks)
     rounds: list[int] = []

@@ -4,27 +4,23 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
 import pytest
 
 from cineloop.errors import ItemError, NothingMatchedError, UsageError
-from cineloop.video.frames import Frames
 from cineloop.video.sample import SampleSpec
 from metric_results import result_of_prompts, values
+from noise_clips import noise
 from v2t.backends import Output, VideoLM
 from v2t_eval.core.metric import MetricResult, load_metric
 from v2t_eval.core.sample import SampleClip
 from v2t_eval.judge.grammar.wording import DESCRIBE
 from v2t_eval.judge.judge import Judge
 
-
-def clip() -> SampleClip:
-    pixels = np.random.default_rng(0).integers(0, 255, (17, 64, 64, 3), dtype=np.uint8)
-    return SampleClip.from_frames(Frames.from_pixels(pixels, fps=8))
+CLIP = SampleClip.from_frames(noise(num=17, size=(64, 64), fps=8))
 
 
 def score(name: str, *prompts: str, metric=None, row: dict | None = None, **settings) -> MetricResult:
-    return result_of_prompts(metric or name, clip(), *prompts, row=row, **settings)
+    return result_of_prompts(metric or name, CLIP, *prompts, row=row, **settings)
 
 
 class Table(VideoLM):

@@ -232,6 +232,7 @@ def test_questions_of_any_other_prompt():
     assert texts("") == {}
 
 
+@pytest.mark.slow
 def test_every_question_of_the_worlds_wording_is_one_the_world_itself_asks():
     import random
 

@@ -10,13 +10,13 @@ import pytest
 from cineloop.errors import NothingMatchedError
 from cineloop.video.frames import Frames
 from metric_results import result_of, values
+from noise_clips import noise
 from v2t_eval.core.metric import MetricResult, load_metric
 from v2t_eval.core.sample import Sample, SampleClip
 
 
 def frames(num: int = 17) -> Frames:
-    pixels = np.random.default_rng(num).integers(0, 255, (num, 40, 48, 3), dtype=np.uint8)
-    return Frames.from_pixels(pixels, fps=8)
+    return noise(num, num, size=(40, 48), fps=8)
 
 
 def score(name: str, shown: Frames, prompt: str, **settings) -> MetricResult:
@@ -51,6 +51,7 @@ def cosines(name: str, pixels: np.ndarray, text: str, preprocess: str = "") -> n
     return frames @ (words / np.linalg.norm(words))
 
 
+@pytest.mark.slow
 def test_appearance_style_is_the_mean_cosine_with_the_phrase_alone(dual):
     pixels = frames().pixels
     result = score("appearance_style", frames(), "a cat, Van Gogh style", model=dual)
@@ -60,6 +61,7 @@ def test_appearance_style_is_the_mean_cosine_with_the_phrase_alone(dual):
     assert any("open_clip" in note and "ViT-B/32" in note for note in result.notes)
 
 
+@pytest.mark.slow
 def test_appearance_style_in_compat_weighs_by_frames(dual):
     both = (frames(), frames(9))
     found = {}

@@ -111,6 +111,7 @@ def test_every_planted_fault_has_its_code(planted, trainer, cache):
     assert clips[paths["no_caption"]].effect == WITHOUT[trainer]
 
 
+@pytest.mark.slow
 def test_a_second_check_by_other_rules_decodes_nothing(sound, cache, monkeypatch):
     first = check(sound, "musubi", cache=cache)
     monkeypatch.setattr(reading, "submit_footage", lambda *args: pytest.fail("decoded again"))
@@ -118,6 +119,7 @@ def test_a_second_check_by_other_rules_decodes_nothing(sound, cache, monkeypatch
     assert [clip.footage.num_frames for clip in again.clips] == [clip.footage.num_frames for clip in first.clips]
 
 
+@pytest.mark.slow
 def test_a_count_that_the_container_only_claims_stops_the_trainer_that_believes_it(tmp_path):
     whole = write_clip(tmp_path / "a.mp4", front=True).read_bytes()
     (tmp_path / "a.mp4").write_bytes(whole[: len(whole) - len(whole) // 6])
@@ -136,6 +138,7 @@ def test_another_stream_than_the_one_that_players_show_is_named(sound, cache):
     assert [each.code for each in fit.findings] == ["OTHER_STREAM"] and "160x96" in fit.findings[0].message
 
 
+@pytest.mark.slow
 def test_of_lists_the_captions_are_read_by_row_and_orphans_are_named(sound, tmp_path):
     folder = shutil.copytree(sound, tmp_path / "clips")
     rows = [{"video": f"clip{n:03}.mp4", "caption": (folder / f"clip{n:03}.txt").read_text()} for n in range(12)]
@@ -153,11 +156,13 @@ def test_of_lists_the_captions_are_read_by_row_and_orphans_are_named(sound, tmp_
     assert {clip.effect for clip in check(folder, "ltx2").clips} == {"stops"}  # Python's json refuses the mark
 
 
+@pytest.mark.slow
 def test_captions_of_another_form_are_read_and_that_is_said(sound):
     notices = {notice.code for notice in check(sound, "ltx2").notices}
     assert "CAPTION_FORM" in notices
 
 
+@pytest.mark.slow
 def test_a_video_with_a_name_that_is_none_is_looked_at(sound, tmp_path):
     folder = tmp_path / "clips"
     folder.mkdir()

@@ -16,6 +16,7 @@ from v2t_eval.trainers.sizes import buckets, centre_crop, listed_bucket
 NAMES = sorted(trainers())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_every_file_names_the_commit_that_was_read_and_loads_with_each_model(name):
     rules = load_rules(name)

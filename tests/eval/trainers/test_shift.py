@@ -25,6 +25,7 @@ def embedded(num: int, seed: int, *, knows: float = 1.0, films: int = 1, hubs: f
     return tuple(each / np.linalg.norm(each, axis=1, keepdims=True) for each in (clips, words))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", [{}, {"films": 5}, {"hubs": 1.0}, {"knows": 0.0}], ids=str)
 def test_right_captions_and_a_blind_encoder_raise_no_alarm(shape):
     tests = [shift_of(*embedded(60, seed, **shape), seed=seed) for seed in range(20)]
@@ -32,6 +33,7 @@ def test_right_captions_and_a_blind_encoder_raise_no_alarm(shape):
     assert {test.knows for test in tests} == {shape != {"knows": 0.0}}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", [{}, {"films": 5}, {"hubs": 1.0}], ids=str)
 @pytest.mark.parametrize("gone", [0, 20])
 def test_a_clip_left_out_is_found_with_its_place(shape, gone):

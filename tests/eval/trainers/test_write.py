@@ -118,6 +118,7 @@ def test_a_written_clip_shows_what_the_source_showed_at_that_time(footage, cache
             assert abs(source[nearest][0] - number / rate) <= gap + 1e-3, (name, number)
 
 
+@pytest.mark.slow
 def test_faults_that_cannot_be_mended_are_left_out_unless_they_are_kept(tmp_path):
     folder = sound_set(tmp_path / "clips", 4)
     paths = plant(folder, ["refused", "cut_off", "repeated", "mark", "returns", "empty_caption", "in_subfolder"])
@@ -138,6 +139,7 @@ def test_faults_that_cannot_be_mended_are_left_out_unless_they_are_kept(tmp_path
     assert kept.left_out == {paths["empty_caption"]: ["EMPTY_CAPTION"]}
 
 
+@pytest.mark.slow
 def test_the_second_run_cuts_nothing_and_writes_the_same_bytes(tmp_path, monkeypatch):
     folder = sound_set(tmp_path / "clips", 3)
     made = written(folder, tmp_path / "set", "ltx2")
@@ -148,6 +150,7 @@ def test_the_second_run_cuts_nothing_and_writes_the_same_bytes(tmp_path, monkeyp
     assert digest(written(folder, tmp_path / "set", "ltx2").place) == first
 
 
+@pytest.mark.slow
 def test_a_stopped_run_leaves_no_half_a_set_and_goes_on(tmp_path):
     folder = sound_set(tmp_path / "clips", 4)
     calls = iter([False, False, *[True] * 50])
@@ -162,6 +165,7 @@ def test_a_stopped_run_leaves_no_half_a_set_and_goes_on(tmp_path):
     }
 
 
+@pytest.mark.slow
 def test_a_folder_of_somebody_else_is_not_replaced(tmp_path):
     folder = sound_set(tmp_path / "clips", 2)
     (tmp_path / "set/musubi").mkdir(parents=True)
@@ -170,6 +174,7 @@ def test_a_folder_of_somebody_else_is_not_replaced(tmp_path):
     assert caught.value.code == "EXISTS"
 
 
+@pytest.mark.slow
 def test_several_captions_become_a_list_for_the_trainer_that_draws_among_them(tmp_path):
     folder = sound_set(tmp_path / "clips", 2)
     lists = {f"clip00{n}.mp4": [SENTENCES[n], SENTENCES[n + 2]] for n in (0, 1)}
@@ -181,6 +186,7 @@ def test_several_captions_become_a_list_for_the_trainer_that_draws_among_them(tm
     assert [text for _, text, _ in READERS["musubi"](one.place)] == [SENTENCES[0], SENTENCES[1]]
 
 
+@pytest.mark.slow
 def test_no_clip_that_fits_is_an_error_of_its_own(tmp_path):
     write_clip(tmp_path / "clips/a.mp4", num=5).with_suffix(".txt").write_text("A square crosses the picture.")
     with pytest.raises(NothingMatchedError):

@@ -93,6 +93,7 @@ def test_d6_terms_or_clips(frames, dino):
     assert result.value != pytest.approx(np.mean(by_clip), abs=1e-6)
 
 
+@pytest.mark.slow
 def test_consistency_of_doubled_frozen_and_mixed_frames(frames, dino):
     doubled = Frames.from_pixels(np.repeat(frames.pixels, 2, 0), 16)
     once, twice, mixed = (
@@ -104,6 +105,7 @@ def test_consistency_of_doubled_frozen_and_mixed_frames(frames, dino):
     assert still.items[1]["value"] is None and still.items[1]["raw"] == pytest.approx(1) and still.value == once
 
 
+@pytest.mark.slow
 def test_long_clips_are_cut_into_pieces(frames, dino):
     long = Frames.from_pixels(np.concatenate([frames.pixels, frames.pixels[::-1]] * 2)[:32], 8)
     assert len(scored("subject_consistency", long, model=dino, long=True).items[0]["pieces"]) == 2

@@ -154,6 +154,7 @@ def test_clips_of_one_two_and_three_frames(name):
                 assert np.isfinite(result.items[0]["value"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PLAIN)
 def test_order_and_batches_do_not_matter(name):
     samples = [sample_of(clip(i), f"{i}", cluster=f"{i // 2}") for i in range(4)]

@@ -83,6 +83,7 @@ def test_covered_and_cut_in_the_middle(tmp_path, pool):
     assert pixels[0, :, 1:-1].min() > 190  # nothing of the black thirds is left
 
 
+@pytest.mark.slow
 def test_rotation_is_applied(tmp_path, pool):
     picture = np.zeros((32, 64, 3), np.uint8)
     picture[:, :32] = 255
@@ -96,6 +97,7 @@ def test_rotation_is_applied(tmp_path, pool):
     assert pixels[0, :28].min() > 200 and pixels[0, 36:].max() < 50
 
 
+@pytest.mark.slow
 def test_wide_pixels_are_shown_wide(tmp_path, pool):
     path = tmp_path / "anamorphic.mp4"
     with av.open(str(path), "w") as out:

@@ -162,6 +162,7 @@ def test_a_run_leaves_clips_rows_and_papers(fake, tmp_path):
     assert not (tmp_path / "failures.jsonl").exists()
 
 
+@pytest.mark.slow
 def test_what_is_finished_is_not_made_again(fake, tmp_path):
     run([BALL], [], tmp_path, GenerateConfig())
     before = (tmp_path / "manifest.jsonl").read_bytes()
@@ -175,6 +176,7 @@ def test_what_is_finished_is_not_made_again(fake, tmp_path):
     assert len(rows_of(tmp_path)) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", ["steps", "weights"])
 def test_other_settings_want_another_folder_or_overwrite(fake, tmp_path, change):
     run([BALL, BOX], [], tmp_path, GenerateConfig())
@@ -329,6 +331,7 @@ def test_a_resumed_run_makes_the_bytes_of_an_uninterrupted_one(tmp_path, monkeyp
     assert what(tmp_path / "killed") == what(tmp_path / "whole")
 
 
+@pytest.mark.slow
 def test_clips_get_new_batches_where_the_old_ones_cannot_be_had(fake, tmp_path):
     run([BALL, BOX], [], tmp_path, GenerateConfig())
     for row in rows_of(tmp_path):

@@ -238,6 +238,7 @@ def test_a_pipelines_own_values_stay_unless_asked(tiny_wan):
     assert words["negative_prompt"] == ["", "c"] and words["num_inference_steps"] == 3
 
 
+@pytest.mark.slow
 def test_a_seed_gives_its_clip_alone_and_in_a_batch(tiny_wan):
     steps = []
     requests = [ClipRequest(prompt="a red ball", seed=seed) for seed in (3, 4)]
@@ -309,6 +310,7 @@ def test_a_first_frame_is_refused_by_a_text_to_video_model(saved, tiny_wan, tmp_
         tiny_wan.generate([ClipRequest(prompt="a", image=tmp_path / "first.png")], SMALL)
 
 
+@pytest.mark.slow
 def test_an_image_to_video_pipeline_wants_and_uses_its_picture(saved, tmp_path):
     from PIL import Image
 

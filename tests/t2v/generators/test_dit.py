@@ -116,6 +116,7 @@ def test_the_first_frame_is_kept(starter, tmp_path):
     assert max(np.abs(clip.pixels[0] - kept).max() for clip in clips) < 3
 
 
+@pytest.mark.slow
 def test_words_it_does_not_know_are_warned_of_once(starter, tmp_path, caplog, monkeypatch):
     monkeypatch.setattr("cineloop.log.setup", lambda **options: logging.getLogger("cineloop"))
     with caplog.at_level(logging.WARNING, logger="cineloop"):

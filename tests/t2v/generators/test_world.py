@@ -57,6 +57,7 @@ def test_stories_with_two_figures_cuts_and_relations_are_shown():
             assert all(0 <= start < end <= scene.duration_s + 1e-9 for start, end in times), text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "text",
     [

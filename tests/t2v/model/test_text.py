@@ -59,6 +59,7 @@ def test_tokenizer_cuts_at_its_length_and_keeps_the_end():
     assert len(ids) == MAX_TOKENS and ids[-1] == EOS
 
 
+@pytest.mark.slow
 @given(st.lists(st.sampled_from(WORDS), min_size=1, max_size=30))
 def test_tokenizer_reads_back_what_it_wrote(words):
     tokenizer = build_tokenizer(WORDS)

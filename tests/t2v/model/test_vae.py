@@ -176,6 +176,7 @@ def test_save_and_load(model, tmp_path):
         AutoencoderKLCineloop.from_pretrained(tmp_path / "half")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64], ids=str)
 @torch.no_grad()
 def test_dtypes(tmp_path, dtype):

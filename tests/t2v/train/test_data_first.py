@@ -24,6 +24,7 @@ def wordless(tmp_path):
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("setting", "told"),
     [("data=[set]", "data: 1 faults in set: empty prompt (1): a.mp4"), ("data=[none]", "data: no such file or folder")],

@@ -179,6 +179,7 @@ def test_wan_learns_too(wan, clips, tmp_path):
     assert np.abs(frames_of(pipeline, max_sequence_length=512) - before).max() > 1e-4
 
 
+@pytest.mark.slow
 def test_wans_text_and_latents_are_those_of_its_pipeline(wan):
     family = open_family(str(wan))
     pipeline = WanPipeline.from_pretrained(wan)

@@ -207,6 +207,7 @@ def test_a_model_that_does_not_load_ends_the_chat(config, clip):
         Terminal(viewer).type(f"/video {clip}", "What?")
 
 
+@pytest.mark.slow
 def test_chat_reads_a_pipe_and_prints_no_prompt(clip, monkeypatch, capsys):
     monkeypatch.setattr("v2t.ask.viewer.open_backend", lambda model, **options: Fake())
     monkeypatch.setattr("sys.stdin", io.StringIO("What is there?\n\n/quit\nnever\n"))
@@ -217,6 +218,7 @@ def test_chat_reads_a_pipe_and_prints_no_prompt(clip, monkeypatch, capsys):
     assert "there is no video yet" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_first_question_is_asked_once_and_warned_of_by_its_own_answer(terminal, clip):
     fake = terminal.chat.viewer.captioner
     fake.warnings, fake.about = (Notice("OUT_OF_DOMAIN", "unlike"),), "served at http://127.0.0.1:1/v1"

@@ -13,6 +13,7 @@ from v2t.ask.viewer import Viewer
 pytestmark = pytest.mark.usefixtures("one_decoder")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("question", "text", "starts_s"),
     [
@@ -30,6 +31,7 @@ def test_events_of_a_long_film_are_counted_and_compared(film, config, question, 
     assert [span.start_s for span in found.spans] == starts_s and all(span.is_seen for span in found.spans)
 
 
+@pytest.mark.slow
 def test_every_matching_window_of_the_stretch_is_looked_at_again_and_no_other(film, config):
     fake = Fake()
     with Viewer(replace(config, top=1), fake) as viewer:

@@ -157,12 +157,14 @@ def test_any_number_of_frames_is_answered_and_one_is_wanted(loaded, builder):
         assert sorted(set(found)) == sorted(set(written(NTSC[:num])))
 
 
+@pytest.mark.slow
 def test_positions_of_qwen2_5_vl_follow_the_true_rate(loaded):
     encoded = loaded(qwen2_5_vl).prompter.encode([user_turn(PROMPT, clip(NTSC))])
     assert encoded["second_per_grid_ts"].tolist() == pytest.approx([2 * NTSC[-1] / 4], rel=1e-3)
     assert encoded["video_grid_thw"][0, 0] == 3  # five frames in pairs, none sampled away
 
 
+@pytest.mark.slow
 def test_the_answers_are_those_of_plain_transformers(loaded, tiny):
     from transformers.video_utils import VideoMetadata
 
@@ -179,6 +181,7 @@ def test_the_answers_are_those_of_plain_transformers(loaded, tiny):
     assert answer.text == processor.tokenizer.decode(ids, skip_special_tokens=True)
 
 
+@pytest.mark.slow
 def test_a_model_for_pictures_gets_frames_with_their_times_before_them(loaded):
     captioner = loaded(llava)
     assert not captioner.prompter.takes_video and captioner.spec.num_frames == 8
@@ -214,6 +217,7 @@ def test_several_turns_several_videos_or_none(loaded, builder):
     assert len({output.text for output in together}) > 2
 
 
+@pytest.mark.slow
 def test_what_a_model_cannot_hold_is_an_error_of_the_item(loaded):
     captioner = loaded(instructblipvideo)
     for conversation in (user_turn("Hello?"), user_turn("Compare.", clip(), clip())):
@@ -230,6 +234,7 @@ def test_what_a_model_cannot_hold_is_an_error_of_the_item(loaded):
     )  # a still
 
 
+@pytest.mark.slow
 def test_a_model_that_may_reason_does_so_only_where_it_is_wanted(tiny):
     folder = str(tiny(qwen3_5))
     assert prompt(Backend(folder), user_turn(PROMPT, clip())).endswith("<think>\n\n</think>\n\n")
@@ -238,6 +243,7 @@ def test_a_model_that_may_reason_does_so_only_where_it_is_wanted(tiny):
     assert prompt(Backend(str(tiny(qwen3_vl))), user_turn(PROMPT, clip())).endswith("assistant\n")
 
 
+@pytest.mark.slow
 def test_a_template_without_videos_gets_pictures(tiny, tmp_path):
     folder = shutil.copytree(tiny(qwen3_vl), tmp_path / "pictures")
     (folder / "chat_template.jinja").write_text(chat_template("", "<|vision_start|><|image_pad|><|vision_end|>"))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from importlib.util import find_spec
 
-import numpy as np
 import pytest
 
 from cineloop.errors import UsageError
-from cineloop.video.frames import Frames
+from noise_clips import noise
 from tiny_video_models import PROMPT, internvl, llava, llava_onevision, qwen2_5_vl
 from v2t.backends import user_turn
 from v2t.backends.hf import Backend
@@ -38,9 +38,7 @@ def loaded(tmp_path_factory):
     return captioner
 
 
-def clip(seed: int = 0) -> Frames:
-    pixels = np.random.default_rng(seed).integers(0, 256, (5, 20, 28, 3), dtype=np.uint8)
-    return Frames.from_pixels(pixels, fps=2.0)
+clip = partial(noise, num=5, size=(20, 28))
 
 
 @pytest.mark.slow
@@ -76,6 +74,7 @@ def test_likelihoods_are_those_of_the_first_generated_step(loaded, builder):
     assert other != pytest.approx(found, abs=1e-3), "it depends on the clip"
 
 
+@pytest.mark.slow
 def test_likelihoods_want_answers(loaded):
     captioner = loaded(llava)
     for answers in ([], [""]):

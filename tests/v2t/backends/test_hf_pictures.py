@@ -85,6 +85,7 @@ def test_a_model_for_one_picture_sees_the_middle_frame_and_says_so(loaded, build
     assert last == output
 
 
+@pytest.mark.slow
 def test_models_for_several_pictures_still_get_them_all(loaded):
     captioner = loaded(llava)
     assert captioner.prompter.fixed_frames is None
@@ -92,6 +93,7 @@ def test_models_for_several_pictures_still_get_them_all(loaded):
     assert output.warnings == () and captioner.prompter.encode([user_turn(WORDS, clip())])["pixel_values"].shape[0] == 8
 
 
+@pytest.mark.slow
 def test_git_for_videos_sees_as_many_frames_as_it_was_trained_on(loaded):
     captioner = loaded(git_video)
     assert captioner.spec.num_frames == 6

@@ -16,6 +16,7 @@ import pytest
 
 from cineloop.errors import MissingDependencyError, PolicyError, UsageError
 from cineloop.video.frames import Frames
+from noise_clips import noise
 from v2t.backends import Decoding, GenerateRequest, open_backend, user_turn
 from v2t.backends.batching import Batcher
 from v2t.backends.hf import Backend
@@ -41,9 +42,7 @@ def loaded(tiny) -> Backend:
     return made
 
 
-def clip(seed: int = 0, num: int = 4) -> Frames:
-    pixels = np.random.default_rng(seed).integers(0, 256, (num, 20, 28, 3), dtype=np.uint8)
-    return Frames.from_pixels(pixels, fps=2.0)
+clip = functools.partial(noise, num=4, size=(20, 28))
 
 
 def test_times_survive_the_way_through_metadata():
@@ -56,6 +55,7 @@ def test_times_survive_the_way_through_metadata():
     assert made.sampled_fps == pytest.approx(1999 / (times[-1] - times[0]), rel=1e-5)
 
 
+@pytest.mark.slow
 def test_words_of_a_user_never_become_placeholders(loaded, monkeypatch):
     trusting = "{% for p in messages[0]['content'] %}{{ p['text'] if p['type'] == 'text' else '<video>' }}{% endfor %}"
     monkeypatch.setattr(loaded.prompter.processor, "chat_template", trusting)
@@ -92,6 +92,7 @@ def test_quantised_weights_are_those_of_the_language_model(tiny, kind):
     assert captioner.answer([user_turn(PROMPT, clip())], Decoding(max_new_tokens=2))[0].tokens == 2
 
 
+@pytest.mark.slow
 def test_weights_that_lack_something_are_not_made_up(tiny, tmp_path):
     from safetensors.torch import load_file, save_file
 
@@ -157,6 +158,7 @@ def _fail(error: Exception) -> Any:
     return call
 
 
+@pytest.mark.slow
 def test_a_cached_model_needs_no_network_and_is_pinned(tiny, tmp_path, monkeypatch):
     import huggingface_hub
 
@@ -233,6 +235,7 @@ def test_a_model_that_loads_and_fails_on_every_clip_is_refused_where_it_is_loade
     assert found.value.code == "MODEL" and "--frames" not in found.value.hint
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("template", ["{{ 'x' * 4000000000000 }}", "{{ 'xxxxxxxxxx' * 500000 }}"])
 def test_a_template_that_multiplies_text_is_the_models_fault_and_no_matter_of_frames(tiny, template, monkeypatch):
     made = Backend(str(tiny), device="cpu")

@@ -89,6 +89,7 @@ def ask(captioner: Backend, clips: list[Frames]) -> list:
     return captioner.answer([user_turn(PROMPT, one) for one in clips], Decoding(max_new_tokens=8))
 
 
+@pytest.mark.slow
 def test_a_batch_gives_what_single_clips_give(captioner):
     clips = [clip(seed) for seed in range(6)]
     together = ask(captioner, clips)
@@ -98,6 +99,7 @@ def test_a_batch_gives_what_single_clips_give(captioner):
     assert all((output.finish == "length") == (output.tokens == 8) for output in together)
 
 
+@pytest.mark.slow
 def test_clips_of_other_lengths_stay_apart_in_a_batch(captioner):
     clips = [clip(1, 6), clip(2, 1), clip(3, 9)]
     assert ask(captioner, clips) == [ask(captioner, [one])[0] for one in clips]
@@ -220,6 +222,7 @@ def test_an_error_while_streaming_reaches_the_reader(captioner):
             pass
 
 
+@pytest.mark.slow
 def test_frames_that_are_not_square_are_captioned_as_plain_transformers_would(tmp_path):
     from tiny_captioner import tiny_captioner
 

@@ -209,6 +209,7 @@ def test_a_clip_the_server_refuses_fails_alone_and_no_file_holds_the_key(folder,
     assert len(files) > 20 and not any(b"secret-0123456789" in data for data in files)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("status", "words"), [(401, "OPENAI_API_KEY"), (403, "OPENAI_API_KEY"), (404, "#model")])
 def test_what_no_clip_could_pass_stops_the_run(folder, server, status, words):
     server.fault = lambda number: (status, {"error": {"message": "no"}})
@@ -245,6 +246,7 @@ def test_a_rate_limit_is_waited_out_beyond_the_tries_of_other_faults(server, mon
     assert ask(captioner).text == "clip 5" and len(asks(server)) == 9
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", ["hang", "429", "429-after", "500", "no-json"])
 def test_waiting_for_a_server_ends(server, fault):
     captioner = opened(server, total_s=0.2, read_s=0.3, retries=1)

@@ -174,6 +174,7 @@ def test_a_single_frame_and_crowded_frames_have_usable_numbers():
     assert video_metadata(crowded)["frames_indices"] == [0, 1, 2000]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "sent", "why"),
     [
@@ -247,6 +248,7 @@ def test_answers_are_read(server, choice, text, finish):
     assert (output.text, output.finish, output.tokens) == (text, finish, 7)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("choice", "code"),
     [

@@ -51,6 +51,7 @@ def test_two_backends_write_the_same_tokens_alone_and_in_a_batch(two, kind):
     assert one == [Batcher(two[0]).generate(request).text for request in requests(**KINDS[kind])]
 
 
+@pytest.mark.slow
 def test_each_kind_of_decoding_writes_something_else(two):
     texts = [Batcher(two[0]).generate(requests(**how)[0]).text for how in KINDS.values()]
     assert len(set(texts)) == len(KINDS)

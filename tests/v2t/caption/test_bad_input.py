@@ -14,15 +14,14 @@ import av
 import numpy as np
 import pytest
 
+from caption_stand_ins import FrameCaptioner
 from cineloop.clip import check
 from cineloop.discovery import discover
 from cineloop.errors import ItemError, NothingMatchedError, Notice
 from cineloop.files import unescape_name
 from cineloop.video.encode import encode
-from cineloop.video.sample import SampleSpec
 from cineloop.video.worker import Limits
-from v2t.backends import Output, VideoLM
-from v2t.backends.abilities import Abilities
+from v2t.backends import Output
 from v2t.caption import run as caption
 from v2t.caption.settings import CaptionConfig
 from v2t.cli import main
@@ -30,18 +29,8 @@ from v2t.cli import main
 NAMES = ["new\nline.mp4", "quo'te\"s`$(id).mp4", "🎬 film.mp4", "-o.mp4", "--help.mp4", "ca\udce9.mp4", "back\\xe9.mp4"]
 
 
-class Captioner(VideoLM):
-    """Counts what it was shown."""
-
-    name, revision, spec, frame_size, concurrency = "count", "1", SampleSpec(num_frames=32), (16, 16), 1
-    abilities = Abilities()
-
-    def load(self) -> None:
-        pass
-
-    def answer(self, conversations, decoding):
-        batch = [conversation[0].videos[0] for conversation in conversations]
-        return [Output(text=f"{len(frames)} frames.", tokens=2) for frames in batch]
+def counting() -> FrameCaptioner:
+    return FrameCaptioner(lambda frames: f"{len(frames)} frames.", num_frames=32)
 
 
 def written(path: Path, shape: tuple[int, int], codec: str, fps: int = 8, num: int = 8, pix_fmt: str = "rgb24") -> Path:
@@ -133,7 +122,7 @@ FRAMES_SEEN = {
 @pytest.mark.slow
 def test_each_bad_file_has_its_code_and_the_rest_is_captioned(folder, tmp_path):
     out = tmp_path / "out"
-    summary = caption.run([str(folder)], out, CaptionConfig(), captioner=Captioner())
+    summary = caption.run([str(folder)], out, CaptionConfig(), captioner=counting())
     lines = (out / "captions.jsonl").read_bytes().decode("utf-8").split("\n")[:-1]
     rows = {unescape_name(row["id"]): row for row in map(json.loads, lines)}
     assert {name: row["error"]["code"] for name, row in rows.items() if row["status"] == "failed"} == EXPECTED
@@ -153,7 +142,7 @@ def test_each_bad_file_has_its_code_and_the_rest_is_captioned(folder, tmp_path):
     assert len(rows) == len(os.listdir(folder)) - 1  # all but the symlinked folder, which is not followed
     assert summary.exit_code == 3 and len(summary.failures) == len(EXPECTED)
     assert all(text.isprintable() for _, text in summary.report())
-    again = caption.run([str(folder)], out, CaptionConfig(), captioner=Captioner())
+    again = caption.run([str(folder)], out, CaptionConfig(), captioner=counting())
     assert (again.done_before, again.failed_before, again.num_captioned) == (len(captions) + 1, len(EXPECTED), 0)
 
 
@@ -190,7 +179,7 @@ def test_a_decoder_that_crashes_or_hangs_costs_one_clip(tmp_path, monkeypatch, f
     rows: dict[str, dict] = {}
     config = CaptionConfig(limits=Limits(timeout_s=8), decoders=("decord", "pyav") if fallback else ("decord",))
     summary = caption.run(
-        [str(source)], None, config, captioner=Captioner(), emit=lambda row: rows.update({row["id"]: row})
+        [str(source)], None, config, captioner=counting(), emit=lambda row: rows.update({row["id"]: row})
     )
     assert [rows[name]["decoder"] for name in ("a.mp4", "z.mp4")] == ["decord", "decord"]
     for name, code in (("crash.mp4", "DECODER_CRASH"), ("hang.mp4", "DECODE_TIMEOUT")):
@@ -220,6 +209,7 @@ def test_an_unreadable_file_is_an_item_error(tmp_path_factory):
     assert caught.value.code == "UNREADABLE" and "Permission denied" in caught.value.message
 
 
+@pytest.mark.slow
 def test_lists_may_hold_any_name_and_missing_files_become_rows(folder, tmp_path, monkeypatch):
     names = [*NAMES, "good.mp4", "nosuch.mp4"]
     listed = tmp_path / "list"
@@ -281,11 +271,11 @@ def test_a_folder_of_pictures_says_that_they_are_there(tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("noise", [[], ["-q"]])
 def test_failures_and_warnings_are_told_also_when_nothing_else_is(tmp_path, monkeypatch, capsys, noise):
-    class Doubtful(Captioner):
+    class Doubtful(FrameCaptioner):
         def answer(self, conversations, decoding):
             return [Output(text="A cat.", tokens=2, warnings=(Notice("LOOPED", "it repeats itself"),))]
 
-    monkeypatch.setattr("v2t.caption.run.open_backend", lambda *args, **options: Doubtful())
+    monkeypatch.setattr("v2t.caption.run.open_backend", lambda *args, **options: Doubtful(str, 32))
     source = tmp_path / "clips"
     source.mkdir()
     written(source / "good.mp4", (16, 16), "mpeg4", pix_fmt="yuv420p")

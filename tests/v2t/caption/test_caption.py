@@ -101,6 +101,7 @@ def test_failures_are_remembered_until_retried_or_changed(tmp_path):
     assert [row["id"] for row in rows] == ["c.mp4"] and rows[0]["error"]["code"] == "DECODE_ERROR"
 
 
+@pytest.mark.slow
 def test_a_caption_edited_by_hand_is_never_overwritten(tmp_path):
     source, out = clips_in(tmp_path / "clips", a="dogs", b="cats"), tmp_path / "out"
     go(source, out)
@@ -237,6 +238,7 @@ def test_a_clip_that_changes_while_it_is_read_is_not_captioned(tmp_path, monkeyp
     assert rows[0]["caption"] == "A clip of dogs and more."
 
 
+@pytest.mark.slow
 def test_decoding_stays_within_a_bounded_distance_of_the_model(tmp_path, monkeypatch):
     source = clips_in(tmp_path / "clips", **{f"c{i:03}": "dog" for i in range(100)})
     waiting, most = [0], [0]
@@ -258,6 +260,7 @@ def test_decoding_stays_within_a_bounded_distance_of_the_model(tmp_path, monkeyp
     assert most[0] <= 2 * (2 * 4 + 2) + 4
 
 
+@pytest.mark.slow
 def test_selection_is_repeatable_and_nothing_found_is_an_error(tmp_path):
     source = clips_in(tmp_path / "clips", **{f"c{i:02}": "dog" for i in range(20)})
     picks = [[row["id"] for row in go(source, None, sample=5, seed=s)[2]] for s in (1, 1, 2)]

@@ -13,14 +13,12 @@ import fsspec
 import numpy as np
 import pytest
 
+from caption_stand_ins import FrameCaptioner
 from cineloop import remote
 from cineloop.clip import check
 from cineloop.discovery import discover
 from cineloop.errors import ItemError, MissingDependencyError, NothingMatchedError, PolicyError, UsageError
 from cineloop.video.encode import encode
-from cineloop.video.sample import SampleSpec
-from v2t.backends import Output, VideoLM
-from v2t.backends.abilities import Abilities
 from v2t.caption import run as caption
 from v2t.caption.remote_decoders import RemoteDecoders
 from v2t.caption.settings import CaptionConfig
@@ -246,18 +244,6 @@ def test_a_file_is_fetched_once_for_many_windows(bucket, tmp_path, monkeypatch):
     assert fetched == ["memory://bucket/clips/a.mp4", "memory://bucket/none.mp4"]
 
 
-class Captioner(VideoLM):
-    name, revision, spec, frame_size, concurrency = "shape", "1", SampleSpec(num_frames=2), None, 1
-    abilities = Abilities()
-
-    def load(self):
-        pass
-
-    def answer(self, conversations, decoding):
-        shapes = ["x".join(map(str, turns[0].videos[0].pixels.shape)) for turns in conversations]
-        return [Output(text=f"Frames of {shape}.", tokens=3) for shape in shapes]
-
-
 @pytest.mark.slow
 def test_a_bucket_is_captioned_as_a_folder_is(bucket, tmp_path, monkeypatch):
     encode(np.zeros((4, 16, 24, 3), np.uint8), tmp_path / "a.mp4", fps=4)
@@ -267,8 +253,10 @@ def test_a_bucket_is_captioned_as_a_folder_is(bucket, tmp_path, monkeypatch):
     out = tmp_path / "out"
     config = CaptionConfig(workers=1, decoders=("pyav",))
 
+    captioner = FrameCaptioner(lambda frames: f"Frames of {'x'.join(map(str, frames.pixels.shape))}.", size=None)
+
     def run(*paths: str, **options):
-        return caption.run(list(paths), out, replace(config, **options), captioner=Captioner())
+        return caption.run(list(paths), out, replace(config, **options), captioner=captioner)
 
     summary = run("memory://bucket/clips")
     [failure] = summary.failures

@@ -29,6 +29,7 @@ def fake_pool(monkeypatch):
     monkeypatch.setattr(job, "DecoderPool", Pool)
 
 
+@pytest.mark.slow
 def test_one_huge_clip_narrows_decoding_ahead_only_while_it_is_recent(tmp_path, monkeypatch):
     source = clips_in(tmp_path / "clips", a="HUGE", **{f"c{i:03}": "dog" for i in range(150)})
     futures, pending = [], []
@@ -151,20 +152,3 @@ def test_counts_and_speeds_read_as_sentences():
     assert (plural(1, "clip"), plural(0, "clip")) == ("1 clip", "0 clips")
     assert (rate(0, 3.0, "video"), rate(3, 6.0, "video")) == ("no video captioned yet", "2.0 s a video")
     assert rate(6, 3.0, "video") == "2.0 videos/s"
-
-
-@pytest.mark.parametrize(
-    ("option", "given", "said"),
-    [
-        ("--model", "startr", "did you mean starter?"),
-        ("--model", "./nofolder", "the folder './nofolder' of a model does not exist"),
-        ("--parts", "scne:5", "did you mean scene?"),
-        ("--cluster", "rya", "did you mean 'ray'?"),
-        ("--encoder", "cogvideo", "did you mean cogvideox?"),
-    ],
-)
-def test_a_wrong_name_is_told_in_a_line_with_the_nearest(tmp_path, capsys, option, given, said):
-    code = main(["caption", str(clips_in(tmp_path / "clips", a="dog")), "-o", str(tmp_path / "out"), option, given])
-    errors = [line for line in capsys.readouterr().err.splitlines() if "error" in line]
-    assert code == 2 and len(errors) == 1 and said in errors[0], errors
-    assert not (tmp_path / "out").exists()

@@ -62,6 +62,7 @@ def ids(out: Path, name: str) -> list[str]:
         return [json.load(tar.extractfile(m))["id"] for m in tar.getmembers() if m.name.endswith(".json")]
 
 
+@pytest.mark.slow
 def test_every_set_is_up_to_date_whichever_formats_earlier_runs_wrote(tmp_path):
     source, out = clips_in(tmp_path / "clips", "a"), tmp_path / "out"
     go(source, out, SETS)
@@ -178,6 +179,7 @@ def test_our_own_copies_are_not_captioned_again(tmp_path):
     assert caught.value.code == "OWN_COPY"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SETS)
 def test_a_full_disk_leaves_the_set_of_before(tmp_path, name):
     source, out = clips_in(tmp_path / "clips", "a"), tmp_path / "out"

@@ -117,6 +117,7 @@ def test_true_captions_are_left_as_they_are(world):
 # ---- loops
 
 
+@pytest.mark.slow
 def test_no_true_caption_is_taken_for_a_loop(world):
     assert [text for text in world if loop(text)] == []
 

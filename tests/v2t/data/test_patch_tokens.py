@@ -79,6 +79,7 @@ def test_a_batch_may_straddle_blocks(source, count):
     assert {index // 3 for index in fresh._kept} == set(last)  # and no others stay in memory
 
 
+@pytest.mark.slow
 def test_a_cache_gives_what_the_tower_gives_and_a_later_run_encodes_nothing(source, tmp_path, monkeypatch):
     old = tmp_path / patch_tokens.cache_key(source)
     old.mkdir()

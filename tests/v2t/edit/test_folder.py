@@ -25,6 +25,7 @@ def text(folder, clip: str) -> str:
     return (folder.path / clip).with_suffix(".txt").read_text()
 
 
+@pytest.mark.slow
 def test_an_edit_is_a_line_of_the_journal_and_in_every_format(captions):
     with EditFolder(captions) as folder:
         step = save(folder, "a.webm", "A red film.", tags=("red",), review="accepted")
@@ -117,6 +118,7 @@ def test_a_txt_written_by_hand_replaces_the_first_of_several(captions):
         assert folder.ledger.record("a.webm")["captions"] == ["by hand", "two"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("overwrite", [False, True])
 def test_a_run_keeps_the_edits(captions, films, overwrite):
     with EditFolder(captions) as folder:

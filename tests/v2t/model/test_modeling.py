@@ -244,6 +244,7 @@ def test_any_family_of_llm_serves(tmp_path, text_config):
     assert torch.equal(write(again, batch), write(model, batch))
 
 
+@pytest.mark.slow
 def test_gradient_checkpointing_gives_the_same_gradients():
     batch = prompts()
     grads = []

@@ -17,6 +17,7 @@ from transformers.video_utils import VideoMetadata
 
 from cineloop.errors import UsageError
 from cineloop.video.frames import Frames
+from noise_clips import noise
 from tiny_captioner import tiny_captioner
 from v2t.model import CineloopProcessor, CineloopVideoProcessor
 from v2t.model.clips import cut_segments, fit_frames, flat_clips
@@ -30,8 +31,7 @@ def processor() -> CineloopProcessor:
 
 
 def clip(frames: int = 6, fps: float = 5.0, seed: int = 0, size=(20, 40)) -> Frames:
-    pixels = np.random.default_rng(seed).integers(0, 256, (frames, *size, 3), dtype=np.uint8)
-    return Frames.from_pixels(pixels, fps)
+    return noise(seed, frames, size=size, fps=fps)
 
 
 def user(*parts) -> list[dict]:

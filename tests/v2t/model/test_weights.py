@@ -54,6 +54,7 @@ def stir_adapters(model) -> None:
                 parameter.data.normal_(std=0.1)
 
 
+@pytest.mark.slow
 def test_parts_come_from_their_folders(folders):
     from transformers import AutoModelForCausalLM, SiglipVisionModel
 
@@ -87,6 +88,7 @@ def test_a_tower_inside_a_whole_siglip_checkpoint_is_found(tmp_path, folders):
     assert not any(".head." in name for name, _ in model.model.vision_tower.named_parameters())
 
 
+@pytest.mark.slow
 def test_missing_chat_tokens_are_added_and_embeddings_grow(tmp_path):
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast

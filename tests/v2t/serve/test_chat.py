@@ -338,6 +338,7 @@ MESSAGES = st.lists(
 )
 
 
+@pytest.mark.slow
 @given(st.dictionaries(FIELDS, VALUES | MESSAGES, max_size=4) | VALUES)
 def test_whatever_comes_is_read_or_refused(body):
     try:

@@ -106,6 +106,7 @@ def run(main) -> None:
     asyncio.run(asyncio.wait_for(main, 4 * LONG_S))
 
 
+@pytest.mark.slow
 def test_it_starts_answers_and_ends_without_a_trace(tmp_path):
     async def main() -> None:
         async with Stage(tmp_path) as stage:

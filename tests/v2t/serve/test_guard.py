@@ -208,6 +208,7 @@ def test_movies_that_name_other_files_get_none_of_them(ask, canaries, video):
         assert untouched(canaries), f"{name} touched a canary"
 
 
+@pytest.mark.slow
 def test_addresses_of_the_canaries_are_refused(ask, canaries):
     file, server = canaries
     path, port = file.path, server.port
@@ -226,6 +227,7 @@ def test_addresses_of_the_canaries_are_refused(ask, canaries):
         assert untouched(canaries), url
 
 
+@pytest.mark.slow
 def test_links_pipes_and_devices_below_a_root_are_not_read(ask, canaries, root, video):
     file, _ = canaries
     (root / "sub").mkdir(exist_ok=True)

@@ -138,6 +138,7 @@ def packed_url(frames: Frames) -> str:
     return data_url(pack(frames), "video/x-cineloop")
 
 
+@pytest.mark.slow
 def test_frames_that_the_client_sampled_arrive_to_the_bit(server):
     sent = sampled(start_s=0.25)
     frames = server.frames(packed_url(sent))
@@ -239,6 +240,7 @@ def test_memory_of_frames_is_given_back_when_they_are_gone(server):
     assert len(server.frames("file://films/0.mp4")) == 8
 
 
+@pytest.mark.slow
 def test_nothing_is_left_in_the_store_after_any_road(server):
     uploads = [upload for owner in ("ada", "bob") for upload in server.media.uploads.list(owner)]
     assert {path.name for path in server.media.uploads.folder.iterdir()} == {upload.id for upload in uploads}

@@ -131,6 +131,7 @@ def test_a_page_is_never_passed_on(ollama, status):
         assert got.headers["content-type"] == "application/json"
 
 
+@pytest.mark.slow
 def test_a_server_that_is_down_is_told_of_and_found_again(monkeypatch):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
@@ -150,6 +151,7 @@ def test_a_server_that_is_down_is_told_of_and_found_again(monkeypatch):
             assert client.post(CHAT, content=TEXT, headers=JSON).status_code == 200
 
 
+@pytest.mark.slow
 def test_clients_keys_go_in_and_the_servers_key_goes_out(monkeypatch):
     monkeypatch.setenv("V2T_SERVE_KEY", CLIENT_KEY)
     monkeypatch.setenv("OPENAI_API_KEY", UPSTREAM_KEY)
@@ -167,6 +169,7 @@ def test_clients_keys_go_in_and_the_servers_key_goes_out(monkeypatch):
         assert client.post(CHAT, content=TEXT, headers=right).status_code == 200
 
 
+@pytest.mark.slow
 def test_a_key_that_comes_back_is_replaced_wherever_the_stream_is_cut(monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", UPSTREAM_KEY)
     half = len(UPSTREAM_KEY) // 2
@@ -191,6 +194,7 @@ def test_a_key_that_comes_back_is_replaced_wherever_the_stream_is_cut(monkeypatc
         assert got.content == b'data: {"a": "[key]"}\n\ndata: [DONE]\n\n' + UPSTREAM_KEY[:3].encode()
 
 
+@pytest.mark.slow
 def test_silence_and_slowness_have_their_times():
     slow = servers.Ollama()
     slow.slow_s = 20.0
@@ -255,6 +259,7 @@ def test_a_stream_that_breaks_off_says_so(ollama):
         assert json.loads(last.removeprefix("data: "))["error"]["code"] == "UPSTREAM"
 
 
+@pytest.mark.slow
 def test_the_models_are_listed_without_what_is_that_servers_own():
     server = servers.LlamaCpp()
     card = {"id": "b", "owned_by": "llamacpp", "path": "/srv/m.gguf", "status": {"args": ["--api-key", "x"]}}
@@ -273,6 +278,7 @@ def test_the_models_are_listed_without_what_is_that_servers_own():
             assert server.seen[-1]["model"] == sent
 
 
+@pytest.mark.slow
 def test_a_server_without_a_list_serves_nothing_by_name():
     class Listless(servers.PictureServer):
         models = ()
@@ -307,6 +313,7 @@ def test_a_body_that_is_no_json_is_refused_here(ollama):
     assert client.post(CHAT, content=TEXT, headers={"content-type": "text/plain"}).status_code == 415
 
 
+@pytest.mark.slow
 def test_the_stock_client_reads_chat_streams_models_and_errors(ollama):
     server, client = ollama
     with openai.OpenAI(base_url=f"{client.base_url}/v1", api_key="none", max_retries=0) as stock:

@@ -99,6 +99,7 @@ def test_tower_weights_go_over(trained):
     torch.testing.assert_close(x, tower(pixels).last_hidden_state, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_open_clip_loads_the_export_and_gives_the_same_embeddings(trained):
     name = f"local-dir:{trained / 'run/final'}"
     model, _, preprocess = open_clip.create_model_and_transforms(name)
@@ -121,6 +122,7 @@ def test_open_clip_loads_the_export_and_gives_the_same_embeddings(trained):
     torch.testing.assert_close(preprocess(Image.fromarray(clip[0, 0].numpy()))[None], normalise(clip[:, 0]))
 
 
+@pytest.mark.slow
 def test_equal_captions_are_never_negatives(trained):
     module, config = train.read_recipe(trained / "c.yaml")
     stage = module.build_stage(config)

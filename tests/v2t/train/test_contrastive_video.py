@@ -78,6 +78,7 @@ def embedded(stage, task, pixels, times_s):
         return task.embed_clips({"each": each, "patches": patches, "times_s": torch.tensor(times_s).float()})
 
 
+@pytest.mark.slow
 def test_it_starts_as_the_mean_over_frames(recipe, base):
     stage, task = task_of(recipe)
     plain, pixels, texts = open_extractor(f"open_clip:local-dir:{base}", device="cpu"), clips(), ["a red cat runs."]
@@ -89,6 +90,7 @@ def test_it_starts_as_the_mean_over_frames(recipe, base):
     np.testing.assert_allclose(words, unit(plain.embed_texts(texts)), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_clips_of_a_block_come_back_with_other_words(recipe):
     module, config = train.read_recipe(recipe, sets=["rounds=2", "block=3"])
     stage = module.build_stage(config)
@@ -111,6 +113,7 @@ def test_what_is_learnt_is_beside_the_model_for_frames_which_stays(trained, base
     assert np.array_equal(one.embed_frames(pixels), other.embed_frames(pixels))
 
 
+@pytest.mark.slow
 def test_scores_load_what_was_trained(recipe, trained):
     from safetensors.torch import load_file
 
@@ -131,6 +134,7 @@ def test_scores_load_what_was_trained(recipe, trained):
         assert few.shape == found[0].shape and np.isfinite(few).all() and np.abs(few - found[0]).max() > 1e-4
 
 
+@pytest.mark.slow
 def test_frames_that_fill_up_a_short_clip_are_not_seen(recipe, trained):
     extractor = open_extractor(f"open_clip_video:{trained}", device="cpu")
     each, patches, times = (torch.randn(1, 4, *shape) for shape in ((24,), (4, 64), ()))

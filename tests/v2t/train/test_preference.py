@@ -203,6 +203,7 @@ def test_an_empty_file_is_refused(tmp_path):
         read_pairs([tmp_path / "p.jsonl"])
 
 
+@pytest.mark.slow
 def test_a_missing_clip_stops_or_is_left_out(tmp_path, pairs):
     rows = [clip.row for clip in read_pairs([pairs / "preferences.jsonl"])]
     write_manifest([*rows, {**rows[0], "id": "gone", "path": "gone.mp4"}], tmp_path / "p.jsonl")
@@ -238,6 +239,7 @@ def test_kept_tokens_train_as_decoded_clips_do(tmp_path, pairs):
     assert any((value - base[name]).abs().max() > 1e-4 for name, value in kept.items())
 
 
+@pytest.mark.slow
 def test_kept_tokens_open_no_clip_again(tmp_path, pairs, monkeypatch):
     rates = {"vision_tower": 0.0, "resampler": 0.0}
     loop = LOOP | {"optim": LOOP["optim"] | {"lr": rates}}
@@ -249,6 +251,7 @@ def test_kept_tokens_open_no_clip_again(tmp_path, pairs, monkeypatch):
     built(tmp_path, pairs, keep_tokens=True, loop=loop)[0].source()
 
 
+@pytest.mark.slow
 def test_the_chosen_alone_can_be_taught(tmp_path, pairs):
     stage, task = built(tmp_path, pairs, pairs_weight=0.0, chosen_weight=1.0)
     batch = stage.source()(0, 3)
@@ -273,6 +276,7 @@ def test_the_plan_counts_two_answers_a_clip(tmp_path, pairs, capsys):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_settings_that_do_not_go_with_pairs_are_refused(tmp_path, pairs):
     for field, message in (
         ({"beta": 0}, "beta must be above 0"),

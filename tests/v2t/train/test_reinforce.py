@@ -112,6 +112,7 @@ def test_the_step_makes_better_captions_likelier_and_worse_ones_less(tmp_path, m
     assert moved[0] > moved[1] and moved[3] > moved[2]
 
 
+@pytest.mark.slow
 def test_captions_that_earn_the_same_teach_nothing(tmp_path, model, monkeypatch):
     stage, task = built(tmp_path, model, samples=2)
     batch = stage.source()(0, 2)

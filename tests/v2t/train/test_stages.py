@@ -111,6 +111,7 @@ def test_language_leaves_an_llm_and_a_lossless_tokenizer(language_run):
     assert AutoModelForCausalLM.from_pretrained(final).config.vocab_size == len(tokenizer) == 400
 
 
+@pytest.mark.slow
 def test_packed_conversations_do_not_see_each_other(language_run):
     module, config = train.read_recipe(language_run)
     stage = module.build_stage(config)
@@ -227,6 +228,7 @@ def test_adapters_are_not_saved_alone_where_other_parts_learned_too(tmp_path, fo
     assert not (next(tmp_path.rglob("final")) / "adapter").exists()
 
 
+@pytest.mark.slow
 def test_lora_that_matches_nothing_is_an_error(tmp_path, parts, footage):
     from cineloop.errors import NothingMatchedError
 
@@ -286,6 +288,7 @@ def test_loader_workers_share_the_cpus_out_for_decoding(monkeypatch):
     assert list(stream(Threads(), wanted, workers=0)) == [1, 1, 1, 1]
 
 
+@pytest.mark.slow
 def test_answer_loss_is_the_plain_one():
     from v2t.train.caption_task import answer_loss
 

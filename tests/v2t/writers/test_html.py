@@ -12,11 +12,9 @@ import cv2
 import numpy as np
 import pytest
 
+from caption_stand_ins import FrameCaptioner
 from cineloop.errors import ItemError
 from cineloop.video.encode import encode
-from cineloop.video.sample import SampleSpec
-from v2t.backends import Output, VideoLM
-from v2t.backends.abilities import Abilities
 from v2t.caption import run as caption
 from v2t.caption.merge import merge
 from v2t.caption.settings import CaptionConfig
@@ -130,18 +128,7 @@ def test_a_strip_holds_first_and_last_frame(num, shown, tmp_path):
     assert encoded(np.zeros((2, 4000, 1, 3), np.uint8))  # a line
 
 
-class Captioner(VideoLM):
-    """Counts what it was shown."""
-
-    abilities, concurrency = Abilities(), 1
-    name, revision, spec, frame_size = "count", "1", SampleSpec(num_frames=4), (16, 16)
-
-    def load(self) -> None:
-        pass
-
-    def answer(self, conversations, decoding):
-        batch = [conversation[0].videos[0] for conversation in conversations]
-        return [Output(text=f"{int(frames.pixels.mean())} bright.", tokens=2) for frames in batch]
+CAPTIONER = FrameCaptioner(lambda frames: f"{int(frames.pixels.mean())} bright.", num_frames=4)
 
 
 @pytest.fixture
@@ -160,7 +147,7 @@ def brightness(found: Page) -> list[float]:
 @pytest.mark.slow
 def test_a_run_leaves_the_page_with_the_frames_that_were_shown(clips, tmp_path):
     out = tmp_path / "out"
-    caption.run([str(clips)], out, CaptionConfig(), captioner=Captioner())
+    caption.run([str(clips)], out, CaptionConfig(), captioner=CAPTIONER)
     found = Page((out / "index.html").read_text())
     assert brightness(found) == pytest.approx([200, 60], abs=4)
     assert [image["loading"] for image in found.all("img")] == ["lazy", "lazy"]
@@ -169,18 +156,18 @@ def test_a_run_leaves_the_page_with_the_frames_that_were_shown(clips, tmp_path):
 @pytest.mark.slow
 def test_a_resumed_run_has_the_pictures_of_the_first(clips, tmp_path, monkeypatch):
     out = tmp_path / "out"
-    caption.run([str(clips)], out, CaptionConfig(), captioner=Captioner())
+    caption.run([str(clips)], out, CaptionConfig(), captioner=CAPTIONER)
     first = (out / "index.html").read_bytes()
     (out / "index.html").unlink()
     monkeypatch.setattr(html, "save_strip", None)  # nothing is captioned, so nothing is kept
-    assert caption.run([str(clips)], out, CaptionConfig(), captioner=Captioner()).done_before == 2
+    assert caption.run([str(clips)], out, CaptionConfig(), captioner=CAPTIONER).done_before == 2
     assert (out / "index.html").read_bytes() == first
 
 
 @pytest.mark.slow
 def test_a_video_in_parts_shows_each_part_with_its_frames(clips, tmp_path):
     out = tmp_path / "out"
-    caption.run([str(clips / "60.mp4")], out, CaptionConfig(parts="window:1"), captioner=Captioner())
+    caption.run([str(clips / "60.mp4")], out, CaptionConfig(parts="window:1"), captioner=CAPTIONER)
     found = Page((out / "index.html").read_text())
     assert len(found.all("img")) == len(found.all("li")) == 3
     assert brightness(found) == pytest.approx([60] * 3, abs=4)
@@ -189,16 +176,14 @@ def test_a_video_in_parts_shows_each_part_with_its_frames(clips, tmp_path):
 @pytest.mark.slow
 def test_merged_folders_bring_their_pictures(clips, tmp_path):
     for name in ("60", "200"):
-        caption.run(
-            [str(clips / f"{name}.mp4")], tmp_path / name, CaptionConfig(root=str(clips)), captioner=Captioner()
-        )
+        caption.run([str(clips / f"{name}.mp4")], tmp_path / name, CaptionConfig(root=str(clips)), captioner=CAPTIONER)
     merge([tmp_path / "60", tmp_path / "200"], tmp_path / "both")
     assert brightness(Page((tmp_path / "both/index.html").read_text())) == pytest.approx([200, 60], abs=4)
 
 
 @pytest.mark.slow
 def test_no_strips_without_the_page(clips, tmp_path):
-    caption.run([str(clips)], tmp_path / "out", CaptionConfig(format=("txt",)), captioner=Captioner())
+    caption.run([str(clips)], tmp_path / "out", CaptionConfig(format=("txt",)), captioner=CAPTIONER)
     assert not (tmp_path / "out" / html.STRIPS).exists() and not (tmp_path / "out" / html.NAME).exists()
 
 

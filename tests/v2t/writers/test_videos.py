@@ -120,6 +120,7 @@ def test_clips_whose_video_is_not_at_hand_are_left_out_and_named(tmp_path, caplo
     assert len(json.loads((out / "coco" / "results.json").read_text())) == 5
 
 
+@pytest.mark.slow
 def test_videos_are_linked_not_copied_where_that_is_possible(tmp_path, monkeypatch):
     source = clips_in(tmp_path / "clips", "a.mp4")
     fill(source, tmp_path / "out", {"a.mp4": "A dog."}, ("videofolder",))

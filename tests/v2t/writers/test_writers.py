@@ -145,6 +145,7 @@ def expected_cell(text: str) -> str:
     return "'" + text if text.lstrip("'")[:1] in set("=+-@\t\r") else text
 
 
+@pytest.mark.slow
 def test_csv_rows_stay_apart_and_formulas_do_not_run(hostile):
     from datasets import load_dataset
 
@@ -178,6 +179,7 @@ def test_csv_rows_stay_apart_and_formulas_do_not_run(hostile):
     assert seen == {k: v for k, v in expected.items()}
 
 
+@pytest.mark.slow
 def test_parquet_holds_every_caption_as_it_is_and_its_types(hostile):
     from datasets import load_dataset
 
@@ -251,6 +253,7 @@ def test_videofolder_opens_with_datasets(hostile):
         assert Path(row["video"]["path"]).read_bytes() == b"video of " + row["id"].encode()
 
 
+@pytest.mark.slow
 def test_two_files_never_lose_step(hostile):
     out, captions = hostile
     videos = (out / "two_file" / "videos.txt").read_text(encoding="utf-8")
@@ -271,6 +274,7 @@ def test_two_files_never_lose_step(hostile):
             one_line(text)
 
 
+@pytest.mark.slow
 def test_coco_results_are_read_by_cocos_own_reader(hostile, capsys):
     from pycocotools.coco import COCO
 
@@ -290,6 +294,7 @@ def test_coco_results_are_read_by_cocos_own_reader(hostile, capsys):
 # ---- what each format is made of
 
 
+@pytest.mark.slow
 def test_subtitles_have_a_cue_for_each_segment_in_order():
     record = {"caption": "whole", "segments": SEGMENTS, "duration_s": 2.5}
     loaded = writers.load(["vtt", "srt"])

@@ -65,6 +65,7 @@ def test_the_wording_does_not_give_the_answer_away() -> None:
             assert sum(max(answers.values()) for answers in common) / total < 0.63, kind
 
 
+@pytest.mark.slow
 def test_twins_of_simple_kinds_are_true_and_false() -> None:
     for index in range(300):
         facts = facts_of(index)

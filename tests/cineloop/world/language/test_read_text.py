@@ -89,6 +89,7 @@ def test_what_is_not_understood_is_kept() -> None:
 WORDS = sorted({word for keys in _TABLE.values() for key, _ in keys for word in key})
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(st.lists(st.sampled_from([*WORDS, "a", "red", "dog", "dogs", "it", "beach", "0.1-2.0s:", "\n"]), max_size=30))
 def test_any_order_of_words_is_read_without_an_error(chosen: list[str]) -> None:

@@ -113,6 +113,7 @@ def other(scene: Scene = CAR, *, event: dict | None = None, place: str | None = 
     return clip(changed)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("missed", "make"),
     [
@@ -134,6 +135,7 @@ def test_only_the_spoilt_fact_is_missed(missed, make):
     assert wrong(CAR, np.ascontiguousarray(make())) == missed
 
 
+@pytest.mark.slow
 def test_the_colour_after_a_change_is_read():
     event = Event(actor=0, action="recolor", start_s=0.5, end_s=1.1, to_color="green")
     scene = scene_of("elephant", "pink", event, size="large", y=0.62)
@@ -188,6 +190,7 @@ def test_a_blob_of_the_right_colour_is_not_the_kind():
     assert (told, named) == (0, 12)
 
 
+@pytest.mark.slow
 def test_colours_nobody_paints_are_muddy():
     frames = clip(CAR)
     assert read_back(frames, TIMES_S).muddiness < MUDDY
@@ -247,6 +250,7 @@ def two(a: dict, b: dict, events: tuple[Event, ...]) -> Scene:
     return replace(CAR, actors=actors, events=events)
 
 
+@pytest.mark.slow
 def test_two_figures_their_relation_and_their_order():
     first = Event(actor=0, action="vanish", start_s=0.2, end_s=0.7)
     second = Event(actor=1, action="recolor", start_s=1.1, end_s=1.6, to_color="black")

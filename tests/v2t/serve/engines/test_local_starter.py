@@ -67,6 +67,7 @@ def test_a_stream_is_the_whole_in_pieces(more, app):
     assert {chunk["object"] for chunk in chunks} == {"chat.completion.chunk"} and len({c["id"] for c in chunks}) == 1
 
 
+@pytest.mark.slow
 def test_usage_comes_in_a_stream_only_where_it_is_asked_for(app):
     (streamed,) = post(app, body(clip(1), stream=True))
     assert not [chunk for chunk in events(streamed) if "usage" in chunk or not chunk["choices"]]
@@ -104,6 +105,7 @@ def test_draws_follow_their_seed_and_differ_without_one(app):
     assert len(set(texts[:3])) == 1 and len(set(texts[3:])) > 1
 
 
+@pytest.mark.slow
 def test_what_does_not_fit_is_refused_before_anything_is_told(app):
     long = body(clip(1), text="what is it? " * 8000)
     for reply in post(app, long, {**long, "stream": True}):
@@ -143,6 +145,7 @@ def test_a_tiny_temperature_does_not_break_the_model(app):
     }
 
 
+@pytest.mark.slow
 def test_the_starter_stops_in_the_middle_when_nobody_wants_its_answer(captioner):
     decoding = Decoding(max_new_tokens=60)
     whole = captioner.answer([user_turn(PROMPT, clip(1))], decoding)[0]
