@@ -108,10 +108,15 @@ def absent(metric, code="ENVIRONMENT"):
     return AbsentMetric(metric=metric, reason="its weights are not here", hint="get them", code=code)
 
 
-def metric_verdicts(candidate, baseline, policy):
-    """What the gate says of each metric, of sides that it takes to be comparable and without its guards."""
+def metric_decisions(candidate, baseline, policy):
+    """What the gate decides of each metric, in codes: of sides taken to be comparable, and without its guards."""
     names = set(candidate.by_name) & set(baseline.by_name) if baseline else set()
     rules = {rule.metric: rule for rule in policy.primary}
     by_name = changes(baseline, candidate, [*rules, *sorted(names - set(rules))], expected=rules, alpha=policy.alpha)
+    return decide(by_name, (), policy)[0]
+
+
+def metric_verdicts(candidate, baseline, policy):
+    """The same with the sentences that a reader gets."""
     unit = "prompts" if any(clip.prompt for clip in candidate.clips) else "clips"
-    return [metric_verdict(one, policy, unit) for one in decide(by_name, (), policy)[0]]
+    return [metric_verdict(one, policy, unit) for one in metric_decisions(candidate, baseline, policy)]

@@ -3,62 +3,22 @@
 from __future__ import annotations
 
 import math
-import re
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from planted_scores import metric_verdicts
+from gate_sides import NUM, bare, drawn, policy, result, side
+from planted_scores import metric_decisions, metric_verdicts
 from v2t_eval.core.changes import changes, worst_clips
 from v2t_eval.core.metric import Figure, MetricResult
-from v2t_eval.core.scores import ItemScores, Scores
+from v2t_eval.core.scores import Scores
 from v2t_eval.gate.decide import overall
-from v2t_eval.gate.policy import Policy, Rule
+from v2t_eval.gate.policy import Rule
 from v2t_eval.gate.sentences import because
 from v2t_eval.gate.verdict import Guard, MetricVerdict
-
-NUM, SEEDS = 40, 2
-
-
-def result(values: dict[str, float | None], **other: Any) -> MetricResult:
-    """A metric that is a mean over clips."""
-    known = [value for value in values.values() if value is not None]
-    mean = sum(known) / len(known) if known else 0.0
-    figure = Figure(value=mean, low=mean - 0.02, high=mean + 0.02, n=len(known))
-    made: dict[str, Any] = {
-        "name": "score", "headline": "score", "figures": {"score": figure} if known else {}, "n": len(values),
-        "coverage": len(known) / max(len(values), 1), "fingerprint": {}, "value_range": (0.0, 1.0), "reduction": "mean",
-        "items": [{"id": id, "value": value} for id, value in values.items()],
-    }  # fmt: skip
-    return MetricResult(**{**made, **other})
-
-
-def side(*metrics: MetricResult, num: int = NUM, seeds: int = SEEDS, **other: dict[str, str]) -> Scores:
-    """`num` prompts of `seeds` clips each; `other`: fields of the clips by id."""
-    ids = [f"p{prompt:02}-{seed}" for prompt in range(num) for seed in range(seeds)]
-    prompts = {id: f"prompt {id.split('-')[0]}" for id in ids}
-    fields = {"cluster": prompts, "prompt": prompts, "path": {id: f"clips/{id}.mp4" for id in ids}} | other
-    clips = [ItemScores(id=id, **{name: values[id] for name, values in fields.items()}) for id in ids]  # type: ignore[arg-type]
-    return Scores(sources={}, clips=clips, results=list(metrics))
-
-
-def bare(results: list[MetricResult], clusters: dict[str, str]) -> Scores:
-    return Scores(sources={}, clips=[ItemScores(id=id, cluster=own) for id, own in clusters.items()], results=results)
-
-
-def drawn(seed: int, shift: float = 0.0, *, num: int = NUM, seeds: int = SEEDS, spread: float = 0.1) -> dict[str, Any]:
-    """Values of every clip: a part of the prompt's own, the same for any seed of the draw, and one of the clip's."""
-    own = np.repeat(np.random.default_rng(99).normal(0.5, 0.1, num), seeds)
-    values = own + np.random.default_rng(seed).normal(shift, spread, num * seeds)
-    return {f"p{number // seeds:02}-{number % seeds}": float(value) for number, value in enumerate(values)}
-
-
-def policy(*rules: Rule, **other: Any) -> Policy:
-    return Policy(primary=rules or (Rule(metric="score", margin=0.08),), **other)
 
 
 def outcome_of(metrics: list[MetricVerdict]) -> str:
@@ -69,31 +29,35 @@ def only(candidate: Scores, baseline: Scores | None, *rules: Rule) -> MetricVerd
     return metric_verdicts(candidate, baseline, policy(*rules))[0]
 
 
+def kinds(candidate: Scores, baseline: Scores | None, *rules: Rule) -> list[str]:
+    """Codes of what the rules make of the metric, the deciding one first."""
+    return [finding.kind for finding in metric_decisions(candidate, baseline, policy(*rules))[0].findings]
+
+
 def test_pass_fail_and_too_early() -> None:
     before = side(result(drawn(1)))
     same = only(side(result(drawn(2))), before)
     assert same.outcome == "pass" and same.mde is not None and 0.1 < same.mde < 0.2
     assert same.low is not None and same.low > -0.08 and same.num_pairs == 80 and same.num_clusters == 40
-    assert "not worse than the margin allows" in same.reasons[0] and "stays above -0.08" in same.reasons[0]
+    assert kinds(side(result(drawn(2))), before) == ["WITHIN_MARGIN"]
     worse = only(side(result(drawn(2, -0.3))), before)
     assert worse.outcome == "fail" and worse.p_adjusted is not None and worse.p_adjusted < 0.001
-    assert "worse than the accepted 0.04" in worse.reasons[0] and "after Holm" in worse.reasons[0]
-    near = only(side(result(drawn(2, -0.05))), before)
-    assert near.outcome == "inconclusive" and "too early to say" in near.reasons[0]
+    assert kinds(side(result(drawn(2, -0.3))), before) == ["ABOVE_ACCEPTED"] and worse.accepted == 0.04
+    assert only(near := side(result(drawn(2, -0.05))), before).outcome == "inconclusive"
+    assert kinds(near, before) == ["TOO_EARLY"]
     wide = [side(result(drawn(seed, shift, spread=0.5))) for seed, shift in ((2, -0.2), (1, 0))]
-    early = only(wide[0], wide[1], Rule(metric="score", margin=0.06))
-    assert early.outcome == "inconclusive" and "worse by the margin or more, but it may be chance" in early.reasons[0]
+    rule = Rule(metric="score", margin=0.06)
+    assert only(wide[0], wide[1], rule).outcome == "inconclusive"
+    assert kinds(wide[0], wide[1], rule) == ["BEYOND_MARGIN"]
     better = only(side(result(drawn(2, 0.3))), before)
     assert better.outcome == "pass" and better.p is not None and better.p > 0.99
 
 
 def test_a_margin_that_so_few_prompts_cannot_show_says_what_it_would_take() -> None:
     before = side(result(drawn(1)))
-    found = only(side(result(drawn(2))), before, Rule(metric="score", margin=0.01))
+    found = metric_decisions(side(result(drawn(2))), before, policy(Rule(metric="score", margin=0.01)))[0]
     assert found.outcome == "inconclusive" and found.least_margin is not None
-    assert f"40 prompts suffice for a margin of {found.least_margin:.2g}" in found.reasons[0]
-    needed = int(re.search(r"takes about (\d+)", found.reasons[0]).group(1))  # type: ignore[union-attr]
-    assert 300 < needed < 1000 and "gated twice" in found.reasons[0]
+    assert found.needed is not None and 300 < found.needed < 1000
     enough = only(side(result(drawn(2))), before, Rule(metric="score", margin=found.least_margin))
     assert enough.outcome == "pass"
     broken = only(side(result(drawn(2, -0.3))), before, Rule(metric="score", margin=0.01))
@@ -109,14 +73,14 @@ def test_lower_is_better_is_the_mirror() -> None:
     assert (other.outcome, other.p, other.p_adjusted) == (one.outcome, one.p, one.p_adjusted)
     assert other.change == pytest.approx(-one.change) and other.mde == pytest.approx(one.mde)
     back = only(side(result(before, higher_is_better=False)), side(result(after, higher_is_better=False)))
-    assert back.outcome == "pass" and "stays below +0.08" in back.reasons[0]
+    assert back.outcome == "pass" and back.high is not None and back.high < 0.08
 
 
 def test_equal_clips_pass_with_no_change() -> None:
     values = drawn(1)
     found = only(side(result(values)), side(result(values)), Rule(metric="score", margin=1e-6))
     assert (found.outcome, found.change, found.low, found.high, found.p) == ("pass", 0, 0, 0, 1)
-    assert found.reasons[0] == "equal to the baseline for 80 clips"
+    assert kinds(side(result(values)), side(result(values))) == ["EQUAL"] and found.num_pairs == 80
 
 
 def test_two_levels_that_agree_are_no_proof_unless_the_bytes_are_the_same() -> None:
@@ -198,15 +162,17 @@ def test_exploratory_metrics_are_told() -> None:
         ("score", "primary"), ("a", "exploratory"), ("better", "exploratory"), ("z", "exploratory"),
     ]  # fmt: skip
     outcomes = {one.metric: one.outcome for one in found}
-    assert outcomes["z"] == "fail" and "Benjamini-Hochberg" in found[-1].reasons[0]
+    assert outcomes["z"] == "fail" and [one.kind for one in metric_decisions(after, before, policy())[-1].findings] == [
+        "WORSE"
+    ]
     assert outcomes["better"] == "inconclusive" and found[2].p is not None and found[2].p < 0.01, "two-sided"
     assert outcome_of(found) == "pass", "an exploratory metric decides nothing"
 
 
 def test_a_margin_needs_a_better_end() -> None:
     one = side(result(drawn(1), higher_is_better=None))
-    found = only(side(result(drawn(2, -0.4), higher_is_better=None)), one)
-    assert found.outcome == "inconclusive" and "no preferred direction" in found.reasons[0]
+    turned = side(result(drawn(2, -0.4), higher_is_better=None))
+    assert only(turned, one).outcome == "inconclusive" and kinds(turned, one) == ["NO_DIRECTION"]
     bounded = only(side(result(drawn(2), higher_is_better=None)), one, Rule(metric="score", at_least=0.2, at_most=0.8))
     assert bounded.outcome == "pass"
 
@@ -225,8 +191,8 @@ def test_figures_of_whole_sets_are_compared_unpaired() -> None:
     assert worse.outcome == "fail" and worse.num_pairs == 0 and any("unpaired" in why for why in worse.reasons)
     assert only(side(set_level(140, n=60)), before, Rule(metric="score", margin=20)).outcome == "not_comparable"
     bare = {"fvd": Figure(value=100, low=100, high=100, n=80)}
-    found = only(side(set_level(140, figures=bare)), before, Rule(metric="score", margin=20))
-    assert found.outcome == "inconclusive" and "without an interval" in found.reasons[0]
+    exact, rule = side(set_level(140, figures=bare)), Rule(metric="score", margin=20)
+    assert only(exact, before, rule).outcome == "inconclusive" and kinds(exact, before, rule) == ["NO_INTERVAL"]
 
 
 def test_a_corpus_figure_is_not_the_mean_of_its_clips() -> None:
@@ -249,7 +215,7 @@ def test_clips_without_a_partner_are_left_out_and_counted() -> None:
     known = {id: value for id, value in after.items() if value == value and value is not None}
     mine = result(known, items=[{"id": id, "value": value} for id, value in after.items()])
     found = only(side(mine), side(result(before)))
-    assert found.num_pairs == 76 and any("76 pairs of 77 scored clips" in why for why in found.reasons)
+    assert found.num_pairs == 76 and found.candidate is not None and found.candidate.n == 77
     moved = {one.id: f"{'another ' * (one.id < 'p10')}{one.prompt}" for one in side().clips}
     assert only(side(result(drawn(2)), prompt=moved), side(result(drawn(1)))).num_pairs == 60, "another prompt"
 
