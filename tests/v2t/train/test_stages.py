@@ -68,7 +68,7 @@ def test_every_recipe_that_ships_is_valid():
         (package,) = set(re.findall(r"\b(v2t|t2v) train ", path.read_text().split("stage:")[0]))
         stages[package].add(read_recipe(f"{package}.train", path)[1].stage)
     assert stages["v2t"] >= {"tower", "language", "align", "instruct", "contrastive"}
-    assert stages["t2v"] == {"vae", "text", "dit", "clips", "lora"}
+    assert stages["t2v"] == {"vae", "text", "dit", "clips", "lora", "reward"}
 
 
 @pytest.mark.slow
