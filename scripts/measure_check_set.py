@@ -22,7 +22,7 @@ import numpy as np
 from cineloop.intervals import wilson
 from cineloop.manifest import read_manifest
 from cineloop.world.scenes.corpus import write_world
-from v2t_eval.core.score import ScoreConfig
+from v2t_eval.core.executor import ExecutorConfig
 from v2t_eval.trainers.check import check_set
 from v2t_eval.trainers.rules import load_rules, trainers
 from v2t_eval.trainers.settings import CheckSetConfig
@@ -97,7 +97,7 @@ def false_alarms(num_clips: int, seed: int) -> dict[str, Any]:
             (clips / name).with_suffix(".txt").write_text(text + "\n")
         for name in trainers():
             rules = load_rules(name, None, SETTINGS[name])
-            checked = check_set(clips, rules, CheckSetConfig(), ScoreConfig(cache=Path(place)))
+            checked = check_set(clips, rules, CheckSetConfig(), ExecutorConfig(cache=Path(place)))
             codes = Counter(code for clip in checked.clips for code in clip.codes)
             flagged = sum(bool(clip.findings) for clip in checked.clips)
             shift = checked.shift

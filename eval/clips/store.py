@@ -23,9 +23,7 @@ from cineloop.video.worker import DecoderPool
 from v2t_eval.clips.cut import VERSION, Cut, CutFile, submit_cut
 
 CUTS = "cuts"
-JOURNAL = (
-    "cuts.jsonl"  # of the run folder: parts that were cut, and places that were written (`v2t_eval.clips.placing`)
-)
+JOURNAL = "cuts.jsonl"  # of the run folder: parts that were cut, places that were written (`clips.placing`)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,7 @@ from cineloop.errors import EXIT_FAILED_ITEMS, EXIT_OK, UsageError
 from cineloop.options import add_options, load_options
 from cineloop.parser import Parser
 from cineloop.run_folder import refuse_existing
-from v2t_eval.commands.score import add_scoring, lock_output, old_files, score_options
+from v2t_eval.flags.scoring import add_scoring, lock_output, old_files, score_options
 from v2t_eval.trainers.settings import CheckSetConfig
 
 if TYPE_CHECKING:

@@ -19,9 +19,8 @@ from cineloop.log import Progress
 from cineloop.threads import usable_cpus
 from cineloop.video.container import open_source, read_layout
 from cineloop.video.worker import DecoderPool
-from v2t_eval.core.cache import EvidenceCache
+from v2t_eval.core.cache import EvidenceCache, text_hash
 from v2t_eval.core.executor import ExecutorConfig
-from v2t_eval.core.worker import text_hash
 from v2t_eval.trainers.findings import Effect, SetFinding
 from v2t_eval.trainers.footage import VERSION, Footage, as_plain, read_footage, submit_footage
 from v2t_eval.trainers.rows import CheckedClip

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from trainer_sets import SMALL, plant, sound_set, write_clip
-from v2t_eval.core.score import ScoreConfig
+from v2t_eval.core.executor import ExecutorConfig
 from v2t_eval.trainers import reading
 from v2t_eval.trainers.check import check_set
 from v2t_eval.trainers.fit import fit_clip
@@ -62,7 +62,7 @@ def code_of(fault: str, trainer: str) -> str | None:
 
 
 def check(folder, trainer, *, asked=PLAIN, cache=None, **more):
-    return check_set(folder, load_rules(trainer, None, SMALL[trainer]), asked, ScoreConfig(cache=cache), **more)
+    return check_set(folder, load_rules(trainer, None, SMALL[trainer]), asked, ExecutorConfig(cache=cache), **more)
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import pytest
 from cineloop.manifest import read_manifest
 from cineloop.world.scenes.corpus import write_world
 from trainer_sets import SMALL
-from v2t_eval.core.score import ScoreConfig
+from v2t_eval.core.executor import ExecutorConfig
 from v2t_eval.trainers.check import check_set
 from v2t_eval.trainers.rules import load_rules
 from v2t_eval.trainers.settings import CheckSetConfig
@@ -70,6 +70,6 @@ def test_clips_of_the_world_with_captions_moved_by_one_are_named_from_there_on(t
         (tmp_path / "world" / row["path"]).rename(clips / f"{number:02}.mp4")
         (clips / f"{number:02}.txt").write_text(texts[number + (number >= 8)])
     rules = load_rules("musubi", None, SMALL["musubi"])
-    checked = check_set(clips, rules, CheckSetConfig(), ScoreConfig(cache=tmp_path))
+    checked = check_set(clips, rules, CheckSetConfig(), ExecutorConfig(cache=tmp_path))
     moved = [clip.path for clip in checked.clips if "SHIFTED_CAPTION" in clip.codes]
     assert checked.shift.offset == -1 and moved[-1] == "30.mp4" and abs(int(moved[0][:2]) - 8) <= 2

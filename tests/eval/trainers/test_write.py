@@ -17,7 +17,7 @@ from cineloop.errors import NothingMatchedError, UsageError
 from trainer_readers import READERS, decoded
 from trainer_sets import SENTENCES, SMALL, plant, sound_set, write_clip
 from v2t_eval.clips import store
-from v2t_eval.core.score import ScoreConfig
+from v2t_eval.core.executor import ExecutorConfig
 from v2t_eval.trainers.check import check_set
 from v2t_eval.trainers.rules import load_rules
 from v2t_eval.trainers.settings import CheckSetConfig
@@ -59,7 +59,7 @@ def cache(tmp_path_factory):
 
 def written(folder, out, trainer, cache=None, sets=None, **more):
     rules = load_rules(trainer, None, SMALL[trainer] if sets is None else sets)
-    checked = check_set(folder, rules, PLAIN, ScoreConfig(cache=cache))
+    checked = check_set(folder, rules, PLAIN, ExecutorConfig(cache=cache))
     return write_fitting(checked, out, trainer, PLAIN, workers=1, **more)
 
 
