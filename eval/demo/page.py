@@ -83,7 +83,7 @@ def captions(folder: Path) -> tuple[list[tuple[str, str, str]], list[Card], str]
     return (
         rows,
         cards,
-        f"{right} of {len(rows)} captions right in every fact; of {joint['n']:,} such clips a share of {share} is",
+        f"{right} of {len(rows)} captions right in every fact; over {joint['n']:,} such clips a share of {share}",
     )
 
 
