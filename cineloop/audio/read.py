@@ -1,7 +1,7 @@
 """Sound out of files: tracks and samples, decoded in the pool's killable child, resampled by FFmpeg (PyAV).
 
-In: a `DecoderPool` and a path. Out: `SoundTrack` and `Sound`. A stretch is decoded from a whole second before its start, and
-samples stand where their presentation time puts them: gaps are silence, overlaps are cut, so the seconds are those of
+In: a `DecoderPool` and a path. Out: `SoundTrack` and `Sound`. Decoding begins a whole second before a stretch.
+Samples stand where their presentation time puts them: gaps are silence, overlaps are cut, so the seconds are those of
 the film whatever the container lost, and reading block after block gives the samples of one reading of the whole.
 Memory is that of one stretch. Limits, refusals and codes are those of the picture (`cineloop.video.worker`).
 """
@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -70,9 +71,23 @@ def read(
             stretch does not fit into `memory_mb`: read it in `blocks`), TOO_LONG.
         UsageError: a wrong stretch or rate.
     """
+    return submit(pool, path, start_s=start_s, end_s=end_s, track=track, rate=rate, mono=mono).result()
+
+
+def submit(
+    pool: DecoderPool,
+    path: str | bytes | os.PathLike[str],
+    *,
+    start_s: float = 0.0,
+    end_s: float | None = None,
+    track: int | None = None,
+    rate: int | None = SPEECH_RATE,
+    mono: bool = True,
+) -> Future[Sound]:
+    """As `read`, at once: a future of the sound."""
     _check(start_s, end_s, track, rate)
     given = {"start_s": start_s, "end_s": end_s, "track": track, "rate": rate, "mono": mono}
-    return pool.submit_job(path, f"{__name__}:samples_job", given, _sound).result()
+    return pool.submit_job(path, f"{__name__}:samples_job", given, _sound)
 
 
 def blocks(

@@ -1,7 +1,7 @@
 """Tracks of sound and samples of them, as data; nothing is read here.
 
-In: what a decoder found. Out: `SoundTrack` and `Sound` records. Second 0 is the first shown frame of the film, or, of a file
-without a picture, the start of its earliest track: the seconds of `Frames.times_s`.
+In: what a decoder found. Out: `SoundTrack` and `Sound` records. Second 0 is the first shown frame of the film, or, of a
+file without a picture, the start of its earliest track: the seconds of `Frames.times_s`.
 Letters: S samples, C channels.
 """
 

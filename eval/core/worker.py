@@ -19,6 +19,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from cineloop.audio import read as audio
+from cineloop.audio.track import Sound
 from cineloop.config import to_dict
 from cineloop.errors import CineloopError, ItemError
 from cineloop.log import logger
@@ -133,13 +135,14 @@ class Job:
 
 @dataclass(eq=False)
 class PendingJob:
-    """A job whose videos are being decoded: frames of the clip and of the reference video, the survey of the clip, each
-    where it is needed."""
+    """A job whose videos are being decoded: frames of the clip and of the reference video, sound and survey of the
+    clip, each where it is needed."""
 
     job: Job
     clip: Future[Frames] | None = None
     reference: Future[Frames] | None = None
     survey: Future[Any] | None = None
+    sound: Future[Sound] | None = None
 
     @property
     def waiting_bytes(self) -> int:
@@ -239,6 +242,9 @@ class MeasurementWorker:
         film = self.film_pass_of(job)
         if clip is not None and clip.path is not None and film is not None:
             pending.survey = self._children().submit_job(clip.path, film.job, clip.window, film.read)
+        if clip is not None and clip.path is not None and "sound" in needs:
+            window = {"start_s": clip.start_s or 0.0, "end_s": clip.end_s}
+            pending.sound = audio.submit(self._children(), clip.path, **window, rate=None, mono=False)
         if pending.clip is not None:
             self._begun = pending
         return pending
@@ -300,6 +306,11 @@ class MeasurementWorker:
                 clip.survey = pending.survey.result()
             except ItemError as error:
                 reply.error = unread["survey"] = _explain(error, self.limits).record()
+        if clip is not None and pending.sound is not None:
+            try:
+                clip.sound = pending.sound.result()
+            except ItemError as error:  # a clip without sound is a good clip for the others
+                unread["sound"] = error.record()
         if reference is not None and pending.reference is not None:
             try:
                 reference.frames = self.frames(reference, pending.reference)
@@ -320,7 +331,7 @@ class MeasurementWorker:
         if reference is not None and pending.reference is not None:
             reference.frames = None
         if clip is not None:
-            clip.survey = None
+            clip.survey = clip.sound = None
         return reply
 
     def _show(self, pending: PendingJob) -> None:
