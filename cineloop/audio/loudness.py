@@ -12,7 +12,7 @@ import math
 
 import numpy as np
 
-FLOOR = -70.0  # LUFS; the standard's absolute gate, and what silence is said to have
+FLOOR = -70.0  # LUFS; the standard's absolute gate, and the loudness of silence
 _BLOCK_S, _STEP_S = 0.4, 0.1
 _RELATIVE = -10.0  # LU below the mean of what passes the absolute gate
 _OFFSET = -0.691
@@ -51,14 +51,14 @@ def block_power(samples: np.ndarray, rate: int) -> np.ndarray:
     total = np.zeros(len(samples) + 1)
     for weight, channel in zip(weights, channels.T, strict=True):
         if weight:
-            total[1:] += weight * k_weighted(channel, rate) ** 2
+            total[1:] += weight * k_weighting(channel, rate) ** 2
     sums = np.cumsum(total)
     starts = np.arange(0, len(samples) - length + 1, step)  # (B,)
     power: np.ndarray = np.maximum(sums[starts + length] - sums[starts], 0.0) / length
     return power
 
 
-def k_weighted(channel: np.ndarray, rate: int) -> np.ndarray:
+def k_weighting(channel: np.ndarray, rate: int) -> np.ndarray:
     """(S,) one channel through the two filters of BS.1770."""
     from scipy.signal import sosfilt
 

@@ -9,12 +9,10 @@ uses one thread, so that results do not depend on the number of threads. A worke
 
 from __future__ import annotations
 
-import sys
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -325,7 +323,7 @@ class MeasurementWorker:
                 reply.errors[n] = lacking[0]
                 continue
             try:
-                with models.on_device(self.device), one_thread():
+                with models.on_device(self.device), models.one_thread():
                     reply.evidence[n] = plain(measurement.measure(sample))
             except Exception as error:  # a failing measurement loses only its own result
                 reply.errors[n] = error_of(error)
@@ -378,26 +376,6 @@ def about(frames: Frames) -> dict[str, Any]:
         "frozen": frozen(frames.pixels) if len(frames) > 1 else None,
         "warnings": [warning.record() for warning in frames.warnings],
     }
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Limit torch and OpenCV to one thread within the block, since splitting sums over threads changes their last bits.
-    The previous numbers are restored, so that a training or a notebook around a scoring is not slowed down."""
-    torch, cv2 = sys.modules.get("torch"), sys.modules.get("cv2")
-    threads = torch.get_num_threads() if torch is not None else 1
-    of_cv2 = cv2.getNumThreads() if cv2 is not None else 1
-    try:
-        if torch is not None and threads != 1:
-            torch.set_num_threads(1)
-        if cv2 is not None and of_cv2 != 1:
-            cv2.setNumThreads(1)
-        yield
-    finally:
-        if torch is not None and threads != 1:
-            torch.set_num_threads(threads)
-        if cv2 is not None and of_cv2 != 1:
-            cv2.setNumThreads(of_cv2)
 
 
 def _explain(error: ItemError, limits: ClipLimits) -> ItemError:
