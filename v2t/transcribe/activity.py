@@ -90,7 +90,8 @@ def _background(power_db: np.ndarray) -> np.ndarray:
         return np.full(num, np.quantile(power_db, _QUIET))
     centres = np.arange(width // 2, num - width // 2 + 1, width // 2)
     levels = [np.quantile(power_db[c - width // 2 : c + width // 2], _QUIET) for c in centres]
-    return np.interp(np.arange(num), centres, levels)
+    background: np.ndarray = np.interp(np.arange(num), centres, levels)
+    return background
 
 
 def _quietest(samples: np.ndarray, start_s: float, end_s: float) -> float:

@@ -125,7 +125,7 @@ def record_of(
 
 def failed_record(clip: Clip, settings: SpeechSettings, error: ItemError) -> Record:
     """The record of a file that cannot be transcribed."""
-    facts = {"language": "", "audio": None, "decoder": None, "duration_s": None, "seconds": 0.0, "warnings": []}
+    facts: Record = {"language": "", "audio": None, "decoder": None, "duration_s": None, "seconds": 0.0, "warnings": []}
     return {**_head(clip, settings), **facts, "error": fields_of(error)}
 
 
