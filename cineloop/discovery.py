@@ -18,7 +18,7 @@ import os
 import random
 import stat
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from cineloop import remote_clips
@@ -43,6 +43,7 @@ def discover(
     exclude: Sequence[str] = (),
     allow_remote: Sequence[str] = (),
     holds: Callable[[str], bool] = lambda clip_id: True,
+    suffixes: Collection[str] = VIDEO_SUFFIXES,
 ) -> list[Clip]:
     """All clips that the arguments name, sorted by id, each once.
 
@@ -53,6 +54,7 @@ def discover(
         include, exclude: patterns of names or relative paths; clips must fit one of `include` and none of `exclude`.
         allow_remote: protocols and beginnings of addresses that lists and manifests may name, and all of the web.
         holds: by id, which clips' files are looked at; hundreds of shards that looked at all would load a file server.
+        suffixes: endings of names, in lower case, by which a search of folders knows a clip.
 
     Raises:
         NothingMatchedError: an argument names nothing, or nothing is left.
@@ -65,11 +67,11 @@ def discover(
         if argument == "-":
             loose += _split_list(sys.stdin.buffer.read())
         elif is_url(argument.removeprefix("@")):
-            listed, single = remote_clips.from_argument(argument, tuple(VIDEO_SUFFIXES), allow_remote)
+            listed, single = remote_clips.from_argument(argument, tuple(suffixes), allow_remote)
             clips += listed
             away += single
         elif os.path.isdir(argument):
-            clips += _from_folder(argument)
+            clips += _from_folder(argument, suffixes)
         elif os.path.lexists(argument) and not argument.endswith(".jsonl"):
             loose.append(argument)
         elif argument.endswith(".jsonl"):
@@ -77,9 +79,9 @@ def discover(
         elif argument.startswith("@"):
             loose += _read_list(argument[1:])
         else:
-            files, folders = _from_glob(argument)
+            files, folders = _from_glob(argument, suffixes)
             loose += files
-            clips += [clip for folder in folders for clip in _from_folder(folder)]
+            clips += [clip for folder in folders for clip in _from_folder(folder, suffixes)]
     away += [remote_clips.from_list(name, allow_remote) for name in loose if is_url(name)]
     clips += _from_loose([name for name in loose if not is_url(name)], root)
     clips += remote_clips.from_loose(away)
@@ -90,7 +92,7 @@ def discover(
     if not clips:
         named = ", ".join(printable(p) for p in [*paths, *lists]) or "nothing"
         filters = ", --include and --exclude" if has_filters else ""
-        hint = f"look at the paths{filters}; known endings: {' '.join(sorted(VIDEO_SUFFIXES))}"
+        hint = f"look at the paths{filters}; known endings: {' '.join(sorted(suffixes))}"
         hint = next(filter(None, map(_pictures, paths)), hint)
         raise NothingMatchedError(f"no video found in {named}", hint=hint)
     return [_look_at(clip) if holds(clip.id) else clip for clip in clips]
@@ -115,7 +117,7 @@ def choose(clips: list[Clip], *, limit: int | None, sample: int | None, seed: in
     return clips if limit is None else clips[:limit]
 
 
-def _from_folder(folder: str) -> list[Clip]:
+def _from_folder(folder: str, suffixes: Collection[str]) -> list[Clip]:
     stack, suspects, clips = [("", folder)], [], list[Clip]()
     num_links = 0
     while stack:
@@ -130,7 +132,7 @@ def _from_folder(folder: str) -> list[Clip]:
             continue
         for entry in ordered:
             name = prefix + entry.name
-            is_video = os.path.splitext(entry.name)[1].lower() in VIDEO_SUFFIXES
+            is_video = os.path.splitext(entry.name)[1].lower() in suffixes
             if entry.name.startswith("."):
                 continue
             if entry.is_dir(follow_symlinks=False):
@@ -159,13 +161,13 @@ def _from_manifest(path: str, allow_remote: Sequence[str]) -> Iterator[Clip]:
         yield replace(clip, id=row["id"], start_s=row.get("start_s"), end_s=row.get("end_s"))
 
 
-def _from_glob(pattern: str) -> tuple[list[str], list[str]]:
+def _from_glob(pattern: str, suffixes: Collection[str]) -> tuple[list[str], list[str]]:
     names = sorted(glob.glob(pattern, recursive=True))
     folders = [name for name in names if os.path.isdir(name)]
     # A pattern that spells out an ending asks for it; one that does not (`clips/*`) means the videos among its matches.
     ending = os.path.splitext(pattern)[1]
     is_exact = bool(ending) and not glob.has_magic(ending)
-    files = [name for name in names if not os.path.isdir(name) and (is_exact or _has_video_suffix(name))]
+    files = [name for name in names if not os.path.isdir(name) and (is_exact or _has_suffix(name, suffixes))]
     if not files and not folders:
         raise NothingMatchedError(f"nothing is called {printable(pattern)}", hint="no such file or folder, no match")
     # `clips/**` matches a folder and all that is in it; where files matched, they are what was meant.
@@ -221,8 +223,8 @@ def _rebase(clip: Clip, root: str) -> Clip:
     return replace(clip, id=relative, path=relative)
 
 
-def _has_video_suffix(name: str) -> bool:
-    return os.path.splitext(name)[1].lower() in VIDEO_SUFFIXES
+def _has_suffix(name: str, suffixes: Collection[str]) -> bool:
+    return os.path.splitext(name)[1].lower() in suffixes
 
 
 def _is_wanted(path: str, include: Sequence[str], exclude: Sequence[str]) -> bool:

@@ -14,6 +14,7 @@ from source_tree import FOLDERS, parsed, sources
 
 # What a plug-in's or stage's file must call its class: one a file, by contract.
 CONTRACTS = {"Backend", "Config", "Detector", "Extractor", "Generator", "Metric", "Objective", "Settings", "Step"}
+CONTRACTS |= {"Transcriber"}
 CONTRACTS |= {"CineloopForConditionalGeneration"}  # the architecture's name, in transformers and in vLLM
 
 IRREGULAR = set(

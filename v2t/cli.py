@@ -14,6 +14,7 @@ from cineloop import cli as command
 ABOUT = "Watch videos and write what happens in them."
 VERBS = (
     "caption",
+    "transcribe",
     "ask",
     "chat",
     "serve",

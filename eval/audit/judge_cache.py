@@ -11,8 +11,9 @@ from dataclasses import asdict, replace
 
 from v2t_eval.core.executor import Executor
 from v2t_eval.core.measurement import Evidence, Measurement
+from v2t_eval.core.models import one_thread
 from v2t_eval.core.sample import Sample
-from v2t_eval.core.worker import Job, one_thread
+from v2t_eval.core.worker import Job
 from v2t_eval.judge.answer import Answer
 from v2t_eval.judge.judge import Judge
 from v2t_eval.judge.question import Question

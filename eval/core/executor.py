@@ -26,7 +26,7 @@ from cineloop.video.limits import DECODERS
 from v2t_eval.core import models, processes
 from v2t_eval.core.cache import EvidenceCache, text_hash
 from v2t_eval.core.measurement import REFERENCE_CLIPS, Measurement
-from v2t_eval.core.sample import Sample, SampleClip
+from v2t_eval.core.sample import OF_CLIP, Sample, SampleClip
 from v2t_eval.core.worker import ClipLimits, Job, MeasurementWorker, Reply
 
 _ABOUT = "about/3"
@@ -112,7 +112,7 @@ class Executor:
         reads = tuple(sorted({*measurement.needs, *measurement.uses} - {REFERENCE_CLIPS})) or ("id",)
         try:
             measurement.check(sample)
-            if {"frames", "survey"} & set(reads) and sample.clip is not None:
+            if OF_CLIP & set(reads) and sample.clip is not None:
                 try:
                     self._name_content(sample.clip)
                 except ItemError as error:

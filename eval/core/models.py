@@ -192,3 +192,23 @@ def _content(path: Path, stated: str) -> str:
     files = sorted(each for each in path.rglob("*") if each.suffix in _OF_MODELS and each.is_file())
     parts = "".join(f"{each.relative_to(path).as_posix()}={file_sha256(each)};" for each in files)
     return hashlib.sha256(parts.encode("utf-8", "surrogateescape")).hexdigest()[:_DIGITS]
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Limit torch and OpenCV to one thread within the block, since splitting sums over threads changes their last bits.
+    The previous numbers are restored, so that a training or a notebook around a scoring is not slowed down."""
+    torch, cv2 = sys.modules.get("torch"), sys.modules.get("cv2")
+    threads = torch.get_num_threads() if torch is not None else 1
+    of_cv2 = cv2.getNumThreads() if cv2 is not None else 1
+    try:
+        if torch is not None and threads != 1:
+            torch.set_num_threads(1)
+        if cv2 is not None and of_cv2 != 1:
+            cv2.setNumThreads(1)
+        yield
+    finally:
+        if torch is not None and threads != 1:
+            torch.set_num_threads(threads)
+        if cv2 is not None and of_cv2 != 1:
+            cv2.setNumThreads(of_cv2)

@@ -1,9 +1,9 @@
 """Input of a metric: one clip, or one text, with its data.
 
 In: a manifest row, a caption record, a video file, or frames in memory. Out: `Sample`. A metric names its required
-(`needs`) and optional (`uses`) inputs: "frames", "survey" (of a film of any length), "reference_video", "prompt",
-"caption", "references", or any key of `row`. Metrics share what they compute from a sample (tokens, embeddings) through
-`memo`.
+(`needs`) and optional (`uses`) inputs: "frames", "sound", "survey" (of a film of any length), "reference_video",
+"prompt", "caption", "references", or any key of `row`. Metrics share what they compute from a sample (tokens,
+embeddings) through `memo`.
 """
 
 from __future__ import annotations
@@ -15,11 +15,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+from cineloop.audio.track import Sound
 from cineloop.errors import ItemError
 from cineloop.video.frames import Frames
 from cineloop.video.sample import SampleSpec
 
 T = TypeVar("T")
+OF_CLIP = frozenset({"frames", "sound", "survey"})  # inputs that are read from the clip
 
 
 @dataclass(eq=False)
@@ -30,6 +32,7 @@ class SampleClip:
         content: key of the pixels: equal bytes and window give an equal string.
         path: the file; None for frames that were never a file.
         frames: every frame of the clip in its stored size; None while it is not decoded.
+        sound: of the clip, all channels at the stored rate; None while it is not read.
         survey: what one pass over the frames showed, see `v2t_eval.core.measurement.FilmPass`; None without one.
         start_s, end_s: the part of the file that is the clip; None for the whole file.
         sampling: which frames of it are decoded; None for every one.
@@ -38,6 +41,7 @@ class SampleClip:
     content: str
     path: Path | None = None
     frames: Frames | None = None
+    sound: Sound | None = None
     survey: Any = None
     start_s: float | None = None
     end_s: float | None = None
@@ -99,6 +103,17 @@ class Sample:
         return self.clip.frames
 
     @property
+    def sound(self) -> Sound:
+        """The clip's sound.
+
+        Raises:
+            ItemError: NO_SOUND, there is no clip or its sound was not read.
+        """
+        if self.clip is None or self.clip.sound is None:
+            raise ItemError(f"the sound of {self.id} was not read", code="NO_SOUND", hint=HINTS["sound"])
+        return self.clip.sound
+
+    @property
     def reference_frames(self) -> Frames:
         """All frames of the reference video.
 
@@ -113,7 +128,7 @@ class Sample:
 
     def get(self, name: str) -> Any:
         """The field `name`, see the module's docstring, or None."""
-        if name in ("frames", "survey"):
+        if name in OF_CLIP:
             return self.clip
         if name in ("prompt", "caption", "reference_video"):
             return getattr(self, name)
@@ -142,7 +157,7 @@ class Sample:
     def content(self, names: tuple[str, ...]) -> str:
         """Hash of the fields `names`: equal for samples that are equal in these fields."""
         values = {name: self.get(name) for name in names}
-        for name in {"frames", "survey", "reference_video"} & values.keys():
+        for name in {*OF_CLIP, "reference_video"} & values.keys():
             values[name] = None if values[name] is None else values[name].content
         text = json.dumps(values, sort_keys=True, ensure_ascii=True, default=list)
         return hashlib.sha256(text.encode("ascii")).hexdigest()
@@ -153,6 +168,7 @@ HINTS = {
     "caption": "give --captions, as `v2t caption` writes them",
     "references": "give --references",
     "frames": "name the folder of the clips",
+    "sound": "name the folder of the clips",
     "survey": "name the folder of the films",
     "reference_video": "give --reference-videos, a folder of videos with the ids of the clips",
     "facts": "give --truth, a manifest with facts",

@@ -9,16 +9,16 @@ uses one thread, so that results do not depend on the number of threads. A worke
 
 from __future__ import annotations
 
-import sys
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from cineloop.audio import read as audio
+from cineloop.audio.track import Sound
 from cineloop.config import to_dict
 from cineloop.errors import CineloopError, ItemError
 from cineloop.log import logger
@@ -133,13 +133,14 @@ class Job:
 
 @dataclass(eq=False)
 class PendingJob:
-    """A job whose videos are being decoded: frames of the clip and of the reference video, the survey of the clip, each
-    where it is needed."""
+    """A job whose videos are being decoded: frames of the clip and of the reference video, sound and survey of the
+    clip, each where it is needed."""
 
     job: Job
     clip: Future[Frames] | None = None
     reference: Future[Frames] | None = None
     survey: Future[Any] | None = None
+    sound: Future[Sound] | None = None
 
     @property
     def waiting_bytes(self) -> int:
@@ -239,6 +240,11 @@ class MeasurementWorker:
         film = self.film_pass_of(job)
         if clip is not None and clip.path is not None and film is not None:
             pending.survey = self._children().submit_job(clip.path, film.job, clip.window, film.read)
+        if clip is not None and clip.path is not None and "sound" in needs:
+            start_s = clip.start_s or 0.0
+            pending.sound = audio.submit(
+                self._children(), clip.path, start_s=start_s, end_s=clip.end_s, rate=None, mono=False
+            )
         if pending.clip is not None:
             self._begun = pending
         return pending
@@ -300,6 +306,11 @@ class MeasurementWorker:
                 clip.survey = pending.survey.result()
             except ItemError as error:
                 reply.error = unread["survey"] = _explain(error, self.limits).record()
+        if clip is not None and pending.sound is not None:
+            try:
+                clip.sound = pending.sound.result()
+            except ItemError as error:  # a clip without sound is a good clip for the others
+                unread["sound"] = error.record()
         if reference is not None and pending.reference is not None:
             try:
                 reference.frames = self.frames(reference, pending.reference)
@@ -312,7 +323,7 @@ class MeasurementWorker:
                 reply.errors[n] = lacking[0]
                 continue
             try:
-                with models.on_device(self.device), one_thread():
+                with models.on_device(self.device), models.one_thread():
                     reply.evidence[n] = plain(measurement.measure(sample))
             except Exception as error:  # a failing measurement loses only its own result
                 reply.errors[n] = error_of(error)
@@ -320,7 +331,7 @@ class MeasurementWorker:
         if reference is not None and pending.reference is not None:
             reference.frames = None
         if clip is not None:
-            clip.survey = None
+            clip.survey = clip.sound = None
         return reply
 
     def _show(self, pending: PendingJob) -> None:
@@ -365,26 +376,6 @@ def about(frames: Frames) -> dict[str, Any]:
         "frozen": frozen(frames.pixels) if len(frames) > 1 else None,
         "warnings": [warning.record() for warning in frames.warnings],
     }
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Limit torch and OpenCV to one thread within the block, since splitting sums over threads changes their last bits.
-    The previous numbers are restored, so that a training or a notebook around a scoring is not slowed down."""
-    torch, cv2 = sys.modules.get("torch"), sys.modules.get("cv2")
-    threads = torch.get_num_threads() if torch is not None else 1
-    of_cv2 = cv2.getNumThreads() if cv2 is not None else 1
-    try:
-        if torch is not None and threads != 1:
-            torch.set_num_threads(1)
-        if cv2 is not None and of_cv2 != 1:
-            cv2.setNumThreads(1)
-        yield
-    finally:
-        if torch is not None and threads != 1:
-            torch.set_num_threads(threads)
-        if cv2 is not None and of_cv2 != 1:
-            cv2.setNumThreads(of_cv2)
 
 
 def _explain(error: ItemError, limits: ClipLimits) -> ItemError:

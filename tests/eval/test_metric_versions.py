@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 
+from cineloop.audio.track import Sound
 from cineloop.video.frames import Frames
 from cineloop.world.referee.read import read_back
 from v2t_eval.audit.clips import PLANTED_VERSION, LazyClip, WorldAuditClip
@@ -69,6 +70,17 @@ def paired() -> list[Sample]:
         )
         for n in range(2)
     ]
+
+
+def heard() -> list[Sample]:
+    """Noise that is loud, cut off, and silent for a while."""
+    made = []
+    for n, level in enumerate((0.05, 0.9)):
+        samples = np.clip(np.random.default_rng(n).normal(0, level, 24_000), -1, 1).astype(np.float32)
+        samples[: 4000 * n] = 0
+        sound = Sound(samples=samples, rate=16_000, start_s=0.0, is_last=True)
+        made.append(Sample(id=f"s{n}", clip=SampleClip(content=f"s{n}", sound=sound)))
+    return made
 
 
 def rows(*given: dict[str, Any]) -> list[Sample]:
@@ -130,6 +142,7 @@ GIVEN: dict[str, Any] = {
     ),
     **dict.fromkeys(("prompt_facts", "caption_questions"), texts),
     **dict.fromkeys(("psnr", "ssim", "vif"), paired),
+    **dict.fromkeys(("silence", "clipping", "loudness"), heard),
     "answers": lambda: rows(
         answered("color", "red", "red"), answered("color", "red", "blue"), answered("count", None, "two"),
         answered("yesno-color", "yes", "yes"), answered("yesno-color", "maybe", "no"),

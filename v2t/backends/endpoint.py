@@ -144,6 +144,14 @@ class Endpoint:
 
         return self._with_retries(send, retries=self.retries if retries is None else min(retries, self.retries))
 
+    def transcribe(self, form: dict[str, Any], read: Callable[[dict[str, Any]], T]) -> T:
+        """Post a form to audio/transcriptions and return `read(reply)`; errors as of `post`."""
+
+        def send(client: Any) -> T:
+            return read(_object(client.audio.transcriptions.with_raw_response.create(**form)))
+
+        return self._with_retries(send, retries=self.retries)
+
     def stream(self, body: dict[str, Any]) -> Iterator[dict[str, Any]]:
         """The events of a reply. Retried until it begins; closing the generator closes the connection."""
         import openai

@@ -16,7 +16,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, Protocol
 
 from cineloop import config as layers
 from cineloop import plugin
@@ -44,6 +44,29 @@ from v2t.caption.summary import CaptionSummary
 from v2t.data.notes import Note
 from v2t.long.segments import SegmentSpec
 from v2t.writers import Record
+
+
+class RunSettings(Protocol):
+    """Everything that a run's records depend on besides the clips, and the short hash of it."""
+
+    @property
+    def settings(self) -> dict[str, Any]: ...
+
+    @property
+    def settings_key(self) -> str: ...
+
+
+class RedoSettings(Protocol):
+    """What of a folder is done again."""
+
+    @property
+    def overwrite(self) -> bool: ...
+
+    @property
+    def overwrite_edited(self) -> bool: ...
+
+    @property
+    def retry_failed(self) -> bool: ...
 
 
 def run(
@@ -104,7 +127,7 @@ def run(
             summary.planned = len(todo)
         else:
             if todo:
-                _note_run(folder, question, config, len(clips), len(mine))
+                note_run(folder, question, config, len(clips), len(mine))
                 about = captioner.name + (f" ({captioner.about})" if captioner.about else "")
                 logger.info("captioning %d of %d clips with %s", len(todo), len(mine), about)
                 job = CaptionJob(folder, question, config, summary, emit)
@@ -156,12 +179,10 @@ def _open_folder(
         yield folder
 
 
-def _note_run(
-    folder: CaptionFolder, question: PromptSettings, config: CaptionConfig, num_listed: int, num_clips: int
-) -> None:
+def note_run(folder: CaptionFolder, question: RunSettings, config: Any, num_listed: int, num_clips: int) -> None:
     """Write what is needed to repeat the run."""
     folder.ledger.name_settings(question.settings_key, question.settings)
-    about = {**run_metadata("decord"), "settings": question.settings, "seed": config.seed}
+    about = {**run_metadata("decord"), "settings": question.settings, "seed": getattr(config, "seed", None)}
     values = layers.dump(config).encode("utf-8", "surrogateescape")
     write_atomic(folder.state / "config.yaml", values, durable=False)
     write_atomic(folder.state / "run.json", json.dumps(about, indent=2).encode() + b"\n", durable=False)
@@ -263,7 +284,7 @@ def untrained_warnings(captioner: VideoLM, style: styles.Style, prompt: str | No
 
 
 def make_plan(
-    clips: Sequence[Clip], folder: CaptionFolder, question: PromptSettings, config: CaptionConfig
+    clips: Sequence[Clip], folder: CaptionFolder, question: RunSettings, config: RedoSettings
 ) -> dict[str, str]:
     """The action for each clip, by id: caption, retry or again; done, kept or failed for the others.
 

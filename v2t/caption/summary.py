@@ -28,6 +28,7 @@ class CaptionSummary:
     model: str = ""
     dry_run: bool = False
     is_kept: bool = True  # in a folder that the next run resumes
+    verb: str = "captioned"  # what is done to a clip
     planned: int = 0
     num_captioned: int = 0
     num_parts: int = 0
@@ -106,21 +107,21 @@ class CaptionSummary:
     def report(self) -> list[tuple[int, str]]:
         """The lines of the summary with their levels of `logging`: errors and warnings are of level WARNING."""
         counts = {
-            "captioned": self.num_captioned,
+            self.verb: self.num_captioned,
             "failed": len(self.failures),
             "done before": self.done_before,
             "kept (edited by hand)": self.kept,
             "failed before": self.failed_before,
         }
         if self.dry_run:
-            counts = {"would be captioned": self.planned, **dict(list(counts.items())[2:])}
-        always = ("captioned", "failed", "would be captioned")
+            counts = {f"would be {self.verb}": self.planned, **dict(list(counts.items())[2:])}
+        always = (self.verb, "failed", f"would be {self.verb}")
         head = ", ".join(f"{count} {what}" for what, count in counts.items() if count or what in always)
         head = f"{plural(self.num_clips, 'clip')}: {head}"
         if self.dry_run:
             return [(INFO, head)]
         if self.num_parts:
-            head += f"; {plural(self.num_parts, 'part')} captioned now"
+            head += f"; {plural(self.num_parts, 'part')} {self.verb} now"
         speed = []
         if self.num_captioned:
             values, busy_s = self.to_dict(), self.seconds - self.times.get("load", 0.0)

@@ -1,0 +1,1 @@
+"""`v2t transcribe`: what is spoken in films and recordings, as records, subtitles and text."""
