@@ -33,11 +33,12 @@ PageFiles = dict[str, tuple[bytes, str]]  # by name: content, media type
 
 
 class OpenPort:
-    """Base of a server's config: host, port and keys."""
+    """Base of a server's config: host, port, keys, and the names by which it may be reached."""
 
     host: str
     port: int
     key_env: str
+    hosts: tuple[str, ...]
 
     def check_port(self) -> None:
         """Raise UsageError for a port or a name of a variable that cannot be; PolicyError for a host that is not
