@@ -23,6 +23,7 @@ from typing import Any
 
 from cineloop import plugin
 from cineloop.errors import ItemError, MissingDependencyError, UsageError
+from cineloop.log import logger, printable
 
 Record = dict[str, Any]
 EVERY = "all"
@@ -94,3 +95,12 @@ class Rows:
 
     def leave_out(self, record: Record, error: ItemError) -> None:
         self.left_out[record["id"]] = error
+
+    def warn_left_out(self, name: str) -> None:
+        """One line on what is not in the format of this name."""
+        if self.left_out:
+            clip_id, error = next(iter(self.left_out.items()))
+            logger.warning(
+                "%d captioned clips are not in %s; the first is %s: %s, %s",
+                *(len(self.left_out), name, printable(clip_id), error.code, error),
+            )
