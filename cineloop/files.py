@@ -30,6 +30,11 @@ _OPEN_ANYWAY = 256  # files a process holds open besides
 _INHERITED = ("/dev/stdin", "/dev/fd/", "/proc/self/fd/")  # pipes opened by the caller, as by a shell's <(...)
 
 
+def cache_home() -> Path:
+    """The user's folder for caches: XDG_CACHE_HOME, else ~/.cache."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+
+
 def escape_name(name: str) -> str:
     r"""Any file name as valid UTF-8 text: bytes that are no UTF-8 become ``\xNN``, a backslash is doubled.
 

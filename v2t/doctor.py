@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from cineloop.errors import EXIT_ENVIRONMENT, EXIT_OK, CineloopError
+from cineloop.files import cache_home
 from cineloop.threads import usable_cpus
 from v2t import STARTER
 
@@ -228,7 +229,7 @@ def hub_models() -> list[dict[str, Any]]:
 
 
 def _hub_cache() -> Path:
-    home = os.environ.get("HF_HOME", os.path.join(os.environ.get("XDG_CACHE_HOME", "~/.cache"), "huggingface"))
+    home = os.environ.get("HF_HOME", cache_home() / "huggingface")
     return Path(os.environ.get("HF_HUB_CACHE", os.path.join(home, "hub"))).expanduser().absolute()
 
 
