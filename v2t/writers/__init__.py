@@ -24,10 +24,10 @@ from typing import Any
 from cineloop import plugin
 from cineloop.errors import ItemError, MissingDependencyError, UsageError
 from cineloop.log import logger, printable
+from cineloop.manifest import is_rejected
 
 Record = dict[str, Any]
 EVERY = "all"
-REJECTED = "rejected"  # of a record's `review`, beside "accepted" and "look" (see `v2t.edit`)
 _SYMBOL = "(?:render|write)"  # every writer defines one or both
 
 
@@ -78,7 +78,7 @@ class Rows:
     def with_captions(self) -> Iterator[Record]:
         """The captioned records; those that a person rejected are left out."""
         for record in self.records():
-            if record.get("review") == REJECTED:
+            if is_rejected(record):
                 self.leave_out(record, ItemError("a person rejected it", code="REJECTED", hint="v2t edit shows it"))
             elif record["status"] == "ok":
                 yield record
