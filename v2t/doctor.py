@@ -20,7 +20,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from cineloop.errors import EXIT_ENVIRONMENT, EXIT_OK, CineloopError
+from cineloop.errors import EXIT_ENVIRONMENT, EXIT_OK, CineloopError, first_line
 from cineloop.files import cache_home
 from cineloop.threads import usable_cpus
 from v2t import STARTER
@@ -250,7 +250,7 @@ def _import_error(module: str) -> str:
     try:
         __import__(module)
     except (ImportError, OSError, RuntimeError, AttributeError) as error:
-        return str(error).splitlines()[0] if str(error) else type(error).__name__
+        return first_line(error)
     return ""
 
 

@@ -71,6 +71,15 @@ class OpenPort:
         return keys
 
 
+class OpenLimits:
+    """Base of a server's limits: numbers above 0. Raises UsageError: another one."""
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if not value > 0:
+                raise UsageError(f"limits.{name} must be above 0, got {value!r}")
+
+
 def check_packages() -> None:
     """Raise MissingDependencyError where a package of the extra `serve` is missing."""
     try:
