@@ -204,11 +204,12 @@ def _add_captions(samples: list[Sample], rows: Sequence[Row] | None, path: Path 
     if rows is None or path is None:
         return
     joined = SampleRows(samples, rows, path, "captions")
-    failed, rejected = 0, set[str]()
+    if rejected := {sample.id for sample, record in joined.pairs if is_rejected(record)}:
+        counts["captions_rejected"] = len(rejected)
+        samples[:] = [sample for sample in samples if sample.id not in rejected]
+        joined.leave_out(rejected)
+    failed = 0
     for sample, record in joined.pairs:
-        if is_rejected(record):
-            rejected.add(sample.id)
-            continue
         text = record.get("caption")
         more: Row = {}
         if isinstance(record.get("style"), str):
@@ -227,9 +228,6 @@ def _add_captions(samples: list[Sample], rows: Sequence[Row] | None, path: Path 
         sample.row = {**sample.row, **more}
     if failed:
         counts["captions_failed"] = failed
-    if rejected:
-        counts["captions_rejected"] = len(rejected)
-        samples[:] = [sample for sample in samples if sample.id not in rejected]
     joined.report(counts)
 
 

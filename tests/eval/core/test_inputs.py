@@ -196,7 +196,8 @@ def test_clips_that_a_person_rejected_are_left_out_and_counted(videos: Path, tmp
     records[0]["review"], records[1]["review"] = "rejected", "accepted"
     given = read_inputs(videos if with_clips else None, captions=lines(tmp_path / "c.jsonl", records))
     assert "a.mp4" not in {sample.id for sample in given.samples}
-    assert given.counts["captions_rejected"] == 1 and given.counts["samples"] == len(given.samples)
+    assert given.counts["captions_rejected"] == 1 and given.counts["with_captions"] == 2
+    assert given.counts["samples"] == len(given.samples)
     assert {sample.caption for sample in given.samples} >= {"b", "c"}
     with pytest.raises(NothingMatchedError):
         read_inputs(captions=lines(tmp_path / "c.jsonl", records[:1]))
