@@ -133,6 +133,12 @@ class ItemError(CineloopError):
     default_code = "DECODE_ERROR"
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of an error that says something, or its class: of a library's errors, whose rest is for its
+    developers."""
+    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)[:300]
+
+
 def did_you_mean(word: str, known: Iterable[str], *, show: Callable[[str], str] = repr, cutoff: float = 0.6) -> str:
     """`did you mean 'sharpness'?`: the known word nearest to one that is not known, as `show` writes it; "" where none
     is near (`cutoff` as of `difflib.get_close_matches`)."""

@@ -30,6 +30,11 @@ _OPEN_ANYWAY = 256  # files a process holds open besides
 _INHERITED = ("/dev/stdin", "/dev/fd/", "/proc/self/fd/")  # pipes opened by the caller, as by a shell's <(...)
 
 
+def cache_home() -> Path:
+    """The user's folder for caches: XDG_CACHE_HOME, else ~/.cache."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+
+
 def escape_name(name: str) -> str:
     r"""Any file name as valid UTF-8 text: bytes that are no UTF-8 become ``\xNN``, a backslash is doubled.
 
@@ -162,6 +167,41 @@ def sync(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def sync_tree(path: Path) -> None:
+    """`sync` of a file, or of a folder with all that is in it; hard links to other files are on the disk already."""
+    paths = sorted(path.rglob("*")) if path.is_dir() else [path]
+    for each in paths:
+        if each.is_file() and each.stat().st_nlink == 1:
+            sync(each)
+    if path.is_dir():
+        for folder in [each for each in paths if each.is_dir()] + [path]:
+            sync(folder)
+
+
+def replace_whole(written: Path, place: Path, old: Path) -> None:
+    """Move a finished file or folder to its place on the same file system, in one step.
+
+    Where either is a folder it takes two: what was there goes to `old` first. After a kill between the two it lies
+    there and nowhere else; what is at `old` in the end is the caller's to remove.
+    """
+    if os.path.lexists(place) and (written.is_dir() or place.is_dir()):
+        old.parent.mkdir(exist_ok=True)
+        os.replace(place, old)
+    os.replace(written, place)
+    sync(place.parent)
+
+
+def link_or_copy(file: Path, target: Path) -> None:
+    """The file's bytes under another name, with its date: a link, or a copy on a file system that has no links or is
+    another one. Raises OSError."""
+    try:
+        os.link(os.path.realpath(file), target)  # of a link the file it leads to: the link may be relative
+    except OSError:
+        shutil.copyfile(file, target)
+        with contextlib.suppress(OSError):  # some mounts keep no dates
+            shutil.copystat(file, target)
 
 
 def content_key(file: Path | BufferedReader) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -20,6 +20,7 @@ from cineloop.files import unescape_name, write_atomic
 from cineloop.log import printable
 
 Row = dict[str, Any]
+REJECTED = "rejected"  # of a caption record's `review`, beside "accepted" and "look" (`v2t edit`)
 
 
 def read_manifest(path: str | Path) -> Iterator[Row]:
@@ -41,6 +42,11 @@ def read_manifest(path: str | Path) -> Iterator[Row]:
             )
         seen[row["id"]] = number
         yield row
+
+
+def is_rejected(row: Mapping[str, Any]) -> bool:
+    """Whether a person rejected the clip of a caption record: whoever reads captions leaves it out."""
+    return row.get("review") == REJECTED
 
 
 def write_manifest(rows: Iterable[Row], path: str | Path) -> int:

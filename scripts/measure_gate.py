@@ -3,10 +3,10 @@
 
     python scripts/measure_gate.py -o runs/gate              # every cell; one that is in gate.json is not run again
 
-Every cell asks the gate's own functions, with fewer draws of their weights; the rule before, which measured what a
-missing prompt can lose from the baseline's mean, stands beside the new one. Writes gate.json after each cell, and
-gate.md; `--figures` writes docs/figures/gate.json, from which scripts/results.py fills docs/gate-statistics.md. The
-same seed gives the same tables.
+Every cell asks the gate's own functions, its bounds and p with fewer draws of their weights; the rule before, which
+measured what a missing prompt can lose from the baseline's mean, stands beside the new one. Writes gate.json after each
+cell, and gate.md; `--figures` writes docs/figures/gate.json, from which scripts/results.py fills
+docs/gate-statistics.md. The same seed gives the same tables.
 Letters: R runs, G prompts, S clips of a prompt.
 """
 
@@ -27,7 +27,6 @@ import numpy as np
 from gate_shapes import FALL, RISE, SHAPES, Drawn, Shape, one_each
 
 from cineloop.files import write_atomic
-from v2t_eval.core import bounds
 from v2t_eval.core.bounds import beyond, lower_bounds, p_values
 from v2t_eval.core.metric import MetricResult
 from v2t_eval.core.scores import ItemScores, Scores
@@ -68,14 +67,18 @@ def lows(drawn: Drawn, *, is_open: bool, is_new: bool, alpha: float = ALPHA) -> 
     """Lower bounds (R,): those above -margin pass."""
     fall, _ = distances(drawn, is_open=is_open, is_new=is_new)
     parts = range(0, len(fall), AT_ONCE)
-    return np.concatenate([lower_bounds(drawn[0][i : i + AT_ONCE], fall[i : i + AT_ONCE], alpha) for i in parts])
+    sums = drawn[0]
+    bounds = [lower_bounds(sums[i : i + AT_ONCE], fall[i : i + AT_ONCE], alpha, num_draws=DRAWS) for i in parts]
+    return np.concatenate(bounds)
 
 
 def ps(drawn: Drawn, accepted: float, *, is_open: bool, is_new: bool) -> np.ndarray:
     """P (R,) of the accepted harm: those below alpha fail."""
     _, rise = distances(drawn, is_open=is_open, is_new=is_new)
     parts = range(0, len(rise), AT_ONCE)
-    return np.concatenate([p_values(drawn[0][i : i + AT_ONCE], rise[i : i + AT_ONCE], accepted) for i in parts])
+    sums = drawn[0]
+    values = [p_values(sums[i : i + AT_ONCE], rise[i : i + AT_ONCE], accepted, num_draws=DRAWS) for i in parts]
+    return np.concatenate(values)
 
 
 # --- cells
@@ -206,7 +209,7 @@ def of_init(kind: str, per: int, num: int, runs: int) -> Callable[[np.random.Gen
             se = math.sqrt(2 * parts[1] / base.size) if parts else 0.0
             old = least_margin(se, num, float(base.mean()), alpha=ALPHA, power=POWER)
             sums = np.stack([draw(per).sum(1) - base.sum(1) for _ in range(each)])
-            low = lower_bounds(np.stack([sums, np.full_like(sums, per)], axis=2), 1.0, ALPHA)
+            low = lower_bounds(np.stack([sums, np.full_like(sums, per)], axis=2), 1.0, ALPHA, num_draws=DRAWS)
             rows.append((new, old, 100 * float((low > -new).mean()), 100 * float((low > -old).mean())))
         return dict(zip(("new", "old", "new pass", "old pass"), np.mean(rows, axis=0).tolist(), strict=True))
 
@@ -236,7 +239,8 @@ def of_motion(spread: float, num: int, scale: float, runs: int) -> Callable[[np.
             guard = motion(motion_scores(after), motion_scores(before), least)
             if guard is None or guard.p is None:
                 raise ValueError("no motion was compared")
-            p = float(p_values(one_each((after - least * before)[None]), max(before.max(), after.max()), 0.0)[0])
+            most = max(before.max(), after.max())
+            p = float(p_values(one_each((after - least * before)[None]), most, 0.0, num_draws=DRAWS)[0])
             is_less = after.sum() < least * before.sum()
             less = not guard.is_within
             counts += less and guard.p < ALPHA, less and guard.p >= ALPHA, is_less and p < ALPHA, is_less and p >= ALPHA
@@ -317,11 +321,5 @@ def _by_size(cells: Sequence[dict[str, float]], name: str, places: int) -> str:
     return f"{of_rule('new')} ({of_rule('old')})"
 
 
-def simulate(cells: Cells, runs: int) -> list[str]:
-    """`all_tables` of new runs, by fewer draws than a gate takes; tables of stored cells keep the gate's own."""
-    bounds.NUM_DRAWS = DRAWS
-    return all_tables(cells, runs)
-
-
 if __name__ == "__main__":
-    sys.exit(run_tables(__doc__, "gate", simulate))
+    sys.exit(run_tables(__doc__, "gate", all_tables))

@@ -16,6 +16,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from cineloop.clock import format_clock  # noqa: E402
 from cineloop.files import write_atomic  # noqa: E402
 from v2t_eval.report.document import Banner, Card, Document, IntervalCell, Section, Table  # noqa: E402
 from v2t_eval.report.page import render  # noqa: E402
@@ -50,11 +51,6 @@ class Story:
         took = sum(self.steps[name][0] for name in steps)
         commands = tuple(self.steps[name][2] for name in steps)
         return Section(title=f"{title} ({took} s)", text=text, commands=commands, **parts)
-
-
-def clock(seconds: int) -> str:
-    """Minutes and seconds."""
-    return f"{seconds // 60}:{seconds % 60:02d}"
 
 
 def world(story: Story) -> Section:
@@ -247,7 +243,7 @@ def main(folder: Path) -> None:
     took = sum(seconds for seconds, _, _ in story.steps.values())
     banner = Banner(
         word="whole", tone="good",
-        sentence=f"{len(story.steps)} steps in {clock(took)} minutes: two models trained from nothing, clips made, "
+        sentence=f"{len(story.steps)} steps in {format_clock(took)}: two models trained from nothing, clips made, "
         "watched, scored, sent round and audited; the gate passed a generator and failed a worse one.",
     )  # fmt: skip
     write_atomic(

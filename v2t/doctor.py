@@ -20,7 +20,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from cineloop.errors import EXIT_ENVIRONMENT, EXIT_OK, CineloopError
+from cineloop.errors import EXIT_ENVIRONMENT, EXIT_OK, CineloopError, first_line
+from cineloop.files import cache_home
 from cineloop.threads import usable_cpus
 from v2t import STARTER
 
@@ -228,7 +229,7 @@ def hub_models() -> list[dict[str, Any]]:
 
 
 def _hub_cache() -> Path:
-    home = os.environ.get("HF_HOME", os.path.join(os.environ.get("XDG_CACHE_HOME", "~/.cache"), "huggingface"))
+    home = os.environ.get("HF_HOME", cache_home() / "huggingface")
     return Path(os.environ.get("HF_HUB_CACHE", os.path.join(home, "hub"))).expanduser().absolute()
 
 
@@ -249,7 +250,7 @@ def _import_error(module: str) -> str:
     try:
         __import__(module)
     except (ImportError, OSError, RuntimeError, AttributeError) as error:
-        return str(error).splitlines()[0] if str(error) else type(error).__name__
+        return first_line(error)
     return ""
 
 

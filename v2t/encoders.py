@@ -48,7 +48,7 @@ class Reader:
     """A text encoder as a reader of captions.
 
     Attributes:
-        name: of the encoder, or "the encoder".
+        name: of the encoder, one of `LIMITS` or as its model's card names it ("UMT5-XXL"), or "the encoder".
         limit: tokens that it reads, special ones included.
         tokenizer: folder or hub id of its tokenizer; "" estimates.
     """
@@ -59,15 +59,21 @@ class Reader:
 
     def count(self, text: str) -> int:
         """Tokens of a text, special ones included. Raises MissingDependencyError: NO_TOKENIZER."""
-        return _counter(self.tokenizer)(text) if self.tokenizer else _estimate(text, TOKENIZERS.get(self.name, ""))
+        return _counter(self.tokenizer)(text) if self.tokenizer else _estimate(text, self.kind)
+
+    @property
+    def kind(self) -> str:
+        """The kind of its tokenizer, by its name; "" of an unknown one."""
+        kinds = TOKENIZERS.values()
+        own = (kind for kind in kinds if self.name.casefold().startswith(kind.casefold()))
+        return TOKENIZERS.get(self.name) or next(own, "")
 
     @property
     def how(self) -> str:
         """How tokens are counted, in words."""
         if self.tokenizer:
             return f"counted with the tokenizer {self.tokenizer}"
-        kind = TOKENIZERS.get(self.name)
-        return f"estimated, rather high, for the tokenizer of {kind}" if kind else "estimated, rather high"
+        return "estimated, rather high" + (f", for the tokenizer of {self.kind}" if self.kind else "")
 
     def warnings(self, caption: str) -> list[Notice]:
         """LONG_FOR_ENCODER when the encoder will not read all of a caption. Raises as `count`."""

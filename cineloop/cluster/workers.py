@@ -1,7 +1,8 @@
 """The workers of a run: pools that decode and pools that run the model, on the cluster of a `ClusterConfig`.
 
 In: what makes a run's `ModelWorker`, and what makes its `DecodeWorker` where it reads videos; both are pickled. Out:
-pools to submit calls to, and `run_tasks`, which keeps a bounded number of calls in flight. A model worker journals its
+pools to submit calls to, and `run_tasks`, which keeps a bounded number of calls in flight; `retry_lost` begins a task
+again whose frames went with their machine. A model worker journals its
 answers (`cineloop.cluster.journals`) before the driver hears of them.
 """
 
@@ -22,14 +23,16 @@ import numpy as np
 
 from cineloop.cluster import journals
 from cineloop.cluster.node import PlacedResult
-from cineloop.cluster.pool import Ask, Pool, Step
+from cineloop.cluster.pool import Ask, InputLostError, Pool, Step, worker_died
 from cineloop.cluster.settings import ClusterConfig, Size, parse_size
 from cineloop.errors import ItemError
 from cineloop.store import StoredFolder
 from cineloop.video.frames import Frames
 
 R = TypeVar("R")
+Task = Generator[Future[Any], Any, R]  # yields each future that it waits for, and gets its result or its error
 _POLL_S = 0.2
+_TRIES = 3  # of what is lost with its machine
 
 
 @dataclass
@@ -118,15 +121,12 @@ def open_workers(
         store.remove(run)
 
 
-def run_tasks(
-    tasks: Iterator[Generator[Future[Any], Any, R]], most: int, stop: Callable[[], bool] = lambda: False
-) -> Iterator[R]:
-    """What the tasks return, as they end, at most `most` of them at a time; no new ones begin after a stop. A task
-    yields each future that it waits for, and gets its result or its error in return."""
-    waiting: dict[Future[Any], Generator[Future[Any], Any, R]] = {}
+def run_tasks(tasks: Iterator[Task[R]], most: int, stop: Callable[[], bool] = lambda: False) -> Iterator[R]:
+    """What the tasks return, as they end, at most `most` of them at a time; no new ones begin after a stop."""
+    waiting: dict[Future[Any], Task[R]] = {}
     ended: deque[R] = deque()
 
-    def go_on(task: Generator[Future[Any], Any, R], send: Callable[[], Future[Any]]) -> None:
+    def go_on(task: Task[R], send: Callable[[], Future[Any]]) -> None:
         try:
             waiting[send()] = task
         except StopIteration as end:
@@ -144,6 +144,21 @@ def run_tasks(
             go_on(task, partial(task.send, future.result()) if error is None else partial(task.throw, error))
         while ended:
             yield ended.popleft()
+
+
+def retry_lost(begin: Callable[[], Task[R]]) -> Task[R]:
+    """A task that begins anew where what it sent was lost with the machine that held it.
+
+    Raises:
+        ItemError: WORKER_DIED, lost each time.
+    """
+    lost = ""
+    for _ in range(_TRIES):
+        try:
+            return (yield from begin())
+        except InputLostError as error:
+            lost = str(error)
+    raise worker_died(f"its frames were lost {_TRIES} times with the machines that held them: {lost}")
 
 
 # ---- on the workers

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from cineloop.clock import format_clock
 from cineloop.log import logger
 from cineloop.training.plan import peak_flops
 
@@ -85,7 +86,7 @@ class RunLog:
         shown = " ".join(f"{name} {value:.3f}" for name, value in {**terms, **metrics}.items())
         self._write("train", row)
         self._say(f"step {step}/{config.steps} loss {loss:.4f} | {shown} | {speed:.1f} {self.stage.unit}/s, "
-                  f"{_costs_text(costs)}{_clock(left)} left")  # fmt: skip
+                  f"{_costs_text(costs)}{format_clock(left)} left")  # fmt: skip
         self.window, self.steps, self.since, self.evaluating = {}, 0, time.monotonic(), 0.0
 
     def evaluation(self, step: int, seconds: float, figures: dict[str, float], took_s: float) -> None:
@@ -94,7 +95,7 @@ class RunLog:
         row = {"step": step, "seconds": round(seconds, 2), "eval": figures}
         self._write("eval", row | {"eval_seconds": round(took_s, 2)})
         shown = " ".join(f"{name} {value:.3f}" for name, value in figures.items())
-        self._say(f"eval {step}/{self.config.steps} {shown} | {_clock(took_s)}")
+        self._say(f"eval {step}/{self.config.steps} {shown} | {format_clock(took_s)}")
 
     def _costs(self, passed: float) -> dict[str, float]:
         """Tokens and FLOPs a second, and their share of the peak where it is known; nothing without a count."""
@@ -187,9 +188,3 @@ def _tensorboard(folder: Path, step: int) -> Any:
         say("TensorBoard is not installed: log.jsonl only (pip install 'cineloop[train]')")
         return None
     return SummaryWriter(str(folder), purge_step=step + 1 if step else None)
-
-
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}"

@@ -33,11 +33,12 @@ PageFiles = dict[str, tuple[bytes, str]]  # by name: content, media type
 
 
 class OpenPort:
-    """Base of a server's config: host, port and keys."""
+    """Base of a server's config: host, port, keys, and the names by which it may be reached."""
 
     host: str
     port: int
     key_env: str
+    hosts: tuple[str, ...]
 
     def check_port(self) -> None:
         """Raise UsageError for a port or a name of a variable that cannot be; PolicyError for a host that is not
@@ -68,6 +69,15 @@ class OpenPort:
             if len(key) < _LEAST_KEY or not key.isascii() or not key.isprintable():
                 raise UsageError(f"{self.key_env}: expected keys of at least {_LEAST_KEY} ASCII characters")
         return keys
+
+
+class OpenLimits:
+    """Base of a server's limits: numbers above 0. Raises UsageError: another one."""
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if not value > 0:
+                raise UsageError(f"limits.{name} must be above 0, got {value!r}")
 
 
 def check_packages() -> None:

@@ -7,7 +7,6 @@ evidence.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -16,7 +15,7 @@ from cineloop.errors import ItemError, NothingMatchedError
 from cineloop.log import logger, printable
 from v2t_eval.audit.clips import AuditClip, check, sample_clip
 from v2t_eval.audit.judging import Truth, of_facts, of_reading
-from v2t_eval.core.cache import EvidenceCache
+from v2t_eval.core.cache import EvidenceCache, text_hash
 from v2t_eval.core.inputs import Inputs
 from v2t_eval.core.sample import Sample
 from v2t_eval.semantics.detectors.world import VERSION as REFEREE_VERSION
@@ -86,7 +85,7 @@ def _without_path(error: ItemError, sample: Sample) -> str:
 
 def _check(clip: AuditClip, cache: EvidenceCache) -> None:
     """Decode a file unless it was checked before."""
-    key = _hash(f"readable/1 {clip.source.content}")
+    key = text_hash(f"readable/1 {clip.source.content}")
     if key not in cache.find([key]):
         check(clip)
         cache.keep({key: {"readable": True}})
@@ -94,7 +93,7 @@ def _check(clip: AuditClip, cache: EvidenceCache) -> None:
 
 def content_of(clips: Sequence[AuditClip]) -> str:
     """Short hash of the clips' contents."""
-    return _hash("\n".join(clip.source.content for clip in clips))[:12]
+    return text_hash("\n".join(clip.source.content for clip in clips))[:12]
 
 
 def is_known(clip: AuditClip) -> bool:
@@ -122,13 +121,9 @@ def referee(clip: AuditClip, cache: EvidenceCache) -> Truth:
     Raises:
         ItemError: TOO_SHORT, too few or too small frames; or it cannot be decoded.
     """
-    key = _hash(f"truth/{_TRUTH_VERSION}.{REFEREE_VERSION} {clip.source.content}")
+    key = text_hash(f"truth/{_TRUTH_VERSION}.{REFEREE_VERSION} {clip.source.content}")
     if cached := cache.find([key]).get(key):
         return Truth(values=cached["values"], unread=tuple(cached["unread"]))
     truth = of_reading(reading(clip.sample()))
     cache.keep({key: asdict(truth)})
     return truth
-
-
-def _hash(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()

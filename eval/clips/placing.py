@@ -7,14 +7,12 @@ what was written of what, so that what another process put there is never replac
 from __future__ import annotations
 
 import json
-import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from cineloop.files import sync, text_key
-from cineloop.log import logger, printable
+from cineloop.files import replace_whole, sync_tree, text_key
 from cineloop.run_folder import RunFolder, refuse_existing
 from v2t.writers import Rows
 
@@ -44,37 +42,15 @@ class FormatPlaces:
         rows = Rows(lambda: iter(records), lambda record: place.parent / record["path"])
         making, old = self.scratch / place.name, self.scratch / "old"
         write(rows, making, place)
-        if rows.left_out:
-            id, error = next(iter(rows.left_out.items()))
-            logger.warning(
-                "%d clips are not in %s; the first is %s: %s", len(rows.left_out), name, printable(id), error
-            )
-        _sync(making)
+        rows.warn_left_out(name)
+        sync_tree(making)
         # Known as ours before it is there: a kill in between leaves it to be written again.
         self._remember(name, "")
         place.parent.mkdir(exist_ok=True)
-        if place.exists():
-            os.replace(place, old)
-        os.replace(making, place)
-        sync(place.parent)
+        replace_whole(making, place, old)
         self._remember(name, print)
         (shutil.rmtree if old.is_dir() else lambda path: path.unlink(missing_ok=True))(old)
 
     def _remember(self, name: str, print: str) -> None:
         self.written[name] = print
         self.run.append([{"place": name, "print": print}])
-
-
-def link_or_copy(file: Path, target: Path) -> None:
-    """The file's bytes under another name: a link, or a copy on a file system without links. Raises OSError."""
-    try:
-        os.link(file, target)
-    except OSError:
-        shutil.copyfile(file, target)
-
-
-def _sync(making: Path) -> None:
-    paths: Iterator[Path] = making.rglob("*") if making.is_dir() else iter((making,))
-    for path in paths:
-        if path.is_file() and path.stat().st_nlink == 1:
-            sync(path)

@@ -12,12 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cineloop.run_folder import refuse_existing
+from v2t_eval.flags.gate import CLIPS, DRY_RUN, SUITE, plan
 from v2t_eval.flags.scoring import add_scoring, lock_output, old_files, score_options
 
 if TYPE_CHECKING:
-    from v2t_eval.core.inputs import Inputs
-    from v2t_eval.core.metric import BaseMetric
-    from v2t_eval.core.scores import Scores
     from v2t_eval.gate.verdict import Verdict
     from v2t_eval.report.document import Document
 
@@ -35,12 +33,6 @@ EXAMPLES = (
     "Write a folder named init or update as ./init. See docs/gate.md."
 )
 NAMES = ("verdict.json", "gate.md", "gate.html", "junit.xml")
-CLIPS = (
-    "a folder of videos, a run folder or a manifest.jsonl, which are scored by the suite; or a scores.json, its folder "
-    "or a baseline, taken as they are"
-)
-SUITE = "metrics and rules: gate (shipped), or a YAML file of yours"
-DRY_RUN = "read all inputs, print what would be measured; write nothing"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -87,25 +79,6 @@ def run(args: argparse.Namespace) -> int:
         _write(verdict, report, args)
     _show(verdict, report, as_json=args.json)
     return verdict.exit_code
-
-
-def plan(candidate: Scores | Inputs, metrics: list[BaseMetric] | None, args: argparse.Namespace) -> int:
-    """Print what would be measured; returns the exit code.
-
-    Raises:
-        UsageError: clips without metrics.
-    """
-    from v2t_eval.core.scores import Scores
-    from v2t_eval.flags.scoring import dry_run
-    from v2t_eval.gate import sides
-
-    if not isinstance(candidate, Scores) and metrics is not None:
-        return dry_run(candidate, metrics, args)
-    scores = sides.scores_of(candidate, None)
-    names = list(scores.by_name)
-    counts = {"clips": len(scores.clips), "metrics": names}
-    print(json.dumps(counts) if args.json else f"{len(scores.clips)} clips with scores by {', '.join(names)}")
-    return 0
 
 
 def _refuse_old(args: argparse.Namespace) -> None:

@@ -3,23 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
-from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from cineloop.errors import UsageError
 from cineloop.run_folder import refuse_existing
-from v2t_eval.commands.gate import CLIPS, DRY_RUN, SUITE, plan
-from v2t_eval.flags.scoring import add_scoring, score_options
-
-if TYPE_CHECKING:
-    from v2t_eval.core.scores import Scores
-    from v2t_eval.gate.advice import Advice
-    from v2t_eval.gate.policy import Policy
-    from v2t_eval.suites.suite import Suite
+from v2t_eval.flags.gate import CLIPS, DRY_RUN, SUITE, keep
+from v2t_eval.flags.scoring import add_scoring
 
 SUMMARY = "Make a gate's baseline: scores of the main branch's clips, one file for your repository."
 EXAMPLES = (
@@ -54,84 +43,8 @@ def run(args: argparse.Namespace) -> int:
     return keep(args, suite, args.output, lambda: _refuse_old(args))
 
 
-def keep(
-    args: argparse.Namespace, suite: Suite | None, path: Path, old: Callable[[], Scores | None], **update: str
-) -> int:
-    """Score the clips and store the scores as the baseline `path`; returns the exit code.
-
-    Args:
-        suite: None: results are taken as they are, under the rules of `old`.
-        old: called once the file is locked, since another run may have been faster: the baseline that is replaced.
-        update: the reason.
-    """
-    from v2t_eval.gate import baseline as file
-    from v2t_eval.gate import sides
-    from v2t_eval.gate.comparable import comparison
-    from v2t_eval.gate.run import plain_policy, require
-
-    given = sides.read(args.clips)
-    metrics, rules = (suite.metrics, suite.rules) if suite else (None, None)
-    if args.dry_run:
-        return plan(given, metrics, args)
-    with ExitStack() as stack:
-        scores = sides.scores_of(
-            given, metrics, decides=rules.decides if rules else (), **score_options(args, stack, args.cache)
-        )
-        if rules is not None:
-            require(scores, rules)
-        stack.enter_context(file.lock(path))
-        before = old()
-        name, policy = (before.suite, before.policy) if before else ("", {})
-        if suite is not None and rules is not None:
-            name, policy = suite.name, plain_policy(rules)
-        differences = comparison(scores, before).differences if before else ()
-        made = file.baseline_of(scores, name, policy, old=before, differences=differences, **update)
-        file.write(made, path)
-    _show(made, scores, rules, path, as_json=args.json)
-    return 0
-
-
 def _refuse_old(args: argparse.Namespace) -> None:
     if args.output.is_dir():
         raise UsageError(f"-o takes a file, and {args.output} is a folder", hint="-o baseline.json")
     hint = "`gate update --reason` replaces it and keeps its history; --overwrite forgets that"
     refuse_existing([args.output], overwrite=args.overwrite, hint=hint)
-
-
-def _show(made: Scores, scores: Scores, policy: Policy | None, path: Path, *, as_json: bool) -> None:
-    """Print what a baseline holds and which margins it can hold, and warn of the faults it would allow."""
-    from cineloop.log import logger, printable
-    from v2t_eval.gate.advice import advise
-    from v2t_eval.gate.decide import guard_outcomes
-    from v2t_eval.gate.guards import guard_checks
-    from v2t_eval.gate.sentences import guard as in_words
-
-    checks = guard_checks(scores, None, policy) if policy else []
-    for check, outcome in zip(checks, guard_outcomes(checks, (), policy.alpha if policy else 0.0), strict=True):
-        guard = in_words(check, *outcome)
-        if guard.outcome != "pass":
-            logger.warning(
-                "%s: %s; the baseline's own share does not count against a candidate", guard.name, guard.message
-            )
-    for one in scores.skipped if policy else ():
-        logger.warning("the baseline lacks %s: %s", one.metric, one.reason)
-    last, advice = made.history[-1], advise(scores, policy) if policy else []
-    if as_json:
-        tree = {"file": printable(str(path)), "clips": last.num_clips, "reason": last.reason, "figures": last.figures,
-                "differences": list(last.differences), "history": len(made.history),
-                "advice": [asdict(one) for one in advice]}  # fmt: skip
-        print(json.dumps(tree, allow_nan=False))
-    else:
-        print("\n".join(_lines(made, path, advice)))
-
-
-def _lines(made: Scores, path: Path, advice: Sequence[Advice]) -> list[str]:
-    from cineloop.log import printable
-
-    last = made.history[-1]
-    lines = [f"{printable(str(path))}: {last.num_clips} clips, {printable(last.reason, 200)}"]
-    for name, (old, new) in last.figures.items():
-        now = f"{new:.4g}" if new is not None else "no value" if old is None else "gone"
-        lines.append(f"  {name}: {now}" + ("" if old is None else f" (was {old:.4g})"))
-    lines += [f"  {one.metric}: {one.text}" for one in advice]
-    return lines + [f"  not comparable with what was before: {printable(line)}" for line in last.differences]

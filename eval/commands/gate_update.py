@@ -6,8 +6,7 @@ import argparse
 from pathlib import Path
 
 from cineloop.errors import UsageError
-from v2t_eval.commands.gate import CLIPS, DRY_RUN, SUITE
-from v2t_eval.commands.gate_init import keep
+from v2t_eval.flags.gate import CLIPS, DRY_RUN, SUITE, keep
 from v2t_eval.flags.scoring import add_scoring
 
 SUMMARY = "Replace a gate's baseline, with a reason; its history keeps what was before."

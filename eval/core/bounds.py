@@ -147,14 +147,15 @@ def cluster_sums(values: Sequence[float], clusters: Sequence[Hashable]) -> np.nd
     return sum_by_cluster(np.stack([values, np.ones(len(values))], axis=1), *number_clusters(clusters))
 
 
-def lower_bounds(sums: np.ndarray, span: float | np.ndarray, alpha: float) -> np.ndarray:
+def lower_bounds(sums: np.ndarray, span: float | np.ndarray, alpha: float, *, num_draws: int = NUM_DRAWS) -> np.ndarray:
     """Lower bounds (R,) of the mean over clips that each hold with 1 - alpha.
 
     Args:
         sums: (R, G, 2), see `cluster_sums`: R sets of G clusters; a cluster without a clip has the row 0, 0.
         span: how far below zero a cluster that the sample lacks can be, or (R,).
+        num_draws: of weights; a simulation of many sets takes fewer than a gate.
     """
-    gaffke: np.ndarray = np.quantile(weighted_means(sums, -np.asarray(span)), alpha, axis=0)  # (R,)
+    gaffke: np.ndarray = np.quantile(weighted_means(sums, -np.asarray(span), num_draws), alpha, axis=0)  # (R,)
     num = sums.shape[1]
     if num < 2:
         return gaffke
@@ -164,20 +165,25 @@ def lower_bounds(sums: np.ndarray, span: float | np.ndarray, alpha: float) -> np
 
 
 def p_values(
-    sums: np.ndarray, span: float | np.ndarray, accepted: float | np.ndarray, weighted: np.ndarray | None = None
+    sums: np.ndarray,
+    span: float | np.ndarray,
+    accepted: float | np.ndarray,
+    weighted: np.ndarray | None = None,
+    *,
+    num_draws: int = NUM_DRAWS,
 ) -> np.ndarray:
     """P (R,) of "the mean over clips is not below -accepted": the share of the weighted means that are not, and
     Student's p, whichever is greater.
 
     Args:
-        sums, span: see `lower_bounds`.
+        sums, span, num_draws: see `lower_bounds`.
         accepted: at or above zero, or (R,).
         weighted: `weighted_means(sums, span)` where they are known.
     """
     from scipy.stats import t  # type: ignore[import-untyped]
 
     if weighted is None:
-        weighted = weighted_means(sums, np.asarray(span))  # (draws, R)
+        weighted = weighted_means(sums, np.asarray(span), num_draws)  # (draws, R)
     near = ROUNDING * np.abs(_cluster_means(sums)).max(1)
     p = ((weighted >= -accepted - near).sum(0) + 1) / (len(weighted) + 1)
     value, se = _ratio_and_error(sums)
@@ -214,14 +220,14 @@ def _cluster_means(sums: np.ndarray) -> np.ndarray:
     return np.asarray(np.divide(sums[..., 0], sums[..., 1], out=np.zeros(sums.shape[:-1]), where=sums[..., 1] > 0))
 
 
-def weighted_means(sums: np.ndarray, extreme: np.ndarray) -> np.ndarray:
+def weighted_means(sums: np.ndarray, extreme: np.ndarray, num_draws: int = NUM_DRAWS) -> np.ndarray:
     """Means over clips (draws, R) under Dirichlet weights of the clusters and of one more at `extreme`, which has as
     many clips as clusters have on average."""
     num = sums.shape[1]
     size = sums[..., 1].sum(1) / np.maximum(_num_present(sums), 1)  # (R,)
     more = np.stack([extreme * size, size], axis=1)  # (R, 2)
     all_sums = np.concatenate([sums, more[:, None]], axis=1)  # (R, G + 1, 2)
-    parts = [_cached_weights(num)] if num * NUM_DRAWS <= _AT_ONCE else _weights(num)
+    parts = [_cached_weights(num, num_draws)] if num * num_draws <= _AT_ONCE else _weights(num, num_draws)
     equal = bool((sums[..., 1] == size[:, None]).all())  # then the weights, of sum 1, give the same number of clips
     means = []
     for weights in parts:
@@ -230,26 +236,26 @@ def weighted_means(sums: np.ndarray, extreme: np.ndarray) -> np.ndarray:
     return np.concatenate(means)
 
 
-def _weights(num: int) -> Iterator[np.ndarray]:
+def _weights(num: int, num_draws: int) -> Iterator[np.ndarray]:
     """Weights (draws, G + 1), in parts; the last one, which is Beta(1, G), from evenly spaced quantiles, so that bounds
     that it alone decides do not vary with the draws."""
     rng, step = np.random.default_rng(SEED), max(1, _AT_ONCE // (num + 1))
-    last = 1 - even_quantiles(rng) ** (1 / num)  # (NUM_DRAWS,)
-    for start in range(0, NUM_DRAWS, step):
+    last = 1 - even_quantiles(rng, num_draws) ** (1 / num)  # (draws,)
+    for start in range(0, num_draws, step):
         more = last[start : start + step, None]
         rest = rng.standard_exponential((len(more), num))
         yield np.concatenate([rest / rest.sum(1, keepdims=True) * (1 - more), more], axis=1)
 
 
-def even_quantiles(rng: np.random.Generator) -> np.ndarray:
-    """Evenly spaced quantiles of the uniform distribution in random order, (NUM_DRAWS,)."""
-    return (rng.permutation(NUM_DRAWS) + 0.5) / NUM_DRAWS
+def even_quantiles(rng: np.random.Generator, num_draws: int = NUM_DRAWS) -> np.ndarray:
+    """Evenly spaced quantiles of the uniform distribution in random order, (draws,)."""
+    return (rng.permutation(num_draws) + 0.5) / num_draws
 
 
 @lru_cache(maxsize=2)
-def _cached_weights(num: int) -> np.ndarray:
+def _cached_weights(num: int, num_draws: int) -> np.ndarray:
     """As `_weights`: a gate asks for the same ones with each of its metrics."""
-    return np.concatenate(list(_weights(num)))
+    return np.concatenate(list(_weights(num, num_draws)))
 
 
 def beyond(values: np.ndarray) -> np.ndarray:

@@ -8,7 +8,7 @@ machine that decoded them to the one that measures. A model worker journals its 
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
@@ -17,9 +17,18 @@ from typing import Any
 
 from cineloop.cluster import journals
 from cineloop.cluster.node import PlacedResult
-from cineloop.cluster.pool import InputLostError
 from cineloop.cluster.settings import ClusterConfig
-from cineloop.cluster.workers import DecodeWorker, ModelWorker, Session, Workers, open_workers, read_frames, run_tasks
+from cineloop.cluster.workers import (
+    DecodeWorker,
+    ModelWorker,
+    Session,
+    Task,
+    Workers,
+    open_workers,
+    read_frames,
+    retry_lost,
+    run_tasks,
+)
 from cineloop.errors import ItemError
 from cineloop.journal import Entry, Journal
 from cineloop.video.worker import DecoderPool
@@ -29,7 +38,6 @@ from v2t_eval.core.measurement import FilmPass
 from v2t_eval.core.sample import SampleClip
 from v2t_eval.core.worker import ClipLimits, Job, MeasurementWorker, PendingJob, Reply, WorkerSpec, spec_of
 
-_TRIES = 3  # of frames that are lost with their machine
 Video = tuple[Any, int | None] | None  # a result of a decoding worker; which of the call's bulks has its pixels
 
 
@@ -86,10 +94,10 @@ def answer_key(entry: Entry) -> Any:
     return entry["id"] if entry["kind"] == "evidence" else None
 
 
-def _task(workers: Workers, job: Job, film: FilmPass | None) -> Generator[Future[Any], Any, tuple[Job, Reply]]:
+def _task(workers: Workers, job: Job, film: FilmPass | None) -> Task[tuple[Job, Reply]]:
     """A job on its way through the workers: its videos are decoded, then it is measured."""
-    lost = ""
-    for _ in range(_TRIES):
+
+    def begin() -> Task[Reply | ItemError]:
         decoding = [_decoding(workers, clip, film) for clip in (job.sample.clip, job.sample.reference_video)]
         videos: list[Video] = []
         bulks: list[Any] = []
@@ -103,13 +111,14 @@ def _task(workers: Workers, job: Job, film: FilmPass | None) -> Generator[Future
                 bulks.append(video.bulk)
             else:
                 videos.append((video, None))
-        try:
-            (reply,) = yield workers.models.submit("answer", [(job.request(), videos)], bulks)
-        except InputLostError as error:
-            lost = str(error)
-            continue
-        return job, _failure(job, reply) if isinstance(reply, ItemError) else reply
-    return job, _failure(job, ItemError(f"its frames were lost {_TRIES} times: {lost}", code="WORKER_DIED"))
+        replies: list[Reply | ItemError] = yield workers.models.submit("answer", [(job.request(), videos)], bulks)
+        return replies[0]
+
+    try:
+        reply = yield from retry_lost(begin)
+    except ItemError as problem:
+        reply = problem
+    return job, Reply(errors=dict.fromkeys(job.todo, reply.record())) if isinstance(reply, ItemError) else reply
 
 
 def _decoding(workers: Workers, clip: SampleClip | None, film: FilmPass | None) -> Future[list[Any]] | None:
@@ -119,10 +128,6 @@ def _decoding(workers: Workers, clip: SampleClip | None, film: FilmPass | None) 
     if film is not None:
         return workers.decoders.submit("job", [(path, film.job, clip.window)])
     return workers.decoders.submit("decode", [(str(path), spec_of(clip))])
-
-
-def _failure(job: Job, error: ItemError) -> Reply:
-    return Reply(errors=dict.fromkeys(job.todo, error.record()))
 
 
 # ---- on the workers

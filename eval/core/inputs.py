@@ -22,7 +22,7 @@ from cineloop.clock import timed_lines
 from cineloop.discovery import discover
 from cineloop.errors import NothingMatchedError, UsageError
 from cineloop.log import printable
-from cineloop.manifest import clip_path, read_manifest
+from cineloop.manifest import clip_path, is_rejected, read_manifest
 from v2t_eval.core.sample import Sample, SampleClip
 from v2t_eval.core.tables import (
     Row,
@@ -70,7 +70,8 @@ def read_inputs(
     Args:
         clips: a folder of videos, a run folder of `t2v generate` or `v2t world`, a manifest, or one video.
         prompts: rows with a prompt, or a text file with one a line in the order of the clips' ids.
-        captions: caption records, as `v2t caption` writes them; of two with one id the later is used.
+        captions: caption records, as `v2t caption` writes them; of two with one id the later is used. A clip that a
+            person rejected is left out and counted as `captions_rejected`.
         references: texts that describe the clips correctly.
         truth: a manifest with facts, questions, or any other field a metric reads.
         answers: rows of id, question and answer; each question of the truth, or of these rows, is a sample.
@@ -203,6 +204,10 @@ def _add_captions(samples: list[Sample], rows: Sequence[Row] | None, path: Path 
     if rows is None or path is None:
         return
     joined = SampleRows(samples, rows, path, "captions")
+    if rejected := {sample.id for sample, record in joined.pairs if is_rejected(record)}:
+        counts["captions_rejected"] = len(rejected)
+        samples[:] = [sample for sample in samples if sample.id not in rejected]
+        joined.leave_out(rejected)
     failed = 0
     for sample, record in joined.pairs:
         text = record.get("caption")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import csv
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -189,6 +189,11 @@ class SampleRows:
                 columns = ", ".join(printable(str(key)) for key in rows[0])
                 hint = f"its columns {columns} name no clip; a row is joined by one of {', '.join(NAMES)}"
             raise NothingMatchedError(f"no row of {printable(str(file))} belongs to a sample", hint=hint)
+
+    def leave_out(self, ids: Collection[str]) -> None:
+        """Forget these samples, and the rows about them."""
+        self.samples = [sample for sample in self.samples if sample.id not in ids]
+        self.pairs = [(sample, row) for sample, row in self.pairs if sample.id not in ids]
 
     def _find(self, row: Row, by_stem: dict[str, str]) -> Sample | None:
         names = names_of(row)

@@ -25,7 +25,7 @@ from cineloop.clip import check_file
 from cineloop.discovery import SKIP_FILE
 from cineloop.documents import read_json, read_text
 from cineloop.errors import ItemError, MissingDependencyError, NothingMatchedError, UsageError
-from cineloop.files import content_key, raise_if_full, scratch_folder, unescape_name, write_atomic
+from cineloop.files import content_key, link_or_copy, raise_if_full, scratch_folder, unescape_name, write_atomic
 from cineloop.log import logger, plural, printable
 from cineloop.manifest import read_manifest
 from cineloop.run_folder import RunFolder
@@ -33,7 +33,7 @@ from cineloop.threads import usable_cpus
 from v2t.writers import Rows
 from v2t_eval.clips.cut import Cut, CutFile
 from v2t_eval.clips.faces import FaceBlur
-from v2t_eval.clips.placing import FormatPlaces, Record, link_or_copy
+from v2t_eval.clips.placing import FormatPlaces, Record
 from v2t_eval.clips.store import CUTS, CutStore, WantedCut, cut_key
 from v2t_eval.curate.clip import FilmClip
 from v2t_eval.curate.table import Film, read_clips_of_set, read_films

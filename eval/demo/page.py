@@ -6,12 +6,12 @@ Out: a table of at most 80 columns on stdout, `index.html` in the folder. Every 
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from cineloop.documents import json_lines, read_json
 from cineloop.files import write_atomic
 from cineloop.world.language.plain_questions import PLAIN
 from v2t_eval.demo.work import FAULT, NUM_PROMPTS, SHOWN, DemoRun
@@ -33,12 +33,12 @@ NEXT = (
 
 def rows_of(path: Path) -> list[dict[str, Any]]:
     """The rows of a JSON-lines file."""
-    return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+    return [row for _, row in json_lines(path)]
 
 
 def result(folder: Path, name: str) -> dict[str, Any]:
     """One metric of a folder's `scores.json`."""
-    results = json.loads((folder / "scores.json").read_text("utf-8"))["results"]
+    results = read_json(folder / "scores.json")["results"]
     return next(result for result in results if result["name"] == name)
 
 
@@ -77,7 +77,7 @@ def captions(folder: Path) -> tuple[list[tuple[str, str, str]], list[Card], str]
                 labels=("clip", ""),
             )
         )
-    joint = json.loads(FIGURES.read_text("utf-8"))["unseen"]["facts/joint"]
+    joint = read_json(FIGURES)["unseen"]["facts/joint"]
     share = f"{joint['value']:.2f} [{joint['low']:.2f}, {joint['high']:.2f}]"
     right = scored["figures"]["joint"]["detail"]["right"]
     return (

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cineloop.documents import read_json
-from cineloop.errors import MissingDependencyError, UsageError
+from cineloop.errors import MissingDependencyError, UsageError, first_line
 from v2t_eval.core.features import versions
 from v2t_eval.core.models import file_sha256
 from v2t_eval.extractors.pixels import pil_square
@@ -49,8 +49,9 @@ def model_folder(where: str, family: str) -> Path:
     try:
         return Path(snapshot_download(where, allow_patterns=_FILES))
     except problems as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise MissingDependencyError(f"{family}: cannot get {where}: {reason}", code="MODEL", hint=hint) from error
+        raise MissingDependencyError(
+            f"{family}: cannot get {where}: {first_line(error)}", code="MODEL", hint=hint
+        ) from error
 
 
 def load_model(kind: str, folder: Path, device: str, **options: Any) -> Any:

@@ -10,7 +10,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from cineloop.errors import MissingDependencyError, UsageError
+from cineloop.errors import MissingDependencyError, UsageError, first_line
 from v2t_eval.core.models import file_sha256
 
 _HEX = set("0123456789abcdef")
@@ -38,6 +38,7 @@ def load_script(where: str, family: str, device: str, hint: str) -> tuple[Any, s
             warnings.simplefilter("ignore", DeprecationWarning)
             module = torch.jit.load(path, map_location=device).eval()
     except (RuntimeError, OSError, ValueError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise MissingDependencyError(f"{path} is not a TorchScript file: {reason}", code="MODEL", hint=hint) from error
+        raise MissingDependencyError(
+            f"{path} is not a TorchScript file: {first_line(error)}", code="MODEL", hint=hint
+        ) from error
     return module, digest

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from v2t_eval.core.bounds import NUM_DRAWS, p_values, weighted_means
+from v2t_eval.core.bounds import p_values, weighted_means
 from v2t_eval.core.changes import ClipPairs, changes
 from v2t_eval.core.scores import Scores
 from v2t_eval.core.statistics import TAIL, student, sum_by_cluster
@@ -71,7 +71,7 @@ def p_values_and_levels(
     flat, accepted = sums.reshape(-1, num, 2), np.broadcast_to(tolerated, (num_looks, watchers)).reshape(-1)  # (K V,)
     weighted = weighted_means(flat, spans.reshape(-1))  # (D, K V)
     p = np.where((flat[..., 1] > 0).sum(1) > 1, p_values(flat, spans.reshape(-1), accepted, weighted), 1.0)
-    return p.reshape(num_looks, watchers), _levels(weighted.T.reshape(num_looks, watchers, NUM_DRAWS))
+    return p.reshape(num_looks, watchers), _levels(weighted.T.reshape(num_looks, watchers, -1))
 
 
 def _levels(means: np.ndarray) -> np.ndarray:

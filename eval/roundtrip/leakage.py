@@ -11,13 +11,12 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import shutil
 import uuid
 from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
 
-from cineloop.files import raise_if_full
+from cineloop.files import link_or_copy, raise_if_full
 from v2t_eval.core.models import file_sha256
 
 _TAGS = frozenset("major_brand minor_version compatible_brands encoder language creation_time duration vendor_id "
@@ -70,10 +69,7 @@ def bring(source: Path, target: Path) -> bool:
         return False
     temporary = target.with_name(f".{uuid.uuid4().hex}.tmp{target.suffix}")
     try:
-        try:
-            os.link(source.resolve(), temporary)
-        except OSError:  # another file system
-            shutil.copy2(source, temporary)
+        link_or_copy(source, temporary)
         os.replace(temporary, target)
     except OSError as error:
         raise_if_full(error, target)

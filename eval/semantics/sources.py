@@ -10,14 +10,13 @@ In: a name and a prompt. Out: `QuestionSet`: questions, what was dropped, and th
 
 from __future__ import annotations
 
-import os
 import weakref
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from cineloop.errors import ItemError, UsageError
-from cineloop.files import content_key
+from cineloop.files import cache_home, content_key
 from cineloop.log import printable
 from v2t_eval.core import models
 from v2t_eval.core.cache import EvidenceCache
@@ -125,9 +124,8 @@ class QuestionFile:
 
 
 def cache_folder() -> Path:
-    """Where questions of language models are kept: in the user's cache folder (XDG_CACHE_HOME, else ~/.cache)."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return cache / "cineloop" / "questions"
+    """Where questions of language models are kept: in the user's cache."""
+    return cache_home() / "cineloop" / "questions"
 
 
 def open_source(name: str) -> Source:

@@ -19,6 +19,7 @@ from cineloop.documents import parse_json
 from cineloop.errors import UsageError
 from cineloop.files import read_bytes
 from cineloop.log import printable
+from cineloop.manifest import is_rejected
 
 _PATHS = ("video", "media_path", "video_path", "file_name", "path")
 _TEXTS = ("caption", "captions", "text", "prompt")
@@ -180,7 +181,9 @@ def _rows(file: Path, text: str) -> Iterable[tuple[str, Mapping[str, Any]]]:
 
 
 def texts_of(row: Mapping[str, Any]) -> tuple[str, ...]:
-    """The captions of a row; none where it has none."""
+    """The captions of a row; none where it has none, or a person rejected it."""
+    if is_rejected(row):
+        return ()
     left = [next((row[key] for key in _TEXTS if row.get(key) is not None), None)]
     texts = []
     while left:

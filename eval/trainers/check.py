@@ -11,6 +11,7 @@ from pathlib import Path
 
 from cineloop.errors import Notice, UsageError, did_you_mean
 from cineloop.log import plural, printable
+from v2t.encoders import Reader, reader
 from v2t_eval.core.executor import ExecutorConfig
 from v2t_eval.text.caption_faults import LANGUAGES
 from v2t_eval.trainers.captions import ANY, read_captions
@@ -22,8 +23,7 @@ from v2t_eval.trainers.rows import CheckedClip, CheckedSet
 from v2t_eval.trainers.rules import TrainerRules
 from v2t_eval.trainers.settings import CheckSetConfig
 from v2t_eval.trainers.setwide import check_against_set, check_files
-from v2t_eval.trainers.texts import TokenLimit, UsualCaptions, text_findings, usual_captions
-from v2t_eval.trainers.tokens import token_limit
+from v2t_eval.trainers.texts import UsualCaptions, text_findings, usual_captions
 
 _MISSING: dict[str, tuple[Effect, str]] = {
     "stops": ("stops", "there is none, and the trainer's run stops there"),
@@ -61,7 +61,9 @@ def check_set(
     if asked.language and asked.language not in LANGUAGES:
         near = did_you_mean(asked.language, LANGUAGES)
         raise UsageError(f"--language must be one of {', '.join(LANGUAGES)}, got {asked.language!r}", hint=near)
-    limit = token_limit(rules.own, asked.tokenizer)
+    own = rules.own
+    name = "" if own.encoder == "unknown" else own.encoder
+    encoder = None if isinstance(own.tokens, str) else reader(name, own.tokens, asked.tokenizer)
     sources = discover_clips(folder)
     clips = list(read_clips(sources, rules.files.damaged, config, stop, show_progress))
     if len(clips) < len(sources):
@@ -73,7 +75,7 @@ def check_set(
             clip.findings += clip.fit.findings
     check_files(checked)
     check_against_set(checked)
-    _check_captions(checked, asked, limit)
+    _check_captions(checked, asked, encoder)
     checked.shift = match_captions(checked, asked, config, stop, show_progress)
     return checked
 
@@ -102,18 +104,18 @@ def _with_captions(folder: Path, rules: TrainerRules, clips: list[CheckedClip], 
     return CheckedSet(folder=folder, rules=rules, clips=clips, captions=read, notices=notices)
 
 
-def _check_captions(checked: CheckedSet, asked: CheckSetConfig, limit: TokenLimit) -> None:
+def _check_captions(checked: CheckedSet, asked: CheckSetConfig, encoder: Reader | None) -> None:
     texts = [text for clip in checked.clips if clip.captions for text in clip.captions.texts if text]
     usual = usual_captions(texts, asked.language)
-    if limit.most is not None and limit.is_estimate:
-        message = f"tokens are estimated from words and letters; {limit.encoder} takes {limit.most}: --tokenizer counts"
+    if encoder and not asked.tokenizer:
+        message = f"tokens are {encoder.how}; {encoder.name} reads {encoder.limit}: --tokenizer counts"
         checked.notices.append(Notice("TOKENS_ESTIMATED", message))
     for clip in checked.clips:
-        clip.findings += _caption_findings(checked, clip, usual, limit)
+        clip.findings += _caption_findings(checked, clip, usual, encoder)
 
 
 def _caption_findings(
-    checked: CheckedSet, clip: CheckedClip, usual: UsualCaptions, limit: TokenLimit
+    checked: CheckedSet, clip: CheckedClip, usual: UsualCaptions, encoder: Reader | None
 ) -> Iterator[SetFinding]:
     rules, captions = checked.rules, clip.captions
     if captions is None or not captions.texts:
@@ -136,6 +138,6 @@ def _caption_findings(
     used = captions.texts if rules.captions.several == "all" else captions.texts[:1]
     kept_s = clip.fit.kept_end_s or (None if clip.footage is None else clip.footage.info.duration_s)
     for number, text in enumerate(used, 1):
-        for each in text_findings(text, usual, limit, kept_s):
+        for each in text_findings(text, usual, encoder, kept_s):
             which = f"caption {number}: " if len(used) > 1 else ""
             yield replace(each, message=which + each.message)

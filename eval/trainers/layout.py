@@ -16,11 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from cineloop.errors import ItemError
-from cineloop.files import unescape_name
+from cineloop.files import link_or_copy, unescape_name
 from cineloop.manifest import dump_line
 from v2t.writers import Rows
 from v2t.writers.two_file import one_line
-from v2t_eval.clips.placing import link_or_copy
 from v2t_eval.trainers.rules import TrainerRules
 
 SOURCES = "sources.jsonl"

@@ -11,8 +11,8 @@ from cineloop.options import option
 class CheckSetConfig:
     """What a clip may lose, and by what captions are read. The shares go from 0 to 1."""
 
-    tokenizer: str = option("", "folder or hub id of the text encoder's tokenizer (default: tokens are estimated from "
-        "words and letters)", metavar="MODEL")  # fmt: skip
+    tokenizer: str = option("", "folder or hub id of the text encoder's tokenizer (default: tokens are estimated, "
+        "rather high)", metavar="MODEL")  # fmt: skip
     encoder: str = option("starter-video", "dual encoder of the test for shifted captions: starter-video (default, "
         "cartoons), open_clip:MODEL/WEIGHTS, none", metavar="MODEL")  # fmt: skip
     language: str = option("", "of the captions, as de, en, es, fr, it, nl, pt (default: that of most)")

@@ -7,13 +7,13 @@ another matter: it reads a caption that passes here.
 
 from __future__ import annotations
 
-import math
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from v2t.encoders import Reader
 from v2t_eval.text.caption_faults import LANGUAGES, MOST_REPEATED, is_refusal, repetition
 from v2t_eval.trainers.findings import SetFinding
 
@@ -47,16 +47,6 @@ class UsualCaptions:
     counts: Counter[str]
 
 
-@dataclass(frozen=True, kw_only=True)
-class TokenLimit:
-    """How many tokens a text encoder takes, how they are counted, and whether that is an estimate."""
-
-    most: int | None
-    encoder: str
-    count: Callable[[str], int]
-    is_estimate: bool
-
-
 def usual_captions(texts: Sequence[str], language: str = "") -> UsualCaptions:
     """What is usual among captions; `language` where it is known."""
     languages = Counter(filter(None, map(language_of, texts)))
@@ -71,8 +61,10 @@ def usual_captions(texts: Sequence[str], language: str = "") -> UsualCaptions:
     )
 
 
-def text_findings(text: str, usual: UsualCaptions, limit: TokenLimit, duration_s: float | None) -> list[SetFinding]:
-    """What is wrong with one caption; `duration_s`: of what is kept of its clip, None where that is not known."""
+def text_findings(
+    text: str, usual: UsualCaptions, encoder: Reader | None, duration_s: float | None
+) -> list[SetFinding]:
+    """What is wrong with one caption; `encoder`, `duration_s` (of what is kept of its clip): None where not known."""
     findings = []
 
     def add(code: str, message: str) -> None:
@@ -95,17 +87,9 @@ def text_findings(text: str, usual: UsualCaptions, limit: TokenLimit, duration_s
     same = usual.counts[same_text(text)]
     if same > 1 and len(text.split()) >= 3:
         add("REPEATED_CAPTION", f"{same} clips have it")
-    if limit.most is not None and (tokens := limit.count(text)) > limit.most:
-        about = "about " if limit.is_estimate else ""
-        add("TOO_LONG_FOR_ENCODER", f"{about}{tokens} tokens, and {limit.encoder} takes {limit.most}")
+    for warning in encoder.warnings(text) if encoder else ():
+        add("TOO_LONG_FOR_ENCODER", warning.message)
     return findings
-
-
-def estimated_tokens(text: str) -> int:
-    """About how many tokens a text has: 4 for 3 words of an alphabet, one for a sign of a script without spaces, and
-    never fewer than a quarter of its letters."""
-    signs = sum(unicodedata.east_asian_width(char) in "WF" for char in text)
-    return max(signs + math.ceil(len(re.findall(r"\w+", text)) * 4 / 3), math.ceil((len(text) - signs) / 4) + signs)
 
 
 def language_of(text: str) -> str:

@@ -22,7 +22,7 @@ from cineloop.documents import json_lines, read_text
 from cineloop.errors import NothingMatchedError, UsageError
 from cineloop.files import escape_name
 from cineloop.log import logger, printable
-from cineloop.manifest import clip_path, form_of, read_manifest
+from cineloop.manifest import clip_path, form_of, is_rejected, read_manifest
 from cineloop.suffixes import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 
 LAYOUTS = ("two_file", "sidecar", "manifest", "metadata")
@@ -225,6 +225,8 @@ def _manifest(place: Path, root: Path | None) -> Found:
     table = _table(place, "manifest")
     for row in read_manifest(table):
         file = clip_path(root / table.name if root else table, row)
+        if is_rejected(row):
+            continue
         if row.get("error") or row.get("status") == "failed":
             yield LayoutFault("its captioning failed", row["id"])
             continue

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from cineloop.errors import ItemError, Notice
+from cineloop.errors import ItemError, Notice, first_line
 from cineloop.video.frames import Frames
 
 _SOUNDS = ("audio", "audios", "sound")  # where pipelines return what is heard beside the frames
@@ -78,8 +78,3 @@ def _pixels(clip: Any) -> np.ndarray:
             hint="many models overflow in float16: --dtype bfloat16 or float32",
         )
     return np.rint(np.clip(pixels, 0.0, 1.0) * 255).astype(np.uint8)
-
-
-def first_line(error: BaseException) -> str:
-    """The first line of an error that says something, or its class."""
-    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)[:300]

@@ -19,12 +19,12 @@ from pathlib import Path
 from typing import Any
 
 from cineloop import model_folder
-from cineloop.errors import CineloopError, ItemError, MissingDependencyError, Notice, UsageError
+from cineloop.errors import CineloopError, ItemError, MissingDependencyError, Notice, UsageError, first_line
 from cineloop.log import logger
 from cineloop.training.runtime import check_dtype, find_device, find_dtype
 from cineloop.video.frames import Frames
 from t2v.generators import ClipRequest, FramesOfLatents, OnStep
-from t2v.generators.pictures import first_line, read_picture, to_frames
+from t2v.generators.pictures import read_picture, to_frames
 from t2v.generators.weights import lora_of, sha256_of
 from t2v.settings import GenerateSettings
 from t2v.shape import Shape

@@ -1,4 +1,4 @@
-"""The container files hold what they install: their copied files import and start, their lines are understood.
+"""The container file holds what it installs: its copied files import and start, its lines are understood.
 
 No image is built here: that needs a registry. COPY and `ln` are done by hand in an empty folder, what is installed is
 compared with pyproject.toml and the lock, and each entry point is started from the copied files.
@@ -21,7 +21,7 @@ from v2t import cli as v2t
 from v2t_eval import cli as v2t_eval
 
 ROOT = Path(__file__).resolve().parents[2]
-FILES = {name: (ROOT / "configs" / name / "Containerfile").read_text() for name in ("container", "serve")}
+TEXT = (ROOT / "configs" / "container" / "Containerfile").read_text()
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 LOCK = {line.split("==")[0] for line in (ROOT / "requirements.lock").read_text().splitlines()}
 
@@ -39,9 +39,8 @@ def copied(text: str, folder: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", FILES)
-def test_what_is_copied_makes_the_packages_and_starts(name, tmp_path):
-    copied(FILES[name], tmp_path)
+def test_what_is_copied_makes_the_packages_and_starts(tmp_path):
+    copied(TEXT, tmp_path)
     for package in PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]:
         assert (tmp_path / package / "__init__.py").is_file(), package
     for named in (PROJECT["project"]["readme"], *PROJECT["project"]["license-files"]):
@@ -55,13 +54,11 @@ def test_what_is_copied_makes_the_packages_and_starts(name, tmp_path):
     assert ran.returncode == 0 and ran.stdout.startswith(str(tmp_path)), ran.stderr[-500:]
 
 
-@pytest.mark.parametrize("name", FILES)
-def test_the_python_and_what_is_installed_are_the_projects(name):
-    text = FILES[name]
-    (python,) = re.findall(r"^FROM docker.io/library/python:(3\.\d+)-slim AS base$", text, re.MULTILINE)
+def test_the_python_and_what_is_installed_are_the_projects():
+    (python,) = re.findall(r"^FROM docker.io/library/python:(3\.\d+)-slim AS base$", TEXT, re.MULTILINE)
     assert tuple(map(int, python.split("."))) >= (3, 11) and PROJECT["project"]["requires-python"] == ">=3.11"
-    installs = re.findall(r"^RUN pip install (.*)$", text, re.MULTILINE)
-    assert installs
+    installs = re.findall(r"^RUN pip install (.*)$", TEXT, re.MULTILINE)
+    assert len(installs) == 4
     for line in installs:
         words = shlex.split(line.split("&&")[0])
         for extras in [re.fullmatch(r"\.\[(.*)\]", word) for word in words]:
@@ -72,7 +69,7 @@ def test_the_python_and_what_is_installed_are_the_projects(name):
 
 
 def test_the_commands_of_the_images_are_those_of_the_package(capsys):
-    stages = re.findall(r"FROM base AS (\w+)\n.*?ENTRYPOINT (\[.*?\])\nCMD (\[.*?\])", FILES["container"], re.DOTALL)
+    stages = re.findall(r"FROM job AS (\w+)\n.*?ENTRYPOINT (\[.*?\])\nCMD (\[.*?\])", TEXT, re.DOTALL)
     assert [stage for stage, _, _ in stages] == ["caption", "gate"]
     programs = {"v2t": v2t.main, "v2t-eval": v2t_eval.main}
     for _, entry, rest in stages:
@@ -84,7 +81,7 @@ def test_the_commands_of_the_images_are_those_of_the_package(capsys):
 
 @pytest.mark.slow
 def test_the_lines_of_the_head_are_parsed_by_the_commands(tmp_path, monkeypatch, capsys):
-    text = re.sub(r" \\\n#\s+", " ", FILES["container"])
+    text = re.sub(r" \\\n#\s+", " ", TEXT)
     lines = re.findall(r"^#   podman run .*? cineloop-(caption|gate) (.*)$", text, re.MULTILINE)
     assert [name for name, _ in lines] == ["caption", "gate"]
     monkeypatch.chdir(tmp_path)

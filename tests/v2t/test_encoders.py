@@ -26,6 +26,23 @@ def test_an_estimate_depends_on_the_tokenizer_and_is_the_highest_where_none_is_k
     assert reader("", 20).count(TEXT) == counts["wan"] and "UMT5" in reader("wan").how
 
 
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("UMT5-XXL", "UMT5"),
+        ("T5-XXL", "T5"),
+        ("LLaMA (77 for CLIP-L)", "Llama"),
+        ("Qwen2.5-VL (128 for ByT5)", "Qwen"),
+        ("Gemma 3", "Gemma"),
+        ("wan", "UMT5"),
+        ("the encoder", ""),
+    ],
+)
+def test_an_encoder_is_of_a_kind_by_its_own_name_too(name, kind):
+    assert reader(name, 100).kind == kind
+    assert reader(name, 100).count(TEXT) == round(97 * {"Llama": 1.05, "Qwen": 1.05}.get(kind, 1.3))
+
+
 def test_what_is_cut_is_named_and_the_rest_fits():
     (warning,) = reader("", 20).warnings(TEXT)
     cut = warning.message.split("it will not read: ")[1].rstrip("…")

@@ -7,11 +7,11 @@ learn from captions and questions, and are not trained to summarise notes unless
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
+from cineloop.documents import read_json
 from cineloop.errors import MissingDependencyError
 
 FILE_NAME = "abilities.json"
@@ -71,7 +71,7 @@ def read(folder: Path) -> Abilities:
     """The abilities declared in a folder of this project's own model. Raises MissingDependencyError: the file is
     damaged."""
     try:
-        return Abilities.from_dict(json.loads((folder / FILE_NAME).read_bytes()))
+        return Abilities.from_dict(read_json(folder / FILE_NAME))
     except FileNotFoundError:
         return OURS
     except (OSError, ValueError) as error:

@@ -17,6 +17,7 @@ from cineloop.documents import json_lines
 from cineloop.errors import EXIT_FAILED_ITEMS, EXIT_OK, NothingMatchedError, Notice, UsageError
 from cineloop.files import escape_name, read_bytes, unescape_name
 from cineloop.log import plural, printable
+from cineloop.manifest import is_rejected
 from v2t import styles
 from v2t.caption.outputs import STATE_FOLDER, CaptionFolder
 from v2t.caption.wording import Wording
@@ -187,7 +188,8 @@ def _of_run(place: Path) -> Iterator[_Found]:
             record = folder.ledger.record(clip_id)
             path = place / unescape_name(state.files["txt"]) if "txt" in state.files else None
             is_there = record["caption"] is not None and path is not None and path.is_file()
-            yield clip_id, _of_file(path) if path and is_there else record["caption"], record.get("duration_s")
+            caption = None if is_rejected(record) else record["caption"]
+            yield clip_id, _of_file(path) if path and is_there else caption, record.get("duration_s")
 
 
 def _is_hidden(path: Path) -> bool:
@@ -210,6 +212,9 @@ def _of_row(row: Mapping[str, Any], number: int) -> Iterator[_Found]:
     duration_s = float(duration) if isinstance(duration, int | float) and not isinstance(duration, bool) else None
     key = next((key for key in _KEYS if row.get(key) is not None), None)
     value = None if key is None else row[key]
+    if is_rejected(row):
+        yield clip_id, None, None
+        return
     if value is None:
         yield clip_id, None if row.get("status") == "failed" else Notice("BAD_CAPTION", "the row has no caption"), None
         return

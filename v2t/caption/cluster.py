@@ -23,7 +23,16 @@ from cineloop.clip import Clip
 from cineloop.cluster import journals
 from cineloop.cluster.node import PlacedResult
 from cineloop.cluster.pool import DEATHS, InputLostError, Pool, worker_died
-from cineloop.cluster.workers import DecodeWorker, ModelWorker, open_workers, or_error, read_frames
+from cineloop.cluster.workers import (
+    DecodeWorker,
+    ModelWorker,
+    Task,
+    open_workers,
+    or_error,
+    read_frames,
+    retry_lost,
+    run_tasks,
+)
 from cineloop.errors import ItemError, MissingDependencyError
 from cineloop.journal import Entry
 from cineloop.store import StoredFolder
@@ -42,7 +51,6 @@ from v2t.caption.settings import CaptionConfig
 from v2t.caption.summary import CaptionSummary
 from v2t.long.items import WorkItem, error_fields
 
-_TRIES = 3  # of frames that are lost with their machine
 _MOST_THREADS = 256
 _FETCHES = 2  # remote files that a decoding worker copies at once
 
@@ -149,16 +157,17 @@ class PlacedAsker:
         """The answer to an item whose frames were lost with a machine: they are decoded again."""
         frames = item.frames
         assert isinstance(frames, PlacedFrames) and frames.request is not None
-        for _ in range(_TRIES):
-            try:
-                item.frames = self.decoders.submit(*frames.request).result()
-                (answer,) = self._submit([item]).result()
-                return answer
-            except InputLostError:
-                continue
-            except ItemError as problem:
-                return problem
-        return worker_died(f"its frames were lost {_TRIES} times with the machines that held them")
+        decode = partial(self.decoders.submit, *frames.request)
+
+        def again() -> Task[Entry | ItemError]:
+            item.frames = yield decode()
+            (answer,) = yield self._submit([item])
+            return answer
+
+        try:
+            return next(run_tasks(iter([retry_lost(again)]), 1))
+        except ItemError as problem:
+            return problem
 
 
 @contextmanager

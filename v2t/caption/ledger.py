@@ -25,8 +25,9 @@ from cineloop.clip import Clip
 from cineloop.errors import ItemError
 from cineloop.files import content_key, unescape_name
 from cineloop.journal import Entry, Journal, Place
+from cineloop.manifest import REJECTED, is_rejected
 from cineloop.startup import pause_collector
-from v2t.writers import REJECTED, Record
+from v2t.writers import Record
 
 _NONE: dict[str, str] = {}  # for the clips without files: one for all, since a folder may hold millions; never changed
 BY_HAND = ""  # instead of a settings key: a person wrote or changed this caption
@@ -202,7 +203,7 @@ class Ledger:
             has_failed_parts = any("error" in segment for segment in record.get("segments") or ())
             known = ClipState(
                 place,
-                REJECTED if record.get("review") == REJECTED else intern(record["status"]),
+                REJECTED if is_rejected(record) else intern(record["status"]),
                 intern(entry["settings"]),
                 {intern(key): value for key, value in entry["source"].items()},
                 files or _NONE,

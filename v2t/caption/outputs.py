@@ -23,6 +23,7 @@ from cineloop.errors import PolicyError, UsageError
 from cineloop.files import sweep, text_key, unescape_name, write_atomic
 from cineloop.journal import Entry, Journal, Place
 from cineloop.log import logger, printable
+from cineloop.manifest import REJECTED, is_rejected
 from cineloop.run_folder import RunFolder
 from cineloop.store import StoredFolder
 from v2t import writers
@@ -32,7 +33,7 @@ from v2t.caption.sets import SetFiles
 from v2t.caption.sidecar_checks import SidecarChecks
 from v2t.caption.stored import refresh
 from v2t.long.items import WorkItem
-from v2t.writers import REJECTED, Record, html
+from v2t.writers import Record, html
 
 STATE_FOLDER = shards.STATE_FOLDER
 _SETS_EVERY_S, _BEAT_S = 15.0, 10.0
@@ -175,7 +176,7 @@ class CaptionFolder(RunFolder):
         to each entry. Raises as `write`."""
         entries, writes = [], []
         for clip, record, settings, source in rows:
-            is_written = record["status"] == "ok" and record.get("review") != REJECTED
+            is_written = record["status"] == "ok" and not is_rejected(record)
             sidecars = self._sidecars(clip) if is_written else {}
             contents = {name: writer.render(record) for name, (_, writer) in sidecars.items()}
             files = {name: path for name, (path, _) in sidecars.items()}
@@ -264,7 +265,7 @@ class CaptionFolder(RunFolder):
     def _by_hand(self, record: Record, name: str, data: bytes, source: dict[str, Any], files: dict[str, str]) -> Entry:
         caption = self._readers[name].read(data)
         record = {**record, "caption": caption, "edited": True}
-        if record.get("review") == REJECTED:  # what a person wrote anew is wanted
+        if is_rejected(record):  # what a person wrote anew is wanted
             del record["review"]
         if record.get("captions"):  # of several the first is that of the file
             record["captions"] = [caption, *record["captions"][1:]]

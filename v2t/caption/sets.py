@@ -22,7 +22,7 @@ from typing import Any
 
 from cineloop.documents import read_json
 from cineloop.errors import MissingDependencyError
-from cineloop.files import open_file, raise_if_full, sync, write_atomic
+from cineloop.files import open_file, raise_if_full, replace_whole, sync_tree, write_atomic
 from cineloop.log import logger, printable
 from v2t.caption.ledger import Ledger
 from v2t.writers import Rows, load_known
@@ -96,32 +96,21 @@ class SetFiles:
                 ) from error
             finally:
                 shutil.rmtree(self._state / "making", ignore_errors=True)
-            if rows.left_out and not during:
-                clip_id, left_out = next(iter(rows.left_out.items()))
-                logger.warning(
-                    "%d captioned clips are not in %s; the first is %s: %s, %s",
-                    *(len(rows.left_out), name, printable(clip_id), left_out.code, left_out),
-                )
+            if not during:
+                rows.warn_left_out(name)
 
     def _write_set(self, name: str, writer: ModuleType, rows: Rows, made_from: str) -> None:
         place, making = self.folder / writer.NAME, self._state / "making" / writer.NAME
         making.parent.mkdir(exist_ok=True)
         writer.write(rows, making, place)
-        _sync(making)
+        sync_tree(making)
         if os.path.lexists(place) and not self._is_ours(name, writer):
             _rename_edited(place)
         # Before the move: after a crash in between, the content of the place is still known as ours.
         key = set_key(making, writer)
         self._remember(name, [*self._memory.get(name, {}).get("keys", ()), key], made_from="")
-        if making.is_dir():
-            if place.exists():
-                (self._state / "old").mkdir(exist_ok=True)
-                os.replace(place, self._state / "old" / writer.NAME)
-            os.replace(making, place)
-            self._finish_exchange(writer)
-        else:
-            os.replace(making, place)
-        sync(self.folder)
+        replace_whole(making, place, self._state / "old" / writer.NAME)
+        self._finish_exchange(writer)
         self._seen[name] = _stamp(place, writer)
         self._remember(name, [key], made_from)
 
@@ -198,14 +187,3 @@ def _stamp(place: Path, writer: ModuleType) -> str:
         return ""
     texts = [f"{name} {status.st_size} {status.st_mtime_ns}" for name, status in stats]
     return " ".join(["folder", *texts] if is_folder else texts)
-
-
-def _sync(making: Path) -> None:
-    """Wait until a set is on the disk; hard links to videos are there already."""
-    paths = sorted(making.rglob("*")) if making.is_dir() else [making]
-    for path in paths:
-        if path.is_file() and path.stat().st_nlink == 1:
-            sync(path)
-    if making.is_dir():
-        for folder in [path for path in paths if path.is_dir()] + [making]:
-            sync(folder)

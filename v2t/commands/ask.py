@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from cineloop.options import add_layers, add_options, load_options
 from cineloop.parser import Parser
+from v2t.ask.progress import NoteProgress
 from v2t.ask.settings import AskConfig
 
 SUMMARY = "Ask about a video of any length: an answer, or with --when the times at which something happens."
@@ -108,29 +108,3 @@ def _lines(path: Path) -> list[str]:
     if not questions:
         raise UsageError(f"--questions {path}: expected a question a line, got none")
     return questions
-
-
-class NoteProgress:
-    """Progress on stderr while notes are taken; a context manager and a callback."""
-
-    def __init__(self, *, enabled: bool) -> None:
-        self._enabled, self._stack, self._done = enabled, ExitStack(), 0
-        self._bar: Any = None
-
-    def __enter__(self) -> NoteProgress:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self._stack.close()
-
-    def __call__(self, done: int, total: int) -> None:
-        """`done` of `total` windows are finished; 0 begins."""
-        from cineloop.log import Progress
-
-        if not done:
-            self._bar = self._stack.enter_context(Progress(total, "taking notes, by windows", enabled=self._enabled))
-        self._bar.advance(done - self._done)
-        self._done = done
-        if done == total:
-            self._stack.close()
-            self._done = 0

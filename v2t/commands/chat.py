@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 from cineloop.options import add_layers, add_options, load_options
 from cineloop.parser import Parser
+from v2t.ask.progress import NoteProgress
 from v2t.ask.settings import AskConfig
-from v2t.commands.ask import NoteProgress
 
 SUMMARY = "Chat about a video in the terminal: several turns, /at 34:22 to look at a moment, /help for the rest."
 EXAMPLES = (

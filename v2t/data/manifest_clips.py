@@ -18,7 +18,7 @@ from typing import Any, Literal
 import numpy as np
 
 from cineloop.errors import ItemError, UsageError
-from cineloop.manifest import Row, clip_path, form_of, read_manifest
+from cineloop.manifest import Row, clip_path, form_of, is_rejected, read_manifest
 from cineloop.threads import usable_cpus
 from cineloop.video.frames import Frames
 from cineloop.video.sample import SampleSpec
@@ -40,7 +40,7 @@ class ManifestClip:
 
 
 def read_clips(manifests: Sequence[Path]) -> list[ManifestClip]:
-    """The rows of all manifests that hold words.
+    """The rows of all manifests that hold words, but for those that a person rejected.
 
     Raises:
         UsageError: a manifest is broken, or no row holds conversations or captions.
@@ -50,7 +50,8 @@ def read_clips(manifests: Sequence[Path]) -> list[ManifestClip]:
             hint = "name it under shards" if form == "WebDataset" else WRITE
             raise UsageError(f"{path} is a {form} set and no manifest", code="MANIFEST", hint=hint)
     rows = [ManifestClip(row, clip_path(path, row)) for path in manifests for row in read_manifest(path)]
-    usable = [clip for clip in rows if clip.row.get("conversations") or clip.row.get("captions")]
+    worded = [clip for clip in rows if clip.row.get("conversations") or clip.row.get("captions")]
+    usable = [clip for clip in worded if not is_rejected(clip.row)]
     if not usable:
         raise UsageError(
             f"none of the {len(rows)} rows of {', '.join(map(str, manifests))} holds conversations or captions"

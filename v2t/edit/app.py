@@ -1,8 +1,8 @@
 """The editor's routes.
 
-In: a config, an open `EditFolder`, the model. Out: an ASGI application; what is not listed here is 404. The rules for
-every request are in `cineloop.web.guard`. An address of a clip holds a secret of this server's run, since a `<video>`
-cannot send a key. Whatever touches the folder runs in one thread, in the order in which requests come.
+In: a config, an open `EditFolder`, the model. Out: an ASGI application (`cineloop.web.app`). An address of a clip holds
+a secret of this server's run, since a `<video>` cannot send a key. Whatever touches the folder runs in one thread, in
+the order in which requests come.
 """
 
 from __future__ import annotations
@@ -12,17 +12,15 @@ from pathlib import Path
 from typing import Any
 
 from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
-from cineloop.errors import CineloopError
+from cineloop.web.app import application
 from cineloop.web.bodies import MIB, read_json, unless_gone
-from cineloop.web.faults import Fault, fault_of
-from cineloop.web.guard import GuardMiddleware
+from cineloop.web.faults import Fault
 from cineloop.web.limits import ApiKeys, MemoryBudget, RateLimit
-from cineloop.web.port import no_route, page, page_files
+from cineloop.web.port import page_files
 from v2t.edit.answers import AnswerRequest
 from v2t.edit.desk import EditDesk
 from v2t.edit.edits import check_id, read_edit
@@ -34,12 +32,6 @@ PAGE = Path(__file__).resolve().parent / "page"
 # The elements, the fetching of requests and the look that the chat page has.
 SHARED = Path(__file__).resolve().parents[1] / "serve" / "page"
 _SHARED = ("api.js", "dialogs.js", "dom.js", "times.js", "style.css")
-_ROUTES = (
-    (re.compile(r"/(|v1/clips|v1/changes|v1/edits|v1/undo|v1/seen|v1/answers)"), None),
-    (re.compile(r"/page/[^/]+"), "/page/{file}"),
-    (re.compile(r"/v1/clips/\d+"), "/v1/clips/{n}"),
-    (re.compile(r"/media/[^/]+/\d+/\w+"), "/media"),
-)
 _MOST_EDITS, _MOST_SEEN, _MAX_TEMPERATURE, _MAX_PROMPT = 1_000_000, 10_000, 2.0, 20_000
 
 
@@ -55,34 +47,20 @@ def create_app(desk: EditDesk) -> Starlette:
         Route("/v1/seen", seen_clips, methods=["POST"]),
         Route("/v1/answers", answers, methods=["POST"]),
         Route("/media/{token}/{n:int}/{what}", media, methods=["GET"]),
-        Route("/", page, methods=["GET"]),
-        Route("/page/{file}", page, methods=["GET"]),
     ]
-    app = Starlette(routes=routes, exception_handlers={HTTPException: no_route, CineloopError: _library_error})
-    app.router.redirect_slashes = False
-    app.state.desk = desk
-    app.state.page = {name: file for name, file in page_files(SHARED).items() if name in _SHARED} | page_files(PAGE)
-    app.state.memory = MemoryBudget(config.limits.memory_mb << 20)
-    app.add_middleware(
-        GuardMiddleware,
+    app = application(
+        config,
+        routes,
+        {name: file for name, file in page_files(SHARED).items() if name in _SHARED} | page_files(PAGE),
         keys=ApiKeys(config.keys()),
         rate=RateLimit(config.limits.rate_per_minute),
-        hosts=(config.host, *config.hosts),
-        any_address=not config.is_loopback,
-        route_of=route_of,
-        open_routes=("/", "/page/{file}", "/media"),  # need no key: /media has a secret in its address
+        open_routes=("/media/{token}/{n}/{what}",),  # the token is a secret of its own
         unlimited=("/v1/changes",),
-        observe=lambda *_: None,
+        subject="the clip",
     )
+    app.state.desk = desk
+    app.state.memory = MemoryBudget(config.limits.memory_mb << 20)
     return app
-
-
-def route_of(path: str) -> str:
-    """The route of a path for logs: never a client's text."""
-    for pattern, name in _ROUTES:
-        if pattern.fullmatch(path):
-            return name or path
-    return "other"
 
 
 async def clips(request: Request) -> Response:
@@ -227,8 +205,3 @@ async def _conflict(request: Request, conflict: Conflict) -> Response:
     body = Fault(409, "CONFLICT", message).body(request.state.request_id)
     rows = await desk.in_folder(desk.rows, conflict.ids[:1000])
     return JSONResponse({**body, "clips": rows}, 409)
-
-
-async def _library_error(request: Request, error: Exception) -> Response:
-    """An error of another room as clients may see it."""
-    raise fault_of(error, name="the clip") if isinstance(error, CineloopError) else error

@@ -10,8 +10,9 @@ from collections.abc import Container
 from dataclasses import dataclass
 from typing import Any
 
+from cineloop.manifest import REJECTED
 from cineloop.web.faults import Fault
-from v2t.writers import REJECTED, Record
+from v2t.writers import Record
 
 ACCEPTED, LOOK = "accepted", "look"
 REVIEWS = ("", ACCEPTED, REJECTED, LOOK)

@@ -19,11 +19,12 @@ from cineloop.documents import read_json
 from cineloop.errors import NothingMatchedError
 from cineloop.files import text_key
 from cineloop.log import printable
+from cineloop.manifest import REJECTED
 from v2t import writers
 from v2t.caption import shards
 from v2t.caption.ledger import BY_HAND
 from v2t.caption.outputs import CaptionFolder
-from v2t.edit.edits import ACCEPTED, REJECTED, Edit, captions_of
+from v2t.edit.edits import ACCEPTED, Edit, captions_of
 from v2t.edit.history import REDO, UNDO, EditLedger, EditStep
 from v2t.writers import Record
 

@@ -12,13 +12,13 @@ from pathlib import Path
 from cineloop.errors import UsageError
 from cineloop.options import option, setting
 from cineloop.video.limits import Limits
-from cineloop.web.port import OpenPort
+from cineloop.web.port import OpenLimits, OpenPort
 
 MAX_NAME = 64
 
 
 @dataclass(frozen=True, kw_only=True)
-class EditLimits:
+class EditLimits(OpenLimits):
     """Limits on clients and previews."""
 
     body_mb: int = setting(64, "a request's body, MiB")
@@ -30,11 +30,6 @@ class EditLimits:
     preview_mb: int = setting(128, "memory for such frames of clips shown before, MiB")
     answers: int = setting(8, "answers of the model to one request")
     drain_s: float = setting(10.0, "seconds that requests in flight get when the server is stopped")
-
-    def __post_init__(self) -> None:
-        for name, value in vars(self).items():
-            if not value > 0:
-                raise UsageError(f"limits.{name} must be above 0, got {value!r}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,7 +15,6 @@ recursive task decomposition (Wu et al. 2021, arXiv:2109.10862), built only up t
 
 from __future__ import annotations
 
-import os
 import re
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -24,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from cineloop.errors import ItemError, Notice
-from cineloop.files import content_key, text_key
+from cineloop.files import cache_home, content_key, text_key
 from cineloop.journal import Entry, Journal, decode_entry
 from cineloop.run_folder import RunFolder, other_settings, refuse_existing
 from v2t.backends import Decoding, GenerateRequest, VideoLM, user_turn
@@ -210,11 +209,13 @@ class Notebook:
 
 
 def default_path(settings: dict[str, Any], folder: Path | None = None) -> Path:
-    """The file for notes with these settings: in a folder, by default the user's cache (XDG_CACHE_HOME, else
-    ~/.cache)."""
-    if folder is None:
-        folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cineloop" / "notes"
-    return folder / f"{text_key(repr(sorted(settings.items())).encode())}.jsonl"
+    """The file for notes with these settings."""
+    return notes_folder(folder) / f"{text_key(repr(sorted(settings.items())).encode())}.jsonl"
+
+
+def notes_folder(folder: Path | None = None) -> Path:
+    """Where notes are kept: the folder asked for, by default in the user's cache."""
+    return folder or cache_home() / "cineloop" / "notes"
 
 
 def _is_foreign(path: Path) -> bool:

@@ -20,6 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from cineloop.documents import read_json
 from cineloop.errors import MissingDependencyError
 from v2t.model.configuration import CineloopResamplerConfig
 from v2t.model.resampler import CineloopResampler, ResamplerBlock, fourier
@@ -147,7 +148,7 @@ class VideoTextModel(nn.Module):
         from safetensors.torch import load_file
 
         try:
-            model = cls(VideoTextConfig(**json.loads((folder / CONFIG).read_text("utf-8"))))
+            model = cls(VideoTextConfig(**read_json(folder / CONFIG)))
             model.load_state_dict({name: value.float() for name, value in load_file(folder / WEIGHTS).items()})
         except (OSError, ValueError, TypeError, RuntimeError, SafetensorError) as error:
             raise MissingDependencyError(

@@ -1,27 +1,24 @@
 """The gateway's routes.
 
-In: a config, what is served, the engine and the media. Out: an ASGI application; what is not listed here is 404. The
-rules for every request are in `cineloop.web.guard`.
+In: a config, what is served, the engine and the media. Out: an ASGI application (`cineloop.web.app`).
 """
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import Route
 
-from cineloop.errors import CineloopError, Notice
+from cineloop.errors import Notice
+from cineloop.web.app import application
 from cineloop.web.bodies import MIB, read_json, unless_gone
-from cineloop.web.faults import Fault, fault_of
-from cineloop.web.guard import GuardMiddleware
-from cineloop.web.port import no_route, page, page_files
+from cineloop.web.faults import Fault
+from cineloop.web.port import page_files
 from v2t.backends.payload import encode, frame_settings
 from v2t.serve import chat, files
 from v2t.serve.engines import RelayEngine, ServeEngine
@@ -41,14 +38,6 @@ _LONG_FILM = Notice(
     "LONG_FILM",
     "longer than the model sees at once: a question has all of it watched first, and is answered from notes",
 )
-_OPEN_ROUTES = ("/health", "/live", "/", "/page/{file}")  # need no key
-_ROUTES = (
-    (re.compile(r"/(|health|live|metrics|v1/models|v1/chat/completions|v1/responses|v1/frames|v1/files)"), None),
-    (re.compile(r"/page/[^/]+"), "/page/{file}"),
-    (re.compile(r"/v1/models/.+"), "/v1/models/{id}"),
-    (re.compile(r"/v1/files/[^/]+/content"), "/v1/files/{id}/content"),
-    (re.compile(r"/v1/files/[^/]+"), "/v1/files/{id}"),
-)
 # Of the entries of another server; others hold paths and command lines.
 _CARD_FIELDS = ("id", "object", "created", "owned_by", "name", "parent", "max_model_len", "context_length")
 _PREVIEW_SIDE, _PREVIEW_QUALITY = 512, 85
@@ -64,7 +53,7 @@ def create_app(config: ServeConfig, served: ServedModel, engine: ServeEngine, me
     if engine.relays:
         relayed, films = cast(RelayEngine, engine), Films(config, media)
         completions, answered = Relay(gateway, relayed, films), Relay(gateway, relayed, films, RESPONSES)
-    routes: list[BaseRoute] = [
+    routes = [
         Route("/health", health, methods=["GET"]),
         Route("/live", live, methods=["GET"]),
         Route("/metrics", metrics, methods=["GET"]),
@@ -79,32 +68,18 @@ def create_app(config: ServeConfig, served: ServedModel, engine: ServeEngine, me
         Route("/v1/files/{id}", files.delete, methods=["DELETE"]),
         Route("/v1/files/{id}/content", files.content, methods=["GET"]),
     ]
-    if config.page:
-        routes += [Route("/", page, methods=["GET"]), Route("/page/{file}", page, methods=["GET"])]
-    app = Starlette(routes=routes, exception_handlers={HTTPException: no_route, CineloopError: _library_error})
-    app.router.redirect_slashes = False
-    app.state.films = films
-    app.state.gateway, app.state.page = gateway, page_files(PAGE) if config.page else {}
-    app.add_middleware(
-        GuardMiddleware,
+    app = application(
+        config,
+        routes,
+        page_files(PAGE) if config.page else {},
         keys=gateway.keys,
         rate=gateway.rate,
-        hosts=(config.host, *config.hosts),
-        any_address=not config.is_loopback,
-        route_of=route_of,
-        open_routes=_OPEN_ROUTES,
+        open_routes=("/health", "/live"),
         unlimited=("/metrics",),
         observe=gateway.metrics.observe,
     )
+    app.state.gateway, app.state.films = gateway, films
     return app
-
-
-def route_of(path: str) -> str:
-    """The route of a path for metrics and logs: never a client's text."""
-    for pattern, name in _ROUTES:
-        if pattern.fullmatch(path):
-            return name or path
-    return "other"
 
 
 async def health(request: Request) -> Response:
@@ -203,8 +178,3 @@ async def frames(request: Request) -> Response:
 
 def _jpegs(frames: Frames) -> list[str]:
     return encode(frames.pixels, _PREVIEW_SIDE, _PREVIEW_QUALITY)
-
-
-async def _library_error(request: Request, error: Exception) -> Response:
-    """An error of another package that was not converted to a fault."""
-    raise fault_of(error) if isinstance(error, CineloopError) else error

@@ -28,6 +28,7 @@ from v2t.ask.result import VideoAnswer
 from v2t.ask.settings import AskConfig
 from v2t.ask.viewer import Viewer
 from v2t.backends import VideoLM
+from v2t.long.notebook import notes_folder
 from v2t.long.segments import Segment
 from v2t.serve.engines import MODEL_THREAD
 from v2t.serve.media import Media, OpenVideo, frame_size
@@ -157,7 +158,7 @@ class Films:
         if not self._is_shared:
             return folder
         # By the time an answer takes, one key could otherwise learn which films another has asked about.
-        return (folder or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cineloop/notes") / owner
+        return notes_folder(folder) / owner
 
 
 def _close(held: Any) -> None:

@@ -13,14 +13,14 @@ from pathlib import Path
 
 from cineloop.errors import UsageError, did_you_mean
 from cineloop.options import option, setting
-from cineloop.web.port import OpenPort
+from cineloop.web.port import OpenLimits, OpenPort
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}", re.IGNORECASE)
 ENGINES, OPENAI = ("auto", "vllm", "local"), "openai:"
 
 
 @dataclass(frozen=True, kw_only=True)
-class ServeLimits:
+class ServeLimits(OpenLimits):
     """Limits on clients."""
 
     body_mb: int = setting(64, "a request's body, MiB; data URLs count")
@@ -45,11 +45,6 @@ class ServeLimits:
     fetch_s: float = setting(60.0, "seconds a video may take to fetch")
     answer_s: float = setting(300.0, "seconds from a request to the end of its answer")
     drain_s: float = setting(30.0, "seconds that requests in flight get when the server is stopped")
-
-    def __post_init__(self) -> None:
-        for name, value in vars(self).items():
-            if not value > 0:
-                raise UsageError(f"limits.{name} must be above 0, got {value!r}")
 
 
 @dataclass(frozen=True, kw_only=True)

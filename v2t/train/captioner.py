@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from cineloop.errors import MissingDependencyError, UsageError
+from cineloop.errors import MissingDependencyError, UsageError, first_line
 from cineloop.training.plan import ModelPart, causal_mask
 from cineloop.training.runtime import checkpoint_blocks
 from v2t.data.world import ClipsConfig, ClipSource
@@ -122,7 +122,7 @@ def _name_missing(config: Any) -> Iterator[None]:
     except OSError as error:
         names = [name for name in (config.model, config.vision, config.llm) if name is not None]
         raise MissingDependencyError(
-            f"cannot load {' and '.join(names)}: {str(error).splitlines()[0]}",
+            f"cannot load {' and '.join(names)}: {first_line(error)}",
             code="MODEL_NOT_FOUND",
             hint="train the stage before this one, or name a folder or a hub id that can be reached",
         ) from error

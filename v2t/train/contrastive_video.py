@@ -12,7 +12,6 @@ Letters: n clips, T frames, C context length, Q such tokens, D width, E embeddin
 from __future__ import annotations
 
 import copy
-import json
 import shutil
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -23,6 +22,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from cineloop.documents import read_json
 from cineloop.errors import MissingDependencyError
 from cineloop.world.scenes.augment import augmented_frames
 from cineloop.world.scenes.targets import IGNORE, TARGETS, fact_targets
@@ -179,7 +179,7 @@ class VideoStage(ContrastiveStage):
             raise MissingDependencyError(
                 f"there is no {path}", code="MODEL", hint="base: a folder of v2t train configs/starter/contrastive.yaml"
             )
-        config: dict[str, Any] = json.loads(path.read_text("utf-8"))["model_cfg"]
+        config: dict[str, Any] = read_json(path)["model_cfg"]
         return config
 
     @cached_property

@@ -23,10 +23,11 @@ from typing import Any
 
 from cineloop import plugin
 from cineloop.errors import ItemError, MissingDependencyError, UsageError
+from cineloop.log import logger, printable
+from cineloop.manifest import is_rejected
 
 Record = dict[str, Any]
 EVERY = "all"
-REJECTED = "rejected"  # of a record's `review`, beside "accepted" and "look" (see `v2t.edit`)
 _SYMBOL = "(?:render|write)"  # every writer defines one or both
 
 
@@ -77,7 +78,7 @@ class Rows:
     def with_captions(self) -> Iterator[Record]:
         """The captioned records; those that a person rejected are left out."""
         for record in self.records():
-            if record.get("review") == REJECTED:
+            if is_rejected(record):
                 self.leave_out(record, ItemError("a person rejected it", code="REJECTED", hint="v2t edit shows it"))
             elif record["status"] == "ok":
                 yield record
@@ -94,3 +95,12 @@ class Rows:
 
     def leave_out(self, record: Record, error: ItemError) -> None:
         self.left_out[record["id"]] = error
+
+    def warn_left_out(self, name: str) -> None:
+        """One line on what is not in the format of this name."""
+        if self.left_out:
+            clip_id, error = next(iter(self.left_out.items()))
+            logger.warning(
+                "%d captioned clips are not in %s; the first is %s: %s, %s",
+                *(len(self.left_out), name, printable(clip_id), error.code, error),
+            )

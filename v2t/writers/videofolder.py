@@ -12,12 +12,11 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 from pathlib import Path
 
 from cineloop.discovery import SKIP_FILE
 from cineloop.errors import ItemError
-from cineloop.files import raise_if_full
+from cineloop.files import link_or_copy, raise_if_full
 from cineloop.manifest import dump_line
 from v2t.writers import Rows
 
@@ -37,7 +36,7 @@ def write(rows: Rows, target: Path, place: Path) -> None:
         for record, video in rows.with_videos():
             name = f"videos/{number:06}{suffix(video)}"
             try:
-                _link_or_copy(video, target / name)
+                link_or_copy(video, target / name)
             except OSError as error:
                 raise_if_full(error, place)
                 rows.leave_out(record, ItemError(f"cannot be read: {error.strerror}", code="UNREADABLE"))
@@ -51,11 +50,3 @@ def suffix(video: Path) -> str:
     """A video's ending in lower case, `.mp4` where it has none that readers could know."""
     ending = os.path.splitext(video.name)[1].lower()
     return ending if re.fullmatch(r"\.(?!json|txt|csv|cls)[a-z0-9]{2,5}", ending) else ".mp4"
-
-
-def _link_or_copy(video: Path, copy: Path) -> None:
-    try:
-        # Of a link the file it leads to, not the link: that may be relative.
-        os.link(os.path.realpath(video), copy)
-    except OSError:  # another file system, one without links, or a file of another user
-        shutil.copyfile(video, copy)

@@ -16,7 +16,7 @@ from cineloop.documents import json_lines
 from cineloop.errors import UsageError
 from cineloop.files import text_key
 from cineloop.log import logger, plural, printable
-from cineloop.manifest import write_manifest
+from cineloop.manifest import is_rejected, write_manifest
 from v2t_eval.curate.clip import FilmClip
 from v2t_eval.curate.step import BaseStep, Column, CompareResult, Work, check_file
 from v2t_eval.text.caption_faults import caption_of, faults
@@ -122,7 +122,7 @@ class Step(BaseStep):
 
 
 def read_captions(path: Path) -> dict[str, str]:
-    """Captions by id of a file of JSON lines; of several of a clip the first.
+    """Captions by id of a file of JSON lines, but for those that a person rejected; of several of a clip the first.
 
     Raises:
         UsageError: the file cannot be read, or a line has no id.
@@ -131,6 +131,6 @@ def read_captions(path: Path) -> dict[str, str]:
     for number, row in json_lines(path, code="MANIFEST"):
         if not isinstance(row.get("id"), str):
             raise UsageError(f"{printable(str(path))}, line {number}: expected an id, got {row.get('id')!r}")
-        if words := caption_of(row).split():
+        if (words := caption_of(row).split()) and not is_rejected(row):
             captions.setdefault(row["id"], " ".join(words))
     return captions

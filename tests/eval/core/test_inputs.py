@@ -190,6 +190,19 @@ def test_captions_of_clips(videos: Path, tmp_path: Path) -> None:
         read_inputs(videos, captions=lines(tmp_path / "c.jsonl", [{"caption": "x"}]))
 
 
+@pytest.mark.parametrize("with_clips", [True, False])
+def test_clips_that_a_person_rejected_are_left_out_and_counted(videos: Path, tmp_path: Path, with_clips: bool) -> None:
+    records = [{"id": f"{name}.mp4", "status": "ok", "caption": name} for name in "abc"]
+    records[0]["review"], records[1]["review"] = "rejected", "accepted"
+    given = read_inputs(videos if with_clips else None, captions=lines(tmp_path / "c.jsonl", records))
+    assert "a.mp4" not in {sample.id for sample in given.samples}
+    assert given.counts["captions_rejected"] == 1 and given.counts["with_captions"] == 2
+    assert given.counts["samples"] == len(given.samples)
+    assert {sample.caption for sample in given.samples} >= {"b", "c"}
+    with pytest.raises(NothingMatchedError):
+        read_inputs(captions=lines(tmp_path / "c.jsonl", records[:1]))
+
+
 def test_captions_csv_as_it_is_written(videos: Path, tmp_path: Path) -> None:
     (tmp_path / "captions.csv").write_text('id,status,caption\r\na.mp4,ok,"\'=1+1 is two"\r\n', encoding="utf-8")
     assert read_inputs(videos, captions=tmp_path / "captions.csv").samples[0].caption == "=1+1 is two"

@@ -184,3 +184,9 @@ def test_a_caption_without_an_id_is_refused(tmp_path):
     path.write_text('{"caption": "x"}\n')
     with pytest.raises(Exception, match="line 1: expected an id, got None"):
         caption.read_captions(path)
+
+
+def test_a_rejected_caption_is_none(tmp_path):
+    path = tmp_path / "c.jsonl"
+    path.write_text('{"id": "a", "caption": "x", "review": "rejected"}\n{"id": "b", "caption": "y"}\n')
+    assert caption.read_captions(path) == {"b": "y"}

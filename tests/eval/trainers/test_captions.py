@@ -58,6 +58,13 @@ def test_lists(form, tmp_path):
     assert texts(captions)["a.mp4"] == (("one", "uno") if form == "captions-json" else ("one",))
 
 
+def test_a_caption_that_a_person_rejected_is_none(tmp_path):
+    row = {"path": "a.mp4", "status": "ok", "caption": "one"}
+    for review, there in (("rejected", ()), ("accepted", ("one",))):
+        (tmp_path / "captions.jsonl").write_text(lines({**row, "review": review}))
+        assert texts(read(tmp_path, "records")).get("a.mp4", ()) == there
+
+
 def test_two_files_line_by_line(tmp_path):
     (tmp_path / "videos.txt").write_text("a.mp4\nsub/c.mp4\n")
     (tmp_path / "prompts.txt").write_text("one\nthree\n")

@@ -6,27 +6,23 @@ from collections import Counter
 
 import pytest
 
-from cineloop.errors import MissingDependencyError
 from trainer_sets import SENTENCES
-from v2t_eval.trainers.rules import load_rules
+from v2t.encoders import reader
 from v2t_eval.trainers.texts import (
-    TokenLimit,
     UsualCaptions,
     cut_off,
-    estimated_tokens,
     language_of,
     named_seconds,
     text_findings,
     usual_captions,
 )
-from v2t_eval.trainers.tokens import token_limit
 
 USUAL = usual_captions([*SENTENCES, "A dog barks at the moon in the night.", "The sun sets over the old town."])
-LIMIT = TokenLimit(most=60, encoder="T5", count=estimated_tokens, is_estimate=True)
+ENCODER = reader("T5-XXL", 60)
 
 
 def codes(text: str, duration_s: float | None = 2.0, usual: UsualCaptions = USUAL) -> list[str]:
-    return [each.code for each in text_findings(text, usual, LIMIT, duration_s)]
+    return [each.code for each in text_findings(text, usual, ENCODER, duration_s)]
 
 
 @pytest.mark.parametrize(
@@ -102,21 +98,8 @@ def test_why_a_caption_seems_cut_off_is_quoted():
     assert cut_off("A short one", USUAL) == ""
 
 
-def test_an_estimate_grows_with_words_letters_and_signs():
-    assert estimated_tokens("one two three") == 4 and estimated_tokens("x" * 400) == 100
-    assert estimated_tokens("一只猫从沙发上跳下来") >= 10
-
-
-def test_tokens_are_counted_by_a_tokenizer_that_is_named(tmp_path):
-    from tokenizers import Tokenizer, models, pre_tokenizers
-    from transformers import PreTrainedTokenizerFast
-
-    tokenizer = Tokenizer(models.WordLevel({"[UNK]": 0}, unk_token="[UNK]"))
-    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="[UNK]").save_pretrained(tmp_path / "words")
-    limit = token_limit(load_rules("musubi").own, str(tmp_path / "words"))
-    assert (limit.most, limit.is_estimate, limit.count("one two three four")) == (512, False, 4)
-    with pytest.raises(MissingDependencyError) as caught:
-        token_limit(load_rules("musubi").own, str(tmp_path / "none"))
-    assert caught.value.code == "MODEL"
-    assert token_limit(load_rules("diffusion-pipe", "ltx2").own).most is None  # unknown: nothing is checked
+def test_what_an_encoder_cuts_is_quoted_and_one_that_is_not_known_cuts_nothing():
+    text = "A very long tale. " + " ".join(f"word{n}" for n in range(60)) + "."
+    (long,) = (each for each in text_findings(text, USUAL, ENCODER, None) if each.code == "TOO_LONG_FOR_ENCODER")
+    assert "T5-XXL reads 60" in long.message and "it will not read: word" in long.message
+    assert text_findings(text, USUAL, None, None) == []

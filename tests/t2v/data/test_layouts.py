@@ -71,6 +71,10 @@ def test_manifest_and_caption_records(clips):
     rows(clips / "captions.jsonl", {"id": "a", "path": "a.mp4", "status": "failed", "error": {"code": "NOT_MEDIA"}})
     with pytest.raises(UsageError, match=r"its captioning failed \(1\): a"):
         read_items([clips / "captions.jsonl"])
+    ok = {"status": "ok", "caption": "c"}
+    rejected = {"id": "a", "path": "a.mp4", **ok, "review": "rejected"}
+    rows(clips / "captions.jsonl", rejected, {"id": "b", "path": "b.MOV", **ok, "review": "accepted"})
+    assert [item.id for item in read_items([clips / "captions.jsonl"])] == ["b"]
 
 
 @pytest.mark.parametrize("name", ["metadata.csv", "metadata.jsonl"])

@@ -47,6 +47,7 @@ def test_rows_of_a_run_of_a_manifest_and_of_prompts(tmp_path):
         {"id": "a.mp4", "caption": H3[10], "duration_s": 9.0, "status": "ok"},
         {"id": "b.mp4", "caption": H3[10], "duration_s": 5.0, "status": "ok"},
         {"id": "c.mp4", "caption": None, "status": "failed"},
+        {"id": "r.mp4", "caption": "A cat.", "status": "ok", "review": "rejected"},
         {"path": "d.mp4", "captions": {"long": H3[0], "short": "A cat."}},
         {"prompt": H3[1]},
         {"caption": 5},
@@ -60,11 +61,11 @@ def test_rows_of_a_run_of_a_manifest_and_of_prompts(tmp_path):
         "b.mp4": ["DIALECT_TIMES"],
         "d.mp4 (1)": [],
         "d.mp4 (2)": ["DIALECT_FIELDS"],
-        "line 5": [],
-        "line 6": ["BAD_CAPTION"],
+        "line 6": [],
         "line 7": ["BAD_CAPTION"],
+        "line 8": ["BAD_CAPTION"],
     }
-    assert result.skipped == 1 and result.counted == "" and result.captions[0].tokens is None
+    assert result.skipped == 2 and result.counted == "" and result.captions[0].tokens is None
     (tmp_path / "rows.jsonl").write_text('{"caption": "A"}\nnonsense\n')
     with pytest.raises(UsageError, match="line 2"):
         check(tmp_path / "rows.jsonl", "wan")

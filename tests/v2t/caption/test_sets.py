@@ -205,7 +205,7 @@ def test_a_disk_that_fails_in_another_way_is_an_environment_error(tmp_path, monk
     def fail(*args):
         raise OSError(errno.EIO, "Input/output error")
 
-    monkeypatch.setattr("v2t.caption.sets._sync", fail)
+    monkeypatch.setattr("v2t.caption.sets.sync_tree", fail)
     with pytest.raises(MissingDependencyError, match="Input/output") as caught:
         go(source, out, ("two_file",))
     assert caught.value.exit_code == 5
@@ -228,7 +228,8 @@ def run(out, lines):
     child = os.fork()
     if child == 0:
         watched = ("sets.py", "two_file.py", "videofolder.py", "webdataset.py", "coco.py", "jsonl.py", "csv.py")
-        die_at_line(lines, lambda code: os.path.basename(code.co_filename) in watched)
+        moves = ("replace_whole", "sync_tree", "link_or_copy")  # of cineloop.files
+        die_at_line(lines, lambda code: os.path.basename(code.co_filename) in watched or code.co_name in moves)
         go(source, out, SETS)
         sys.settrace(None)
         os._exit(0)

@@ -18,7 +18,6 @@ from cineloop.web.limits import ApiKeys, RateLimit
 from serve_stand_ins import CHAT, SERVED, WORDS, Engine, code_of
 from v2t.cli import main
 from v2t.serve import engines, run
-from v2t.serve.app import route_of
 from v2t.serve.metrics import Metrics
 from v2t.serve.settings import ServeConfig, ServeLimits
 
@@ -47,7 +46,7 @@ def test_who_is_cut_off_at_the_end_is_told_in_our_form():
             rate=RateLimit(9),
             hosts=(),
             any_address=False,
-            route_of=route_of,
+            route_of=str,
             open_routes=("/live",),
             unlimited=(),
             observe=Metrics().observe,

@@ -26,6 +26,7 @@ import httpx
 
 from cineloop.errors import Notice, PolicyError, UsageError
 from cineloop.log import logger, printable
+from cineloop.training.runtime import find_dtype
 from cineloop.web.faults import Fault
 from v2t.backends import Output
 from v2t.backends.payload import Form, chat_fields, warnings_of
@@ -79,7 +80,8 @@ def command(config: ServeConfig, served: ServedModel, socket: Path) -> EngineCom
     source = str(Path(served.source).resolve()) if Path(served.source).is_dir() else served.source
     argv = [sys.executable, "-P", "-m", "vllm.entrypoints.openai.api_server"]
     argv += ["--model", source, "--served-model-name", served.name, "--uds", str(socket)]
-    argv += ["--dtype", "float32" if on_cpu and config.dtype == "auto" else config.dtype]
+    # On a GPU "auto" is vLLM's own: it reads the checkpoint's, as some kernels of quantized weights need.
+    argv += ["--dtype", find_dtype(config.dtype, "cpu") if on_cpu else config.dtype]
     argv += ["--enforce-eager"] if on_cpu else []  # on a GPU its graphs give most of the speed
     sequences = min(config.limits.in_flight, _MOST_SEQUENCES_CPU) if on_cpu else config.limits.in_flight
     argv += ["--max-num-seqs", str(sequences), "--max-num-queued-reqs", str(2 * config.limits.in_flight)]
