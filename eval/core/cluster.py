@@ -26,7 +26,7 @@ from cineloop.video.worker import DecoderPool
 from v2t_eval.core import models
 from v2t_eval.core.cache import EvidenceCache, decode, encode
 from v2t_eval.core.measurement import FilmPass
-from v2t_eval.core.sample import SampleClip
+from v2t_eval.core.sample import BESIDE, SampleClip
 from v2t_eval.core.worker import ClipLimits, Job, MeasurementWorker, PendingJob, Reply, WorkerSpec, spec_of
 
 _TRIES = 3  # of frames that are lost with their machine
@@ -90,7 +90,8 @@ def _task(workers: Workers, job: Job, film: FilmPass | None) -> Generator[Future
     """A job on its way through the workers: its videos are decoded, then it is measured."""
     lost = ""
     for _ in range(_TRIES):
-        decoding = [_decoding(workers, clip, film) for clip in (job.sample.clip, job.sample.reference_video)]
+        clips = (job.sample.clip, *(getattr(job.sample, name) for name in BESIDE))
+        decoding = [_decoding(workers, clip, film) for clip in clips]
         videos: list[Video] = []
         bulks: list[Any] = []
         for future in decoding:
@@ -145,11 +146,12 @@ class EvidenceModel(ModelWorker):
         """The reply to the one job."""
         ((job, videos),) = items
         film = self.worker.film_pass_of(job)
-        clip, reference = (_future(video, bulks, film) for video in videos)
+        clip, *others = (_future(video, bulks, film) for video in videos)
         if film is not None:
             reply = self.worker.finish(PendingJob(job, survey=clip))
         else:
-            reply = self.worker.finish(PendingJob(job, clip, reference))
+            beside = {name: other for name, other in zip(BESIDE, others, strict=True) if other is not None}
+            reply = self.worker.finish(PendingJob(job, clip, beside))
         entries = job.take(reply).new_entries()
         data = {key: base64.b64encode(encode(evidence)).decode("ascii") for key, evidence in entries.items()}
         self.journal.append([{"kind": "evidence", "id": job.sample.id, "data": data}])
