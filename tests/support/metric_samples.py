@@ -169,6 +169,8 @@ def sets(name: str, good: Callable[[], list[Sample]] = matched) -> tuple[list[Sa
             [replace(sample(i, fault=f), reference_video=clean[i]) for i in range(NUM)] for f in ("", "noise")
         )
         return same, worse
+    if name == "near_copies":  # the second set, mirrored, beside clips of its own
+        return good(), [sample(NUM + i, number=i, fault="mirror") for i in range(NUM)]
     if name == "first_frame_fidelity":  # the clip's own first frame, and that of another clip
         firsts = [SampleClip.from_frames(frames(i)) for i in range(NUM)]
         return tuple(  # type: ignore[return-value]
