@@ -196,7 +196,7 @@ def near_copies(num: int, real: Path | None, place: Path) -> dict[str, Any]:
             row = {"kind": kind, "n": len(of), "copies": copies, "low": low, "high": high, "original named": right}
             shown = {"median distance": np.median(distances), "least": min(distances), "greatest": max(distances)}
             rows.append(row | {key: round(float(value), 4) for key, value in shown.items()})
-        tables[name] = {"training clips": result.counts["training_clips"], "rows": rows}
+        tables[name] = {"training clips": result.counts["training_clips"], "table": rows}
     return tables
 
 
