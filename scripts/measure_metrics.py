@@ -90,8 +90,8 @@ class CameraTable:
 def camera(num: int, real: Path | None, place: Path) -> dict[str, Any]:
     """The tables of the camera."""
     world, stills = CameraTable(), CameraTable()
-    for shape, size, fps in SHAPES:
-        for scene in _scenes(num):
+    for number, (shape, size, fps) in enumerate(SHAPES):
+        for scene in _scenes(num, SEED + number):  # other scenes for each shape: an interval takes clips as independent
             made = scene.shots[0].camera
             times = np.arange(max(2, round(scene.duration_s * fps))) / fps
             seen = seen_of(Frames.from_pixels(render(scene, size, times_s=times), fps))
@@ -108,11 +108,11 @@ def camera(num: int, real: Path | None, place: Path) -> dict[str, Any]:
     return {"motions": list(MOTIONS), "world": world.rows(), "stills": stills.rows()}
 
 
-def _scenes(num: int) -> Iterator[Any]:
+def _scenes(num: int, seed: int) -> Iterator[Any]:
     """`num` of each camera, of one shot, held out."""
     counts, index = Counter[str](), 0
     while sum(counts.values()) < num * len(words.CAMERAS):
-        scene = sample_scene("unseen", SEED, index)
+        scene = sample_scene("unseen", seed, index)
         index += 1
         made = scene.shots[0].camera
         if len(scene.shots) == 1 and scene.duration_s <= LONGEST_S and counts[made] < num:

@@ -40,8 +40,8 @@ class Metric(BaseMetric):
     higher_is_better = False
     detects = "training clips in another codec, size, crop or speed, mirrored ones: a generator that repeats its set"
     misses = (
-        "parts of a clip and cuts at other moments, copied style or figures in another scene, strong grading; a shot in "
-        "which nearly nothing moves is a copy of its next second"
+        "parts of a clip and cuts at other moments, copied style or figures in another scene, strong grading; a shot "
+        "in which nearly nothing moves is a copy of its next second"
     )
     requires = "--reference-clips, the training clips"
     Settings = NearCopiesMetricSettings
