@@ -1,8 +1,9 @@
 """Whether two clips show the same pictures, up to a codec, a crop and a logo.
 
-In: the small frames of two clips, uint8 (T, h, w, 3), at the same shares of their lengths. Out: yes or no, or the share that differs. Where they
-differ as they are, the second is laid over the first by an affine map (ECC, `cv2.findTransformECC`). A pixel differs
-where the other picture has no such colour next to it. Letters: T frames, h w their size.
+In: the small frames of two clips, uint8 (T, h, w, 3), at the same shares of their lengths. Out: yes or no, or the share
+that differs. Where they differ as they are, the second is laid over the first by an affine map (ECC,
+`cv2.findTransformECC`). A pixel differs where the other picture has no such colour next to it. Letters: T frames, h w
+their size.
 """
 
 from __future__ import annotations

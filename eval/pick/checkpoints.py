@@ -1,8 +1,8 @@
 """The checkpoints of folders, in the order of their steps.
 
 In: folders and files. Out: `Checkpoint`s: LoRA files (`lora-000500.safetensors`), folders with an adapter
-(`checkpoint-500/pytorch_lora_weights.safetensors`, what diffusers, finetrainers, musubi-tuner and `t2v train` write) and
-whole pipelines (`model_index.json`), also one folder down in `final/`. Of two with the same weights the first counts.
+(`checkpoint-500/pytorch_lora_weights.safetensors`) and whole pipelines (`model_index.json`), as diffusers, trainers of
+video models and `t2v train` write them, also one folder down in `final/`. Of two with the same weights one counts.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ class PickConfig:
     checkpoints: tuple[str, ...] = option(
         (), "folders of checkpoints, or checkpoints: LoRA files, pipeline folders", flag="CHECKPOINT"
     )
-    prompts: tuple[Path, ...] = option(
+    prompts: tuple[str, ...] = option(
         (), "held-out prompts (.txt, one per line; .jsonl); repeatable", metavar="FILE", group="the draws"
     )
     limit: int | None = option(None, "at most so many prompts", metavar="N")
@@ -43,7 +43,8 @@ class PickConfig:
         None, "the clips that were trained on; a checkpoint that copies them is not picked", metavar="DIR"
     )
     training_prompts: int = option(16, "prompts of that set to draw as well, which show copies first", metavar="N")
-    tolerated_copies: float = setting(0.01, "share of clips that may be near copies before a checkpoint counts as one")
+    copy_share: float = setting(0.05, "a clip is a near copy where at most this share of its pictures differs")
+    tolerated_copies: float = setting(0.01, "share of near copies that is no fault of a checkpoint")
     cluster: ClusterConfig = setting(ClusterConfig(), "where clips are drawn and judged (default: in this process)")
 
     def __post_init__(self) -> None:
@@ -55,6 +56,7 @@ class PickConfig:
             value = getattr(self, name)
             if value is not None and value < least:
                 raise UsageError(f"{name} must be at least {least}, got {value}")
-        if not 0 <= self.tolerated_copies < 1:
-            raise UsageError(f"tolerated_copies must be at least 0 and below 1, got {self.tolerated_copies}")
+        for name in ("copy_share", "tolerated_copies"):
+            if not 0 <= getattr(self, name) < 1:
+                raise UsageError(f"{name} must be at least 0 and below 1, got {getattr(self, name)}")
         check_device(self.device)
