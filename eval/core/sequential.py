@@ -30,22 +30,28 @@ def p_values_and_levels(
     *,
     alpha: float,
 ) -> tuple[list[np.ndarray], np.ndarray]:
-    """P of "the mean is not below -tolerated" at each look, K of (V,), and below which p each look decides (K,).
+    """P of "the mean is not below -tolerated" at each look, K of (V,), and below which p each look decides (K,); see
+    `p_values_and_ranks` and `levels`."""
+    tests = [p_values_and_ranks(rows, span, tolerated, alpha=alpha) for rows, span in zip(sums, spans, strict=True)]
+    return [p for p, _ in tests], levels([ranks for _, ranks in tests], alpha)
+
+
+def p_values_and_ranks(
+    sums: np.ndarray, spans: np.ndarray, tolerated: float | np.ndarray = 0.0, *, alpha: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """One look: p of "the mean is not below -tolerated" (V,), and of each draw its least rank in any series (D,).
 
     Args:
-        sums: K of (V, G, 2), of the differences of each prompt's clips, and how many there are; a prompt that is not
-            drawn yet has 0, 0. V may differ from look to look.
-        spans: K of (V,), how far the values are apart.
-        tolerated: at or above zero, or (V,) where that is the same at all looks.
+        sums: (V, G, 2), of the differences of each prompt's clips, and how many there are; a prompt that is not drawn
+            yet has 0, 0. G is the same at all looks.
+        spans: (V,), how far the values are apart.
+        tolerated: at or above zero, or (V,).
         alpha: of deciding anything wrongly, at any look.
     """
-    p, ranks = [], []
-    for rows, span in zip(sums, spans, strict=True):
-        accepted = np.broadcast_to(tolerated, len(rows))
-        weighted = weighted_means(rows, span)  # (D, V)
-        p.append(np.where((rows[..., 1] > 0).sum(1) > 1, p_values(rows, span, accepted, weighted), 1.0))
-        ranks.append(_least_ranks(weighted.T, int(alpha * len(weighted)) + 1))
-    return p, _levels(np.stack(ranks), alpha)
+    weighted = weighted_means(sums, spans)  # (D, V)
+    p = p_values(sums, spans, np.broadcast_to(tolerated, len(sums)), weighted)
+    p = np.where((sums[..., 1] > 0).sum(1) > 1, p, 1.0)
+    return p, _least_ranks(weighted.T, int(alpha * len(weighted)) + 1)
 
 
 def _least_ranks(means: np.ndarray, most: int) -> np.ndarray:
@@ -59,12 +65,12 @@ def _least_ranks(means: np.ndarray, most: int) -> np.ndarray:
     return np.asarray(ranks.min(0))
 
 
-def _levels(ranks: np.ndarray, alpha: float) -> np.ndarray:
-    """Below which p each look decides (K,), from least ranks (K, D): so that `spent_until` is the share of the draws
-    that are above the bound of any series at any look so far."""
-    levels, alive = np.zeros(len(ranks)), np.ones(ranks.shape[1], dtype=bool)
+def levels(ranks: Sequence[np.ndarray], alpha: float) -> np.ndarray:
+    """Below which p each look decides (K,), from least ranks, K of (D,): so that `spent_until` is the share of the
+    draws that are above the bound of any series at any look so far."""
+    limits, alive = np.zeros(len(ranks)), np.ones(len(ranks[0]), dtype=bool)
     for look, rank in enumerate(ranks):
         left = int(spent_until(alpha, look + 1) * len(rank)) - int((~alive).sum())
-        levels[look] = np.partition(rank[alive], left)[left]  # so many of the draws that are left lie below
-        alive &= rank >= levels[look]
-    return levels
+        limits[look] = np.partition(rank[alive], left)[left]  # so many of the draws that are left lie below
+        alive &= rank >= limits[look]
+    return limits
