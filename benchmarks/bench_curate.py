@@ -186,7 +186,7 @@ def query(options: Options, folder: Path) -> Iterator[Row]:
 
 def copies(options: Options, folder: Path) -> Iterator[Row]:
     """Near pairs among random vectors, of which every tenth is a copy, and their groups."""
-    from v2t_eval.curate.near import groups, near_pairs
+    from v2t_eval.near.pairs import groups, near_pairs
 
     num, rng = options.clips, np.random.default_rng(0)
     vectors = rng.standard_normal((num, WIDTH), dtype=np.float32)

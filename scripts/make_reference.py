@@ -39,6 +39,7 @@ PLUGINS = {
     "v2t.backends": ("Backend", "What runs a captioner (`v2t caption --captioner`)"),
     "t2v.generators": ("Generator", "Generators (`t2v generate --generator`)"),
     "v2t_eval.extractors": ("Extractor", "Feature extractors (the part of a metric's `model` or `feature` before `:`)"),
+    "v2t_eval.raters": ("Rater", "Raters (the part of `rating[model=...]` before `:`)"),
     "v2t_eval.curate.steps": ("Step", "Steps of a curation (`steps:` of a recipe of `v2t-eval curate`)"),
     "v2t.train": ("build_stage", "Stages of `v2t train` (`stage:` of a recipe)"),
     "t2v.train": ("build_stage", "Stages of `t2v train`"),

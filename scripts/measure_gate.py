@@ -29,11 +29,11 @@ from gate_shapes import FALL, RISE, SHAPES, Drawn, Shape, one_each
 from cineloop.files import write_atomic
 from v2t_eval.core.bounds import beyond, lower_bounds, p_values
 from v2t_eval.core.metric import MetricResult
+from v2t_eval.core.power import least_margin
 from v2t_eval.core.scores import ItemScores, Scores
 from v2t_eval.core.statistics import parts_of_variance
 from v2t_eval.gate.advice import least_margin_of, null_changes
 from v2t_eval.gate.guards import motion
-from v2t_eval.gate.power import least_margin
 
 FIGURES = Path(__file__).resolve().parent.parent / "docs" / "figures"
 ALPHA, POWER = 0.05, 0.8

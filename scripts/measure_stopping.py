@@ -25,8 +25,9 @@ from measure_gate import Cells
 from scipy.special import ndtr
 from scipy.stats import binom, t  # type: ignore[import-untyped]
 
+from v2t_eval.core.sequential import p_values_and_levels
 from v2t_eval.core.statistics import mean_interval, student
-from v2t_eval.learn.stopping import alpha_until, guard_level, moved_p, p_values_and_levels
+from v2t_eval.learn.stopping import ALPHA, OF_GUARDS, alpha_until, guard_level, moved_p
 
 SIZES = (32, 64, 128, 256)
 LOOKS, WATCHERS = 5, 2  # of the default recipe
@@ -145,8 +146,8 @@ def stops(values: Iterator[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     may_stop = (mean < se * t.ppf(most_p, means.shape[-1] - 1)).any((1, 2))  # the rule asks Student's test, too
     new = np.zeros(mean.shape[:2], dtype=bool)
     for run in np.flatnonzero(may_stop):
-        p, levels = p_values_and_levels(sums[run], (most - least)[run])
-        new[run] = (p < levels[:, None]).any(1)
+        p, levels = p_values_and_levels(sums[run], (most - least)[run], alpha=ALPHA - OF_GUARDS)
+        new[run] = (np.stack(p) < levels[:, None]).any(1)
     down = np.diff(mean, axis=1, prepend=0.0) < 0
     down[:, 1:] &= down[:, :-1].copy()
     down[:, 0] = False

@@ -28,7 +28,8 @@ from typing import Any
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).resolve().parent)]
 
-import results_curate  # noqa: E402, F401  (adds its tables, as the next does)
+import results_curate  # noqa: E402, F401  (adds its tables, as the next two do)
+import results_metrics  # noqa: E402, F401
 import results_simulated  # noqa: E402, F401
 from results_curves import PICTURE, picture  # noqa: E402
 from results_tables import BLOCKS, CAPTIONER, DUAL, FIGURES, GENERATOR, ROOT, VALUES, load  # noqa: E402
@@ -42,6 +43,7 @@ DOCUMENTS = (
     "docs/curating.md",
     "docs/figures/curating.md",
     "docs/figures/gate.md",
+    "docs/figures/metrics.md",
     "docs/figures/stopping.md",
     "docs/gate-statistics.md",
     "docs/gate.md",
@@ -68,6 +70,8 @@ MEASURES: dict[str, tuple[tuple[str, ...], str]] = {
     "curate": ((), "scripts/measure_curate.py --films 40 --seed 19"),
     "footage": ((), "scripts/measure_footage.py --films 40 --more 70 --seed 2 --real clips/"),
     "stopping": ((), "scripts/measure_stopping.py --runs 400"),
+    "camera": ((), "scripts/measure_metrics.py camera --num 16 --real clips/"),
+    "near-copies": ((CAPTIONER,), "scripts/measure_metrics.py near-copies --num 12 --real clips/"),
 }
 # What lies in docs/figures beside, and where it is from.
 STORED = {

@@ -11,8 +11,8 @@ import numpy as np
 from results_tables import BLOCKS, VALUES, load, source
 
 from v2t_eval.core.bounds import paired_change
+from v2t_eval.core.power import least_margin
 from v2t_eval.gate.policy import Rule
-from v2t_eval.gate.power import least_margin
 
 
 def gate_errors() -> str:

@@ -145,7 +145,9 @@ class AuditClip:
         name = f"{self.id}{fault_name}{' through mp4' if codec else ''}"
         row = self.row if self.facts is None else {**self.row, "facts": self.facts}
         clip = LazyClip(self.source, fault, severity if fault else 0, codec=codec)
-        return Sample(id=name, clip=clip, prompt=prompt or self.prompt, row=row, cluster=self.cluster)
+        # As if the clip had been made of a picture: its first frame, as it is without a fault.
+        return Sample(id=name, clip=clip, first_frame=FirstFrame(self.source), prompt=prompt or self.prompt, row=row,
+                      cluster=self.cluster)  # fmt: skip
 
 
 class LazyClip(SampleClip):
@@ -171,6 +173,29 @@ class LazyClip(SampleClip):
         raise AttributeError("a planted clip makes its own frames")
 
 
+class FirstFrame(LazyClip):
+    """The first frame of the clean clip, kept apart from the clips: it is wanted beside each fault."""
+
+    def __init__(self, source: Source) -> None:
+        super().__init__(source)
+        self.content += " first frame"
+
+    @property
+    def frames(self) -> Frames | None:  # type: ignore[override]
+        """That one frame.
+
+        Raises:
+            ItemError: the file cannot be decoded.
+        """
+        source = self.recipe[0]
+        if source not in _FIRST:
+            whole = source.corrupt("", 0)
+            _FIRST[source] = replace(whole, pixels=whole.pixels[:1].copy(), times_s=whole.times_s[:1])
+        return _FIRST[source]
+
+
+_FIRST: dict[Source, Frames] = {}
+models.on_release(_FIRST.clear)
 _RECENT: OrderedDict[Any, Frames | ItemError] = OrderedDict()
 models.on_release(_RECENT.clear)
 

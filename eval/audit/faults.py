@@ -137,6 +137,38 @@ def _hue(pixels: np.ndarray, severity: int, rng: np.random.Generator) -> np.ndar
     return out
 
 
+def _drift(pixels: np.ndarray, severity: int, rng: np.random.Generator) -> np.ndarray:
+    height, width = pixels.shape[1:3]
+    shifts = np.linspace(0, (0.03, 0.07, 0.13, 0.2, 0.3)[severity - 1] * width, len(pixels))  # (T,)
+    out = np.empty_like(pixels)
+    for number, (frame, shift) in enumerate(zip(pixels, shifts, strict=True)):
+        moved = np.array([[1, 0, shift], [0, 1, 0]], dtype=np.float64)
+        out[number] = cv2.warpAffine(frame, moved, (width, height), borderMode=cv2.BORDER_REFLECT)
+    return out
+
+
+def _ripple(pixels: np.ndarray, severity: int, rng: np.random.Generator) -> np.ndarray:
+    height, width = pixels.shape[1:3]
+    reach = (0.004, 0.008, 0.015, 0.025, 0.04)[severity - 1] * height  # pixels
+    x, y = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))  # (H, W)
+    out = np.empty_like(pixels)
+    for number, frame in enumerate(pixels):
+        coarse = rng.normal(0, reach, (2, 5, 5)).astype(np.float32)
+        dx, dy = (cv2.resize(each, (width, height), interpolation=cv2.INTER_CUBIC) for each in coarse)
+        out[number] = cv2.remap(frame, x + dx, y + dy, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
+    return out
+
+
+def _fade(pixels: np.ndarray, severity: int, rng: np.random.Generator) -> np.ndarray:
+    shares = np.linspace(0, severity / 5, len(pixels))  # (T,)
+    out = np.empty_like(pixels)
+    for number, (frame, share) in enumerate(zip(pixels, shares, strict=True)):
+        frame = np.ascontiguousarray(frame)
+        grey = cv2.cvtColor(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
+        out[number] = cv2.addWeighted(frame, 1 - share, grey, share, 0)
+    return out
+
+
 FAULTS: dict[str, PlantedFault] = {
     "freeze": PlantedFault(_freeze, "the last part of the clip stands still; at 5 the whole clip is its first frame"),
     "reverse": PlantedFault(_reverse, "the frames in reverse order", (5,)),
@@ -146,5 +178,8 @@ FAULTS: dict[str, PlantedFault] = {
     "flutter": PlantedFault(_flicker, "brightness goes up and down from frame to frame"),
     "hue": PlantedFault(_hue, "every color of the picture turned to another hue"),
     "mirror": PlantedFault(_mirror, "left and right exchanged", (5,)),
+    "drift": PlantedFault(_drift, "the camera drifts to the left, which nobody asked for"),
+    "ripple": PlantedFault(_ripple, "every frame bent a little, otherwise than the one before"),
+    "fade": PlantedFault(_fade, "colors fade in the course of the clip; at 5 the last frame is grey"),
     "duplicate": PlantedFault(_duplicate, "every frame shown twice; at 2 four times", (1, 2)),
 }

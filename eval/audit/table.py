@@ -21,7 +21,8 @@ from v2t_eval.core.scores import Scores
 PROMPT = "prompt"
 OF_PICTURE = ("hue",)  # replaces another colour where it is not
 USUAL = ("subject_consistency", "background_consistency", "temporal_flickering", "motion_smoothness", "dynamic_degree",
-         "ssim_consistency", "sharpness", "motion", "clipsim", "question_score", "vqascore")  # fmt: skip
+         "ssim_consistency", "warping_error", "camera_motion", "first_frame_fidelity", "sharpness", "motion", "clipsim",
+         "question_score", "vqascore")  # fmt: skip
 SAYS = {
     **{name: fault.says for name, fault in FAULTS.items()},
     "color": "the figure has another color, rendered anew",

@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     text = "your clips: a folder, a run folder, or a manifest.jsonl (default: clips of the cartoon world)"
     add("clips", nargs="?", type=Path, metavar="CLIPS", help=text)
     add("--prompts", type=Path, metavar="FILE", help="prompt of each of your clips, in the forms of `v2t-eval score`")
-    add("--metrics", metavar="A,B", help="names, with settings in brackets, or none (default: eleven for frames)")
+    add("--metrics", metavar="A,B", help="names, with settings in brackets, or none (default: fourteen for frames)")
     add(
         "--suite",
         type=Path,

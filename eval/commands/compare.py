@@ -92,7 +92,7 @@ def _row(
     one: MetricChange, why: str, num_tests: int, worst: list[ClipChange], best: list[ClipChange]
 ) -> dict[str, Any]:
     from v2t_eval.core.changes import ALPHA
-    from v2t_eval.gate.power import POWER, least_change
+    from v2t_eval.core.power import POWER, least_change
     from v2t_eval.gate.sentences import below_minimum, notes_on, obstacle
 
     change, (b, a) = None if why else one.change, one.figures

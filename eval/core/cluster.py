@@ -35,7 +35,7 @@ from cineloop.video.worker import DecoderPool
 from v2t_eval.core import models
 from v2t_eval.core.cache import EvidenceCache, decode, encode
 from v2t_eval.core.measurement import FilmPass
-from v2t_eval.core.sample import SampleClip
+from v2t_eval.core.sample import BESIDE, SampleClip
 from v2t_eval.core.worker import ClipLimits, Job, MeasurementWorker, PendingJob, Reply, WorkerSpec, spec_of
 
 Video = tuple[Any, int | None] | None  # a result of a decoding worker; which of the call's bulks has its pixels
@@ -98,7 +98,8 @@ def _task(workers: Workers, job: Job, film: FilmPass | None) -> Task[tuple[Job, 
     """A job on its way through the workers: its videos are decoded, then it is measured."""
 
     def begin() -> Task[Reply | ItemError]:
-        decoding = [_decoding(workers, clip, film) for clip in (job.sample.clip, job.sample.reference_video)]
+        clips = (job.sample.clip, *(getattr(job.sample, name) for name in BESIDE))
+        decoding = [_decoding(workers, clip, film) for clip in clips]
         videos: list[Video] = []
         bulks: list[Any] = []
         for future in decoding:
@@ -150,11 +151,12 @@ class EvidenceModel(ModelWorker):
         """The reply to the one job."""
         ((job, videos),) = items
         film = self.worker.film_pass_of(job)
-        clip, reference = (_future(video, bulks, film) for video in videos)
+        clip, *others = (_future(video, bulks, film) for video in videos)
         if film is not None:
             reply = self.worker.finish(PendingJob(job, survey=clip))
         else:
-            reply = self.worker.finish(PendingJob(job, clip, reference))
+            beside = {name: other for name, other in zip(BESIDE, others, strict=True) if other is not None}
+            reply = self.worker.finish(PendingJob(job, clip, beside))
         entries = job.take(reply).new_entries()
         data = {key: base64.b64encode(encode(evidence)).decode("ascii") for key, evidence in entries.items()}
         self.journal.append([{"kind": "evidence", "id": job.sample.id, "data": data}])

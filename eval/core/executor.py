@@ -26,7 +26,7 @@ from cineloop.video.limits import DECODERS
 from v2t_eval.core import models, processes
 from v2t_eval.core.cache import EvidenceCache, text_hash
 from v2t_eval.core.measurement import REFERENCE_CLIPS, Measurement
-from v2t_eval.core.sample import OF_CLIP, Sample, SampleClip
+from v2t_eval.core.sample import BESIDE, OF_CLIP, Sample, SampleClip
 from v2t_eval.core.worker import ClipLimits, Job, MeasurementWorker, Reply
 
 _ABOUT = "about/3"
@@ -118,8 +118,9 @@ class Executor:
                 except ItemError as error:
                     job.error = error.record()
                     raise
-            if "reference_video" in reads and sample.reference_video is not None:
-                self._name_content(sample.reference_video)
+            for other in (getattr(sample, name) for name in BESIDE if name in reads):
+                if other is not None:
+                    self._name_content(other)
             if n not in self._prints:
                 read_by = self._decoders if measurement.reads("frames") else ""
                 self._prints[n] = text_hash(

@@ -15,12 +15,13 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from cineloop.clock import timed_lines
 from cineloop.discovery import discover
 from cineloop.errors import NothingMatchedError, UsageError
+from cineloop.files import unescape_name
 from cineloop.log import printable
 from cineloop.manifest import clip_path, is_rejected, read_manifest
 from v2t_eval.core.sample import Sample, SampleClip
@@ -150,7 +151,17 @@ def _from_row(row: Row, manifest: Path) -> Sample:
     prompt = row.get("prompt")
     references = tuple(references_of({"captions": row.get("captions")}))
     return Sample(id=row["id"], clip=clip, prompt=prompt if isinstance(prompt, str) else None, references=references,
-                  row=row)  # fmt: skip
+                  first_frame=_first_frame(row, manifest), row=row)  # fmt: skip
+
+
+def _first_frame(row: Row, beside: Path) -> SampleClip | None:
+    """The picture that a row names as `image`, in or below the folder of its file; None where it names none."""
+    image = row.get("image")
+    if not isinstance(image, str) or not image:
+        return None
+    pure = PurePosixPath(image)
+    is_inside = not pure.is_absolute() and ".." not in pure.parts
+    return SampleClip(content="", path=beside.parent / unescape_name(image)) if is_inside else None
 
 
 def _expected_samples(
@@ -265,6 +276,7 @@ def _add_prompts(samples: list[Sample], path: Path | None, names: str, counts: C
         sample.prompt = prompt
         asked = {"asked": requirements_of(row)} if row.get("auxiliary_info") else {}
         sample.row = {**row, **asked, **sample.row}
+        sample.first_frame = sample.first_frame or _first_frame(row, path)
     joined.report(counts)
 
 

@@ -2,8 +2,8 @@
 
 In: a manifest row, a caption record, a video file, or frames in memory. Out: `Sample`. A metric names its required
 (`needs`) and optional (`uses`) inputs: "frames", "sound", "survey" (of a film of any length), "reference_video",
-"prompt", "caption", "references", or any key of `row`. Metrics share what they compute from a sample (tokens,
-embeddings) through `memo`.
+"first_frame", "prompt", "caption", "references", or any key of `row`. Metrics share what they compute from a sample
+(tokens, embeddings) through `memo`.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
+
 from cineloop.audio.track import Sound
 from cineloop.errors import ItemError
 from cineloop.video.frames import Frames
@@ -22,6 +24,7 @@ from cineloop.video.sample import SampleSpec
 
 T = TypeVar("T")
 OF_CLIP = frozenset({"frames", "sound", "survey"})  # inputs that are read from the clip
+BESIDE = ("reference_video", "first_frame")  # other clips of a sample, decoded like its own
 
 
 @dataclass(eq=False)
@@ -72,6 +75,7 @@ class Sample:
         caption: of the captioner.
         references: true descriptions of the clip, one or more.
         reference_video: the clip that this one is compared with, frame by frame, where there is one.
+        first_frame: the picture that the generator was given to begin with (image to video), a clip of one frame.
         row: everything else by name: `facts`, `question`, `answer`, `spans`, `events`, `asked` ... (JSON values).
         cluster: samples that are not independent (seeds of one prompt) carry the same; the prompt, or else the id.
         memo: values computed in this pass, shared by metrics, and by samples with the same `SampleClip`: the key of a
@@ -84,6 +88,7 @@ class Sample:
     caption: str | None = None
     references: tuple[str, ...] = ()
     reference_video: SampleClip | None = None
+    first_frame: SampleClip | None = None
     row: Mapping[str, Any] = field(default_factory=dict)
     cluster: str = ""
     memo: dict[Hashable, Any] = field(default_factory=dict)
@@ -120,17 +125,30 @@ class Sample:
         Raises:
             ItemError: NO_REFERENCE_VIDEO, there is none or it was not decoded.
         """
-        if self.reference_video is None or self.reference_video.frames is None:
-            raise ItemError(
-                f"{self.id} has no decoded reference video", code="NO_REFERENCE_VIDEO", hint=HINTS["reference_video"]
-            )
-        return self.reference_video.frames
+        return self._frames_beside("reference_video")
+
+    @property
+    def first_picture(self) -> np.ndarray:
+        """uint8 (H, W, 3), the picture that the generator was given.
+
+        Raises:
+            ItemError: NO_FIRST_FRAME, there is none or it was not decoded.
+        """
+        picture: np.ndarray = self._frames_beside("first_frame").pixels[0]
+        return picture
+
+    def _frames_beside(self, name: str) -> Frames:
+        clip: SampleClip | None = getattr(self, name)
+        if clip is None or clip.frames is None:
+            shown = name.replace("_", " ")
+            raise ItemError(f"{self.id} has no decoded {shown}", code=f"NO_{name.upper()}", hint=HINTS[name])
+        return clip.frames
 
     def get(self, name: str) -> Any:
         """The field `name`, see the module's docstring, or None."""
         if name in OF_CLIP:
             return self.clip
-        if name in ("prompt", "caption", "reference_video"):
+        if name in ("prompt", "caption", *BESIDE):
             return getattr(self, name)
         if name == "references":
             return self.references or None
@@ -157,7 +175,7 @@ class Sample:
     def content(self, names: tuple[str, ...]) -> str:
         """Hash of the fields `names`: equal for samples that are equal in these fields."""
         values = {name: self.get(name) for name in names}
-        for name in {*OF_CLIP, "reference_video"} & values.keys():
+        for name in {*OF_CLIP, *BESIDE} & values.keys():
             values[name] = None if values[name] is None else values[name].content
         text = json.dumps(values, sort_keys=True, ensure_ascii=True, default=list)
         return hashlib.sha256(text.encode("ascii")).hexdigest()
@@ -171,6 +189,7 @@ HINTS = {
     "sound": "name the folder of the clips",
     "survey": "name the folder of the films",
     "reference_video": "give --reference-videos, a folder of videos with the ids of the clips",
+    "first_frame": "score the folder of `t2v generate --image`, or give --prompts, rows of id, prompt, image",
     "facts": "give --truth, a manifest with facts",
     "answer": "give --answers, rows of id, question, answer",
     "kind": "give --answers and --truth, a manifest with questions",

@@ -28,7 +28,7 @@ from cineloop.video.worker import DecoderPool, Limits, SampleSpec
 from v2t_eval.core import models
 from v2t_eval.core.cache import NotFiniteError, plain, text_hash
 from v2t_eval.core.measurement import ABSTENTIONS, NOTHING_ASKED, Evidence, FilmPass, Measurement
-from v2t_eval.core.sample import Sample, SampleClip
+from v2t_eval.core.sample import BESIDE, Sample, SampleClip
 
 AHEAD = 2  # clips decoded or being decoded in addition to the one being measured
 _AHEAD_BYTES = 256 << 20  # above this, only one
@@ -133,12 +133,12 @@ class Job:
 
 @dataclass(eq=False)
 class PendingJob:
-    """A job whose videos are being decoded: frames of the clip and of the reference video, sound and survey of the
-    clip, each where it is needed."""
+    """A job whose videos are being decoded: frames of the clip, its survey and sound, and frames of the clips beside it
+    by name (`v2t_eval.core.sample.BESIDE`), each where it is needed."""
 
     job: Job
     clip: Future[Frames] | None = None
-    reference: Future[Frames] | None = None
+    beside: dict[str, Future[Frames]] = field(default_factory=dict)
     survey: Future[Any] | None = None
     sound: Future[Sound] | None = None
 
@@ -230,13 +230,15 @@ class MeasurementWorker:
             yield waiting[0].job, self.finish(waiting.popleft())
 
     def begin(self, job: Job) -> PendingJob:
-        """Start to decode the job's clip, and its reference video where needed."""
-        clip, reference, needs = job.sample.clip, job.sample.reference_video, self.needs_of(job)
+        """Start to decode the job's clip, and the clips beside it where needed."""
+        clip, needs = job.sample.clip, self.needs_of(job)
         pending = PendingJob(job)
         if clip is not None and "frames" in needs:
             pending.clip = self._decoding(clip)
-        if reference is not None and "reference_video" in needs:
-            pending.reference = self._submit(reference)
+        for name in BESIDE:
+            other: SampleClip | None = getattr(job.sample, name)
+            if other is not None and name in needs and (decoding := self._submit(other)) is not None:
+                pending.beside[name] = decoding
         film = self.film_pass_of(job)
         if clip is not None and clip.path is not None and film is not None:
             pending.survey = self._children().submit_job(clip.path, film.job, clip.window, film.read)
@@ -289,7 +291,7 @@ class MeasurementWorker:
         Raises:
             MissingDependencyError: there is no decoder.
         """
-        sample, clip, reference = pending.job.sample, pending.job.sample.clip, pending.job.sample.reference_video
+        sample, clip = pending.job.sample, pending.job.sample.clip
         self._show(pending)
         reply = Reply()
         unread: dict[str, Error] = {}  # by what a measurement needs
@@ -311,11 +313,11 @@ class MeasurementWorker:
                 clip.sound = pending.sound.result()
             except ItemError as error:  # a clip without sound is a good clip for the others
                 unread["sound"] = error.record()
-        if reference is not None and pending.reference is not None:
+        for name, decoding in pending.beside.items():
             try:
-                reference.frames = self.frames(reference, pending.reference)
+                getattr(sample, name).frames = self.frames(getattr(sample, name), decoding)
             except ItemError as error:
-                unread["reference_video"] = error.record() | {"message": f"the reference video: {error.message}"}
+                unread[name] = error.record() | {"message": f"the {name.replace('_', ' ')}: {error.message}"}
         for n in pending.job.todo:
             measurement = self.measurements[n]
             lacking = [unread[name] for name in unread if measurement.reads(name)]
@@ -328,8 +330,8 @@ class MeasurementWorker:
             except Exception as error:  # a failing measurement loses only its own result
                 reply.errors[n] = error_of(error)
                 logger.debug("%s failed on %s", measurement.title, sample.id, exc_info=error)
-        if reference is not None and pending.reference is not None:
-            reference.frames = None
+        for name in pending.beside:
+            getattr(sample, name).frames = None
         if clip is not None:
             clip.survey = clip.sound = None
         return reply

@@ -54,8 +54,8 @@ def model_folder(where: str, family: str) -> Path:
         ) from error
 
 
-def load_model(kind: str, folder: Path, device: str, **options: Any) -> Any:
-    """The model in `folder` by the class `kind` of transformers, float32, on `device`, for inference.
+def load_model(kind: str, folder: Path, device: str, *, dtype: str = "float32", **options: Any) -> Any:
+    """The model in `folder` by the class `kind` of transformers, on `device`, for inference.
 
     Raises:
         MissingDependencyError: no safetensors there, or weights that do not load.
@@ -67,7 +67,7 @@ def load_model(kind: str, folder: Path, device: str, **options: Any) -> Any:
     logging.disable_progress_bar()
     try:
         model, report = getattr(transformers, kind).from_pretrained(
-            str(folder), local_files_only=True, use_safetensors=True, trust_remote_code=False, dtype="float32",
+            str(folder), local_files_only=True, use_safetensors=True, trust_remote_code=False, dtype=dtype,
             output_loading_info=True, **options,
         )  # fmt: skip
     except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:

@@ -2,7 +2,8 @@
 
 In: pairs of points: the codec's motion vectors, or dense flow (DIS, Kroeger et al. 2016, arXiv:1603.03590) where a
 codec gives none. Out: `Motion` in heights of the picture a second, so that size and frame rate do not matter. The
-camera is the homography that most points follow (RANSAC); what is left moves by itself. Letters: n points.
+camera is the homography that most points follow (RANSAC); what is left moves by itself. `similarity` says which way the
+camera went: the shift and zoom that the points near the edges follow, where things seldom stand. Letters: n points.
 """
 
 from __future__ import annotations
@@ -20,6 +21,10 @@ _LEAST_POINTS = 12
 _LEAST_INLIERS = 0.35  # below, no camera explains the points
 _NOISE_PX = 0.75  # of a vector; a codec stores quarters of a pixel and saves bits
 STILL = 0.02  # heights a second; what a codec moves is below
+_RIM = 0.25  # of each side, where a camera is read: VBench++ reads points at the edges too
+_RIM_STEP = 6  # between its points
+_RIM_STILL = 0.35  # pixels
+_TEXTURE, _TEXTURED = 7, 1e-5  # window and least of the smaller eigenvalue: elsewhere no flow can be known
 
 
 class Motion(NamedTuple):
@@ -49,6 +54,48 @@ def of_vectors(vectors: np.ndarray, height: int, step_s: float) -> Motion | None
 
 def of_pictures(first: np.ndarray, second: np.ndarray, step_s: float) -> Motion:
     """The motion between two uint8 (H, W) pictures, as upright or as stored: lengths alone count."""
+    before, moved = _flow_at(first, second, _STEP)
+    return _apart(before, before + moved, np.ones(len(before)), first.shape[0], step_s)
+
+
+class Similarity(NamedTuple):
+    """What the camera did between two pictures: the shift of the picture's middle in widths to the right and heights
+    down, the logarithm of its growth, and the share of the points that follow."""
+
+    x: float
+    y: float
+    zoom: float
+    share: float
+
+
+def similarity(first: np.ndarray, second: np.ndarray) -> Similarity | None:
+    """The camera's motion between two uint8 (H, W) pictures; None where too little texture shows it."""
+    import cv2
+
+    height, width = first.shape
+    before, moved = _flow_at(first, second, _RIM_STEP)
+    share = before / (width, height)  # (n, 2)
+    rim = ((share < _RIM) | (share > 1 - _RIM)).any(1)
+    texture = cv2.cornerMinEigenVal(first, _TEXTURE)[before[:, 1].astype(int), before[:, 0].astype(int)]  # (n,)
+    if not rim.any():
+        return None
+    chosen = rim & (texture >= max(_TEXTURED, float(np.median(texture[rim]))))
+    before, moved = before[chosen], moved[chosen]
+    if len(before) < _LEAST_POINTS:
+        return None
+    if (is_still := np.linalg.norm(moved, axis=1) <= _RIM_STILL).mean() > 0.5:
+        return Similarity(0.0, 0.0, 0.0, float(is_still.mean()))
+    matrix, inliers = cv2.estimateAffinePartial2D(before, before + moved, ransacReprojThreshold=1.0, maxIters=500)
+    if matrix is None or inliers is None or not np.isfinite(matrix).all():
+        return None
+    middle = np.array([width / 2, height / 2])
+    x, y = matrix[:, :2] @ middle + matrix[:, 2] - middle
+    growth = float(np.log(max(1e-6, np.hypot(matrix[0, 0], matrix[1, 0]))))
+    return Similarity(float(x) / width, float(y) / height, growth, float(inliers.mean()))
+
+
+def _flow_at(first: np.ndarray, second: np.ndarray, step: int) -> tuple[np.ndarray, np.ndarray]:
+    """Points (n, 2), x and y, a step apart, and how far the dense flow moves each of them."""
     import cv2
 
     threads = cv2.getNumThreads()
@@ -57,10 +104,9 @@ def of_pictures(first: np.ndarray, second: np.ndarray, step_s: float) -> Motion:
         flow: Any = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST).calc(first, second, None)  # type: ignore[call-overload]
     finally:
         cv2.setNumThreads(threads)
-    ys, xs = np.mgrid[_STEP // 2 : first.shape[0] : _STEP, _STEP // 2 : first.shape[1] : _STEP]
-    before = np.stack([xs.ravel(), ys.ravel()], 1).astype(np.float64)  # (n, 2)
-    moved = flow[ys.ravel(), xs.ravel()].astype(np.float64)  # (n, 2)
-    return _apart(before, before + moved, np.ones(len(before)), first.shape[0], step_s)
+    ys, xs = np.mgrid[step // 2 : first.shape[0] : step, step // 2 : first.shape[1] : step]
+    points = np.stack([xs.ravel(), ys.ravel()], 1).astype(np.float64)  # (n, 2)
+    return points, flow[ys.ravel(), xs.ravel()].astype(np.float64)
 
 
 def _apart(before: np.ndarray, now: np.ndarray, area: np.ndarray, height: int, step_s: float) -> Motion:

@@ -17,9 +17,9 @@ import numpy as np
 from v2t_eval.core.bounds import SEED, cluster_sums, lower_bounds
 from v2t_eval.core.changes import ends, finite_values
 from v2t_eval.core.metric import MetricResult
+from v2t_eval.core.power import least_margin, prompts_for
 from v2t_eval.core.scores import Scores
 from v2t_eval.gate.policy import Policy, Rule
-from v2t_eval.gate.power import least_margin, prompts_for
 
 RUNS = 400  # of the unchanged candidate
 

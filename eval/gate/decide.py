@@ -22,10 +22,10 @@ from typing import Literal
 from v2t_eval.core.bounds import Change
 from v2t_eval.core.changes import MetricChange, Obstacle
 from v2t_eval.core.metric import Figure
+from v2t_eval.core.power import least_change, least_margin, prompts_for
 from v2t_eval.core.statistics import benjamini_hochberg, holm
 from v2t_eval.gate.guards import GuardCheck
 from v2t_eval.gate.policy import Policy, Rule
-from v2t_eval.gate.power import least_change, least_margin, prompts_for
 from v2t_eval.gate.verdict import OUTCOMES, Outcome
 
 Code = (

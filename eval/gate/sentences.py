@@ -14,13 +14,13 @@ from v2t_eval.audit.record import Audit
 from v2t_eval.core.bounds import Change
 from v2t_eval.core.changes import STATED, ClipPairs, MetricChange
 from v2t_eval.core.metric import Figure
+from v2t_eval.core.power import invisible_share
 from v2t_eval.core.scores import Scores
 from v2t_eval.core.statistics import parts_of_variance
 from v2t_eval.gate.comparable import fingerprint_changes
 from v2t_eval.gate.decide import Decision, Finding
 from v2t_eval.gate.guards import MOTION, GuardCheck
 from v2t_eval.gate.policy import Policy
-from v2t_eval.gate.power import invisible_share
 from v2t_eval.gate.verdict import Guard, MetricVerdict, Outcome, ValueSentence
 
 # --- metrics

@@ -23,16 +23,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from v2t_eval.core.bounds import p_values, weighted_means
 from v2t_eval.core.changes import ClipPairs, changes
 from v2t_eval.core.scores import Scores
+from v2t_eval.core.sequential import p_values_and_levels, spent_until
 from v2t_eval.core.statistics import TAIL, student, sum_by_cluster
 from v2t_eval.learn.measures import REWARD
 from v2t_eval.learn.settings import GuardLimit
 
 ALPHA, OF_GUARDS = 0.05, 0.01  # of stopping a learning that does no harm, and the part of it that guards spend
 WATCHERS = ("judge", "referee")  # roles
-_EVEN = 3  # looks by which half of it is spent
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,41 +54,7 @@ class Divergence:
 
 def alpha_until(look: int) -> float:
     """How much of `ALPHA` the watchers spend up to a look, from 1."""
-    return (ALPHA - OF_GUARDS) * look / (look + _EVEN)
-
-
-def p_values_and_levels(
-    sums: np.ndarray, spans: np.ndarray, tolerated: float | np.ndarray = 0.0
-) -> tuple[np.ndarray, np.ndarray]:
-    """P of "not fallen by more than tolerated" (K, V), and below which p each look stops (K,).
-
-    Args:
-        sums: (K, V, G, 2), of the changes of each prompt's clips, and how many there are.
-        spans: (K, V), how far the values are apart. tolerated: see `falls`, or (V,).
-    """
-    num_looks, watchers, num, _ = sums.shape
-    flat, accepted = sums.reshape(-1, num, 2), np.broadcast_to(tolerated, (num_looks, watchers)).reshape(-1)  # (K V,)
-    weighted = weighted_means(flat, spans.reshape(-1))  # (D, K V)
-    p = np.where((flat[..., 1] > 0).sum(1) > 1, p_values(flat, spans.reshape(-1), accepted, weighted), 1.0)
-    return p.reshape(num_looks, watchers), _levels(weighted.T.reshape(num_looks, watchers, -1))
-
-
-def _levels(means: np.ndarray) -> np.ndarray:
-    """Below which p each look stops (K,), from means under the same weights (K, V, D): so that `alpha_until` is
-    the share of the draws that are above the bound of any watcher at any look so far."""
-    draws = means.shape[-1]
-    most = int(ALPHA * draws) + 1
-    highest = np.argpartition(-means, most, axis=-1)[..., :most]
-    highest = np.take_along_axis(highest, np.argsort(-np.take_along_axis(means, highest, -1), axis=-1), -1)
-    ranks = np.ones(means.shape)  # from above; those beyond `most` do not matter
-    np.put_along_axis(ranks, highest, (np.arange(most) + 1) / draws, axis=-1)
-    least = ranks.min(1)  # (K, D)
-    levels, alive = np.zeros(len(means)), np.ones(draws, dtype=bool)
-    for look, rank in enumerate(least):
-        left = int(alpha_until(look + 1) * draws) - int((~alive).sum())
-        levels[look] = np.partition(rank[alive], left)[left]  # so many of the draws that are left lie below
-        alive &= rank >= levels[look]
-    return levels
+    return spent_until(ALPHA - OF_GUARDS, look)
 
 
 def falls(history: Sequence[Scores], roles: Mapping[str, str], tolerated: Mapping[str, float]) -> dict[str, Fall]:
@@ -113,8 +78,9 @@ def falls(history: Sequence[Scores], roles: Mapping[str, str], tolerated: Mappin
                 spans[k, v] = max(both) - min(both)
                 rows = np.stack([_gains(pairs, look, name), np.ones(len(pairs.ids))], axis=1)
                 sums[k, v] = sum_by_cluster(rows, np.array([places[cluster] for cluster in pairs.clusters]), num)
-    p, levels = p_values_and_levels(sums, spans, np.array([tolerated.get(name, 0.0) for name in names]))
-    return {name: Fall(p=float(p[-1, v]), level=float(levels[-1])) for v, name in enumerate(names)}
+    accepted = np.array([tolerated.get(name, 0.0) for name in names])
+    p, levels = p_values_and_levels(sums, spans, accepted, alpha=ALPHA - OF_GUARDS)
+    return {name: Fall(p=float(p[-1][v]), level=float(levels[-1])) for v, name in enumerate(names)}
 
 
 def gain(start: Scores, now: Scores, name: str) -> float | None:

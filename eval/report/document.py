@@ -132,15 +132,17 @@ class StruckText:
 
 @dataclass(frozen=True, kw_only=True)
 class Card:
-    """A clip that plays, or two side by side (`other`: the baseline's), with lines of text below. Paths are of files;
-    a page in `folder` links to them relatively and shows a thumbnail where they cannot be played. `span`: the seconds
-    that are shown of each, for a part of a file; `other_span` where those of the other are not the same."""
+    """A clip that plays, or two side by side (`other`: the baseline's), or `more`, each with its label, side by side,
+    with lines of text below. Paths are of files; a page in `folder` links to them relatively and shows a thumbnail
+    where they cannot be played. `span`: the seconds that are shown of each, for a part of a file; `other_span` where
+    those of the other are not the same."""
 
     title: str | StruckText
     lines: tuple[str | StruckText, ...] = ()
     clip: Path | None = None
     other: Path | None = None
     labels: tuple[str, str] = ("candidate", "baseline")
+    more: tuple[tuple[str, Path], ...] = ()
     span: tuple[float, float | None] | None = None
     other_span: tuple[float, float | None] | None = None
 

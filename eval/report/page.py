@@ -84,11 +84,12 @@ def card_contexts(
 def _parts(card: Card) -> list[tuple[Part, str]]:
     """The clips of a card, each with its label."""
     spans = (card.span, card.other_span or card.span)
-    return [
+    parts: list[tuple[Part, str]] = [
         ((path, span), label)
         for path, span, label in zip((card.clip, card.other), spans, card.labels, strict=True)
         if path is not None
     ]
+    return parts + [((path, card.span), label) for label, path in card.more]
 
 
 def _strips(
@@ -106,11 +107,13 @@ def _strips(
 
 
 def _card(card: Card, folder: Path, strips: dict[Part, thumbnails.Strip]) -> dict[str, Any]:
+    parts = _parts(card)
     return {
         "title": _pieces(card.title, 200),
         "lines": [_pieces(line, _MAX_LINE) for line in card.lines],
-        "clips": [_clip(part, label, folder, strips) for part, label in _parts(card)],
-        "paired": card.clip is not None and card.other is not None,
+        "clips": [_clip(part, label, folder, strips) for part, label in parts],
+        "play": ("Play", "Play", "Play both")[len(parts)] if len(parts) < 3 else "Play all",
+        "wide": len(parts) > 3,
     }
 
 

@@ -26,6 +26,7 @@ from t2v.generate.settings import GenerateConfig
 from t2v.generate.summary import Row
 from t2v.generators import FramesOfLatents, GeneratorLike
 
+IMAGES, _IMAGE_CHARS = "images", 16  # of the run folder; of a picture's hash in its name
 Made = tuple[PlannedClip, "Entry | ItemError"]
 
 
@@ -106,7 +107,7 @@ class Maker:
             "path": f"{CLIPS}/{path.name}",
             "prompt": request.prompt,
             **({"negative_prompt": request.negative_prompt} if request.negative_prompt else {}),
-            **({"image_sha256": decisive["image_sha256"]} if request.image is not None else {}),
+            **_given_picture(request.image, decisive["image_sha256"], self.folder),
             **self.generator.fingerprint(),
             "seed": request.seed,
             "settings": self.settings,
@@ -119,6 +120,17 @@ class Maker:
         }
         size = path.stat().st_size
         return {"kind": "clip", "key": key_of(decisive), "decides": decisive, "size": size, "row": row}
+
+
+def _given_picture(image: Path | None, digest: str, folder: Path) -> Row:
+    """Fields of the picture that a clip begins with, {} without one; the run folder keeps it, so that the clip can be
+    compared with it wherever the folder goes."""
+    if image is None:
+        return {}
+    path = folder / IMAGES / f"{digest[:_IMAGE_CHARS]}{image.suffix.lower()}"
+    if not path.exists():
+        write_atomic(path, image.read_bytes(), durable=False)
+    return {"image": f"{IMAGES}/{path.name}", "image_sha256": digest}
 
 
 class Steps:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import importlib
 import json
 import sys
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -140,6 +141,9 @@ GIVEN: dict[str, Any] = {
     **dict.fromkeys(
         ("temporal_flickering", "motion_smoothness", "dynamic_degree", "ssim_consistency", "sharpness", "motion"), clips
     ),
+    "warping_error": clips,
+    "camera_motion": lambda: [replace(one, row={"camera": "static"}) for one in clips()],
+    "first_frame_fidelity": lambda: [replace(a, first_frame=b.clip) for a, b in zip(clips(), clips(1), strict=True)],
     **dict.fromkeys(("prompt_facts", "caption_questions"), texts),
     **dict.fromkeys(("psnr", "ssim", "vif"), paired),
     **dict.fromkeys(("silence", "clipping", "loudness"), heard),
@@ -187,6 +191,8 @@ def found() -> dict[str, dict[str, float]]:
     made = {}
     for name, given in GIVEN.items():
         metric: BaseMetric = load_metric(name)(**SETTINGS.get(name, {}))
+        if name == "first_frame_fidelity":
+            metric.extractor = Levels("levels", device="cpu", preprocess="pil")  # type: ignore[attr-defined]
         if "reference_clips" in metric.needs:
             metric.open = lambda: Levels("levels", device="cpu", preprocess="pil")  # type: ignore[attr-defined]
             metric.update(clips(NUM), reference=True)

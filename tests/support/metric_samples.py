@@ -40,6 +40,8 @@ FAULT = {
     "dynamic_degree": "freeze",
     "motion": "freeze",
     "inception_score": "freeze",
+    "warping_error": "flutter",
+    "camera_motion": "drift",
 }
 WORDS = ("rolls past a tree", "waits", "opens its wings over the sea", "turns round twice", "is gone", "sleeps all day")
 
@@ -167,6 +169,13 @@ def sets(name: str, good: Callable[[], list[Sample]] = matched) -> tuple[list[Sa
             [replace(sample(i, fault=f), reference_video=clean[i]) for i in range(NUM)] for f in ("", "noise")
         )
         return same, worse
+    if name == "near_copies":  # the second set, mirrored, beside clips of its own
+        return good(), [sample(NUM + i, number=i, fault="mirror") for i in range(NUM)]
+    if name == "first_frame_fidelity":  # the clip's own first frame, and that of another clip
+        firsts = [SampleClip.from_frames(frames(i)) for i in range(NUM)]
+        return tuple(  # type: ignore[return-value]
+            [replace(sample(i), first_frame=firsts[(i + step) % NUM]) for i in range(NUM)] for step in (0, 2)
+        )
     if name in FAULT or NEEDS_TWO_SETS in load_metric(name).needs:
         fault = FAULT.get(name, "noise")
         return good(), [sample(i, fault=fault) for i in range(NUM)]

@@ -67,6 +67,17 @@ def llava_tokenizer() -> tuple[Any, dict[str, int]]:
     return tokenizer, {f"{kind}_token_index": number for kind, number in ids.items()}
 
 
+def qwen2_vl(*more: str) -> tuple[Any, Any]:
+    """`more`: further tokens that are never split."""
+    tokenizer, ids = qwen_tokenizer()
+    tokenizer.add_special_tokens({"additional_special_tokens": list(more)}, replace_extra_special_tokens=False)
+    vision = {"depth": 1, "embed_dim": 32, "hidden_size": 32, "num_heads": 2, "patch_size": 4, "mlp_ratio": 1}
+    config = t.Qwen2VLConfig(text_config={**TEXT, "rope_parameters": ROPE}, vision_config=vision, **ids)
+    processor = t.Qwen2VLProcessor(t.Qwen2VLImageProcessor(**SIZES), tokenizer, t.Qwen2VLVideoProcessor(**SIZES),
+                                   chat_template=tokenizer.chat_template)
+    return t.Qwen2VLForConditionalGeneration(config), processor
+
+
 def qwen2_5_vl() -> tuple[Any, Any]:
     tokenizer, ids = qwen_tokenizer()
     vision = {**TOWER, "window_size": 16, "fullatt_block_indexes": [0]}

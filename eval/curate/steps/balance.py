@@ -19,7 +19,7 @@ import numpy as np
 from v2t_eval.core.features import unit
 from v2t_eval.curate.clip import FilmClip
 from v2t_eval.curate.step import BaseStep, Column, CompareResult, Work
-from v2t_eval.curate.steps.near_copies import FRAMES, CopyVectors
+from v2t_eval.near.vectors import FRAMES, CopyVectors
 
 _ROUNDS = 25
 

@@ -14,17 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from cineloop.video.sample import SampleSpec
-from v2t_eval.core.features import open_extractor, unit
-from v2t_eval.core.measurement import Evidence, Measurement
-from v2t_eval.core.sample import Sample
 from v2t_eval.curate.clip import FilmClip
-from v2t_eval.curate.near import groups, near_pairs
-from v2t_eval.curate.overlay import SIZE, same_pictures
 from v2t_eval.curate.step import BaseStep, Column, CompareResult, Work
-
-FRAMES = SampleSpec(num_frames=5)
-_LOW = 6  # frequencies in each direction
+from v2t_eval.near.overlay import same_pictures
+from v2t_eval.near.pairs import groups
+from v2t_eval.near.vectors import FRAMES, LEAST_COSINE, LEAST_HASH, CopyPictures, CopyVectors, copy_candidates
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,67 +27,13 @@ class NearCopiesSettings:
     `least_cosine`: of the two vectors of candidates."""
 
     model: str = "starter-tower"
-    least_hash: float = 0.85
-    least_cosine: float = 0.95
+    least_hash: float = LEAST_HASH
+    least_cosine: float = LEAST_COSINE
 
     def __post_init__(self) -> None:
         for name in ("least_hash", "least_cosine"):
             if not 0 < getattr(self, name) <= 1:
                 raise ValueError(f"{name} must be above 0 and at most 1, got {getattr(self, name)}")
-
-
-@dataclass(frozen=True, kw_only=True)
-class VectorSettings:
-    """`model`: see `NearCopiesSettings`."""
-
-    model: str = "starter-tower"
-
-
-class CopyVectors(Measurement):
-    """`hash` float32 (T 35): the low frequencies of the frames' brightness, without its mean. `vector` and `mirrored`
-    float32 (D,): the mean of the frames' embeddings, and of those of mirrored frames; none without a model."""
-
-    name = "copy_vectors"
-    needs = ("frames",)
-    Settings = VectorSettings
-
-    def prepare(self) -> None:
-        self._extractor = open_extractor(self.settings.model) if self.settings.model else None
-
-    def describe(self) -> dict[str, str]:
-        return self._extractor.fingerprint() if self._extractor else {}
-
-    def measure(self, sample: Sample) -> Evidence:
-        import cv2
-
-        pixels, low = sample.frames.pixels, []
-        for frame in pixels:
-            grey = cv2.resize(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY), (32, 32), interpolation=cv2.INTER_AREA)
-            low.append(cv2.dct(grey.astype(np.float32))[:_LOW, :_LOW].reshape(-1)[1:])
-        evidence: Evidence = {"hash": np.concatenate(_as_five(low))}
-        if self._extractor is not None:
-            both = {"vector": pixels, "mirrored": np.ascontiguousarray(pixels[:, :, ::-1])}
-            for name, each in both.items():
-                evidence[name] = unit(self._extractor.embed_frames(each)).mean(0).astype(np.float32)
-        return evidence
-
-
-class CopyPictures(Measurement):
-    """`pictures` uint8 (T, h, w, 3): the frames, small."""
-
-    name = "copy_pictures"
-    needs = ("frames",)
-
-    def measure(self, sample: Sample) -> Evidence:
-        import cv2
-
-        small = [cv2.resize(frame, SIZE[::-1], interpolation=cv2.INTER_AREA) for frame in sample.frames.pixels]
-        return {"pictures": np.stack(_as_five(small))}
-
-
-def _as_five(each: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """One of each frame; the last one again where a clip has fewer."""
-    return [*each, *[each[-1]] * (FRAMES.num_frames - len(each))]
 
 
 class Step(BaseStep):
@@ -126,14 +66,7 @@ class Step(BaseStep):
     def _candidates(self, clips: Sequence[FilmClip], work: Work) -> list[tuple[int, int, bool]]:
         evidence = work.evidence(CopyVectors(model=self.settings.model), clips, FRAMES)
         vectors = [evidence.get(clip.id) for clip in clips]
-        flipped = np.where(np.arange(_LOW * _LOW)[1:] % _LOW % 2 == 1, -1, 1)  # signs of a mirrored picture
-        signs = np.tile(flipped, FRAMES.num_frames)
-        hashes = [each and each["hash"] for each in vectors]
-        near = _near(hashes, [None if each is None else each * signs for each in hashes], self.settings.least_hash)
-        if self.settings.model:
-            plain, mirrored = ([each and each[key] for each in vectors] for key in ("vector", "mirrored"))
-            near |= _near(plain, mirrored, self.settings.least_cosine)
-        return sorted(near)
+        return copy_candidates(vectors, self.settings.least_hash, self.settings.least_cosine)
 
     def compare(self, clips: Sequence[FilmClip]) -> CompareResult:
         """Links: `duplicate_of` is the clip that is kept, `leak_of` that of the held-out set."""
@@ -172,21 +105,6 @@ class Step(BaseStep):
         joined = groups(len(ids), np.array([(place[a], place[b]) for a, b, _ in self.known["pairs"]]).reshape(-1, 2))
         held_out = {joined[place[id]]: id for id in reversed(self.known["held_out"]) if id in place}
         return [held_out.get(joined[place[clip.id]]) if clip.id in place else None for clip in clips]
-
-
-def _near(plain: Sequence[Any], mirrored: Sequence[Any], least: float) -> set[tuple[int, int, bool]]:
-    """Pairs of near vectors, of a clip with another or with its mirror image; None is near nothing."""
-    known = [n for n, each in enumerate(plain) if each is not None]
-    if len(known) < 2:
-        return set()
-    one, other = (
-        unit(np.stack([vectors[n] for n in known])).astype(np.float32) for vectors in (plain, mirrored)
-    )  # (N, D)
-    return {
-        (known[i], known[j], is_mirrored)
-        for is_mirrored, second in ((False, one), (True, other))
-        for i, j in near_pairs(one, least, second)[0].tolist()
-    }
 
 
 def _best(clips: Sequence[FilmClip], labels: np.ndarray) -> dict[int, int]:

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from v2t_eval.curate.clip import FilmClip
-from v2t_eval.curate.near import groups
 from v2t_eval.curate.step import BaseStep, CompareResult
+from v2t_eval.near.pairs import groups
 
 
 @dataclass(frozen=True, kw_only=True)

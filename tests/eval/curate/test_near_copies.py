@@ -1,4 +1,4 @@
-"""Near copies: all near pairs are found, copies are told from like clips, the best is kept, leaks are named."""
+"""Near copies of films: the best of a group is kept, leaks are named."""
 
 from __future__ import annotations
 
@@ -7,77 +7,13 @@ import pytest
 from pyarrow import parquet
 
 from cineloop.discovery import discover
-from planted_films import picture, shot, write
+from planted_films import shot, write
 from v2t_eval.core.executor import ExecutorConfig
-from v2t_eval.curate import near
 from v2t_eval.curate.clip import FilmClip
-from v2t_eval.curate.near import groups, near_pairs
-from v2t_eval.curate.overlay import SIZE, same_pictures
 from v2t_eval.curate.recipe import read_plan
 from v2t_eval.curate.run import curate, held_out_films
 from v2t_eval.curate.steps.near_copies import Step
 from v2t_eval.curate.table import PARQUET
-
-
-def vectors(num: int, width: int, seed: int = 0) -> np.ndarray:
-    """Unit vectors of which many are near each other."""
-    rng = np.random.default_rng(seed)
-    centres = rng.standard_normal((num // 4, width))
-    found = centres[rng.integers(0, len(centres), num)] + 0.2 * rng.standard_normal((num, width))
-    return (found / np.linalg.norm(found, axis=1, keepdims=True)).astype(np.float32)
-
-
-@pytest.mark.parametrize("width", [8, 200])
-@pytest.mark.parametrize("is_other", [False, True])
-def test_near_pairs_are_those_of_the_whole_product(monkeypatch, width, is_other):
-    monkeypatch.setattr(near, "_ROWS", 30)
-    monkeypatch.setattr(near, "_COLUMNS", 70)
-    one = vectors(300, width)
-    other = vectors(300, width, 0)[::-1].copy() if is_other else one
-    pairs, cosines = near_pairs(one, 0.93, other if is_other else None, most=300)
-    product = np.triu(one @ other.T, 1)
-    assert len(pairs) > 20 and pairs.tolist() == np.argwhere(product >= 0.93).tolist()
-    np.testing.assert_allclose(cosines, product[tuple(pairs.T)], atol=1e-5)
-
-
-def test_a_crowd_of_like_vectors_stays_one_group_with_bounded_pairs():
-    crowd = np.repeat(vectors(8, 64)[:1], 900, 0)
-    crowd = np.concatenate([crowd, vectors(8, 64)[1:2]])
-    pairs, _ = near_pairs(crowd, 0.99, most=5)
-    assert np.bincount(pairs[:, 0]).max() == 5
-    labels = groups(len(crowd), pairs)
-    assert len(set(labels[:900].tolist())) == 1 and labels[900] not in labels[:900]
-
-
-def frames(seed: int, square: tuple[int, int, int] = (250, 40, 40)) -> np.ndarray:
-    """Five small pictures in which a square moves."""
-    found = np.stack([picture(seed, SIZE)] * 5)
-    for n, frame in enumerate(found):
-        frame[20:26, 10 + 15 * n : 16 + 15 * n] = square
-    return found
-
-
-def test_another_thing_in_the_same_place_is_another_clip():
-    assert same_pictures(frames(1), frames(1))
-    assert not same_pictures(frames(1), frames(1, (40, 40, 250)))
-    assert not same_pictures(frames(1), frames(2))
-
-
-def test_a_logo_in_a_corner_a_crop_and_a_mirror_image_are_the_same_pictures():
-    import cv2
-
-    one = frames(3)
-    logo = one.copy()
-    logo[:, 2:9, 2:16] = 255
-    assert same_pictures(one, logo)
-    middle = one.copy()
-    middle[:, 22:30, 40:56] = 255
-    assert not same_pictures(one, middle)
-    height, width = SIZE
-    crop = np.stack([cv2.resize(frame[3:-3, 5:-5], (width, height)) for frame in one])
-    assert same_pictures(one, crop)
-    mirror = np.ascontiguousarray(one[:, :, ::-1])
-    assert same_pictures(one, mirror, is_mirrored=True) and not same_pictures(one, mirror)
 
 
 def rows(*sizes: int) -> list[FilmClip]:

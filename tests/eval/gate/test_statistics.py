@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from v2t_eval.core.bounds import Change, least_distance, no_change, paired_change, unpaired_change
 from v2t_eval.core.changes import finite_values
 from v2t_eval.core.metric import Figure
+from v2t_eval.core.power import invisible_share, least_change, least_margin, prompts_for
 from v2t_eval.core.statistics import benjamini_hochberg, holm, parts_of_variance, student
-from v2t_eval.gate.power import invisible_share, least_change, least_margin, prompts_for
 
 NUM_RUNS = 200
 

@@ -10,9 +10,10 @@ from scipy.stats import norm
 
 from v2t_eval.core.metric import Figure, MetricResult
 from v2t_eval.core.scores import ItemScores, Scores
+from v2t_eval.core.sequential import p_values_and_levels
 from v2t_eval.learn import stopping
 from v2t_eval.learn.settings import DEFAULT_GUARDS, GuardLimit
-from v2t_eval.learn.stopping import ALPHA, OF_GUARDS, alpha_until, gain, guard_level, p_values_and_levels
+from v2t_eval.learn.stopping import ALPHA, OF_GUARDS, alpha_until, gain, guard_level
 
 ROLES = {"clipsim": "judge", "vqascore": "judge", "obedience": "referee", "diversity": "guard"}
 IDS = [f"{prompt}-{video}" for prompt in range(30) for video in range(2)]
@@ -98,11 +99,12 @@ def test_a_learning_that_does_harm_is_stopped():
 def test_what_is_spent_never_exceeds_alpha_however_many_looks_follow():
     shares = [alpha_until(look) for look in range(1, 200)]
     assert shares == sorted(shares) and shares[0] == (ALPHA - OF_GUARDS) / 4 and shares[-1] < ALPHA - OF_GUARDS
-    alone = p_values_and_levels(np.ones((30, 1, 40, 2)), np.ones((30, 1)))[1]
+    alone = p_values_and_levels(np.ones((30, 1, 40, 2)), np.ones((30, 1)), alpha=ALPHA - OF_GUARDS)[1]
     # the same changes at every look are one test: its level is all that is spent up to there
     assert alone == pytest.approx(shares[:30], abs=1e-3)
     rng = np.random.default_rng(0)
-    apart = p_values_and_levels(np.stack([rng.standard_normal((5, 4, 60)), np.ones((5, 4, 60))], -1), np.ones((5, 4)))
+    sums = np.stack([rng.standard_normal((5, 4, 60)), np.ones((5, 4, 60))], -1)
+    apart = p_values_and_levels(sums, np.ones((5, 4)), alpha=ALPHA - OF_GUARDS)
     assert all(apart[1] < shares[:5]) and all(apart[1] > np.diff([0, *shares[:5]]) / 4 - 1e-9)
 
 

@@ -236,7 +236,9 @@ def test_batches_share_a_first_frame(fake, tmp_path):
     (tmp_path / "p.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     run([], [str(tmp_path / "p.jsonl")], tmp_path / "out", GenerateConfig(batch_size=3))
     assert fake.batches == [["p0", "p1"], ["p2"]]
-    assert len(rows_of(tmp_path / "out")[0]["image_sha256"]) == 64
+    row = rows_of(tmp_path / "out")[0]
+    assert len(row["image_sha256"]) == 64  # and the run folder holds the picture, so that fidelity to it can be scored
+    assert (tmp_path / "out" / row["image"]).read_bytes() == (tmp_path / "a.png").read_bytes()
 
 
 def test_the_first_interrupt_finishes_the_clips_in_hand(fake, tmp_path):

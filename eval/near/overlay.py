@@ -1,8 +1,9 @@
 """Whether two clips show the same pictures, up to a codec, a crop and a logo.
 
-In: the small frames of two clips, uint8 (T, h, w, 3), at the same shares of their lengths. Out: yes or no. Where they
-differ as they are, the second is laid over the first by an affine map (ECC, `cv2.findTransformECC`). A pixel differs
-where the other picture has no such colour next to it. Letters: T frames, h w their size.
+In: the small frames of two clips, uint8 (T, h, w, 3), at the same shares of their lengths. Out: yes or no, or the share
+that differs. Where they differ as they are, the second is laid over the first by an affine map (ECC,
+`cv2.findTransformECC`). A pixel differs where the other picture has no such colour next to it. Letters: T frames, h w
+their size.
 """
 
 from __future__ import annotations
@@ -18,9 +19,15 @@ _MOST_MOVED = 0.12  # of a side, by the map of a corner: more is no crop
 
 def same_pictures(one: np.ndarray, two: np.ndarray, is_mirrored: bool = False) -> bool:
     """Whether `two`, mirrored before where that is asked, shows what `one` shows."""
+    return share_that_differs(one, two, is_mirrored, enough=_MOST) <= _MOST
+
+
+def share_that_differs(one: np.ndarray, two: np.ndarray, is_mirrored: bool = False, *, enough: float = 0.0) -> float:
+    """Share of the pictures that differs, 0 to 1, as they are or after the map that fits best, whichever is less; not
+    looked for further where it is `enough` as they are."""
     two = np.ascontiguousarray(two[:, :, ::-1]) if is_mirrored else two
-    whole = np.ones(one.shape[1:3], dtype=bool)
-    return share_other(one, two, whole) <= _MOST or _share_after_registration(one, two) <= _MOST
+    share = share_other(one, two, np.ones(one.shape[1:3], dtype=bool))
+    return share if share <= enough else min(share, _share_after_registration(one, two))
 
 
 def share_other(one: np.ndarray, two: np.ndarray, inside: np.ndarray) -> float:
