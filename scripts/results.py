@@ -43,6 +43,8 @@ DOCUMENTS = (
     "docs/figures/curating.md",
     "docs/figures/gate.md",
     "docs/figures/stopping.md",
+    "docs/figures/picking.md",
+    "docs/picking.md",
     "docs/gate-statistics.md",
     "docs/gate.md",
     "docs/learning.md",
@@ -68,6 +70,7 @@ MEASURES: dict[str, tuple[tuple[str, ...], str]] = {
     "curate": ((), "scripts/measure_curate.py --films 40 --seed 19"),
     "footage": ((), "scripts/measure_footage.py --films 40 --more 70 --seed 2 --real clips/"),
     "stopping": ((), "scripts/measure_stopping.py --runs 400"),
+    "pick": ((), "scripts/measure_pick.py --runs 100"),
 }
 # What lies in docs/figures beside, and where it is from.
 STORED = {
