@@ -45,6 +45,8 @@ DOCUMENTS = (
     "docs/figures/gate.md",
     "docs/figures/metrics.md",
     "docs/figures/stopping.md",
+    "docs/figures/picking.md",
+    "docs/picking.md",
     "docs/gate-statistics.md",
     "docs/gate.md",
     "docs/learning.md",
@@ -72,6 +74,7 @@ MEASURES: dict[str, tuple[tuple[str, ...], str]] = {
     "stopping": ((), "scripts/measure_stopping.py --runs 400"),
     "camera": ((), "scripts/measure_metrics.py camera --num 16 --real clips/"),
     "near-copies": ((CAPTIONER,), "scripts/measure_metrics.py near-copies --num 12 --real clips/"),
+    "pick": ((), "scripts/measure_pick.py --runs 100"),
 }
 # What lies in docs/figures beside, and where it is from.
 STORED = {

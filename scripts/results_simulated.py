@@ -1,6 +1,6 @@
-"""Figures of simulated rules, the gate's and learning's, as tables and values of the documents; see `results_tables`.
+"""Figures of simulated rules, the gate's, learning's and of a pick, as tables and values of the documents; see `results_tables`.
 
-In: docs/figures/gate.json and stopping.json. Out: Markdown behind the marks of `results_tables.BLOCKS` and `VALUES`.
+In: docs/figures/gate.json, stopping.json and pick.json. Out: Markdown behind the marks of `results_tables.BLOCKS` and `VALUES`.
 """
 
 from __future__ import annotations
@@ -29,6 +29,19 @@ def stopping() -> str:
 
     stamp = load("stopping")["measured"]
     return f"`{stamp['command']}`, {stamp['date']}; per cent of runs.\n\n{table(load('stopping'))}"
+
+
+def pick() -> str:
+    """How often a pick drops the best checkpoint, decides, and what it draws."""
+    from measure_pick import table
+
+    stamp = load("pick")["measured"]
+    return f"`{stamp['command']}`, {stamp['date']}; per cent of runs.\n\n{table(load('pick'))}"
+
+
+def highest_of_pick(key: str) -> Callable[[], str]:
+    """The highest share in percent over all simulated picks."""
+    return lambda: f"{max(cell[key] for cell in load('pick').values() if key in cell):.1f}"
 
 
 def cells_of_rules() -> dict[str, dict[str, float]]:
@@ -82,7 +95,7 @@ def gate_example() -> str:
     return "\n".join([head, "|---|---|---|---|---|---|", *lines])
 
 
-BLOCKS |= {"gate": gate_errors, "gate-example": gate_example, "stopping": stopping}
+BLOCKS |= {"gate": gate_errors, "gate-example": gate_example, "stopping": stopping, "pick": pick}
 VALUES |= {
     "gate.shapes": lambda: str(len({name.rsplit(", ", 2)[0] for name in cells_of_rules()})),
     "gate.false-fail": worst("new 0"),
@@ -92,6 +105,8 @@ VALUES |= {
     "gate.pass-60": least("new pass at 0.1", 60),
     "gate.pass-200": least("new pass at 0.1", 200),
     "gate.found": least("new two margins"),
+    "pick.dropped": highest_of_pick("dropped"),
+    "pick.wrong": highest_of_pick("wrong"),
     "stopping.false-stop": false_stops,
     "stopping.facts-64": stop_share("share of 8 facts|0.1|64"),
     "stopping.right-64": stop_share("right or wrong|0.2|64"),

@@ -1,8 +1,8 @@
 """The guard against copies: how many clips of a checkpoint show a clip of its training set.
 
 In: the training set, clips of a checkpoint for held-out prompts and for some prompts of that set. Out: `CopyCount`s,
-and whether there are more near copies than are tolerated, beyond chance (binomial, one-sided). A clip is a near copy where
-no more than `copy_share` of five of its frames differs from those of a training clip, or of its mirror image.
+and whether there are more near copies than are tolerated, beyond chance (binomial, one-sided). A clip is a near copy
+where no more than `copy_share` of five of its frames differs from those of a training clip, or of its mirror image.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from functools import cached_property
 import numpy as np
 
 from cineloop.intervals import Interval
-from v2t_eval.core.changes import ends, finite_values
+from v2t_eval.core.changes import MetricPrior, ends, finite_values
 from v2t_eval.core.metric import MetricResult
 from v2t_eval.core.scores import Scores
 from v2t_eval.core.statistics import mean_interval
@@ -23,9 +23,12 @@ from v2t_eval.pick.choice import PairedTotals
 
 class ValueField:
     """Values of every checkpoint, clip by clip. `scores` by checkpoint; `by`: the metric; `prompts` in the order in
-    which they were drawn for."""
+    which they were drawn for; `expected`: what a suite's gate states of the metric, its worst and best value."""
 
-    def __init__(self, scores: Mapping[str, Scores], by: str, prompts: Sequence[str]) -> None:
+    def __init__(
+        self, scores: Mapping[str, Scores], by: str, prompts: Sequence[str], expected: MetricPrior | None = None
+    ) -> None:
+        self.expected = expected
         self.scores, self.by, self.places = scores, by, {prompt: n for n, prompt in enumerate(prompts)}
         self.results: dict[str, MetricResult] = {
             name: one.by_name[by] for name, one in scores.items() if by in one.by_name
@@ -46,9 +49,9 @@ class ValueField:
         clusters = sorted({id for ids in sides.values() for id in ids})
         result = next(iter(self.results.values()))
         if all(math.isfinite(end) for end in result.value_range):
-            return ends(result, [], clusters, None)
+            return ends(result, [], clusters, self.expected)
         per_side = [[self.values[name][id] for id in ids] for name, ids in sides.items()]
-        both = [ends(result, [values], [self.place_of[id] for id in ids], None)
+        both = [ends(result, [values], [self.place_of[id] for id in ids], self.expected)
                 for values, ids in zip(per_side, sides.values(), strict=True)]  # fmt: skip
         pick = (min, max) if self.sign > 0 else (max, min)
         return pick[0](worst for worst, _ in both), pick[1](best for _, best in both)
@@ -84,7 +87,9 @@ class ValueField:
             for name in names
         ]
         worst, best = self._ends
-        return PairedTotals(totals=np.stack(totals), counts=counts, span=abs(best - worst))
+        means = np.stack(totals) / np.maximum(counts, 1)  # (M, G)
+        seen = float(np.ptp(means, axis=0).max(initial=0.0))  # what is stated may be less than what is there
+        return PairedTotals(totals=np.stack(totals), counts=counts, span=max(abs(best - worst), seen))
 
     def lead(self, best: str, other: str, num_prompts: int) -> tuple[float, Interval]:
         """By how much one checkpoint is better than another in the mean over their clips, and the interval."""

@@ -19,7 +19,8 @@ from v2t_eval.pick.result import CopyCount, Pick, Standing
 from v2t_eval.report.document import Banner, Card, Cell, Document, IntervalCell, Section, Table, Tone
 
 _CARDS, _COPIES = 16, 12
-_TONES: dict[str, Tone] = {"best": "good", "tied": "unsure", "worse": "plain", "copies": "bad", "failed": "bad"}
+_TONES: dict[str, Tone] = {"best": "good", "tied": "unsure", "worse": "plain", "copies": "bad", "failed": "bad",
+                           "same": "plain"}  # fmt: skip
 
 
 def as_dict(pick: Pick) -> dict[str, Any]:
@@ -75,7 +76,7 @@ def sentence(pick: Pick) -> str:
     if best is None:
         said = "Every checkpoint that could be drawn with copies training clips."
     elif not pick.tied:
-        said = f"{best.name} is the best by {pick.by}; every other one is surely worse, copies or failed."
+        said = f"{best.name} is the best by {pick.by}; none of the others is as good."
     else:
         names = ", ".join(one.name for one in pick.tied)
         said = f"{best.name} looks best by {pick.by}, and cannot be told apart from {names}."
@@ -147,7 +148,7 @@ def _copy_cards(pick: Pick, out: Path) -> tuple[Card, ...]:
 def _cards(pick: Pick, out: Path) -> tuple[Card, ...]:
     """The first prompts, over all checkpoints in the order of their steps."""
     drawn = [one for one in sorted(pick.standings, key=lambda one: (one.step is None, one.step or 0, one.name))
-             if one.status != "failed"]  # fmt: skip
+             if one.prompts]  # fmt: skip
     clips = {one.name: _clips(out, one, "drawn") for one in drawn}
     cards = []
     for _, row in json_lines(out / PROMPTS):

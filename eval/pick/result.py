@@ -20,7 +20,7 @@ from cineloop.errors import (
 from cineloop.intervals import Interval
 from v2t_eval.core.metric import Figure
 
-Status = Literal["best", "tied", "worse", "copies", "failed"]
+Status = Literal["best", "tied", "worse", "copies", "failed", "same"]  # same: as another one, by its weights
 
 
 @dataclass(frozen=True, kw_only=True)

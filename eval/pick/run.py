@@ -235,7 +235,9 @@ class Picker:
         return dropped
 
     def _field(self) -> ValueField:
-        return ValueField(self.scores, self.by, [row["prompt"] for row in self.rows])
+        policy = read_suite(Path(self.config.suite)).policy
+        rules = {rule.metric: rule for rule in policy.primary} if policy is not None else {}
+        return ValueField(self.scores, self.by, [row["prompt"] for row in self.rows], rules.get(self.by))
 
     def _result(self) -> Pick:
         usable = [name for name in self.checkpoints if name not in self.bad]

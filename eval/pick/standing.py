@@ -37,7 +37,7 @@ def standings_of(
         about: dict[str, Any] = {"name": name, "path": checkpoints[name].path, "step": checkpoints[name].step,
                                  **copies.get(name, {})}  # fmt: skip
         if name in bad:
-            standings.append(Standing(**about, status="failed", why=f"{bad[name].code}: {bad[name].message}"))
+            standings.append(_of_bad(bad[name], about["step"]))
             continue
         num = max(look.prompts for look in looks if name in look.left)
         about |= {"prompts": num, "lost": field.lost(name, list(field.values), num),
@@ -53,10 +53,11 @@ def standings_of(
             wanted = prompts_to_decide(totals, left.index(best), left.index(name), last.level)
             about["more"] = None if wanted is None else max(1, wanted - num)
         standings.append(Standing(**about, status=status))
-    standings += [
-        Standing(name=one.name, path=one.path, step=None, status="failed", why=f"{one.code}: {one.message}")
-        for name, one in bad.items()
-        if name not in checkpoints
-    ]
-    order: tuple[Status, ...] = ("best", "tied", "worse", "copies", "failed")
+    standings += [_of_bad(one, None) for name, one in bad.items() if name not in checkpoints]
+    order: tuple[Status, ...] = ("best", "tied", "worse", "copies", "same", "failed")
     return tuple(sorted(standings, key=lambda one: (order.index(one.status), -one.prompts, one.behind or 0.0)))
+
+
+def _of_bad(one: BadCheckpoint, step: int | None) -> Standing:
+    status: Status = "same" if one.code == "SAME_WEIGHTS" else "failed"
+    return Standing(name=one.name, path=one.path, step=step, status=status, why=f"{one.code}: {one.message}")
