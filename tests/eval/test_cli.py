@@ -20,19 +20,6 @@ from v2t_eval.core.scores import read_scores
 pytestmark = pytest.mark.usefixtures("decodes")
 
 
-@pytest.fixture(scope="module")
-def drawn(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("drawn")
-    for number in range(4):
-        planted.write_clip(folder / f"{number} übung.mp4", 30 + 40 * number)
-    return folder
-
-
-@pytest.fixture
-def clips(drawn, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(drawn, tmp_path / "clips"))
-
-
 @pytest.fixture
 def command(monkeypatch):
     """`v2t-eval` with the planted metrics beside those there are."""

@@ -7,13 +7,12 @@ from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from cineloop.errors import ItemError, MissingDependencyError, Notice
-from cineloop.video.encode import encode
 from cineloop.video.sample import SampleSpec
 from cineloop.video.worker import DecoderPool
+from small_clips import write_grey
 from v2t.ask.chat import Chat
 from v2t.ask.settings import AskConfig
 from v2t.ask.viewer import Viewer
@@ -72,7 +71,7 @@ def one_decoder():
 
 
 def video(path: Path, seconds: int) -> Path:
-    encode(np.full((4 * seconds, 64, 64, 3), 90, np.uint8), path, 4)
+    write_grey(path, 90, 4 * seconds, size=(64, 64))
     return path
 
 

@@ -97,7 +97,7 @@ class Handler(openai_server.Handler):
         self.close_connection = True
 
 
-class Server(openai_server.Server):
+class FaultyServer(openai_server.Server):
     """`fault(n)` says what goes wrong with request n: a name, or status, body, headers."""
 
     handler, work_s = Handler, 0.0
@@ -124,17 +124,17 @@ def quick_retries(monkeypatch):
 @pytest.fixture
 def server(monkeypatch):
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-    with openai_server.serving(Server()) as made:
+    with openai_server.serving(FaultyServer()) as made:
         yield made
 
 
-def opened(server: Server, model: str = "", **options):
+def opened(server: FaultyServer, model: str = "", **options):
     captioner = open_backend(server.address + model, options={**QUICK, **options})
     captioner.load()
     return captioner
 
 
-def asks(server: Server) -> list[dict]:
+def asks(server: FaultyServer) -> list[dict]:
     return [request for request in server.seen if not is_probe(request)]
 
 
@@ -145,7 +145,7 @@ def ask(captioner, number: int = 5, **decoding):
 # A folder of clips through the whole job
 
 
-class Pool(decoder_here.Pool):
+class NumberPool(decoder_here.Pool):
     """Decodes a file that holds a number as the picture of that number."""
 
     def decode(self, path, spec, size) -> Frames:
@@ -154,12 +154,12 @@ class Pool(decoder_here.Pool):
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    monkeypatch.setattr(job, "DecoderPool", Pool)
+    monkeypatch.setattr(job, "DecoderPool", NumberPool)
     (tmp_path / "clips").mkdir()
     return tmp_path
 
 
-def caption_folder(folder: Path, server: Server, num_clips: int, **options):
+def caption_folder(folder: Path, server: FaultyServer, num_clips: int, **options):
     for number in range(num_clips):
         (folder / "clips" / f"{number:03}.mp4").write_text(str(number))
     rows: list[dict] = []
