@@ -1,5 +1,4 @@
-"""The error that a call ends in, for tests that look at its code; what errors say in words stands once, in
-`test_sentences.py` of a room."""
+"""The error that a call ends in, for tests that look at its code; what errors say in words stands once a room."""
 
 from __future__ import annotations
 
@@ -18,7 +17,7 @@ def refusal(call: Callable[..., Any], *args: Any, **more: Any) -> CineloopError:
     return caught.value
 
 
-def code_of(call: Callable[..., Any], *args: Any, **more: Any) -> tuple[int, str]:
+def refusal_code(call: Callable[..., Any], *args: Any, **more: Any) -> tuple[int, str]:
     """Exit code and code of the error of `call(*args, **more)`."""
     error = refusal(call, *args, **more)
     return error.exit_code, error.code

@@ -339,6 +339,7 @@ def test_children_are_recycled(tmp_path):
         DecoderPool(recycle_after=0)
 
 
+@pytest.mark.slow
 def test_many_threads_may_ask_at_once(tmp_path):
     paths = [ramp(tmp_path / f"{i}.mp4", 2 + i) for i in range(5)]
     wrong = []

@@ -70,6 +70,7 @@ def test_black_is_found_whole_and_in_part(measured):
     assert row.scores["black_share"] < 0.1 and row.end_s == pytest.approx(1.5, abs=0.2)
 
 
+@pytest.mark.slow
 def test_bars_become_a_crop_of_even_numbers(measured):
     (row,) = measured["barred"]
     x, y, width, height = row.crop

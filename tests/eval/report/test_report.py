@@ -216,6 +216,7 @@ def test_markdown_tables_keep_their_shape_under_hostile_text():
     assert len(text.encode()) < 40_000 and re.search(r"\d+ of \d+ clips have a fact wrong", text)
 
 
+@pytest.mark.slow
 def test_markdown_is_cut_at_a_line_when_it_grows_too_long():
     scores = _scores()
     scores.results[:] = [replace(scores.results[0], name=f"metric_{i}" * 20) for i in range(200)]
@@ -331,6 +332,7 @@ def _real(tmp_path) -> Scores:
     return Scores(sources={}, clips=clips, results=[_result("facts", clips, every=0)])
 
 
+@pytest.mark.slow
 def test_write_makes_every_report_whole_and_the_page_shows_the_clips(tmp_path):
     scores, deep = _real(tmp_path), tmp_path / "out" / "deep"
     paths = report.write(scores, report.document_of(scores, deep, tmp_path), deep)

@@ -103,6 +103,7 @@ def test_a_clip_is_the_same_alone_in_a_batch_and_on_another_day(starter, folder)
     assert np.abs(other.pixels.astype(int) - alone.pixels).max() > 1  # the negative prompt counts
 
 
+@pytest.mark.slow
 def test_the_first_frame_is_kept(starter, tmp_path):
     picture = np.zeros((32, 48, 3), np.uint8)
     picture[:, 24:] = 255

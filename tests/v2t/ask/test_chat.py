@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
-from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
 from cineloop.errors import ItemError, MissingDependencyError, Notice
 from cineloop.video.sample import SampleSpec
-from cineloop.video.worker import DecoderPool
 from small_clips import write_grey
 from v2t.ask.chat import Chat
 from v2t.ask.settings import AskConfig
@@ -19,6 +17,8 @@ from v2t.ask.viewer import Viewer
 from v2t.backends import Decoding, Message, Output, VideoLM
 from v2t.backends.abilities import Abilities
 from v2t.cli import main
+
+pytestmark = pytest.mark.usefixtures("one_decoder")
 
 
 class Fake(VideoLM):
@@ -60,14 +60,6 @@ class Fake(VideoLM):
             yield from ("from 1.", "0 to 3.0 ", "seconds. So ", "it is")
         else:
             yield from ("I see ", f"{videos[0].start_s:.0f}")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_decoder():
-    """One child decodes for all tests: to start one costs a second."""
-    with DecoderPool() as pool, pytest.MonkeyPatch.context() as patch:
-        patch.setattr("v2t.ask.viewer.DecoderPool", lambda *args, **options: nullcontext(pool))
-        yield
 
 
 def video(path: Path, seconds: int) -> Path:

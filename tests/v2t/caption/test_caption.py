@@ -14,7 +14,7 @@ import pytest
 from caption_stand_ins import TextCaptioner, TextPool, go, rows_of, tree
 from cineloop.errors import MissingDependencyError, NothingMatchedError, UsageError
 from clip_files import clips_in
-from refusals import code_of, refusal
+from refusals import refusal, refusal_code
 from v2t.caption import job, outputs
 from v2t.caption.run import run
 from v2t.caption.settings import CaptionConfig
@@ -148,7 +148,7 @@ def test_other_settings_are_noticed_named_and_need_overwrite(tmp_path):
         assert tree(out) == before
     other = TextCaptioner()
     other.revision = "r2"
-    assert code_of(go, source, out, other) == (2, "OTHER_SETTINGS")
+    assert refusal_code(go, source, out, other) == (2, "OTHER_SETTINGS")
     summary, _, rows = go(source, out, batch_size=2, workers=3, seed=5)  # these do not change a caption
     assert summary.done_before == 1
     summary, _, rows = go(source, out, style="detailed", overwrite=True)
@@ -207,7 +207,7 @@ def test_the_first_interrupt_finishes_the_batch_in_hand_and_saves(tmp_path):
 
 def test_a_model_that_always_fails_stops_the_run(tmp_path):
     source, out = clips_in(tmp_path / "clips", **{f"c{i:02}": "BAD" for i in range(40)}), tmp_path / "out"
-    assert code_of(go, source, out, batch_size=8) == (5, "MODEL_BROKEN")
+    assert refusal_code(go, source, out, batch_size=8) == (5, "MODEL_BROKEN")
     with pytest.raises(MissingDependencyError):
         go(source, out, batch_size=1)
 
@@ -275,7 +275,7 @@ def test_selection_is_repeatable_and_nothing_found_is_an_error(tmp_path):
 def test_a_device_that_is_missing_is_refused_before_anything_is_written(tmp_path, monkeypatch, device):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     source, out = clips_in(tmp_path / "clips", a="dogs"), tmp_path / "out"
-    assert code_of(run, [str(source)], out, CaptionConfig(device=device)) == (5, "ENVIRONMENT")
+    assert refusal_code(run, [str(source)], out, CaptionConfig(device=device)) == (5, "ENVIRONMENT")
     assert not out.exists()
 
 

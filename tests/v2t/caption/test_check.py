@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from cineloop.errors import NothingMatchedError
-from refusals import code_of
+from refusals import refusal_code
 from two_answers import BlackPool, TwoAnswers
 from v2t.caption import job
 from v2t.caption import run as caption
@@ -67,7 +67,7 @@ def test_rows_of_a_run_of_a_manifest_and_of_prompts(tmp_path):
     }
     assert result.skipped == 1 and result.counted == "" and result.captions[0].tokens is None
     (tmp_path / "rows.jsonl").write_text('{"caption": "A"}\nnonsense\n')
-    assert code_of(check, tmp_path / "rows.jsonl", "wan") == (2, "CAPTIONS")
+    assert refusal_code(check, tmp_path / "rows.jsonl", "wan") == (2, "CAPTIONS")
 
 
 def test_an_output_folder_of_a_run_with_an_edit_of_a_person(tmp_path, monkeypatch):
@@ -102,7 +102,7 @@ def test_the_command_prints_a_table_or_one_object(tmp_path, capsys):
 
 def test_a_place_of_another_kind(tmp_path):
     (tmp_path / "clip.mp4").write_bytes(b"x")
-    assert code_of(check, tmp_path / "clip.mp4", "wan") == (2, "CAPTIONS")
+    assert refusal_code(check, tmp_path / "clip.mp4", "wan") == (2, "CAPTIONS")
     (tmp_path / "empty").mkdir()
     with pytest.raises(NothingMatchedError):
         check(tmp_path / "empty", "wan")

@@ -18,7 +18,7 @@ from cineloop.cluster.settings import ClusterConfig
 from cineloop.journal import Journal
 from cineloop.video.encode import encode
 from cineloop.video.limits import Limits
-from refusals import code_of
+from refusals import refusal_code
 from small_clips import write_grey
 from v2t.caption import cluster
 from v2t.caption import run as caption
@@ -255,12 +255,12 @@ def test_workers_must_see_the_same_folder_and_model(clips, engines, tmp_path, mo
     real, sizes = stand_in_engine.Driver.here, itertools.count()
     monkeypatch.setattr("cineloop.cluster.node.Driver.here", lambda paths: real([*paths, tmp_path / "gone"]))
     monkeypatch.setattr("cineloop.cluster.node._size", lambda path: -2 if path.name != "gone" else next(sizes))
-    assert code_of(go, clips, tmp_path / "out") == (2, "NOT_SHARED")
+    assert refusal_code(go, clips, tmp_path / "out") == (2, "NOT_SHARED")
 
 
 def test_what_does_not_go_together_is_said_at_once(clips, tmp_path):
-    assert code_of(go, clips, tmp_path / "out", shard="1/2") == (2, "USAGE")
-    assert code_of(go, clips, None) == (2, "USAGE")
+    assert refusal_code(go, clips, tmp_path / "out", shard="1/2") == (2, "USAGE")
+    assert refusal_code(go, clips, None) == (2, "USAGE")
 
 
 def test_begun_is_forgotten_once_it_is_answered(tmp_path):

@@ -21,7 +21,7 @@ from cineloop.errors import ItemError, MissingDependencyError
 from cineloop.journal import decode_entry
 from cineloop.video.frames import Frames
 from cineloop.video.sample import SampleSpec
-from refusals import code_of
+from refusals import refusal_code
 from v2t.backends import Output, VideoLM
 from v2t.backends.abilities import Abilities
 from v2t.caption import job
@@ -119,7 +119,7 @@ def test_parts_become_one_record_with_segments_and_one_entry_each(tmp_path):
     assert row["frame_times_s"] == sorted(row["frame_times_s"]) and row["frame_times_s"][-1] == 34.9
     assert [(e["id"], e["start_s"]) for e in entries(out, "part")] == [("a.mp4", s) for s in (0, 10, 20, 30)]
     assert go(source, out)[0].done_before == 2
-    assert code_of(go, source, out, parts="segment:5") == (2, "OTHER_SETTINGS")
+    assert refusal_code(go, source, out, parts="segment:5") == (2, "OTHER_SETTINGS")
 
 
 def test_scenes_go_by_the_cuts_and_windows_of_a_manifest_stay_inside(tmp_path):
@@ -343,7 +343,7 @@ def test_a_server_that_is_gone_ends_the_run_and_the_answers_that_came_with_its_e
                 raise MissingDependencyError("nobody there", code="SERVER")
             return answers
 
-    assert code_of(go, source, out, Gone()) == (5, "SERVER")
+    assert refusal_code(go, source, out, Gone()) == (5, "SERVER")
     assert sorted(entry["start_s"] for entry in entries(out, "part")) == [10, 20, 30]
     assert go(source, out)[1].asked == [0]
 

@@ -17,7 +17,7 @@ from cineloop import remote
 from cineloop.clip import check
 from cineloop.discovery import discover
 from cineloop.errors import ItemError, MissingDependencyError, NothingMatchedError, PolicyError
-from refusals import code_of
+from refusals import refusal_code
 from small_clips import write_grey
 from v2t.caption import run as caption
 from v2t.caption.remote_decoders import RemoteDecoders
@@ -106,7 +106,7 @@ def test_the_web_is_off_by_default_and_secrets_are_never_shown(monkeypatch):
         with pytest.raises(PolicyError) as caught:
             discover([url], allow_remote=["s3", "https", "memory"])
         assert "hunter2" not in str(caught.value)
-    assert code_of(discover, ["zip://x.mp4"]) == (2, "USAGE")
+    assert refusal_code(discover, ["zip://x.mp4"]) == (2, "USAGE")
 
     def broken(*args, **options):
         raise OSError("GET https://bucket/a.mp4?X-Amz-Signature=hunter2 failed")

@@ -17,7 +17,7 @@ from cineloop.errors import MissingDependencyError
 from clip_files import clips_in
 from coloured_captions import ENV
 from full_disk import full_disk
-from refusals import code_of, refusal
+from refusals import refusal, refusal_code
 from v2t.caption.outputs import CaptionFolder
 from v2t.long.items import WorkItem
 
@@ -175,7 +175,7 @@ def test_our_own_copies_are_not_captioned_again(tmp_path):
     go(source, source / "out", ("videofolder",))
     with CaptionFolder(source / "out", ("videofolder",)) as folder:
         clips = [clip for clip in discover([str(source / "out" / "videofolder" / "videos")])]
-        assert code_of(folder.register, clips) == (2, "OWN_COPY")
+        assert refusal_code(folder.register, clips) == (2, "OWN_COPY")
 
 
 @pytest.mark.slow

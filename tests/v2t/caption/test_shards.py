@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from cineloop.discovery import discover
 from coloured_captions import ENV
-from refusals import code_of
+from refusals import refusal_code
 from v2t.caption.merge import merge
 from v2t.caption.settings import CaptionConfig
 from v2t.caption.shards import are_done, holder, parse, shard_of
@@ -169,12 +169,12 @@ def test_the_hash_is_the_same_for_ever():
 
 @pytest.mark.parametrize("text", ["0/4", "5/4", "1", "1/0", "auto", "auto/64", "a/4", "1/4 ", "-1/4", "1/999999"])
 def test_a_share_that_makes_no_sense_is_refused(text):
-    assert code_of(CaptionConfig, shard=text) == (2, "USAGE")
+    assert refusal_code(CaptionConfig, shard=text) == (2, "USAGE")
 
 
 def test_a_shard_keeps_what_a_person_edited():
     assert parse("2/4") == (2, 4)
-    assert code_of(CaptionConfig, shard="1/2", overwrite_edited=True) == (2, "USAGE")
+    assert refusal_code(CaptionConfig, shard="1/2", overwrite_edited=True) == (2, "USAGE")
 
 
 def test_a_shard_looks_only_at_its_own_files(tmp_path, monkeypatch):

@@ -14,7 +14,7 @@ from cineloop.errors import ItemError, MissingDependencyError, Notice
 from cineloop.world.language.stated import STYLES
 from cineloop.world.language.words import caption
 from cineloop.world.scenes.sampler import sample_scene
-from refusals import code_of, refusal
+from refusals import refusal, refusal_code
 from v2t.backends.batching import loop
 from v2t.caption.wording import Wording, strip_preamble
 
@@ -211,12 +211,12 @@ def test_a_template_may_compute():
     ],
 )
 def test_a_template_that_is_wrong_or_reaches_out_is_refused_at_once(text):
-    assert code_of(Wording, template=text) == (2, "TEMPLATE")
+    assert refusal_code(Wording, template=text) == (2, "TEMPLATE")
 
 
 def test_a_template_that_fails_on_one_clip_fails_that_clip():
     wording = Wording(template="{{ caption }} {{ duration_s|round }}")
-    assert code_of(wording.apply, "A dog.", {"id": "a", "path": "a.mp4"}) == (3, "TEMPLATE")
+    assert refusal_code(wording.apply, "A dog.", {"id": "a", "path": "a.mp4"}) == (3, "TEMPLATE")
     with pytest.raises(ItemError) as caught:
         Wording(template="{% if duration_s is none %}{{ caption }}{% endif %}").apply("A dog.", RECORD)
     assert caught.value.code == "BAD_CAPTION"
@@ -267,7 +267,7 @@ def test_without_a_tokenizer_the_count_is_called_an_estimate():
 
 def test_an_encoder_or_tokenizer_that_is_not_there(tmp_path):
     for options in ({"encoder": "clipp"}, {"tokenizer": "somewhere"}, {"max_tokens": 1}):
-        assert code_of(Wording, **options) == (2, "USAGE")
+        assert refusal_code(Wording, **options) == (2, "USAGE")
     with pytest.raises(MissingDependencyError) as caught:
         Wording(encoder="clip", tokenizer=str(tmp_path / "none")).warnings("A dog.")
     assert caught.value.code == "NO_TOKENIZER"

@@ -150,6 +150,7 @@ def test_frames_that_fill_up_a_short_clip_are_not_seen(recipe, trained):
         torch.testing.assert_close(extractor._video.embed_clips(each, patches, times, real)[0], first)
 
 
+@pytest.mark.slow
 def test_order_of_frames_is_seen(trained):
     extractor = open_extractor(f"open_clip_video:{trained}", device="cpu")
     pixels = noise_batch()[0]

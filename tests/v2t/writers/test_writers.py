@@ -215,6 +215,7 @@ def test_subtitles_are_one_cue_and_show_the_text(hostile):
         assert without_breaks(subtitle.content) == without_breaks(" ".join(expected).replace("-->", "\u2192"))
 
 
+@pytest.mark.slow
 def test_webdataset_holds_video_caption_and_record(hostile):
     import webdataset
     from datasets import load_dataset
@@ -240,6 +241,7 @@ def _undecoded(table):
     return table
 
 
+@pytest.mark.slow
 def test_videofolder_opens_with_datasets(hostile):
     from datasets import load_dataset
 
