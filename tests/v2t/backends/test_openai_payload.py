@@ -83,7 +83,7 @@ def server(monkeypatch):
 
 
 def opened(server: SayingServer, model: str = "", **options):
-    options = {"read_s": 2.0, "retries": 1, **options}
+    options = {"read_s": 60.0, "retries": 1, **options}
     captioner = open_backend(server.address + model, options=options)
     captioner.load()
     return captioner
