@@ -185,8 +185,6 @@ def test_the_command_captions_a_folder(model_folder, tmp_path, capsys):
     assert all((tmp_path / "out" / f"{line['id'][0]}.txt").read_text() == line["caption"] + "\n" for line in good)
     assert cli.main([*command[:-1], "--style", "timed"]) == 2
     assert "--overwrite" in capsys.readouterr().err
-    assert cli.main(["caption", str(tmp_path / "nothing"), "--model", str(model_folder)]) == 4
-    assert cli.main(["caption", str(tmp_path / "clips"), "--model", str(tmp_path / "clips")]) in (2, 5)
 
 
 @pytest.mark.slow

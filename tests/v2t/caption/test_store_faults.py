@@ -178,15 +178,3 @@ def test_from_python(clips, s3):
     options = {"model": "colours", "captioner": str(CAPTIONER), "workers": 1}
     records = cineloop.caption(clips, f"{s3.url}/captions", **options)
     assert len(records) == NUM_CLIPS and {row["status"] for row in records} == {"ok"}
-
-
-@pytest.mark.parametrize("words", [["generate", "a ball"], ["score", "clips"], ["world"]], ids=lambda words: words[0])
-def test_other_commands_refuse_an_address(words, capsys):
-    from t2v.cli import main as generate
-    from v2t_eval.cli import main as score
-
-    program = {"generate": generate, "score": score}.get(words[0], main)
-    with pytest.raises(SystemExit) as end:
-        program([*words, "-o", "s3://bucket/out"])
-    assert end.value.code == 2
-    assert "expected a path on this machine, got an address of s3://" in capsys.readouterr().err
