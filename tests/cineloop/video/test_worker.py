@@ -23,6 +23,7 @@ from cineloop.video.decode import Request, decode, is_installed
 from cineloop.video.encode import encode
 from cineloop.video.sample import SampleSpec
 from cineloop.video.worker import DecoderPool, Limits
+from live_processes import is_running
 
 pytestmark = pytest.mark.xdist_group("machine")
 
@@ -391,12 +392,6 @@ def test_children_end_with_a_parent_that_is_killed(tmp_path):
     parent.kill()
     parent.wait()
     end = time.monotonic() + 120
-    while time.monotonic() < end:
-        try:
-            if Path(f"/proc/{child}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z":
-                return
-            os.kill(child, 0)
-        except (ProcessLookupError, FileNotFoundError):
-            return
+    while is_running(child):
+        assert time.monotonic() < end, "the child outlived its parent"
         time.sleep(0.02)
-    pytest.fail("the child outlived its parent")

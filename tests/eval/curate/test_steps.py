@@ -80,6 +80,7 @@ def test_bars_become_a_crop_of_even_numbers(measured):
     assert measured["sound"][0].crop is None
 
 
+@pytest.mark.slow
 def test_blur_and_motion_are_measured(measured):
     assert scores_of(measured, "panned")["camera_motion"] == pytest.approx(2 * 24 / 96, rel=0.2)
     assert scores_of(measured, "sound")["camera_motion"] == 0 < scores_of(measured, "sound")["object_motion"]

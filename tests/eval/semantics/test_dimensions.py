@@ -119,6 +119,7 @@ def test_compat_with_another_backbone_is_refused_and_the_right_one_named(name):
     assert "a model that begins with" in raised.value.hint
 
 
+@pytest.mark.slow
 def test_colours_and_places_change_frame_by_frame():
     event = Event(actor=0, action="recolor", start_s=0.5, end_s=0.9, to_color="green")
     changing = world(("ball", "red", 0.5, 0.7), event=event)

@@ -128,6 +128,7 @@ def test_words_it_does_not_know_are_warned_of_once(starter, tmp_path, caplog, mo
     assert "names no figure" in said
 
 
+@pytest.mark.slow
 def test_remarks_are_for_the_starter_alone(starter, folder):
     for index in range(60):
         facts = sample_solo("unseen", 3, index).facts()

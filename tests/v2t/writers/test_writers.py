@@ -111,6 +111,7 @@ def without_breaks(text: str) -> list[str]:
 # ---- hostile captions, format by format
 
 
+@pytest.mark.slow
 def test_all_means_every_format():
     known = set(writers.names())
     assert known == set("coco csv html jsonl parquet srt two_file txt videofolder vtt webdataset".split())
