@@ -54,9 +54,23 @@ def members(nodes: Iterable[ast.AST]) -> set[str]:
 
 
 @cache
+def definitions() -> tuple[dict[str, set[str]], dict[str, list[ast.ClassDef]]]:
+    """Members of each module of ours, and the bodies of each class by its name: one pass over the sources."""
+    listed: dict[str, set[str]] = {}
+    bodies: dict[str, list[ast.ClassDef]] = {}
+    for path, text in sources(*FOLDERS):
+        nodes = parsed(text)[1]
+        listed[module_of(path)] = members(nodes)
+        for node in nodes:
+            if isinstance(node, ast.ClassDef):
+                bodies.setdefault(node.name, []).append(node)
+    return listed, bodies
+
+
+@cache
 def modules() -> dict[str, set[str]]:
     """Modules and packages of ours with their members."""
-    listed = {module_of(path): members(parsed(text)[1]) for path, text in sources(*FOLDERS)}
+    listed = dict(definitions()[0])
     for name in list(listed):
         parent, _, leaf = name.rpartition(".")
         while parent:
@@ -68,11 +82,7 @@ def modules() -> dict[str, set[str]]:
 @cache
 def classes() -> dict[str, set[str] | None]:
     """Members of each class of ours by its name, inherited ones too; None where it inherits from a library."""
-    bodies: dict[str, list[ast.ClassDef]] = {}
-    for _, text in sources(*FOLDERS):
-        for node in parsed(text)[1]:
-            if isinstance(node, ast.ClassDef):
-                bodies.setdefault(node.name, []).append(node)
+    bodies = definitions()[1]
 
     def of(name: str, path: tuple[str, ...] = ()) -> set[str] | None:
         if name not in bodies or name in path:
@@ -134,6 +144,8 @@ def quoted(path: Path, text: str) -> list[str]:
     """What stands between back-ticks in a page, or in the docstrings of a module."""
     if path.suffix == ".md":
         return [" ".join(name.split()) for name in QUOTED.findall(FENCE.sub("", text))]
+    if "`" not in text:  # to parse it would be for nothing
+        return []
     kinds = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
     nodes = (node for node in parsed(text)[1] if isinstance(node, kinds))
     docstrings = (ast.get_docstring(node) or "" for node in nodes)

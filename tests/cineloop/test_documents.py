@@ -72,7 +72,9 @@ def refused(door: str, folder: Path, content: bytes | None) -> CineloopError:
     return caught.value
 
 
-@pytest.mark.parametrize("depth", [MAX_DEPTH + 1, 5_000, 100_000])
+@pytest.mark.parametrize(
+    "depth", [MAX_DEPTH + 1, *(pytest.param(depth, marks=pytest.mark.slow) for depth in (5_000, 100_000))]
+)
 @pytest.mark.parametrize("door", DOORS)
 def test_deep_nesting_is_refused_with_the_file(door, depth, tmp_path):
     deep = '{"id": "a", "path": "a.mp4", "file_name": "a.mp4", "prompt": "p", "facts": ' + "[" * depth + "]" * depth

@@ -10,11 +10,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 import decoder_here
-from cineloop.video.encode import encode
+from small_clips import write_grey
 
 pytestmark = pytest.mark.xdist_group("machine")
 PLANTED = Path(decoder_here.__file__).with_name("planted_decoder")
@@ -38,7 +37,7 @@ print(json.dumps(said))
 
 def said_by(folder: Path, *names: str, **environment: str) -> dict[str, object]:
     """What a process gets of decoding these clips one after the other in one child."""
-    encode(np.full((4, 64, 96, 3), 90, np.uint8), folder / "clip.mp4", 4)
+    write_grey(folder / "clip.mp4", size=(64, 96))
     for name in names:
         shutil.copyfile(folder / "clip.mp4", folder / f"{name}.mp4")
     done = subprocess.run(

@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 import yaml
 
 from cineloop import plugin
 from cineloop.errors import UsageError
-from cineloop.video.encode import encode
+from small_clips import write_grey
 from t2v.cli import main as t2v
 from v2t.cli import main as v2t
 from v2t_eval.cli import main as v2t_eval
@@ -154,11 +153,9 @@ def mine(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def clips(tmp_path: Path) -> Path:
-    folder = tmp_path / "clips"
-    folder.mkdir()
     for level in (40, 90):
-        encode(np.full((4, 32, 32, 3), level, np.uint8), folder / f"c{level}.mp4", fps=8)
-    return folder
+        write_grey(tmp_path / "clips" / f"c{level}.mp4", level, size=(32, 32), fps=8)
+    return tmp_path / "clips"
 
 
 @pytest.mark.slow

@@ -20,19 +20,6 @@ from v2t_eval.core.scores import read_scores
 pytestmark = pytest.mark.usefixtures("decodes")
 
 
-@pytest.fixture(scope="module")
-def drawn(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("drawn")
-    for number in range(4):
-        planted.write_clip(folder / f"{number} übung.mp4", 30 + 40 * number)
-    return folder
-
-
-@pytest.fixture
-def clips(drawn, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(drawn, tmp_path / "clips"))
-
-
 @pytest.fixture
 def command(monkeypatch):
     """`v2t-eval` with the planted metrics beside those there are."""
@@ -87,7 +74,6 @@ def test_exit_codes(command, clips, tmp_path, capsys) -> None:
     empty.mkdir()
     assert run(str(clips), "--metrics", "bright", "--json") == 0
     assert run(str(clips), "--metrics", "words") == 2
-    assert run(str(clips), "--metrics", "bright", "--limit", "0") == 2
     assert run(str(clips), "--metrics", "bright", "--max-clip-mb", "0") == 2
     assert run(str(empty), "--metrics", "bright") == 4
     assert run(str(clips), "--metrics", "absent,bright") == 5
@@ -119,18 +105,13 @@ def test_ctrl_c_finishes_what_is_in_hand(command, clips, tmp_path, capsys, decod
     [
         ["score", "clips", "--metrics", "bright,frechet"],
         ["score", "clips", "--metrics", "bright", "--device", "cuda:99"],
-        ["audit", "empty"],
-        ["audit", "--judge", "nobody"],
-        ["roundtrip", "a red ball", "--generator", "nothing"],
-        ["roundtrip", "a red ball", "--model", "nothing"],
     ],
     ids=" ".join,
 )
 def test_a_refused_command_leaves_no_folder(command, clips, tmp_path, monkeypatch, words) -> None:
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "empty").mkdir()
-    assert command([*words, "-o", "a/b"]) in (2, 4, 5)
-    assert {path.name for path in tmp_path.iterdir()} == {"clips", "empty"}
+    assert command([*words, "-o", "a/b"]) in (2, 5)
+    assert {path.name for path in tmp_path.iterdir()} == {"clips"}
 
 
 def test_a_folder_is_scored_by_one_at_a_time(command, clips, tmp_path, capsys) -> None:
@@ -164,7 +145,6 @@ def test_captions_and_answers_against_the_truth(tmp_path, capsys) -> None:
     assert "counted as wrong: 1 missing" in capsys.readouterr().out
     lines(tmp_path / "c.jsonl", [{"id": "x", "caption": "y"}])
     assert main(captions) == 4
-    assert main(captions[:3]) == 2
     said = [{"id": r["id"], **q, "reference": q["answer"]} for r in rows for q in r["questions"]]
     answers = ["score", "--answers", str(lines(tmp_path / "a.jsonl", said)), *truth, "--json"]
     capsys.readouterr()

@@ -10,12 +10,11 @@ import pytest
 from cineloop.errors import NothingMatchedError
 from cineloop.manifest import write_manifest
 from cineloop.video.encode import encode
-from cineloop.video.sample import SampleSpec
 from cineloop.world.scenes.render import render
 from cineloop.world.scenes.solo import FPS, sample_solo
 from foreign_prompts import FOREIGN
-from v2t.backends import Output, VideoLM
-from v2t.backends.abilities import Abilities
+from scripted_captioner import FirstLikely
+from v2t.backends import Output
 from v2t_eval.cli import main
 from v2t_eval.core import models
 from v2t_eval.core.score import ScoreConfig
@@ -38,17 +37,10 @@ gate:
 """
 
 
-class Affirms(VideoLM):
+class Affirms(FirstLikely):
     """A captioner of the world's words that finds the first of any answers likeliest, and captions alike."""
 
-    has_likelihoods, abilities = True, Abilities(vocabulary="world")
-    name, revision, spec, frame_size, concurrency = "affirms", "1", SampleSpec(num_frames=4), None, 1
-
-    def load(self) -> None:
-        """Nothing to load."""
-
-    def likelihoods(self, clip, question, answers, *, whole=False):
-        return [-0.1 if number == 0 else -3.0 for number in range(len(answers))]
+    name = "affirms"
 
     def answer(self, conversations, decoding):
         return [Output(text=KNOWN, tokens=9) for _ in conversations]

@@ -88,7 +88,7 @@ def rows(*given: dict[str, Any]) -> list[Sample]:
     return [Sample(id=f"r{number}", row=row) for number, row in enumerate(given)]
 
 
-def clips(first: int = 0) -> list[Sample]:
+def moving_samples(first: int = 0) -> list[Sample]:
     made = [
         Sample(id=f"c{n}", clip=SampleClip.from_frames(moving(n)), prompt=f"p{n}") for n in range(first, first + NUM)
     ]
@@ -139,7 +139,8 @@ CHOICES = ["red", "blue", "green"]
 GIVEN: dict[str, Any] = {
     **dict.fromkeys(("bleu", "rouge_l", "cider", "distinct_n"), texts),
     **dict.fromkeys(
-        ("temporal_flickering", "motion_smoothness", "dynamic_degree", "ssim_consistency", "sharpness", "motion"), clips
+        ("temporal_flickering", "motion_smoothness", "dynamic_degree", "ssim_consistency", "sharpness", "motion"),
+        moving_samples,
     ),
     "warping_error": clips,
     "camera_motion": lambda: [replace(one, row={"camera": "static"}) for one in clips()],
@@ -164,7 +165,7 @@ GIVEN: dict[str, Any] = {
     "squad": lambda: rows(
         {"answer": "the Red car", "answers": ["a red car"]}, {"answer": "a blue car", "answers": ["red car", "bus"]}
     ),
-    **dict.fromkeys(("frechet", "kernel_distance"), clips),
+    **dict.fromkeys(("frechet", "kernel_distance"), moving_samples),
     "facts": lambda: [
         Sample(id=f"f{n}", caption=text, row={"facts": STAR, "style": "short"}) for n, text in enumerate(CAPTIONS)
     ],
@@ -195,7 +196,7 @@ def found() -> dict[str, dict[str, float]]:
             metric.extractor = Levels("levels", device="cpu", preprocess="pil")  # type: ignore[attr-defined]
         if "reference_clips" in metric.needs:
             metric.open = lambda: Levels("levels", device="cpu", preprocess="pil")  # type: ignore[attr-defined]
-            metric.update(clips(NUM), reference=True)
+            metric.update(moving_samples(NUM), reference=True)
         metric.prepare()
         metric.update(given())
         result = metric.compute()

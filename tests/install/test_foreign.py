@@ -48,6 +48,7 @@ def test_our_command_starts_among_their_files(installed, repository, layout):
     assert ran.returncode == 0 and ran.stdout.startswith("cineloop "), ran.stderr
 
 
+@pytest.mark.slow  # the wheel is built
 @pytest.mark.parametrize(
     ("layout", "line"),
     [("a module", "from eval import NAME"), ("a package", "from eval import NAME"),
@@ -59,6 +60,7 @@ def test_what_they_import_is_theirs(installed, repository, layout, line):
     assert ran.stdout == "theirs\n", ran.stderr
 
 
+@pytest.mark.slow  # the wheel is built
 def test_the_wheel_owns_no_name_but_its_own(installed):
     there = {path.name for path in installed.site.iterdir() if path.suffix not in {".pth", ".dist-info"}}
     assert there - {"__pycache__"} == {"cineloop", "v2t", "t2v", "v2t_eval"}

@@ -10,7 +10,7 @@ from source_tree import ROOT, parsed, sources
 
 OUT = re.compile(r"mark\.(slow|long|browser|java|vllm|gpu|hub)\b")
 # Rooms of which all tests start programs, clusters or devices.
-NEVER_SHORT = {"tests/gpu"}
+NEVER_SHORT = {"tests/gpu", "tests/install"}
 
 
 def num_short(text: str) -> int:

@@ -33,7 +33,7 @@ class FrameCaptioner(VideoLM):
         return [Output(text=self.say(conversation[0].videos[0]), tokens=2) for conversation in conversations]
 
 
-class Captioner(VideoLM):
+class TextCaptioner(VideoLM):
     """Says what the decoder below found in the file. Counts batches; fails on clips that say BAD."""
 
     name, revision = "fake", "r1"
@@ -60,7 +60,7 @@ class Captioner(VideoLM):
         return [Output(text="" if "EMPTY" in text else f"A clip of {text}.", tokens=len(text)) for text in texts]
 
 
-class Pool(decoder_here.Pool):
+class TextPool(decoder_here.Pool):
     """Decodes a text file as a clip: its words become `decoder`, its length the number of frames."""
 
     def decode(self, path, spec, size) -> Frames:
@@ -72,7 +72,7 @@ class Pool(decoder_here.Pool):
 
 def go(source: Path, out: Path | None, captioner=None, **settings):
     rows = []
-    captioner = captioner or Captioner()
+    captioner = captioner or TextCaptioner()
     summary = caption.run([str(source)], out, CaptionConfig(**settings), captioner=captioner, emit=rows.append)
     return summary, captioner, rows
 

@@ -56,7 +56,7 @@ def gateway_with(captioner) -> Iterator:
         assert not engine.is_alive
 
 
-def clip(seed: int, num: int = 16) -> Frames:
+def square(seed: int, num: int = 16) -> Frames:
     """A square of some colour that moves over a plain ground."""
     random = np.random.default_rng(seed)
     pixels = np.empty((num, 64, 64, 3), np.uint8)

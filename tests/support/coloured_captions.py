@@ -16,7 +16,7 @@ COLOURS = ("red", "green", "blue")
 ENV = os.environ | {"PYTHONPATH": os.pathsep.join([os.path.dirname(__file__), os.environ.get("PYTHONPATH", "")])}
 
 
-class Captioner(VideoLM):
+class ColourCaptioner(VideoLM):
     """Names the colour of a clip, so that a caption on the wrong clip shows; a batch takes `batch_s` seconds."""
 
     name, revision, spec, frame_size, concurrency = "colour", "1", SampleSpec(num_frames=2), (16, 16), 1

@@ -21,7 +21,7 @@ FOREIGN = ServedModel(name="big", source="x", is_ours=False, spec=SampleSpec(sam
 LIMITS = ServeLimits(duration_s=20.0, pixels=40_000, frames=64, upload_mb=4, decoders=1, decode_s=100.0)
 
 
-class Server:
+class MediaLoop:
     """A `Media` and the loop it lives in."""
 
     def __init__(self, served: ServedModel, **more) -> None:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from v2t_eval.core.metric import BaseMetric, MetricResult, load_metric
 from v2t_eval.core.sample import Sample
+
+if TYPE_CHECKING:
+    from v2t.backends import VideoLM
+    from v2t_eval.judge.calibration import Calibration
 
 
 def result_of(metric: str | type[BaseMetric] | BaseMetric, *samples: Sample, **settings: Any) -> MetricResult:
@@ -23,6 +27,17 @@ def result_of_prompts(
     """The result for one clip under each of these prompts."""
     samples = (Sample(id=f"{n}", clip=clip, prompt=prompt, row=row or {}) for n, prompt in enumerate(prompts))
     return result_of(metric, *samples, **settings)
+
+
+def judged_by(
+    captioner: VideoLM, metric: str, *samples: Sample, calibration: Calibration | None = None, **settings: Any
+) -> MetricResult:
+    """The result of a metric of this name whose judge asks this captioner."""
+    from v2t_eval.judge.judge import Judge
+
+    made: Any = load_metric(metric)(**settings)
+    made.judge = Judge(captioner, calibration=calibration)
+    return result_of(made, *samples)
 
 
 def values(result: MetricResult) -> list:

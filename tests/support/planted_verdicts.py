@@ -49,7 +49,7 @@ def metrics(outcome: Outcome = "fail") -> tuple[MetricVerdict, ...]:
     )  # fmt: skip
 
 
-def clips(num: int = 40, texts: tuple[str, ...] = ()) -> tuple[ClipChange, ...]:
+def clip_changes(num: int = 40, texts: tuple[str, ...] = ()) -> tuple[ClipChange, ...]:
     """Clip 0 is the worst; every fifth got worse under a second metric too."""
     found = []
     for i in range(num):
@@ -83,7 +83,7 @@ def verdict(outcome: Outcome = "fail", *, num: int = 40, texts: tuple[str, ...] 
         differences=tuple(f"judge: {one[:200]} against sha256:bb" for one in said)
         if failed and outcome == "not_comparable"
         else (),
-        clips=clips(num, texts),
+        clips=clip_changes(num, texts),
         candidate={"name": said[0][:300], "folder": "made", "clips": "100"},
         baseline={"name": "main", "date": "2026-11-01", "clips": "100"},
         policy={"alpha": 0.05, "primary": [{"metric": "question_score", "margin": 0.05, "note": said[0]}]},

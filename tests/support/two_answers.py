@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 import decoder_here
 from cineloop.video.frames import Frames
 from cineloop.video.sample import SampleSpec
+from small_clips import grey
 from v2t.backends import Output, VideoLM
 from v2t.backends.abilities import Abilities
 
@@ -32,8 +31,8 @@ class TwoAnswers(VideoLM):
         return [Output(text=text, tokens=len(text.split())) for text in texts]
 
 
-class GreyPool(decoder_here.Pool):
-    """Two grey frames, four seconds."""
+class BlackPool(decoder_here.Pool):
+    """Two black frames, four seconds, of whatever it is given."""
 
     def decode(self, path, spec, size) -> Frames:
-        return Frames.from_pixels(np.zeros((2, 8, 8, 3), np.uint8), fps=0.5)
+        return grey(num=2, fps=0.5)

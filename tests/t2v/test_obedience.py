@@ -35,7 +35,7 @@ SCENE = Scene(seed=4, style="flat", shots=(SHOT,), actors=(DOG,), events=(RUN,))
 
 
 @cache
-def clip(scene: Scene = SCENE) -> np.ndarray:
+def pixels_of(scene: Scene = SCENE) -> np.ndarray:
     return render(scene, times_s=TIMES_S)
 
 
@@ -48,7 +48,7 @@ def missed(frames: np.ndarray, text: str | None = PROMPT) -> set[str]:
 def test_real_clips_obey():
     for index in range(12):
         scene = sample_solo("unseen", 8, index)
-        verdict = judge(clip(scene), TIMES_S, scene.facts(), prompt(scene.facts(), random.Random(index)))
+        verdict = judge(pixels_of(scene), TIMES_S, scene.facts(), prompt(scene.facts(), random.Random(index)))
         assert all(verdict.values()), (index, verdict)
         assert {"place", "color", "kind", "action", "joint"} <= set(verdict)
 
@@ -62,7 +62,7 @@ def test_a_prompt_says_what_is_asked_and_facts_what_value():
     assert prompt_factors(SCENE.facts()) == want
     bare = prompt_factors(SCENE.facts(), "A dog is running.")
     assert bare == PromptFactors(kind="dog", action="run")
-    assert set(judge(clip(), TIMES_S, None, "A dog is running.")) == {"kind", "action", "joint"}
+    assert set(judge(pixels_of(), TIMES_S, None, "A dog is running.")) == {"kind", "action", "joint"}
     with pytest.raises(ValueError, match="facts"):
         prompt_factors(None)
 
@@ -71,13 +71,13 @@ def test_a_prompt_says_what_is_asked_and_facts_what_value():
 @pytest.mark.parametrize(
     ("factors", "frames"),
     [
-        ({"place"}, lambda: clip(replace(SCENE, shots=(replace(SHOT, place="desert"),)))),
-        ({"color"}, lambda: clip(replace(SCENE, actors=(replace(DOG, color="orange"),)))),
-        ({"kind"}, lambda: clip(replace(SCENE, actors=(replace(DOG, kind="cat"),)))),
-        ({"size"}, lambda: clip(replace(SCENE, actors=(replace(DOG, size="small"),)))),
-        ({"direction"}, lambda: clip()[::-1]),
-        ({"action"}, lambda: clip(replace(SCENE, events=(replace(RUN, travel=0.2),)))),  # walks
-        ({"action", "direction"}, lambda: np.repeat(clip()[:1], NUM_FRAMES, axis=0)),
+        ({"place"}, lambda: pixels_of(replace(SCENE, shots=(replace(SHOT, place="desert"),)))),
+        ({"color"}, lambda: pixels_of(replace(SCENE, actors=(replace(DOG, color="orange"),)))),
+        ({"kind"}, lambda: pixels_of(replace(SCENE, actors=(replace(DOG, kind="cat"),)))),
+        ({"size"}, lambda: pixels_of(replace(SCENE, actors=(replace(DOG, size="small"),)))),
+        ({"direction"}, lambda: pixels_of()[::-1]),
+        ({"action"}, lambda: pixels_of(replace(SCENE, events=(replace(RUN, travel=0.2),)))),  # walks
+        ({"action", "direction"}, lambda: np.repeat(pixels_of()[:1], NUM_FRAMES, axis=0)),
     ],
 )
 def test_what_is_not_shown_is_missed_and_nothing_else(factors, frames):
@@ -85,7 +85,7 @@ def test_what_is_not_shown_is_missed_and_nothing_else(factors, frames):
 
 
 def test_what_is_not_asked_is_not_judged():
-    small = clip(replace(SCENE, actors=(replace(DOG, size="small"),)))
+    small = pixels_of(replace(SCENE, actors=(replace(DOG, size="small"),)))
     assert missed(small, "A blue dog is running to the left in a forest.") == set()
 
 
@@ -116,7 +116,7 @@ def test_what_cannot_be_read_is_wrong_and_counted_apart():
 @pytest.mark.slow
 def test_shuffled_prompts_fall_to_chance():
     scenes = [sample_solo("seen", 9, index) for index in range(24)]
-    reads = [read_back(clip(scene), TIMES_S) for scene in scenes]
+    reads = [read_back(pixels_of(scene), TIMES_S) for scene in scenes]
     wants = [prompt_factors(scene.facts()) for scene in scenes]
     own = table([compare(read, want) for read, want in zip(reads, wants, strict=True)], chance(reads, wants))
     rows = {row.factor: row for row in own}

@@ -21,7 +21,7 @@ def pipe():
     return pipe
 
 
-def clips(pipe, prompts, seeds):
+def pixels_of(pipe, prompts, seeds):
     made = pipe(prompts, num_inference_steps=STEPS, generator=[torch.Generator().manual_seed(s) for s in seeds]).frames
     return np.rint(made * 255).astype(np.uint8)  # (n, T, H, W, 3)
 
@@ -37,11 +37,11 @@ def test_it_fits_the_package_and_has_its_card():
 @pytest.mark.slow
 def test_a_clip_depends_on_prompt_and_seed_alone(pipe):
     ball, dog = "A red ball rolls to the right on the beach.", "A blue dog runs to the left in the snow."
-    both = clips(pipe, [ball, dog], [1, 2])
+    both = pixels_of(pipe, [ball, dog], [1, 2])
     assert both.shape == (2, 17, 64, 64, 3)
-    alone = clips(pipe, [ball], [1])[0]
+    alone = pixels_of(pipe, [ball], [1])[0]
     assert np.abs(alone.astype(int) - both[0]).max() <= 2
-    assert np.abs(clips(pipe, [ball], [5])[0].astype(int) - alone).mean() > 1
+    assert np.abs(pixels_of(pipe, [ball], [5])[0].astype(int) - alone).mean() > 1
     assert np.abs(both[1].astype(int) - both[0]).mean() > 20
 
 
@@ -50,7 +50,7 @@ def test_a_clip_depends_on_prompt_and_seed_alone(pipe):
 def test_it_shows_the_place_it_was_told_and_not_another(pipe):
     scenes = [sample_solo("seen", 77, index) for index in range(8)]
     prompts = [prompt_of(scene, 77, index) for index, scene in enumerate(scenes)]
-    made = clips(pipe, prompts, range(8))
+    made = pixels_of(pipe, prompts, range(8))
     right = [judge(clip, TIMES_S, scene.facts(), text) for clip, scene, text in zip(made, scenes, prompts, strict=True)]
     assert sum(each["place"] for each in right) >= 7
     turned = scenes[1:] + scenes[:1]  # the same clips held to other prompts: places differ but for luck

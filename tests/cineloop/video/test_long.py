@@ -20,6 +20,7 @@ from cineloop.video.sample import SampleSpec
 from cineloop.video.worker import DecoderPool, Limits
 from cineloop.world.scenes.render import render
 from cineloop.world.scenes.sampler import sample_scene
+from small_clips import write_grey
 
 FPS = 12
 
@@ -137,7 +138,7 @@ def test_cuts_of_the_world_are_found_and_where_there_are_none_there_are_none(tmp
         one = sample_scene("seen", 22, 0, seconds=(4, 4.4))
         encode(render(one, (64, 64), fps=FPS), tmp_path / "one.mp4", FPS)
         assert len(one.shots) == 1 and pool.cuts(tmp_path / "one.mp4") == []
-        encode(np.zeros((1, 64, 64, 3), np.uint8), tmp_path / "frame.mp4", FPS)
+        write_grey(tmp_path / "frame.mp4", 0, 1, size=(64, 64), fps=FPS)
         assert pool.cuts(tmp_path / "frame.mp4") == []
         (tmp_path / "text.mp4").write_text("no video at all, only words in a row")
         with pytest.raises(ItemError) as caught:

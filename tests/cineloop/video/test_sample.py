@@ -14,7 +14,7 @@ HOUR = 3600.0
 
 
 @st.composite
-def clips(draw) -> tuple[np.ndarray, float]:
+def timelines(draw) -> tuple[np.ndarray, float]:
     """(times (N,), duration): constant or variable rate, one frame to an hour."""
     num = draw(st.integers(1, 400))
     if draw(st.booleans()):
@@ -31,7 +31,7 @@ def clips(draw) -> tuple[np.ndarray, float]:
 
 @st.composite
 def questions(draw):
-    times, duration = draw(clips())
+    times, duration = draw(timelines())
     spec = SampleSpec(
         sampler=draw(st.sampled_from(SAMPLERS)),
         num_frames=draw(st.integers(1, 64)),
@@ -59,7 +59,7 @@ def test_every_sampler_covers_the_clip_and_repeats_nothing(question):
         assert len(picked) == min(spec.num_frames, spec.max_frames, len(times))
 
 
-@given(clips(), st.integers(2, 64))
+@given(timelines(), st.integers(2, 64))
 def test_uniform_leaves_no_gap_wider_than_its_step(clip, num):
     times, duration = clip
     picked = choose(SampleSpec(num_frames=num), times, duration)
@@ -71,7 +71,7 @@ def test_uniform_leaves_no_gap_wider_than_its_step(clip, num):
         assert np.diff(times[picked]).max() <= step + np.diff(times).max() + 1e-6
 
 
-@given(clips(), st.floats(0, 1), st.floats(0.01, 1), st.sampled_from(SAMPLERS))
+@given(timelines(), st.floats(0, 1), st.floats(0.01, 1), st.sampled_from(SAMPLERS))
 def test_a_window_stays_a_window(clip, start, length, sampler):
     times, duration = clip
     begin, end = start * duration * 0.99, min(duration, start * duration * 0.99 + length * duration + 1e-3)

@@ -15,49 +15,51 @@ from v2t_eval.audit.sensitivity import auroc, cell, kendall_tau
 
 
 @pytest.fixture(scope="module")
-def clip() -> Frames:
+def rolling() -> Frames:
     """A ball, or the like, on its way across a still place."""
     scene = next(s for s in (sample_solo("seen", 3, i) for i in range(50)) if s.events[0].direction == "right")
     return Frames.from_pixels(render(scene, (48, 64), times_s=np.arange(17) / FPS), FPS)
 
 
-def test_each_fault_changes_the_clip_and_the_same_seed_the_same_way(clip: Frames) -> None:
-    before = clip.pixels.copy()
+def test_each_fault_changes_the_clip_and_the_same_seed_the_same_way(rolling: Frames) -> None:
+    before = rolling.pixels.copy()
     for name, fault in FAULTS.items():
         for severity in fault.severities:
-            spoiled = plant(clip, name, severity, seed=4)
-            assert spoiled.pixels.shape[1:] == clip.pixels.shape[1:] and spoiled.fps == clip.fps
-            assert len(spoiled) == len(clip) * (2 * severity if name == "duplicate" else 1)
-            assert not np.array_equal(spoiled.pixels[: len(clip)], clip.pixels), (name, severity)
-            assert np.array_equal(spoiled.pixels, plant(clip, name, severity, seed=4).pixels)
-    assert np.array_equal(clip.pixels, before)
+            spoiled = plant(rolling, name, severity, seed=4)
+            assert spoiled.pixels.shape[1:] == rolling.pixels.shape[1:] and spoiled.fps == rolling.fps
+            assert len(spoiled) == len(rolling) * (2 * severity if name == "duplicate" else 1)
+            assert not np.array_equal(spoiled.pixels[: len(rolling)], rolling.pixels), (name, severity)
+            assert np.array_equal(spoiled.pixels, plant(rolling, name, severity, seed=4).pixels)
+    assert np.array_equal(rolling.pixels, before)
 
 
-def test_what_each_fault_keeps(clip: Frames) -> None:
-    pixels = clip.pixels
-    frozen = plant(clip, "freeze").pixels
+def test_what_each_fault_keeps(rolling: Frames) -> None:
+    pixels = rolling.pixels
+    frozen = plant(rolling, "freeze").pixels
     assert (frozen == pixels[0]).all()
-    assert (plant(clip, "freeze", 2).pixels[:10] == pixels[:10]).all()
-    assert np.array_equal(plant(clip, "reverse").pixels[::-1], pixels)
-    assert np.array_equal(plant(clip, "mirror").pixels[:, :, ::-1], pixels)
-    shuffled = plant(clip, "shuffle").pixels
+    assert (plant(rolling, "freeze", 2).pixels[:10] == pixels[:10]).all()
+    assert np.array_equal(plant(rolling, "reverse").pixels[::-1], pixels)
+    assert np.array_equal(plant(rolling, "mirror").pixels[:, :, ::-1], pixels)
+    shuffled = plant(rolling, "shuffle").pixels
     assert sorted(f.tobytes() for f in shuffled) == sorted(f.tobytes() for f in pixels)
-    turned = plant(clip, "hue").pixels
+    turned = plant(rolling, "hue").pixels
     assert np.abs(turned.max(-1).astype(int) - pixels.max(-1)).max() <= 2  # as light as before
     assert (turned != pixels).any(-1).mean() > 0.5
 
 
-def test_stronger_is_further_from_the_clip(clip: Frames) -> None:
+def test_stronger_is_further_from_the_clip(rolling: Frames) -> None:
     for name in ("blur", "noise", "flutter", "freeze"):
-        far = [np.abs(plant(clip, name, s).pixels.astype(int) - clip.pixels).mean() for s in FAULTS[name].severities]
+        far = [
+            np.abs(plant(rolling, name, s).pixels.astype(int) - rolling.pixels).mean() for s in FAULTS[name].severities
+        ]
         assert far == sorted(far) and far[0] > 0, name
 
 
-def test_wrong_names_are_told(clip: Frames) -> None:
+def test_wrong_names_are_told(rolling: Frames) -> None:
     with pytest.raises(UsageError, match="choices: freeze, reverse"):
-        plant(clip, "freezing")
+        plant(rolling, "freezing")
     with pytest.raises(UsageError, match="severities 5"):
-        plant(clip, "mirror", 2)
+        plant(rolling, "mirror", 2)
 
 
 def test_a_scene_with_another_colour_or_a_figure_less() -> None:

@@ -8,9 +8,8 @@ from pathlib import Path
 import pytest
 
 import v2t
-from cineloop.video.sample import SampleSpec
+from scripted_captioner import Scripted
 from v2t import backends
-from v2t.backends import VideoLM
 from v2t_eval.cli import main
 from v2t_eval.judge import calibration
 from v2t_eval.judge.grammar.wording import plain_claim, plain_question
@@ -18,18 +17,10 @@ from v2t_eval.judge.grammar.wording import plain_claim, plain_question
 STARTER = Path(v2t.__path__[0]) / "starter"
 
 
-class SaysYes(VideoLM):
+class SaysYes(Scripted):
     """A captioner that finds yes nine times as likely as no, and all choices alike."""
 
-    has_likelihoods = True
-
-    name, revision, spec, frame_size, concurrency = "says-yes", "1", SampleSpec(num_frames=4), None, 1
-
-    def load(self) -> None:
-        """Nothing to load."""
-
-    def encode_clip(self, frames):
-        return frames
+    name, has_likelihoods = "says-yes", True
 
     def likelihoods(self, clip, question, answers, *, whole=False):
         return [math.log({"yes": 0.8, "Yes": 0.1, "no": 0.05, "No": 0.05}.get(answer, 0.1)) for answer in answers]

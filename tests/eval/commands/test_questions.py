@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import json
 
-import numpy as np
 import pytest
 
 from cineloop.errors import UsageError
-from cineloop.video.frames import Frames
-from cineloop.video.sample import SampleSpec
+from metric_results import judged_by
 from openai_server import serving
-from v2t.backends import Output, VideoLM
+from scripted_captioner import Scripted
+from small_clips import grey, sample
+from v2t.backends import Output
 from v2t_eval.cli import main
 from v2t_eval.core.metric import load_metric
-from v2t_eval.core.sample import Sample, SampleClip
-from v2t_eval.judge.judge import Judge
 from v2t_eval.semantics.sources import open_source
 
 PROMPT = "A stylish woman walks down a Tokyo street."
@@ -35,28 +33,21 @@ def server(tmp_path, monkeypatch):
         yield made
 
 
-class Speaker(VideoLM):
+class Speaker(Scripted):
     """A judge's captioner that says yes to what a table holds."""
 
-    name, revision, spec, frame_size, concurrency = "speaker", "1", SampleSpec(num_frames=4), None, 1
+    name = "speaker"
 
     def __init__(self, *yes: str) -> None:
         self.yes = yes
-
-    def load(self) -> None:
-        """Nothing to load."""
 
     def answer(self, conversations, decoding):
         text = conversations[0][0].text
         return [Output(text="yes" if any(q in text for q in self.yes) else "no", tokens=1)]
 
 
-def score(name: str, captioner: Speaker, prompt: str, **settings):
-    metric = load_metric(name)(**settings)
-    metric.judge = Judge(captioner)
-    pixels = np.zeros((8, 64, 64, 3), np.uint8)
-    metric.update([Sample(id="a", clip=SampleClip.from_frames(Frames.from_pixels(pixels, fps=8)), prompt=prompt)])
-    return metric.compute()
+def judged(name: str, captioner: Speaker, prompt: str, **settings):
+    return judged_by(captioner, name, sample(grey(num=8, size=(64, 64), fps=8), "a", prompt=prompt), **settings)
 
 
 def test_a_model_makes_questions_that_are_read_edited_and_taken_by_the_metric(server, tmp_path, capsys):
@@ -71,21 +62,21 @@ def test_a_model_makes_questions_that_are_read_edited_and_taken_by_the_metric(se
     row["questions"].append({"id": "9", "question": "Is the street in Tokyo?"})
     file.write_text(json.dumps(row) + "\n")
     speaker = Speaker("Is there a woman?", "Is the street in Tokyo?")
-    result = score("question_score", speaker, PROMPT, questions=str(file))
+    result = judged("question_score", speaker, PROMPT, questions=str(file))
     assert result.figures["accuracy"].value == pytest.approx(2 / 3) and result.counts["questions"] == 3
     assert result.fingerprint["questions"].startswith("file ") and len(server.seen) == 2
-    other = score("question_score", speaker, "A dog.", questions=str(file))
+    other = judged("question_score", speaker, "A dog.", questions=str(file))
     assert [failure["code"] for failure in other.failures] == ["NO_QUESTIONS"]
 
 
 def test_metrics_ask_what_the_model_wrote_and_ask_it_once(server):
     speaker = Speaker("Is there a woman?")
-    result = score("question_score", speaker, PROMPT, questions=server.address)
+    result = judged("question_score", speaker, PROMPT, questions=server.address)
     assert (
         result.figures["dsg"].value == pytest.approx(0.5) and result.counts["dropped: not entailed by the prompt"] == 1
     )
     assert result.fingerprint["questions"].startswith("tiny@") and "asked" not in result.figures
-    vqa = score("vqascore", Speaker("Is there a woman?", "Is the woman stylish?"), PROMPT, questions=server.address)
+    vqa = judged("vqascore", Speaker("Is there a woman?", "Is the woman stylish?"), PROMPT, questions=server.address)
     assert vqa.value == pytest.approx(1.0) and set(vqa.items[0]["questions"]) == {
         "Is there a woman?",
         "Is the woman stylish?",
@@ -97,11 +88,10 @@ def test_the_grammar_tells_what_it_asks_nothing_of(capsys):
     assert main(["questions", "A fox naps on a log, moody, 8k."]) == 0
     shown = capsys.readouterr().out
     assert "Is the fox napping on a log?" in shown and "no question about: 8k" in shown
-    result = score("question_score", Speaker("fox"), "A fox naps on a log, moody, 8k.")
+    result = judged("question_score", Speaker("fox"), "A fox naps on a log, moody, 8k.")
     assert result.counts["nothing_asked_parts"] == 2 and 0 < result.figures["asked"].value < 1
     assert result.items[0]["nothing_asked"] == ["moody", "8k"]
     assert any('"moody", "8k"' in note for note in result.notes)
-    assert main(["questions", "Moody vibes."]) == 4
     assert main(["questions", "Moody vibes.", "A dog."]) == 3
 
 

@@ -31,14 +31,6 @@ class Deadly(planted.Bright):
         return super().measure(sample)
 
 
-@pytest.fixture
-def clips(tmp_path) -> Path:
-    (tmp_path / "clips").mkdir()
-    for number in range(4):
-        write_clip(tmp_path / f"clips/{number} übung.mp4", 30 + 40 * number)
-    return tmp_path / "clips"
-
-
 def on_cluster(state: Path, **changes) -> ScoreConfig:
     state.mkdir(exist_ok=True)
     return ScoreConfig(cache=state, place=place_on(CLUSTER, state, state), **changes)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import sqlite3
 import subprocess
@@ -29,19 +28,6 @@ from v2t_eval.core.scores import Scores
 from v2t_eval.core.worker import ClipLimits
 
 pytestmark = pytest.mark.usefixtures("decodes")
-
-
-@pytest.fixture(scope="module")
-def drawn(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("drawn")
-    for number in range(4):
-        write_clip(folder / f"{number} übung.mp4", 30 + 40 * number)
-    return folder
-
-
-@pytest.fixture
-def clips(drawn, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(drawn, tmp_path / "clips"))
 
 
 def facts(scores) -> list[dict]:

@@ -65,6 +65,7 @@ def test_explain_names_every_rule_with_value_and_limit(made, films, capsys):
     assert code == 4 and "did you mean one.mp4#t=0.000,2.500" in err
 
 
+@pytest.mark.slow
 def test_a_dry_run_says_what_it_would_do_and_writes_nothing(films, made, tmp_path, capsys):
     code, text, _ = run(capsys, films, "-o", tmp_path / "set", "--recipe", "t2v", "--dry-run")
     assert code == 0 and "3 films" in text and "duration_s ≥ 2" in text and "sharpness ≥ q0.05" in text

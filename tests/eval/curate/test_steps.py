@@ -43,14 +43,14 @@ def measured(tmp_path_factory):
         }
 
 
-def scores(measured, name):
+def scores_of(measured, name):
     (row,) = measured[name]
     return row.scores
 
 
 @pytest.mark.slow
 def test_a_sound_clip_has_none_of_the_faults(measured):
-    found = scores(measured, "sound")
+    found = scores_of(measured, "sound")
     assert found["black_share"] == found["still_share"] == found["bars"] == 0
     assert found["duration_s"] == pytest.approx(3.0) and found["aspect"] == pytest.approx(160 / 96)
     assert found["short_side"] == 96 and found["film_frames"] == 72 and found["damaged"] == 0
@@ -58,18 +58,19 @@ def test_a_sound_clip_has_none_of_the_faults(measured):
 
 @pytest.mark.slow
 def test_standstill_is_measured_in_time_and_held_drawings_are_none(measured):
-    assert scores(measured, "frozen")["still_share"] == pytest.approx(0.75, abs=0.03)
-    assert scores(measured, "frozen")["longest_still_s"] == pytest.approx(54 / 24, abs=0.1)
-    assert scores(measured, "twos")["still_share"] == 0
+    assert scores_of(measured, "frozen")["still_share"] == pytest.approx(0.75, abs=0.03)
+    assert scores_of(measured, "frozen")["longest_still_s"] == pytest.approx(54 / 24, abs=0.1)
+    assert scores_of(measured, "twos")["still_share"] == 0
 
 
 @pytest.mark.slow
 def test_black_is_found_whole_and_in_part(measured):
-    assert scores(measured, "black")["black_share"] == 1
+    assert scores_of(measured, "black")["black_share"] == 1
     (row,) = measured["half"]  # the dark half is shorter than a clip may be, so it belongs to the change at the end
     assert row.scores["black_share"] < 0.1 and row.end_s == pytest.approx(1.5, abs=0.2)
 
 
+@pytest.mark.slow
 def test_bars_become_a_crop_of_even_numbers(measured):
     (row,) = measured["barred"]
     x, y, width, height = row.crop
@@ -79,8 +80,9 @@ def test_bars_become_a_crop_of_even_numbers(measured):
     assert measured["sound"][0].crop is None
 
 
+@pytest.mark.slow
 def test_blur_and_motion_are_measured(measured):
-    assert scores(measured, "panned")["camera_motion"] == pytest.approx(2 * 24 / 96, rel=0.2)
-    assert scores(measured, "sound")["camera_motion"] == 0 < scores(measured, "sound")["object_motion"]
-    assert scores(measured, "frozen")["object_motion"] < scores(measured, "sound")["object_motion"]
-    assert scores(measured, "sound")["sharpness_least"] <= scores(measured, "sound")["sharpness"]
+    assert scores_of(measured, "panned")["camera_motion"] == pytest.approx(2 * 24 / 96, rel=0.2)
+    assert scores_of(measured, "sound")["camera_motion"] == 0 < scores_of(measured, "sound")["object_motion"]
+    assert scores_of(measured, "frozen")["object_motion"] < scores_of(measured, "sound")["object_motion"]
+    assert scores_of(measured, "sound")["sharpness_least"] <= scores_of(measured, "sound")["sharpness"]

@@ -6,17 +6,14 @@ import math
 from collections import Counter
 from dataclasses import replace
 
-import numpy as np
 import pytest
 
-from cineloop.video.frames import Frames
-from cineloop.video.sample import SampleSpec
 from cineloop.world.language.plain_questions import PLAIN
-from v2t.backends import VideoLM
+from metric_results import judged_by
+from scripted_captioner import Scripted
+from small_clips import appearing, grey, sample
 from v2t_eval.audit.calibrating import JudgeResponse, fit_calibration
 from v2t_eval.audit.clips import world_clips
-from v2t_eval.core.metric import load_metric
-from v2t_eval.core.sample import Sample, SampleClip
 from v2t_eval.judge import calibration
 from v2t_eval.judge.answer import Votes
 from v2t_eval.judge.calibration import Calibration, Platt, Reliability
@@ -33,32 +30,17 @@ GOOD, BAD, FEW = (
 )
 
 
-class Favours(VideoLM):
+class Favours(Scripted):
     """A captioner that finds one answer likelier than all others, and remembers what it was offered."""
 
-    has_likelihoods = True
-
-    name, revision, spec, frame_size, concurrency = "favours", "1", SampleSpec(num_frames=4), None, 1
+    name, has_likelihoods = "favours", True
 
     def __init__(self, *favourites: str) -> None:
         self.favourites, self.offered = favourites, []
 
-    def load(self) -> None:
-        """Nothing to load."""
-
-    def encode_clip(self, frames):
-        return frames
-
     def likelihoods(self, clip, question, answers, *, whole=False):
         self.offered.append(tuple(answers))
         return [math.log(0.9 if answer in self.favourites else 0.01) for answer in answers]
-
-
-def clip(*, frozen: bool) -> Sample:
-    pixels = np.zeros((8, 32, 32, 3), np.uint8)
-    if not frozen:
-        pixels[4:, 8:24, 8:24] = 255
-    return Sample(id="clip", clip=SampleClip(content="", frames=Frames.from_pixels(pixels, fps=8)))
 
 
 def audited(**motions: Reliability) -> Calibration:
@@ -76,18 +58,18 @@ def test_an_answer_below_kappa_is_neither_offered_nor_asked_about_and_never_a_no
     captioner = Favours("it moves along")
     judge = Judge(captioner, calibration=audited(shake=BAD, fall=FEW))
     asked = [plain_question("motion", m, m) for m in ("travel", "shake", "fall")]
-    travel, shake, fall = judge.answer(clip(frozen=False), asked)
+    travel, shake, fall = judge.answer(sample(appearing(), "clip"), asked)
     assert travel.right and travel.text == "it moves along"
     assert {len(each) for each in captioner.offered} == {len(PLAIN["motion"].answers) - 2}
     assert not {"it shakes", "it falls down"} & set(captioner.offered[0])
     for answer in (shake, fall):
         assert (answer.status, answer.code, answer.right, answer.chance) == ("unaudited", "UNAUDITED", None, None)
     assert "kappa 0.05" in shake.message and "3 clips" in fall.message
-    found = evaluate(judge, clip(frozen=False), asked)
+    found = evaluate(judge, sample(appearing(), "clip"), asked)
     assert found.accuracy == 1.0 and found.right == {"travel": True}, "not asked: neither right nor wrong"
-    (claim,) = judge.answer(clip(frozen=False), [plain_claim("motion", "shake")])
+    (claim,) = judge.answer(sample(appearing(), "clip"), [plain_claim("motion", "shake")])
     assert claim.status == "unaudited"
-    (other,) = Judge(captioner).answer(clip(frozen=False), [plain_question("motion", "shake")])
+    (other,) = Judge(captioner).answer(sample(appearing(), "clip"), [plain_question("motion", "shake")])
     assert other.status == "answered", "a judge without an audit is asked everything"
 
 
@@ -98,14 +80,14 @@ def test_a_clip_that_the_frozen_rule_calls_still_says_so_by_itself():
              plain_claim("motion", "still", "c"), plain_claim("motion", "spin", "d"),
              plain_question("direction", "left", "e"), plain_question("speed", "none", "f"),
              plain_question("color", "red", "g")]  # fmt: skip
-    found = {a.question.id: a for a in judge.answer(clip(frozen=True), asked)}
+    found = {a.question.id: a for a in judge.answer(sample(grey(num=8, size=(32, 32), fps=8), "clip"), asked)}
     assert {id: found[id].right for id in "abcdef"} == {"a": True, "b": False, "c": True, "d": False, "e": False,
                                                           "f": True}  # fmt: skip
     assert {id: found[id].text for id in "abcde"} == {
         "a": "it stands still", "b": "it stands still", "c": "yes", "d": "no", "e": "nowhere"}  # fmt: skip
     assert all("every frame is the first one" in found[id].rule for id in "abcdef") and not found["g"].rule
     assert len(captioner.offered) == len(plain_question("color", "red").texts), "only the color was asked"
-    (moves,) = judge.answer(clip(frozen=False), [plain_question("motion", "still")])
+    (moves,) = judge.answer(sample(appearing(), "clip"), [plain_question("motion", "still")])
     assert moves.status == "unaudited" and not moves.rule
     assert judge.fingerprint()["stillness"]
 
@@ -158,11 +140,8 @@ def test_every_answer_of_every_list_is_planted_as_a_truth(split):
 
 
 def scored(name: str, captioner, calibration_: Calibration | None, prompt: str, *, frozen: bool = False):
-    metric = load_metric(name)()
-    metric.judge = Judge(captioner, calibration=calibration_)
-    frames = clip(frozen=frozen).frames
-    metric.update([Sample(id="s", clip=SampleClip.from_frames(frames), prompt=prompt)])
-    return metric.compute()
+    shown = grey(num=8, size=(32, 32), fps=8) if frozen else appearing()
+    return judged_by(captioner, name, sample(shown, prompt=prompt), calibration=calibration_)
 
 
 @pytest.mark.parametrize("name", ["question_score", "vqascore"])
@@ -186,7 +165,8 @@ def test_the_decision_and_what_was_said_are_never_shown_as_a_contradiction():
     lifts = Calibration(judge="favours@1", maps={"all": Platt(offset=6.0), "yes_no all": Platt(offset=-6.0)})
     judge = Judge(Favours("a plane", "yes"), calibration=lifts)
     bus, plane, claim = judge.answer(
-        clip(frozen=False), [plain_question("kind", "bus"), plain_question("kind", "plane"), plain_claim("kind", "bus")]
+        sample(appearing(), "clip"),
+        [plain_question("kind", "bus"), plain_question("kind", "plane"), plain_claim("kind", "bus")],
     )
     assert bus.right is False and bus.text == "a plane" and bus.chance == pytest.approx(1 - plane.chance)
     assert bus.summary() == f"a plane (chance of 'a bus' {bus.chance:.2f})"
@@ -205,15 +185,15 @@ def test_of_answers_that_exclude_each_other_one_is_held_true_at_most():
         lifts = Calibration(judge="favours@1", maps={"all": Platt(slope=0.3, offset=lift)})
         judge = Judge(Favours("it stands still"), calibration=lifts)
         found = judge.answer(
-            clip(frozen=False), [plain_question("motion", motion) for motion in PLAIN["motion"].answers]
+            sample(appearing(), "clip"), [plain_question("motion", motion) for motion in PLAIN["motion"].answers]
         )
         assert [each.question.answer for each in found if each.right] == ["it stands still"]
     tie = Judge(Favours("it stands still", "it shakes")).answer(
-        clip(frozen=False), [plain_question("motion", motion) for motion in ("still", "shake")]
+        sample(appearing(), "clip"), [plain_question("motion", motion) for motion in ("still", "shake")]
     )
     assert sum(bool(each.right) for each in tie) == 0, "neither of two equals has one half"
     two = Question(id="t", question="Which way?", answer="left", choices=("left", "right"))
-    halves = Judge(Favours("left", "right")).answer(clip(frozen=False), [two, replace(two, answer="right")])
+    halves = Judge(Favours("left", "right")).answer(sample(appearing(), "clip"), [two, replace(two, answer="right")])
     assert [each.right for each in halves] == [True, False], "the first, which is the answer in words"
 
 
@@ -231,6 +211,6 @@ def test_a_claim_is_not_asked_where_its_answer_is_not_told_from_the_others_of_it
     table = audited()
     answers = table.answers["motion"] | {PLAIN["motion"].answers["shake"]: BAD}
     judge = Judge(Favours("yes"), calibration=replace(table, answers=table.answers | {"motion": answers}))
-    spin, shake = judge.answer(clip(frozen=False), [plain_claim("motion", each) for each in ("spin", "shake")])
+    spin, shake = judge.answer(sample(appearing(), "clip"), [plain_claim("motion", each) for each in ("spin", "shake")])
     assert spin.status == "answered" and spin.right
     assert shake.status == "unaudited" and "kappa 0.05" in shake.message

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import math
 import random
 from dataclasses import replace
 
-import numpy as np
 import pytest
 
 from cineloop.errors import ItemError
-from cineloop.video.frames import Frames
-from cineloop.video.sample import SampleSpec
 from cineloop.world.language.phrases import unknown_words, vocabulary
 from cineloop.world.language.questions import questions
 from cineloop.world.scenes.sampler import sample_scene
 from cineloop.world.scenes.solo import sample_solo
 from foreign_prompts import FOREIGN
-from v2t.backends import VideoLM
-from v2t.backends.abilities import Abilities
+from metric_results import judged_by
+from scripted_captioner import FirstLikely
+from small_clips import appearing, noise, sample, write
 from v2t_eval.core.metric import load_metric
-from v2t_eval.core.sample import Sample, SampleClip
 from v2t_eval.judge.calibration import Calibration, Reliability
 from v2t_eval.judge.grammar.wording import LISTS, of_text
 from v2t_eval.judge.judge import Judge
@@ -28,34 +24,9 @@ from v2t_eval.judge.question import Question, from_row
 from v2t_eval.testing.clips import STARTER, ClipEvaluator
 
 
-class SaysYes(VideoLM):
-    """A captioner that answers yes, and the first of every list, whatever it is asked."""
-
-    has_likelihoods = True
-    name, revision, spec, frame_size, concurrency = "says-yes", "1", SampleSpec(num_frames=4), None, 1
-
-    def __init__(self, words: str | tuple[str, ...] | None = "world") -> None:
-        self.abilities, self.asked = Abilities(vocabulary=words), []
-
-    def load(self) -> None:
-        """Nothing to load."""
-
-    def likelihoods(self, clip, question, answers, *, whole=False):
-        self.asked.append(question)
-        return [math.log(0.9 if number == 0 else 0.1 / len(answers)) for number in range(len(answers))]
-
-
-def clip(**more) -> Sample:
-    pixels = np.zeros((8, 32, 32, 3), np.uint8)
-    pixels[4:, 8:24, 8:24] = 255
-    return Sample(id="clip", clip=SampleClip.from_frames(Frames.from_pixels(pixels, fps=8)), **more)
-
-
 def scored(name: str, prompt: str | None, words="world", **more):
-    metric = load_metric(name)()
-    metric.judge = Judge(SaysYes(words))
-    metric.update([clip(prompt=prompt, **more)])
-    return metric.compute(), metric.judge.captioner
+    captioner = FirstLikely(words)
+    return judged_by(captioner, name, sample(appearing(), "clip", prompt=prompt, **more)), captioner
 
 
 @pytest.mark.parametrize("name", ["question_score", "vqascore"])
@@ -64,7 +35,7 @@ def test_a_prompt_with_a_word_that_the_judge_does_not_know_has_no_value(name, pr
     found, captioner = scored(name, prompt)
     assert not found.figures and found.coverage == 0 and not captioner.asked
     (failure,) = found.failures
-    assert failure["code"] == "UNAUDITED" and "the judge says-yes does not know '" in failure["message"]
+    assert failure["code"] == "UNAUDITED" and "the judge first-likely does not know '" in failure["message"]
     assert found.counts["unaudited"] == found.counts["outside"] == 1
     (note,) = (note for note in found.notes if "UNAUDITED" in note)
     assert "1 of 1 clips have no value" in note
@@ -89,7 +60,7 @@ def test_a_folder_may_declare_words_of_its_own():
     found, captioner = scored("question_score", "A giraffe plays the piano.", words=words)
     assert found.coverage == 1 and "Is there a giraffe?" in captioner.asked
     other, _ = scored("question_score", "A giraffe plays the lute.", words=words)
-    assert other.failures[0]["message"].startswith("clip: the judge says-yes does not know 'lute'")
+    assert other.failures[0]["message"].startswith("clip: the judge first-likely does not know 'lute'")
 
 
 def test_questions_of_a_row_are_held_to_the_same_words():
@@ -116,8 +87,8 @@ def test_questions_of_a_row_are_held_to_the_same_words():
     ],
 )
 def test_every_word_of_a_question_and_its_answers_counts(row, word):
-    captioner = SaysYes()
-    (answer,) = Judge(captioner).answer(clip(), from_row([row], "clip"))
+    captioner = FirstLikely()
+    (answer,) = Judge(captioner).answer(sample(appearing(), "clip"), from_row([row], "clip"))
     assert (answer.status, answer.code, answer.right) == ("unaudited", "UNAUDITED", None)
     assert repr(word) in answer.message and not captioner.asked
 
@@ -135,7 +106,7 @@ def test_all_that_the_world_asks_is_in_its_vocabulary():
         for draw in (sample_scene, sample_solo):
             made = questions(draw("train", 3, index).facts(), random.Random(index))
             rows += [{"question": each["question"]} for each in made]
-    judge = Judge(SaysYes())
+    judge = Judge(FirstLikely())
     unknown = {why for number, row in enumerate(rows) if (why := judge.why_unknown(from_row([row], str(number))[0]))}
     assert not unknown
     assert len(vocabulary()) < 500, "it is the world's, not a dictionary"
@@ -143,11 +114,11 @@ def test_all_that_the_world_asks_is_in_its_vocabulary():
 
 def test_words_of_any_script_are_read_as_words():
     assert unknown_words("Does the dog's café roll at 2.5 seconds? 狗 🦒") == ("café", "狗", "🦒")
-    assert not of_text("A red dog rolls 玩滑板.") or Judge(SaysYes()).why_unread("A red dog rolls 玩滑板.")
+    assert not of_text("A red dog rolls 玩滑板.") or Judge(FirstLikely()).why_unread("A red dog rolls 玩滑板.")
 
 
 def test_words_of_the_world_that_state_nothing_there_are_refused_too():
-    judge = Judge(SaysYes())
+    judge = Judge(FirstLikely())
     assert "not as they stand here" in judge.why_unread("A red dog rolls camera.")
     assert "reads nothing" in judge.why_unread("the")
     assert judge.why_unread("A red dog rolls to the left.") == ""
@@ -159,13 +130,13 @@ def test_more_unaudited_answers_than_others_give_no_value():
 
     def judge(*kinds: str) -> Judge:
         tables = {kind: dict.fromkeys(LISTS[kind].answers.values(), bad if kind in kinds else good) for kind in LISTS}
-        return Judge(SaysYes(), calibration=Calibration(judge="says-yes@1", maps={}, answers=tables))
+        return Judge(FirstLikely(), calibration=Calibration(judge="first-likely@1", maps={}, answers=tables))
 
     asked = of_text("A red dog grows on the beach.", closed=True)
     assert len(asked) == 4
-    assert len(judge("color", "kind").askable(clip(), asked)) == 2
+    assert len(judge("color", "kind").askable(sample(appearing(), "clip"), asked)) == 2
     with pytest.raises(ItemError, match="not shown to know 3 of the 4 answers") as error:
-        judge("color", "kind", "motion").askable(clip(), asked)
+        judge("color", "kind", "motion").askable(sample(appearing(), "clip"), asked)
     assert error.value.code == "UNAUDITED"
 
 
@@ -182,8 +153,8 @@ def test_more_unaudited_answers_than_others_give_no_value():
 )
 def test_dimensions_that_ask_a_judge_follow_the_same_rule(name, prompt, asks):
     metric = load_metric(name)(detector="v2t")
-    metric.judge = Judge(SaysYes())
-    metric.update([clip(prompt=prompt)])
+    metric.judge = Judge(FirstLikely())
+    metric.update([sample(appearing(), "clip", prompt=prompt)])
     found = metric.compute()
     assert found.failures[0]["code"] == "UNAUDITED" and asks in found.failures[0]["message"]
     assert found.counts["outside"] == 1 and any("UNAUDITED" in note for note in found.notes)
@@ -193,9 +164,11 @@ def test_both_metrics_count_a_clip_without_a_prompt_as_one_without_a_value():
     found = {}
     for name in ("question_score", "vqascore"):
         metric = load_metric(name)()
-        metric.judge = Judge(SaysYes())
+        metric.judge = Judge(FirstLikely())
         prompts = ["A dog rolls."] * 2 + [None] * 3
-        metric.update([replace(clip(prompt=prompt), id=str(n)) for n, prompt in enumerate(prompts)])
+        metric.update(
+            [replace(sample(appearing(), "clip", prompt=prompt), id=str(n)) for n, prompt in enumerate(prompts)]
+        )
         result = metric.compute()
         found[name] = (result.coverage, result.n, [failure["code"] for failure in result.failures])
     assert found["question_score"] == found["vqascore"] == (0.4, 5, ["NO_PROMPT"] * 3)
@@ -203,10 +176,8 @@ def test_both_metrics_count_a_clip_without_a_prompt_as_one_without_a_value():
 
 @pytest.mark.slow
 def test_a_verdict_on_one_clip_is_outside_by_the_same_rule(monkeypatch, tmp_path):
-    from cineloop.video.encode import encode
-
-    encode(np.random.default_rng(0).integers(0, 255, (8, 32, 32, 3), np.uint8), tmp_path / "clip.mp4", fps=8)
-    monkeypatch.setattr("v2t_eval.semantics.dimension.open_judge", lambda name, device: Judge(SaysYes()))
+    write(noise(num=8, fps=8), tmp_path / "clip.mp4")
+    monkeypatch.setattr("v2t_eval.semantics.dimension.open_judge", lambda name, device: Judge(FirstLikely()))
     evaluator = ClipEvaluator()
     try:
         for more in ({"prompt": FOREIGN[0]}, {"questions": ["Is there a giraffe?"]},
@@ -220,5 +191,7 @@ def test_a_verdict_on_one_clip_is_outside_by_the_same_rule(monkeypatch, tmp_path
 
 def test_an_answer_of_yes_to_an_unknown_word_was_right_before_the_rule():
     """The stand-in does affirm it, so that the tests above can fail."""
-    (answer,) = Judge(SaysYes(None)).answer(clip(), [Question(id="g", question="Is there a giraffe?")])
+    (answer,) = Judge(FirstLikely(None)).answer(
+        sample(appearing(), "clip"), [Question(id="g", question="Is there a giraffe?")]
+    )
     assert answer.right and answer.chance > 0.8

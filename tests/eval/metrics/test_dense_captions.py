@@ -23,7 +23,7 @@ def asked(id: str, told: list[dict], true: list[dict], cluster: str = "", **row:
     return Sample(id=id, row={"events": told, "reference_events": true, **row}, cluster=cluster)
 
 
-def score(*samples: Sample, **settings):
+def dense(*samples: Sample, **settings):
     return result_of(Metric, *samples, **{"similarity": "token_f1", **settings})
 
 
@@ -55,7 +55,7 @@ def test_token_f1() -> None:
 
 
 def test_what_is_told_as_it_is_scores_one() -> None:
-    result = score(asked("a", TRUE, TRUE), asked("b", TRUE[:2], TRUE[:2]))
+    result = dense(asked("a", TRUE, TRUE), asked("b", TRUE[:2], TRUE[:2]))
     assert {value(result, f"SODA_c{part}") for part in ("", " precision", " recall")} == {1.0}
     assert value(result, "token F1 over tIoU") == 1.0 and value(result, "CIDEr over tIoU") > 5
     assert result.name == "dense_captions[similarity=token_f1]" and result.coverage == 1.0
@@ -63,18 +63,18 @@ def test_what_is_told_as_it_is_scores_one() -> None:
 
 def test_soda_by_hand() -> None:
     told = events((0, 4, "a dog runs"), (4, 6, "a bird sings"))  # IoU 1/2 with the first two, 1 with the third
-    one = score(asked("a", told, TRUE))
+    one = dense(asked("a", told, TRUE))
     # pairs: first with first 1/2 * 1, second with third 1 * F1(a bird sings, a bird flies away) = 4/7
     assert value(one, "SODA_c precision") == pytest.approx((0.5 + 4 / 7) / 2)
     assert value(one, "SODA_c recall") == pytest.approx((0.5 + 4 / 7) / 3)
     assert one.value == pytest.approx(2 * (0.5 + 4 / 7) / 5) == one.items[0]["value"]
-    both = score(asked("a", told, TRUE), asked("b", TRUE[:1], TRUE[:1]))
+    both = dense(asked("a", told, TRUE), asked("b", TRUE[:1], TRUE[:1]))
     assert both.value == pytest.approx(2 * (0.5 + 4 / 7 + 1) / 7)  # of the sums, no mean over clips
 
 
 def test_scores_where_the_times_fit() -> None:
     told = events((0, 4, "a dog runs"), (20, 21, "a cat sleeps"))
-    result = score(asked("a", told, TRUE))
+    result = dense(asked("a", told, TRUE))
     # up to IoU 1/2 the first is held against the first two true events, 1 and 1/3; the second against nonsense
     assert value(result, "token F1 tIoU>=0.5") == value(result, "token F1 tIoU>=0.3") == pytest.approx((1 + 1 / 3) / 3)
     assert value(result, "token F1 tIoU>=0.7") == value(result, "token F1 tIoU>=0.9") == 0.0
@@ -83,30 +83,30 @@ def test_scores_where_the_times_fit() -> None:
 
 def test_cider_of_a_clip_alone_and_of_the_set() -> None:
     samples = [asked("a", TRUE[:1], TRUE[:1]), asked("b", TRUE[1:2], TRUE[1:2])]
-    assert value(score(*samples), "CIDEr over tIoU") == 0.0  # one pair a clip: log(1 / 1) weighs nothing
-    fixed = score(*samples, mode="fixed")
+    assert value(dense(*samples), "CIDEr over tIoU") == 0.0  # one pair a clip: log(1 / 1) weighs nothing
+    fixed = dense(*samples, mode="fixed")
     assert value(fixed, "CIDEr over tIoU") == pytest.approx(10 * 3 / 4)  # three words: no 4-gram
     assert fixed.name == "dense_captions[similarity=token_f1,mode=fixed]"
 
 
 def test_order_of_time_matters_and_order_in_the_file_does_not() -> None:
     turned = [{**event, "caption": other["caption"]} for event, other in zip(TRUE, TRUE[::-1], strict=True)]
-    assert score(asked("a", turned, TRUE)).value < 0.6
-    assert score(asked("a", TRUE[::-1], TRUE)).value == score(asked("a", TRUE, TRUE[::-1])).value == 1.0
+    assert dense(asked("a", turned, TRUE)).value < 0.6
+    assert dense(asked("a", TRUE[::-1], TRUE)).value == dense(asked("a", TRUE, TRUE[::-1])).value == 1.0
     samples = [asked(str(n), TRUE[: n % 3 + 1], TRUE) for n in range(9)]
-    assert score(*reversed(samples)) == score(*samples)
+    assert dense(*reversed(samples)) == dense(*samples)
 
 
 def test_more_and_longer_is_not_better() -> None:
-    precise = score(asked("a", TRUE, TRUE)).value
-    repeated = score(asked("a", [*TRUE, *TRUE], TRUE)).value
-    whole = score(asked("a", events((0, 6, "a dog runs a cat sleeps a bird flies away")), TRUE)).value
+    precise = dense(asked("a", TRUE, TRUE)).value
+    repeated = dense(asked("a", [*TRUE, *TRUE], TRUE)).value
+    whole = dense(asked("a", events((0, 6, "a dog runs a cat sleeps a bird flies away")), TRUE)).value
     assert repeated == pytest.approx(2 / 3) and whole < repeated < precise
 
 
 def test_what_is_missing_or_no_event_counts_as_zero() -> None:
     odd = events((2, 0, "a dog runs"), (0, 60, "a dog runs"), (float("nan"), 2, "a dog runs"))
-    result = score(asked("a", TRUE, TRUE), asked("b", [], TRUE), asked("c", odd, TRUE, duration_s=6.0))
+    result = dense(asked("a", TRUE, TRUE), asked("b", [], TRUE), asked("c", odd, TRUE, duration_s=6.0))
     assert result.counts == {"missing": 1, "invalid": 3} and result.coverage == 1
     assert result.value == pytest.approx(2 * 3 / (6 + 9)) and [item["value"] for item in result.items] == [
         1.0,
@@ -117,7 +117,7 @@ def test_what_is_missing_or_no_event_counts_as_zero() -> None:
 
 
 def test_rows_that_cannot_be_judged() -> None:
-    result = score(
+    result = dense(
         asked("a", TRUE, TRUE),
         asked("b", TRUE, []),
         asked("c", TRUE, events((2, 1, "x"))),
@@ -135,11 +135,11 @@ def test_intervals_count_clusters() -> None:
     draw = random.Random(0)
     samples = [asked(f"{n:02}", draw.sample(TRUE, draw.randint(1, 3)), TRUE) for n in range(40)]
     copies = [Sample(id=f"{one.id}/{copy}", row=one.row, cluster=one.id) for one in samples for copy in range(3)]
-    once, thrice = score(*samples).figures, score(*copies).figures
+    once, thrice = dense(*samples).figures, dense(*copies).figures
     for name in ("SODA_c", "token F1 over tIoU", "CIDEr over tIoU"):
         whole, copied = once[name], thrice[name]
         assert (copied.value, copied.low, copied.high) == pytest.approx((whole.value, whole.low, whole.high))
-    few, many = score(*samples[:6]).figures["SODA_c"], once["SODA_c"]
+    few, many = dense(*samples[:6]).figures["SODA_c"], once["SODA_c"]
     assert few.high - few.low > 1.5 * (many.high - many.low) > 0
 
 
@@ -150,7 +150,7 @@ TOLD = events((0, 2, "a brown dog is running"), (2, 4, "cats sleep"), (9, 10, "n
 @pytest.mark.java
 @pytest.mark.skipif(bool(java_missing("meteor/meteor-1.5.jar")), reason="METEOR needs Java and pycocoevalcap")
 def test_meteor_is_that_of_pycocoevalcap() -> None:
-    result = score(asked("a", TOLD, TRUE), asked("b", [], TRUE), similarity="auto")
+    result = dense(asked("a", TOLD, TRUE), asked("b", [], TRUE), similarity="auto")
     # pycocoevalcap 1.2: "a dog runs" against "a brown dog is running" .2018099653403404, of the other pair 0
     assert result.items[0]["value"] == pytest.approx(2 * 0.2018099653403404 / 6, abs=1e-6)
     # The three pairs of a told caption with the true one that fits or with nonsense .1421115601883928; IoU are 0 or 1.
@@ -170,6 +170,6 @@ def test_which_caption_is_the_hypothesis(monkeypatch) -> None:
     monkeypatch.setattr("v2t_eval.metrics.meteor.statistics", statistics)
     for mode, swapped in (("compat", True), ("fixed", False)):
         asked_for.clear()
-        score(asked("a", TOLD[:1], TRUE), similarity="meteor", mode=mode)
+        dense(asked("a", TOLD[:1], TRUE), similarity="meteor", mode=mode)
         assert (("a dog runs", "a brown dog is running") in asked_for) == swapped
         assert ("a brown dog is running", "a dog runs") in asked_for

@@ -13,7 +13,7 @@ from v2t_eval.metrics.distinct_n import Metric, distinct, rarefied_share, words
 from v2t_eval.text.ngrams import ngrams
 
 
-def score(*captions: str, clusters: list[str] | None = None, **settings):
+def distinct_of(*captions: str, clusters: list[str] | None = None, **settings):
     metric = Metric(**settings)
     for number, caption in enumerate(captions):
         metric.update(Sample(id=f"{number:04}", caption=caption, cluster=clusters[number] if clusters else ""))
@@ -35,7 +35,7 @@ def test_words_and_ngrams() -> None:
 
 
 def test_closed_forms() -> None:
-    result = score("a dog runs", "a dog sleeps", "a cat")
+    result = distinct_of("a dog runs", "a dog sleeps", "a cat")
     values = {name: figure.value for name, figure in result.figures.items()}
     assert values["distinct-1"] == 5 / 8 and values["distinct-2"] == 4 / 5 and values["distinct-3"] == 1.0
     assert result.value == 4 / 5 and values["share a 4-gram with another"] == 0.0 and "seq-rep-4" not in values
@@ -64,7 +64,7 @@ def speech(num: int, seed: int) -> list[str]:
 
 @pytest.mark.slow
 def test_the_rarefied_form_does_not_fall_with_the_size_of_the_set() -> None:
-    small, large = score(*speech(60, 0), drawn=300), score(*speech(480, 1), drawn=300)
+    small, large = distinct_of(*speech(60, 0), drawn=300), distinct_of(*speech(480, 1), drawn=300)
     assert large.value < small.value - 0.2  # distinct-2 itself does
     name = "distinct-2 among 300"
     assert large.figures[name].value == pytest.approx(small.figures[name].value, abs=0.03)
@@ -73,7 +73,7 @@ def test_the_rarefied_form_does_not_fall_with_the_size_of_the_set() -> None:
 def test_repetition() -> None:
     once = "a dog runs over the grass"
     twice = "a dog runs over a dog runs over"  # 5 4-grams, 4 of them different
-    result = score(once, twice, "a bird flies by itself")
+    result = distinct_of(once, twice, "a bird flies by itself")
     assert result.figures["seq-rep-4"].value == pytest.approx((0 + 0.2 + 0) / 3)
     assert result.figures["share a 4-gram with another"].value == pytest.approx(2 / 3)
     assert [item["shares a 4-gram"] for item in result.items] == [True, True, False]
@@ -81,30 +81,30 @@ def test_repetition() -> None:
 
 def test_copies_lower_it_and_order_does_not_matter() -> None:
     captions = speech(50, 2)
-    result = score(*captions)
-    assert score(*captions, *captions).value == pytest.approx(result.value / 2)
-    for name, figure in score(*reversed(captions)).figures.items():
+    result = distinct_of(*captions)
+    assert distinct_of(*captions, *captions).value == pytest.approx(result.value / 2)
+    for name, figure in distinct_of(*reversed(captions)).figures.items():
         told = result.figures[name]
         assert (figure.value, figure.low, figure.high) == pytest.approx((told.value, told.low, told.high), rel=1e-12)
-    assert score(*[" ".join(reversed(one.split())) for one in captions]).value == result.value
+    assert distinct_of(*[" ".join(reversed(one.split())) for one in captions]).value == result.value
 
 
 @pytest.mark.slow
 def test_the_interval_covers_and_knows_clusters() -> None:
-    many = [score(*speech(60, seed), drawn=100).figures["distinct-2 among 100"] for seed in range(24)]
+    many = [distinct_of(*speech(60, seed), drawn=100).figures["distinct-2 among 100"] for seed in range(24)]
     mean = sum(figure.value for figure in many) / len(many)
     assert sum(figure.low <= mean <= figure.high for figure in many) >= 20
     captions = speech(40, 3)
     copies = [one for one in captions for _ in range(3)]
-    clustered = score(*copies, clusters=[str(i // 3) for i in range(120)]).figures["distinct-2"]
-    alone = score(*copies).figures["distinct-2"]
+    clustered = distinct_of(*copies, clusters=[str(i // 3) for i in range(120)]).figures["distinct-2"]
+    alone = distinct_of(*copies).figures["distinct-2"]
     assert clustered.high - clustered.low > 1.5 * (alone.high - alone.low)
 
 
 def test_captions_without_words() -> None:
-    result = score("a dog runs", "!", "")
+    result = distinct_of("a dog runs", "!", "")
     assert result.counts == {"without words": 2} and result.value == 1.0 and result.coverage == 1.0
-    assert score("!", "one").figures == {}
+    assert distinct_of("!", "one").figures == {}
     metric = Metric()
     metric.update(Sample(id="x"))
     assert metric.compute().failures[0]["code"] == "NO_CAPTION"

@@ -52,7 +52,7 @@ def toy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(detectors, "open_extractor", open_extractor)
 
 
-def clip(seed: int, num_frames: int = 16, brightness: float = 0.0) -> Frames:
+def drawn_frames(seed: int, num_frames: int = 16, brightness: float = 0.0) -> Frames:
     draws = np.random.default_rng(seed)
     base = draws.normal(120, 25, size=3) + brightness
     pixels = base + draws.normal(0, draws.uniform(5, 30), size=(num_frames, 12, 12, 3))
@@ -61,7 +61,7 @@ def clip(seed: int, num_frames: int = 16, brightness: float = 0.0) -> Frames:
 
 def samples(num: int, seed: int, **about: Any) -> list[Sample]:
     return [
-        Sample(id=f"s{number:04}", clip=SampleClip.from_frames(clip(1000 * seed + number, **about)))
+        Sample(id=f"s{number:04}", clip=SampleClip.from_frames(drawn_frames(1000 * seed + number, **about)))
         for number in range(num)
     ]
 
@@ -222,7 +222,7 @@ def test_reversed_clips_score_the_same_with_features_of_frames() -> None:
     forward, backward = load_metric("frechet")(feature="toy"), load_metric("frechet")(feature="toy")
     for metric, step in ((forward, 1), (backward, -1)):
         for number in range(8):
-            pixels = clip(number).pixels[::step]
+            pixels = drawn_frames(number).pixels[::step]
             metric.update(Sample(id=str(number), clip=SampleClip.from_frames(Frames.from_pixels(pixels.copy(), fps=8))))
         metric.update(samples(8, 2), reference=True)
     assert forward.compute().figures == backward.compute().figures
@@ -294,7 +294,7 @@ def test_fvd_takes_sixteen_frames_and_the_divisor_of_its_implementation(
     metric = load_metric("fvd")(weights=scripts["i3d"], preprocessing=preprocessing)
     assert metric.title == f"fvd[preprocessing={preprocessing}]"  # and never the path
     own, reference = samples(5, 1, num_frames=18, brightness=15.0), samples(6, 2, num_frames=16)
-    metric.update([*own, Sample(id="short", clip=SampleClip.from_frames(clip(5, num_frames=15)))])
+    metric.update([*own, Sample(id="short", clip=SampleClip.from_frames(drawn_frames(5, num_frames=15)))])
     metric.update(reference, reference=True)
     result = metric.compute()
     assert [failure["code"] for failure in result.failures] == ["TOO_SHORT"] and result.coverage == 5 / 6
@@ -362,12 +362,12 @@ def test_inception_score_by_splits_of_clips(scripts: dict[str, str]) -> None:
 
 
 def test_frames_are_picked_by_name() -> None:
-    frames = clip(0, num_frames=9)
+    frames = drawn_frames(0, num_frames=9)
     assert detectors.frame_positions(frames, "all").tolist() == list(range(9))
     for rule, expected in (("first", [0]), ("middle", [4]), ("uniform-3", [0, 4, 8])):
         assert detectors.frame_positions(frames, rule).tolist() == expected
     assert detectors.frame_positions(frames, "uniform-16").tolist() == list(range(9))
-    assert detectors.frame_positions(clip(0, num_frames=1), "uniform-2").tolist() == [0]
+    assert detectors.frame_positions(drawn_frames(0, num_frames=1), "uniform-2").tolist() == [0]
 
 
 # The starter's tower, and parity case A7

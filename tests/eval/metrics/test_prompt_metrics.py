@@ -16,8 +16,9 @@ from cineloop.video.frames import Frames
 from cineloop.world.referee.read import read_back
 from cineloop.world.scenes.render import render
 from cineloop.world.scenes.solo import FPS, NUM_FRAMES, prompt, sample_solo
+from scripted_captioner import Scripted
 from t2v.obedience import chance, compare, prompt_factors, table
-from v2t.backends import Output, VideoLM
+from v2t.backends import Output
 from v2t_eval.cli import main
 from v2t_eval.core.metric import load_metric
 from v2t_eval.core.sample import Sample, SampleClip
@@ -72,16 +73,13 @@ def test_facts_and_questions_of_a_caption():
     assert [(row["kind"], row["wanted"], row["answer"]) for row in wrong] == [("direction", "right", "left")]
 
 
-class Reader(VideoLM):
+class Reader(Scripted):
     """Says what it is given, question by question."""
 
-    name, revision = "reader", "1"
+    name = "reader"
 
     def __init__(self, *replies):
         self.replies = replies
-
-    def load(self):
-        """Nothing to load."""
 
     def answer(self, conversations, decoding):
         replies = self.replies if len(conversations) > 1 else self.replies[-1:]

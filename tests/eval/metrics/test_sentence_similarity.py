@@ -119,7 +119,7 @@ def test_dense_prompt_length_and_case(tmp_path: Path) -> None:
     assert extractor.are_truncated(["a red dog", "a red dog runs"]) == [False, True]
 
 
-def score(folder: Path, *samples: Sample, **settings):
+def similarity_by(folder: Path, *samples: Sample, **settings):
     return result_of(Metric, *samples, model=str(folder), **settings)
 
 
@@ -131,7 +131,7 @@ def test_the_metric(tmp_path: Path) -> None:
         Sample(id="b", caption=TEXT, references=("a blue cat", "the car jumps")),
         Sample(id="c", caption=TEXT),
     ]
-    result = score(folder, *samples)
+    result = similarity_by(folder, *samples)
     one, two = result.items
     tokens = {text: vectors_of(folder, text).mean(0) for text in ("a blue cat", "the car jumps", TEXT)}
     unit = {text: vector / np.linalg.norm(vector) for text, vector in tokens.items()}
@@ -140,11 +140,11 @@ def test_the_metric(tmp_path: Path) -> None:
     assert two["value"] == pytest.approx(max(cosines), abs=1e-5) and two["nearest"] == np.argmax(cosines)
     assert result.value == pytest.approx((one["value"] + two["value"]) / 2)
     assert result.coverage == 2 / 3 and result.failures[0]["code"] == "NO_REFERENCES"
-    assert score(folder, *reversed(samples)) == result
-    prompt = score(folder, samples[0], samples[1], against="prompt")
+    assert similarity_by(folder, *reversed(samples)) == result
+    prompt = similarity_by(folder, samples[0], samples[1], against="prompt")
     assert prompt.failures[0]["code"] == "NO_PROMPT" and prompt.items[0]["value"] < 0.999
     swapped = Sample(id="x", caption="a blue cat", references=(TEXT,))
-    assert score(folder, swapped).value == pytest.approx(cosines[0], abs=1e-5)
+    assert similarity_by(folder, swapped).value == pytest.approx(cosines[0], abs=1e-5)
     assert "against=prompt" in prompt.name and len(result.fingerprint["weights"]) == 64
     assert result.notes[0].startswith(f"model sentence:{folder}")
 
@@ -168,5 +168,5 @@ def test_minilm_gives_its_published_similarities() -> None:
     published = [[1.0000, 0.6660, 0.1046], [0.6660, 1.0000, 0.1411], [0.1046, 0.1411, 1.0000]]
     for caption, row in zip(texts, published, strict=True):
         pairs = [Sample(id=str(n), caption=caption, references=(text,)) for n, text in enumerate(texts)]
-        values = [item["value"] for item in score(package.get_model_path(), *pairs).items]
+        values = [item["value"] for item in similarity_by(package.get_model_path(), *pairs).items]
         assert values == pytest.approx(row, abs=6e-5)

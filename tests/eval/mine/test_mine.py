@@ -43,6 +43,7 @@ def mined(world, tmp_path_factory):
     return out / "out"
 
 
+@pytest.mark.slow
 def test_captions_of_other_clips_come_first(mined):
     rows = [json.loads(line) for line in (mined / "mined.jsonl").read_text().splitlines()]
     assert len(rows) == 8 and {rows[0]["id"], rows[1]["id"]} == set(SWAPPED)
@@ -52,6 +53,7 @@ def test_captions_of_other_clips_come_first(mined):
     assert all({"kind", "question", "doubt", "denied"} == claim.keys() for row in rows for claim in row["claims"])
 
 
+@pytest.mark.slow
 def test_the_page_shows_the_clips_in_that_order(mined):
     page = (mined / "index.html").read_text()
     ids = [json.loads(line)["id"] for line in (mined / "mined.jsonl").read_text().splitlines()]
@@ -60,6 +62,7 @@ def test_the_page_shows_the_clips_in_that_order(mined):
     assert "What to label or draw next" in page and "What the order is worth" in page and "data:image/webp" in page
 
 
+@pytest.mark.slow
 def test_the_judge_prefers_the_true_caption(world, mined):
     pairs = read_pairs([mined / "preferences.jsonl"], world / "clips")
     true = {json.loads(line)["id"]: json.loads(line)["caption"] for line in (world / "true.jsonl").open()}
@@ -84,6 +87,7 @@ def test_pairs_by_the_truth_need_no_model(world, tmp_path, capsys, monkeypatch):
     assert not (tmp_path / "out/mined.jsonl").read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "more, code, message",
     [
@@ -100,6 +104,7 @@ def test_what_cannot_be_mined_is_refused(world, tmp_path, capsys, more, code, me
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_what_was_mined_is_not_replaced(world, mined, capsys):
     assert main(["mine", str(world / "clips"), "--captions", str(world / "a.jsonl"), "-o", str(mined), "-q"]) == 2
     assert "exists" in capsys.readouterr().err
@@ -118,5 +123,6 @@ def test_captions_of_an_unknown_style_need_their_prompt(world, tmp_path, capsys)
     assert {row["prompt"] for row in read_manifest(tmp_path / "out/preferences.jsonl")} == {"Say it."}
 
 
+@pytest.mark.slow
 def test_rows_can_be_written_again(mined, tmp_path):
     assert write_manifest(read_manifest(mined / "preferences.jsonl"), tmp_path / "again.jsonl") > 0

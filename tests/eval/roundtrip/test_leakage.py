@@ -8,6 +8,7 @@ import pytest
 
 from cineloop.video.encode import encode
 from decoder_here import probe
+from small_clips import noise, write
 from v2t_eval.roundtrip import leakage
 
 PROMPT = "A red ball rolls slowly to the right on the beach."
@@ -15,9 +16,7 @@ PROMPT = "A red ball rolls slowly to the right on the beach."
 
 @pytest.fixture
 def clip(tmp_path):
-    pixels = np.random.default_rng(0).integers(0, 255, (6, 32, 32, 3), dtype=np.uint8)
-    encode(pixels, tmp_path / "clip.mp4", fps=8)
-    return tmp_path / "clip.mp4"
+    return write(noise(fps=8), tmp_path / "clip.mp4")
 
 
 def tagged(source, target, **tags):

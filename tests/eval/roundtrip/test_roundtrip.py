@@ -17,8 +17,8 @@ from cineloop.manifest import write_manifest
 from cineloop.video.encode import encode
 from cineloop.video.sample import SampleSpec
 from cineloop.video.worker import DecoderPool
-from v2t.backends import Output, VideoLM
-from v2t.backends.abilities import Abilities
+from scripted_captioner import Scripted
+from v2t.backends import Output
 from v2t_eval.judge.answer import Answer
 from v2t_eval.metrics import caption_questions, event_f1
 from v2t_eval.roundtrip.run import plan, run
@@ -36,12 +36,10 @@ def number_of(frames):
     return round(float(frames.pixels.mean()) / 20)
 
 
-class Planted(VideoLM):
+class Planted(Scripted):
     """A captioner that knows gray levels, and nothing else: `captions` by number, an empty one refuses."""
 
-    name, revision, frame_size, concurrency = "planted", "1", None, 1
-    abilities = Abilities()
-    spec = SampleSpec(num_frames=2)
+    name, spec = "planted", SampleSpec(num_frames=2)
 
     def __init__(self, captions):
         self.captions, self.asked = captions, 0

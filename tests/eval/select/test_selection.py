@@ -26,7 +26,7 @@ def result(name: str, values: dict[str, float | None], *, higher: bool | None = 
     )  # fmt: skip
 
 
-def scores(prompts: dict[str, str], *results: MetricResult) -> Scores:
+def scores_of(prompts: dict[str, str], *results: MetricResult) -> Scores:
     clips = [ItemScores(id=id, cluster=prompt, prompt=prompt) for id, prompt in prompts.items()]
     return Scores(sources={}, clips=clips, results=list(results))
 
@@ -37,7 +37,7 @@ CHECK = {"a1": 1.0, "a2": 0.0, "a3": 1.0, "a4": 0.0, "b1": 0.0, "b2": 1.0}
 
 
 def test_the_highest_of_each_prompt_is_kept_and_of_equal_ones_the_first():
-    found = select(scores(PROMPTS, result("by", BY)), "by")
+    found = select(scores_of(PROMPTS, result("by", BY)), "by")
     assert [one.clip.id for one in found.kept] == ["a2", "b1"]
     assert [(one.clip.id, one.rank) for one in found.candidates] == [
         ("a2", 1), ("a3", 2), ("a1", 3), ("a4", 4), ("b1", 1), ("b2", None)
@@ -46,13 +46,13 @@ def test_the_highest_of_each_prompt_is_kept_and_of_equal_ones_the_first():
 
 
 def test_where_less_is_better_the_lowest_is_kept():
-    found = select(scores(PROMPTS, result("by", BY, higher=False)), "by", keep=2)
+    found = select(scores_of(PROMPTS, result("by", BY, higher=False)), "by", keep=2)
     assert [one.clip.id for one in found.kept] == ["a4", "a1", "b1"]
 
 
 @pytest.mark.parametrize("n", [1, 2, 4])
 def test_the_expectation_is_the_mean_over_all_subsets_with_ties_shared(n):
-    found = select(scores(PROMPTS, result("by", BY), result("check", CHECK)), "by", check="check")
+    found = select(scores_of(PROMPTS, result("by", BY), result("check", CHECK)), "by", check="check")
     of_a = {id: value for id, value in BY.items() if id.startswith("a")}
     expected = []
     for subset in itertools.combinations(of_a, n):
@@ -66,24 +66,24 @@ def test_the_expectation_is_the_mean_over_all_subsets_with_ties_shared(n):
 
 
 def test_a_choice_that_the_check_would_not_have_made_is_named():
-    found = select(scores(PROMPTS, result("by", BY), result("check", CHECK)), "by", check="check")
+    found = select(scores_of(PROMPTS, result("by", BY), result("check", CHECK)), "by", check="check")
     ((kept, better),) = found.mistakes
     assert (kept.clip.id, better.clip.id) == ("a2", "a3")
 
 
 def test_a_prompt_without_any_value_is_named_and_keeps_nothing():
-    found = select(scores(PROMPTS, result("by", {**BY, "b1": None})), "by")
+    found = select(scores_of(PROMPTS, result("by", {**BY, "b1": None})), "by")
     assert found.prompts_without == ("b",) and [one.clip.id for one in found.kept] == ["a2"]
 
 
 def test_a_metric_without_a_direction_or_without_values_cannot_choose():
     with pytest.raises(UsageError, match="no preferred direction"):
-        select(scores(PROMPTS, result("by", BY, higher=None)), "by")
+        select(scores_of(PROMPTS, result("by", BY, higher=None)), "by")
     of_set = result("by", BY)
     for item in of_set.items:
         item["value"] = None
     with pytest.raises(UsageError, match="no value for each clip"):
-        select(scores(PROMPTS, of_set), "by")
+        select(scores_of(PROMPTS, of_set), "by")
 
 
 @pytest.mark.slow

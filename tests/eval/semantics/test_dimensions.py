@@ -18,10 +18,11 @@ from cineloop.video.frames import Frames
 from cineloop.world.scenes.render import render
 from cineloop.world.scenes.scene import Actor, Event, Scene, Shot
 from metric_results import result_of_prompts, values
+from small_clips import noise
 from t2v.generators import ClipRequest
 from t2v.generators.world import Generator
 from t2v.settings import GenerateSettings
-from v2t_eval.core.metric import MetricResult, load_metric
+from v2t_eval.core.metric import load_metric
 from v2t_eval.core.sample import Sample, SampleClip
 from v2t_eval.semantics.detectors import world as world_detector
 from v2t_eval.semantics.dimension import CEILING, ceilings
@@ -49,40 +50,44 @@ def mirrored(clip: SampleClip) -> SampleClip:
     return SampleClip.from_frames(replace(clip.frames, pixels=np.ascontiguousarray(clip.frames.pixels[:, :, ::-1])))
 
 
-def noise() -> SampleClip:
-    pixels = np.random.default_rng(0).integers(0, 255, (8, 64, 64, 3), dtype=np.uint8)
-    return SampleClip.from_frames(Frames.from_pixels(pixels, fps=8))
-
-
-def score(name: str, clip: SampleClip, *prompts: str, metric=None, row: dict | None = None, **settings) -> MetricResult:
-    return result_of_prompts(metric or name, clip, *prompts, row=row, **settings)
-
-
 # --- the cartoon world's referee
 @pytest.mark.slow
 def test_the_referee_tells_left_from_right_and_above_from_below():
     prompts = ("A dog is to the left of a car.", "A dog is to the right of a car.", "a car on the left of a dog",
                "a dog above a car")  # fmt: skip
-    assert values(score("spatial_relationship", pair(), *prompts)) == [1, 0, 0, 0]
+    assert values(result_of_prompts("spatial_relationship", pair(), *prompts)) == [1, 0, 0, 0]
     turned = mirrored(pair())
-    assert values(score("spatial_relationship", turned, *prompts)) == [0, 1, 1, 0]
-    failed = score("spatial_relationship", pair(), "a dog behind a car")
+    assert values(result_of_prompts("spatial_relationship", turned, *prompts)) == [0, 1, 1, 0]
+    failed = result_of_prompts("spatial_relationship", pair(), "a dog behind a car")
     assert [f["code"] for f in failed.failures] == ["NOT_BY_BOXES"] and not failed.figures
 
 
 @pytest.mark.slow
 def test_the_referee_tells_kinds_colours_places_and_actions():
     told = ("a dog", "a zebra", "a puppy")
-    assert values(score("object_class", pair(), *told)) == [1, 0, 1]
-    assert values(score("multiple_objects", pair(), "a dog and a car", "a dog and a cat", "two dogs")) == [1, 0, 0]
-    assert values(score("color", pair(), "a red dog", "a blue dog", "a blue car", "a red cat")) == [1, 0, 1, 0]
-    assert values(score("scene", pair(), "a dog in the meadow", "a dog on the grass", "a dog on the beach")) == [
+    assert values(result_of_prompts("object_class", pair(), *told)) == [1, 0, 1]
+    assert values(result_of_prompts("multiple_objects", pair(), "a dog and a car", "a dog and a cat", "two dogs")) == [
+        1,
+        0,
+        0,
+    ]
+    assert values(result_of_prompts("color", pair(), "a red dog", "a blue dog", "a blue car", "a red cat")) == [
+        1,
+        0,
+        1,
+        0,
+    ]
+    assert values(
+        result_of_prompts("scene", pair(), "a dog in the meadow", "a dog on the grass", "a dog on the beach")
+    ) == [
         1,
         1,
         0,
     ]
     alone = world(("dog", "red", 0.5, 0.7))
-    assert values(score("human_action", alone, "A red dog jumps.", "A red dog is hopping.", "A dog spins.")) == [
+    assert values(
+        result_of_prompts("human_action", alone, "A red dog jumps.", "A red dog is hopping.", "A dog spins.")
+    ) == [
         1,
         1,
         0,
@@ -91,7 +96,7 @@ def test_the_referee_tells_kinds_colours_places_and_actions():
 
 @pytest.mark.slow
 def test_a_clip_without_the_thing_counts_and_is_named():
-    fixed = score("color", pair(), "a red dog", "a red cat")
+    fixed = result_of_prompts("color", pair(), "a red dog", "a red cat")
     assert (fixed.value, fixed.coverage, fixed.counts["not_shown"]) == (0.5, 1.0, 1)
 
 
@@ -114,21 +119,24 @@ def test_compat_with_another_backbone_is_refused_and_the_right_one_named(name):
     assert "a model that begins with" in raised.value.hint
 
 
+@pytest.mark.slow
 def test_colours_and_places_change_frame_by_frame():
     event = Event(actor=0, action="recolor", start_s=0.5, end_s=0.9, to_color="green")
     changing = world(("ball", "red", 0.5, 0.7), event=event)
-    red, green = values(score("color", changing, "a red ball", "a green ball"))
+    red, green = values(result_of_prompts("color", changing, "a red ball", "a green ball"))
     assert 0.2 < red < 0.6 and red + green == pytest.approx(1.0)
     vanishing = world(("dog", "red", 0.5, 0.7), event=Event(actor=0, action="vanish", start_s=0.5, end_s=0.9))
-    assert 0.2 < values(score("object_class", vanishing, "a dog"))[0] < 0.7
+    assert 0.2 < values(result_of_prompts("object_class", vanishing, "a dog"))[0] < 0.7
 
 
 def test_a_clip_that_is_not_of_the_world_is_a_failure_and_no_zero():
     for name in ("object_class", "scene", "human_action", "color"):
-        result = score(name, noise(), "a red dog runs on the beach")
+        result = result_of_prompts(
+            name, SampleClip.from_frames(noise(num=8, size=(64, 64), fps=8)), "a red dog runs on the beach"
+        )
         assert [f["code"] for f in result.failures] == ["OUT_OF_DOMAIN"] and result.coverage == 0
     short = SampleClip.from_frames(Frames.from_pixels(np.zeros((2, 16, 16, 3), np.uint8), fps=8))
-    assert score("object_class", short, "a dog").failures[0]["code"] == "TOO_SHORT"
+    assert result_of_prompts("object_class", short, "a dog").failures[0]["code"] == "TOO_SHORT"
 
 
 def exact(prompt: str, seed: int = 0) -> SampleClip:
@@ -153,7 +161,7 @@ def exact(prompt: str, seed: int = 0) -> SampleClip:
 )
 def test_a_perfect_clip_is_never_given_a_zero(name, prompt):
     for seed in range(3):
-        result = score(name, exact(prompt, seed), prompt)
+        result = result_of_prompts(name, exact(prompt, seed), prompt)
         assert [item["value"] for item in result.items] == [1.0] or result.failures[0]["code"] == "UNREAD"
 
 
@@ -186,7 +194,7 @@ class Unsure:
 def test_what_the_detector_has_not_read_is_unread_and_no_zero(name, prompt, outcome):
     metric = load_metric(name)()
     metric.detector = Unsure()
-    result = score(name, pair(), prompt, metric=metric)
+    result = result_of_prompts(metric, pair(), prompt)
     found = [item["value"] for item in result.items] + [failure["code"] for failure in result.failures]
     assert found == [outcome]
 
@@ -194,26 +202,26 @@ def test_what_the_detector_has_not_read_is_unread_and_no_zero(name, prompt, outc
 def test_a_figure_that_comes_later_beside_another_leaves_the_clip_unread():
     prompt = "A red rabbit is above a pink elephant. The rabbit appears in the snow."
     for name in ("color", "multiple_objects", "human_action"):
-        result = score(name, exact(prompt), prompt)
+        result = result_of_prompts(name, exact(prompt), prompt)
         assert [failure["code"] for failure in result.failures] == ["UNREAD"] or result.value > 0
 
 
 def test_colour_is_judged_of_the_figure_that_is_there():
     box = world(("box", "red", 0.5, 0.7))
-    assert values(score("object_class", box, "a red dog")) == [0]
-    assert values(score("color", box, "a red dog", "a blue dog")) == [1, 0]
+    assert values(result_of_prompts("object_class", box, "a red dog")) == [0]
+    assert values(result_of_prompts("color", box, "a red dog", "a blue dog")) == [1, 0]
 
 
 @pytest.mark.slow
 def test_the_ceiling_on_exact_clips_stands_beside_the_figure():
     told = ceilings()
     assert told["referee"] == world_detector.VERSION, "run scripts/measure_ceilings.py again"
-    result = score("object_class", pair(), "a dog")
+    result = result_of_prompts("object_class", pair(), "a dog")
     top = result.figures[CEILING]
     assert (top.value, top.n) == (told["dimensions"]["object_class"]["value"], told["dimensions"]["object_class"]["n"])
     assert top.n >= 100 and top.low <= top.value <= top.high
     assert any(note.startswith(CEILING) for note in result.notes) and result.headline == "object_class"
-    assert CEILING not in score("object_class", pair(), "a dog", long=True).figures
+    assert CEILING not in result_of_prompts("object_class", pair(), "a dog", long=True).figures
     metric = load_metric("object_class")(detector="v2t")
     assert metric.ceiling() is None, "a judge has another one"
 
@@ -229,7 +237,7 @@ def test_the_command_writes_the_ceilings_in_the_stored_form(tmp_path, monkeypatc
 
 
 def test_every_number_says_who_looked():
-    result = score("object_class", pair(), "a dog")
+    result = result_of_prompts("object_class", pair(), "a dog")
     assert any("cartoon world" in note and "GRiT" in note for note in result.notes)
     assert any("not a VBench leaderboard number" in note for note in result.notes)
     assert "cartoon world" in result.fingerprint["detector"]
@@ -242,7 +250,7 @@ def test_long_clips_are_looked_at_piece_by_piece():
     assert first is not None and second is not None
     whole = np.concatenate([first.pixels[:16], second.pixels[:16]])
     both = SampleClip.from_frames(Frames.from_pixels(whole, fps=8))
-    result = score("object_class", both, "a dog", long=True)
+    result = result_of_prompts("object_class", both, "a dog", long=True)
     assert values(result) == [0.5] and result.items[0]["pieces"] == [1.0, 0.0]
 
 
@@ -331,7 +339,7 @@ def test_doubles_are_one_region(owl, monkeypatch):
 
 @pytest.mark.slow
 def test_dimensions_on_the_findings_of_any_detector(owl):
-    result = score("object_class", pair(), "a dog", detector=f"hf:{owl}")
+    result = result_of_prompts("object_class", pair(), "a dog", detector=f"hf:{owl}")
     assert 0 <= values(result)[0] <= 1 and owl.name in result.name
     metric = load_metric("multiple_objects")()
 
@@ -346,7 +354,7 @@ def test_dimensions_on_the_findings_of_any_detector(owl):
             return [one] * 4 + [one[:1]] * 12
 
     metric.detector = Finds()
-    assert values(score("multiple_objects", pair(), "a bird and a cat", metric=metric)) == [0.25]
+    assert values(result_of_prompts(metric, pair(), "a bird and a cat")) == [0.25]
 
 
 def test_actions_of_a_video_classifier(tmp_path):
@@ -364,10 +372,10 @@ def test_actions_of_a_video_classifier(tmp_path):
         model.classifier.weight.zero_()
     model.save_pretrained(tmp_path)
     prompts = ("A person is riding a bike", "A person is swimming", "A person is roller skating", "A person is waving")
-    result = score("human_action", pair(), *prompts, detector=f"action:{tmp_path}")
+    result = result_of_prompts("human_action", pair(), *prompts, detector=f"action:{tmp_path}")
     assert values(result) == [1, 1, 0, 0]
     assert result.items[0]["best"] == "sleeping" and result.items[0]["score"] == pytest.approx(1 / (1 + math.exp(-5)))
-    unknown = score("human_action", pair(), "A person is knitting", detector=f"action:{tmp_path}")
+    unknown = result_of_prompts("human_action", pair(), "A person is knitting", detector=f"action:{tmp_path}")
     assert unknown.failures[0]["code"] == "UNKNOWN_ACTION"
     told = {"asked": {"action": "swimming"}}
-    assert values(score("human_action", pair(), "x", detector=f"action:{tmp_path}", row=told)) == [1]
+    assert values(result_of_prompts("human_action", pair(), "x", detector=f"action:{tmp_path}", row=told)) == [1]

@@ -9,7 +9,7 @@ import pytest
 
 from cineloop.errors import UsageError
 from cineloop.video.frames import Frames
-from noise_clips import noise
+from small_clips import noise
 from v2t.backends.local import Backend
 
 QUESTION = "Is there a dog?"

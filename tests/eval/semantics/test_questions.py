@@ -7,32 +7,25 @@ import math
 import pytest
 
 from cineloop.errors import ItemError, NothingMatchedError, UsageError
-from cineloop.video.sample import SampleSpec
-from metric_results import result_of_prompts, values
-from noise_clips import noise
-from v2t.backends import Output, VideoLM
+from metric_results import judged_by, result_of_prompts, values
+from scripted_captioner import Scripted
+from small_clips import noise
+from v2t.backends import Output
 from v2t_eval.core.metric import MetricResult, load_metric
-from v2t_eval.core.sample import SampleClip
+from v2t_eval.core.sample import Sample, SampleClip
 from v2t_eval.judge.grammar.wording import DESCRIBE
 from v2t_eval.judge.judge import Judge
 
 CLIP = SampleClip.from_frames(noise(num=17, size=(64, 64), fps=8))
 
 
-def score(name: str, *prompts: str, metric=None, row: dict | None = None, **settings) -> MetricResult:
-    return result_of_prompts(metric or name, CLIP, *prompts, row=row, **settings)
-
-
-class Table(VideoLM):
+class Table(Scripted):
     """A captioner that finds yes as likely as a table says, or replies in words."""
 
-    name, revision, spec, frame_size, concurrency = "table", "1", SampleSpec(num_frames=4), None, 1
+    name = "table"
 
     def __init__(self, chances: dict[str, float | str]) -> None:
         self.chances, self.asked = chances, []
-
-    def load(self) -> None:
-        """Nothing to load."""
 
     def answer(self, conversations, decoding):
         question = conversations[0][0].text
@@ -44,9 +37,6 @@ class Likely(Table):
     """As `Table`, telling likelihoods."""
 
     has_likelihoods = True
-
-    def encode_clip(self, frames):
-        return frames
 
     def likelihoods(self, clip, question, answers, *, whole=False):
         self.asked.append(question)
@@ -62,9 +52,7 @@ class Likely(Table):
 
 
 def judged(name: str, captioner: Table, prompt: str, row: dict | None = None, **settings) -> MetricResult:
-    metric = load_metric(name)(**settings)
-    metric.judge = Judge(captioner)
-    return score(name, prompt, metric=metric, row=row)
+    return judged_by(captioner, name, Sample(id="0", clip=CLIP, prompt=prompt, row=row or {}), **settings)
 
 
 @pytest.mark.parametrize(
@@ -94,7 +82,7 @@ def test_refusals_are_counted_and_no_zero():
     for word, code in (("REFUSED", "refused"), ("UNPARSABLE", "unparsable")):
         metric = load_metric("color")(detector="v2t")
         metric.judge = Judge(Likely({"Is the dog red?": 0.75, "Is the dog blue?": word}))
-        result = score("color", "a red dog", "a blue dog", metric=metric)
+        result = result_of_prompts(metric, CLIP, "a red dog", "a blue dog")
         assert (result.coverage, result.counts[code]) == (0.5, 1) and result.value == pytest.approx(0.75)
 
 

@@ -10,17 +10,13 @@ import pytest
 from cineloop.errors import NothingMatchedError
 from cineloop.video.frames import Frames
 from metric_results import result_of, values
-from noise_clips import noise
-from v2t_eval.core.metric import MetricResult, load_metric
+from small_clips import noise, sample
+from v2t_eval.core.metric import load_metric
 from v2t_eval.core.sample import Sample, SampleClip
 
 
 def frames(num: int = 17) -> Frames:
     return noise(num, num, size=(40, 48), fps=8)
-
-
-def score(name: str, shown: Frames, prompt: str, **settings) -> MetricResult:
-    return result_of(name, Sample(id="s", clip=SampleClip.from_frames(shown), prompt=prompt), **settings)
 
 
 @pytest.fixture(scope="module")
@@ -54,10 +50,10 @@ def cosines(name: str, pixels: np.ndarray, text: str, preprocess: str = "") -> n
 @pytest.mark.slow
 def test_appearance_style_is_the_mean_cosine_with_the_phrase_alone(dual):
     pixels = frames().pixels
-    result = score("appearance_style", frames(), "a cat, Van Gogh style", model=dual)
+    result = result_of("appearance_style", sample(frames(), prompt="a cat, Van Gogh style"), model=dual)
     assert values(result) == [pytest.approx(cosines(dual, pixels, "van gogh style").mean(), abs=1e-6)]
     with pytest.raises(NothingMatchedError, match="applies to none of 1 samples"):
-        score("appearance_style", frames(), "a cat", model=dual)
+        result_of("appearance_style", sample(frames(), prompt="a cat"), model=dual)
     assert any("open_clip" in note and "ViT-B/32" in note for note in result.notes)
 
 
@@ -86,8 +82,8 @@ def test_eight_middle_frames_and_the_whole_prompt(dual, name):
     mean = unit(extractor.embed_frames(pixels[picked])).mean(axis=0)
     words = extractor.embed_texts(["a red dog runs"])[0].astype(float)
     expected = float(mean @ words / np.linalg.norm(mean) / np.linalg.norm(words))
-    result = score(name, frames(), "a red dog runs", model=dual)
+    result = result_of(name, sample(frames(), prompt="a red dog runs"), model=dual)
     assert values(result) == [pytest.approx(expected, abs=1e-6)]
     assert any("ViCLIP" in note for note in result.notes)
-    long = score(name, frames(), "a red dog runs " * 9, model=dual)
+    long = result_of(name, sample(frames(), prompt="a red dog runs " * 9), model=dual)
     assert long.counts["truncated"] == 1 and any("lost their end" in note for note in long.notes)

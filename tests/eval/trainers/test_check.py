@@ -131,6 +131,7 @@ def test_a_count_that_the_container_only_claims_stops_the_trainer_that_believes_
     assert "COUNT_MISMATCH" not in clip.codes and clip.effect == "dropped"
 
 
+@pytest.mark.slow
 def test_another_stream_than_the_one_that_players_show_is_named(sound, cache):
     clip = check(sound, "musubi", cache=cache).clips[0]
     two = replace(clip.footage, first_stream=(160, 96))

@@ -81,6 +81,7 @@ def test_captions_may_lie_elsewhere(sound, tmp_path, capsys):
     assert run(capsys, clips, "--captions", captions)[0] == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("args", "code", "text"),
     [

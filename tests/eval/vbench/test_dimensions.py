@@ -23,7 +23,7 @@ MODES = ("fixed", "compat")
 
 
 @cache
-def clip(index: int, fps: float = 8, num: int = 14) -> Frames:
+def scene_frames(index: int, fps: float = 8, num: int = 14) -> Frames:
     """A small moving clip of the cartoon world; at twice the rate every frame stands twice."""
     pixels = render(sample_scene("seen", 11, index), size=(48, 64), fps=8)[:num]
     return Frames.from_pixels(np.repeat(np.ascontiguousarray(pixels), round(fps / 8), 0), fps)
@@ -50,7 +50,9 @@ def modes(name: str) -> list[dict[str, str]]:
 
 @pytest.mark.parametrize("mode", MODES)
 def test_flicker_is_the_same_to_the_bit_backwards_and_mirrored(mode):
-    frames = [clip(i) for i in range(3)] + [replace(clip(0), fps=16.0, times_s=clip(0).times_s / 2)]
+    frames = [scene_frames(i) for i in range(3)] + [
+        replace(scene_frames(0), fps=16.0, times_s=scene_frames(0).times_s / 2)
+    ]
     for each in frames:
         for fault in ("reverse", "mirror"):
             spoiled = plant(each, fault)
@@ -62,26 +64,26 @@ def test_flicker_is_the_same_to_the_bit_backwards_and_mirrored(mode):
 
 def test_sharpness_does_not_see_order():
     for fault in ("reverse", "shuffle"):
-        assert value("sharpness", plant(clip(1), fault)) == value("sharpness", clip(1))
+        assert value("sharpness", plant(scene_frames(1), fault)) == value("sharpness", scene_frames(1))
 
 
 def test_flicker_is_the_plain_formula():
-    pixels = clip(0).pixels.astype(np.int64)
+    pixels = scene_frames(0).pixels.astype(np.int64)
     plain = (255 - np.mean([np.abs(a - b).mean() for a, b in zip(pixels, pixels[1:], strict=False)])) / 255
     for mode in MODES:
-        assert value("temporal_flickering", clip(0), mode=mode) == pytest.approx(plain, abs=1e-12)
+        assert value("temporal_flickering", scene_frames(0), mode=mode) == pytest.approx(plain, abs=1e-12)
 
 
 @pytest.mark.parametrize("name", FOOLED)
 def test_a_frozen_clip_is_named_and_never_a_pass(name):
-    still = plant(clip(0), "freeze")
-    fixed = scored(name, clip(0), still)
+    still = plant(scene_frames(0), "freeze")
+    fixed = scored(name, scene_frames(0), still)
     assert fixed.counts["frozen"] == 1
     moving, frozen = fixed.items
     assert (frozen["frozen"], frozen["value"], frozen["raw"]) == (True, None, 1.0) and not moving["frozen"]
     assert fixed.value == moving["value"] and fixed.coverage == 0.5 and "frozen" in " ".join(fixed.notes)
     if name != "motion_smoothness":
-        compat = scored(name, clip(0), still, mode="compat")
+        compat = scored(name, scene_frames(0), still, mode="compat")
         assert compat.items[1]["value"] == 1.0 and compat.items[1]["frozen"] and compat.value > moving["value"]
     nothing = scored(name, still)
     with pytest.raises(NothingMatchedError):
@@ -90,18 +92,20 @@ def test_a_frozen_clip_is_named_and_never_a_pass(name):
 
 
 def test_a_frozen_clip_does_not_move():
-    still = plant(clip(0), "freeze")
+    still = plant(scene_frames(0), "freeze")
     assert scored("motion", still).items[0] == {"id": "clip 0", "value": 0.0, "still_share": 1.0, "frozen": True}
     assert value("dynamic_degree", still) == 0.0
-    looped = Frames.from_pixels(np.concatenate([clip(0).pixels, clip(0).pixels[::-1]]), 8)  # ends as it began
+    looped = Frames.from_pixels(
+        np.concatenate([scene_frames(0).pixels, scene_frames(0).pixels[::-1]]), 8
+    )  # ends as it began
     assert not scored("motion", looped).items[0]["frozen"] and value("motion", looped) > 0
-    half = scored("motion", plant(clip(0), "freeze", 3)).items[0]
+    half = scored("motion", plant(scene_frames(0), "freeze", 3)).items[0]
     assert not half["frozen"] and 0.5 < half["still_share"] < 1
 
 
 @pytest.mark.parametrize("name", PLAIN)
 def test_fixed_does_not_depend_on_the_frame_rate(name):
-    once, twice = scored(name, clip(3)).items[0], scored(name, clip(3, fps=16)).items[0]
+    once, twice = scored(name, scene_frames(3)).items[0], scored(name, scene_frames(3, fps=16)).items[0]
     if name == "motion":  # half as far apart, half of them equal, and a little more time at the end
         assert twice["value"] == pytest.approx(once["value"], rel=0.1)
     elif name == "sharpness":
@@ -109,12 +113,12 @@ def test_fixed_does_not_depend_on_the_frame_rate(name):
     else:
         assert twice["value"] == once["value"]
     if name in ("temporal_flickering", "ssim_consistency"):  # defect D12: compat takes doubled frames for a better clip
-        assert value(name, clip(3, fps=16), mode="compat") > once["value"]
+        assert value(name, scene_frames(3, fps=16), mode="compat") > once["value"]
 
 
 def test_a_flutter_faster_than_the_pairs_is_seen():
-    flutter = plant(clip(1, fps=16), "flutter", 3)
-    assert value("temporal_flickering", flutter) < value("temporal_flickering", clip(1, fps=16)) - 0.03
+    flutter = plant(scene_frames(1, fps=16), "flutter", 3)
+    assert value("temporal_flickering", flutter) < value("temporal_flickering", scene_frames(1, fps=16)) - 0.03
 
 
 @pytest.mark.slow
@@ -136,7 +140,7 @@ def test_a_flutter_faster_than_the_pairs_is_seen():
     ],
 )
 def test_faults_move_scores_the_way_the_table_says(name, fault, sign):
-    clips = [clip(i, num=10) for i in range(4)]
+    clips = [scene_frames(i, num=10) for i in range(4)]
     clean = [value(name, each) for each in clips]
     found = cell(clean, [[value(name, plant(each, fault, s)) for each in clips] for s in (1, 3, 5)])
     assert found.tau * sign >= 0.8 and found.change * sign > 0
@@ -146,7 +150,7 @@ def test_faults_move_scores_the_way_the_table_says(name, fault, sign):
 def test_clips_of_one_two_and_three_frames(name):
     for settings in modes(name):
         for num in (1, 2, 3):
-            result = scored(name, clip(0, num=num), **settings)
+            result = scored(name, scene_frames(0, num=num), **settings)
             least = {"motion_smoothness": 3, "sharpness": 1}.get(name, 2)
             if num < least:
                 assert result.failures[0]["code"] == "TOO_SHORT" and result.figures == {}
@@ -157,7 +161,7 @@ def test_clips_of_one_two_and_three_frames(name):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", PLAIN)
 def test_order_and_batches_do_not_matter(name):
-    samples = [sample_of(clip(i), f"{i}", cluster=f"{i // 2}") for i in range(4)]
+    samples = [sample_of(scene_frames(i), f"{i}", cluster=f"{i // 2}") for i in range(4)]
     one, other = load_metric(name)(), load_metric(name)()
     one.update(samples)
     for sample in reversed(samples):
@@ -168,8 +172,8 @@ def test_order_and_batches_do_not_matter(name):
 
 
 def test_static_filter_leaves_moving_clips_out():
-    still = plant(plant(clip(0), "freeze"), "flutter", 1)
-    moving = Frames.from_pixels(np.stack([np.roll(clip(0).pixels[0], 4 * t, 1) for t in range(14)]), 8)
+    still = plant(plant(scene_frames(0), "freeze"), "flutter", 1)
+    moving = Frames.from_pixels(np.stack([np.roll(scene_frames(0).pixels[0], 4 * t, 1) for t in range(14)]), 8)
     result = scored("temporal_flickering", moving, still, static_filter=True)
     assert [item["static"] for item in result.items] == [False, True] and result.counts["moving"] == 1
     assert result.items[0]["value"] is None and result.value == result.items[1]["value"] and result.coverage == 1
@@ -179,14 +183,14 @@ def test_static_filter_leaves_moving_clips_out():
 
 
 def test_dynamic_degree_tells_motion_from_rest():
-    moving = Frames.from_pixels(np.stack([np.roll(clip(0).pixels[0], 4 * t, 1) for t in range(14)]), 8)
-    slow = Frames.from_pixels(np.stack([np.roll(clip(0).pixels[0], t // 4, 1) for t in range(14)]), 8)
-    result = scored("dynamic_degree", moving, slow, plant(clip(0), "freeze"))
+    moving = Frames.from_pixels(np.stack([np.roll(scene_frames(0).pixels[0], 4 * t, 1) for t in range(14)]), 8)
+    slow = Frames.from_pixels(np.stack([np.roll(scene_frames(0).pixels[0], t // 4, 1) for t in range(14)]), 8)
+    result = scored("dynamic_degree", moving, slow, plant(scene_frames(0), "freeze"))
     assert [item["value"] for item in result.items] == [1.0, 0.0, 0.0]
     assert result.items[0]["threshold_px"] == 6 * 48 / 256 and result.items[0]["needed"] == 4
     figure = result.figures["dynamic_degree"]
     assert figure.value == pytest.approx(1 / 3) and 0 < figure.low < figure.high < 1
-    one = scored("dynamic_degree", plant(clip(0), "freeze"))
+    one = scored("dynamic_degree", plant(scene_frames(0), "freeze"))
     assert one.value == 0 and one.figures["dynamic_degree"].high > 0.5  # of one clip little is known
     assert "DIS" in " ".join(one.notes) and "RAFT" in " ".join(one.notes)
 
@@ -203,12 +207,12 @@ def test_dynamic_degree_reads_speed_and_not_pixels_per_pair():
 
 
 def test_long_clips_are_cut_and_averaged():
-    frames = clip(4, num=20)
+    frames = scene_frames(4, num=20)
     long = scored("temporal_flickering", frames, long=True)
     pieces = [Frames.from_pixels(frames.pixels[a:b], 8) for a, b in ((0, 16), (4, 20))]
     parts = [value("temporal_flickering", piece) for piece in pieces]
     assert long.items[0]["pieces"] == parts and long.value == pytest.approx(np.mean(parts), abs=1e-15)
-    six_s = Frames.from_pixels(np.concatenate([clip(4).pixels] * 4), 8)
+    six_s = Frames.from_pixels(np.concatenate([scene_frames(4).pixels] * 4), 8)
     assert "VBench-Long" in " ".join(scored("temporal_flickering", six_s).notes)
 
 

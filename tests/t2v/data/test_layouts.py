@@ -7,16 +7,13 @@ import json
 import pytest
 
 from cineloop.errors import NothingMatchedError, UsageError
+from clip_files import clips_in
 from t2v.data.layouts import read_items
 
 
 @pytest.fixture
 def clips(tmp_path):
-    folder = tmp_path / "clips"
-    (folder / "more").mkdir(parents=True)
-    for name in ("a.mp4", "b.MOV", "more/c.png"):
-        (folder / name).write_bytes(b"x")
-    return folder
+    return clips_in(tmp_path / "clips", "a.mp4", "b.MOV", "more/c.png")
 
 
 def lines(path, *texts):

@@ -70,7 +70,7 @@ def t5() -> dict:
     return {"text_encoder": T5EncoderModel(config).eval(), "tokenizer": tokenizer()}
 
 
-def clip(width: int = 16) -> CLIPTextModel:
+def text_encoder(width: int = 16) -> CLIPTextModel:
     config = CLIPTextConfig(
         vocab_size=16, hidden_size=width, intermediate_size=16, num_hidden_layers=2, num_attention_heads=2,
         max_position_embeddings=77, eos_token_id=1, pad_token_id=0, bos_token_id=3,
@@ -130,7 +130,7 @@ def hunyuan() -> HunyuanVideoPipeline:
     return HunyuanVideoPipeline(
         transformer=transformer, vae=vae, scheduler=FlowMatchEulerDiscreteScheduler(),
         text_encoder=LlamaModel(llama).eval(), tokenizer=tokenizer(512),
-        text_encoder_2=clip(), tokenizer_2=tokenizer(77),
+        text_encoder_2=text_encoder(), tokenizer_2=tokenizer(77),
     )
 
 
@@ -160,7 +160,7 @@ def animatediff() -> AnimateDiffPipeline:
         up_block_types=("UpDecoderBlock2D",) * 4, latent_channels=4, norm_num_groups=2,
     )
     return AnimateDiffPipeline(
-        vae=vae, text_encoder=clip(), tokenizer=tokenizer(77), unet=unet, motion_adapter=adapter,
+        vae=vae, text_encoder=text_encoder(), tokenizer=tokenizer(77), unet=unet, motion_adapter=adapter,
         scheduler=DDIMScheduler(beta_schedule="linear", clip_sample=False),
     )
 

@@ -103,6 +103,7 @@ def test_a_clip_is_the_same_alone_in_a_batch_and_on_another_day(starter, folder)
     assert np.abs(other.pixels.astype(int) - alone.pixels).max() > 1  # the negative prompt counts
 
 
+@pytest.mark.slow
 def test_the_first_frame_is_kept(starter, tmp_path):
     picture = np.zeros((32, 48, 3), np.uint8)
     picture[:, 24:] = 255
@@ -127,6 +128,7 @@ def test_words_it_does_not_know_are_warned_of_once(starter, tmp_path, caplog, mo
     assert "names no figure" in said
 
 
+@pytest.mark.slow
 def test_remarks_are_for_the_starter_alone(starter, folder):
     for index in range(60):
         facts = sample_solo("unseen", 3, index).facts()

@@ -13,22 +13,28 @@ from square_film import FPS, SCENES, film_pixels
 from v2t.ask.settings import AskConfig
 
 
+@pytest.fixture(scope="session")
+def decoder_pool():
+    with DecoderPool() as pool:
+        yield pool
+
+
 @pytest.fixture(scope="module")
-def one_decoder():
+def one_decoder(decoder_pool):
     """One child decodes for all tests: to start one costs a second."""
-    with DecoderPool() as pool, pytest.MonkeyPatch.context() as patch:
-        patch.setattr("v2t.ask.viewer.DecoderPool", lambda *args, **options: nullcontext(pool))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("v2t.ask.viewer.DecoderPool", lambda *args, **options: nullcontext(decoder_pool))
         yield
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def film(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("film") / "film.mp4"
     encode(film_pixels(SCENES), path, FPS)
     return path
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def clip(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("clip") / "clip.mp4"
     encode(film_pixels(("blue",)), path, FPS)

@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
-from contextlib import nullcontext
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from cineloop.errors import ItemError, MissingDependencyError, Notice
-from cineloop.video.encode import encode
 from cineloop.video.sample import SampleSpec
-from cineloop.video.worker import DecoderPool
+from small_clips import write_grey
 from v2t.ask.chat import Chat
 from v2t.ask.settings import AskConfig
 from v2t.ask.viewer import Viewer
 from v2t.backends import Decoding, Message, Output, VideoLM
 from v2t.backends.abilities import Abilities
 from v2t.cli import main
+
+pytestmark = pytest.mark.usefixtures("one_decoder")
 
 
 class Fake(VideoLM):
@@ -63,16 +62,8 @@ class Fake(VideoLM):
             yield from ("I see ", f"{videos[0].start_s:.0f}")
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_decoder():
-    """One child decodes for all tests: to start one costs a second."""
-    with DecoderPool() as pool, pytest.MonkeyPatch.context() as patch:
-        patch.setattr("v2t.ask.viewer.DecoderPool", lambda *args, **options: nullcontext(pool))
-        yield
-
-
 def video(path: Path, seconds: int) -> Path:
-    encode(np.full((4 * seconds, 64, 64, 3), 90, np.uint8), path, 4)
+    write_grey(path, 90, 4 * seconds, size=(64, 64))
     return path
 
 

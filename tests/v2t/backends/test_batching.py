@@ -2,34 +2,21 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 
 from cineloop.errors import ItemError, MissingDependencyError
-from cineloop.video.frames import Frames
-from v2t.backends import Decoding, GenerateRequest, Output, VideoLM, user_turn
+from scripted_captioner import ByDecoding
+from small_clips import numbered
+from v2t.backends import Decoding, GenerateRequest, user_turn
 from v2t.backends.batching import Batcher
 
 LOOP = "the dog runs and " * 30
 
 
-class Says(VideoLM):
-    """Answers clip i by the i-th of some texts, one for each way of decoding: (greedy, with a penalty, drawn)."""
+class Says(ByDecoding):
+    """As its base; its stream breaks off."""
 
-    name, batches_draws = "says", True
-
-    def __init__(self, *texts) -> None:
-        self.texts, self.calls = texts, []
-
-    def answer(self, conversations, decoding):
-        assert len({conversation[0].videos[0].pixels.shape for conversation in conversations}) == 1
-        self.calls.append((len(conversations), decoding))
-        turn = 2 if decoding.temperature else int(decoding.repetition_penalty > 1)
-        found = [self.texts[int(c[0].videos[0].fps)][turn] for c in conversations]
-        for text in found:
-            if isinstance(text, Exception):
-                raise text
-        return [Output(text=text, tokens=len(text)) for text in found]
+    batches_draws = True
 
     def stream(self, conversation, decoding):
         yield from ("A", " dog")
@@ -37,10 +24,10 @@ class Says(VideoLM):
 
 
 def requests(count: int, *, sizes: tuple[int, ...] = (8,), **decoding) -> list[GenerateRequest]:
-    frames = [
-        Frames.from_pixels(np.zeros((2, sizes[i % len(sizes)], 8, 3), np.uint8), fps=i + 0.5) for i in range(count)
+    return [
+        GenerateRequest(messages=user_turn("What?", one), decoding=Decoding(**decoding))
+        for one in numbered(count, sizes)
     ]
-    return [GenerateRequest(messages=user_turn("What?", one), decoding=Decoding(**decoding)) for one in frames]
 
 
 def test_a_loop_is_asked_again_and_the_first_good_answer_counts():

@@ -23,7 +23,7 @@ class Handler(openai_server.Handler):
         self.say("a red ball", usage={"completion_tokens": 3}, cineloop=about)
 
 
-class Server(openai_server.Server):
+class CardServer(openai_server.Server):
     handler = Handler
     models = (
         {"id": "ours", "root": "x", "cineloop": {"frames": payload.frame_settings(SPEC, (24, 32))}},
@@ -33,7 +33,7 @@ class Server(openai_server.Server):
 
 @pytest.fixture
 def server():
-    with openai_server.serving(Server()) as made:
+    with openai_server.serving(CardServer()) as made:
         yield made
 
 

@@ -105,7 +105,7 @@ def loaded(tiny):
     return captioner
 
 
-def clip(times: list[float] = NTSC, seed: int = 0, start_s: float = 0.0) -> Frames:
+def noise_at(times: list[float] = NTSC, seed: int = 0, start_s: float = 0.0) -> Frames:
     pixels = np.random.default_rng(seed).integers(0, 256, (len(times), 20, 28, 3), dtype=np.uint8)
     return Frames(pixels, np.array(times), duration_s=2.6, fps=24000 / 1001, start_s=start_s)
 
@@ -121,7 +121,7 @@ def prompt(captioner: Backend, *conversations: Any) -> str:
 def test_a_batch_of_four_answers_as_four_singles(loaded, builder):
     captioner, decoding = loaded(builder), Decoding(max_new_tokens=6)
     num = captioner.prompter.fixed_frames or 5
-    conversations = [user_turn("What now" + "?" * seed, clip(NTSC[:num], seed)) for seed in range(4)]
+    conversations = [user_turn("What now" + "?" * seed, noise_at(NTSC[:num], seed)) for seed in range(4)]
     four = captioner.answer(conversations, decoding)
     assert four == [captioner.answer([one], decoding)[0] for one in conversations]
     assert len({output.text for output in four}) > 1
@@ -137,9 +137,9 @@ def test_times_in_the_prompt_are_the_frames_own(loaded, builder, times):
     captioner = loaded(builder)
     find, written, _ = PROMPTS[builder]
     seen = times if captioner.prompter.fixed_frames is None else [times[i] for i in (0, 1, 3, 4)]
-    assert re.findall(find, prompt(captioner, user_turn(PROMPT, clip(times)))) == written(seen)
+    assert re.findall(find, prompt(captioner, user_turn(PROMPT, noise_at(times)))) == written(seen)
     # A window is a clip of its own; the frame on screen when it opens began a little before.
-    window = clip([59.99, *[60 + time for time in times[1:]]], start_s=60.0)
+    window = noise_at([59.99, *[60 + time for time in times[1:]]], start_s=60.0)
     assert re.findall(find, prompt(captioner, user_turn(PROMPT, window))) == written(seen)
 
 
@@ -151,7 +151,7 @@ def test_any_number_of_frames_is_answered_and_one_is_wanted(loaded, builder):
     assert captioner.spec == wanted
     assert captioner.frame_size == ((16, 16) if builder in (llava_onevision, internvl, instructblipvideo) else None)
     for num in (1, 2, 3):
-        conversation = user_turn(PROMPT, clip(NTSC[:num]))
+        conversation = user_turn(PROMPT, noise_at(NTSC[:num]))
         assert captioner.answer([conversation], Decoding(max_new_tokens=2))[0].tokens
         found = re.findall(find, prompt(captioner, conversation))
         assert sorted(set(found)) == sorted(set(written(NTSC[:num])))
@@ -159,7 +159,7 @@ def test_any_number_of_frames_is_answered_and_one_is_wanted(loaded, builder):
 
 @pytest.mark.slow
 def test_positions_of_qwen2_5_vl_follow_the_true_rate(loaded):
-    encoded = loaded(qwen2_5_vl).prompter.encode([user_turn(PROMPT, clip(NTSC))])
+    encoded = loaded(qwen2_5_vl).prompter.encode([user_turn(PROMPT, noise_at(NTSC))])
     assert encoded["second_per_grid_ts"].tolist() == pytest.approx([2 * NTSC[-1] / 4], rel=1e-3)
     assert encoded["video_grid_thw"][0, 0] == 3  # five frames in pairs, none sampled away
 
@@ -168,7 +168,7 @@ def test_positions_of_qwen2_5_vl_follow_the_true_rate(loaded):
 def test_the_answers_are_those_of_plain_transformers(loaded, tiny):
     from transformers.video_utils import VideoMetadata
 
-    folder, one = tiny(qwen3_vl), clip([0.0, 0.5, 1.0, 1.5])
+    folder, one = tiny(qwen3_vl), noise_at([0.0, 0.5, 1.0, 1.5])
     processor = t.AutoProcessor.from_pretrained(folder)
     model = t.AutoModelForImageTextToText.from_pretrained(folder).eval()
     chat = [{"role": "user", "content": [{"type": "video"}, {"type": "text", "text": PROMPT}]}]
@@ -186,8 +186,8 @@ def test_a_model_for_pictures_gets_frames_with_their_times_before_them(loaded):
     captioner = loaded(llava)
     assert not captioner.prompter.takes_video and captioner.spec.num_frames == 8
     before = "".join(f"{time:.2f} s: " + "<image>" * 4 for time in VARIABLE)
-    assert f"{before}{PROMPT}" in prompt(captioner, user_turn(PROMPT, clip(VARIABLE)))
-    conversations = [user_turn(PROMPT, clip(seed=seed)) for seed in range(3)]
+    assert f"{before}{PROMPT}" in prompt(captioner, user_turn(PROMPT, noise_at(VARIABLE)))
+    conversations = [user_turn(PROMPT, noise_at(seed=seed)) for seed in range(3)]
     three = captioner.answer(conversations, Decoding(max_new_tokens=4))
     assert three == [captioner.answer([one], Decoding(max_new_tokens=4))[0] for one in conversations]
 
@@ -198,18 +198,18 @@ def test_several_turns_several_videos_or_none(loaded, builder):
     captioner = loaded(builder)
     turns = (
         Message(role="system", text="Be brief."),
-        Message(role="user", text="Compare.", videos=(clip(seed=1), clip(seed=2))),
+        Message(role="user", text="Compare.", videos=(noise_at(seed=1), noise_at(seed=2))),
         Message(role="assistant", text="They differ."),
-        Message(role="user", text="And this?", videos=(clip(seed=3),)),
+        Message(role="user", text="And this?", videos=(noise_at(seed=3),)),
     )
     text = prompt(captioner, turns)
     assert [text.index(m.text) for m in turns] == sorted(text.index(m.text) for m in turns)
     mixed = [
         turns,
         user_turn("Hello?"),
-        user_turn(PROMPT, clip(seed=4)),
+        user_turn(PROMPT, noise_at(seed=4)),
         user_turn("And you?"),
-        user_turn(PROMPT, clip(NTSC[:3])),
+        user_turn(PROMPT, noise_at(NTSC[:3])),
     ]
     requests = [GenerateRequest(messages=one, decoding=Decoding(max_new_tokens=4)) for one in mixed]
     together = Batcher(captioner).generate_many(requests)
@@ -220,27 +220,27 @@ def test_several_turns_several_videos_or_none(loaded, builder):
 @pytest.mark.slow
 def test_what_a_model_cannot_hold_is_an_error_of_the_item(loaded):
     captioner = loaded(instructblipvideo)
-    for conversation in (user_turn("Hello?"), user_turn("Compare.", clip(), clip())):
+    for conversation in (user_turn("Hello?"), user_turn("Compare.", noise_at(), noise_at())):
         with pytest.raises(ItemError) as caught:
             captioner.answer([conversation], Decoding())
         assert caught.value.code == "PROMPT_REFUSED"
     with pytest.raises(ItemError) as caught:
-        captioner.answer([user_turn("word " * 400, clip())], Decoding())
+        captioner.answer([user_turn("word " * 400, noise_at())], Decoding())
     assert caught.value.code == "PROMPT_TOO_LONG" and "256" in str(caught.value)
-    few = captioner.answer([user_turn(PROMPT, clip([i / 8 for i in range(9)]))], Decoding(max_new_tokens=400))[0]
+    few = captioner.answer([user_turn(PROMPT, noise_at([i / 8 for i in range(9)]))], Decoding(max_new_tokens=400))[0]
     assert few.warnings[0].code == "FRAMES_LEFT_OUT" and few.finish == "length" and few.tokens < 256
     assert "lasts" not in prompt(
-        captioner, user_turn(PROMPT, Frames(clip().pixels[:1], np.zeros(1), 0.0, 1.0))
+        captioner, user_turn(PROMPT, Frames(noise_at().pixels[:1], np.zeros(1), 0.0, 1.0))
     )  # a still
 
 
 @pytest.mark.slow
 def test_a_model_that_may_reason_does_so_only_where_it_is_wanted(tiny):
     folder = str(tiny(qwen3_5))
-    assert prompt(Backend(folder), user_turn(PROMPT, clip())).endswith("<think>\n\n</think>\n\n")
-    assert prompt(Backend(folder, thinking=True), user_turn(PROMPT, clip())).endswith("assistant\n<think>\n")
+    assert prompt(Backend(folder), user_turn(PROMPT, noise_at())).endswith("<think>\n\n</think>\n\n")
+    assert prompt(Backend(folder, thinking=True), user_turn(PROMPT, noise_at())).endswith("assistant\n<think>\n")
     assert effects(Backend)["thinking"] is TEXT  # other captions
-    assert prompt(Backend(str(tiny(qwen3_vl))), user_turn(PROMPT, clip())).endswith("assistant\n")
+    assert prompt(Backend(str(tiny(qwen3_vl))), user_turn(PROMPT, noise_at())).endswith("assistant\n")
 
 
 @pytest.mark.slow
@@ -249,11 +249,13 @@ def test_a_template_without_videos_gets_pictures(tiny, tmp_path):
     (folder / "chat_template.jinja").write_text(chat_template("", "<|vision_start|><|image_pad|><|vision_end|>"))
     captioner = Backend(str(folder))
     assert not captioner.prompter.takes_video
-    assert "0.73 s: <|vision_start|><|image_pad|>" in prompt(captioner, user_turn(PROMPT, clip(VARIABLE)))
+    assert "0.73 s: <|vision_start|><|image_pad|>" in prompt(captioner, user_turn(PROMPT, noise_at(VARIABLE)))
     strings = "{% for m in messages %}{{ m.role + ': ' + m.content }}\n{% endfor %}"
     (folder / "chat_template.jinja").write_text(strings)
     captioner = Backend(str(folder))
-    assert captioner.prompter.form == "text" and "<2.5 seconds>" in prompt(captioner, user_turn(PROMPT, clip(VARIABLE)))
+    assert captioner.prompter.form == "text" and "<2.5 seconds>" in prompt(
+        captioner, user_turn(PROMPT, noise_at(VARIABLE))
+    )
 
 
 @pytest.mark.slow
@@ -286,7 +288,7 @@ def test_a_folder_of_videos_is_captioned(tiny, tmp_path, builder):
 @pytest.mark.long
 @pytest.mark.slow
 def test_draws_come_from_the_whole_distribution_whatever_the_checkpoint_prefers(loaded):
-    captioner, question = loaded(llava), [user_turn("What?", clip(NTSC[:1]))]
+    captioner, question = loaded(llava), [user_turn("What?", noise_at(NTSC[:1]))]
 
     def drawn(**decoding) -> list[str]:
         options = {"max_new_tokens": 1, "temperature": 50.0, **decoding}

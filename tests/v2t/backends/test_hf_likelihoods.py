@@ -8,7 +8,7 @@ from importlib.util import find_spec
 import pytest
 
 from cineloop.errors import UsageError
-from noise_clips import noise
+from small_clips import noise
 from tiny_video_models import PROMPT, internvl, llava, llava_onevision, qwen2_5_vl
 from v2t.backends import user_turn
 from v2t.backends.hf import Backend

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from cineloop.errors import MissingDependencyError
-from cineloop.video.encode import encode
 from cineloop.video.frames import Frames
+from small_clips import write_grey
 from tiny_video_models import (
     blip,
     florence2,
@@ -54,7 +54,7 @@ def loaded(tmp_path_factory):
     return captioner
 
 
-def clip(seed: int = 0, num: int = 8) -> Frames:
+def halves(seed: int = 0, num: int = 8) -> Frames:
     colors = np.random.default_rng(seed).integers(0, 256, (num, 1, 1, 3), dtype=np.uint8)
     pixels = np.broadcast_to(colors, (num, 40, 60, 3)).copy()
     pixels[:, :, 30:] = 255 - pixels[:, :, 30:]
@@ -68,7 +68,7 @@ def still(frames: Frames, number: int) -> Frames:
 @pytest.mark.slow
 @pytest.mark.parametrize("builder", ONE_PICTURE, ids=lambda builder: builder.__name__)
 def test_a_model_for_one_picture_sees_the_middle_frame_and_says_so(loaded, builder):
-    captioner, frames = loaded(builder), clip()
+    captioner, frames = loaded(builder), halves()
     (output,) = captioner.answer([user_turn(WORDS, frames)], SHORT)
     assert output.warnings[0].code == "ONE_PICTURE"
     seen, *stills = (
@@ -79,8 +79,8 @@ def test_a_model_for_one_picture_sees_the_middle_frame_and_says_so(loaded, build
     (alone,) = captioner.answer([user_turn(WORDS, still(frames, 4))], SHORT)
     assert (alone.text, alone.warnings) == (output.text, ())
     seeds = range(1, 9)
-    batch = captioner.answer([user_turn(WORDS, clip(seed)) for seed in seeds], SHORT)
-    assert batch == [captioner.answer([user_turn(WORDS, clip(seed))], SHORT)[0] for seed in seeds]
+    batch = captioner.answer([user_turn(WORDS, halves(seed)) for seed in seeds], SHORT)
+    assert batch == [captioner.answer([user_turn(WORDS, halves(seed))], SHORT)[0] for seed in seeds]
     *pieces, last = captioner.stream(user_turn(WORDS, frames), SHORT)
     assert last == output
 
@@ -89,16 +89,18 @@ def test_a_model_for_one_picture_sees_the_middle_frame_and_says_so(loaded, build
 def test_models_for_several_pictures_still_get_them_all(loaded):
     captioner = loaded(llava)
     assert captioner.prompter.fixed_frames is None
-    (output,) = captioner.answer([user_turn(WORDS, clip())], SHORT)
-    assert output.warnings == () and captioner.prompter.encode([user_turn(WORDS, clip())])["pixel_values"].shape[0] == 8
+    (output,) = captioner.answer([user_turn(WORDS, halves())], SHORT)
+    assert (
+        output.warnings == () and captioner.prompter.encode([user_turn(WORDS, halves())])["pixel_values"].shape[0] == 8
+    )
 
 
 @pytest.mark.slow
 def test_git_for_videos_sees_as_many_frames_as_it_was_trained_on(loaded):
     captioner = loaded(git_video)
     assert captioner.spec.num_frames == 6
-    frames = clip(num=6)
-    encoded = captioner.prompter.encode([user_turn(WORDS, frames), user_turn(WORDS, clip(1, num=6))])
+    frames = halves(num=6)
+    encoded = captioner.prompter.encode([user_turn(WORDS, frames), user_turn(WORDS, halves(1, num=6))])
     assert encoded["pixel_values"].shape == (2, 6, 3, 16, 16)
     pictures = captioner.prompter.processor(text="x", images=list(frames.pixels), return_tensors="pt")["pixel_values"]
     assert encoded["pixel_values"][0].equal(pictures)
@@ -113,7 +115,7 @@ def test_git_for_videos_sees_as_many_frames_as_it_was_trained_on(loaded):
 
 @pytest.mark.slow
 def test_blip_says_what_stock_transformers_says_without_the_prompt(loaded):
-    captioner, frames = loaded(blip), clip()
+    captioner, frames = loaded(blip), halves()
     processor = captioner.prompter.processor
     inputs = processor(images=frames.pixels[4], text=WORDS, return_tensors="pt")
     stock = captioner._model.generate(**inputs, max_new_tokens=6, num_beams=1, do_sample=False)[0]
@@ -134,7 +136,7 @@ def test_a_model_that_answers_about_no_picture_is_refused_before_the_first_clip(
     with pytest.raises(MissingDependencyError, match="wrong shape") as caught:
         captioner.load()
     assert caught.value.code == "MODEL"
-    encode(np.zeros((8, 32, 32, 3), np.uint8), tmp_path / "clip.mp4", 4)
+    write_grey(tmp_path / "clip.mp4", 0, 8, size=(32, 32), fps=4)
     out = tmp_path / "out"
     assert main(["caption", str(tmp_path / "clip.mp4"), "-o", str(out), "--model", str(folder)]) == 5
     assert "wrong shape" in capsys.readouterr().err and not (out / "clip.txt").exists()

@@ -16,7 +16,7 @@ import pytest
 
 from cineloop.errors import MissingDependencyError, PolicyError, UsageError
 from cineloop.video.frames import Frames
-from noise_clips import noise
+from small_clips import noise
 from v2t.backends import Decoding, GenerateRequest, open_backend, user_turn
 from v2t.backends.batching import Batcher
 from v2t.backends.hf import Backend

@@ -60,7 +60,7 @@ class Handler(openai_server.Handler):
             self.server.hung_up.set()
 
 
-class Server(openai_server.Server):
+class SayingServer(openai_server.Server):
     """Answers each chat request with `says(request)`: a choice, (status, body), or an iterator of bytes to stream."""
 
     handler, kind = Handler, "vllm"
@@ -78,12 +78,12 @@ def server(monkeypatch):
     monkeypatch.setattr("openai._base_client.INITIAL_RETRY_DELAY", 0.005)
     for name in ("OPENAI_API_KEY", "OPENAI_ADMIN_KEY"):
         monkeypatch.delenv(name, raising=False)
-    with openai_server.serving(Server()) as made:
+    with openai_server.serving(SayingServer()) as made:
         yield made
 
 
-def opened(server: Server, model: str = "", **options):
-    options = {"read_s": 2.0, "retries": 1, **options}
+def opened(server: SayingServer, model: str = "", **options):
+    options = {"read_s": 60.0, "retries": 1, **options}
     captioner = open_backend(server.address + model, options=options)
     captioner.load()
     return captioner

@@ -58,7 +58,7 @@ def test_what_vllm_reads_from_the_environment_is_there_while_it_loads_and_gone_a
     assert seen["VLLM_LOGGING_LEVEL"] == "DEBUG"  # what the user set stays
 
 
-def clip(index: int, num: int = 16, start_s: float = 0.0) -> Frames:
+def scene_frames(index: int, num: int = 16, start_s: float = 0.0) -> Frames:
     times = np.linspace(0, 3.1, num)
     pixels = render(sample_scene("seen", 5, index, seconds=(3.2, 3.2)), (64, 64), times_s=times)
     return Frames(pixels, times + start_s, duration_s=3.2, fps=12.0, start_s=start_s)
@@ -90,15 +90,15 @@ def both():
 def test_it_answers_as_the_local_captioner(both):
     ours, engine = both
     talk = (
-        Message(role="user", text="Describe the video.", videos=(clip(3),)),
+        Message(role="user", text="Describe the video.", videos=(scene_frames(3),)),
         Message(role="assistant", text="A robot spins."),
-        Message(role="user", text="And here?", videos=(clip(4, 5),)),
+        Message(role="user", text="And here?", videos=(scene_frames(4, 5),)),
     )
-    chats = [user_turn("Describe the video.", clip(i, num)) for i, num in ((0, 16), (1, 1), (2, 40))]
+    chats = [user_turn("Describe the video.", scene_frames(i, num)) for i, num in ((0, 16), (1, 1), (2, 40))]
     chats += [
         talk,
         user_turn("Hello."),
-        user_turn("What happens?", clip(6, 9, start_s=600.0)),
+        user_turn("What happens?", scene_frames(6, 9, start_s=600.0)),
         user_turn("What?", noise()),
     ]
     wanted = [ours.answer([chat], GREEDY)[0] for chat in chats]
@@ -113,7 +113,7 @@ def test_it_answers_as_the_local_captioner(both):
 @pytest.mark.timeout(600)
 def test_pieces_are_the_answer_and_an_abandoned_answer_is_ended(both):
     _, engine = both
-    chat = user_turn("Describe the video.", clip(0))
+    chat = user_turn("Describe the video.", scene_frames(0))
     (whole,) = engine.answer([chat], GREEDY)
     *pieces, output = engine.stream(chat, GREEDY)
     assert len(pieces) > 2 and "".join(pieces) == whole.text and output == whole
@@ -131,4 +131,4 @@ def test_a_prompt_that_is_too_long_is_an_item_error_and_others_go_on(both):
     with pytest.raises(ItemError) as caught:
         engine.answer([user_turn("Hello."), user_turn("word " * 9000)], GREEDY)
     assert caught.value.code == "PROMPT_TOO_LONG"
-    assert engine.answer([user_turn("What?", clip(1))], GREEDY)[0].text
+    assert engine.answer([user_turn("What?", scene_frames(1))], GREEDY)[0].text

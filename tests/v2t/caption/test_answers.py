@@ -7,18 +7,15 @@ import json
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import decoder_here
 from cineloop import plugin
-from cineloop.errors import UsageError
-from cineloop.video.frames import Frames
-from cineloop.video.sample import SampleSpec
-from v2t.backends import COST, TEXT, Output, VideoLM, effects
-from v2t.backends.abilities import Abilities
+from refusals import refusal
+from scripted_captioner import ByDecoding
+from two_answers import BlackPool
+from v2t.backends import COST, TEXT, Output, effects
 from v2t.caption import job
 from v2t.caption import run as caption
 from v2t.caption.settings import CaptionConfig
@@ -28,11 +25,8 @@ from v2t.long.summary import GROUP_CHARS, join, sum_up
 LOOP = "the dog runs and " * 30
 
 
-class Captioner(VideoLM):
-    """Answers by a list of texts for each way of decoding: (greedy, with a penalty, drawn)."""
-
-    name, revision, spec, frame_size, concurrency = "fake", "r1", SampleSpec(num_frames=2), (8, 8), 1
-    abilities = Abilities()
+class OptionCaptioner(ByDecoding):
+    """As its base, with options as a captioner declares them."""
 
     def __init__(
         self,
@@ -42,22 +36,7 @@ class Captioner(VideoLM):
         trust_remote_code: Annotated[bool, COST] = False,
         concurrency: Annotated[int, COST] = 1,
     ) -> None:
-        self.texts, self.calls = texts, []
-
-    def load(self) -> None:
-        pass
-
-    def answer(self, conversations, decoding):
-        self.calls.append((len(conversations), decoding))
-        turn = 2 if decoding.temperature else int(decoding.repetition_penalty > 1)
-        found = [self.texts[int(c[0].videos[0].fps)][turn] for c in conversations]
-        if any(isinstance(text, Exception) for text in found):
-            raise next(text for text in found if isinstance(text, Exception))
-        return [Output(text=text, tokens=len(text)) for text in found]
-
-
-def clips(count: int) -> list[Frames]:
-    return [Frames.from_pixels(np.zeros((2, 8, 8, 3), np.uint8), fps=i + 0.5) for i in range(count)]
+        super().__init__(*texts)
 
 
 def test_captions_are_joined_as_prose_or_as_lines():
@@ -83,23 +62,16 @@ def test_a_summary_never_reads_more_than_its_bound(lengths):
     assert asked[-1].endswith("Describe the video.") and "0:00-" in asked[0]
 
 
-class Pool(decoder_here.Pool):
-    """Two frames of whatever it is given."""
-
-    def decode(self, path, spec, size) -> Frames:
-        return clips(1)[0]
-
-
 def go(folder: Path, out: Path, text: str, **settings):
     rows: list[dict] = []
     config = CaptionConfig(**settings)
-    summary = caption.run([str(folder)], out, config, captioner=Captioner((text,) * 3), emit=rows.append)
+    summary = caption.run([str(folder)], out, config, captioner=OptionCaptioner((text,) * 3), emit=rows.append)
     return summary, rows
 
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch) -> Path:
-    monkeypatch.setattr(job, "DecoderPool", Pool)
+    monkeypatch.setattr(job, "DecoderPool", BlackPool)
     (tmp_path / "clips/dogs").mkdir(parents=True)
     (tmp_path / "clips/dogs/a.mp4").write_text("a")
     return tmp_path / "clips"
@@ -116,8 +88,8 @@ def test_wording_reaches_the_record_and_is_a_setting(folder, tmp_path):
     assert go(folder, out, "?", wording=wording)[0].done_before == 1
     longer = Wording(encoder="clip", prefix="[v] ", suffix=" (end)", trigger="toon, ", template=wording.template)
     assert go(folder, out, "?", wording=longer)[0].done_before == 1  # it only warns
-    with pytest.raises(UsageError, match="wording.prefix: \\[v\\]"):
-        go(folder, out, "?", wording=Wording(suffix=" (end)", trigger="toon, ", template=wording.template))
+    error = refusal(go, folder, out, "?", wording=Wording(suffix=" (end)", trigger="toon, ", template=wording.template))
+    assert error.code == "OTHER_SETTINGS" and "wording.prefix: [v]" in error.message
     _, rows = go(folder, tmp_path / "out2", "word " * 200 + "end.", wording=Wording(encoder="clip"))
     assert any(w["code"] == "LONG_FOR_ENCODER" for w in rows[0]["warnings"])
     _, rows = go(folder, tmp_path / "out3", "Subject: a dog\nAction: runs", style="structured")
@@ -131,7 +103,7 @@ def test_flags_reach_wording_and_captioner(folder, tmp_path, monkeypatch, capsys
 
     def opened(model, **rest):
         seen.update(model=model, **rest)
-        return Captioner(("A dog.",) * 3)
+        return OptionCaptioner(("A dog.",) * 3)
 
     monkeypatch.setattr(caption, "open_backend", opened)
     flags = "--model some/model --revision abc --quantize 4bit --concurrency 3 --trust-remote-code --prefix P:"
@@ -150,8 +122,8 @@ def test_an_option_that_only_says_how_fast_does_not_make_captions_others(folder,
     go(folder, tmp_path / "out", "A dog.", options=first)
     summary, _ = go(folder, tmp_path / "out", "A dog.", options=first | {"concurrency": 64})
     assert (summary.done_before, summary.num_captioned) == (1, 0)
-    with pytest.raises(UsageError, match=r"options\.quantize"):
-        go(folder, tmp_path / "out", "A dog.", options=first | {"quantize": "8bit"})
+    error = refusal(go, folder, tmp_path / "out", "A dog.", options=first | {"quantize": "8bit"})
+    assert error.code == "OTHER_SETTINGS" and "options.quantize: " in error.message
 
 
 @pytest.mark.parametrize("name", plugin.choices("v2t.backends", "Backend"))
@@ -163,10 +135,10 @@ def test_every_option_of_a_captioner_declares_whether_it_changes_the_text(name):
 
 def test_a_temperature_samples_by_its_seed_and_is_a_setting(folder, tmp_path):
     rows: list[dict] = []
-    captioner = Captioner(("greedy", "", "drawn"))
+    captioner = OptionCaptioner(("greedy", "", "drawn"))
     config = CaptionConfig(temperature=0.7, seed=3)
     caption.run([str(folder)], tmp_path / "out", config, captioner=captioner, emit=rows.append)
     assert rows[0]["caption"] == "drawn" and captioner.calls[0][1].seed == 3
-    with pytest.raises(UsageError, match="temperature: 0.7"):
-        go(folder, tmp_path / "out", "greedy")
+    error = refusal(go, folder, tmp_path / "out", "greedy")
+    assert error.code == "OTHER_SETTINGS" and "temperature: 0.7" in error.message
     assert go(folder, tmp_path / "out", "?", temperature=0.7, seed=3)[0].done_before == 1

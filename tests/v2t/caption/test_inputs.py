@@ -10,15 +10,15 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import fsspec
-import numpy as np
 import pytest
 
 from caption_stand_ins import FrameCaptioner
 from cineloop import remote
 from cineloop.clip import check
 from cineloop.discovery import discover
-from cineloop.errors import ItemError, MissingDependencyError, NothingMatchedError, PolicyError, UsageError
-from cineloop.video.encode import encode
+from cineloop.errors import ItemError, MissingDependencyError, NothingMatchedError, PolicyError
+from refusals import refusal_code
+from small_clips import write_grey
 from v2t.caption import run as caption
 from v2t.caption.remote_decoders import RemoteDecoders
 from v2t.caption.settings import CaptionConfig
@@ -106,8 +106,7 @@ def test_the_web_is_off_by_default_and_secrets_are_never_shown(monkeypatch):
         with pytest.raises(PolicyError) as caught:
             discover([url], allow_remote=["s3", "https", "memory"])
         assert "hunter2" not in str(caught.value)
-    with pytest.raises(UsageError, match="unknown protocol"):
-        discover(["zip://x.mp4"])
+    assert refusal_code(discover, ["zip://x.mp4"]) == (2, "USAGE")
 
     def broken(*args, **options):
         raise OSError("GET https://bucket/a.mp4?X-Amz-Signature=hunter2 failed")
@@ -125,7 +124,7 @@ def test_a_protocol_whose_package_is_missing_names_the_extra(without_s3fs):
     assert "cineloop[remote]" in caught.value.hint and caught.value.exit_code == 5
 
 
-class Server(BaseHTTPRequestHandler):
+class WebHandler(BaseHTTPRequestHandler):
     answers: dict[str, list[tuple[int, bytes]]] = {}
 
     def do_GET(self) -> None:
@@ -150,7 +149,7 @@ def web(monkeypatch):
     monkeypatch.setattr("cineloop.retry._PAUSE_S", 0.001)
     for name in ("http_proxy", "HTTP_PROXY"):
         monkeypatch.delenv(name, raising=False)
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Server)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), WebHandler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}"
     server.shutdown()
@@ -158,7 +157,7 @@ def web(monkeypatch):
 
 
 def test_the_web_is_read_again_after_a_fault_and_redirects_are_not_followed(web, tmp_path):
-    Server.answers = {
+    WebHandler.answers = {
         "/good.mp4": [(200, b"good")],
         "/flaky.mp4": [(503, b""), (206, b"cut short"), (200, b"whole")],
         "/away.mp4": [(302, b"")],
@@ -173,20 +172,20 @@ def test_the_web_is_read_again_after_a_fault_and_redirects_are_not_followed(web,
         remote.fetch(f"{web}/{name}?key=hunter2", target, max_bytes=10)
         return target.read_bytes()
 
-    Server.answers |= {f"{path}?key=hunter2": queue for path, queue in Server.answers.items()}
+    WebHandler.answers |= {f"{path}?key=hunter2": queue for path, queue in WebHandler.answers.items()}
     assert get("good.mp4") == b"good" and get("flaky.mp4") == b"whole"
     for name, code in (("away", "UNREADABLE"), ("none", "NOT_FOUND"), ("down", "FETCH_FAILED")):
         with pytest.raises(ItemError) as caught:
             get(f"{name}.mp4")
         assert caught.value.code == code and "hunter2" not in str(caught.value)
-    Server.answers["/good.mp4?key=hunter2"] = [(200, b"x" * 11)]
+    WebHandler.answers["/good.mp4?key=hunter2"] = [(200, b"x" * 11)]
     with pytest.raises(ItemError) as caught:
         get("good.mp4")
     assert caught.value.code == "TOO_LARGE"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["flaky.mp4", "good.mp4"]
 
 
-class Pool:
+class BytesPool:
     """Decodes nothing: its results are the bytes of the copy."""
 
     num_workers = 1
@@ -205,7 +204,7 @@ def test_files_in_flight_are_bounded_and_nothing_is_left(bucket, tmp_path):
     bucket.pipe({f"/bucket/{i}.mp4": bytes([i]) * 100 for i in range(12)})
     most = 0
 
-    class Counting(Pool):
+    class Counting(BytesPool):
         def submit(self, path, window):
             nonlocal most
             assert Path(path).suffix == ".mp4"
@@ -223,7 +222,7 @@ def test_files_in_flight_are_bounded_and_nothing_is_left(bucket, tmp_path):
             assert caught.value.code == code
         (tmp_path / "v2t-remote-killed").mkdir()
         (tmp_path / "v2t-remote-killed" / "lock").touch()
-        with RemoteDecoders(Pool(), 1, 100, tmp_path):
+        with RemoteDecoders(BytesPool(), 1, 100, tmp_path):
             assert pool.folder.exists() and not (tmp_path / "v2t-remote-killed").exists()
     assert 1 <= most <= 3 and not list(tmp_path.iterdir())
 
@@ -235,7 +234,7 @@ def test_a_file_is_fetched_once_for_many_windows(bucket, tmp_path, monkeypatch):
         "v2t.caption.remote_decoders.fetch", lambda url, *a, **k: (fetched.append(url), real(url, *a, **k))[1]
     )
     (tmp_path / "here.mp4").write_bytes(b"local")
-    with RemoteDecoders(Pool(), 4, 100, tmp_path) as pool:
+    with RemoteDecoders(BytesPool(), 4, 100, tmp_path) as pool:
         futures = [pool.submit("memory://bucket/clips/a.mp4", i) for i in range(8)]
         assert [future.result() for future in futures] == [(b"a.mp4", i) for i in range(8)]
         assert pool.submit(str(tmp_path / "here.mp4"), 0).result() == (b"local", 0)
@@ -246,7 +245,7 @@ def test_a_file_is_fetched_once_for_many_windows(bucket, tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_a_bucket_is_captioned_as_a_folder_is(bucket, tmp_path, monkeypatch):
-    encode(np.zeros((4, 16, 24, 3), np.uint8), tmp_path / "a.mp4", fps=4)
+    write_grey(tmp_path / "a.mp4", 0, 4, size=(16, 24), fps=4)
     video = (tmp_path / "a.mp4").read_bytes()
     bucket.pipe({"/bucket/clips/a.mp4": video, "/bucket/clips/x/b.MOV": video, "/bucket/clips/x/c.mp4": b"no video"})
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))

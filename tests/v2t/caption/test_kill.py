@@ -27,7 +27,7 @@ import os, sys
 from pathlib import Path
 from cineloop.video.decode import Request, decode
 from cineloop.video.sample import SampleSpec
-from coloured_captions import Captioner, die_at_line
+from coloured_captions import ColourCaptioner, die_at_line
 from decoder_here import Pool
 from v2t.caption import job
 from v2t.caption import run as caption
@@ -46,7 +46,7 @@ for line in sys.stdin:
         if int(lines):
             die_at_line(int(lines), lambda code: code.co_name in SAVING)
         try:
-            code = caption.run([clips], Path(out), config, captioner=Captioner(0.002)).exit_code
+            code = caption.run([clips], Path(out), config, captioner=ColourCaptioner(0.002)).exit_code
         except BaseException as error:
             print(repr(error), file=sys.stderr, flush=True)
             code = 99

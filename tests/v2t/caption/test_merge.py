@@ -13,6 +13,7 @@ import pytest
 from cineloop.discovery import discover
 from cineloop.errors import NothingMatchedError, UsageError
 from clip_files import clips_in
+from refusals import refusal, refusal_code
 from v2t.caption.merge import merge
 from v2t.caption.outputs import CaptionFolder
 from v2t.caption.shards import Shard, places, shard_of
@@ -84,8 +85,7 @@ def test_a_good_record_counts_before_a_failed_one_and_a_newer_before_an_older(tm
         assert captions(out) == {"a.mp4": "Newer.", "b.mp4": "Newer."} and merged.exit_code == 0
         assert (out / "a.txt").read_text() == "Newer.\n"
         assert merge(order, out).taken == 0
-    with pytest.raises(UsageError, match="-o"):
-        merge([one, two])
+    assert refusal_code(merge, [one, two]) == (2, "USAGE")
     with pytest.raises(NothingMatchedError):
         merge([source])
 
@@ -125,18 +125,15 @@ def test_captions_of_different_settings_are_named_and_refused_unless_allowed(tmp
     source, out = clips_in(tmp_path / "clips", *NAMES), tmp_path / "out"
     work(source, out, "1/2", settings="big")
     work(source, out, "2/2", settings="small")
-    with pytest.raises(UsageError, match="model: .* → .*") as caught:
-        merge([out])
-    assert caught.value.code == "OTHER_SETTINGS" and not (out / "captions.jsonl").exists()
+    error = refusal(merge, [out])
+    assert error.code == "OTHER_SETTINGS" and "model: " in error.message and not (out / "captions.jsonl").exists()
     assert merge([out], allow_mixed=True).exit_code == 0 and len(captions(out)) == 8
 
 
 def test_a_folder_with_shards_that_were_not_joined_is_not_taken_for_another_one(tmp_path):
     source, out = clips_in(tmp_path / "clips", *NAMES), tmp_path / "out"
     work(source, out, "1/2")
-    with pytest.raises(UsageError) as caught:
-        work(source, out, None)
-    assert caught.value.code == "UNMERGED" and "v2t merge" in caught.value.hint
+    assert refusal_code(work, source, out, None) == (2, "UNMERGED")
     with pytest.raises(UsageError) as caught:
         work(source, out, "1/3")
     assert caught.value.code == "OTHER_SHARDS"

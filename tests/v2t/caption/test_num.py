@@ -8,14 +8,15 @@ import json
 
 import pytest
 
-from caption_stand_ins import Captioner, rows_of
+from caption_stand_ins import TextCaptioner, rows_of
 from cineloop.errors import UsageError
+from clip_files import clips_in
 from v2t.backends import Output
 from v2t.caption import run as caption
 from v2t.caption.settings import CaptionConfig
 
 
-class Drawing(Captioner):
+class Drawing(TextCaptioner):
     """Answers name temperature and seed; the draw of seed 2 repeats the first caption."""
 
     def answer(self, conversations, decoding):
@@ -28,9 +29,9 @@ class Drawing(Captioner):
 
 @pytest.fixture(autouse=True)
 def decoding_here(monkeypatch):
-    from caption_stand_ins import Pool
+    from caption_stand_ins import TextPool
 
-    monkeypatch.setattr("v2t.caption.job.DecoderPool", Pool)
+    monkeypatch.setattr("v2t.caption.job.DecoderPool", TextPool)
 
 
 def go(source, out, captioner, **settings):
@@ -40,11 +41,7 @@ def go(source, out, captioner, **settings):
 
 @pytest.fixture
 def clips(tmp_path):
-    folder = tmp_path / "clips"
-    folder.mkdir()
-    for name in "ab":
-        (folder / f"{name}.mp4").write_text(name)
-    return folder
+    return clips_in(tmp_path / "clips", a="a", b="b")
 
 
 def test_further_captions_are_drawn_and_kept(clips, tmp_path):

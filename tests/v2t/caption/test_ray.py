@@ -13,11 +13,10 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 import stand_in_engine
-from cineloop.video.encode import encode
+from small_clips import write_grey
 
 pytestmark = [
     pytest.mark.slow,
@@ -35,9 +34,8 @@ def clips(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("clips")
     for number in range(NUM_CLIPS):
         path = folder / f"part {number % 3}" / f"clip {number:03} ü.mp4"
-        path.parent.mkdir(exist_ok=True)
-        encode(np.full((4, 16, 16, 3), 3 * number, np.uint8), path, fps=4)
-    encode(np.full((4, 16, 16, 3), 255, np.uint8), folder / "white.mp4", fps=4)  # kills the worker that captions it
+        write_grey(path, 3 * number)
+    write_grey(folder / "white.mp4", 255)  # kills the worker that captions it
     (folder / "empty.mp4").write_bytes(b"")
     return folder
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from caption_stand_ins import Pool, rows_of
+from caption_stand_ins import TextPool, rows_of
 from caption_stand_ins import go as caption
 from clip_files import clips_in
 from v2t.caption import job, outputs, sidecar_checks
@@ -23,7 +23,7 @@ def go(source: Path, out: Path) -> int:
 @pytest.fixture
 def folders(tmp_path, monkeypatch):
     """Clips and their captions, which a run has compared."""
-    monkeypatch.setattr(job, "DecoderPool", Pool)
+    monkeypatch.setattr(job, "DecoderPool", TextPool)
     monkeypatch.setattr(sidecar_checks, "_MARGIN_NS", 0)
     monkeypatch.setattr(sidecar_checks, "_WORTH", 1)
     source, out = clips_in(tmp_path / "clips", a="dogs", b="cats", c="cows"), tmp_path / "out"

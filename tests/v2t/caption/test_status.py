@@ -97,7 +97,7 @@ def test_what_was_merged_counts_once_and_a_folder_without_a_run_is_refused(out, 
     after = status_of(out)
     assert (after.done, after.failed, after.retry) == (before.done, before.failed, before.retry)
     assert main(["cluster", "status", str(tmp_path)]) == EXIT_NOTHING_MATCHED
-    assert "not the output folder" in capsys.readouterr().err
+    assert "error NOTHING_MATCHED: " in capsys.readouterr().err
 
 
 def test_workers_of_a_cluster_have_what_they_began_and_share_the_rest(tmp_path):

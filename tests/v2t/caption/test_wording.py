@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cineloop.errors import ItemError, MissingDependencyError, Notice, UsageError
+from cineloop.errors import ItemError, MissingDependencyError, Notice
 from cineloop.world.language.stated import STYLES
 from cineloop.world.language.words import caption
 from cineloop.world.scenes.sampler import sample_scene
+from refusals import refusal, refusal_code
 from v2t.backends.batching import loop
 from v2t.caption.wording import Wording, strip_preamble
 
@@ -42,8 +43,8 @@ def test_prefix_suffix_and_trigger_are_verbatim_with_nothing_between(prefix, suf
 @pytest.mark.parametrize("name", ["prefix", "suffix", "trigger", "template"])
 def test_what_no_file_can_hold_is_refused(name):
     for text in ("a\0b", "\ud800"):
-        with pytest.raises(UsageError, match=name):
-            Wording(**{name: text})
+        error = refusal(Wording, **{name: text})
+        assert error.code == "USAGE" and error.message.startswith(name)
 
 
 # ---- preambles
@@ -195,30 +196,27 @@ def test_a_template_may_compute():
 
 
 @pytest.mark.parametrize(
-    ("text", "complaint"),
+    "text",
     [
-        ("{{ ''.__class__ }}", "__class__"),
-        ("{{ caption.__class__.__mro__ }}", "__class__"),
-        ("{{ segments.nothing }}", "no attribute 'nothing', on an example clip"),
-        ("{{ captoin }}", "choices: caption, id"),
-        ("{{ loop.index }}", "'loop'"),
-        ("a\n{{ caption", "line 2: unexpected"),
-        ("{{ caption|shout }}", "line 1: No filter named 'shout'"),
-        ("{% for i in range(99999999) %}x{% endfor %}", "Range too big"),
-        ("{{ 1 / 0 }}", "division by zero"),
-        ("{% include 'x' %}", "no loader"),
+        "{{ ''.__class__ }}",
+        "{{ caption.__class__.__mro__ }}",
+        "{{ segments.nothing }}",
+        "{{ captoin }}",
+        "{{ loop.index }}",
+        "a\n{{ caption",
+        "{{ caption|shout }}",
+        "{% for i in range(99999999) %}x{% endfor %}",
+        "{{ 1 / 0 }}",
+        "{% include 'x' %}",
     ],
 )
-def test_a_template_that_is_wrong_or_reaches_out_is_refused_at_once(text, complaint):
-    with pytest.raises(UsageError, match=complaint) as caught:
-        Wording(template=text)
-    assert caught.value.code == "TEMPLATE" and caught.value.exit_code == 2
+def test_a_template_that_is_wrong_or_reaches_out_is_refused_at_once(text):
+    assert refusal_code(Wording, template=text) == (2, "TEMPLATE")
 
 
 def test_a_template_that_fails_on_one_clip_fails_that_clip():
     wording = Wording(template="{{ caption }} {{ duration_s|round }}")
-    with pytest.raises(ItemError, match="template fails"):
-        wording.apply("A dog.", {"id": "a", "path": "a.mp4"})
+    assert refusal_code(wording.apply, "A dog.", {"id": "a", "path": "a.mp4"}) == (3, "TEMPLATE")
     with pytest.raises(ItemError) as caught:
         Wording(template="{% if duration_s is none %}{{ caption }}{% endif %}").apply("A dog.", RECORD)
     assert caught.value.code == "BAD_CAPTION"
@@ -268,12 +266,8 @@ def test_without_a_tokenizer_the_count_is_called_an_estimate():
 
 
 def test_an_encoder_or_tokenizer_that_is_not_there(tmp_path):
-    with pytest.raises(UsageError, match=r"clip \(77\)"):
-        Wording(encoder="clipp")
-    with pytest.raises(UsageError, match="counts for an encoder"):
-        Wording(tokenizer="somewhere")
-    with pytest.raises(UsageError, match="at least 3"):
-        Wording(max_tokens=1)
+    for options in ({"encoder": "clipp"}, {"tokenizer": "somewhere"}, {"max_tokens": 1}):
+        assert refusal_code(Wording, **options) == (2, "USAGE")
     with pytest.raises(MissingDependencyError) as caught:
         Wording(encoder="clip", tokenizer=str(tmp_path / "none")).warnings("A dog.")
     assert caught.value.code == "NO_TOKENIZER"

@@ -7,12 +7,12 @@ import json
 import tarfile
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from cineloop.errors import ItemError, UsageError
 from cineloop.training.loader import spans, stream
-from cineloop.video.encode import encode as encode_video
+from small_clips import noise
+from small_clips import write as write_clip
 from tiny_captioner import tiny_captioner
 from v2t import train
 from v2t.data import shards
@@ -22,9 +22,7 @@ from v2t.data.shards import ShardSource, read_shards
 
 @pytest.fixture(scope="module")
 def video(tmp_path_factory) -> bytes:
-    path = tmp_path_factory.mktemp("video") / "clip.mp4"
-    encode_video(np.random.default_rng(0).integers(0, 255, (6, 32, 32, 3), np.uint8), path, 6)
-    return path.read_bytes()
+    return write_clip(noise(fps=6), tmp_path_factory.mktemp("video") / "clip.mp4").read_bytes()
 
 
 def write(path: Path, members: dict[str, bytes], **changes) -> Path:

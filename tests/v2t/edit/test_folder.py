@@ -38,6 +38,7 @@ def test_an_edit_is_a_line_of_the_journal_and_in_every_format(captions):
     assert '"A red film."' in (captions / "captions.csv").read_text()
 
 
+@pytest.mark.slow
 def test_a_failed_clip_gets_a_caption_and_its_file_and_loses_both_by_undo(captions):
     with EditFolder(captions) as folder:
         save(folder, "bad.mp4", "By hand.")

@@ -16,7 +16,7 @@ from v2t.long.queue import DecodeQueue
 from v2t.long.segments import Segment
 
 
-class Pool(decoder_here.Pool):
+class CrashingPool(decoder_here.Pool):
     """Frames as wide as the file's name is long; those of segments in `broken` crash."""
 
     def __init__(self, broken=()) -> None:
@@ -31,7 +31,7 @@ class Pool(decoder_here.Pool):
 
 
 @pytest.fixture
-def clip(tmp_path):
+def clip_at(tmp_path):
     def make(name: str) -> Clip:
         path = tmp_path / name
         path.write_bytes(b"x")
@@ -41,19 +41,19 @@ def clip(tmp_path):
     return make
 
 
-def test_batches_have_one_shape_and_a_failed_item_has_its_error(clip, tmp_path):
+def test_batches_have_one_shape_and_a_failed_item_has_its_error(clip_at, tmp_path):
     gone = Clip("gone.mp4", "gone.mp4", str(tmp_path / "gone.mp4"))
-    items = [WorkItem(each) for each in (clip("a.mp4"), gone, clip("bb.mp4"), clip("c.mp4"))]
-    batches = list(filter(None, DecodeQueue(Pool(), SampleSpec(), None, 2).batches(items)))
+    items = [WorkItem(each) for each in (clip_at("a.mp4"), gone, clip_at("bb.mp4"), clip_at("c.mp4"))]
+    batches = list(filter(None, DecodeQueue(CrashingPool(), SampleSpec(), None, 2).batches(items)))
     assert [[item.clip.id for item in batch] for batch in batches] == [["gone.mp4"], ["a.mp4", "c.mp4"], ["bb.mp4"]]
     assert batches[0][0].error.code == "NOT_FOUND" and batches[0][0].frames is None
     assert all(item.frames is not None and item.error is None for batch in batches[1:] for item in batch)
 
 
-def test_a_divided_clip_comes_first_and_its_answered_segments_are_not_decoded(clip):
-    pool, seen = Pool(), []
+def test_a_divided_clip_comes_first_and_its_answered_segments_are_not_decoded(clip_at):
+    pool, seen = CrashingPool(), []
     cuts = [Segment(start, start + 1.0) for start in range(4)]
-    division = Division([WorkItem(clip("a.mp4"))], lambda item: cuts, num_threads=2)
+    division = Division([WorkItem(clip_at("a.mp4"))], lambda item: cuts, num_threads=2)
     for batch in DecodeQueue(pool, SampleSpec(), None, 1, also=division.pending).batches(division):
         for item in batch:
             seen.append(item.segment)
@@ -62,10 +62,10 @@ def test_a_divided_clip_comes_first_and_its_answered_segments_are_not_decoded(cl
     assert seen == [None, cuts[2], cuts[3]] and pool.decoded == [2, 3]
 
 
-def test_a_clip_whose_segments_keep_crashing_is_given_up(clip):
-    pool = Pool(broken=range(1, 20))
+def test_a_clip_whose_segments_keep_crashing_is_given_up(clip_at):
+    pool = CrashingPool(broken=range(1, 20))
     segments = [Segment(start, start + 1.0) for start in range(20)]
-    division = Division([WorkItem(clip("a.mp4"))], lambda item: segments, num_threads=2)
+    division = Division([WorkItem(clip_at("a.mp4"))], lambda item: segments, num_threads=2)
     queue = DecodeQueue(pool, SampleSpec(), None, 1, also=division.pending)
     errors = [item.error for batch in queue.batches(division) for item in batch if item.answer]
     tried = len(pool.decoded) - 1

@@ -25,7 +25,7 @@ def build(**changes) -> CineloopResampler:
     return CineloopResampler(CineloopResamplerConfig(**shape), vision_size=12).eval()
 
 
-def clip(segments: int = 2, patches: int = 9) -> tuple[torch.Tensor, torch.Tensor]:
+def segment_tokens(segments: int = 2, patches: int = 9) -> tuple[torch.Tensor, torch.Tensor]:
     torch.manual_seed(1)
     return torch.randn(segments, 4, patches, 12), torch.tensor([[0.0, 0.2, 0.4, 0.6]]).repeat(segments, 1)
 
@@ -34,7 +34,7 @@ def clip(segments: int = 2, patches: int = 9) -> tuple[torch.Tensor, torch.Tenso
 @pytest.mark.parametrize("grid", [(1, 1), (3, 3), (2, 5)], ids=str)
 def test_any_grid_gives_the_promised_number_of_tokens(form, grid):
     model = build(**FORMS[form])
-    tokens, times = clip(patches=grid[0] * grid[1])
+    tokens, times = segment_tokens(patches=grid[0] * grid[1])
     out = model(tokens, times, grid=grid)
     assert out.shape == (2, model.config.tokens_per_segment, 16)
     assert torch.isfinite(out).all()
@@ -44,7 +44,7 @@ def test_any_grid_gives_the_promised_number_of_tokens(form, grid):
 @pytest.mark.parametrize("real", [1, 3])
 def test_what_stands_in_padding_frames_changes_nothing(form, real):
     model = build(**FORMS[form])
-    tokens, times = clip()
+    tokens, times = segment_tokens()
     mask = torch.ones(2, 4, dtype=torch.bool)
     mask[1, real:] = False
     first = model(tokens, times, mask)
@@ -64,7 +64,7 @@ def test_padded_frames_are_not_attended(changes):
     """Two real frames of four read exactly as two frames of a segment of two."""
     long, short = build(**changes), build(**changes, segment_frames=2, num_queries=8 if "queries" in changes else 4)
     short.load_state_dict(long.state_dict())
-    tokens, times = clip()
+    tokens, times = segment_tokens()
     mask = torch.tensor([[True, True, False, False]]).repeat(2, 1)
     whole = short(tokens[:, :2], times[:, :2])
     torch.testing.assert_close(long(tokens, times, mask)[:, : whole.shape[1]], whole, rtol=1e-4, atol=1e-5)
@@ -73,7 +73,7 @@ def test_padded_frames_are_not_attended(changes):
 @pytest.mark.parametrize("form", ["two-level", "free", "pool"])
 def test_order_speed_and_place_reach_the_tokens(form):
     model = build(**FORMS[form])
-    tokens, times = clip(segments=1)
+    tokens, times = segment_tokens(segments=1)
     base = model(tokens, times)
     changed = {
         "order": model(tokens.flip(1), times),
@@ -86,13 +86,13 @@ def test_order_speed_and_place_reach_the_tokens(form):
 
 def test_a_segment_reads_the_same_wherever_it_lies_in_the_clip():
     model = build()
-    tokens, times = clip(segments=1)
+    tokens, times = segment_tokens(segments=1)
     torch.testing.assert_close(model(tokens, times + 3600), model(tokens, times), rtol=1e-2, atol=2e-2)
 
 
 def test_queries_of_a_frame_see_that_frame_alone_at_frame_level():
     model = build(num_layers=1, frame_layers=1)
-    tokens, times = clip(segments=1)
+    tokens, times = segment_tokens(segments=1)
     base = model(tokens, times)
     tokens[0, 2] += 1.0
     difference = (model(tokens, times) - base).abs().amax(-1)[0]  # (Q,)
@@ -103,7 +103,7 @@ def test_every_weight_learns():
     # A single query of a frame has only itself to attend, and nothing to learn from that.
     for changes in (FORMS[name] for name in FORMS if name != "one query for two frames"):
         model = build(**changes)
-        tokens, times = clip()
+        tokens, times = segment_tokens()
         (model(tokens, times) ** 2 * torch.randn(16)).sum().backward()
         idle = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.abs().any()]
         # Softmax does not feel a constant added to all its scores, so key biases have no gradient worth the name.
@@ -125,7 +125,7 @@ def test_places_of_all_cells_differ():
 
 
 def test_wrong_frame_counts_and_settings_are_refused():
-    tokens, times = clip()
+    tokens, times = segment_tokens()
     with pytest.raises(UsageError, match="4 frames"):
         build()(tokens[:, :3], times[:, :3])
     with pytest.raises(UsageError, match="frame_times_s"):

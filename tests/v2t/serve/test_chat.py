@@ -194,7 +194,6 @@ def test_what_is_no_request_is_refused(body):
 def test_a_model_that_is_not_served_is_not_found():
     fault = refused(model="gpt-4o")
     assert (fault.status, fault.code, fault.param) == (404, "UNKNOWN_MODEL", "model")
-    assert "base" in fault.message and "shop" in fault.message
 
 
 def test_videos_of_every_kind_stand_before_the_words():
@@ -262,8 +261,9 @@ def test_unknown_fields_are_refused_at_any_depth():
 
 
 def test_only_the_user_shows_videos():
-    with pytest.raises(Fault, match="only the user"):
+    with pytest.raises(Fault) as found:
         asked_of(video("data:x"), role="assistant")
+    assert (found.value.code, found.value.param) == ("BAD_REQUEST", "messages[0].content[0].video_url.url")
 
 
 def test_sizes_are_limited():
@@ -358,7 +358,6 @@ def test_a_model_that_only_knows_videos_is_not_asked_without_one():
     with pytest.raises(Fault) as found:
         read_of("hello")
     assert (found.value.status, found.value.code, found.value.param) == (422, "VIDEO_NEEDED", "messages")
-    assert "send one" in found.value.message
     clip = [video("data:video/mp4;base64,AA=="), text("What?")]
     assert read_of(clip) and read_of(clip, "A dog.", "And then?")
     assert read_of(

@@ -14,7 +14,7 @@ import pytest
 from cineloop.errors import ItemError
 from cineloop.video.sample import SampleSpec
 from cineloop.web.faults import Fault
-from media_server import FOREIGN, LIMITS, OURS, Server, sampled
+from media_server import FOREIGN, LIMITS, OURS, MediaLoop, sampled
 from v2t.serve.decoding import spec_within
 
 
@@ -42,8 +42,8 @@ class SlowPool:
                 future.set_exception(ItemError("killed", code="DECODER_CRASH"))
 
 
-def slow(folder) -> tuple[Server, SlowPool]:
-    server = Server(OURS, roots={"films": folder}, limits=LIMITS)
+def slow(folder) -> tuple[MediaLoop, SlowPool]:
+    server = MediaLoop(OURS, roots={"films": folder}, limits=LIMITS)
     server.media.decoders.pool.close()
     server.media.decoders.pool = pool = SlowPool()
     return server, pool

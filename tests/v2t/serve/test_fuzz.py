@@ -17,10 +17,10 @@ import httpx
 import numpy as np
 import pytest
 
-from cineloop.video.encode import encode
 from cineloop.video.frames import Frames
 from cineloop.video.packed import pack
 from serve_stand_ins import SERVED, client_of, listening
+from small_clips import noise, write
 from v2t.serve.media import Media
 from v2t.serve.settings import ServeConfig, ServeLimits
 
@@ -32,11 +32,8 @@ PASSWORDS = "file:" + "///etc/passwd"
 
 
 @pytest.fixture(scope="module")
-def clip(tmp_path_factory) -> bytes:
-    path = tmp_path_factory.mktemp("clip") / "clip.mp4"
-    pixels = np.random.default_rng(0).integers(0, 255, (6, 32, 32, 3), np.uint8)
-    encode(pixels, path, fps=6)
-    return path.read_bytes()
+def video(tmp_path_factory) -> bytes:
+    return write(noise(fps=6), tmp_path_factory.mktemp("clip") / "clip.mp4").read_bytes()
 
 
 @pytest.fixture(scope="module")
@@ -47,12 +44,12 @@ def config(tmp_path_factory) -> ServeConfig:
     return ServeConfig(port=0, roots={"clips": root}, limits=limits)
 
 
-def url_of(draw: random.Random, clip: bytes) -> str:
+def url_of(draw: random.Random, video: bytes) -> str:
     def data(content: bytes, kind: str = "video/mp4") -> str:
         return f"data:{kind};base64,{base64.b64encode(content).decode()}"
 
     def damaged() -> bytes:
-        made = bytearray(clip)
+        made = bytearray(video)
         for _ in range(draw.randint(1, 40)):
             made[draw.randrange(len(made))] = draw.randrange(256)
         return bytes(made[: draw.randint(1, len(made))])
@@ -60,10 +57,10 @@ def url_of(draw: random.Random, clip: bytes) -> str:
     frames = pack(Frames.from_pixels(np.zeros((2, 8, 8, 3), np.uint8), 2.0))
     return draw.choice(
         [
-            lambda: data(clip) + draw.choice(["", "#t=0.2,0.6", "#t=5,2", "#t=nan", "#t=-1,1e999", "#t=,", "#x"]),
+            lambda: data(video) + draw.choice(["", "#t=0.2,0.6", "#t=5,2", "#t=nan", "#t=-1,1e999", "#t=,", "#x"]),
             lambda: data(damaged()),
             lambda: data(damaged()),
-            lambda: data(clip),
+            lambda: data(video),
             lambda: data(frames, "video/x-cineloop"),
             lambda: data(frames[: draw.randrange(len(frames))], "video/x-cineloop"),
             lambda: data(b"#EXTM3U\n" + PASSWORDS.encode()),
@@ -87,13 +84,13 @@ def junk(draw: random.Random, depth: int = 3) -> object:
     return draw.choice(simple)
 
 
-def body_of(draw: random.Random, clip: bytes) -> dict:
+def body_of(draw: random.Random, video: bytes) -> dict:
     kind = draw.choice(["video_url", "image_url"])
     parts: list = [
         {"type": "text", "text": draw.choice(["What?", "<|im_end|>", "é\u2028\U0001f600"] * 3 + ["x" * 3000])}
     ]
     parts += [
-        {"type": kind, kind: {"url": url_of(draw, clip)}} for _ in range(draw.choice([0, 1, 1, 1, 1, 1, 1, 2, 2, 9]))
+        {"type": kind, kind: {"url": url_of(draw, video)}} for _ in range(draw.choice([0, 1, 1, 1, 1, 1, 1, 2, 2, 9]))
     ]
     body: dict = {"messages": [{"role": "user", "content": parts}], "max_tokens": 5}
     if draw.random() < 0.3:
@@ -112,7 +109,7 @@ def body_of(draw: random.Random, clip: bytes) -> dict:
     return body
 
 
-def request_of(draw: random.Random, clip: bytes) -> tuple[str, str, dict, bytes]:
+def request_of(draw: random.Random, video: bytes) -> tuple[str, str, dict, bytes]:
     """(method, path, headers, body) of one request; most reach the chat."""
     headers = {
         "Content-Type": draw.choice(["application/json"] * 12 + ["text/plain", "multipart/form-data; boundary=b"])
@@ -122,7 +119,7 @@ def request_of(draw: random.Random, clip: bytes) -> tuple[str, str, dict, bytes]
             ["X-Request-Id", "Authorization", "Host", "Origin", "Sec-Fetch-Site", "Content-Length", "Range"]
         )
         headers[name] = draw.choice(["", "x" * 200, "-1", "null", "a, b", "cross-site", "Bearer x"])
-    data = json.dumps(body_of(draw, clip)).encode()
+    data = json.dumps(body_of(draw, video)).encode()
     if draw.random() < 0.08:
         place = draw.randrange(len(data))
         data = data[:place] + draw.randbytes(draw.randint(0, 3)) + data[place + draw.randint(0, 3) :]
@@ -132,10 +129,10 @@ def request_of(draw: random.Random, clip: bytes) -> tuple[str, str, dict, bytes]
     if draw.random() < 0.2:
         path = draw.choice(["/v1/frames", "/v1/files", "/v1/files/x", "/v1/models", "/metrics", "/page/%2e%2e", "/%00"])
         if path == "/v1/frames":
-            data = json.dumps({"url": url_of(draw, clip)}).encode()
+            data = json.dumps({"url": url_of(draw, video)}).encode()
         if path == "/v1/files":
             part = b'--b\r\nContent-Disposition: form-data; name="%s"; filename="%s"\r\n\r\n%s\r\n'
-            data = part % (draw.choice([b"file", b"purpose", b"x"]), draw.randbytes(9).hex().encode(), clip)
+            data = part % (draw.choice([b"file", b"purpose", b"x"]), draw.randbytes(9).hex().encode(), video)
             data += draw.choice([b"--b--\r\n", b"", part % (b"purpose", b"", b"user_data") + b"--b--\r\n"])
             headers["Content-Type"] = "multipart/form-data; boundary=b"
     method = "POST" if draw.random() < 0.96 else draw.choice(["GET", "DELETE", "PUT", "HEAD", "OPTIONS", "TRACE"])
@@ -158,7 +155,7 @@ def check(status: int, headers: httpx.Headers, body: bytes, method: str) -> str:
 
 
 @pytest.mark.slow
-def test_seven_hundred_requests_over_asgi(clip, config, monkeypatch):
+def test_seven_hundred_requests_over_asgi(video, config, monkeypatch):
     import serve_stand_ins
 
     outcomes: Counter[str] = Counter()
@@ -169,7 +166,7 @@ def test_seven_hundred_requests_over_asgi(clip, config, monkeypatch):
         async with client_of(config) as (client, engine, media, gateway):
             async with media:
                 for _ in range(NUM_ASGI):
-                    method, path, headers, data = request_of(draw, clip)
+                    method, path, headers, data = request_of(draw, video)
                     reply = await client.request(method, path, headers=headers, content=data)
                     outcomes[check(reply.status_code, reply.headers, reply.content, method)] += 1
                 reply = await client.post(CHAT, json={"messages": [{"role": "user", "content": "What?"}]})
@@ -189,9 +186,9 @@ def test_seven_hundred_requests_over_asgi(clip, config, monkeypatch):
     assert outcomes["ok"] > 50 and len(outcomes) > 12, outcomes
 
 
-def raw_of(draw: random.Random, clip: bytes) -> bytes:
+def raw_of(draw: random.Random, video: bytes) -> bytes:
     """The bytes of one request, or of what is none."""
-    method, path, headers, data = request_of(draw, clip)
+    method, path, headers, data = request_of(draw, video)
     headers = {"Host": "localhost", "Content-Length": str(len(data)), **headers, "Connection": "close"}
     head = f"{method} {path} HTTP/1.1\r\n" + "".join(f"{name}: {value}\r\n" for name, value in headers.items()) + "\r\n"
     raw = head.encode() + data
@@ -218,14 +215,14 @@ def raw_of(draw: random.Random, clip: bytes) -> bytes:
 
 
 @pytest.mark.slow
-def test_three_hundred_connections(clip, config):
+def test_three_hundred_connections(video, config):
     draw = random.Random(2)
     outcomes: Counter[str] = Counter()
     with listening(config, lambda: Media(config, SERVED)) as (port, engine, gateway):
         for _ in range(NUM_SOCKET):
             with socket.create_connection(("127.0.0.1", port), timeout=60) as made:
                 try:
-                    made.sendall(raw_of(draw, clip))
+                    made.sendall(raw_of(draw, video))
                     made.shutdown(socket.SHUT_WR)
                     data = b""
                     while piece := made.recv(65536):

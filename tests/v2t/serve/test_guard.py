@@ -23,6 +23,7 @@ from cineloop.video.sample import SampleSpec
 from cineloop.web.faults import Fault
 from cineloop.web.incoming import check
 from hostile_media import disguises, lists, outer_data
+from small_clips import write_grey
 from v2t.serve.media import Media
 from v2t.serve.served import ServedModel
 from v2t.serve.settings import ServeConfig, ServeLimits
@@ -160,7 +161,7 @@ def _until_refused(server: CanaryServer) -> None:
 @pytest.fixture(scope="module")
 def video(tmp_path_factory):
     path = tmp_path_factory.mktemp("made") / "a.mp4"
-    encode(np.full((4, 16, 16, 3), 77, np.uint8), path, 4)
+    write_grey(path, 77)
     return path.read_bytes()
 
 

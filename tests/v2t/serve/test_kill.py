@@ -19,10 +19,10 @@ import numpy as np
 import pytest
 
 from cineloop.errors import MissingDependencyError
-from cineloop.video.encode import encode
 from cineloop.video.frames import Frames
 from cineloop.video.packed import MEDIA_TYPE, pack
 from serve_process import family_of, serving
+from small_clips import write_grey
 from v2t.serve import served
 from v2t.serve.engine_process import EngineProcess, private_folder
 from v2t.serve.engines import vllm
@@ -120,7 +120,7 @@ def test_vllm_killed_under_load_ends_every_request_and_leaves_no_process():
 @pytest.mark.slow
 def test_a_server_killed_in_the_middle_of_an_answer_leaves_nothing_and_starts_again(tmp_path):
     """What a service manager finds after a crash of the model, which is a crash of the server."""
-    encode(np.full((16, 64, 64, 3), 90, np.uint8), tmp_path / "clip.mp4", 4)
+    write_grey(tmp_path / "clip.mp4", 90, 16, size=(64, 64))
     url = f"data:video/mp4;base64,{base64.b64encode((tmp_path / 'clip.mp4').read_bytes()).decode()}"
     given = body(1, True)
     given["messages"][0]["content"][0]["video_url"]["url"] = url
@@ -157,7 +157,7 @@ time.sleep(600)
 @pytest.mark.long
 @pytest.mark.slow
 def test_clients_killed_with_all_their_connections_take_no_slot_with_them(tmp_path):
-    encode(np.full((16, 64, 64, 3), 90, np.uint8), tmp_path / "clip.mp4", 4)
+    write_grey(tmp_path / "clip.mp4", 90, 16, size=(64, 64))
     given = body(1, False)
     encoded = base64.b64encode((tmp_path / "clip.mp4").read_bytes()).decode()
     given["messages"][0]["content"][0]["video_url"]["url"] = f"data:video/mp4;base64,{encoded}"

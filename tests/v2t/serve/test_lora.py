@@ -10,12 +10,10 @@ from pathlib import Path
 import openai
 import pytest
 
-from cineloop.video.encode import encode
 from cineloop.video.worker import DecoderPool
 from cineloop.world.language.words import PROMPTS
-from cineloop.world.scenes.render import render
-from cineloop.world.scenes.sampler import sample_scene
 from serve_process import serving
+from small_clips import world_files
 from v2t import train
 from v2t.backends import Decoding, open_backend, user_turn
 from v2t.backends.local import STARTER
@@ -55,10 +53,7 @@ def final(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def clips(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("clips")
-    for number in range(6):
-        encode(render(sample_scene("seen", 77, number), (96, 96), fps=8), folder / f"{number}.mp4", 8)
-    return sorted(folder.iterdir())
+    return world_files(tmp_path_factory.mktemp("clips"), 6, 77)
 
 
 def answers_of(model: str, clips: list[Path]) -> list[str]:

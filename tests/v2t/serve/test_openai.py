@@ -17,13 +17,11 @@ import httpx
 import openai
 import pytest
 
-from cineloop.video.encode import encode
 from cineloop.video.sample import SampleSpec
 from cineloop.video.worker import DecoderPool
 from cineloop.world.language.words import PROMPTS
-from cineloop.world.scenes.render import render
-from cineloop.world.scenes.sampler import sample_scene
 from serve_process import family_of, serving
+from small_clips import world_files
 from v2t.backends import Decoding, Message, open_backend, user_turn
 from v2t.data.notes import Note, notes_prompt
 
@@ -36,11 +34,7 @@ ENGINES = ["local", pytest.param("vllm", marks=[pytest.mark.vllm, pytest.mark.ti
 @pytest.fixture(scope="module")
 def clips(tmp_path_factory):
     """Clips of the cartoon world, each another story."""
-    folder = tmp_path_factory.mktemp("clips")
-    for number in range(NUM):
-        scene = sample_scene("seen", 808, number)
-        encode(render(scene, (96, 96), fps=8), folder / f"{number:02d}.mp4", 8)
-    return sorted(folder.iterdir())
+    return world_files(tmp_path_factory.mktemp("clips"), NUM, 808)
 
 
 @pytest.fixture(scope="module")

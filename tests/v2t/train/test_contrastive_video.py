@@ -65,7 +65,7 @@ def task_of(recipe):
     return stage, stage.build().eval()
 
 
-def clips(num=3, frames=4):
+def noise_batch(num=3, frames=4):
     return np.random.default_rng(0).integers(0, 255, (num, frames, 32, 32, 3), np.uint8)
 
 
@@ -81,7 +81,11 @@ def embedded(stage, task, pixels, times_s):
 @pytest.mark.slow
 def test_it_starts_as_the_mean_over_frames(recipe, base):
     stage, task = task_of(recipe)
-    plain, pixels, texts = open_extractor(f"open_clip:local-dir:{base}", device="cpu"), clips(), ["a red cat runs."]
+    plain, pixels, texts = (
+        open_extractor(f"open_clip:local-dir:{base}", device="cpu"),
+        noise_batch(),
+        ["a red cat runs."],
+    )
     found = embedded(stage, task, pixels, np.tile(np.arange(4) / 8, (3, 1)))
     expected = np.stack([unit(mean_features(unit(plain.embed_frames(clip)))) for clip in pixels])
     np.testing.assert_allclose(found, expected, atol=1e-5)
@@ -108,7 +112,7 @@ def test_clips_of_a_block_come_back_with_other_words(recipe):
 def test_what_is_learnt_is_beside_the_model_for_frames_which_stays(trained, base):
     for name in ("open_clip_model.safetensors", "open_clip_config.json", "tokenizer.json"):
         assert (trained / name).read_bytes() == (base / name).read_bytes()
-    pixels = clips()[0]
+    pixels = noise_batch()[0]
     one, other = (open_extractor(f"open_clip:local-dir:{folder}", device="cpu") for folder in (base, trained))
     assert np.array_equal(one.embed_frames(pixels), other.embed_frames(pixels))
 
@@ -121,16 +125,16 @@ def test_scores_load_what_was_trained(recipe, trained):
     task.model.load_state_dict(load_file(trained / "video_text.safetensors"))
     extractor = open_extractor(f"open_clip_video:{trained}", device="cpu")
     texts = ["A red cat runs.", "Two dogs jump, then a bird flies to the left."]
-    ours = embedded(stage, task, clips(), np.tile(np.arange(4) / 8, (3, 1)))
+    ours = embedded(stage, task, noise_batch(), np.tile(np.arange(4) / 8, (3, 1)))
     with torch.no_grad():
         words = task.embed_texts(stage.source().pairs._ids(texts))
-    found = np.stack([extractor.embed_clip(Frames.from_pixels(clip, fps=8)) for clip in clips()])
+    found = np.stack([extractor.embed_clip(Frames.from_pixels(clip, fps=8)) for clip in noise_batch()])
     np.testing.assert_allclose(found, ours, atol=1e-5)
     np.testing.assert_allclose(extractor.embed_texts(texts), words, atol=1e-5)
-    many = np.repeat(clips()[0], 3, axis=0)  # 12 frames: the middle of each third is one of the four
+    many = np.repeat(noise_batch()[0], 3, axis=0)  # 12 frames: the middle of each third is one of the four
     np.testing.assert_allclose(extractor.embed_clip(Frames.from_pixels(many, fps=24)), ours[0], atol=1e-5)
     for num in (1, 3):
-        few = extractor.embed_clip(Frames.from_pixels(clips()[0][:num], fps=8))
+        few = extractor.embed_clip(Frames.from_pixels(noise_batch()[0][:num], fps=8))
         assert few.shape == found[0].shape and np.isfinite(few).all() and np.abs(few - found[0]).max() > 1e-4
 
 
@@ -146,9 +150,10 @@ def test_frames_that_fill_up_a_short_clip_are_not_seen(recipe, trained):
         torch.testing.assert_close(extractor._video.embed_clips(each, patches, times, real)[0], first)
 
 
+@pytest.mark.slow
 def test_order_of_frames_is_seen(trained):
     extractor = open_extractor(f"open_clip_video:{trained}", device="cpu")
-    pixels = clips()[0]
+    pixels = noise_batch()[0]
     there, back = (extractor.embed_clip(Frames.from_pixels(p, fps=8)) for p in (pixels, pixels[::-1].copy()))
     assert np.abs(there - back).max() > 1e-4
 
@@ -208,7 +213,7 @@ def test_folders_without_one_and_what_it_cannot_do(trained, base, tmp_path):
     with pytest.raises(MissingDependencyError, match="holds no dual encoder of clips"):
         open_extractor(f"open_clip_video:{cut}", device="cpu")
     extractor = open_extractor(f"open_clip_video:{trained}", device="cpu")
-    for call in (lambda: extractor.embed_frames(clips()[0]), lambda: extractor.embed_tokens("a cat")):
+    for call in (lambda: extractor.embed_frames(noise_batch()[0]), lambda: extractor.embed_tokens("a cat")):
         with pytest.raises(TypeError):
             call()
     assert extractor.kind == "clip" and extractor.has_text and not extractor.has_tokens

@@ -8,7 +8,6 @@ import math
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 import yaml
@@ -16,8 +15,8 @@ from safetensors.torch import load_file
 
 from cineloop.errors import ItemError, UsageError
 from cineloop.manifest import write_manifest
-from cineloop.video.encode import encode as encode_video
 from same_checkpoints import assert_same_checkpoints
+from small_clips import noise, write
 from tiny_captioner import tiny_captioner
 from v2t import train
 from v2t.data.preferences import PreferenceSource, pair_key, read_pairs
@@ -55,11 +54,9 @@ def test_the_gradient_raises_the_chosen_and_lowers_the_rejected():
 def pairs(tmp_path_factory):
     """Six clips, each with a pair; the folder also has a captioner."""
     folder = tmp_path_factory.mktemp("pairs")
-    rng = np.random.default_rng(0)
     rows = []
     for n in range(6):
-        (folder / "clips").mkdir(exist_ok=True)
-        encode_video(rng.integers(0, 255, (8, 32, 32, 3), np.uint8), folder / f"clips/{n}.mp4", 6)
+        write(noise(n, 8, fps=6), folder / f"clips/{n}.mp4")
         answers = {"chosen": f"it is {n}", "rejected": "a much longer answer that is wrong" if n % 2 else "no"}
         rows.append({"id": str(n), "path": f"{n}.mp4", **answers} | ({"prompt": "Count."} if n else {}))
     write_manifest(rows, folder / "preferences.jsonl")

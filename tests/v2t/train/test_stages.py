@@ -17,8 +17,8 @@ from cineloop.errors import ItemError, UsageError
 from cineloop.manifest import write_manifest
 from cineloop.training.loader import stream
 from cineloop.training.recipe import read_recipe
-from cineloop.video.encode import encode as encode_video
 from same_checkpoints import assert_same_checkpoints
+from small_clips import noise, write
 from tiny_captioner import save_tiny_parts, tiny_captioner
 from v2t import train
 from v2t.backends.local import revision_of
@@ -155,10 +155,9 @@ def test_align_in_two_phases_then_resume_to_the_bit(tmp_path, parts):
 @pytest.fixture(scope="module")
 def footage(tmp_path_factory):
     folder = tmp_path_factory.mktemp("clips")
-    rng = np.random.default_rng(0)
     rows = []
     for n in range(4):
-        encode_video(rng.integers(0, 255, (6, 32, 32, 3), np.uint8), folder / f"{n}.mp4", 6)
+        write(noise(n, fps=6), folder / f"{n}.mp4")
         talk = [{"from": "human", "value": "<video>\nWhat is it?"}, {"from": "gpt", "value": f"noise number {n}"}]
         rows.append({"id": str(n), "path": f"{n}.mp4", "conversations": talk})
     rows[3] = {"id": "3", "path": "3.mp4", "captions": {"short": ["noise"]}, "prompt": "Say it."}

@@ -14,7 +14,7 @@ import pytest
 
 from caption_stand_ins import FrameCaptioner
 from cineloop.errors import ItemError
-from cineloop.video.encode import encode
+from small_clips import write_grey
 from v2t.caption import run as caption
 from v2t.caption.merge import merge
 from v2t.caption.settings import CaptionConfig
@@ -134,8 +134,7 @@ CAPTIONER = FrameCaptioner(lambda frames: f"{int(frames.pixels.mean())} bright."
 @pytest.fixture
 def clips(tmp_path) -> Path:
     for value in (60, 200):
-        (tmp_path / "clips").mkdir(exist_ok=True)
-        encode(np.full((24, 32, 32, 3), value, np.uint8), tmp_path / "clips" / f"{value}.mp4", fps=8)
+        write_grey(tmp_path / "clips" / f"{value}.mp4", value, 24, size=(32, 32), fps=8)
     return tmp_path / "clips"
 
 

@@ -101,6 +101,7 @@ def test_an_unknown_ending_is_called_mp4():
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_clips_whose_video_is_not_at_hand_are_left_out_and_named(tmp_path, caplog):
     names = ["a.mp4", "gone.mp4", "other.mp4", "touched.mp4"]
     source, out = clips_in(tmp_path / "clips", *names), tmp_path / "out"

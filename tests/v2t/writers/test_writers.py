@@ -111,6 +111,7 @@ def without_breaks(text: str) -> list[str]:
 # ---- hostile captions, format by format
 
 
+@pytest.mark.slow
 def test_all_means_every_format():
     known = set(writers.names())
     assert known == set("coco csv html jsonl parquet srt two_file txt videofolder vtt webdataset".split())
@@ -215,6 +216,7 @@ def test_subtitles_are_one_cue_and_show_the_text(hostile):
         assert without_breaks(subtitle.content) == without_breaks(" ".join(expected).replace("-->", "\u2192"))
 
 
+@pytest.mark.slow
 def test_webdataset_holds_video_caption_and_record(hostile):
     import webdataset
     from datasets import load_dataset
@@ -240,6 +242,7 @@ def _undecoded(table):
     return table
 
 
+@pytest.mark.slow
 def test_videofolder_opens_with_datasets(hostile):
     from datasets import load_dataset
 

@@ -98,6 +98,7 @@ def test_any_order_of_words_is_read_without_an_error(chosen: list[str]) -> None:
     assert all(e.actor is None or 0 <= e.actor < num for e in stated.events)
 
 
+@pytest.mark.slow
 @settings(max_examples=50, deadline=None)
 @given(st.text(max_size=80))
 def test_any_text_is_read_without_an_error(text: str) -> None:

@@ -22,7 +22,7 @@ FACTORS = ("place", "kind", "color", "size", "action", "direction", "speed", "to
 
 
 @cache
-def clip(scene: Scene) -> np.ndarray:
+def pixels_of(scene: Scene) -> np.ndarray:
     return render(scene, times_s=TIMES_S)
 
 
@@ -72,29 +72,31 @@ CAR = scene_of("car", "red", DRIVE, x=0.23)
 @pytest.mark.slow
 def test_every_fact_of_real_clips_is_read():
     scenes = [sample_solo(split, 3, index) for split in ("seen", "unseen") for index in range(25)]
-    missed = [(index, wrong(scene, clip(scene))) for index, scene in enumerate(scenes)]
+    missed = [(index, wrong(scene, pixels_of(scene))) for index, scene in enumerate(scenes)]
     assert [each for each in missed if each[1]] == []
 
 
 @pytest.mark.slow
 def test_soft_and_noisy_clips_are_read():
     scenes = [sample_solo("seen", 4, index) for index in range(20)]
-    assert sum(bool(wrong(scene, spoilt(clip(scene)))) for scene in scenes) <= 1
+    assert sum(bool(wrong(scene, spoilt(pixels_of(scene)))) for scene in scenes) <= 1
 
 
 @pytest.mark.parametrize("kind", words.KINDS)
 def test_every_kind_is_told_from_the_others(kind):
     event = Event(actor=0, action="vanish", start_s=0.8, end_s=1.4)
     scene = scene_of(kind, "blue", event, place="desert", size="large", y=0.5)
-    assert wrong(scene, clip(scene)) == set()
+    assert wrong(scene, pixels_of(scene)) == set()
 
 
 def test_another_size_of_frame_reads_the_same():
-    assert facts(read_back(render(CAR, (96, 96), times_s=TIMES_S), TIMES_S)) == facts(read_back(clip(CAR), TIMES_S))
+    assert facts(read_back(render(CAR, (96, 96), times_s=TIMES_S), TIMES_S)) == facts(
+        read_back(pixels_of(CAR), TIMES_S)
+    )
 
 
 def test_pace_is_measured_and_place_and_height_too():
-    figure = read_back(clip(CAR), TIMES_S).figures[0]
+    figure = read_back(pixels_of(CAR), TIMES_S).figures[0]
     assert figure.pace == pytest.approx(0.55 / 1.6, abs=0.02)
     assert (figure.x, figure.y) == pytest.approx((0.23, 0.6), abs=0.02)
     assert figure.end_s == pytest.approx(1.6, abs=0.13)
@@ -110,7 +112,7 @@ def other(scene: Scene = CAR, *, event: dict | None = None, place: str | None = 
         events=(replace(scene.events[0], **(event or {})),),
         shots=(replace(scene.shots[0], place=place or scene.shots[0].place),),
     )
-    return clip(changed)
+    return pixels_of(changed)
 
 
 @pytest.mark.slow
@@ -122,9 +124,9 @@ def other(scene: Scene = CAR, *, event: dict | None = None, place: str | None = 
         ({"kind"}, lambda: other(kind="truck")),
         ({"size"}, lambda: other(size="small")),
         ({"speed"}, lambda: other(event={"travel": 0.18, "speed": "slow"})),
-        ({"direction"}, lambda: clip(CAR)[:, :, ::-1]),
-        ({"direction"}, lambda: clip(CAR)[::-1]),
-        ({"action", "direction", "speed"}, lambda: np.repeat(clip(CAR)[:1], NUM_FRAMES, axis=0)),
+        ({"direction"}, lambda: pixels_of(CAR)[:, :, ::-1]),
+        ({"direction"}, lambda: pixels_of(CAR)[::-1]),
+        ({"action", "direction", "speed"}, lambda: np.repeat(pixels_of(CAR)[:1], NUM_FRAMES, axis=0)),
         (
             {"action", "direction", "speed"},
             lambda: other(event={"action": "grow", "start_s": 0.3, "direction": None, "speed": None}, x=0.5),
@@ -139,15 +141,15 @@ def test_only_the_spoilt_fact_is_missed(missed, make):
 def test_the_colour_after_a_change_is_read():
     event = Event(actor=0, action="recolor", start_s=0.5, end_s=1.1, to_color="green")
     scene = scene_of("elephant", "pink", event, size="large", y=0.62)
-    assert wrong(scene, clip(scene)) == set()
-    changed = clip(replace(scene, events=(replace(event, to_color="purple"),)))
+    assert wrong(scene, pixels_of(scene)) == set()
+    changed = pixels_of(replace(scene, events=(replace(event, to_color="purple"),)))
     assert wrong(scene, changed) == {"to_color"}
-    assert wrong(scene, np.repeat(clip(scene)[:1], NUM_FRAMES, axis=0)) == {"action", "to_color"}
+    assert wrong(scene, np.repeat(pixels_of(scene)[:1], NUM_FRAMES, axis=0)) == {"action", "to_color"}
 
 
 def test_a_figure_that_is_lost_for_a_while_does_not_persist():
-    frames = clip(CAR).copy()
-    frames[8:11] = clip(replace(CAR, actors=(), events=()))[8:11]
+    frames = pixels_of(CAR).copy()
+    frames[8:11] = pixels_of(replace(CAR, actors=(), events=()))[8:11]
     assert read_back(frames, TIMES_S).figures[0].persists is False
 
 
@@ -156,7 +158,7 @@ def test_a_figure_that_is_lost_for_a_while_does_not_persist():
 def test_an_empty_place_has_no_figure():
     for place in words.PLACES:
         scene = Scene(seed=9, style="flat", shots=(Shot(start_s=0, end_s=2.2, place=place),), actors=(), events=())
-        for frames in (clip(scene), spoilt(clip(scene))):
+        for frames in (pixels_of(scene), spoilt(pixels_of(scene))):
             read = read_back(frames, TIMES_S)
             assert (read.place, read.figures, read.num_figures) == (place, (), 0)
 
@@ -175,7 +177,7 @@ def test_a_blob_of_the_right_colour_is_not_the_kind():
     told = named = 0
     for index in range(12):
         scene = sample_solo("seen", 6, index)
-        empty = clip(replace(scene, actors=(), events=())).astype(np.float32)
+        empty = pixels_of(replace(scene, actors=(), events=())).astype(np.float32)
         masks, _, _ = label_masks(scene, TIMES_S, (64, 64))
         for t in range(NUM_FRAMES):
             ys, xs = np.nonzero(masks[t] >= 0)
@@ -192,7 +194,7 @@ def test_a_blob_of_the_right_colour_is_not_the_kind():
 
 @pytest.mark.slow
 def test_colours_nobody_paints_are_muddy():
-    frames = clip(CAR)
+    frames = pixels_of(CAR)
     assert read_back(frames, TIMES_S).muddiness < MUDDY
     muddy = frames.copy()
     muddy[:, 5:25, 5:40] = (150, 20, 160)
@@ -204,13 +206,13 @@ def test_colours_nobody_paints_are_muddy():
 def test_a_moving_camera_is_left_unread():
     for camera in ("pan left", "zoom in"):
         scene = replace(CAR, shots=(replace(CAR.shots[0], camera=camera),))
-        read = read_back(clip(scene), TIMES_S)
+        read = read_back(pixels_of(scene), TIMES_S)
         assert read.place == "meadow" and not read.figures and "camera" in read.unread["figure"]
 
 
 def test_another_style_is_left_unread():
     for style in ("outline", "pencil", "pixel"):
-        read = read_back(clip(replace(CAR, style=style)), TIMES_S)
+        read = read_back(pixels_of(replace(CAR, style=style)), TIMES_S)
         assert all(figure.kind in (None, "car") for figure in read.figures)
         assert read.place in (None, "meadow")
 
@@ -218,7 +220,7 @@ def test_another_style_is_left_unread():
 @pytest.mark.parametrize("action", ["appear", "fall"])
 def test_a_figure_that_comes_later_is_read_backwards(action):
     later = Event(actor=0, action=action, start_s=0.2, end_s=1.2)
-    figure = read_back(clip(replace(CAR, events=(later,))), TIMES_S).figures[0]
+    figure = read_back(pixels_of(replace(CAR, events=(later,))), TIMES_S).figures[0]
     assert (figure.kind, figure.color, figure.action, figure.motion) == ("car", "red", action, action)
     assert figure.path[0] is None and figure.path[-1] is not None
     assert 0.0 <= (figure.start_s or -1) <= (figure.end_s or -1) <= 1.3
@@ -229,7 +231,7 @@ def test_a_figure_that_comes_later_is_read_backwards(action):
 @pytest.mark.parametrize("kind", ["dog", "car", "star", "box"])
 def test_what_a_figure_does_on_the_spot(kind, action):
     event = Event(actor=0, action=action, start_s=0.1, end_s=2.0, speed="slow" if action == "spin" else None)
-    assert read_back(clip(scene_of(kind, "red", event)), TIMES_S).figures[0].action == action
+    assert read_back(pixels_of(scene_of(kind, "red", event)), TIMES_S).figures[0].action == action
 
 
 @pytest.mark.slow
@@ -237,7 +239,7 @@ def test_groups_of_equal_figures_are_counted_or_left_unread():
     read = {}
     for kind in ("ball", "cat", "boat", "dog"):
         for count in (2, 3, 4):
-            found = read_back(clip(scene_of(kind, "red", STAND, count=count, size="small")), TIMES_S)
+            found = read_back(pixels_of(scene_of(kind, "red", STAND, count=count, size="small")), TIMES_S)
             kinds = {figure.kind for figure in found.figures}
             sure = found.num_figures is not None and None not in kinds
             assert not sure or (found.num_figures, kinds) == (count, {kind})
@@ -255,13 +257,13 @@ def test_two_figures_their_relation_and_their_order():
     first = Event(actor=0, action="vanish", start_s=0.2, end_s=0.7)
     second = Event(actor=1, action="recolor", start_s=1.1, end_s=1.6, to_color="black")
     dog, ball = {"kind": "dog", "color": "red", "x": 0.25, "y": 0.7}, {"kind": "ball", "color": "blue", "x": 0.75}
-    read = read_back(clip(two(dog, ball | {"y": 0.7}, (first, second))), TIMES_S)
+    read = read_back(pixels_of(two(dog, ball | {"y": 0.7}, (first, second))), TIMES_S)
     by_kind = {figure.kind: number for number, figure in enumerate(read.figures)}
     assert (read.num_figures, set(by_kind)) == (2, {"dog", "ball"})
     assert read.relation == (by_kind["dog"], "left of", by_kind["ball"])
     assert read.order == (by_kind["dog"], by_kind["ball"])
     assert [read.figures[by_kind[k]].action for k in ("dog", "ball")] == ["vanish", "recolor"]
-    read = read_back(clip(two(dog | {"x": 0.5, "y": 0.22}, ball | {"x": 0.5, "y": 0.74}, (first,))), TIMES_S)
+    read = read_back(pixels_of(two(dog | {"x": 0.5, "y": 0.22}, ball | {"x": 0.5, "y": 0.74}, (first,))), TIMES_S)
     assert read.relation is not None and [read.figures[i].kind for i in read.relation[::2]] == ["dog", "ball"]
     assert read.relation[1] == "above" and read.order == ()
 
@@ -270,14 +272,14 @@ def test_two_figures_their_relation_and_their_order():
 def test_places_are_told_by_their_colours():
     for number, place in enumerate(words.PLACES):
         scene = Scene(seed=77, style="flat", shots=(Shot(start_s=0, end_s=2.2, place=place),), actors=(), events=())
-        cost, share = explain(clip(scene)[:1])
+        cost, share = explain(pixels_of(scene)[:1])
         assert int(cost.argmin()) == number and share[number] > 0.9
 
 
 def test_a_template_is_what_the_renderer_draws():
     scene = scene_of("bus", "orange", STAND, place="snow", size="large", x=0.5, y=0.5)
-    empty = clip(replace(scene, actors=(), events=()))[0].astype(np.float32)
-    look = Look(clip(scene)[0].astype(np.float32), empty)
+    empty = pixels_of(replace(scene, actors=(), events=()))[0].astype(np.float32)
+    look = Look(pixels_of(scene)[0].astype(np.float32), empty)
     drawn = template(KINDS.index("bus"), words.SIZES["large"] * 64, 1)
     gain, share, x, y = look.fit(drawn, np.array(words.COLORS["orange"], np.float32), 31, 32, 2)
     assert (x, y) == (32, 32) and share > 0.8

@@ -11,7 +11,7 @@ import httpx
 import numpy as np
 import pytest
 
-from chat_requests import LONG_S, PATH, URL, StandIn, body, clip, events, gateway_with, post, told
+from chat_requests import LONG_S, PATH, URL, StandIn, body, events, gateway_with, post, square, told
 from cineloop.video.frames import Frames
 
 
@@ -48,7 +48,7 @@ def held(stage, stand_in: StandIn, *bodies: dict) -> list[httpx.Response]:
 
 def test_those_that_wait_are_answered_together_where_they_go_together(stage, stand_in):
     bodies = [body(text=f"t{i}") for i in range(10)]
-    bodies[3] = body(clip(1), text="t3")
+    bodies[3] = body(square(1), text="t3")
     bodies[5] = body(text="t5", max_tokens=7)
     bodies[6] = body(text="t6", temperature=1.0, seed=1)
     bodies[7] = body(text="t7", temperature=1.0, seed=1)
@@ -171,7 +171,7 @@ def test_who_goes_away_is_not_worked_for(text, stage, stand_in):
 
 @pytest.mark.parametrize("text", ["well", "bad", "large"])  # not what is logged: pytest keeps tracebacks of the log
 def test_the_frames_of_an_answer_are_given_back_before_the_next_one_is_asked(text, stage):
-    post(stage, body(clip(1), text=text))
+    post(stage, body(square(1), text=text))
     memory, end = stage.state.gateway.media.memory, time.monotonic() + LONG_S
     while memory.held:
         assert time.monotonic() < end, memory.held

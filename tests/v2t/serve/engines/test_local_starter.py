@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from chat_requests import PROMPT, body, clip, events, gateway_with, post, told
+from chat_requests import PROMPT, body, events, gateway_with, post, square, told
 from v2t.backends import Decoding, user_turn
 from v2t.backends.local import Backend
 from v2t.serve.engines.local import StopStrings
@@ -32,8 +32,10 @@ def warnings_of(value: dict) -> list[str]:
 
 @pytest.mark.slow
 def test_many_at_once_get_what_each_alone_gets_from_the_captioner(app, captioner):
-    conversations = [user_turn(PROMPT, clip(seed, num)) for seed, num in ((1, 16), (2, 16), (3, 20), (4, 16), (5, 20))]
-    conversations += [user_turn("How long is it?", clip(1), clip(6)), user_turn("What is a cat?")]
+    conversations = [
+        user_turn(PROMPT, square(seed, num)) for seed, num in ((1, 16), (2, 16), (3, 20), (4, 16), (5, 20))
+    ]
+    conversations += [user_turn("How long is it?", square(1), square(6)), user_turn("What is a cat?")]
     alone = [captioner.answer([c], Decoding(max_new_tokens=60))[0] for c in conversations]
     replies = post(app, *(body(*c[0].videos, text=c[0].text) for c in conversations))
     assert len({output.text for output in alone}) > 4
@@ -54,7 +56,7 @@ def test_many_at_once_get_what_each_alone_gets_from_the_captioner(app, captioner
 @pytest.mark.parametrize("more", [{}, {"max_tokens": 4}, {"stop": ["a", "zebra"]}, {"stop": " "},
                                   {"temperature": 0.9, "seed": 3}])  # fmt: skip
 def test_a_stream_is_the_whole_in_pieces(more, app):
-    given = body(clip(1), **more)
+    given = body(square(1), **more)
     whole, streamed = post(app, given, {**given, "stream": True, "stream_options": {"include_usage": True}})
     value, chunks = whole.json(), events(streamed)
     assert told(chunks) == value["choices"][0]["message"]["content"]
@@ -69,13 +71,13 @@ def test_a_stream_is_the_whole_in_pieces(more, app):
 
 @pytest.mark.slow
 def test_usage_comes_in_a_stream_only_where_it_is_asked_for(app):
-    (streamed,) = post(app, body(clip(1), stream=True))
+    (streamed,) = post(app, body(square(1), stream=True))
     assert not [chunk for chunk in events(streamed) if "usage" in chunk or not chunk["choices"]]
 
 
 @pytest.mark.slow
 def test_an_answer_ends_before_its_stop_string(app):
-    plain, cut = post(app, body(clip(1)), body(clip(1), stop=["nothing like it", "s"]))
+    plain, cut = post(app, body(square(1)), body(square(1), stop=["nothing like it", "s"]))
     text = plain.json()["choices"][0]["message"]["content"]
     assert "s" in text
     assert cut.json()["choices"][0]["message"]["content"] == text.partition("s")[0]
@@ -99,7 +101,7 @@ def test_stop_strings_are_found_however_the_answer_comes(stops):
 
 @pytest.mark.slow
 def test_draws_follow_their_seed_and_differ_without_one(app):
-    given = body(clip(1), temperature=1.5, max_tokens=12)
+    given = body(square(1), temperature=1.5, max_tokens=12)
     replies = post(app, *[{**given, "seed": 5}] * 3, *[given] * 6)
     texts = [reply.json()["choices"][0]["message"]["content"] for reply in replies]
     assert len(set(texts[:3])) == 1 and len(set(texts[3:])) > 1
@@ -107,7 +109,7 @@ def test_draws_follow_their_seed_and_differ_without_one(app):
 
 @pytest.mark.slow
 def test_what_does_not_fit_is_refused_before_anything_is_told(app):
-    long = body(clip(1), text="what is it? " * 8000)
+    long = body(square(1), text="what is it? " * 8000)
     for reply in post(app, long, {**long, "stream": True}):
         assert (reply.status_code, reply.json()["error"]["code"]) == (400, "PROMPT_TOO_LONG")
 
@@ -138,7 +140,7 @@ def test_an_answer_has_the_room_that_its_own_prompt_leaves(captioner, monkeypatc
 @pytest.mark.slow
 def test_a_tiny_temperature_does_not_break_the_model(app):
     # Failures in a row count against the engine, so that whatever a client may ask for must not be one.
-    plain, *tiny = post(app, *(body(clip(1), temperature=each) for each in (0, 5e-324, 1e-40, 1e-9)))
+    plain, *tiny = post(app, *(body(square(1), temperature=each) for each in (0, 5e-324, 1e-40, 1e-9)))
     assert [reply.status_code for reply in tiny] == [200] * 3
     assert {reply.json()["choices"][0]["message"]["content"] for reply in tiny} == {
         plain.json()["choices"][0]["message"]["content"]
@@ -148,7 +150,7 @@ def test_a_tiny_temperature_does_not_break_the_model(app):
 @pytest.mark.slow
 def test_the_starter_stops_in_the_middle_when_nobody_wants_its_answer(captioner):
     decoding = Decoding(max_new_tokens=60)
-    whole = captioner.answer([user_turn(PROMPT, clip(1))], decoding)[0]
+    whole = captioner.answer([user_turn(PROMPT, square(1))], decoding)[0]
     before, left = captioner.wanted, [3]
 
     def wanted() -> bool:
@@ -157,7 +159,7 @@ def test_the_starter_stops_in_the_middle_when_nobody_wants_its_answer(captioner)
 
     captioner.wanted = wanted
     try:
-        cut = captioner.answer([user_turn(PROMPT, clip(1))], decoding)[0]
+        cut = captioner.answer([user_turn(PROMPT, square(1))], decoding)[0]
     finally:
         captioner.wanted = before
     assert cut.tokens == 3 < whole.tokens and whole.text.startswith(cut.text)
