@@ -19,7 +19,7 @@ from v2t_eval.audit.record import Confusion
 
 DRAWS, SEED = 1000, 11
 LEAST_CLAIMS = 20  # of a kind, true and false ones each
-LEAST_CONTRAST = 0.1  # lower end of sensitivity + specificity - 1 of a kind
+LEAST_CONTRAST = 0.1  # of sensitivity + specificity - 1: lower end of a kind, estimate of each answer
 _TAIL = 0.025
 _MOST_ALIKE = 1e4  # precision of a prior from which answers count as alike
 
@@ -48,9 +48,12 @@ class ErrorRates:
     def weak(self) -> list[str]:
         """Kinds in whose answers there is too little truth to correct anything: the judge's yes is hardly likelier where
         it is true, or too few claims show that it is."""
+        least = {kind: 1.0 for kind in self.contrast}
+        for (kind, _), contrast in zip(self.keys, self.hits - self.alarms, strict=True):
+            least[kind] = min(least[kind], contrast)
         return [
             kind for kind, (_, low) in self.contrast.items()
-            if low < LEAST_CONTRAST or min(self.claims[kind]) < LEAST_CLAIMS
+            if min(low, least[kind]) < LEAST_CONTRAST or min(self.claims[kind]) < LEAST_CLAIMS
         ]  # fmt: skip
 
 
