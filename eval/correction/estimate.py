@@ -53,12 +53,14 @@ class Claims:
 
 @dataclass(frozen=True, kw_only=True)
 class CorrectedShare:
-    """A share and its interval of 95 %, not cut to [0, 1]; `values`: of each clip, whose mean it is."""
+    """A share and its interval of 95 %, not cut to [0, 1]; `values`: of each clip, whose mean it is; `depth`: of how many
+    terms its longest product is."""
 
     value: float
     low: float
     high: float
     values: np.ndarray
+    depth: int = 1
 
     @property
     def is_impossible(self) -> bool:
@@ -80,7 +82,8 @@ def corrected_share(claims: Claims, rates: ErrorRates) -> CorrectedShare:
     low, high = _of_clips(claims, rates, values)
     below = sqrt((value - low) ** 2 + max(0.0, value - float(drawn[0])) ** 2)
     above = sqrt((high - value) ** 2 + max(0.0, float(drawn[1]) - value) ** 2)
-    return CorrectedShare(value=value, low=value - below, high=value + above, values=values)
+    return CorrectedShare(value=value, low=value - below, high=value + above, values=values,
+                          depth=int(np.bincount(claims.product).max()))  # fmt: skip
 
 
 def clip_values(claims: Claims, hits: np.ndarray, alarms: np.ndarray) -> np.ndarray:

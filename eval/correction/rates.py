@@ -20,7 +20,7 @@ from v2t_eval.audit.record import Confusion
 DRAWS, SEED = 1000, 11
 LEAST_CLAIMS = 20  # of a kind, true and false ones each
 LEAST_CONTRAST = 0.1  # of sensitivity + specificity - 1: lower end of a kind, estimate of each answer
-_TAIL = 0.025
+_TAIL, _SCALE_TAIL = 0.025, 0.05
 _MOST_ALIKE = 1e4  # precision of a prior from which answers count as alike
 
 
@@ -34,6 +34,8 @@ class ErrorRates:
         claims: by kind, true and false claims behind it.
         contrast: by kind, sensitivity + specificity - 1 over all its claims, and the lower end that 97.5 % of the draws
             are above.
+        scale_error: by how much a difference that is corrected by these rates may be too small or too large, of its worst
+            kind: 1.05 for 5 %; one in twenty audits is farther off.
     """
 
     keys: tuple[tuple[str, str], ...]
@@ -43,6 +45,7 @@ class ErrorRates:
     drawn_alarms: np.ndarray
     claims: dict[str, tuple[int, int]]
     contrast: dict[str, tuple[float, float]]
+    scale_error: float = 1.0
 
     @property
     def weak(self) -> list[str]:
@@ -68,6 +71,7 @@ def error_rates(rows: Sequence[Confusion], keys: Sequence[tuple[str, str]]) -> E
     drawn_hits, drawn_alarms = np.zeros((DRAWS, len(keys))), np.zeros((DRAWS, len(keys)))
     claims: dict[str, tuple[int, int]] = {}
     contrast: dict[str, tuple[float, float]] = {}
+    scale = 1.0
     for kind in dict.fromkeys(kind for kind, _ in keys):
         own = {row.answer: row for row in rows if row.kind == kind}
         if not own:
@@ -86,10 +90,12 @@ def error_rates(rows: Sequence[Confusion], keys: Sequence[tuple[str, str]]) -> E
         drawn_hits[:, at], drawn_alarms[:, at] = hit_draws[:, places], alarm_draws[:, places]
         sums = counts.sum(0)
         claims[kind] = int(sums[1]), int(sums[3])
-        low = float(np.quantile(whole_hits - whole_alarms, _TAIL))
-        contrast[kind] = float(sums[0] / sums[1] - sums[2] / sums[3]), low
+        drawn, value = whole_hits - whole_alarms, float(sums[0] / sums[1] - sums[2] / sums[3])  # (B,)
+        contrast[kind] = value, float(np.quantile(drawn, _TAIL))
+        least, most = np.quantile(drawn, (_SCALE_TAIL, 1 - _SCALE_TAIL))
+        scale = max(scale, value / least, most / value) if least > 0 < value else np.inf
     return ErrorRates(keys=tuple(keys), hits=hits, alarms=alarms, drawn_hits=drawn_hits, drawn_alarms=drawn_alarms,
-                      claims=claims, contrast=contrast)  # fmt: skip
+                      claims=claims, contrast=contrast, scale_error=float(scale))  # fmt: skip
 
 
 def _counts(row: Confusion | None) -> tuple[float, float, float, float]:

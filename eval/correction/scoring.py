@@ -6,7 +6,7 @@ true), the figures NAME_corrected (`estimate`, by the audit) and NAME_by_labels 
 (NOT_CORRECTED with a code), what was cut to [0, 1], and what the correction rests on. Nothing else of a result changes.
 
 A correction by an audit holds where the clips are of the kind that the audit has: how many answers are true may differ,
-how often the judge errs on a true and a false one may not. So only sets of like clips are taken (`_set_of`), and none
+how often the judge errs on a true and a false one may not. So only sets of like clips are taken (`set_of`), and none
 where the judge warns that clips are unlike its world.
 """
 
@@ -70,7 +70,7 @@ def with_corrections(
 ) -> Scores:
     """The scores with corrected figures; see the module's head."""
     clusters = {clip.id: clip.cluster for clip in scores.clips}
-    name, why = _set_of(samples)
+    name, why = set_of(samples)
     results = []
     for result in scores.results:
         clips = judged_clips(result, clusters)
@@ -110,7 +110,7 @@ def figures_of(result: MetricResult) -> tuple[str, ...]:
     return tuple(name for name in ("dsg", "accuracy") if name in result.figures) or (ALL,)
 
 
-def _set_of(samples: Sequence[Sample]) -> tuple[str, str]:
+def set_of(samples: Sequence[Sample]) -> tuple[str, str]:
     """The audit's set of clips that samples belong to, `world`, `generated` or `yours`, and the reason why there is
     none."""
     made_by = {str(sample.row.get("generator") or "") for sample in samples}
