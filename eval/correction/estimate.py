@@ -24,6 +24,9 @@ from v2t_eval.core.statistics import TAIL, mean_interval
 from v2t_eval.correction.rates import ErrorRates
 
 
+_AT_ONCE = 1 << 21  # terms in memory at a time
+
+
 @dataclass(frozen=True, kw_only=True)
 class Claims:
     """What a judge held true.
@@ -100,12 +103,23 @@ def _drawn_shares(claims: Claims, rates: ErrorRates) -> np.ndarray:
     """The share by each draw of the rates, (B,)."""
     weights, num = claims.term_weights, len(rates.keys)
     if weights is None:
-        pairs = zip(rates.drawn_hits, rates.drawn_alarms, strict=True)
-        return np.array([clip_values(claims, hits, alarms).mean() for hits, alarms in pairs])
+        step = max(1, _AT_ONCE // max(len(claims.answer), 1))
+        parts = [slice(start, start + step) for start in range(0, len(rates.drawn_hits), step)]
+        return np.concatenate([_product_shares(claims, rates.drawn_hits[p], rates.drawn_alarms[p]) for p in parts])
     yes = np.bincount(claims.answer, weights * claims.yes, num)  # (A,)
     every = np.bincount(claims.answer, weights, num)  # (A,)
     contrast = rates.drawn_hits - rates.drawn_alarms
     shares: np.ndarray = ((yes - every * rates.drawn_alarms) / contrast).sum(1)
+    return shares
+
+
+def _product_shares(claims: Claims, hits: np.ndarray, alarms: np.ndarray) -> np.ndarray:
+    """The share by each of some draws of the rates (b, A), (b,)."""
+    at = claims.answer
+    contrast = hits - alarms
+    terms = claims.yes * (1 / contrast)[:, at] - (alarms / contrast)[:, at]  # (b, M)
+    starts = np.searchsorted(claims.product, np.arange(len(claims.clip)))
+    shares: np.ndarray = np.multiply.reduceat(terms, starts, axis=1) @ claims.weight / len(claims.clusters)
     return shares
 
 
