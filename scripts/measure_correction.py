@@ -61,7 +61,9 @@ SHAPES = {
     "400 prompts, 5 questions, 10 uneven answers": Shape(prompts=400, questions=5, answers=10, uneven=0.7, unequal=0.7),
     "400 prompts, 5 questions, 40 uneven answers": Shape(prompts=400, questions=5, answers=40, uneven=0.7, unequal=0.7),
     "150 prompts, chains of 3 questions": Shape(prompts=150, questions=3, chained=True),
-    "broken: chains of 3, a third of the errors come together": Shape(prompts=150, questions=3, chained=True, together=0.33),
+    "broken: chains of 3, a third of the errors come together": Shape(
+        prompts=150, questions=3, chained=True, together=0.33
+    ),
     "broken: the judge is 5 points worse than on the audit's clips": Shape(prompts=150, questions=5, shift=0.05),
 }
 
@@ -78,7 +80,9 @@ def truths(prevalence: np.ndarray, shape: Shape, rng: np.random.Generator) -> np
     return np.asarray(rng.random((shape.prompts, shape.seeds, shape.questions)) < level)
 
 
-def answers_of(true: np.ndarray, hit: np.ndarray, alarm: np.ndarray, shape: Shape, rng: np.random.Generator) -> np.ndarray:
+def answers_of(
+    true: np.ndarray, hit: np.ndarray, alarm: np.ndarray, shape: Shape, rng: np.random.Generator
+) -> np.ndarray:
     """What the judge holds true (G, S, Q)."""
     own = rng.random(true.shape)
     if shape.together:
@@ -86,7 +90,9 @@ def answers_of(true: np.ndarray, hit: np.ndarray, alarm: np.ndarray, shape: Shap
     return np.asarray(np.where(true, own < hit, own > 1 - alarm))
 
 
-def one_share(accuracy: float, prevalence: float, claims: int, shape: Shape, rng: np.random.Generator) -> list[float] | None:
+def one_share(
+    accuracy: float, prevalence: float, claims: int, shape: Shape, rng: np.random.Generator
+) -> list[float] | None:
     """Judged minus true, whether its interval holds the truth, the same and the interval's width of the corrected share;
     None where it cannot be corrected."""
     num = shape.answers
@@ -136,7 +142,9 @@ def _as_claims(at: np.ndarray, held: np.ndarray, clusters: Sequence[int], *, cha
     )  # fmt: skip
 
 
-def of_share(accuracy: float, prevalence: float, claims: int, shape: Shape, runs: int) -> Callable[[np.random.Generator], Any]:
+def of_share(
+    accuracy: float, prevalence: float, claims: int, shape: Shape, runs: int
+) -> Callable[[np.random.Generator], Any]:
     """Median bias and coverage, in per cent, before and after, and the share that is refused."""
 
     def measure(rng: np.random.Generator) -> dict[str, float]:
@@ -152,7 +160,9 @@ def of_share(accuracy: float, prevalence: float, claims: int, shape: Shape, runs
     return measure
 
 
-def of_labels(accuracy: float, prevalence: float, labels: int, shape: Shape, runs: int) -> Callable[[np.random.Generator], Any]:
+def of_labels(
+    accuracy: float, prevalence: float, labels: int, shape: Shape, runs: int
+) -> Callable[[np.random.Generator], Any]:
     """Bias and coverage by labels of so many prompts, widths with and without the judge, the judge's weight."""
 
     def measure(rng: np.random.Generator) -> dict[str, float]:
@@ -169,7 +179,13 @@ def of_labels(accuracy: float, prevalence: float, labels: int, shape: Shape, run
             rows.append([mean.value - prevalence, mean.low <= prevalence <= mean.high, mean.high - mean.low,
                          alone.high - alone.low, mean.weight])  # fmt: skip
         bias, inside, width, own, weight = np.array(rows, float).mean(0)
-        return {"bias": 100 * bias, "coverage": 100 * inside, "width": 100 * width, "labels alone": 100 * own, "weight": weight}
+        return {
+            "bias": 100 * bias,
+            "coverage": 100 * inside,
+            "width": 100 * width,
+            "labels alone": 100 * own,
+            "weight": weight,
+        }
 
     return measure
 
@@ -215,7 +231,10 @@ def of_gate(
             sums = np.stack([change, np.ones_like(change)], axis=2)
             passes = lower_bounds(sums, span, 0.05) > -margins
             fails = ~passes & (p_values(sums, span, accepted) < 0.05)
-            errors |= {f"{name} passes": 100 * float(passes[usable].mean()), f"{name} fails": 100 * float(fails[usable].mean())}
+            errors |= {
+                f"{name} passes": 100 * float(passes[usable].mean()),
+                f"{name} fails": 100 * float(fails[usable].mean()),
+            }
         return {**errors, "refused": 100 * float(1 - usable.mean())}
 
     return measure
@@ -233,7 +252,11 @@ def share_tables(cells: Cells, runs: int) -> list[str]:
         for prevalence in PREVALENCES:
             for claims in AUDITS:
                 made = of_share(accuracy, prevalence, claims, Shape(), runs)
-                lines.append(_share_row(cells.run(f"share, {accuracy}, {prevalence}, {claims}", made), accuracy, prevalence, claims))
+                lines.append(
+                    _share_row(
+                        cells.run(f"share, {accuracy}, {prevalence}, {claims}", made), accuracy, prevalence, claims
+                    )
+                )
     for name, shape in SHAPES.items():
         lines += ["", f"{name[0].upper()}{name[1:]}:", "", head, "|---" * 9 + "|"]
         for accuracy in (0.7, 0.9, 0.99) if not shape.shift else (0.9,):
@@ -262,7 +285,9 @@ def label_table(cells: Cells, runs: int) -> list[str]:
     for accuracy in (0.7, 0.9, 0.99):
         for prevalence in (0.5, 0.9, 0.97):
             for labels in (20, 40, 100):
-                cell = cells.run(f"labels, {accuracy}, {prevalence}, {labels}", of_labels(accuracy, prevalence, labels, shape, runs))
+                cell = cells.run(
+                    f"labels, {accuracy}, {prevalence}, {labels}", of_labels(accuracy, prevalence, labels, shape, runs)
+                )
                 lines.append(
                     f"| {accuracy:g} | {prevalence:g} | {labels} | {cell['bias']:+.1f} | {cell['coverage']:.1f} | "
                     f"{cell['width']:.1f} | {cell['labels alone']:.1f} | {cell['weight']:.2f} |"
@@ -292,11 +317,16 @@ def _gate_row(cells: Cells, num: int, accuracy: float, prevalence: float, claims
     where = "one" if one_kind else "all"
     name = f"{accuracy}, {prevalence}, {claims}, {num}, {where}"
     cell = cells.run(f"gate, {name}", of_gate(accuracy, prevalence, claims, num, one_kind=one_kind))
-    plain = cells.run(f"as it stands, {name}", of_gate(accuracy, prevalence, claims, num, one_kind=one_kind, allowing=False))
+    plain = cells.run(
+        f"as it stands, {name}", of_gate(accuracy, prevalence, claims, num, one_kind=one_kind, allowing=False)
+    )
     start = f"| {accuracy:g} | {prevalence:g} | {claims} | {num} | {where} |"
     if "null fails" not in cell:
         return f"{start} | | | | {cell['refused']:.0f} |"
-    both = [f"{cell[key]:.1f} ({plain[key]:.1f})" for key in ("null fails", "accepted fails", "margin passes", "null passes")]
+    both = [
+        f"{cell[key]:.1f} ({plain[key]:.1f})"
+        for key in ("null fails", "accepted fails", "margin passes", "null passes")
+    ]
     return f"{start} {' | '.join(both)} | {cell['refused']:.0f} |"
 
 

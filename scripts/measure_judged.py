@@ -106,7 +106,9 @@ def compared(scores: Scores, samples: Sequence[Sample], known: Mapping[str, Mapp
     names = sorted({clip.cluster for clip in whole})
     drawn = set(random.Random(SEED).sample(names, LABELLED))
     answers = {c.id: {str(q["id"]): known[c.id][q["kind"]] for q in c.claims} for c in whole if c.cluster in drawn}
-    made = with_corrections(part(scores, ids), samples, read_audit(audit_path(Path("starter"))), Labels(answers=answers))
+    made = with_corrections(
+        part(scores, ids), samples, read_audit(audit_path(Path("starter"))), Labels(answers=answers)
+    )
     (result,) = (one for one in made.results if one.name == "question_score")
     figures = {name: asdict(figure) for name, figure in result.figures.items() if name.startswith("accuracy_")}
     judged = [float(np.mean([bool(claim["right"]) for claim in clip.claims])) for clip in whole]
@@ -127,7 +129,9 @@ def by_kind(clips: Sequence[JudgedClip], known: Mapping[str, Mapping[str, str]])
     rows: dict[str, list[tuple[bool, bool]]] = {}
     for clip in clips:
         for claim in clip.claims:
-            rows.setdefault(claim["kind"], []).append((bool(claim["right"]), known[clip.id][claim["kind"]] == claim["wanted"]))
+            rows.setdefault(claim["kind"], []).append(
+                (bool(claim["right"]), known[clip.id][claim["kind"]] == claim["wanted"])
+            )
     return {
         kind: {"claims": len(pairs), "judged": sum(held for held, _ in pairs), "true": sum(true for _, true in pairs),
                "agree": sum(held == true for held, true in pairs)}
@@ -143,7 +147,19 @@ def main() -> None:
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)
     clips = args.work / "clips"
-    command("t2v", "generate", "--prompts", prompts(args.work, args.prompts), "-o", clips, "--num-videos", "2", "--batch-size", "8", "--json")
+    command(
+        "t2v",
+        "generate",
+        "--prompts",
+        prompts(args.work, args.prompts),
+        "-o",
+        clips,
+        "--num-videos",
+        "2",
+        "--batch-size",
+        "8",
+        "--json",
+    )
     command("v2t_eval", "score", clips, "--metrics", METRICS, "-o", args.work / "scores", "--overwrite", "--json")
     scores, samples = read_scores(args.work / "scores" / RESULTS), read_inputs(clips).samples
     result = compared(scores, samples, truths(samples, args.work / "referee.json"))

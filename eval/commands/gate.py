@@ -127,7 +127,9 @@ def _self_test(sides: GateInputs, args: argparse.Namespace) -> int:
         print(f"  failed by {name}: {num}")
     if outcome.left_out:
         print(f"  left out, no mean over clips with a margin: {', '.join(outcome.left_out)}")
-    print("  half the prompts, and other ones on either side: a gate with all of them decides more often (docs/gate.md)")
+    print(
+        "  half the prompts, and other ones on either side: a gate with all of them decides more often (docs/gate.md)"
+    )
     return 0
 
 

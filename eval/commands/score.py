@@ -77,8 +77,8 @@ def add_arguments(parser: Parser) -> None:
 def run(args: argparse.Namespace) -> int:
     from cineloop import log
     from cineloop.files import write_atomic
-    from v2t_eval.core.inputs import read_inputs
     from v2t_eval.audit.record import audit_path, read_audit
+    from v2t_eval.core.inputs import read_inputs
     from v2t_eval.core.score import score
     from v2t_eval.correction.labels import read_labels
     from v2t_eval.correction.scoring import with_corrections

@@ -23,7 +23,6 @@ from cineloop.intervals import Interval, wilson
 from v2t_eval.core.statistics import TAIL, mean_interval
 from v2t_eval.correction.rates import ErrorRates
 
-
 _AT_ONCE = 1 << 21  # terms in memory at a time
 
 

@@ -62,8 +62,9 @@ def powered_mean(judged: np.ndarray, truth: np.ndarray, clusters: Sequence[Hasha
     rest = pulls[~labelled]
     if weight and len(rest) > 1:  # independent of the labelled prompts
         more = interval_of_pulls(value, rest)
-        low, high = value - sqrt((value - low) ** 2 + (value - more.low) ** 2), value + sqrt(
-            (high - value) ** 2 + (more.high - value) ** 2
+        low, high = (
+            value - sqrt((value - low) ** 2 + (value - more.low) ** 2),
+            value + sqrt((high - value) ** 2 + (more.high - value) ** 2),
         )
     value = min(max(value, 0.0), 1.0)
     low, high = unless_flat(Interval(low, high), value, prompts)

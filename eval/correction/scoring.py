@@ -158,12 +158,16 @@ def confusion_for(
         UncorrectableError: NO_AUDIT, OTHER_JUDGE, OTHER_THRESHOLD, MIXED_CLIPS, NO_SUCH_CLIPS, OUTSIDE.
     """
     if audit is None or not audit.judge:
-        raise UncorrectableError("there is no audit of the judge; v2t-eval audit makes one, --audit names it", code="NO_AUDIT")
+        raise UncorrectableError(
+            "there is no audit of the judge; v2t-eval audit makes one, --audit names it", code="NO_AUDIT"
+        )
     mine = {key: (result.fingerprint.get(key), audit.judge.get(key)) for key in _SAME}
     if differ := [f"{key} {theirs!r}, here {ours!r}" for key, (ours, theirs) in mine.items() if ours != theirs]:
         raise UncorrectableError(f"the audit is of another judge: {differ[0]:.300}", code="OTHER_JUDGE")
     if _settings(result).get("threshold", 0.5) != 0.5:
-        raise UncorrectableError("an audit counts answers at a chance of 0.5, and threshold is another", code="OTHER_THRESHOLD")
+        raise UncorrectableError(
+            "an audit counts answers at a chance of 0.5, and threshold is another", code="OTHER_THRESHOLD"
+        )
     if why:
         raise UncorrectableError(f"{why}: score those of each alone", code="MIXED_CLIPS")
     if not audit.confusion.get(name):
@@ -272,7 +276,9 @@ def _by_labels(
     whole = {clip.id for clip in clips if len(truths[clip.id]) == len({str(c["id"]) for c in clip.claims})}
     partly = sum(bool(truths[clip.id]) and clip.id not in whole for clip in clips)
     notes = [f"{code}: {num} labels were left out" for code, num in sorted(problems.items())]
-    notes += [f"LABEL_PARTLY: {partly} clips have labels of some of their questions only, and do not count"] * bool(partly)
+    notes += [f"LABEL_PARTLY: {partly} clips have labels of some of their questions only, and do not count"] * bool(
+        partly
+    )
     prompts = len({clip.cluster for clip in clips if clip.id in whole})
     if prompts < LEAST_PROMPTS:
         text = f"labels of all questions of the clips of {prompts} prompts; {LEAST_PROMPTS} are needed"
@@ -289,6 +295,8 @@ def _by_labels(
         mean = powered_mean(judged, truth, clusters)
         figures[figure + BY_LABELS] = Figure(value=mean.value, low=mean.low, high=mean.high, n=len(clips),
                                              detail={"labelled": len(whole)})  # fmt: skip
-        notes.append(f"{figure}{BY_LABELS}: the judge's answers have a weight of {mean.weight:.2f} beside the labels (PPI++)")
+        notes.append(
+            f"{figure}{BY_LABELS}: the judge's answers have a weight of {mean.weight:.2f} beside the labels (PPI++)"
+        )
     notes.append("figures by labels hold if the labelled clips were drawn at random from all of them")
     return figures, notes

@@ -55,7 +55,11 @@ def gate(
     match = Compatibility()
     if baseline is not None:
         match = comparison(scores, baseline, [rule.metric for rule in policy.primary if rule.margin is not None])
-    notes = [*match.notes, *sentences.notes_before(scores, baseline, plain_policy(policy)), *sentences.of_correction(scores, scales)]
+    notes = [
+        *match.notes,
+        *sentences.notes_before(scores, baseline, plain_policy(policy)),
+        *sentences.of_correction(scores, scales),
+    ]
     policy = policy.allowing(scales)
     common: dict[str, Any] = {
         "candidate": _about(scores) | dict(about_candidate or {}),
@@ -101,7 +105,9 @@ def _in_one_range(scores: Scores, baseline: Scores | None) -> tuple[Scores, Scor
     if baseline is None:
         return scores, None
     ours, theirs = scores.by_name, baseline.by_name
-    shared = [name for name, one in ours.items() if name in theirs and min(one.scale_error, theirs[name].scale_error) > 1]
+    shared = [
+        name for name, one in ours.items() if name in theirs and min(one.scale_error, theirs[name].scale_error) > 1
+    ]
     ranges = {
         name: (min(one.value_range[0] for one in both), max(one.value_range[1] for one in both))
         for name, both in ((name, (ours[name], theirs[name])) for name in shared)

@@ -80,7 +80,9 @@ def self_test(
     if len(names) < LEAST_PROMPTS:
         text = f"a self-test splits the prompts of the baseline, and it has {len(names)}: {LEAST_PROMPTS} or more are needed"
         raise UsageError(text, code="TOO_FEW_PROMPTS")
-    rules = tuple(rule for rule in policy.primary if rule.margin is not None and _is_mean(baseline.by_name.get(rule.metric)))
+    rules = tuple(
+        rule for rule in policy.primary if rule.margin is not None and _is_mean(baseline.by_name.get(rule.metric))
+    )
     left_out = tuple(rule.metric for rule in policy.primary if rule not in rules)
     if not rules:
         raise UsageError(
@@ -99,7 +101,10 @@ def self_test(
             for one, other in zip(drawn[:half], drawn[half:], strict=True)
             for ours, theirs in zip(clusters[one], clusters[other], strict=False)
         ]
-        sides = (_side(baseline, [(ours, theirs) for ours, theirs in pairs]), _side(baseline, [(t, t) for _, t in pairs]))
+        sides = (
+            _side(baseline, [(ours, theirs) for ours, theirs in pairs]),
+            _side(baseline, [(t, t) for _, t in pairs]),
+        )
         outcome, whose = _gate(*sides, held)
         outcomes[outcome] += 1
         failed.update(whose)

@@ -18,7 +18,11 @@ from v2t_eval.correction.labels import Labels
 JUDGE = {"judge": "watcher@1", "answers": "likelihood", "frames": "16", "dtype": "float32", "calibration": "c",
          "stillness": "1", "vocabulary": "v"}  # fmt: skip
 HIT, ALARM, NUM = 0.9, 0.2, 300
-KINDS = {"kind": ("a dog", "a cat"), "color": ("red", "blue"), "place": ("in the city", "on the beach")}  # wanted, other
+KINDS = {
+    "kind": ("a dog", "a cat"),
+    "color": ("red", "blue"),
+    "place": ("in the city", "on the beach"),
+}  # wanted, other
 
 
 def confusion(num: int, hits: int, alarms: int) -> tuple[Confusion, ...]:
@@ -46,13 +50,17 @@ def questions(rng: np.random.Generator, *, chain: bool = False) -> tuple[list[di
     return rows, {f"q{n}": bool(each) for n, each in enumerate(truth)}
 
 
-def scoring(name: str = "question_score", *, num: int = NUM, chain: bool = False, outside: int = 0, **settings: Any) -> Any:
+def scoring(
+    name: str = "question_score", *, num: int = NUM, chain: bool = False, outside: int = 0, **settings: Any
+) -> Any:
     """Scores by one judged metric, and the truth by clip."""
     rng, items, truths = np.random.default_rng(5), [], {}
     for n in range(num):
         rows, truths[f"c{n}"] = questions(rng, chain=chain)
         key = "questions" if name == "question_score" else "claims"
-        value = np.mean([row["right"] for row in rows]) if key == "questions" else float(all(row["right"] for row in rows))
+        value = (
+            np.mean([row["right"] for row in rows]) if key == "questions" else float(all(row["right"] for row in rows))
+        )
         items.append({"id": f"c{n}", "value": float(value), key: rows, "outside": n < outside})
     figure = Figure(value=0.7, low=0.6, high=0.8, n=num)
     figures = {"dsg": figure, "accuracy": figure} if name == "question_score" else {name: figure}
@@ -70,7 +78,5 @@ def samples(generator: str = "dit", num: int = NUM) -> list[Sample]:
 
 def labels_of(truths: dict[str, dict[str, bool]], num: int) -> Labels:
     answers = [*KINDS.values()]
-    given = {
-        id: {f"q{n}": answers[n][not own[f"q{n}"]] for n in range(3)} for id, own in list(truths.items())[:num]
-    }
+    given = {id: {f"q{n}": answers[n][not own[f"q{n}"]] for n in range(3)} for id, own in list(truths.items())[:num]}
     return Labels(answers=given, problems=Counter())

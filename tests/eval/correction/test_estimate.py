@@ -47,7 +47,8 @@ def test_a_small_audit_widens_the_interval() -> None:
 def test_seeds_of_one_prompt_are_one_case() -> None:
     yes = np.repeat(np.arange(50) < 35, 4)
     alone, together = (
-        corrected_share(single(yes, clusters), rates_of(0.9, 0.2)) for clusters in (None, np.repeat(np.arange(50), 4).tolist())
+        corrected_share(single(yes, clusters), rates_of(0.9, 0.2))
+        for clusters in (None, np.repeat(np.arange(50), 4).tolist())
     )
     assert together.high - together.low > 1.5 * (alone.high - alone.low)
 

@@ -50,8 +50,12 @@ def test_the_mean_of_the_clips_is_the_corrected_share() -> None:
 def test_a_change_is_measured_in_true_answers() -> None:
     """A third of the clips lost everything: four in five answers were true, so the harm is about .27; the judge sees .18."""
     before, after = scoring()[0], worse(scoring()[0], 1 / 3)
-    judged = np.mean([a["value"] - b["value"] for a, b in zip(after.results[0].items, before.results[0].items, strict=True)])
-    verdict = gate(corrected(after), Policy(primary=(Rule(metric=NAME, margin=0.1),), corrected=True), baseline=corrected(before))
+    judged = np.mean(
+        [a["value"] - b["value"] for a, b in zip(after.results[0].items, before.results[0].items, strict=True)]
+    )
+    verdict = gate(
+        corrected(after), Policy(primary=(Rule(metric=NAME, margin=0.1),), corrected=True), baseline=corrected(before)
+    )
     change = verdict.metrics[0].change
     assert change is not None
     assert verdict.outcome == "fail"

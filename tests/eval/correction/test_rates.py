@@ -9,7 +9,9 @@ from v2t_eval.audit.record import Confusion
 from v2t_eval.correction.rates import error_rates
 
 
-def row(answer: str, true: int, hits: int, false: int, alarms: int, *, kind: str = "color", clips: int = 0) -> Confusion:
+def row(
+    answer: str, true: int, hits: int, false: int, alarms: int, *, kind: str = "color", clips: int = 0
+) -> Confusion:
     num = clips or true + false
     return Confusion(kind=kind, answer=answer, true=true, hits=hits, false=false, alarms=alarms, clips=num)
 
@@ -23,7 +25,12 @@ def test_answers_that_are_alike_share_one_rate() -> None:
 
 
 def test_an_answer_that_differs_keeps_its_own_rate_and_a_rare_one_is_near_its_kind() -> None:
-    rows = [row("red", 400, 396, 400, 4), row("blue", 400, 200, 400, 4), row("pink", 400, 380, 400, 4), row("rare", 1, 0, 1, 0)]
+    rows = [
+        row("red", 400, 396, 400, 4),
+        row("blue", 400, 200, 400, 4),
+        row("pink", 400, 380, 400, 4),
+        row("rare", 1, 0, 1, 0),
+    ]
     rates = error_rates(rows, [("color", each) for each in ("red", "blue", "pink", "rare")])
     red, blue, _, rare = rates.hits
     assert red == pytest.approx(0.99, abs=0.02)
