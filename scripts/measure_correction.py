@@ -6,8 +6,8 @@
 Asks the product's own functions. A run of `shares` draws an audit (so many true and false claims of each kind) and a
 scoring (prompts of unlike difficulty, seeds, questions) of a judge that is right on true and false claims with the same
 chance. Bias and coverage of 95 % are of the judged mean and of the corrected share, against the share that prompts like
-these have. `labels` does so for some clips with true answers. A run of `gate` draws two sides and asks the gate's bounds
-under the policy's own narrower margin. Shapes that break what a correction assumes are there, too, and named so.
+these have. `labels` does so for some clips with true answers. A run of `gate` draws two sides and asks the gate's
+bounds under the policy's own narrower margin. Shapes that break what a correction assumes are there, too, and named so.
 Letters: R runs, G prompts, K kinds of fact, N clips, Q questions a clip.
 """
 
@@ -38,10 +38,10 @@ GATE_RUNS = 400
 
 @dataclass(frozen=True, kw_only=True)
 class Shape:
-    """Of a scoring and its audit: `prompts` with `seeds` clips of `questions` each, about `kinds` with `answers` of which
-    the judge's log odds of being right differ by `uneven`, and the log odds of being true by `unequal`. `chained`: a
-    question counts only if those before it are right. `together`: share of clips in which all errors come at once.
-    `shift`: how much less accurate the judge is on these clips than on the audit's."""
+    """Of a scoring and its audit: `prompts` with `seeds` clips of `questions` each, about `kinds` with `answers` of
+    which the judge's log odds of being right differ by `uneven`, and the log odds of being true by `unequal`.
+    `chained`: a question counts only if those before it are right. `together`: share of clips in which all
+    errors come at once. `shift`: how much less accurate the judge is on these clips than on the audit's."""
 
     prompts: int = 100
     seeds: int = 1
@@ -93,8 +93,8 @@ def answers_of(
 def one_share(
     accuracy: float, prevalence: float, claims: int, shape: Shape, rng: np.random.Generator
 ) -> list[float] | None:
-    """Judged minus true, whether its interval holds the truth, the same and the interval's width of the corrected share;
-    None where it cannot be corrected."""
+    """Judged minus true, whether its interval holds the truth, the same and the interval's width of the corrected
+    share; None where it cannot be corrected."""
     num = shape.answers
     hit, alarm = (odds(accuracy, shape.uneven * rng.standard_normal(num)) for _ in range(2))
     alarm, share = 1 - alarm, odds(prevalence, shape.unequal * rng.standard_normal(num))
@@ -154,7 +154,8 @@ def of_share(
         if not len(kept):
             return {"refused": refused}
         bias, held, after, inside, width = 100 * kept.T
-        return {"judged bias": float(bias.mean()), "judged coverage": float(held.mean()), "bias": float(np.median(after)),
+        return {"judged bias": float(bias.mean()), "judged coverage": float(held.mean()),
+                "bias": float(np.median(after)),
                 "coverage": float(inside.mean()), "width": float(np.median(width)), "refused": refused}  # fmt: skip
 
     return measure
@@ -193,8 +194,8 @@ def of_labels(
 def of_gate(
     accuracy: float, prevalence: float, claims: int, num: int, *, one_kind: bool, allowing: bool = True
 ) -> Callable[[np.random.Generator], Any]:
-    """Errors of a gate by corrected values in per cent: of five kinds of fact with an audit each, harm in all or in one;
-    `allowing`: with the margins that `Policy.allowing` leaves."""
+    """Errors of a gate by corrected values in per cent: of five kinds of fact with an audit each, harm in all or in
+    one; `allowing`: with the margins that `Policy.allowing` leaves."""
     kinds, margin, runs = 5, 0.1, GATE_RUNS if num < 500 else GATE_RUNS // 2
 
     def measure(rng: np.random.Generator) -> dict[str, float]:
@@ -246,7 +247,9 @@ def tables(cells: Cells, runs: int) -> list[str]:
 
 
 def share_tables(cells: Cells, runs: int) -> list[str]:
-    head = "| sensitivity = specificity | true | claims | judged bias | judged coverage | bias | coverage | width | refused |"
+    """Of corrected shares: the plain shape in all sizes, then the others."""
+    columns = ("true", "claims", "judged bias", "judged coverage", "bias", "coverage", "width", "refused")
+    head = f"| sensitivity = specificity | {' | '.join(columns)} |"
     lines = [f"One question a clip, 100 prompts ({runs} runs a cell):", "", head, "|---" * 9 + "|"]
     for accuracy in ACCURACIES:
         for prevalence in PREVALENCES:
@@ -276,9 +279,10 @@ def _share_row(cell: dict[str, float], accuracy: float, prevalence: float, claim
 
 
 def label_table(cells: Cells, runs: int) -> list[str]:
+    """Of figures by labels."""
     lines = [
         "By labels of some of 400 prompts, five questions a clip:", "",
-        "| sensitivity = specificity | true | prompts with labels | bias | coverage | width | width by labels alone | weight |",
+        "| sensitivity = specificity | true | prompts labelled | bias | coverage | width | by labels alone | weight |",
         "|---" * 8 + "|",
     ]  # fmt: skip
     shape = Shape(prompts=400, questions=5)
@@ -296,18 +300,19 @@ def label_table(cells: Cells, runs: int) -> list[str]:
 
 
 def gate_table(cells: Cells) -> list[str]:
+    """Of the gate's errors."""
     lines = [
-        f"A gate by corrected values, margin .1, five kinds of fact ({GATE_RUNS} runs a cell, half as many of 1,000 prompts); "
-        "in brackets with the margin as it stands:", "",
-        "| sensitivity = specificity | true | claims a kind | prompts | harm in | nothing changed, fails | accepted harm, fails "
-        "| harm of the margin, passes | nothing changed, passes | refused |",
+        f"A gate by corrected values, margin .1, five kinds of fact ({GATE_RUNS} runs a cell, half as many of 1,000 "
+        "prompts); in brackets with the margin as it stands:", "",
+        "| sensitivity = specificity | true | claims a kind | prompts | harm in | nothing changed, fails "
+        "| accepted harm, fails | harm of the margin, passes | nothing changed, passes | refused |",
         "|---" * 10 + "|",
     ]  # fmt: skip
     for num in (60, 200, 1000):
         for accuracy in (0.7, 0.9, 0.99):
-            for prevalence, claims in ((0.6, 50), (0.6, 1000), (0.8, 200), (0.95, 200)):
+            for prevalence, claims in ((0.6, 50), (0.8, 200), (0.95, 1000)):
                 for one_kind in (False, True):
-                    if one_kind and prevalence < 0.8:
+                    if one_kind and prevalence != 0.8:
                         continue
                     lines.append(_gate_row(cells, num, accuracy, prevalence, claims, one_kind=one_kind))
     return lines

@@ -3,11 +3,11 @@
 
     python scripts/measure_judged.py --prompts 240 -o judged.json     # about 15 CPU minutes, most of them for the clips
 
-In: the shipped starters and the shipped audit. Out: one JSON file; clips and scores stay in `--work` and are used again.
-Prompts are of the cartoon world, split `seen`, of a seed that neither training nor audit used, with two seeds each. The
-truth is what the referee measures in the decoded clip. It is compared over the clips of which it reads every fact that
-the judge was asked about; how many that are, and what the judge says of the others, is reported. The labels are the
-referee's answers about 60 of the prompts, drawn at random.
+In: the shipped starters and the shipped audit. Out: one JSON file; clips and scores stay in `--work` and are used
+again. Prompts are of the cartoon world, split `seen`, of a seed that neither training nor audit used, with two seeds
+each. The truth is what the referee measures in the decoded clip. It is compared over the clips of which it reads
+every fact that the judge was asked about; how many that are, and what the judge says of the others, is reported. The
+labels are the referee's answers about 60 of the prompts, drawn at random.
 """
 
 from __future__ import annotations
@@ -85,6 +85,11 @@ def right(clip: JudgedClip, truth: Mapping[str, str]) -> dict[str, bool]:
     return {str(c["id"]): truth[c["kind"]] == c["wanted"] for c in clip.claims if c["kind"] in truth}
 
 
+def held(clip: JudgedClip) -> float:
+    """Share of a clip's claims that the judge holds true."""
+    return float(np.mean([bool(claim["right"]) for claim in clip.claims]))
+
+
 def part(scores: Scores, ids: set[str]) -> Scores:
     """The scores of some clips."""
     results = [replace(one, items=[item for item in one.items if item["id"] in ids]) for one in scores.results]
@@ -111,14 +116,14 @@ def compared(scores: Scores, samples: Sequence[Sample], known: Mapping[str, Mapp
     )
     (result,) = (one for one in made.results if one.name == "question_score")
     figures = {name: asdict(figure) for name, figure in result.figures.items() if name.startswith("accuracy_")}
-    judged = [float(np.mean([bool(claim["right"]) for claim in clip.claims])) for clip in whole]
+    judged = [held(clip) for clip in whole]
     true = [float(np.mean([*right(clip, known[clip.id]).values()])) for clip in whole]
     rest = [clip for clip in clips if clip.id not in ids]
     outcome = {
         "clips": len(clips), "read": len(whole), "prompts": len(names), "labelled": len(answers),
         "outside": sum(clip.outside for clip in clips),
         "judged": share(whole, judged), "referee": share(whole, true), **figures,
-        "judged, not read": float(np.mean([np.mean([bool(q["right"]) for q in c.claims]) for c in rest])) if rest else None,
+        "judged, not read": float(np.mean([held(clip) for clip in rest])) if rest else None,
         "kinds": by_kind(whole, known), "notes": [note for note in result.notes if "correct" in note],
     }  # fmt: skip
     return outcome
@@ -140,6 +145,7 @@ def by_kind(clips: Sequence[JudgedClip], known: Mapping[str, Mapping[str, str]])
 
 
 def main() -> None:
+    """Make, score, read, compare."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--prompts", type=int, default=240, metavar="N", help="two clips each (default: 240)")
     parser.add_argument("--work", type=Path, default=Path("runs/correction"), metavar="DIR")

@@ -1,7 +1,7 @@
-"""Figures of corrected scores, simulated and on the bundled generator's clips, as tables and values of the documents; see
-`results_tables`.
+"""Figures of corrected scores, simulated and on the bundled generator's clips, as tables and values of the documents.
 
-In: docs/figures/correction.json and judged.json. Out: Markdown behind the marks of `results_tables.BLOCKS` and `VALUES`.
+In: docs/figures/correction.json and judged.json. Out: Markdown behind the marks of `BLOCKS` and `VALUES` of
+`results_tables`.
 """
 
 from __future__ import annotations
@@ -45,13 +45,13 @@ def judged() -> str:
     )
     return "\n\n".join([
         source("judged"),
-        f"{figures['read']} of {figures['clips']} clips ({figures['prompts']} prompts), of which the referee reads every fact that "
-        f"the judge answered; of the others the judge says {figures['judged, not read']:.3f}. {figures['outside']} clips are unlike "
-        "its world.",
+        f"{figures['read']} of {figures['clips']} clips ({figures['prompts']} prompts), of which the referee reads "
+        f"every fact that the judge answered; of the others the judge says {figures['judged, not read']:.3f}. "
+        f"{figures['outside']} clips are unlike its world.",
         rows(head, body),
         rows(["kind of fact", "judged right", "right by the referee", "both agree", "claims"], kinds),
-        f"`v2t-eval gate --self-test` by the suite `gate` on these clips: {test['splits']} splits of {test['prompts']} prompts, "
-        f"{test['half']} against {test['half']}: {told}.",
+        f"`v2t-eval gate --self-test` by the suite `gate` on these clips: {test['splits']} splits of {test['prompts']} "
+        f"prompts, {test['half']} against {test['half']}: {told}.",
     ])  # fmt: skip
 
 

@@ -2,12 +2,12 @@
 
 In: clips of the world, a judge. Out: shares by name, each with the number of cases under `NAME_n`:
 flips_repeat, flips_wording, flips_order: of answers, those that change when the same is asked again, in other
-words, with the list of answers reversed; flips_codec, flips_phase: on the same clip encoded again, or drawn half a frame
-later; flips_claim: of answers picked from a list, those that the judge denies when it is asked for yes or no; both_held:
-of two claims that exclude each other, those of which it affirms both; right: of answers on clean clips; still_right_blur, still_right_noise: of
-right answers, those still right under slight blur and noise (RR of INFACT, arXiv:2603.11481); changes_reverse,
-changes_shuffle: of right answers about direction and motion, those that change when the frames are reversed or shuffled
-(its TSS: an answer that stays did not come from the order of frames).
+words, with the list of answers reversed; flips_codec, flips_phase: on the same clip encoded again, or drawn half a
+frame later; flips_claim: of right answers picked from a list, those that the judge denies when it is asked for yes or
+no; both_held: of two claims that exclude each other, those of which it affirms both; right: of answers on clean clips;
+still_right_blur, still_right_noise: of right answers, those still right under slight blur and noise (RR of INFACT,
+arXiv:2603.11481); changes_reverse, changes_shuffle: of right answers about direction and motion, those that change when
+the frames are reversed or shuffled (its TSS: an answer that stays did not come from the order of frames).
 """
 
 from __future__ import annotations

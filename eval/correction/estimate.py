@@ -55,8 +55,8 @@ class Claims:
 
 @dataclass(frozen=True, kw_only=True)
 class CorrectedShare:
-    """A share and its interval of 95 %, not cut to [0, 1]; `values`: of each clip, whose mean it is; `depth`: of how many
-    terms its longest product is."""
+    """A share and its interval of 95 %, not cut to [0, 1]; `values`: of each clip, whose mean it is; `depth`: of how
+    many terms its longest product is."""
 
     value: float
     low: float

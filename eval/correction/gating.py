@@ -1,10 +1,10 @@
 """Scores whose judged values are corrected clip by clip, for a gate whose suite says `corrected: true`.
 
 In: the `Scores` of one side, an `Audit`. Out: `Scores` in which the value of a clip under a judged metric is the one
-whose mean is the corrected share: it may lie beyond 0 and 1, and so does the metric's range. The same rates correct both
-sides, so their error is one of scale: a change of nothing stays nothing, and any other may be too small or too large by
-`scale_error`, which narrows the margin (`v2t_eval.gate.policy.Policy.allowing`). A metric that cannot be corrected
-loses its figures, and the gate decides nothing by it.
+whose mean is the corrected share: it may lie beyond 0 and 1, and so does the metric's range. The same rates correct
+both sides, so their error is one of scale: a change of nothing stays nothing, and any other may be too small or too
+large by `scale_error`, which narrows the margin (`v2t_eval.gate.policy.Policy.allowing`). A metric that cannot be
+corrected loses its figures, and the gate decides nothing by it.
 """
 
 from __future__ import annotations

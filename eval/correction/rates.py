@@ -34,8 +34,8 @@ class ErrorRates:
         claims: by kind, true and false claims behind it.
         contrast: by kind, sensitivity + specificity - 1 over all its claims, and the lower end that 97.5 % of the draws
             are above.
-        scale_error: by how much a difference that is corrected by these rates may be too small or too large, of its worst
-            kind: 1.05 for 5 %; one in twenty audits is farther off.
+        scale_error: by how much a difference that is corrected by these rates may be too small or too large, of its
+            worst kind: 1.05 for 5 %; one in twenty audits is farther off.
     """
 
     keys: tuple[tuple[str, str], ...]
@@ -49,8 +49,8 @@ class ErrorRates:
 
     @property
     def weak(self) -> list[str]:
-        """Kinds in whose answers there is too little truth to correct anything: the judge's yes is hardly likelier where
-        it is true, or too few claims show that it is."""
+        """Kinds in whose answers there is too little truth to correct anything: the judge's yes is hardly likelier
+        where it is true, or too few claims show that it is."""
         least = {kind: 1.0 for kind in self.contrast}
         for (kind, _), contrast in zip(self.keys, self.hits - self.alarms, strict=True):
             least[kind] = min(least[kind], contrast)

@@ -254,7 +254,8 @@ def _needed(id: str, by_id: Mapping[str, Mapping[str, Any]], figure: str, mode: 
 def contradictions(audit: Audit) -> str:
     """How often the audit saw the judge contradict itself on one clip, in words; "" where it did not look."""
     named = {
-        "flips_wording": "asked in other words", "flips_order": "with the list reversed", "flips_codec": "on the clip encoded again",
+        "flips_wording": "asked in other words", "flips_order": "with the list reversed",
+        "flips_codec": "on the clip encoded again",
         "flips_phase": "half a frame later", "flips_claim": "asked for yes or no",
         "both_held": "two claims that exclude each other both held true",
     }  # fmt: skip

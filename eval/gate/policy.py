@@ -98,8 +98,8 @@ class Policy:
         return tuple(rule.metric for rule in self.primary)
 
     def allowing(self, scale_errors: Mapping[str, float]) -> Policy:
-        """The policy with the margins divided, and the accepted harms multiplied, by the factor by which the differences
-        of a metric may be off (`MetricResult.scale_error`). `worst` and `best` are of single clips' true values, which
+        """The policy with margins divided, and accepted harms multiplied, by the factor by which the differences of a
+        metric may be off (`MetricResult.scale_error`). `worst` and `best` are of single clips' true values, which
         corrected ones go beyond: they are left to the metric's range."""
 
         def allowed(rule: Rule) -> Rule:

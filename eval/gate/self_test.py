@@ -78,7 +78,7 @@ def self_test(
         clusters.setdefault(clip.cluster, []).append(clip)
     names = list(clusters)
     if len(names) < LEAST_PROMPTS:
-        text = f"a self-test splits the prompts of the baseline, and it has {len(names)}: {LEAST_PROMPTS} or more are needed"
+        text = f"a self-test splits the prompts of the baseline; it has {len(names)}, and needs {LEAST_PROMPTS} or more"
         raise UsageError(text, code="TOO_FEW_PROMPTS")
     rules = tuple(
         rule for rule in policy.primary if rule.margin is not None and _is_mean(baseline.by_name.get(rule.metric))

@@ -1,4 +1,4 @@
-"""Scores by one judged metric, with the truth behind each answer and an audit of the judge; no clip behind any of it."""
+"""Scores by one judged metric, with the truth behind each answer and an audit of the judge; no clip behind them."""
 
 from __future__ import annotations
 
@@ -34,17 +34,19 @@ def confusion(num: int, hits: int, alarms: int) -> tuple[Confusion, ...]:
 
 def audit(**more: Any) -> Audit:
     rows = confusion(500, 450, 100)
-    return replace(Audit(judge=JUDGE, confusion={"generated": rows}, stability={"flips_wording": 0.02, "flips_wording_n": 50}),
+    steady = {"flips_wording": 0.02, "flips_wording_n": 50}
+    return replace(Audit(judge=JUDGE, confusion={"generated": rows}, stability=steady),
                    **more)  # fmt: skip
 
 
 def questions(rng: np.random.Generator, *, chain: bool = False) -> tuple[list[dict[str, Any]], dict[str, bool]]:
-    """Three questions about a clip as the judge answers them, and the truth; in a chain each depends on the one before."""
+    """Three questions about a clip as the judge answers them, and the truth; in a chain each depends on the last."""
     truth = rng.random(3) < 0.8
     held = rng.random(3) < np.where(truth, HIT, ALARM)
     rows = [
-        {"id": f"q{n}", "question": f"{kind}?", "wanted": wanted, "kind": kind, "listed": wanted, "right": bool(held[n]),
-         "answer": wanted if held[n] else other, "parents": [f"q{n - 1}"] if chain and n else []}
+        {"id": f"q{n}", "question": f"{kind}?", "wanted": wanted, "kind": kind, "listed": wanted,
+         "right": bool(held[n]), "answer": wanted if held[n] else other,
+         "parents": [f"q{n - 1}"] if chain and n else []}
         for n, (kind, (wanted, other)) in enumerate(KINDS.items())
     ]  # fmt: skip
     return rows, {f"q{n}": bool(each) for n, each in enumerate(truth)}
@@ -65,7 +67,8 @@ def scoring(
     figure = Figure(value=0.7, low=0.6, high=0.8, n=num)
     figures = {"dsg": figure, "accuracy": figure} if name == "question_score" else {name: figure}
     result = MetricResult(
-        name=name, headline=next(iter(figures)), figures=figures, n=num, coverage=1.0, items=items, value_range=(0.0, 1.0),
+        name=name, headline=next(iter(figures)), figures=figures, n=num, coverage=1.0, items=items,
+        value_range=(0.0, 1.0),
         fingerprint={**JUDGE, "settings": json.dumps({"mode": "transitive", **settings})}, reduction="mean",
     )  # fmt: skip
     clips = [ItemScores(id=f"c{n}", cluster=f"p{n // 2}") for n in range(num)]

@@ -1,4 +1,5 @@
-"""A gate by corrected values: the change is the true one, the margin leaves room for the audit, refusals decide nothing."""
+"""A gate by corrected values: the change is the true one, the margin leaves room for the audit, refusals decide
+nothing."""
 
 from __future__ import annotations
 
@@ -48,7 +49,7 @@ def test_the_mean_of_the_clips_is_the_corrected_share() -> None:
 
 
 def test_a_change_is_measured_in_true_answers() -> None:
-    """A third of the clips lost everything: four in five answers were true, so the harm is about .27; the judge sees .18."""
+    """A third of the clips lost everything: four in five answers were true, a harm of .27; the judge sees .18."""
     before, after = scoring()[0], worse(scoring()[0], 1 / 3)
     judged = np.mean(
         [a["value"] - b["value"] for a, b in zip(after.results[0].items, before.results[0].items, strict=True)]

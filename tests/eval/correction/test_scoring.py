@@ -75,7 +75,8 @@ def test_too_few_labels_and_half_labelled_clips_are_said() -> None:
 
 @pytest.mark.parametrize(("other", "code"), [
     (None, "NO_AUDIT"), (Audit(), "NO_AUDIT"), (audit(judge=JUDGE | {"calibration": "d"}), "OTHER_JUDGE"),
-    (audit(confusion={}), "NO_SUCH_CLIPS"), (audit(confusion={"world": audit().confusion["generated"]}), "NO_SUCH_CLIPS"),
+    (audit(confusion={}), "NO_SUCH_CLIPS"),
+    (audit(confusion={"world": audit().confusion["generated"]}), "NO_SUCH_CLIPS"),
     (audit(confusion={"generated": audit().confusion["generated"][:2]}), "UNAUDITED_KIND"),
 ])  # fmt: skip
 def test_an_audit_that_does_not_fit_corrects_nothing(other: Audit | None, code: str) -> None:
