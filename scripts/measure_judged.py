@@ -27,7 +27,7 @@ from measure_loop import command
 from cineloop.errors import ItemError
 from cineloop.files import write_atomic
 from v2t_eval.audit.judging import of_reading
-from v2t_eval.audit.record import audit_path, read_audit
+from v2t_eval.audit.record import read_audit
 from v2t_eval.core.inputs import read_inputs
 from v2t_eval.core.sample import Sample, SampleClip
 from v2t_eval.core.scores import RESULTS, Scores, read_scores
@@ -37,7 +37,7 @@ from v2t_eval.correction.scoring import JudgedClip, judged_clips, with_correctio
 from v2t_eval.gate.self_test import self_test
 from v2t_eval.judge.grammar.wording import LISTS
 from v2t_eval.semantics.detectors.world import reading
-from v2t_eval.suites.suite import read_suite
+from v2t_eval.suites.suite import audit_path, read_suite
 
 SEED, LABELLED = 4107, 60
 METRICS = "question_score,clipsim,sharpness,temporal_flickering,motion"

@@ -262,12 +262,6 @@ class Audit:
         return {"schema": SCHEMA, **asdict(self)}
 
 
-def audit_path(named: Path, folder: Path = Path()) -> Path:
-    """Path of an audit named in `folder`: a shipped one, such as `starter`, or a file there."""
-    here = Path(__file__).resolve().parent / f"{named}.json"
-    return here if named.name == str(named) and here.is_file() else folder / named
-
-
 def audit_of(path: Path | None) -> Audit | None:
     """The audit that a suite names; None where it names none or the file is missing, which affects no verdict.
 

@@ -19,7 +19,6 @@ from cineloop import shipped
 from cineloop.config import from_dict, parse_set, read_yaml, to_dict
 from cineloop.errors import UsageError, did_you_mean
 from cineloop.log import printable
-from v2t_eval.audit.record import audit_path
 from v2t_eval.core.metric import BaseMetric, load_metric
 from v2t_eval.core.models import display_name
 from v2t_eval.gate.policy import Policy, Rule
@@ -129,6 +128,12 @@ def _policy(tree: Any, metrics: list[BaseMetric], path: Path) -> Policy:
         return replace(policy, primary=rules, audit=audit)
     except ValueError as error:  # two spellings of one metric
         raise UsageError(f"{path}: gate: {error}") from error
+
+
+def audit_path(named: Path, folder: Path = Path()) -> Path:
+    """Path of an audit named in `folder`: a shipped one, such as `starter`, or a file there."""
+    here = Path(__file__).resolve().parents[1] / "audit" / f"{named}.json"
+    return here if named.name == str(named) and here.is_file() else folder / named
 
 
 def _title(rule: Rule, metrics: list[BaseMetric], path: Path) -> str:
