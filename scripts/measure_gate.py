@@ -116,7 +116,8 @@ def run_tables(description: str, name: str, make_tables: Callable[[Cells, int], 
     text = "\n".join(make_tables(cells, args.runs)) + "\n"
     if args.figures:
         stamp = {
-            "command": f"python scripts/{Path(sys.argv[0]).name} -o runs/gate --figures",
+            "command": f"python scripts/{Path(sys.argv[0]).name} -o runs/gate --figures"
+            + (f" --runs {args.runs}" if args.runs != parser.get_default("runs") else ""),
             "device": f"CPU, {os.cpu_count()} cores",
             "date": time.strftime("%Y-%m-%d", time.gmtime()),
         }

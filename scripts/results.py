@@ -30,6 +30,8 @@ sys.path[:0] = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).res
 
 import results_curate  # noqa: E402, F401  (adds its tables, as the next two do)
 import results_metrics  # noqa: E402, F401
+import results_correction  # noqa: E402, F401  (adds its tables, as the next do)
+import results_curate  # noqa: E402, F401
 import results_simulated  # noqa: E402, F401
 from results_curves import PICTURE, picture  # noqa: E402
 from results_tables import BLOCKS, CAPTIONER, DUAL, FIGURES, GENERATOR, ROOT, VALUES, load  # noqa: E402
@@ -41,6 +43,8 @@ DOCUMENTS = (
     "README.md",
     "docs/results.md",
     "docs/curating.md",
+    "docs/audit.md",
+    "docs/figures/correction.md",
     "docs/figures/curating.md",
     "docs/figures/gate.md",
     "docs/figures/metrics.md",
@@ -69,6 +73,7 @@ MEASURES: dict[str, tuple[tuple[str, ...], str]] = {
     # Without JUDGE: these figures are of the calibration before the one of 2026-11-23, and are to be measured again.
     "selection": ((CAPTIONER, GENERATOR), "scripts/measure_loop.py selection"),
     "gate-clips": ((CAPTIONER, JUDGE, GENERATOR), "scripts/measure_loop.py gate"),
+    "judged": ((CAPTIONER, JUDGE, GENERATOR), "scripts/measure_judged.py --prompts 240"),
     "curate": ((), "scripts/measure_curate.py --films 40 --seed 19"),
     "footage": ((), "scripts/measure_footage.py --films 40 --more 70 --seed 2 --real clips/"),
     "stopping": ((), "scripts/measure_stopping.py --runs 400"),
@@ -78,6 +83,7 @@ MEASURES: dict[str, tuple[tuple[str, ...], str]] = {
 }
 # What lies in docs/figures beside, and where it is from.
 STORED = {
+    "correction": "scripts/measure_correction.py -o runs/gate --figures --runs 400: simulated, of no weights",
     "gate": "scripts/measure_gate.py -o runs/gate --figures: simulated, of no weights",
     "goodhart": "scripts/measure_goodhart.py of commit 49715f9: history, its table is text",
     "learning": "scripts/measure_learning.py of commit 49715f9: history, its table is text",

@@ -39,6 +39,7 @@ MOST_MB = 512  # of decoded frames of one clip
 PLANTED_VERSION = 1  # raised whenever the world or a fault may give other pixels for the same seed
 _KEPT = 2  # sets of frames in memory: the clip as it was decoded, and with a fault
 _STORY_S = 5.0
+PHASE = "phase"  # the same scene, sampled half a frame later
 _WORLDS: tuple[Literal["every", "story", "crowd"], ...] = ("every", "story", "crowd")
 
 
@@ -66,17 +67,19 @@ class WorldAuditClip:
         scene = sample_solo(self.split, self.seed, self.index, every_motion=self.world != "solo")
         return scene if self.world != "crowd" else _crowd(scene, self.index)
 
-    def draw(self, scene: Scene, size: tuple[int, int] = SIZE) -> Frames:
-        """Frames of `size` (H, W) of the scene, or of a variant of it."""
+    def draw(self, scene: Scene, size: tuple[int, int] = SIZE, phase: float = 0.0) -> Frames:
+        """Frames of `size` (H, W) of the scene, or of a variant of it, `phase` of a frame later."""
         num = max(2, round(scene.duration_s * FPS)) if self.world == "story" else NUM_FRAMES
-        times = np.arange(num) / FPS
+        times = (np.arange(num) + phase) / FPS
         pixels = render(scene, size, times_s=times)
         if self.is_degraded:
             pixels = with_artifacts(scene, pixels, times, np.random.default_rng([self.seed, self.index]))
         return Frames.from_pixels(pixels, FPS, decoder="world")
 
     def corrupt(self, fault: str, severity: int) -> Frames:
-        """Frames with a fault; `color` and `drop` are rendered anew."""
+        """Frames with a fault; `color` and `drop` are rendered anew, and so is `PHASE`."""
+        if fault == PHASE:
+            return self.draw(self.scene(), phase=0.5)
         clean = self.draw(self.scene())
         if fault == "color":
             return self.draw(swapped_color(self.scene()))

@@ -19,9 +19,10 @@ from v2t_eval.audit.agreement import Claim, by_answer, by_kind
 from v2t_eval.audit.claims import Balance, Probe, of_row, of_values, question
 from v2t_eval.audit.clips import AuditClip
 from v2t_eval.audit.judge_cache import CachedJudge
-from v2t_eval.audit.record import Agreement, ByAnswer, FaultDetection
+from v2t_eval.audit.record import Agreement, ByAnswer, Confusion, FaultDetection
 from v2t_eval.audit.sensitivity import auroc
 from v2t_eval.judge.answer import Answer
+from v2t_eval.judge.calibration import claim_of
 from v2t_eval.judge.grammar.wording import LISTS, listed_values
 from v2t_eval.judge.question import Question
 
@@ -52,10 +53,25 @@ class ClaimAnswers:
     codes: Counter[str] = field(default_factory=Counter)
     failures: list[dict[str, str]] = field(default_factory=list)
     num_open: int = 0
+    held: dict[tuple[str, str], list[tuple[str, bool, bool]]] = field(default_factory=dict)
 
     def agreement(self) -> tuple[Agreement, ...]:
         """By kind of fact, see `by_kind`."""
         return by_kind(self.claims, self.unanswered, self.unread, self.facts)
+
+    def confusion(self) -> tuple[Confusion, ...]:
+        """The claims counted, by kind and answer, see `claim_of`."""
+        rows = []
+        for (kind, answer), claims in self.held.items():
+            counts = Counter((true, yes) for _, true, yes in claims)
+            rows.append(
+                Confusion(
+                    kind=kind, answer=answer, clips=len({clip for clip, _, _ in claims}),
+                    true=counts[True, True] + counts[True, False], hits=counts[True, True],
+                    false=counts[False, True] + counts[False, False], alarms=counts[False, True],
+                )
+            )  # fmt: skip
+        return tuple(rows)
 
     def answers(self) -> tuple[ByAnswer, ...]:
         """By answer, in the order of the lists, of those that are true of some clip; see `by_answer`."""
@@ -101,6 +117,8 @@ def _take(answers: ClaimAnswers, clip: AuditClip, probes: Sequence[Probe], repli
         if reply.chance is None:
             answers.unanswered[probe.kind] += 1
             continue
+        held = (clip.cluster, probe.true, bool(reply.right))
+        answers.held.setdefault(claim_of(probe.question), []).append(held)
         answers.claims.append(
             Claim(
                 clip=clip.cluster,

@@ -170,6 +170,24 @@ class ByAnswer:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Confusion:
+    """Answers of a judge to the claims that one answer is true, counted: of `true` claims that are true it held `hits`
+    for true, of `false` ones `alarms`.
+
+    `kind`: as `v2t_eval.judge.calibration.kind_of`, of a question with a list of answers or of yes and no; `answer`: of
+    its list, "" without one. `clips`: prompts behind both; where there are more claims than these, some come together.
+    """
+
+    kind: str
+    answer: str
+    true: int
+    hits: int
+    false: int
+    alarms: int
+    clips: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class FaultDetection:
     """Detection of a fault that breaks one kind of fact: the AUROC of the judge's probability of what is true of the
     clean clip, clean against corrupted, with its interval; `n` clips that were asked about."""
@@ -200,6 +218,7 @@ class Audit:
         fingerprints: of each metric, as its result has it.
         agreement: by set of clips (`world`, `degraded`, `generated`, `yours`) and kind of fact.
         answers: by set of clips, every answer of every closed list that was claimed of some.
+        confusion: by set of clips, the same claims counted, for `v2t_eval.correction`; of kinds without a list, too.
         noticed: which faults the judge sees in the facts they break.
         stability: flip rates of repeats, wordings and orders, refusals; numbers by name (`v2t_eval.audit.stability`).
         failures: clips that could not be read and metrics that could not run: `id`, `code`, `message`.
@@ -212,6 +231,7 @@ class Audit:
     fingerprints: dict[str, dict[str, str]] = field(default_factory=dict)
     agreement: dict[str, tuple[Agreement, ...]] = field(default_factory=dict)
     answers: dict[str, tuple[ByAnswer, ...]] = field(default_factory=dict)
+    confusion: dict[str, tuple[Confusion, ...]] = field(default_factory=dict)
     noticed: tuple[FaultDetection, ...] = ()
     stability: dict[str, float] = field(default_factory=dict)
     failures: tuple[dict[str, str], ...] = ()

@@ -18,7 +18,7 @@ from v2t_eval.audit.clips import AuditClip, SampleAuditClip, solo_clips, story_c
 from v2t_eval.audit.judge_cache import CachedJudge
 from v2t_eval.audit.judging import BREAKS, ClaimAnswers, Truth, agree, notice, others, truth_values, value_questions
 from v2t_eval.audit.material import Material, content_of, is_known, known_truth, referee
-from v2t_eval.audit.record import Agreement, Audit, ByAnswer, FaultDetection, FaultResponse
+from v2t_eval.audit.record import Agreement, Audit, ByAnswer, Confusion, FaultDetection, FaultResponse
 from v2t_eval.audit.stability import stability
 from v2t_eval.audit.table import Case, cases, rows
 from v2t_eval.core.cache import EvidenceCache
@@ -174,12 +174,14 @@ def _audit_of(
 ) -> Audit:
     agreement: dict[str, tuple[Agreement, ...]] = {}
     answers: dict[str, tuple[ByAnswer, ...]] = {}
+    confusion: dict[str, tuple[Confusion, ...]] = {}
     notes, failures, codes = [], [], Counter[str]()
     for name, part in sets.items():
         codes.update(part.codes)
         failures += part.failures
         if part.claims:
             agreement[name], answers[name] = part.agreement(), part.answers()
+            confusion[name] = part.confusion()
         else:
             notes.append(f"{name}: no truth to compare the judge with")
         if part.unread:
@@ -191,8 +193,8 @@ def _audit_of(
     shares = ("refused", "unparsable", "failed", "unaudited")
     steady = steady | {name: codes[name] / asked for name in shares if asked}
     return _more(
-        record, judge=judge.fingerprint(), agreement=agreement, answers=answers, noticed=noticed,
-        stability=steady | {"asked_n": float(asked)}, notes=tuple(notes), failures=tuple(failures),
+        record, judge=judge.fingerprint(), agreement=agreement, answers=answers, confusion=confusion,
+        noticed=noticed, stability=steady | {"asked_n": float(asked)}, notes=tuple(notes), failures=tuple(failures),
     )  # fmt: skip
 
 

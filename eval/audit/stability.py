@@ -2,10 +2,12 @@
 
 In: clips of the world, a judge. Out: shares by name, each with the number of cases under `NAME_n`:
 flips_repeat, flips_wording, flips_order: of answers, those that change when the same is asked again, in other
-words, with the list of answers reversed; right: of answers on clean clips; still_right_blur, still_right_noise: of
-right answers, those still right under slight blur and noise (RR of INFACT, arXiv:2603.11481); changes_reverse,
-changes_shuffle: of right answers about direction and motion, those that change when the frames are reversed or shuffled
-(its TSS: an answer that stays did not come from the order of frames).
+words, with the list of answers reversed; flips_codec, flips_phase: on the same clip encoded again, or drawn half a
+frame later; flips_claim: of right answers picked from a list, those that the judge denies when it is asked for yes or
+no; both_held: of two claims that exclude each other, those of which it affirms both; right: of answers on clean clips;
+still_right_blur, still_right_noise: of right answers, those still right under slight blur and noise (RR of INFACT,
+arXiv:2603.11481); changes_reverse, changes_shuffle: of right answers about direction and motion, those that change when
+the frames are reversed or shuffled (its TSS: an answer that stays did not come from the order of frames).
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from v2t_eval.audit.claims import question
-from v2t_eval.audit.clips import AuditClip
+from v2t_eval.audit.clips import PHASE, AuditClip
 from v2t_eval.audit.judge_cache import CachedJudge
 from v2t_eval.audit.judging import BREAKS, truth_values, value_questions
 from v2t_eval.judge.answer import Answer
@@ -42,6 +44,9 @@ def stability(
             _ask_rewordings(cases, judge, clip, values)
             backwards = [replace(each, choices=each.choices[::-1]) for each in asked]
             _add(cases, "flips_order", _flips(plain, judge.ask(clip.sample(), backwards)))
+        _ask_claims(cases, judge, clip, values, plain)
+        _add(cases, "flips_codec", _flips(plain, judge.ask(clip.sample(codec=True), asked)))
+        _add(cases, "flips_phase", _flips(plain, judge.ask(clip.sample(PHASE), asked)))
         for fault, severity in SLIGHT:
             corrupted = judge.ask(clip.sample(fault, severity), asked)
             kept = [
@@ -70,6 +75,24 @@ def _ask_rewordings(cases: dict[str, list[bool]], judge: CachedJudge, clip: Audi
         replies.append(judge.ask(clip.sample(), [each for each in made if each is not None]))
     for other in replies[1:]:
         _add(cases, "flips_wording", _flips(replies[0], other))
+
+
+def _ask_claims(
+    cases: dict[str, list[bool]], judge: CachedJudge, clip: AuditClip, values: dict[str, str], plain: Sequence[Answer]
+) -> None:
+    """Ask for yes or no whether the truth is the case, and whether something that excludes it is."""
+    picked = {each.question.about: each for each in plain if judge.has_likelihoods}
+    for factor, value in values.items():
+        other = next((each for each in LISTS[factor].claims if each != value), None)
+        claims = [question(factor, each, closed=False) for each in (value, other) if each is not None]
+        asked = [each for each in claims if each is not None]
+        replies = judge.ask(clip.sample(), asked)
+        if len(replies) < 2 or not all(map(_has_answer, replies)):
+            continue
+        _add(cases, "both_held", [all(bool(reply.right) for reply in replies)])
+        own = picked.get(asked[0].about)
+        if own is not None and _is_right(own.question, own):
+            _add(cases, "flips_claim", [not replies[0].right])
 
 
 def _changes(judge: CachedJudge, clip: AuditClip, fault: str, kind: str, value: str, *, closed: bool) -> list[bool]:

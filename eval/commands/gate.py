@@ -16,6 +16,7 @@ from v2t_eval.flags.gate import CLIPS, DRY_RUN, SUITE, plan
 from v2t_eval.flags.scoring import add_scoring, lock_output, old_files, score_options
 
 if TYPE_CHECKING:
+    from v2t_eval.gate.sides import GateInputs
     from v2t_eval.gate.verdict import Verdict
     from v2t_eval.report.document import Document
 
@@ -24,6 +25,7 @@ EXAMPLES = (
     "  v2t-eval gate init main-clips/ --suite gate -o baseline.json\n"
     "  v2t-eval gate clips/ --suite gate --baseline baseline.json -o gate/\n"
     "  v2t-eval gate scores/ --suite gate --baseline baseline.json --json\n"
+    "  v2t-eval gate baseline.json --suite gate --self-test\n"
     "  v2t-eval gate update clips/ --suite gate --baseline baseline.json --reason '20 steps now'\n"
     "\n"
     "exit codes of a verdict:\n"
@@ -33,6 +35,10 @@ EXAMPLES = (
     "Write a folder named init or update as ./init. See docs/gate.md."
 )
 NAMES = ("verdict.json", "gate.md", "gate.html", "junit.xml")
+SELF_TEST = (
+    "take CLIPS|RESULTS for a baseline: gate halves of its prompts against each other 200 times, print how often the "
+    "gate fails where nothing changed; no verdict"
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -46,7 +52,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--junit", type=Path, metavar="FILE", help="write the verdict as JUnit XML")
     add("--baseline-clips", type=Path, metavar="DIR", help="the baseline's clips, shown next to those that got worse")
     add("--overwrite", action="store_true", help="replace the files of -o and --junit")
-    add("--json", action="store_true", help="print the verdict as one JSON object on stdout")
+    add("--self-test", action="store_true", help=SELF_TEST)
+    add("--json", action="store_true", help="print the verdict, or the self-test, as one JSON object on stdout")
     add("--dry-run", action="store_true", help=DRY_RUN)
     add_scoring(add, "evidence cache, shared by runs (default: inside -o)")
 
@@ -65,6 +72,8 @@ def run(args: argparse.Namespace) -> int:
         return plan(sides.candidate, sides.suite.metrics, args)
     root = None if isinstance(sides.candidate, Scores) else sides.candidate.clips_root
     names = {"file": args.baseline, "folder": args.baseline_clips}
+    if args.self_test:
+        return _self_test(sides, args)
     with ExitStack() as stack:
         cache = lock_output(args, stack)
         _delete_verdict(args)
@@ -79,6 +88,41 @@ def run(args: argparse.Namespace) -> int:
         _write(verdict, report, args)
     _show(verdict, report, as_json=args.json)
     return verdict.exit_code
+
+
+def _self_test(sides: GateInputs, args: argparse.Namespace) -> int:
+    """Print the outcomes of gates between halves of the baseline; returns the exit code.
+
+    Raises:
+        UsageError: with --baseline or -o, which have no part in it; as `v2t_eval.gate.self_test.self_test`.
+    """
+    from cineloop.errors import UsageError
+    from cineloop.log import Progress
+    from v2t_eval.gate.self_test import SPLITS, self_test
+
+    if args.baseline or args.output or args.junit:
+        raise UsageError("--self-test goes without --baseline, -o and --junit", hint="CLIPS|RESULTS is the baseline")
+    with ExitStack() as stack:
+        scores = sides.scores(**score_options(args, stack, args.cache))
+        bar = stack.enter_context(Progress(SPLITS, "self-test", enabled=not args.quiet))
+        outcome = self_test(scores, sides.suite.rules, step=lambda: bar.advance(1))
+    if args.json:
+        print(json.dumps(outcome.as_dict(), allow_nan=False))
+        return 0
+    print(f"self-test: {outcome.splits} splits of {outcome.prompts} prompts, {outcome.half} against {outcome.half}, by "
+          f"{', '.join(outcome.metrics)}")  # fmt: skip
+    for name, word in (("fail", "false fails"), ("inconclusive", "inconclusive"), ("pass", "passes")):
+        low, high = outcome.interval(name)
+        num = outcome.outcomes.get(name, 0)
+        print(f"  {word}: {num / outcome.splits:.1%} [{low:.1%}, {high:.1%}], {num} of {outcome.splits}")
+    for name, num in outcome.failed_by.items():
+        print(f"  failed by {name}: {num}")
+    if outcome.left_out:
+        print(f"  left out, no mean over clips with a margin: {', '.join(outcome.left_out)}")
+    print(
+        "  half the prompts, and other ones on either side: a gate with all of them decides more often (docs/gate.md)"
+    )
+    return 0
 
 
 def _refuse_old(args: argparse.Namespace) -> None:

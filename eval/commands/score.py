@@ -40,6 +40,9 @@ _FILES = (
     ("truth", "manifest with facts, questions or other inputs of a metric"),
     ("answers", "rows of id, question, answer; also kind and reference where --truth lacks them"),
 )
+LABELS = "true answers to the judge's questions about some clips: rows of id, question, answer; .jsonl or .csv"
+SHIPPED = Path("starter")
+AUDIT = "audit whose counts of the judge's errors correct its figures (default: starter, the bundled judge's)"
 _VIDEOS = ("reference_clips", "reference_videos")
 SETTINGS = "scoring.json"  # in STATE: inputs and metrics of the folder's scores
 
@@ -51,6 +54,8 @@ def add_arguments(parser: Parser) -> None:
         add(f"--{name}", type=Path, metavar="FILE", help=says)
     add("--reference-clips", type=Path, metavar="DIR", help="a second set of clips, for distances between sets")
     add("--reference-videos", type=Path, metavar="DIR", help="for each clip, by id, the video it is compared with")
+    add("--labels", type=Path, metavar="FILE", help=LABELS)
+    add("--audit", type=Path, default=SHIPPED, metavar="FILE", help=AUDIT)
     add("--names", default="rows", help="vbench: take prompts from file names, PROMPT-NUMBER.mp4")
     add("--limit", type=int, metavar="N", help="only the first N samples")
     what = parser.add_argument_group("what to measure (default: facts of captions, or answers)")
@@ -73,10 +78,13 @@ def add_arguments(parser: Parser) -> None:
 def run(args: argparse.Namespace) -> int:
     from cineloop import log
     from cineloop.files import write_atomic
+    from v2t_eval.audit.record import read_audit
     from v2t_eval.core.inputs import read_inputs
     from v2t_eval.core.score import score
+    from v2t_eval.correction.labels import read_labels
+    from v2t_eval.correction.scoring import with_corrections
     from v2t_eval.report import document_of, terminal, write
-    from v2t_eval.suites.suite import metrics_of
+    from v2t_eval.suites.suite import audit_path, metrics_of
 
     log.setup(verbosity=-1 if args.quiet else args.verbose)
     if args.limit is not None and args.limit < 1:
@@ -87,13 +95,15 @@ def run(args: argparse.Namespace) -> int:
     _refuse_other(args.output, settings, overwrite=args.overwrite)
     given = {name: getattr(args, name) for name in (*(name for name, _ in _FILES), *_VIDEOS)}
     inputs = read_inputs(args.clips, **given, names=args.names, limit=args.limit)
+    audit = read_audit(audit_path(args.audit))
+    labels = read_labels(args.labels, inputs.samples) if args.labels else None
     if args.dry_run:
         return dry_run(inputs, metrics, args)
     with ExitStack() as stack:
         cache = lock_output(args, stack)
         options = score_options(args, stack, cache, is_suite=args.suite is not None)
         config = replace(options.pop("config"), place=place_of(args, cache))
-        scores = score(inputs, metrics, config, **options)
+        scores = with_corrections(score(inputs, metrics, config, **options), inputs.samples, audit, labels)
         if args.output:
             write_atomic(args.output / STATE / SETTINGS, json.dumps(settings, indent=1).encode())
         document = document_of(scores, args.output, inputs.clips_root)
@@ -110,6 +120,8 @@ def _settings(args: argparse.Namespace, metrics: list[BaseMetric]) -> dict[str, 
 
     places = {name: getattr(args, name) for name in ("clips", *(name for name, _ in _FILES), *_VIDEOS)}
     settings = {name: str(path.absolute()) for name, path in places.items() if path is not None}
+    settings |= {"labels": str(args.labels.absolute())} if args.labels else {}
+    settings |= {"audit": str(args.audit)} if args.audit != SHIPPED else {}
     settings |= {} if args.limit is None else {"limit": str(args.limit)}
     settings |= {"names": args.names, "metrics": ",".join(metric.title for metric in metrics)}
     for metric in metrics:

@@ -55,6 +55,8 @@ class MetricResult:
         failures: `id`, `code`, `message` of each sample that could not be scored.
         notes: caveats as sentences, such as the floor of a distance or the tokenizer.
         higher_is_better, value_range, reduction: as the metric declares them.
+        scale_error: factor by which a difference of two values may be too small or too large: above 1 where they were
+            corrected by rates that are themselves estimates (`v2t_eval.correction`).
     """
 
     name: str
@@ -70,6 +72,7 @@ class MetricResult:
     higher_is_better: bool | None = True
     value_range: tuple[float, float] = (-math.inf, math.inf)
     reduction: str = "set"
+    scale_error: float = 1.0
 
     @property
     def value(self) -> float:

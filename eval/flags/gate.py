@@ -56,6 +56,7 @@ def keep(
         old: called once the file is locked, since another run may have been faster: the baseline that is replaced.
         update: the reason.
     """
+    from v2t_eval.audit.record import audit_of
     from v2t_eval.gate import baseline as file
     from v2t_eval.gate import sides
     from v2t_eval.gate.comparable import comparison
@@ -71,6 +72,7 @@ def keep(
         )
         if rules is not None:
             require(scores, rules)
+            scores = sides.corrected(scores, given, rules, audit_of(rules.audit))
         stack.enter_context(file.lock(path))
         before = old()
         name, policy = (before.suite, before.policy) if before else ("", {})

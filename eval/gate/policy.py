@@ -12,12 +12,14 @@ others of the suite are reported as exploratory.
       max_lost: 0.02
       max_frozen: 0.05
       min_motion: 0.7
+      corrected: true
       audit: audit/audit.json
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 
@@ -76,6 +78,7 @@ class Policy:
         max_lost: share of the baseline's clips that the candidate may lack or that may have no score.
         max_frozen: maximum allowed share of frozen clips.
         min_motion: share of the baseline's motion that the candidate must have where the suite measures it; 0 for none.
+        corrected: gate the judged metrics by values with the judge's errors taken out, by the audit's counts.
         audit: audit file whose blind spots are shown with each metric, relative to the suite's folder; or `starter`,
             that of the bundled models, which comes with the package.
     """
@@ -86,12 +89,27 @@ class Policy:
     max_lost: float = 0.02
     max_frozen: float = 0.05
     min_motion: float = 0.7
+    corrected: bool = False
     audit: Path | None = None
 
     @property
     def decides(self) -> tuple[str, ...]:
         """Titles of the metrics that have a rule."""
         return tuple(rule.metric for rule in self.primary)
+
+    def allowing(self, scale_errors: Mapping[str, float]) -> Policy:
+        """The policy with margins divided, and accepted harms multiplied, by the factor by which the differences of a
+        metric may be off (`MetricResult.scale_error`). `worst` and `best` are of single clips' true values, which
+        corrected ones go beyond: they are left to the metric's range."""
+
+        def allowed(rule: Rule) -> Rule:
+            scale = scale_errors.get(rule.metric, 1.0)
+            if scale <= 1 or rule.margin is None:
+                return rule
+            margin = rule.margin / scale
+            return replace(rule, margin=margin, accepted=min(rule.accepts * scale, margin), worst=None, best=None)
+
+        return replace(self, primary=tuple(map(allowed, self.primary)))
 
     def __post_init__(self) -> None:
         names = [rule.metric for rule in self.primary]

@@ -49,11 +49,18 @@ def gate(
         UsageError: the scores do not have it.
     """
     require(scores, policy)
+    scores, baseline = _in_one_range(scores, baseline)
+    scales = scale_errors(scores, baseline)
     plain = plain_policy(policy) | ({"suite": suite} if suite else {})
     match = Compatibility()
     if baseline is not None:
         match = comparison(scores, baseline, [rule.metric for rule in policy.primary if rule.margin is not None])
-    notes = [*match.notes, *sentences.notes_before(scores, baseline, plain_policy(policy))]
+    notes = [
+        *match.notes,
+        *sentences.notes_before(scores, baseline, plain_policy(policy)),
+        *sentences.of_correction(scores, scales),
+    ]
+    policy = policy.allowing(scales)
     common: dict[str, Any] = {
         "candidate": _about(scores) | dict(about_candidate or {}),
         "baseline": {} if baseline is None else _about(baseline) | dict(about_baseline or {}),
@@ -82,6 +89,35 @@ def gate(
         notes=(*notes, *sentences.notes_after(scores, audit, decisions, checks, policy)),
         clips=tuple(worst_clips({name: by_name[name] for name in policy.decides})), **common,
     )  # fmt: skip
+
+
+def scale_errors(*sides: Scores | None) -> dict[str, float]:
+    """By metric the larger `scale_error` of the sides, of those above 1."""
+    scales: dict[str, float] = {}
+    for result in (result for side in sides if side is not None for result in side.results):
+        if result.scale_error > 1:
+            scales[result.name] = max(result.scale_error, scales.get(result.name, 1.0))
+    return scales
+
+
+def _in_one_range(scores: Scores, baseline: Scores | None) -> tuple[Scores, Scores | None]:
+    """The sides with the range of each corrected metric wide enough for both: it depends on which answers are asked."""
+    if baseline is None:
+        return scores, None
+    ours, theirs = scores.by_name, baseline.by_name
+    shared = [
+        name for name, one in ours.items() if name in theirs and min(one.scale_error, theirs[name].scale_error) > 1
+    ]
+    ranges = {
+        name: (min(one.value_range[0] for one in both), max(one.value_range[1] for one in both))
+        for name, both in ((name, (ours[name], theirs[name])) for name in shared)
+    }
+
+    def widened(side: Scores) -> Scores:
+        results = [replace(one, value_range=ranges.get(one.name, one.value_range)) for one in side.results]
+        return replace(side, results=results)
+
+    return widened(scores), widened(baseline)
 
 
 def _changes(scores: Scores, baseline: Scores | None, policy: Policy, match: Compatibility) -> dict[str, MetricChange]:

@@ -307,6 +307,17 @@ def notes_before(scores: Scores, baseline: Scores | None, plain: Mapping[str, An
     return notes + [f"{one.metric} could not run: {one.reason}" for one in scores.skipped if not one.found_nothing]
 
 
+def of_correction(scores: Scores, scales: Mapping[str, float]) -> list[str]:
+    """What was corrected for the judge's errors, and what could not be. `scales`: see `MetricResult.scale_error`."""
+    notes = [
+        f"{name}: values are corrected for the judge's errors; the audit leaves a difference open by {scale - 1:.0%}, "
+        f"so the margin is divided by {scale:.3g} and the accepted harm multiplied"
+        for name, scale in scales.items()
+    ]
+    refused = [(one.name, note) for one in scores.results for note in one.notes if note.startswith("NOT_CORRECTED")]
+    return [*notes, *(f"{name}: {note}" for name, note in refused if name not in scales)]
+
+
 def _policy_notes(plain: Mapping[str, Any], baseline: Scores) -> list[str]:
     """Rules that are not those the baseline was made under."""
     if not baseline.policy:

@@ -201,6 +201,18 @@ def kind_of(question: Question) -> str:
     return f"yes_no {kind}" if question.form == "yes_no" else kind
 
 
+def claim_of(question: Question) -> tuple[str, str]:
+    """What an audit counts a question under: its kind, and the answer of the closed list that it wants or claims, ""
+    where there is no such list. A question that wants a no has a kind of its own: what is a hit there is an alarm
+    elsewhere."""
+    kind, plain = kind_of(question), LISTS.get(question.about)
+    if question.form == "yes_no":
+        wants_no = normalise(question.answer) == "no"
+        return (f"{kind}, no", "") if wants_no else (kind, _LISTED.get(question.question, ""))
+    listed = plain is not None and question.answer in plain.answers.values()
+    return kind, question.answer if listed else ""
+
+
 def _whole(kind: str) -> str:
     return f"yes_no {ALL}" if kind.startswith("yes_no ") else ALL
 

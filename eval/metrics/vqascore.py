@@ -24,7 +24,7 @@ from v2t_eval.core.sample import Sample
 from v2t_eval.judge.asker import YES
 from v2t_eval.judge.judge import Judge
 from v2t_eval.judge.question import Question
-from v2t_eval.semantics.dimension import JudgedMetric, chances, count_no_answers, domain_notes, num_outside
+from v2t_eval.semantics.dimension import JudgedMetric, chances, claim_rows, count_no_answers, domain_notes, num_outside
 
 FIGURE = 'Does this figure show "{}"? Please answer yes or no.'
 _LEAST = 1e-12  # probability below which a logarithm says no more
@@ -113,6 +113,7 @@ class Metric(JudgedMetric):
         return {
             "value": value,
             "questions": by_question,
+            "claims": claim_rows(asked, values),
             "unaudited": len(wanted) - len(asked),
             "outside": judge.is_outside(sample),
         }
@@ -134,5 +135,5 @@ class Metric(JudgedMetric):
 
 
 def _clip_item(row: Observation) -> dict[str, Any]:
-    questions = row.evidence["questions"]
-    return {"questions": questions} if questions else {}
+    kept = {key: row.evidence.get(key) for key in ("questions", "claims", "outside")}
+    return {key: value for key, value in kept.items() if value}

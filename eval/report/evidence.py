@@ -14,6 +14,7 @@ from v2t_eval.report.cells import number
 from v2t_eval.report.document import StruckText
 
 _MARKS = {True: "✓", False: "✗", None: "–"}
+_UNSHOWN = ("id", "value", "claims")  # the claims are those of `questions`, or say what the value says
 _TALLY = ("right", "missed", "wrong")  # of the facts of a kind
 
 
@@ -35,7 +36,7 @@ def _lines(name: str, item: Mapping[str, Any], clip: ItemScores) -> list[str]:
     if _has_facts(item):
         return fact_lines(item)
     known = (clip.prompt, clip.caption)
-    more = {key: value for key, value in item.items() if key not in ("id", "value") and value not in known}
+    more = {key: value for key, value in item.items() if key not in _UNSHOWN and value not in known}
     asked = more.get("questions")
     lines = answer_lines(more.pop("questions")) if _are_answers(asked) else []
     text = _as_text(more)

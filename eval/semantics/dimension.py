@@ -25,6 +25,7 @@ from v2t_eval.core import models
 from v2t_eval.core.measurement import UNAUDITED, Evidence, Observation
 from v2t_eval.core.metric import BaseMetric, Figure, Summary
 from v2t_eval.core.sample import Sample, SampleClip
+from v2t_eval.judge.calibration import claim_of
 from v2t_eval.judge.grammar.free_text import Thing
 from v2t_eval.judge.grammar.wording import of_text
 from v2t_eval.judge.judge import NOT_DECLARED, Judge, model_of, open_judge, unaudited_error
@@ -36,6 +37,7 @@ from v2t_eval.semantics.sources import GRAMMAR, Source, open_source
 from v2t_eval.vbench.dimension import DimensionSettings, VBenchMetric
 from v2t_eval.vbench.long import is_long
 
+CLAIMS = "2"  # form of the claims in the evidence; no part of a value's definition
 CEILING = "ceiling on exact clips"
 
 
@@ -113,8 +115,9 @@ class SemanticDimension(VBenchMetric):
         if self.judge is None:
             raise RuntimeError("prepare() the metric first")
         asked = [Question(id="", question=each) if isinstance(each, str) else each for each in questions]
-        value = prod(chances(self.judge, sample, self.judge.askable(sample, asked)))
-        return {"value": value, "outside": self.judge.is_outside(sample)}
+        kept = self.judge.askable(sample, asked)
+        values = chances(self.judge, sample, kept)
+        return {"value": prod(values), "claims": claim_rows(kept, values), "outside": self.judge.is_outside(sample)}
 
     def starter_question(self, sample: Sample, about: str) -> list[str | Question]:
         """Where the starter is the judge: the question about this kind of fact of the prompt that has a list of
@@ -158,7 +161,11 @@ class SemanticDimension(VBenchMetric):
     def item(self, row: Observation) -> dict[str, Any]:
         """The report item of one clip."""
         kept = {key: value for key, value in row.evidence.items() if key not in ("long_clip", "outside")}
-        return {"id": row.id, **kept}
+        return {"id": row.id, **kept, **({"outside": True} if row.evidence.get("outside") else {})}
+
+    def evidence_fingerprint(self) -> dict[str, str]:
+        """See `BaseMetric`; with the form of the judge's claims."""
+        return super().evidence_fingerprint() | ({"claims": CLAIMS} if self.is_judged else {})
 
     def summary_of_none(self) -> Summary:
         counts = self.counts(()) if self.is_judged else {}
@@ -230,6 +237,10 @@ class JudgedMetric(BaseMetric):
             judge.load()
             self.judge = judge
         return self.judge
+
+    def evidence_fingerprint(self) -> dict[str, str]:
+        """See `BaseMetric`; with the form of the claims."""
+        return super().evidence_fingerprint() | {"claims": CLAIMS}
 
     def check(self, sample: Sample) -> None:
         """See `BaseMetric.check`; before a clip is decoded or a model loaded.
@@ -307,6 +318,21 @@ def chances(judge: Judge, sample: Sample, questions: Sequence[Question], *, raw:
             raise ItemError(f"{sample.id}: {text}", code=answer.code or "BAD_QUESTIONS")
         listed.append(chance)
     return listed
+
+
+def claim_rows(questions: Sequence[Question], chances: Sequence[float]) -> list[dict[str, Any]]:
+    """What the judge held true of the wanted answers of questions, for `v2t_eval.correction`: of each its id, text and
+    wanted answer, what an audit counts it under (`claim_of`), its parents, and whether it is held true."""
+    return [
+        {"id": each.id, "question": each.question, "wanted": each.answer, **audited_as(each), "right": chance >= 0.5}
+        for each, chance in zip(questions, chances, strict=True)
+    ]
+
+
+def audited_as(question: Question) -> dict[str, Any]:
+    """What an audit counts a question under, and its parents, as keys of a report item."""
+    kind, listed = claim_of(question)
+    return {"kind": kind, "listed": listed, "parents": list(question.parents)}
 
 
 def _piece(sample: Sample, start: int, stop: int) -> Sample:

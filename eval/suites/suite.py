@@ -123,15 +123,15 @@ def _policy(tree: Any, metrics: list[BaseMetric], path: Path) -> Policy:
         raise UsageError(f"{path}: 'gate' must hold primary and more by name, got {tree!r}", hint="see docs/gate.md")
     policy = from_dict(Policy, tree, "gate.")
     rules = tuple(replace(rule, metric=_title(rule, metrics, path)) for rule in policy.primary)
-    audit = None if policy.audit is None else _audit_path(policy.audit, path.parent)
+    audit = None if policy.audit is None else audit_path(policy.audit, path.parent)
     try:
         return replace(policy, primary=rules, audit=audit)
     except ValueError as error:  # two spellings of one metric
         raise UsageError(f"{path}: gate: {error}") from error
 
 
-def _audit_path(named: Path, folder: Path) -> Path:
-    """Path of the audit named by a suite in `folder`: a shipped one, such as `starter`, or a file next to it."""
+def audit_path(named: Path, folder: Path = Path()) -> Path:
+    """Path of an audit named in `folder`: a shipped one, such as `starter`, or a file there."""
     here = Path(__file__).resolve().parents[1] / "audit" / f"{named}.json"
     return here if named.name == str(named) and here.is_file() else folder / named
 
