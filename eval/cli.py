@@ -15,8 +15,8 @@ from cineloop.parser import no_verb
 
 ABOUT = "Score captions and generated videos."
 VERBS = (
-    "score", "select", "mine", "learn", "curate", "check-set", "roundtrip", "gate", "gate init", "gate update", "audit",
-    "calibrate", "compare", "questions", "list", "suites", "ci",
+    "score", "select", "mine", "learn", "curate", "check-set", "roundtrip", "gate", "gate init", "gate update",
+    "engine", "engine calibrate", "audit", "calibrate", "compare", "questions", "list", "suites", "ci",
 )  # fmt: skip
 
 
