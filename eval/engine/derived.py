@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
 
 import numpy as np
 
@@ -28,11 +29,15 @@ def limit_of(harms: np.ndarray, accepted: float) -> float:
     """The harm from which one clip is beyond the engine's own: the accepted one, and either the upper tolerance limit
     that holds 99 % of the clips with a confidence of 95 % if they are near to normal (Natrella 1963, by the noncentral
     t), or the greatest of them, whichever is more."""
+    spread = _tolerance_factor(harms.size) * float(harms.std(ddof=1))
+    return accepted + max(float(harms.max()), float(harms.mean()) + spread)
+
+
+@lru_cache(maxsize=64)
+def _tolerance_factor(num: int) -> float:
     from scipy.stats import nct, norm  # type: ignore[import-untyped]
 
-    num = harms.size
-    factor = float(nct.ppf(_CONFIDENCE, num - 1, norm.ppf(_CONTENT) * math.sqrt(num))) / math.sqrt(num)
-    return accepted + max(float(harms.max()), float(harms.mean()) + factor * float(harms.std(ddof=1)))
+    return float(nct.ppf(_CONFIDENCE, num - 1, norm.ppf(_CONTENT) * math.sqrt(num))) / math.sqrt(num)
 
 
 def result_of(

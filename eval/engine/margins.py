@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from cineloop.errors import UsageError
-from v2t_eval.core.bounds import SEED
+from v2t_eval.core.bounds import SEED, beyond
 from v2t_eval.core.changes import finite_values
 from v2t_eval.core.metric import Figure, MetricResult
 from v2t_eval.core.scores import Scores
@@ -62,10 +62,12 @@ class RunValues:
 
     @property
     def drift(self) -> float:
-        """How far a new run's mean may lie from the mean of these: Student's prediction bound, since runs on another
-        machine or day may differ as a whole, and a few runs say little of how much."""
-        num, means = len(self.values), self.values.mean(1)
-        return student(num - 1, 0.05) * math.sqrt(1 + 1 / num) * float(means.std(ddof=1))
+        """How far a new run may lie from these as a whole: Student's prediction bound, since runs on another machine or
+        day may differ, and a few runs say little of how much. Of a run the median over clips counts: single clips that
+        took another way are noise of clips, which the test of the mean allows for."""
+        num = len(self.values)
+        medians = np.median(self.values - self.values.mean(0), axis=1)  # (R,)
+        return student(num - 1, 0.05) * math.sqrt(1 + 1 / num) * float(medians.std(ddof=1))
 
     @property
     def accepted(self) -> float:
@@ -82,6 +84,12 @@ class RunValues:
         low, high = float(both.min()), float(both.max())
         low = min(low, 0.0) if self.least is None else low
         return (high, low) if self.sign > 0 else (low, high)
+
+    @property
+    def gain(self) -> float:
+        """The most by which the candidate's clip of a prompt can be better than the engine's own: from the engine's
+        worst clips, of prompts that the sample lacks too (`v2t_eval.core.bounds.beyond`), to the best that there is."""
+        return float(beyond((self.sign * self.values).ravel())) - self.sign * self.ends[1]
 
     @property
     def limit(self) -> float:
@@ -101,7 +109,8 @@ class RunValues:
         np.add.at(sums, (slice(None), at), np.stack([drawn, np.ones_like(drawn)], 2))
         least = least_margin_of(sums, abs(worst - best), alpha=alpha, power=POWER ** (1 / num_rules))
         accepted = self.accepted
-        return Rule(metric=name, margin=accepted + max(least, 1e-9), accepted=accepted, worst=worst, best=best)
+        return Rule(metric=name, margin=accepted + max(least, 1e-9), accepted=accepted, worst=worst, best=best,
+                    gain=self.gain)  # fmt: skip
 
 
 def calibrate(own: Scores, unrelated: Scores, runs: Sequence[Scores], suite: Suite) -> Scores:

@@ -24,7 +24,7 @@ class Settings(DistanceSettings):
 
 class Metric(PairedDistance):
     name = "feature_distance"
-    floor = 0.0005
+    floor = 0.00001
     detects = "other figures, places and styles, as far as the network knows them"
     misses = "motion and order of frames; what the network was not trained on"
     requires = "nothing; feature=NAME for a network that knows your footage"

@@ -27,7 +27,7 @@ class Settings(DistanceSettings):
 class Metric(PairedDistance):
     name = "flow_distance"
     least = 16
-    floor = 0.05
+    floor = 0.02
     detects = "other speed, direction or place of what moves; frames out of order"
     misses = "what moves, and its colour"
     requires = "nothing; flow=raft:FILE for a flow with weights"

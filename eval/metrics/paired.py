@@ -6,8 +6,8 @@ what these metrics measure.
 
 A distance d is given in decibels above a floor f, 10 log10(1 + d/f): 0 for equal clips, 3 where d is the floor, 10 more
 for each tenfold. Distances of clips that a sampler let drift apart lie over several powers of ten: on this scale a few
-that are far do not hide what happened to the others, and below the floor, which is what one more encoding by the codec
-does to a clip, nothing counts.
+that are far do not hide what happened to the others, and below the floor, which is what rounding does to a clip (one
+value of a hundred is off by one level), nothing counts.
 Letters: T frames, H W pixels.
 """
 
@@ -77,7 +77,8 @@ class PairedDistance(PairedMetric):
     """A distance of the pair in decibels above a floor, see the module's head; a subclass gives `compare` and `floor`.
 
     Class attributes:
-        floor: the median distance of a clip of the bundled generator from itself encoded once more.
+        floor: about the median distance of a clip of the bundled generator from itself with one value of a hundred off
+            by one level of 255, without a lossy codec between.
     """
 
     higher_is_better = False

@@ -15,7 +15,7 @@ from v2t_eval.metrics.paired import PairedDistance
 
 class Metric(PairedDistance):
     name = "pixel_distance"
-    floor = 0.01
+    floor = 0.001
     detects = "every difference of a pixel: colour, brightness, place, swapped channels"
     misses = "whether a difference can be seen: a shift by one pixel costs more than a blur"
 

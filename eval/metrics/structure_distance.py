@@ -17,7 +17,7 @@ from v2t_eval.vbench.ssim import SIDE, ssim
 class Metric(PairedDistance):
     name = "structure_distance"
     least = SIDE
-    floor = 0.005
+    floor = 0.0002
     detects = "other shapes, places and textures; blur, blocks, noise"
     misses = "colour alone; motion, since each frame is compared by itself"
 

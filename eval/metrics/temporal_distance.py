@@ -16,7 +16,7 @@ from v2t_eval.vbench.ssim import difference
 
 class Metric(PairedDistance):
     name = "temporal_distance"
-    floor = 0.0005
+    floor = 0.00002
     detects = "flicker, jumps, stops and repeated frames that the other clip does not have, at their time"
     misses = "everything that changes as much at the same time"
 

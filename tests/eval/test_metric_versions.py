@@ -130,6 +130,7 @@ GIVEN: dict[str, Any] = {
     ),
     **dict.fromkeys(("prompt_facts", "caption_questions"), texts),
     **dict.fromkeys(("psnr", "ssim", "vif"), paired),
+    **dict.fromkeys(("structure_distance", "pixel_distance", "flow_distance", "temporal_distance"), paired),
     "answers": lambda: rows(
         answered("color", "red", "red"), answered("color", "red", "blue"), answered("count", None, "two"),
         answered("yesno-color", "yes", "yes"), answered("yesno-color", "maybe", "no"),
