@@ -37,25 +37,17 @@ from v2t_eval.suites.suite import Suite, parse_metrics, read_suite  # noqa: E402
 
 PROMPTS, STEPS, AA_PAIRS, SEED = 24, 16, 100, 11
 RUNS: dict[str, dict[str, Any]] = {
-    "fp32-b8": {}, "fp32-b1": {"batch_size": 1}, "fp32-b3-shuffled": {"batch_size": 3},
+    "fp32-b8": {}, "fp32-b1": {"batch_size": 1}, "fp32-b3-shuffled": {"batch_size": 3}, "fp32-b5": {"batch_size": 5},
     "bf16-b8": {"dtype": "bfloat16"}, "bf16-b1": {"dtype": "bfloat16", "batch_size": 1},
-    "bf16-b3-shuffled": {"dtype": "bfloat16", "batch_size": 3}, "bf16-b5": {"dtype": "bfloat16", "batch_size": 5},
-    "steps15": {"steps": 15}, "bf16-steps15": {"dtype": "bfloat16", "steps": 15},
+    "bf16-b5": {"dtype": "bfloat16", "batch_size": 5}, "steps15": {"steps": 15},
     **{name: {"options": {"fault": name}} for name in ("late_sigma", "stale_cache", "other_prompt", "rare")},
     "compiled": {"options": {"fault": "compiled"}},
-    **{f"round{n}": {"options": {"fault": "round_off", "run": 100 + n}} for n in range(4)},
 }  # fmt: skip
-ENGINES = {
-    "fp32": ("fp32-b8", "fp32-b1", "fp32-b3-shuffled"),
-    "bf16": ("bf16-b8", "bf16-b1", "bf16-b3-shuffled", "bf16-b5"),
-    "round-off": ("round0", "round1", "round2", "round3"),
-}
+ENGINES = {"fp32": ("fp32-b8", "fp32-b1", "fp32-b3-shuffled", "fp32-b5"), "bf16": ("bf16-b8", "bf16-b1", "bf16-b5")}
 CANDIDATES = {
-    "fp32": ("fp32-b1", "fp32-b3-shuffled", "compiled", "bf16-b8", "steps15", "late_sigma", "stale_cache",
-             "other_prompt", "rare", "swapped"),
-    "bf16": ("bf16-b5", "fp32-b8", "bf16-steps15", "steps15", "late_sigma", "stale_cache", "other_prompt", "rare",
+    "fp32": ("fp32-b5", "compiled", "bf16-b8", "steps15", "late_sigma", "stale_cache", "other_prompt", "rare",
              "swapped"),
-    "round-off": ("round3", "fp32-b8", "steps15", "late_sigma", "stale_cache", "other_prompt", "rare", "swapped"),
+    "bf16": ("fp32-b8", "steps15"),
 }  # fmt: skip
 OLD = ("ssim", "psnr")
 FIXED = {"ssim": (0.9, 0.95, 0.99), "psnr": (30.0, 35.0, 40.0)}  # thresholds on the mean over clips

@@ -28,7 +28,8 @@ from typing import Any
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).resolve().parent)]
 
-import results_curate  # noqa: E402, F401  (adds its tables, as the next does)
+import results_curate  # noqa: E402, F401  (adds its tables, as the next two do)
+import results_engines  # noqa: E402, F401
 import results_simulated  # noqa: E402, F401
 from results_curves import PICTURE, picture  # noqa: E402
 from results_tables import BLOCKS, CAPTIONER, DUAL, FIGURES, GENERATOR, ROOT, VALUES, load  # noqa: E402
@@ -41,6 +42,8 @@ DOCUMENTS = (
     "docs/results.md",
     "docs/curating.md",
     "docs/figures/curating.md",
+    "docs/engines.md",
+    "docs/figures/engines.md",
     "docs/figures/gate.md",
     "docs/figures/stopping.md",
     "docs/gate-statistics.md",
@@ -71,6 +74,7 @@ MEASURES: dict[str, tuple[tuple[str, ...], str]] = {
 }
 # What lies in docs/figures beside, and where it is from.
 STORED = {
+    "engines": "scripts/measure_engines.py and scripts/simulate_engines.py: of clips without a codec, and simulated",
     "gate": "scripts/measure_gate.py -o runs/gate --figures: simulated, of no weights",
     "goodhart": "scripts/measure_goodhart.py of commit 49715f9: history, its table is text",
     "learning": "scripts/measure_learning.py of commit 49715f9: history, its table is text",
