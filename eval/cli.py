@@ -16,7 +16,7 @@ from cineloop.parser import no_verb
 ABOUT = "Score captions and generated videos."
 VERBS = (
     "score", "select", "pick", "mine", "learn", "curate", "check-set", "roundtrip", "gate", "gate init", "gate update",
-    "audit", "calibrate", "compare", "questions", "list", "suites", "ci",
+    "engine", "engine calibrate", "audit", "calibrate", "compare", "questions", "list", "suites", "ci",
 )  # fmt: skip
 
 

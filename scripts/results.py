@@ -32,6 +32,7 @@ import results_curate  # noqa: E402, F401  (adds its tables, as the next two do)
 import results_metrics  # noqa: E402, F401
 import results_correction  # noqa: E402, F401  (adds its tables, as the next do)
 import results_curate  # noqa: E402, F401
+import results_engines  # noqa: E402, F401
 import results_simulated  # noqa: E402, F401
 from results_curves import PICTURE, picture  # noqa: E402
 from results_tables import BLOCKS, CAPTIONER, DUAL, FIGURES, GENERATOR, ROOT, VALUES, load  # noqa: E402
@@ -46,6 +47,8 @@ DOCUMENTS = (
     "docs/audit.md",
     "docs/figures/correction.md",
     "docs/figures/curating.md",
+    "docs/engines.md",
+    "docs/figures/engines.md",
     "docs/figures/gate.md",
     "docs/figures/metrics.md",
     "docs/figures/stopping.md",
@@ -84,6 +87,7 @@ MEASURES: dict[str, tuple[tuple[str, ...], str]] = {
 # What lies in docs/figures beside, and where it is from.
 STORED = {
     "correction": "scripts/measure_correction.py -o runs/gate --figures --runs 400: simulated, of no weights",
+    "engines": "scripts/measure_engines.py and scripts/simulate_engines.py: of clips without a codec, and simulated",
     "gate": "scripts/measure_gate.py -o runs/gate --figures: simulated, of no weights",
     "goodhart": "scripts/measure_goodhart.py of commit 49715f9: history, its table is text",
     "learning": "scripts/measure_learning.py of commit 49715f9: history, its table is text",

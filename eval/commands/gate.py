@@ -66,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
     from v2t_eval.report import document_of, write
 
     log.setup(verbosity=-1 if args.quiet else args.verbose)
-    _refuse_old(args)
+    refuse_old(args)
     sides = GateInputs.read(args.clips, args.suite, args.baseline, args.audit)
     if args.dry_run:
         return plan(sides.candidate, sides.suite.metrics, args)
@@ -76,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
         return _self_test(sides, args)
     with ExitStack() as stack:
         cache = lock_output(args, stack)
-        _delete_verdict(args)
+        delete_verdict(args)
         scores = sides.scores(**score_options(args, stack, cache))
         if args.output:
             write(scores, document_of(scores, args.output, root), args.output, cache)
@@ -85,8 +85,8 @@ def run(args: argparse.Namespace) -> int:
             about_baseline={key: log.printable(str(path)) for key, path in names.items() if path is not None},
         )  # fmt: skip
         report = document(verdict, root, args.baseline_clips)
-        _write(verdict, report, args)
-    _show(verdict, report, as_json=args.json)
+        write_verdict(verdict, report, args)
+    show_verdict(verdict, report, as_json=args.json)
     return verdict.exit_code
 
 
@@ -125,7 +125,8 @@ def _self_test(sides: GateInputs, args: argparse.Namespace) -> int:
     return 0
 
 
-def _refuse_old(args: argparse.Namespace) -> None:
+def refuse_old(args: argparse.Namespace) -> None:
+    """Raises UsageError where a file of -o or --junit exists and may not be replaced."""
     from v2t_eval.report import NAMES as REPORTS
 
     there = old_files(args.output, (*NAMES, *REPORTS)) if args.output else []
@@ -133,7 +134,7 @@ def _refuse_old(args: argparse.Namespace) -> None:
     refuse_existing(there, overwrite=args.overwrite)
 
 
-def _delete_verdict(args: argparse.Namespace) -> None:
+def delete_verdict(args: argparse.Namespace) -> None:
     """Delete the verdict of an earlier run, which must not be read should this run fail."""
     for path in [args.output / name for name in NAMES] if args.output else []:
         path.unlink(missing_ok=True)
@@ -141,7 +142,8 @@ def _delete_verdict(args: argparse.Namespace) -> None:
         args.junit.unlink(missing_ok=True)
 
 
-def _write(verdict: Verdict, report: Document, args: argparse.Namespace) -> None:
+def write_verdict(verdict: Verdict, report: Document, args: argparse.Namespace) -> None:
+    """Write the files of -o and --junit."""
     from cineloop.documents import utf8_bytes
     from cineloop.files import write_atomic
     from cineloop.log import logger, printable
@@ -164,7 +166,8 @@ def _write(verdict: Verdict, report: Document, args: argparse.Namespace) -> None
         logger.info("%s", printable(str(folder / name)))
 
 
-def _show(verdict: Verdict, report: Document, *, as_json: bool) -> None:
+def show_verdict(verdict: Verdict, report: Document, *, as_json: bool) -> None:
+    """Print the verdict, and tell a CI that reads it."""
     from v2t_eval.report import github, terminal
 
     github.write_summary(report, os.environ)

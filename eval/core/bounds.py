@@ -62,6 +62,7 @@ def paired_change(
     clusters: Sequence[Hashable],
     *,
     span: float,
+    gain: float | None = None,
     granularity: float = 0.0,
     higher_is_better: bool | None = True,
     accepted: float = 0.0,
@@ -74,6 +75,7 @@ def paired_change(
         clusters: n, of each clip.
         span: how much a prompt that the sample lacks can lose or gain: from the best value that one can have to the
             worst; never less than what the differences show.
+        gain: how much it can gain, where that is known to be less than the span.
         granularity: see `Change`.
         accepted: the harm that `p` allows, at or above zero.
 
@@ -89,7 +91,8 @@ def paired_change(
     span = max(span, float(np.abs(means).max()))
     value, se = float(sums[:, 0].sum() / sums[:, 1].sum()), clustered_error(sums)
     bounds = float(lower_bounds(sums[None], span, alpha)[0]), float(-lower_bounds(negated[None], span, alpha)[0])
-    p = float(p_values(sums[None], span, accepted)[0])
+    most = span if gain is None else min(span, max(gain, float(means.max())))
+    p = float(p_values(sums[None], most, accepted)[0])
     if higher_is_better is None:
         p = min(1.0, 2 * min(p, float(p_values(negated[None], span, 0.0)[0])))
     low, high = sorted(sign * end + 0.0 for end in bounds)  # no -0

@@ -89,7 +89,8 @@ class ClipPairs:
 
 class MetricPrior(Protocol):
     """What is known of a metric before anything is measured, as a gate's rule states it: the margin, if it has one, the
-    harm that `p` allows, and the values beyond which no clip lies (None: see `MetricChange.ends`)."""
+    harm that `p` allows, the values beyond which no clip lies (None: see `MetricChange.ends`), and the most that a
+    prompt which the sample lacks can gain (None: from one of these to the other)."""
 
     @property
     def margin(self) -> float | None: ...
@@ -99,6 +100,8 @@ class MetricPrior(Protocol):
     def worst(self) -> float | None: ...
     @property
     def best(self) -> float | None: ...
+    @property
+    def gain(self) -> float | None: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,6 +152,7 @@ class MetricChange:
             pairs.differences, pairs.clusters, span=abs(best - worst), alpha=self.alpha,
             granularity=least_distance(values), higher_is_better=self.higher_is_better,
             accepted=self.expected.accepts if self.expected else 0.0,
+            gain=self.expected.gain if self.expected else None,
         )  # fmt: skip
 
     @cached_property

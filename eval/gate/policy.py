@@ -34,6 +34,7 @@ class Rule:
         accepted: the harm that must not fail, from zero to the margin (default: half the margin).
         worst, best: values beyond which no clip lies: one that is lost completely, one that is perfect (default: the
             ends of the metric's range). They limit what prompts that the sample lacks can lose.
+        gain: the most that such a prompt can get better, where that is known (default: from worst to best).
         at_least, at_most: absolute bounds, tested on the bound of the 95 % interval and not on the mean.
     """
 
@@ -42,6 +43,7 @@ class Rule:
     accepted: float | None = None
     worst: float | None = None
     best: float | None = None
+    gain: float | None = None
     at_least: float | None = None
     at_most: float | None = None
 
@@ -50,11 +52,13 @@ class Rule:
             raise ValueError(f"{self.metric}: give a margin (against the baseline), at_least or at_most")
         if self.margin is not None and not self.margin > 0:
             raise ValueError(f"{self.metric}: margin must be above zero, got {self.margin}")
-        for name in ("accepted", "worst", "best"):
+        for name in ("accepted", "worst", "best", "gain"):
             if self.margin is None and getattr(self, name) is not None:
                 raise ValueError(f"{self.metric}: {name} belongs to a margin, and there is none")
         if self.worst is not None and self.worst == self.best:
             raise ValueError(f"{self.metric}: worst and best must differ, both are {self.worst}")
+        if self.gain is not None and not self.gain >= 0:
+            raise ValueError(f"{self.metric}: gain must be at least 0, got {self.gain}")
         if self.margin is not None and not 0 <= self.accepts <= self.margin:
             raise ValueError(f"{self.metric}: accepted must be from 0 to the margin {self.margin}, got {self.accepted}")
         if self.at_least is not None and self.at_most is not None and self.at_least > self.at_most:

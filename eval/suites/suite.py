@@ -147,7 +147,7 @@ def _title(rule: Rule, metrics: list[BaseMetric], path: Path) -> str:
         raise UsageError(f"{path}: {title} has no preferred direction, so a margin is meaningless", hint=hint)
     if not all(
         math.isfinite(bound)
-        for bound in (rule.margin, rule.accepted, rule.worst, rule.best, rule.at_least, rule.at_most)
+        for bound in (rule.margin, rule.accepted, rule.worst, rule.best, rule.gain, rule.at_least, rule.at_most)
         if bound is not None
     ):
         raise UsageError(f"{path}: the bounds of {title} must be numbers")

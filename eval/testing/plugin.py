@@ -1,6 +1,7 @@
 """pytest plug-in: tests of what a clip must show, with readable failures. See docs/pytest.md.
 
-In: pytest's hooks. Out: the function and fixture `assert_clip`, the mark and fixture `clip`, the fixture `gate`.
+In: pytest's hooks. Out: the function and fixture `assert_clip`, the mark and fixture `clip`, the fixture `gate`, the
+function and fixture `assert_same_quality`.
 Every pytest in an environment with Cineloop loads this module, whether its tests use clips or not. So it imports pytest
 and the standard library only, and the rest of Cineloop when a test uses a clip: an import error is then an error of
 that test, and never of pytest's start. `-p no:cineloop` turns it off. A defect of a clip fails the test; a clip that
@@ -195,6 +196,53 @@ def _raise(verdict: ClipVerdict) -> None:
         raise AssertionError(verdict.message)
 
 
+def assert_same_quality(
+    clips: str | Path,
+    reference: str | Path,
+    *,
+    margins: str | Path,
+    suite: str | Path = "engine",
+    known_bad: str | Path | None = None,
+    inconclusive: str = "fail",
+) -> GateVerdict:
+    """Fail unless an inference engine's clips lie no farther from a reference engine's than the margins allow.
+
+    Args:
+        clips: of the candidate, a folder or manifest. reference: of the reference engine, the same prompts and seeds.
+        margins: the file that `v2t-eval engine calibrate` wrote.
+        suite: by which the margins were made.
+        known_bad: manifest of clips that must fail, see docs/engines.md.
+        inconclusive: the outcome of the test for that verdict: fail, xfail, skip or pass.
+
+    Returns:
+        The verdict.
+
+    Raises:
+        AssertionError: they do; the message is the report.
+        ClipError: they cannot be compared: other sizes or lengths, no such file, a metric that cannot run.
+    """
+    __tracebackhide__ = True
+    _check_inconclusive(inconclusive)
+
+    def work(session: _Session) -> GateVerdict:
+        from v2t_eval.testing import sets
+
+        bad = None if known_bad is None else session.find(known_bad)
+        places = [session.find(place) for place in (reference, clips, margins)]
+        return sets.engine_verdict(places, sets.suite_of(suite, session.find), bad, session.cache())
+
+    verdict: GateVerdict = _guard(work, str(clips))
+    from v2t_eval.testing import sets
+
+    sets.end_by(verdict, "engine", inconclusive)
+    return verdict
+
+
+def _check_inconclusive(asked: str) -> None:
+    if asked not in ("fail", "xfail", "skip", "pass"):
+        raise ClipError(f"inconclusive must be fail, xfail, skip or pass, not {asked!r}")
+
+
 # --- fixtures
 
 
@@ -202,6 +250,12 @@ def _raise(verdict: ClipVerdict) -> None:
 def _assert_clip() -> Callable[..., ClipVerdict]:
     """`assert_clip(path, prompt=...)`: fail unless the clip shows what it must; see docs/pytest.md."""
     return assert_clip
+
+
+@pytest.fixture(name="assert_same_quality")
+def _assert_same_quality() -> Callable[..., GateVerdict]:
+    """`assert_same_quality(clips, reference, margins=FILE)`: see the function of that name and docs/engines.md."""
+    return assert_same_quality
 
 
 @pytest.fixture
@@ -229,31 +283,20 @@ def gate() -> Callable[..., GateVerdict]:
         clips: str | Path, *, suite: str | Path, baseline: str | Path | None = None, inconclusive: str = "fail"
     ) -> GateVerdict:
         __tracebackhide__ = True
-        if inconclusive not in ("fail", "xfail", "skip", "pass"):
-            raise ClipError(f"inconclusive must be fail, xfail, skip or pass, not {inconclusive!r}")
+        _check_inconclusive(inconclusive)
 
         def work(session: _Session) -> GateVerdict:
-            from v2t_eval.core.score import ScoreConfig
-            from v2t_eval.gate.sides import gate_verdict
-            from v2t_eval.suites.suite import suites
+            from v2t_eval.testing import sets
 
             against = None if baseline is None else session.find(baseline)
-            rules = Path(suite) if str(suite) in suites() else session.find(suite)
-            return gate_verdict(session.find(clips), rules, against, ScoreConfig(cache=session.cache()))
+            return sets.gate_verdict_of(
+                session.find(clips), sets.suite_of(suite, session.find), against, session.cache()
+            )
 
         verdict: GateVerdict = _guard(work, str(clips))
-        from v2t_eval.gate.report import document
-        from v2t_eval.report import terminal
+        from v2t_eval.testing import sets
 
-        message = terminal.render(document(verdict))
-        if verdict.outcome == "not_comparable":
-            raise ClipError(message)
-        if verdict.outcome == "fail" or (verdict.outcome, inconclusive) == ("inconclusive", "fail"):
-            raise AssertionError(message)
-        if verdict.outcome == "inconclusive" and inconclusive == "xfail":
-            pytest.xfail(message)
-        if verdict.outcome == "inconclusive" and inconclusive == "skip":
-            pytest.skip(message)
+        sets.end_by(verdict, "gate", inconclusive)
         return verdict
 
     return check
