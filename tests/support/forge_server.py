@@ -68,7 +68,8 @@ class ForgeServer(ThreadingHTTPServer):
         if self.kind == "gitlab":
             return {"GITLAB_CI": "true", "CI_API_V4_URL": self.url, "CI_PROJECT_ID": "3", "CI_MERGE_REQUEST_IID": "5",
                     "CI_MERGE_REQUEST_PROJECT_ID": "7", "CI_JOB_URL": "https://gitlab.test/g/p/-/jobs/88",
-                    "CI_MERGE_REQUEST_PROJECT_URL": "https://gitlab.test/g/p", "GITLAB_TOKEN": TOKEN, **more}  # fmt: skip
+                    "CI_MERGE_REQUEST_PROJECT_URL": "https://gitlab.test/g/p", "GITLAB_TOKEN": TOKEN,
+                    **more}  # fmt: skip
         event = tmp_path / "event.json"
         event.write_text(json.dumps({"pull_request": {"number": 5, "head": {"repo": {"full_name": "o/r"}}}}))
         return {"GITHUB_ACTIONS": "true", "GITHUB_API_URL": self.url, "GITHUB_GRAPHQL_URL": f"{self.url}/graphql",

@@ -151,7 +151,7 @@ def test_limits_and_failures_of_the_server_are_waited_for(server, comment, answe
         ((403, {}, "Resource not accessible by integration"), "FORGE_FORBIDDEN"),
         ((401, {}, "Bad credentials"), "FORGE_FORBIDDEN"),
         ((404, {}, "Not Found"), "FORGE_NOT_FOUND"),
-        ((422, {}, "Validation Failed"), "FORGE_REFUSED"),
+        ((422, {}, f"Validation Failed for {TOKEN}"), "FORGE_REFUSED"),
         ((301, {"Location": "https://elsewhere.test/"}, "Moved Permanently"), "FORGE_REPLY"),
         ((429, {"Retry-After": "99999"}, "come back tomorrow"), "FORGE_UNREACHABLE"),
     ],
@@ -164,7 +164,7 @@ def test_what_is_refused_goes_to_the_summary_and_says_so(server, comment, tmp_pa
     assert not server.ours(MARKER)
     if server.kind == "github":
         text = (tmp_path / "summary.md").read_text()
-        assert code in text and "Nothing got worse" in text
+        assert code in text and TOKEN not in text and "Nothing got worse" in text
         assert "action=none\nurl=\n" in (tmp_path / "output").read_text()
 
 
