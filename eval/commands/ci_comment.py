@@ -17,8 +17,8 @@ EXAMPLES = (
     "  v2t-eval ci comment gate/ --exit-code 6 --artifacts https://example.org/run/1 --json\n"
     "\n"
     "In a job of GitHub (GITHUB_TOKEN) or GitLab (GITLAB_TOKEN). Where no comment can be written, such as for a\n"
-    "fork, the report is in the step's summary (GitHub) or the log alone, which says why; the exit code is 0 then too:\n"
-    "the verdict is the gate's. See docs/ci.md."
+    "fork, the report is in the step's summary (GitHub) or the log alone, which says why; the exit code is 0 then,\n"
+    "since the verdict is the gate's. See docs/ci.md."
 )
 FORGES = "v2t_eval.forges"
 
