@@ -14,7 +14,15 @@ from cineloop.errors import UsageError
 from cineloop.parser import Parser
 from cineloop.run_folder import STATE, other_settings, refuse_existing
 from v2t_eval.flags.cluster import add_cluster, place_of
-from v2t_eval.flags.scoring import add_scoring, dry_run, lock_output, old_files, score_options
+from v2t_eval.flags.scoring import (
+    add_scoring,
+    add_tracking,
+    check_tracking,
+    dry_run,
+    lock_output,
+    old_files,
+    score_options,
+)
 
 if TYPE_CHECKING:
     from v2t_eval.core.metric import BaseMetric
@@ -75,6 +83,7 @@ def add_arguments(parser: Parser) -> None:
     add("--all", action="store_true", help="print every metric, not only what one asks first; -o has all of it")
     add("--json", action="store_true", help="print the figures as one JSON object on stdout")
     add("--dry-run", action="store_true", help="read and join all inputs, print what would be measured")
+    add_tracking(add)
     machine = parser.add_argument_group("the machine")
     add_scoring(machine.add_argument, "evidence cache, shared by runs (default: inside -o)")
     add_cluster(parser)
@@ -85,12 +94,15 @@ def run(args: argparse.Namespace) -> int:
     from cineloop.files import write_atomic
     from v2t_eval.core.inputs import read_inputs
     from v2t_eval.core.score import score
-    from v2t_eval.report import document_of, terminal, write
+    from v2t_eval.report import document_of, terminal, tracking, write
     from v2t_eval.suites.suite import metrics_of
 
     log.setup(verbosity=-1 if args.quiet else args.verbose)
     if args.limit is not None and args.limit < 1:
         raise UsageError(f"--limit must be at least 1, got {args.limit}")
+    check_tracking(args)
+    if args.metrics_json:
+        refuse_existing([args.metrics_json], overwrite=args.overwrite)
     if args.results is not None or args.results_format or args.results_version:
         return _import(args)
     facts = args.captions is not None and args.truth is not None
@@ -110,6 +122,8 @@ def run(args: argparse.Namespace) -> int:
             write_atomic(args.output / STATE / SETTINGS, json.dumps(settings, indent=1).encode())
         document = document_of(scores, args.output, inputs.clips_root)
         written = write(scores, document, args.output, cache) if args.output else []
+    if args.metrics_json:
+        tracking.write(tracking.of_scores(scores), args.metrics_json, args.step)
     terminal.show(document, scores.as_dict(items=False) if args.json else None, whole=args.all)
     for path in written:
         log.logger.info("%s", log.printable(str(path)))
@@ -121,7 +135,7 @@ def _import(args: argparse.Namespace) -> int:
     from cineloop import log
     from cineloop.files import write_atomic
     from v2t_eval.imports.reading import read_results
-    from v2t_eval.report import document_of, terminal, write
+    from v2t_eval.report import document_of, terminal, tracking, write
 
     names = ("clips", "metrics", "suite", "limit", *(name for name, _ in _FILES), *_VIDEOS)
     if others := [name for name in names if getattr(args, name) is not None]:
@@ -141,6 +155,8 @@ def _import(args: argparse.Namespace) -> int:
             lock_output(args, stack)
             write_atomic(args.output / STATE / SETTINGS, json.dumps(given, indent=1).encode())
             written = write(scores, document, args.output)
+    if args.metrics_json and not args.dry_run:
+        tracking.write(tracking.of_scores(scores), args.metrics_json, args.step)
     terminal.show(document, scores.as_dict(items=False) if args.json else None, whole=args.all)
     for path in written:
         log.logger.info("%s", log.printable(str(path)))
