@@ -64,7 +64,7 @@ def parse_json(text: str | bytes, *, finite: bool = True) -> Any:
 
 
 def json_lines(
-    source: str | Path | Iterable[str | bytes], where: str = "", *, code: str = "USAGE"
+    source: str | Path | Iterable[str | bytes], where: str = "", *, code: str = "USAGE", finite: bool = True
 ) -> Iterator[tuple[int, dict[str, Any]]]:
     """The objects of a file of JSON lines, or of given lines, each with its line number from 1; blank lines pass.
 
@@ -72,6 +72,7 @@ def json_lines(
         source: a path, or lines.
         where: what messages call the source; the path itself by default.
         code: of the errors.
+        finite: see `parse_json`.
 
     Raises:
         UsageError: the file cannot be read, or a line is no JSON object; the message names file and line.
@@ -84,7 +85,7 @@ def json_lines(
         if not line.strip():
             continue
         try:
-            row = parse_json(line)
+            row = parse_json(line, finite=finite)
             if not isinstance(row, dict):
                 raise ValueError(f"it is a {type(row).__name__}")
         except ValueError as error:

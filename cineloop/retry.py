@@ -7,6 +7,7 @@ result, or its last error.
 from __future__ import annotations
 
 import random
+import re
 import time
 from collections.abc import Callable
 from typing import TypeVar
@@ -42,6 +43,11 @@ def backoff_s(error: Exception, errors: int, tries: int) -> float | None:
     if is_final(error) or errors >= tries:
         return None
     return float(_PAUSE_S * 2**errors * random.uniform(0.5, 1.0))
+
+
+def retry_after_s(value: str | None, least_s: float) -> float:
+    """Seconds of a Retry-After header, `least_s` where it is missing, shorter or a date."""
+    return max(least_s, float(value)) if value and re.fullmatch(r"\d+(\.\d+)?", value.strip()) else least_s
 
 
 def is_final(error: Exception) -> bool:

@@ -17,6 +17,7 @@ ABOUT = "Score captions and generated videos."
 VERBS = (
     "score", "select", "pick", "mine", "learn", "curate", "check-set", "roundtrip", "gate", "gate init", "gate update",
     "engine", "engine calibrate", "audit", "calibrate", "compare", "questions", "list", "suites", "ci",
+    "ci comment",
 )  # fmt: skip
 
 

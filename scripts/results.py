@@ -28,11 +28,10 @@ from typing import Any
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).resolve().parent)]
 
-import results_curate  # noqa: E402, F401  (adds its tables, as the next two do)
-import results_metrics  # noqa: E402, F401
 import results_correction  # noqa: E402, F401  (adds its tables, as the next do)
-import results_curate  # noqa: E402, F401
+import results_curate  # noqa: E402, F401  (adds its tables, as the next two do)
 import results_engines  # noqa: E402, F401
+import results_metrics  # noqa: E402, F401
 import results_simulated  # noqa: E402, F401
 from results_curves import PICTURE, picture  # noqa: E402
 from results_tables import BLOCKS, CAPTIONER, DUAL, FIGURES, GENERATOR, ROOT, VALUES, load  # noqa: E402

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from cineloop.run_folder import refuse_existing
 from v2t_eval.flags.gate import CLIPS, DRY_RUN, SUITE, plan
-from v2t_eval.flags.scoring import add_scoring, lock_output, old_files, score_options
+from v2t_eval.flags.scoring import add_scoring, add_tracking, check_tracking, lock_output, old_files, score_options
 
 if TYPE_CHECKING:
     from v2t_eval.gate.sides import GateInputs
@@ -50,6 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("-o", "--output", type=Path, metavar="DIR", help=into)
     add("--audit", type=Path, metavar="FILE", help="what the metrics cannot see (default: the suite's audit)")
     add("--junit", type=Path, metavar="FILE", help="write the verdict as JUnit XML")
+    add_tracking(add)
     add("--baseline-clips", type=Path, metavar="DIR", help="the baseline's clips, shown next to those that got worse")
     add("--overwrite", action="store_true", help="replace the files of -o and --junit")
     add("--self-test", action="store_true", help=SELF_TEST)
@@ -66,6 +67,7 @@ def run(args: argparse.Namespace) -> int:
     from v2t_eval.report import document_of, write
 
     log.setup(verbosity=-1 if args.quiet else args.verbose)
+    check_tracking(args)
     refuse_old(args)
     sides = GateInputs.read(args.clips, args.suite, args.baseline, args.audit)
     if args.dry_run:
@@ -130,7 +132,7 @@ def refuse_old(args: argparse.Namespace) -> None:
     from v2t_eval.report import NAMES as REPORTS
 
     there = old_files(args.output, (*NAMES, *REPORTS)) if args.output else []
-    there += [args.junit] if args.junit else []
+    there += [path for path in (args.junit, args.metrics_json) if path]
     refuse_existing(there, overwrite=args.overwrite)
 
 
@@ -138,8 +140,9 @@ def delete_verdict(args: argparse.Namespace) -> None:
     """Delete the verdict of an earlier run, which must not be read should this run fail."""
     for path in [args.output / name for name in NAMES] if args.output else []:
         path.unlink(missing_ok=True)
-    if args.junit:
-        args.junit.unlink(missing_ok=True)
+    for path in (args.junit, args.metrics_json):
+        if path:
+            path.unlink(missing_ok=True)
 
 
 def write_verdict(verdict: Verdict, report: Document, args: argparse.Namespace) -> None:
@@ -147,8 +150,10 @@ def write_verdict(verdict: Verdict, report: Document, args: argparse.Namespace) 
     from cineloop.documents import utf8_bytes
     from cineloop.files import write_atomic
     from cineloop.log import logger, printable
-    from v2t_eval.report import junit, markdown, page
+    from v2t_eval.report import junit, markdown, page, tracking
 
+    if args.metrics_json:
+        tracking.write(tracking.of_verdict(verdict), args.metrics_json, args.step)
     if args.junit:
         write_atomic(args.junit, junit.render(report))
     if not args.output:

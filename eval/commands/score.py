@@ -14,7 +14,15 @@ from cineloop.errors import UsageError
 from cineloop.parser import Parser
 from cineloop.run_folder import STATE, other_settings, refuse_existing
 from v2t_eval.flags.cluster import add_cluster, place_of
-from v2t_eval.flags.scoring import add_scoring, dry_run, lock_output, old_files, score_options
+from v2t_eval.flags.scoring import (
+    add_scoring,
+    add_tracking,
+    check_tracking,
+    dry_run,
+    lock_output,
+    old_files,
+    score_options,
+)
 
 if TYPE_CHECKING:
     from v2t_eval.core.metric import BaseMetric
@@ -27,7 +35,8 @@ EXAMPLES = (
     "  v2t-eval score rebuilt/ --reference-videos originals/ --metrics psnr,ssim,vif -o scores/\n"
     "  v2t-eval score --captions captions.jsonl --references refs.json --metrics bleu,rouge_l,cider\n"
     "  v2t-eval score --captions captions.jsonl --truth world/manifest.jsonl -o scores/\n"
-    "  v2t-eval score --answers answers.jsonl --truth world/manifest.jsonl --json"
+    "  v2t-eval score --answers answers.jsonl --truth world/manifest.jsonl --json\n"
+    "  v2t-eval score --results vbench_eval_results.json -o scores/"
 )
 
 _FILES = (
@@ -56,6 +65,15 @@ def add_arguments(parser: Parser) -> None:
     add("--reference-videos", type=Path, metavar="DIR", help="for each clip, by id, the video it is compared with")
     add("--labels", type=Path, metavar="FILE", help=LABELS)
     add("--audit", type=Path, default=SHIPPED, metavar="FILE", help=AUDIT)
+    results = parser.add_argument_group("results of VBench, lmms-eval, FastVideo, taken as they are (docs/ci.md)")
+    results.add_argument(
+        "--results", type=Path, metavar="FILE", help="file, or folder of FastVideo's, in place of clips"
+    )
+    results.add_argument(
+        "--results-format", metavar="NAME", help="vbench, lmms_eval, fastvideo (default: by its content)"
+    )
+    text = "version of the tool that wrote it, where the file does not say it (VBench): others are not compared"
+    results.add_argument("--results-version", metavar="TEXT", help=text)
     add("--names", default="rows", help="vbench: take prompts from file names, PROMPT-NUMBER.mp4")
     add("--limit", type=int, metavar="N", help="only the first N samples")
     what = parser.add_argument_group("what to measure (default: facts of captions, or answers)")
@@ -70,6 +88,7 @@ def add_arguments(parser: Parser) -> None:
     add("--all", action="store_true", help="print every metric, not only what one asks first; -o has all of it")
     add("--json", action="store_true", help="print the figures as one JSON object on stdout")
     add("--dry-run", action="store_true", help="read and join all inputs, print what would be measured")
+    add_tracking(add)
     machine = parser.add_argument_group("the machine")
     add_scoring(machine.add_argument, "evidence cache, shared by runs (default: inside -o)")
     add_cluster(parser)
@@ -83,12 +102,17 @@ def run(args: argparse.Namespace) -> int:
     from v2t_eval.core.score import score
     from v2t_eval.correction.labels import read_labels
     from v2t_eval.correction.scoring import with_corrections
-    from v2t_eval.report import document_of, terminal, write
+    from v2t_eval.report import document_of, terminal, tracking, write
     from v2t_eval.suites.suite import audit_path, metrics_of
 
     log.setup(verbosity=-1 if args.quiet else args.verbose)
     if args.limit is not None and args.limit < 1:
         raise UsageError(f"--limit must be at least 1, got {args.limit}")
+    check_tracking(args)
+    if args.metrics_json:
+        refuse_existing([args.metrics_json], overwrite=args.overwrite)
+    if args.results is not None or args.results_format or args.results_version:
+        return _import(args)
     facts = args.captions is not None and args.truth is not None
     metrics = metrics_of(args.metrics, args.suite, answers=args.answers is not None, facts=facts)
     settings = _settings(args, metrics)
@@ -108,6 +132,41 @@ def run(args: argparse.Namespace) -> int:
             write_atomic(args.output / STATE / SETTINGS, json.dumps(settings, indent=1).encode())
         document = document_of(scores, args.output, inputs.clips_root)
         written = write(scores, document, args.output, cache) if args.output else []
+    if args.metrics_json:
+        tracking.write(tracking.of_scores(scores), args.metrics_json, args.step)
+    terminal.show(document, scores.as_dict(items=False) if args.json else None, whole=args.all)
+    for path in written:
+        log.logger.info("%s", log.printable(str(path)))
+    return scores.exit_code
+
+
+def _import(args: argparse.Namespace) -> int:
+    """Read results of another tool, and report them as a scoring; returns the exit code."""
+    from cineloop import log
+    from cineloop.files import write_atomic
+    from v2t_eval.imports.reading import read_results
+    from v2t_eval.report import document_of, terminal, tracking, write
+
+    names = ("clips", "metrics", "suite", "limit", *(name for name, _ in _FILES), *_VIDEOS)
+    if others := [name for name in names if getattr(args, name) is not None]:
+        raise UsageError(f"--results takes results as they are, and nothing to score them by; got {', '.join(others)}")
+    if args.results is None:
+        raise UsageError("--results-format and --results-version belong to --results FILE")
+    given = {
+        "results": str(args.results.absolute()),
+        "format": args.results_format or "",
+        "version": args.results_version or "",
+    }
+    _refuse_other(args.output, given, overwrite=args.overwrite)
+    scores = read_results(args.results, args.results_format, args.results_version)
+    document, written = document_of(scores, args.output), list[Path]()
+    if args.output and not args.dry_run:
+        with ExitStack() as stack:
+            lock_output(args, stack)
+            write_atomic(args.output / STATE / SETTINGS, json.dumps(given, indent=1).encode())
+            written = write(scores, document, args.output)
+    if args.metrics_json and not args.dry_run:
+        tracking.write(tracking.of_scores(scores), args.metrics_json, args.step)
     terminal.show(document, scores.as_dict(items=False) if args.json else None, whole=args.all)
     for path in written:
         log.logger.info("%s", log.printable(str(path)))

@@ -28,6 +28,22 @@ def add_scoring(add: Callable[..., object], cache: str = "evidence cache of clip
     add_machine(add)
 
 
+def add_tracking(add: Callable[..., object]) -> None:
+    """Flags of the file of figures for experiment trackers."""
+    add("--metrics-json", type=Path, metavar="FILE", help="also write flat names and numbers, for MLflow or W&B")
+    add("--step", type=int, metavar="N", help="training step that --metrics-json names (default: 0)")
+
+
+def check_tracking(args: argparse.Namespace) -> None:
+    """Refuse `--step` without its file, and a step below zero.
+
+    Raises:
+        UsageError: one of these.
+    """
+    if args.step is not None and (args.metrics_json is None or args.step < 0):
+        raise UsageError(f"--step is the step in --metrics-json FILE, at least 0; got {args.step}")
+
+
 def add_machine(add: Callable[..., object], *, limits: bool = True) -> None:
     """Flags of the machine for every verb that measures: `--device`, and with `limits` `--max-clip-mb`."""
     add("--device", type=device, default="auto", metavar="NAME", help="auto (default), cpu, cuda, cuda:1")

@@ -130,6 +130,8 @@ def _reference_size(result: MetricResult) -> int | None:
 def _clip_changes(mine: Mapping[str, ItemScores], other: Mapping[str, ItemScores]) -> tuple[list[str], list[str]]:
     """Differences in what was measured, clip by clip, and in the number of clips of a prompt."""
     shared = [id for id in mine if id in other]
+    if not mine and not other:
+        return [], []  # imported figures of sets, without samples
     if not shared:
         return [f"clips: no id in common: candidate {_some(mine)}, baseline {_some(other)}"], []
     differences, notes = [], []

@@ -130,7 +130,7 @@ def _decision(one: MetricChange, rule: Rule | None, policy: Policy, p: float | N
             num = change.num_clusters if change.se else 2
             needed = prompts_for(rule.margin, change.se or 0.0, num, change.span, **both)
     if rule is not None and not _is_below_minimum(one):
-        findings += _within_bounds(rule, one.figures[0])
+        findings += _within_bounds(rule, one.figures[0], is_of_set=one.ours is not None and one.ours.reduction == "set")
     decisive = min((finding.outcome for finding in findings), key=list(OUTCOMES).index)
     least, mde = None, None
     if change is not None and change.se:
@@ -173,8 +173,9 @@ def _without_margin(change: Change, p: float | None, higher_is_better: bool | No
     return Finding(outcome="fail", kind="WORSE") if is_proven else Finding(outcome="pass", kind="NO_LOSS")
 
 
-def _within_bounds(rule: Rule, figure: Figure | None) -> list[Finding]:
-    """CompareResult with absolute bounds."""
+def _within_bounds(rule: Rule, figure: Figure | None, *, is_of_set: bool) -> list[Finding]:
+    """CompareResult with absolute bounds. A figure of a set without a width is one whose spread nobody knows: to be
+    beyond a bound proves nothing."""
     findings = []
     for bound, sign in ((rule.at_least, 1.0), (rule.at_most, -1.0)):
         if bound is None:
@@ -183,6 +184,8 @@ def _within_bounds(rule: Rule, figure: Figure | None) -> list[Finding]:
         code: Code = "ACROSS_BOUND"
         if figure is None:
             code = "NO_FIGURE_FOR_BOUND"
+        elif is_of_set and figure.low == figure.high:
+            code = "NO_INTERVAL"
         elif sign * ((figure.low if sign > 0 else figure.high) - bound) >= 0:
             outcome, code = "pass", "IN_BOUND"
         elif sign * ((figure.high if sign > 0 else figure.low) - bound) < 0:

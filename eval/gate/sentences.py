@@ -41,7 +41,7 @@ def metric_verdict(one: Decision, policy: Policy, unit: str, blind: Sequence[str
     worst, best = one.change.ends or (None, None)
     return MetricVerdict(
         metric=one.change.name, role="primary" if rule else "exploratory", outcome=one.outcome,
-        higher_is_better=one.change.higher_is_better, candidate=candidate, baseline=baseline,
+        code=one.findings[0].kind, higher_is_better=one.change.higher_is_better, candidate=candidate, baseline=baseline,
         least_margin=one.least_margin, worst=worst, best=best, mde=one.mde, p_adjusted=one.p_adjusted,
         reasons=(*(_reason(one, finding, policy, unit) for finding in one.findings), *notes_on(one.change)),
         blind=tuple(blind), **asked, **numbers,
@@ -63,13 +63,14 @@ def obstacle(one: MetricChange) -> str:
         case "OTHER_NUMBER" if new and old:
             return f"it is a figure of a whole set: {new.n} cases here, {old.n} in the baseline"
         case "NO_INTERVAL":
-            return "a figure of a whole set without an interval: its spread is unknown"
+            return NO_INTERVAL
         case "OTHER_HEADLINE" | "OTHER_DIRECTION" | "OTHER_RANGE":
             what = STATED[one.obstacle]
             return f"{what} is {getattr(one.ours, what)} here and {getattr(one.theirs, what)} in the baseline"
     return ""
 
 
+NO_INTERVAL = "a figure of a whole set without an interval: its spread is unknown"
 NO_BASELINE = "there is no baseline, so whether it got worse is unknown: make one with `v2t-eval gate init`"
 
 
@@ -77,8 +78,8 @@ def _reason(one: Decision, finding: Finding, policy: Policy, unit: str) -> str:
     change, figure = one.change.change, one.change.figures[0]
     if finding.kind == "BELOW_MINIMUM":
         return below_minimum(one.change)
-    if finding.kind == "NO_BASELINE":
-        return NO_BASELINE
+    if finding.kind in ("NO_BASELINE", "NO_INTERVAL"):
+        return NO_BASELINE if finding.kind == "NO_BASELINE" else NO_INTERVAL
     if figure is not None and finding.kind in ("IN_BOUND", "OUT_OF_BOUND", "ACROSS_BOUND"):
         return _of_bound(figure, finding)
     if change is None:

@@ -55,10 +55,9 @@ def scores_of(
     """
     if isinstance(side, Scores):
         return side
-    if metrics is None:
-        raise UsageError(
-            f"{side.sources['clips']} holds clips and no {RESULTS}", hint="give --suite SUITE to score them by"
-        )
+    if not metrics:
+        what = "give --suite SUITE to score them by" if metrics is None else "its metrics are those of score --results"
+        raise UsageError(f"{side.sources['clips']} holds clips and no {RESULTS}", hint=what)
     config = replace(config or ScoreConfig(), is_suite=True, decides=tuple(decides))
     scores = score(side, metrics, config, stop=stop, show_progress=show_progress)
     made_by = "" if side.clips_root is None else generator_of(side.clips_root)

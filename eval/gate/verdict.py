@@ -51,6 +51,7 @@ class MetricVerdict:
     Attributes:
         role: primary metrics decide; exploratory ones are only reported.
         outcome: of an exploratory metric what it would have been; it decides nothing.
+        code: why, in one stable word: WITHIN_MARGIN, TOO_EARLY, NO_INTERVAL (its spread is unknown) and others.
         higher_is_better: as the metric declares it.
         candidate, baseline: the figures of the whole sets.
         change: candidate minus baseline, paired by clip; `low`, `high`: bounds that each hold with 1 - alpha.
@@ -68,6 +69,7 @@ class MetricVerdict:
     metric: str
     role: Literal["primary", "exploratory"]
     outcome: Outcome
+    code: str = ""
     higher_is_better: bool | None = True
     candidate: Figure | None = None
     baseline: Figure | None = None

@@ -7,7 +7,7 @@ warnings and ten notices of a step; both limits are kept. Outside of GitHub noth
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from cineloop.log import logger, printable
@@ -26,6 +26,23 @@ def write_summary(document: Document, environ: Mapping[str, str]) -> bool:
     """Append the document to the step's summary; whether it was written. Without `GITHUB_ACTIONS=true` and
     `GITHUB_STEP_SUMMARY` nothing happens.
     """
+    return _append(lambda room: markdown.render(document, max_bytes=room), environ)
+
+
+def append_summary(text: str, environ: Mapping[str, str]) -> bool:
+    """The same with Markdown that was rendered already; one that is too long is left out."""
+    return _append(lambda room: text if len(text.encode()) <= room else "", environ)
+
+
+def write_outputs(values: Mapping[str, str], environ: Mapping[str, str]) -> None:
+    """Outputs of the step, of one line each, for the steps that follow; outside of GitHub nothing is written."""
+    if environ.get("GITHUB_ACTIONS") == "true" and (name := environ.get("GITHUB_OUTPUT")):
+        with open(name, "a", encoding="utf-8") as file:
+            file.writelines(f"{key}={printable(value)}\n" for key, value in values.items())
+
+
+def _append(text_for: Callable[[int], str], environ: Mapping[str, str]) -> bool:
+    """Append what `text_for(bytes that are left)` gives to the step's summary."""
     name = environ.get("GITHUB_STEP_SUMMARY")
     if environ.get("GITHUB_ACTIONS") != "true" or not name:
         return False
@@ -33,10 +50,10 @@ def write_summary(document: Document, environ: Mapping[str, str]) -> bool:
     try:
         there = path.stat().st_size if path.exists() else 0
         room = SUMMARY_BYTES - there - 2
-        if room < _LEAST_BYTES:
+        text = text_for(room) if room >= _LEAST_BYTES else ""
+        if not text:
             logger.warning("the step's summary is full (%d bytes): the report is left out of it", there)
             return False
-        text = markdown.render(document, max_bytes=room)
         with open(path, "ab") as file:
             file.write((b"\n\n" if there else b"") + text.encode("utf-8"))
     except OSError as error:  # the verdict stands without it, and its exit code must not change

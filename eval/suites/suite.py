@@ -1,9 +1,10 @@
 """Parse the metrics to run: a list such as `bleu,frechet[feature=starter-tower]`, or a suite file.
 
-In: the text of `--metrics`, or a suite: the name of a shipped one (`eval/suites`), or a YAML file
-`{name, metrics: [NAME or {metric: NAME, setting: value}], gate: {...}}`. Out: metrics, not loaded yet, and the
-gate's policy (`v2t_eval.gate.policy`). A metric listed twice with the same settings runs once. A rule of the gate
-names its metric as the list of metrics does, or by its title.
+In: the text of `--metrics`, or a suite: the name of a shipped one (`eval/suites`), or a YAML file `{name, metrics:
+[NAME or {metric: NAME, setting: value}], imported: [NAME], gate: {...}}`. Out: metrics, not loaded yet, and the gate's
+policy (`v2t_eval.gate.policy`). A metric listed twice with the same settings runs once. A rule of the gate names its
+metric as the list of metrics does, or by its title. `imported` names metrics of result files of other tools, which
+`v2t-eval score --results` reads and nothing here measures.
 """
 
 from __future__ import annotations
@@ -26,10 +27,12 @@ from v2t_eval.gate.policy import Policy, Rule
 
 @dataclass(frozen=True, kw_only=True)
 class Suite:
-    """A named list of metrics, and the gate's policy; `policy` is None where the file has no gate."""
+    """A named list of metrics, and the gate's policy; `policy` is None where the file has no gate. `imported`: names of
+    metrics that only imported results have."""
 
     name: str
     metrics: list[BaseMetric]
+    imported: tuple[str, ...] = ()
     policy: Policy | None = None
 
     @property
@@ -98,10 +101,13 @@ def read_suite(path: Path) -> Suite:
     """
     path = shipped.find(path, suites(), "suite")
     tree = read_yaml(path)
-    if unknown := sorted(set(tree) - {"name", "metrics", "gate"}):
+    if unknown := sorted(set(tree) - {"name", "metrics", "imported", "gate"}):
         raise UsageError(f"{path}: unknown key {', '.join(unknown)}", hint="a suite has a name, metrics, and a gate")
-    rows = tree.get("metrics")
-    if not isinstance(rows, list) or not rows:
+    imported = tree.get("imported") or []
+    if not isinstance(imported, list) or not all(isinstance(name, str) for name in imported):
+        raise UsageError(f"{path}: 'imported' must be a list of names, got {imported!r}")
+    rows = tree.get("metrics") or ([] if imported else None)
+    if not isinstance(rows, list) or not (rows or imported):
         raise UsageError(f"{path}: 'metrics' must be a list of names, got {rows!r}")
     metrics = []
     for row in rows:
@@ -113,16 +119,20 @@ def read_suite(path: Path) -> Suite:
         else:
             raise UsageError(f"{path}: expected a metric's name, or 'metric: NAME' with settings, got {row!r}")
     metrics = each_once(metrics)
-    policy = None if tree.get("gate") is None else _policy(tree["gate"], metrics, path)
-    return Suite(name=str(tree.get("name") or path.stem), metrics=metrics, policy=policy)
+    policy = None if tree.get("gate") is None else _policy(tree["gate"], metrics, imported, path)
+    name = str(tree.get("name") or path.stem)
+    return Suite(name=name, metrics=metrics, imported=tuple(imported), policy=policy)
 
 
-def _policy(tree: Any, metrics: list[BaseMetric], path: Path) -> Policy:
+def _policy(tree: Any, metrics: list[BaseMetric], imported: list[str], path: Path) -> Policy:
     """The gate's part of a suite file, its rules under the titles of the suite's metrics."""
     if not isinstance(tree, Mapping):
         raise UsageError(f"{path}: 'gate' must hold primary and more by name, got {tree!r}", hint="see docs/gate.md")
     policy = from_dict(Policy, tree, "gate.")
-    rules = tuple(replace(rule, metric=_title(rule, metrics, path)) for rule in policy.primary)
+    rules = tuple(
+        rule if rule.metric in imported else replace(rule, metric=_title(rule, metrics, path))
+        for rule in policy.primary
+    )
     audit = None if policy.audit is None else audit_path(policy.audit, path.parent)
     try:
         return replace(policy, primary=rules, audit=audit)

@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from action_runner import Runner
+
 pytest_plugins = ["installed_wheel"]
 
 PROMPTS = "A red ball rolls to the left on the beach.\nA blue car drives to the right in the city.\n"
@@ -101,6 +103,7 @@ def test_the_workflow_is_set_up_and_judges_a_pull_request(installed_by, tmp_path
         return ran.returncode, ran.stdout + ran.stderr
 
     (tmp_path / ".github/workflows").mkdir(parents=True)
+    (tmp_path / ".github/actions/gate").mkdir(parents=True)
     (tmp_path / "gate").mkdir()
     (tmp_path / "gate/prompts.txt").write_text(PROMPTS)
     (tmp_path / "eval.py").write_text("raise SystemExit('somebody else imports this')\n")
@@ -108,7 +111,7 @@ def test_the_workflow_is_set_up_and_judges_a_pull_request(installed_by, tmp_path
     assert code == 0, said
     text = (tmp_path / ".github/workflows/gate.yml").read_text("utf-8")
     commands = told_in_the_head(text)
-    assert [line.split()[1] for line in commands] == ["ci", "suites", "generate", "gate", "gate"], commands
+    assert [line.split()[1] for line in commands] == ["ci", "ci", "suites", "generate", "gate", "gate"], commands
     for line in commands:
         code, said = shell(line)
         assert code == 0, f"{line}: {said}"
@@ -119,24 +122,31 @@ def test_the_workflow_is_set_up_and_judges_a_pull_request(installed_by, tmp_path
         code, said = shell(script)
         assert code == 0, said
     assert (tmp_path / "clips/manifest.jsonl").is_file()
-    code, said = shell(
-        steps["Judge"]["run"], GITHUB_OUTPUT="output", GITHUB_ACTIONS="true", GITHUB_STEP_SUMMARY="summary"
-    )
-    assert code == 0 and (tmp_path / "output").read_text() == "code=0\n", said
-    for name in ("gate-report/gate.html", "gate-report/verdict.json", "gate-junit.xml", "summary"):
+    (judge,) = [step for title, step in steps.items() if title.startswith("Judge")]
+    action = yaml.safe_load((tmp_path / judge["uses"] / "action.yml").read_text("utf-8"))
+    env = installed.environment() | {"GITHUB_ACTIONS": "true", "GITHUB_REPOSITORY": "o/r"}
+    runner = Runner(folder=tmp_path, work=tmp_path, env=env, inputs={**judge["with"], "inconclusive": "fail"})
+    assert runner.run(action) == 0, runner.log
+    assert runner.outputs["gate"] == {"exit-code": "0", "verdict": "pass"} and "passes" in runner.said("Verdict")
+    for name in ("gate-report/gate.html", "gate-report/verdict.json", "gate-report/junit.xml", "comment.summary"):
         assert (tmp_path / name).stat().st_size, name
+    assert "FORGE_NO_REQUEST" in runner.said("Comment"), "it was started by hand"
     assert "reverse" in (tmp_path / "gate-report/gate.md").read_text("utf-8"), "the audit's blind spots are shown"
-    code, said = shell(steps["Verdict"]["run"], CODE="0", INCONCLUSIVE="fail")
-    assert code == 0 and "passes" in said
 
 
 @pytest.mark.slow
 def test_the_gitlab_job_runs_the_same_commands(installed, tmp_path):
     ran = installed.run("v2t-eval", "ci", "gitlab", cwd=tmp_path)
     job = yaml.safe_load(ran.stdout)["gate"]
-    github = installed.run("v2t-eval", "ci", "github", cwd=tmp_path).stdout
-    for line in job["script"]:
-        assert line in github, line
+    steps = yaml.safe_load(installed.run("v2t-eval", "ci", "github", cwd=tmp_path).stdout)["jobs"]["gate"]["steps"]
+    same = "\n".join(step.get("run", "") for step in steps)
+    for line in job["script"][:3]:
+        assert line in same, line
+    given = next(step["with"] for step in steps if step.get("uses", "").startswith("./"))
+    gate, comment, end = job["script"][3:]
+    words = f"{given['clips']} --suite {given['suite']} --baseline {given['baseline']} --cache {given['cache']} "
+    assert f"v2t-eval gate {words}" in gate and end == 'exit "$code"'
+    assert comment.startswith("v2t-eval ci comment gate-report/ ")
 
 
 @pytest.mark.slow

@@ -23,7 +23,7 @@ from urllib.parse import urlsplit
 from cineloop.documents import parse_json
 from cineloop.errors import CineloopError, ItemError, MissingDependencyError, UsageError
 from cineloop.log import printable
-from cineloop.retry import retry
+from cineloop.retry import retry, retry_after_s
 
 T = TypeVar("T")
 _SPENT = "insufficient_quota"
@@ -241,7 +241,7 @@ class Endpoint:
                 return 0.0 if bad_replies <= retries else None
             if not isinstance(error, openai.RateLimitError) or _problem(error.response.text)["code"] == _SPENT:
                 return None
-            wait_s = _retry_after_s(error.response.headers.get("Retry-After"))
+            wait_s = retry_after_s(error.response.headers.get("Retry-After"), _PAUSE_S)
             return wait_s if time.monotonic() + wait_s < deadline else None
 
         try:
@@ -357,11 +357,6 @@ def _problem(text: str) -> dict[str, str]:
         return {"message": str(body or text), "code": "", "param": ""}
     message = body.get("message") or body.get("detail") or text
     return {"message": str(message), "code": str(body.get("code") or ""), "param": str(body.get("param") or "")}
-
-
-def _retry_after_s(value: str | None) -> float:
-    """Seconds of a Retry-After header that is longer than the client waits by itself."""
-    return max(_PAUSE_S, float(value)) if value and re.fullmatch(r"\d+(\.\d+)?", value.strip()) else _PAUSE_S
 
 
 def _message(error: BaseException) -> str:
