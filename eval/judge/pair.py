@@ -33,7 +33,8 @@ TEXTS: dict[Shown, str] = {
     "videos": "The two videos were made for this text: {prompt}\nWhich of them shows the text better? Choose one: "
     "(A) the first video (B) the second video (C) both fit equally well.",
     "beside": "Two videos, one on the left and one on the right, were made for this text: {prompt}\nWhich of them "
-    "shows the text better? Choose one: (A) the video on the left (B) the video on the right (C) both fit equally well.",
+    "shows the text better? Choose one: (A) the video on the left (B) the video on the right "
+    "(C) both fit equally well.",
 }
 _GAP = 0.04  # of the height: white between two videos side by side
 

@@ -189,8 +189,10 @@ def _people(ranked: RankedSet) -> Section:
     if ranked.voters is not None:
         alpha = ranked.voters.alpha
         stated = "undefined" if alpha is None else f"{alpha.value:.2f} [{alpha.low:.2f}, {alpha.high:.2f}]"
-        text.append(f"Between voters: Krippendorff's alpha {stated}, on {plural(ranked.voters.pairs, 'pair')} "
-                    "with two votes or more. How often two voters agree is about the most that a metric can.")  # fmt: skip
+        text.append(
+            f"Between voters: Krippendorff's alpha {stated}, on {plural(ranked.voters.pairs, 'pair')} with two votes "
+            "or more. How often two voters agree is about the most that a metric can agree with one."
+        )
     return Section(title="Agreement with people", text=tuple(text), tables=(Table(columns=columns, rows=tuple(rows)),))
 
 
