@@ -140,11 +140,19 @@ FAULTS_OF_KIND: dict[str, Callable[[Scene], Scene | None]] = {
 }
 
 
+NAMES = {CONSISTENT: "swap-colors", DYNAMIC: "no-change", SPATIAL: "swap-places", MOTION: "backwards",
+         ACTION: "swap-actions", INTERACTION: "swap-roles", NUMERACY: "other-count"}  # fmt: skip
+OF_NAME = {name: FAULTS_OF_KIND[kind] for kind, name in NAMES.items()}
+
+
+def suits(scene: Scene) -> bool:
+    """Whether it is one shot of a still camera, and short."""
+    return len(scene.shots) == 1 and scene.shots[0].camera == "static" and scene.duration_s <= MAX_SECONDS
+
+
 def scenes_of(kind: str, draws: Iterator[Scene]) -> Iterator[tuple[Scene, Scene]]:
-    """Scenes of one shot with a still camera that can have the kind's fault, with and without it."""
+    """Scenes that can have the kind's fault, without and with it."""
     for scene in draws:
-        if len(scene.shots) > 1 or scene.shots[0].camera != "static" or scene.duration_s > MAX_SECONDS:
-            continue
-        broken = FAULTS_OF_KIND[kind](scene)
+        broken = FAULTS_OF_KIND[kind](scene) if suits(scene) else None
         if broken is not None:
             yield scene, broken
