@@ -2,11 +2,13 @@
 
 In: for each vote a value's difference of left and right and who won. Out: pairwise accuracy with ties (Deutsch et al.
 2023, arXiv:2305.14324, as VideoReward, arXiv:2501.13918, reports it) and without, Cohen's kappa over left, tie and
-right, each with an interval over prompts. A value calls a tie where its difference is at most a threshold; that of a
-prompt is chosen on all other prompts, so that no accuracy is of votes that chose it. Left and right are names of places
-and not kinds, so chance agreement counts each vote in both orders. Between people: Krippendorff's alpha (nominal, any
-number of votes a pair) and the share of two votes on one pair that agree. The difference that people see is the one at
-which three in four prefer the better side: a logistic curve through one half at no difference, ties half for either.
+right, each with an interval over prompts. A value calls a tie where its difference is at most a threshold; that of one
+half of the prompts is chosen on the other half, so that no accuracy is of votes that chose it (leaving out one prompt
+at a time would not do: where the value knows nothing, each prompt tips the choice against itself). Left and right are
+names of places and not kinds, so chance agreement counts each vote in both orders. Between people: Krippendorff's alpha
+(nominal, any number of votes a pair) and the share of two votes on one pair that agree. The difference that people see
+is the one at which three in four prefer the better side: a logistic curve through one half at no difference, ties half
+for either.
 Letters: n votes, G prompts, C candidates of a threshold.
 """
 
@@ -82,7 +84,8 @@ def agreement_with(
     right = _calls(gap[:, None], candidates) == winner[:, None]  # (n, C)
     by_prompt = sum_by_cluster(right.astype(float), at, num)  # (G, C)
     total = by_prompt.sum(0)
-    chosen = (total - by_prompt if num > 1 else total[None]).argmax(1)  # (G,)
+    half = np.random.default_rng(0).permutation(num) % 2  # of each prompt
+    chosen = np.array([(total - by_prompt[half == each].sum(0)).argmax() for each in (0, 1)])[half]  # (G,)
     calls = _calls(gap, candidates[chosen[at]])
     hits = (calls == winner).astype(float)
     decided = winner != TIE

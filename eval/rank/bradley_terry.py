@@ -87,6 +87,11 @@ def _p(value: float, half: float) -> float:
     return float(2 * NormalDist().cdf(-abs(value) / half * normal_quantile(CONFIDENCE))) if half > 0 else 1.0
 
 
+def order_of(values: np.ndarray) -> list[int]:
+    """Numbers from strong to weak; of equal ones the first."""
+    return [int(each) for each in np.argsort(-np.round(values, 9), kind="stable")]
+
+
 def ranks(apart: np.ndarray) -> list[tuple[int, int]]:
     """For each generator the best and the worst place that the comparisons leave open: one more than are stronger for
     sure, and all but those that are weaker for sure."""
@@ -97,7 +102,7 @@ def ranks(apart: np.ndarray) -> list[tuple[int, int]]:
 def groups(values: np.ndarray, apart: np.ndarray) -> list[tuple[int, ...]]:
     """Generators that cannot be told apart: the largest stretches of the order from strong to weak in which no pair is
     apart. One may be in several."""
-    order = [int(each) for each in np.argsort(-values, kind="stable")]
+    order = order_of(values)
     stretches: list[tuple[int, int]] = []
     for first in range(len(order)):
         last = first

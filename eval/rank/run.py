@@ -21,7 +21,7 @@ from v2t_eval.core.sample import Sample
 from v2t_eval.core.score import score
 from v2t_eval.core.scores import Scores
 from v2t_eval.rank.agreement import BetweenVoters, PeopleAgreement, agreement_with, between_voters
-from v2t_eval.rank.bradley_terry import LEFT, RIGHT, TIE, Strengths, best, fit, groups, ranks
+from v2t_eval.rank.bradley_terry import LEFT, RIGHT, TIE, Strengths, best, fit, groups, order_of, ranks
 from v2t_eval.rank.entrants import Entrant, clip_pairs, clips_of_vote, read_entrants
 from v2t_eval.rank.settings import RankConfig
 from v2t_eval.rank.votes import PairVote, VoteTable, components, notes_on, problem_of, read_votes
@@ -61,7 +61,7 @@ class Ranking:
         """Numbers of the generators from strong to weak."""
         if self.strengths is None:
             return list(range(len(self.names)))
-        return [int(each) for each in np.argsort(-self.strengths.values, kind="stable")]
+        return order_of(self.strengths.values)
 
 
 @dataclass(frozen=True, kw_only=True)
