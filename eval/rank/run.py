@@ -197,6 +197,7 @@ def _with_clips(table: VoteTable, entrants: Sequence[Entrant]) -> VoteTable:
             f"no vote is about clips of these folders: {problems[-1]['message']}",
             hint="left and right name the folders, prompt the prompt, its id, or a clip's id",
         )
+    problems.sort(key=lambda each: int(each["row"]))
     return VoteTable(votes=tuple(votes), rows=tuple(rows), problems=tuple(problems))
 
 

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 import pytest
 
 from cineloop.errors import ItemError, UsageError
 from cineloop.video.frames import Frames
-from cineloop.video.sample import SampleSpec
-from v2t.backends import Output, VideoLM
+from pair_reader import PairReader
 from v2t.backends.abilities import Abilities
 from v2t_eval.core.sample import Sample, SampleClip
 from v2t_eval.judge.judge import Judge
@@ -20,27 +17,6 @@ from v2t_eval.metrics import preference
 
 def frames(level: int, num: int = 6, size: tuple[int, int] = (16, 24)) -> Frames:
     return Frames.from_pixels(np.full((num, *size, 3), level, np.uint8), fps=8)
-
-
-class PairReader(VideoLM):
-    """Answers by a function of the mean levels of the videos it gets."""
-
-    name, revision, spec, frame_size, concurrency = "pairs", "1", SampleSpec(num_frames=4), None, 1
-
-    def __init__(self, says: Callable[..., str], abilities: Abilities | None = None) -> None:
-        self.says, self.heard = says, []
-        self.abilities = abilities or Abilities()
-
-    def load(self) -> None:
-        pass
-
-    def answer(self, conversations, decoding):
-        outputs = []
-        for (message,) in conversations:
-            self.heard.append(message)
-            text = self.says(*(float(video.pixels.mean()) for video in message.videos))
-            outputs.append(Output(text=text, tokens=1))
-        return outputs
 
 
 def pair(a: int = 200, b: int = 50, name: str = "s") -> Sample:
