@@ -149,8 +149,10 @@ def shares(rng: np.random.Generator, shape: Shape, case: str, num: int, prompts:
         turned += bool(any(apart[b, a] if given[a] > given[b] else apart[a, b] or apart[b, a]
                            for a, b in pairs if given[a] >= given[b]))  # fmt: skip
     per = 100 / runs
-    return {"strength": held * per / num, "difference": gaps * per / len(pairs), "wrong": wrong * per,
-            "named": named * per, "turned": turned * per, "ties": ties * per, "runs": runs}  # fmt: skip
+    figures = {"wrong": wrong * per, "named": named * per, "turned": turned * per, "ties": ties * per}
+    if case == "different":
+        figures |= {"strength": held * per / num, "difference": gaps * per / len(pairs)}
+    return {name: round(float(value), 2) for name, value in figures.items()} | {"runs": runs}
 
 
 CASES = ("different", "equal", "two best equal")

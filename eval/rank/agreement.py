@@ -89,7 +89,7 @@ def agreement_with(
     calls = _calls(gap, candidates[chosen[at]])
     hits = (calls == winner).astype(float)
     decided = winner != TIE
-    plain = np.where(gap == 0, 0.5, (_calls(gap, np.float64(0)) == winner).astype(float))
+    plain = np.where(gap == 0, 0.5, (_calls(gap, 0.0) == winner).astype(float))
     return PeopleAgreement(
         name=name,
         with_ties=_share(hits, prompts),
@@ -104,7 +104,7 @@ def agreement_with(
     )
 
 
-def _calls(gap: np.ndarray, below: np.ndarray) -> np.ndarray:
+def _calls(gap: np.ndarray, below: np.ndarray | float) -> np.ndarray:
     """What a difference says at thresholds of a tie."""
     return np.where(np.abs(gap) <= below, TIE, np.where(gap > 0, LEFT, RIGHT))
 
@@ -135,7 +135,7 @@ def seen_difference(
     if not scale or num < 2:
         return None, None, None
     size = np.abs(gap[moved]) / scale
-    is_better = np.where(winner[moved] == TIE, 0.5, (winner[moved] == _calls(gap[moved], np.float64(0))).astype(float))
+    is_better = np.where(winner[moved] == TIE, 0.5, (winner[moved] == _calls(gap[moved], 0.0)).astype(float))
     cluster = at[moved]
     slope = _slope(size, is_better)
     left_out = [_slope(size[cluster != each], is_better[cluster != each], slope) for each in range(num)]
@@ -200,7 +200,7 @@ def between_voters(votes: Sequence[PairVote], prompts: Sequence[Hashable]) -> Be
         n, ties = totals[:, 0], totals[:, 1]
         side = (n - ties) / 2
         expected = 1 - (ties * (ties - 1) + 2 * side * (side - 0.5)) / (n * (n - 1))
-        return 1 - (1 - totals[:, 2] / n) / expected
+        return np.asarray(1 - (1 - totals[:, 2] / n) / expected)
 
     voters = {votes[number].voter for numbers in shared.values() for number in numbers}
     value, (low, high) = weighted_shares(rows[:, 2:], rows[:, :1], (1.0,), where)

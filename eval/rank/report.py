@@ -236,12 +236,12 @@ def _pairs(ranked: RankedSet) -> Section:
     order = sorted(said.items(), key=lambda each: -len({winner for _, winner in each[1]}))
     cards = []
     for (left, right), words in order[:_CARDS]:
-        one, other = by_id[left], by_id[right]
-        if one.clip is None or other.clip is None or one.clip.path is None or other.clip.path is None:
+        mine, other = by_id[left], by_id[right]
+        if mine.clip is None or other.clip is None or mine.clip.path is None or other.clip.path is None:
             continue
         labels = left.partition("/")[0], right.partition("/")[0]
         shown = {"left": labels[0], "right": labels[1], "tie": "neither"}
         lines = tuple(f"{name}: {printable(shown[WINNERS[winner]])}" for name, winner in words)
-        cards.append(Card(title=one.prompt or one.id, clip=one.clip.path, other=other.clip.path, lines=lines,
+        cards.append(Card(title=mine.prompt or mine.id, clip=mine.clip.path, other=other.clip.path, lines=lines,
                           labels=labels))  # fmt: skip
     return Section(title="Pairs", cards=tuple(cards))

@@ -35,8 +35,15 @@ CONSISTENT, DYNAMIC, SPATIAL, MOTION, ACTION, INTERACTION, NUMERACY = KINDS = (
     "object_interactions",
     "generative_numeracy",
 )
-_STEMS = {"consistent": CONSISTENT, "dynamic": DYNAMIC, "spatial": SPATIAL, "motion": MOTION, "interaction": INTERACTION,
-          "action": ACTION, "numeracy": NUMERACY}  # fmt: skip  # "interaction" before "action", which it holds
+_STEMS = {  # in a file's name; "interaction" before "action", which is in it
+    "consistent": CONSISTENT,
+    "dynamic": DYNAMIC,
+    "spatial": SPATIAL,
+    "motion": MOTION,
+    "interaction": INTERACTION,
+    "action": ACTION,
+    "numeracy": NUMERACY,
+}
 _FILES = (".txt", ".json", ".jsonl", ".csv")
 _CHANGE = re.compile(
     r"\b(?:turn(?:s|ing)?(?! (?:around|round|left|right|back|over))|becom\w+|chang\w+|transform\w*|transition\w*"
