@@ -15,8 +15,8 @@ from cineloop.parser import no_verb
 
 ABOUT = "Score captions and generated videos."
 VERBS = (
-    "score", "select", "pick", "mine", "learn", "curate", "check-set", "roundtrip", "gate", "gate init", "gate update",
-    "engine", "engine calibrate", "audit", "calibrate", "compare", "questions", "list", "suites", "ci",
+    "score", "select", "pick", "rank", "mine", "learn", "curate", "check-set", "roundtrip", "gate", "gate init",
+    "gate update", "engine", "engine calibrate", "audit", "calibrate", "compare", "questions", "list", "suites", "ci",
     "ci comment",
 )  # fmt: skip
 

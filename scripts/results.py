@@ -32,6 +32,7 @@ import results_correction  # noqa: E402, F401  (adds its tables, as the next do)
 import results_curate  # noqa: E402, F401  (adds its tables, as the next two do)
 import results_engines  # noqa: E402, F401
 import results_metrics  # noqa: E402, F401
+import results_ranking  # noqa: E402, F401
 import results_simulated  # noqa: E402, F401
 from results_curves import PICTURE, picture  # noqa: E402
 from results_tables import BLOCKS, CAPTIONER, DUAL, FIGURES, GENERATOR, ROOT, VALUES, load  # noqa: E402
@@ -53,6 +54,8 @@ DOCUMENTS = (
     "docs/figures/stopping.md",
     "docs/figures/picking.md",
     "docs/picking.md",
+    "docs/figures/ranking.md",
+    "docs/ranking.md",
     "docs/gate-statistics.md",
     "docs/gate.md",
     "docs/learning.md",
@@ -82,6 +85,8 @@ MEASURES: dict[str, tuple[tuple[str, ...], str]] = {
     "camera": ((), "scripts/measure_metrics.py camera --num 16 --real clips/"),
     "near-copies": ((CAPTIONER,), "scripts/measure_metrics.py near-copies --num 12 --real clips/"),
     "pick": ((), "scripts/measure_pick.py --runs 100"),
+    "ranking": ((), "scripts/measure_ranking.py --runs 400"),
+    "compositional": ((CAPTIONER, JUDGE), "scripts/measure_compositional.py --num 100"),
 }
 # What lies in docs/figures beside, and where it is from.
 STORED = {

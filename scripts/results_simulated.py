@@ -1,6 +1,7 @@
-"""Figures of simulated rules, the gate's, learning's and of a pick, as tables and values of the documents; see `results_tables`.
+"""Figures of simulated rules, the gate's, learning's and of a pick, as tables and values of documents (`results_tables`).
 
-In: docs/figures/gate.json, stopping.json and pick.json. Out: Markdown behind the marks of `results_tables.BLOCKS` and `VALUES`.
+In: docs/figures/gate.json, stopping.json and pick.json. Out: Markdown behind the marks of
+`results_tables.BLOCKS` and `VALUES`.
 """
 
 from __future__ import annotations

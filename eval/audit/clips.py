@@ -28,6 +28,7 @@ from cineloop.world.scenes.render import render
 from cineloop.world.scenes.sampler import sample_scene
 from cineloop.world.scenes.scene import Event, Scene
 from cineloop.world.scenes.solo import FPS, NUM_FRAMES, sample_solo
+from v2t_eval.audit import compositions
 from v2t_eval.audit.faults import plant, swapped_color, without_figures, without_last_figure
 from v2t_eval.core import models
 from v2t_eval.core.sample import Sample, SampleClip
@@ -77,7 +78,16 @@ class WorldAuditClip:
         return Frames.from_pixels(pixels, FPS, decoder="world")
 
     def corrupt(self, fault: str, severity: int) -> Frames:
-        """Frames with a fault; `color` and `drop` are rendered anew, and so is `PHASE`."""
+        """Frames with a fault; `color`, `drop`, `PHASE` and those of composition are rendered anew.
+
+        Raises:
+            ValueError: the scene cannot have that fault of composition.
+        """
+        if fault in compositions.OF_NAME:
+            broken = compositions.OF_NAME[fault](self.scene())
+            if broken is None:
+                raise ValueError(f"the scene of {self.content} cannot have the fault {fault}")
+            return self.draw(broken)
         if fault == PHASE:
             return self.draw(self.scene(), phase=0.5)
         clean = self.draw(self.scene())

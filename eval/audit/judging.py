@@ -142,7 +142,7 @@ def notice(
 ) -> tuple[FaultDetection, ...]:
     """For each fault how well the judge's probability of the broken fact separates clean from corrupted clips; `step`
     is called `len(BREAKS) * len(solo) + len(stories)` times."""
-    closed, detections = judge.has_likelihoods, []
+    closed, rows = judge.has_likelihoods, list[FaultDetection]()
     for fault, (kind, broken) in BREAKS.items():
         pairs: list[tuple[AuditClip, float, float]] = []
         for clip in solo:
@@ -150,15 +150,15 @@ def notice(
             if value is not None and value != NONE and (broken is None or value in broken):
                 pairs += _pair(judge, clip, fault, question(kind, value, closed=closed))
             step()
-        detections += _detections(fault, kind, pairs)
+        rows += detections(fault, kind, pairs)
     pairs = []
     for clip in stories:
         value = truth_values(clip).get("count")
         if value is not None and value != "more":
             pairs += _pair(judge, clip, "drop", question("count", value, closed=closed))
         step()
-    detections += _detections("drop", "count", pairs)
-    return (*detections, *_detections(PROMPT, WHOLE, [*_prompts(judge, solo)]))
+    rows += detections("drop", "count", pairs)
+    return (*rows, *detections(PROMPT, WHOLE, [*_prompts(judge, solo)]))
 
 
 def truth_values(clip: AuditClip) -> dict[str, str]:
@@ -199,7 +199,8 @@ def _prompts(judge: CachedJudge, solo: Sequence[AuditClip]) -> list[tuple[AuditC
     return pairs
 
 
-def _detections(fault: str, kind: str, pairs: Sequence[tuple[AuditClip, float, float]]) -> list[FaultDetection]:
+def detections(fault: str, kind: str, pairs: Sequence[tuple[AuditClip, float, float]]) -> list[FaultDetection]:
+    """The row of a fault, from each clip's chance or score clean and with it; none for fewer than two clips."""
     if len(pairs) < 2:
         return []
     clusters = [p[0].cluster for p in pairs]

@@ -14,7 +14,9 @@ from pathlib import Path
 
 from cineloop.errors import NothingMatchedError
 from cineloop.log import Progress, logger
+from v2t_eval.audit.binding import notice_compositions
 from v2t_eval.audit.clips import AuditClip, SampleAuditClip, solo_clips, story_clips, world_clip, world_clips
+from v2t_eval.audit.compositions import NAMES
 from v2t_eval.audit.judge_cache import CachedJudge
 from v2t_eval.audit.judging import BREAKS, ClaimAnswers, Truth, agree, notice, others, truth_values, value_questions
 from v2t_eval.audit.material import Material, content_of, is_known, known_truth, referee
@@ -131,7 +133,7 @@ def _with_judge(
     degraded = [*solo_clips(num, config.seed, every_motion=True, is_degraded=True),
             *story_clips(num // 3, config.seed, is_degraded=True)]  # fmt: skip
     yours = [clip for clip in material.yours if is_known(clip)]
-    faults = (1 + len(BREAKS)) * num + 2 * (num // 3) + config.stable_clips
+    faults = (1 + len(BREAKS)) * num + 2 * (num // 3) + len(NAMES) * (num // 6) + config.stable_clips
     total = faults + len(clips) + len(material.generated) + len(yours)
     with (
         EvidenceCache(config.cache) as cache,
@@ -161,6 +163,7 @@ def _with_judge(
         if yours:
             sets["yours"] = agree(cached, yours, lambda clip: known_truth(clip, cache), advance)
         noticed = notice(cached, solo, stories, advance)
+        noticed += notice_compositions(cached, num // 6, config.seed, advance)
         steady = stability(cached, solo[: config.stable_clips], advance)
     return _audit_of(record, judge, sets, noticed, steady)
 

@@ -6,8 +6,9 @@ import argparse
 from contextlib import ExitStack
 from pathlib import Path
 
-from v2t_eval.commands.gate import DRY_RUN, delete_verdict, refuse_old, show_verdict, write_verdict
-from v2t_eval.flags.scoring import add_scoring, dry_run, lock_output, score_options
+from v2t_eval.flags.gate import DRY_RUN, ENGINE_SUITE
+from v2t_eval.flags.scoring import add_scoring, add_tracking, check_tracking, dry_run, lock_output, score_options
+from v2t_eval.flags.verdict import delete_verdict, refuse_old, show_verdict, write_verdict
 
 SUMMARY = "Pass or fail an inference engine against another, within margins measured on the other's own runs."
 EXAMPLES = (
@@ -21,7 +22,6 @@ EXAMPLES = (
     "\n"
     "Write a folder named calibrate as ./calibrate. See docs/engines.md."
 )
-SUITE = "metrics: engine (shipped), or a YAML file of yours"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,12 +30,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("reference", type=Path, metavar="REFERENCE", help=clips.format("reference engine"))
     add("clips", type=Path, metavar="CANDIDATE", help=clips.format("candidate"))
     add("--margins", type=Path, required=True, metavar="FILE", help="what `v2t-eval engine calibrate` wrote")
-    add("--suite", type=Path, default=Path("engine"), metavar="SUITE", help=SUITE)
+    add("--suite", type=Path, default=Path("engine"), metavar="SUITE", help=ENGINE_SUITE)
     bad = "manifest of clips that must fail, each by exactly the metrics that its row lists as `fails`"
     add("--known-bad", type=Path, metavar="FILE", help=bad)
     into = "folder for verdict.json, gate.md, gate.html, junit.xml and the scores"
     add("-o", "--output", type=Path, metavar="DIR", help=into)
     add("--junit", type=Path, metavar="FILE", help="write the verdict as JUnit XML")
+    add_tracking(add)
     add("--overwrite", action="store_true", help="replace the files of -o and --junit")
     add("--json", action="store_true", help="print the verdict as one JSON object on stdout")
     add("--dry-run", action="store_true", help=DRY_RUN)
@@ -49,6 +50,7 @@ def run(args: argparse.Namespace) -> int:
     from v2t_eval.report import document_of, write
 
     log.setup(verbosity=-1 if args.quiet else args.verbose)
+    check_tracking(args)
     refuse_old(args)
     sides = EngineInputs.read(args.reference, args.clips, args.margins, args.suite, args.known_bad)
     if args.dry_run:

@@ -9,8 +9,7 @@ from pathlib import Path
 
 from cineloop.errors import UsageError
 from cineloop.run_folder import refuse_existing
-from v2t_eval.commands.engine import SUITE
-from v2t_eval.commands.gate import DRY_RUN
+from v2t_eval.flags.gate import DRY_RUN, ENGINE_SUITE
 from v2t_eval.flags.scoring import add_scoring, dry_run, score_options
 
 SUMMARY = "Measure the margins of an inference engine on its own runs: other batch, other order, other GPU."
@@ -24,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     runs = "clips of the same prompts and seeds by one engine, three runs and more; the first is the reference"
     add("clips", type=Path, nargs="+", metavar="RUN", help=runs)
-    add("--suite", type=Path, default=Path("engine"), metavar="SUITE", help=SUITE)
+    add("--suite", type=Path, default=Path("engine"), metavar="SUITE", help=ENGINE_SUITE)
     add("-o", "--output", type=Path, required=True, metavar="FILE", help="the margins, such as margins.json")
     add("--overwrite", action="store_true", help="replace the file of -o")
     add("--json", action="store_true", help="margins as one JSON object on stdout")

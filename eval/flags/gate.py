@@ -25,6 +25,7 @@ CLIPS = (
     "or a baseline, taken as they are"
 )
 SUITE = "metrics and rules: gate (shipped), or a YAML file of yours"
+ENGINE_SUITE = "metrics: engine (shipped), or a YAML file of yours"
 DRY_RUN = "read all inputs, print what would be measured; write nothing"
 
 

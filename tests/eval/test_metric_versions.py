@@ -144,7 +144,9 @@ GIVEN: dict[str, Any] = {
     ),
     "warping_error": moving_samples,
     "camera_motion": lambda: [replace(one, row={"camera": "static"}) for one in moving_samples()],
-    "first_frame_fidelity": lambda: [replace(a, first_frame=b.clip) for a, b in zip(moving_samples(), moving_samples(1), strict=True)],
+    "first_frame_fidelity": lambda: [
+        replace(a, first_frame=b.clip) for a, b in zip(moving_samples(), moving_samples(1), strict=True)
+    ],
     **dict.fromkeys(("prompt_facts", "caption_questions"), texts),
     **dict.fromkeys(("psnr", "ssim", "vif"), paired),
     **dict.fromkeys(("silence", "clipping", "loudness"), heard),

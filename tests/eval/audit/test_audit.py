@@ -15,6 +15,7 @@ from cineloop.errors import NothingMatchedError
 from cineloop.video.encode import encode
 from cineloop.world.referee.read import FigureRead, ReadBack
 from v2t_eval.audit.clips import SampleAuditClip, solo_clips, story_clips
+from v2t_eval.audit.compositions import NAMES, OF_NAME
 from v2t_eval.audit.judging import of_facts, of_reading
 from v2t_eval.audit.material import gather
 from v2t_eval.audit.record import Audit, read_audit
@@ -55,6 +56,9 @@ class Planted:
             return Answer(question=question, text=question.answer, chance=self.always, raw=self.always)
         truth, fault = listed_values(subject.row["facts"]), subject.clip.recipe[1]
         factor = question.about
+        if question.id.startswith("q"):  # of a prompt, about its composition
+            knows_it = self.knows == tuple(LISTS)
+            return Answer(question=question, text="yes", chance=0.1 if knows_it and fault in OF_NAME else 0.9, raw=0.9)
         shown = LISTS[factor].answers.get(truth.get(factor, ""), "")
         if question.answer in self.unaudited:
             return Answer(question=question, status="unaudited", code="UNAUDITED")
@@ -91,7 +95,8 @@ def test_a_perfect_judge_agrees_and_sees_every_fault_it_is_asked_about(perfect: 
     noticed = {(row.fault, row.kind): row for row in perfect.noticed}
     assert set(noticed) == {("color", "color"), ("drop", "kind"), ("drop", "count"), ("mirror", "direction"),
                             ("reverse", "direction"), ("freeze", "motion"), ("shuffle", "motion"),
-                            ("prompt", "all of them together")}  # fmt: skip
+                            ("prompt", "all of them together"),
+                            *((name, kind.replace("_", " ")) for kind, name in NAMES.items())}  # fmt: skip
     assert {row.auroc for row in perfect.noticed} == {1.0} and not perfect.unseen_by_judge()
     assert all(row.auroc_low < 1 and row.word == ("sees" if row.n > 34 else "sees in part") for row in perfect.noticed)
     steady = perfect.stability
