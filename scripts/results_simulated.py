@@ -1,4 +1,4 @@
-"""Figures of simulated rules, the gate's, learning's and of a pick, as tables and values of documents (`results_tables`).
+"""Figures of simulated rules, the gate's, learning's and of a pick, as tables and values of documents.
 
 In: docs/figures/gate.json, stopping.json and pick.json. Out: Markdown behind the marks of
 `results_tables.BLOCKS` and `VALUES`.
