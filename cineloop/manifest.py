@@ -45,7 +45,7 @@ def read_manifest(path: str | Path) -> Iterator[Row]:
 
 
 def is_rejected(row: Mapping[str, Any]) -> bool:
-    """Whether a person rejected the clip of a caption record: whoever reads captions leaves it out."""
+    """Whether a person rejected the clip of a caption record: every reader of captions leaves it out."""
     return row.get("review") == REJECTED
 
 

@@ -1,7 +1,7 @@
 """The workers of a run: pools that decode and pools that run the model, on the cluster of a `ClusterConfig`.
 
 In: what makes a run's `ModelWorker`, and what makes its `DecodeWorker` where it reads videos; both are pickled. Out:
-pools to submit calls to, and `run_tasks`, which keeps a bounded number of calls in flight; `retry_lost` begins a task
+pools to submit calls to, and `run_tasks`, which keeps a bounded number of calls in flight; `retry_inputs` begins a task
 again whose frames went with their machine. A model worker journals its
 answers (`cineloop.cluster.journals`) before the driver hears of them.
 """
@@ -146,7 +146,7 @@ def run_tasks(tasks: Iterator[Task[R]], most: int, stop: Callable[[], bool] = la
             yield ended.popleft()
 
 
-def retry_lost(begin: Callable[[], Task[R]]) -> Task[R]:
+def retry_inputs(begin: Callable[[], Task[R]]) -> Task[R]:
     """A task that begins anew where what it sent was lost with the machine that held it.
 
     Raises:

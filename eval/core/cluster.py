@@ -26,7 +26,7 @@ from cineloop.cluster.workers import (
     Workers,
     open_workers,
     read_frames,
-    retry_lost,
+    retry_inputs,
     run_tasks,
 )
 from cineloop.errors import ItemError
@@ -116,7 +116,7 @@ def _task(workers: Workers, job: Job, film: FilmPass | None) -> Task[tuple[Job, 
         return replies[0]
 
     try:
-        reply = yield from retry_lost(begin)
+        reply = yield from retry_inputs(begin)
     except ItemError as problem:
         reply = problem
     return job, Reply(errors=dict.fromkeys(job.todo, reply.record())) if isinstance(reply, ItemError) else reply

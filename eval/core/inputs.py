@@ -99,11 +99,12 @@ def read_inputs(
         rows = None if captions is None else _captions(captions, counts)
         samples = _expected_samples(clips, truth, references, rows, names)
         _add_truth(samples, truth, counts)
-        _add_captions(samples, rows, captions, counts)
+        rejected = _add_captions(samples, rows, captions, counts)
         _add_prompts(samples, prompts, names, counts)
         _add_references(samples, references, counts)
         _add_reference_videos(samples, reference_videos, counts)
         _cluster(samples)
+        samples = [sample for sample in samples if sample.id not in rejected]  # now: prompts may be counted by lines
     samples.sort(key=lambda sample: sample.id)
     samples = samples[: len(samples) if limit is None else limit]
     if not samples:
@@ -211,13 +212,15 @@ def _captions(path: Path, counts: Counter[str]) -> list[Row]:
     return list(records.values())
 
 
-def _add_captions(samples: list[Sample], rows: Sequence[Row] | None, path: Path | None, counts: Counter[str]) -> None:
+def _add_captions(
+    samples: list[Sample], rows: Sequence[Row] | None, path: Path | None, counts: Counter[str]
+) -> set[str]:
+    """Returns the ids of clips that a person rejected."""
     if rows is None or path is None:
-        return
+        return set()
     joined = SampleRows(samples, rows, path, "captions")
     if rejected := {sample.id for sample, record in joined.pairs if is_rejected(record)}:
         counts["captions_rejected"] = len(rejected)
-        samples[:] = [sample for sample in samples if sample.id not in rejected]
         joined.leave_out(rejected)
     failed = 0
     for sample, record in joined.pairs:
@@ -240,6 +243,7 @@ def _add_captions(samples: list[Sample], rows: Sequence[Row] | None, path: Path 
     if failed:
         counts["captions_failed"] = failed
     joined.report(counts)
+    return rejected
 
 
 def _reference_events(row: Mapping[str, Any]) -> Row:

@@ -123,6 +123,8 @@ def examine(
     wanted = _metrics(asked, samples)
     by_metric: dict[str, _Items] = {}
     exit_code, counts = 0, dict(read[0].counts)
+    if rejected := sum(inputs.counts.get("captions_rejected", 0) for inputs in read):
+        counts["captions_rejected"] = rejected
     counts["captions_missing"] = sum(len(inputs.samples) for inputs in read) - len(samples)
     first = [sample for sample, turn in samples.items() if not turn]
     for metrics, of in ((wanted[:-1], list(samples)), (wanted[-1:], first)):
@@ -160,9 +162,11 @@ def _samples(read: Sequence[Inputs]) -> dict[Sample, int]:
     clip once. The caption is the prompt, so that questions are made of it."""
     shared: dict[str, SampleClip | None] = {}
     samples: dict[Sample, int] = {}
-    for ids in zip(*(inputs.samples for inputs in read), strict=True):
-        for turn, sample in enumerate(ids):
-            if sample.caption is None:
+    by_id = [{sample.id: sample for sample in inputs.samples} for inputs in read]  # a file may lack a rejected clip
+    for id in sorted(set().union(*by_id)):
+        for turn, each in enumerate(by_id):
+            sample = each.get(id)
+            if sample is None or sample.caption is None:
                 continue
             row = {key: value for key, value in sample.row.items() if key != "questions"}
             clip = shared.setdefault(sample.id, sample.clip)

@@ -30,7 +30,7 @@ from cineloop.cluster.workers import (
     open_workers,
     or_error,
     read_frames,
-    retry_lost,
+    retry_inputs,
     run_tasks,
 )
 from cineloop.errors import ItemError, MissingDependencyError
@@ -165,7 +165,7 @@ class PlacedAsker:
             return answer
 
         try:
-            return next(run_tasks(iter([retry_lost(again)]), 1))
+            return next(run_tasks(iter([retry_inputs(again)]), 1))
         except ItemError as problem:
             return problem
 

@@ -199,6 +199,10 @@ def test_clips_that_a_person_rejected_are_left_out_and_counted(videos: Path, tmp
     assert given.counts["captions_rejected"] == 1 and given.counts["with_captions"] == 2
     assert given.counts["samples"] == len(given.samples)
     assert {sample.caption for sample in given.samples} >= {"b", "c"}
+    if with_clips:
+        (tmp_path / "p.txt").write_text("one\ntwo\nthree\nfour\n")  # a line a clip, the rejected one too
+        more = read_inputs(videos, captions=tmp_path / "c.jsonl", prompts=tmp_path / "p.txt")
+        assert [sample.prompt for sample in more.samples] == ["two", "three", "four"]
     with pytest.raises(NothingMatchedError):
         read_inputs(captions=lines(tmp_path / "c.jsonl", records[:1]))
 

@@ -88,6 +88,18 @@ def test_pairs_by_the_truth_need_no_model(world, tmp_path, capsys, monkeypatch):
 
 
 @pytest.mark.slow
+def test_a_clip_that_a_person_rejected_in_one_file_has_no_pair(world, tmp_path, capsys):
+    records = [json.loads(line) for line in (world / "b.jsonl").open()]
+    records[2]["review"] = "rejected"
+    (tmp_path / "b.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    files = ["--captions", str(world / "true.jsonl"), str(tmp_path / "b.jsonl"), "--pairs-by", "facts"]
+    plain = ["--judge", "none", "--encoder", "none", "-o", str(tmp_path / "out"), "--json", "-q"]
+    assert main(["mine", str(world / "clips"), *files, *plain]) == 0
+    assert json.loads(capsys.readouterr().out)["preferences"] == {"pairs": 7, "one_caption": 1}
+    assert records[2]["id"] not in {row["id"] for row in read_manifest(tmp_path / "out/preferences.jsonl")}
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "more, code, message",
     [
