@@ -24,7 +24,7 @@ def correction() -> str:
     return measured + "\n\n" + "\n".join(tables(Cells(None, load("correction")["cells"]), RUNS))
 
 
-def judged() -> str:
+def judged_table() -> str:
     """What the judge says of the generator's clips, corrected, by labels and by the referee; and a self-test."""
     figures = load("judged")
     head = ["share of right answers", "value [95 %]"]
@@ -75,14 +75,14 @@ def coverage_by_labels(is_taken: Callable[[int], bool]) -> Callable[[], str]:
     )
 
 
-def worst_judged() -> str:
+def worst_bias() -> str:
     """The greatest bias of what the judge says."""
     return f"{max(map(abs, cells('share', 'judged bias').values())):.0f}"
 
 
-BLOCKS |= {"correction": correction, "judged": judged}
+BLOCKS |= {"correction": correction, "judged": judged_table}
 VALUES |= {
-    "correction.judged-bias": worst_judged,
+    "correction.judged-bias": worst_bias,
     "correction.low": extreme("share", "coverage", min),
     "correction.high": extreme("share", "coverage", max),
     "correction.labels-20": coverage_by_labels(lambda num: num == 20),
