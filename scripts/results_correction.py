@@ -63,6 +63,21 @@ def cells(start: str, key: str) -> dict[str, float]:
     }
 
 
+def worst_gate(start: str, key: str) -> Callable[[], str]:
+    """The highest rate of an error in per cent of all runs; one whose audit is refused decides nothing."""
+
+    def highest() -> str:
+        refused = cells(start, "refused")
+        return f"{max(rate * (1 - refused[name] / 100) for name, rate in cells(start, key).items()):.1f}"
+
+    return highest
+
+
+def cells_within(low: float, high: float) -> Callable[[], str]:
+    """How many cells of corrected shares have a coverage from `low` to `high`, in per cent, rounded as in the table."""
+    return lambda: str(sum(low <= round(each, 1) <= high for each in cells("share", "coverage").values()))
+
+
 def extreme(start: str, key: str, pick: Callable[[Iterable[float]], float], form: str = ".1f") -> Callable[[], str]:
     """The lowest or the highest figure of a column."""
     return lambda: f"{pick(cells(start, key).values()):{form}}"
@@ -84,11 +99,12 @@ BLOCKS |= {"correction": correction, "judged": judged_table}
 VALUES |= {
     "correction.judged-bias": worst_bias,
     "correction.low": extreme("share", "coverage", min),
-    "correction.high": extreme("share", "coverage", max),
+    "correction.cells": cells_within(0, 100),
+    "correction.within": cells_within(93, 97),
     "correction.labels-20": coverage_by_labels(lambda num: num == 20),
     "correction.labels-40": coverage_by_labels(lambda num: num >= 40),
-    "correction.gate-null": extreme("gate", "null fails", max),
-    "correction.gate-accepted": extreme("gate", "accepted fails", max),
-    "correction.gate-margin": extreme("gate", "margin passes", max),
-    "correction.gate-plain": extreme("as it stands", "margin passes", max),
+    "correction.gate-null": worst_gate("gate", "null fails"),
+    "correction.gate-accepted": worst_gate("gate", "accepted fails"),
+    "correction.gate-margin": worst_gate("gate", "margin passes"),
+    "correction.gate-plain": worst_gate("as it stands", "margin passes"),
 }
