@@ -39,7 +39,7 @@ def judged_table() -> str:
         for kind, each in figures["kinds"].items()
     ]
     rates, test = figures["self_test"]["rates"], figures["self_test"]
-    told = ", ".join(
+    stated = ", ".join(
         f"{words} {100 * rates[key]['share']:.1f} % [{100 * rates[key]['low']:.1f}, {100 * rates[key]['high']:.1f}]"
         for key, words in (("fail", "false fails"), ("inconclusive", "inconclusive"), ("pass", "passes"))
     )
@@ -51,7 +51,7 @@ def judged_table() -> str:
         rows(head, body),
         rows(["kind of fact", "judged right", "right by the referee", "both agree", "claims"], kinds),
         f"`v2t-eval gate --self-test` by the suite `gate` on these clips: {test['splits']} splits of {test['prompts']} "
-        f"prompts, {test['half']} against {test['half']}: {told}.",
+        f"prompts, {test['half']} against {test['half']}: {stated}.",
     ])  # fmt: skip
 
 

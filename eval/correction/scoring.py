@@ -195,13 +195,13 @@ def corrected_shares(
         raise UncorrectableError("one prompt shows no spread: use 20 and more", code="TOO_FEW_PROMPTS")
     rates = error_rates(rows, keys)
     if rates.weak:
-        told = "; ".join(
+        stated = "; ".join(
             f"{kind}: sensitivity + specificity - 1 is {rates.contrast[kind][0]:.2f}, at least "
             f"{rates.contrast[kind][1]:.2f}, of {' and '.join(map(str, rates.claims[kind]))} true and false claims"
             for kind in rates.weak[:3]
         )
         least = f"{LEAST_CONTRAST:g} at the lower end and {LEAST_CLAIMS} claims of each are needed"
-        raise UncorrectableError(f"the judge's answers hold too little: {told}; {least}", code="WEAK_JUDGE")
+        raise UncorrectableError(f"the judge's answers hold too little: {stated}; {least}", code="WEAK_JUDGE")
     mode, shares = str(_settings(result).get("mode", "")), {}
     for figure in figures_of(result):
         share = corrected_share(_claims(clips, keys, figure, mode), rates)
