@@ -85,7 +85,7 @@ def right(clip: JudgedClip, truth: Mapping[str, str]) -> dict[str, bool]:
     return {str(c["id"]): truth[c["kind"]] == c["wanted"] for c in clip.claims if c["kind"] in truth}
 
 
-def held(clip: JudgedClip) -> float:
+def held_share(clip: JudgedClip) -> float:
     """Share of a clip's claims that the judge holds true."""
     return float(np.mean([bool(claim["right"]) for claim in clip.claims]))
 
@@ -102,7 +102,7 @@ def share(clips: Sequence[JudgedClip], values: Sequence[float]) -> dict[str, flo
     return {"value": float(np.mean(values)), "low": low, "high": high}
 
 
-def compared(scores: Scores, samples: Sequence[Sample], known: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
+def comparison(scores: Scores, samples: Sequence[Sample], known: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
     """All four, and the counts behind."""
     clusters = {clip.id: clip.cluster for clip in scores.clips}
     clips = judged_clips(scores.by_name["question_score"], clusters)
@@ -116,14 +116,14 @@ def compared(scores: Scores, samples: Sequence[Sample], known: Mapping[str, Mapp
     )
     (result,) = (one for one in made.results if one.name == "question_score")
     figures = {name: asdict(figure) for name, figure in result.figures.items() if name.startswith("accuracy_")}
-    judged = [held(clip) for clip in whole]
+    judged = [held_share(clip) for clip in whole]
     true = [float(np.mean([*right(clip, known[clip.id]).values()])) for clip in whole]
     rest = [clip for clip in clips if clip.id not in ids]
     outcome = {
         "clips": len(clips), "read": len(whole), "prompts": len(names), "labelled": len(answers),
         "outside": sum(clip.outside for clip in clips),
         "judged": share(whole, judged), "referee": share(whole, true), **figures,
-        "judged, not read": float(np.mean([held(clip) for clip in rest])) if rest else None,
+        "judged, not read": float(np.mean([held_share(clip) for clip in rest])) if rest else None,
         "kinds": by_kind(whole, known), "notes": [note for note in result.notes if "correct" in note],
     }  # fmt: skip
     return outcome
@@ -168,7 +168,7 @@ def main() -> None:
     )
     command("v2t_eval", "score", clips, "--metrics", METRICS, "-o", args.work / "scores", "--overwrite", "--json")
     scores, samples = read_scores(args.work / "scores" / RESULTS), read_inputs(clips).samples
-    result = compared(scores, samples, truths(samples, args.work / "referee.json"))
+    result = comparison(scores, samples, truths(samples, args.work / "referee.json"))
     result["self_test"] = self_test(scores, read_suite(Path("gate")).rules).as_dict()
     write_atomic(args.output, (json.dumps(result, indent=1) + "\n").encode())
     print(json.dumps(result, indent=1))

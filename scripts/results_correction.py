@@ -24,7 +24,7 @@ def correction() -> str:
     return measured + "\n\n" + "\n".join(tables(Cells(None, load("correction")["cells"]), RUNS))
 
 
-def judged() -> str:
+def judged_table() -> str:
     """What the judge says of the generator's clips, corrected, by labels and by the referee; and a self-test."""
     figures = load("judged")
     head = ["share of right answers", "value [95 %]"]
@@ -39,7 +39,7 @@ def judged() -> str:
         for kind, each in figures["kinds"].items()
     ]
     rates, test = figures["self_test"]["rates"], figures["self_test"]
-    told = ", ".join(
+    stated = ", ".join(
         f"{words} {100 * rates[key]['share']:.1f} % [{100 * rates[key]['low']:.1f}, {100 * rates[key]['high']:.1f}]"
         for key, words in (("fail", "false fails"), ("inconclusive", "inconclusive"), ("pass", "passes"))
     )
@@ -51,7 +51,7 @@ def judged() -> str:
         rows(head, body),
         rows(["kind of fact", "judged right", "right by the referee", "both agree", "claims"], kinds),
         f"`v2t-eval gate --self-test` by the suite `gate` on these clips: {test['splits']} splits of {test['prompts']} "
-        f"prompts, {test['half']} against {test['half']}: {told}.",
+        f"prompts, {test['half']} against {test['half']}: {stated}.",
     ])  # fmt: skip
 
 
@@ -61,6 +61,21 @@ def cells(start: str, key: str) -> dict[str, float]:
     return {
         name: cell[key] for name, cell in own.items() if name.startswith(start) and BROKEN not in name and key in cell
     }
+
+
+def worst_gate(start: str, key: str) -> Callable[[], str]:
+    """The highest rate of an error in per cent of all runs; one whose audit is refused decides nothing."""
+
+    def highest() -> str:
+        refused = cells(start, "refused")
+        return f"{max(rate * (1 - refused[name] / 100) for name, rate in cells(start, key).items()):.1f}"
+
+    return highest
+
+
+def cells_within(low: float, high: float) -> Callable[[], str]:
+    """How many cells of corrected shares have a coverage from `low` to `high`, in per cent, rounded as in the table."""
+    return lambda: str(sum(low <= round(each, 1) <= high for each in cells("share", "coverage").values()))
 
 
 def extreme(start: str, key: str, pick: Callable[[Iterable[float]], float], form: str = ".1f") -> Callable[[], str]:
@@ -75,20 +90,21 @@ def coverage_by_labels(is_taken: Callable[[int], bool]) -> Callable[[], str]:
     )
 
 
-def worst_judged() -> str:
+def worst_bias() -> str:
     """The greatest bias of what the judge says."""
     return f"{max(map(abs, cells('share', 'judged bias').values())):.0f}"
 
 
-BLOCKS |= {"correction": correction, "judged": judged}
+BLOCKS |= {"correction": correction, "judged": judged_table}
 VALUES |= {
-    "correction.judged-bias": worst_judged,
+    "correction.judged-bias": worst_bias,
     "correction.low": extreme("share", "coverage", min),
-    "correction.high": extreme("share", "coverage", max),
+    "correction.cells": cells_within(0, 100),
+    "correction.within": cells_within(93, 97),
     "correction.labels-20": coverage_by_labels(lambda num: num == 20),
     "correction.labels-40": coverage_by_labels(lambda num: num >= 40),
-    "correction.gate-null": extreme("gate", "null fails", max),
-    "correction.gate-accepted": extreme("gate", "accepted fails", max),
-    "correction.gate-margin": extreme("gate", "margin passes", max),
-    "correction.gate-plain": extreme("as it stands", "margin passes", max),
+    "correction.gate-null": worst_gate("gate", "null fails"),
+    "correction.gate-accepted": worst_gate("gate", "accepted fails"),
+    "correction.gate-margin": worst_gate("gate", "margin passes"),
+    "correction.gate-plain": worst_gate("as it stands", "margin passes"),
 }

@@ -66,7 +66,7 @@ class CorrectedShare:
 
     @property
     def is_impossible(self) -> bool:
-        """The whole interval is beyond 0 or 1: no share of true answers gives what the judge said by these rates."""
+        """The whole interval is beyond 0 or 1: by these rates no share of true answers gives such answers."""
         return self.low > 1 or self.high < 0
 
     @property

@@ -33,7 +33,7 @@ MAX_SCALE_ERROR = 1.25  # beyond, margin and accepted harm come too near to each
 IS_CORRECTED = "corrected"  # in a fingerprint
 
 
-def gated_by(scores: Scores, decides: Collection[str], audit: Audit | None, name: str, why: str = "") -> Scores:
+def scores_for_gate(scores: Scores, decides: Collection[str], audit: Audit | None, name: str, why: str = "") -> Scores:
     """The scores with the judged ones of the metrics `decides` corrected; see the module's head.
 
     Args:
@@ -50,14 +50,16 @@ def gated_by(scores: Scores, decides: Collection[str], audit: Audit | None, name
         try:
             if not clips:
                 raise UncorrectableError("these scores lack the judge's answers: score the clips", code="NO_CLAIMS")
-            results.append(_corrected(result, clips, confusion_for(result, clips, audit, name, why), name))
+            results.append(_corrected_result(result, clips, confusion_for(result, clips, audit, name, why), name))
         except UncorrectableError as error:
             note = f"{NOT_CORRECTED} ({error.code}): {error.message}"
             results.append(replace(result, figures={}, notes=(*result.notes, note)))
     return replace(scores, results=results)
 
 
-def _corrected(result: MetricResult, clips: list[JudgedClip], rows: tuple[Confusion, ...], name: str) -> MetricResult:
+def _corrected_result(
+    result: MetricResult, clips: list[JudgedClip], rows: tuple[Confusion, ...], name: str
+) -> MetricResult:
     figure = figures_of(result)[0]
     share, rates = corrected_shares(result, clips, rows)[figure]
     scale = rates.scale_error**share.depth

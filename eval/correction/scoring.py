@@ -91,7 +91,7 @@ def judged_clips(result: MetricResult, clusters: Mapping[str, str]) -> list[Judg
         return []
     values, clips = finite_values(result.items), []
     for item in result.items:
-        rows = item.get("claims") or item.get("questions")
+        rows: Any = item.get("claims") or item.get("questions")
         claims = [row for row in rows if row.get("right") is not None and "kind" in row] if _is_rows(rows) else []
         if claims and item["id"] in values:
             clips.append(
@@ -195,13 +195,13 @@ def corrected_shares(
         raise UncorrectableError("one prompt shows no spread: use 20 and more", code="TOO_FEW_PROMPTS")
     rates = error_rates(rows, keys)
     if rates.weak:
-        told = "; ".join(
+        stated = "; ".join(
             f"{kind}: sensitivity + specificity - 1 is {rates.contrast[kind][0]:.2f}, at least "
             f"{rates.contrast[kind][1]:.2f}, of {' and '.join(map(str, rates.claims[kind]))} true and false claims"
             for kind in rates.weak[:3]
         )
         least = f"{LEAST_CONTRAST:g} at the lower end and {LEAST_CLAIMS} claims of each are needed"
-        raise UncorrectableError(f"the judge's answers hold too little: {told}; {least}", code="WEAK_JUDGE")
+        raise UncorrectableError(f"the judge's answers hold too little: {stated}; {least}", code="WEAK_JUDGE")
     mode, shares = str(_settings(result).get("mode", "")), {}
     for figure in figures_of(result):
         share = corrected_share(_claims(clips, keys, figure, mode), rates)
@@ -224,7 +224,7 @@ def _claims(clips: Sequence[JudgedClip], keys: Sequence[tuple[str, str]], figure
     weight: list[float] = []
     for n, clip in enumerate(clips):
         by_id = {str(claim["id"]): claim for claim in clip.claims}
-        groups = [[*by_id]] if figure == ALL else [_needed(id, by_id, figure, mode) for id in by_id]
+        groups = [[*by_id]] if figure == ALL else [_group_of(id, by_id, figure, mode) for id in by_id]
         for group in groups:
             claims = [by_id[id] for id in group]
             answer += [number[str(claim["kind"]), str(claim["listed"])] for claim in claims]
@@ -238,7 +238,7 @@ def _claims(clips: Sequence[JudgedClip], keys: Sequence[tuple[str, str]], figure
     )  # fmt: skip
 
 
-def _needed(id: str, by_id: Mapping[str, Mapping[str, Any]], figure: str, mode: str) -> list[str]:
+def _group_of(id: str, by_id: Mapping[str, Mapping[str, Any]], figure: str, mode: str) -> list[str]:
     """The claims that must be true for one to count: itself, and in `dsg` its answered parents, or all above it."""
     if figure != "dsg":
         return [id]

@@ -73,7 +73,7 @@ def keep(
         )
         if rules is not None:
             require(scores, rules)
-            scores = sides.corrected(scores, given, rules, audit_of(rules.audit))
+            scores = sides.corrected_scores(scores, given, rules, audit_of(rules.audit))
         stack.enter_context(file.lock(path))
         before = old()
         name, policy = (before.suite, before.policy) if before else ("", {})

@@ -106,14 +106,14 @@ class Policy:
         metric may be off (`MetricResult.scale_error`). `worst` and `best` are of single clips' true values, which
         corrected ones go beyond: they are left to the metric's range."""
 
-        def allowed(rule: Rule) -> Rule:
+        def narrower_rule(rule: Rule) -> Rule:
             scale = scale_errors.get(rule.metric, 1.0)
             if scale <= 1 or rule.margin is None:
                 return rule
             margin = rule.margin / scale
             return replace(rule, margin=margin, accepted=min(rule.accepts * scale, margin), worst=None, best=None)
 
-        return replace(self, primary=tuple(map(allowed, self.primary)))
+        return replace(self, primary=tuple(map(narrower_rule, self.primary)))
 
     def __post_init__(self) -> None:
         names = [rule.metric for rule in self.primary]

@@ -113,11 +113,11 @@ def _in_one_range(scores: Scores, baseline: Scores | None) -> tuple[Scores, Scor
         for name, both in ((name, (ours[name], theirs[name])) for name in shared)
     }
 
-    def widened(side: Scores) -> Scores:
+    def with_ranges(side: Scores) -> Scores:
         results = [replace(one, value_range=ranges.get(one.name, one.value_range)) for one in side.results]
         return replace(side, results=results)
 
-    return widened(scores), widened(baseline)
+    return with_ranges(scores), with_ranges(baseline)
 
 
 def _changes(scores: Scores, baseline: Scores | None, policy: Policy, match: Compatibility) -> dict[str, MetricChange]:

@@ -123,10 +123,10 @@ def _side(scores: Scores, clips: Sequence[tuple[ItemScores, ItemScores]]) -> Sco
     """The first clip of each pair in the place of the second."""
     places = {own.id: place for own, place in clips}
     moved = [replace(own, id=place.id, cluster=place.cluster, prompt=place.prompt) for own, place in clips]
-    return replace(scores, clips=moved, results=[_moved(result, places) for result in scores.results])
+    return replace(scores, clips=moved, results=[_moved_result(result, places) for result in scores.results])
 
 
-def _moved(result: MetricResult, places: Mapping[str, ItemScores]) -> MetricResult:
+def _moved_result(result: MetricResult, places: Mapping[str, ItemScores]) -> MetricResult:
     items = [{**item, "id": places[item["id"]].id} for item in result.items if item["id"] in places]
     return replace(result, items=items)
 

@@ -19,7 +19,7 @@ from v2t_eval.core.inputs import Inputs, read_inputs
 from v2t_eval.core.metric import BaseMetric
 from v2t_eval.core.score import ScoreConfig, score
 from v2t_eval.core.scores import RESULTS, Scores, read_scores
-from v2t_eval.correction.gating import gated_by
+from v2t_eval.correction.gating import scores_for_gate
 from v2t_eval.correction.scoring import set_of
 from v2t_eval.gate.policy import Policy
 from v2t_eval.gate.run import gate
@@ -64,7 +64,7 @@ def scores_of(
     return replace(scores, environment=scores.environment | {"generator": made_by}) if made_by else scores
 
 
-def corrected(scores: Scores, side: Scores | Inputs, rules: Policy, audit: Audit | None) -> Scores:
+def corrected_scores(scores: Scores, side: Scores | Inputs, rules: Policy, audit: Audit | None) -> Scores:
     """The scores, with judged values corrected where the rules say so; `side` they are of."""
     if not rules.corrected:
         return scores
@@ -72,7 +72,7 @@ def corrected(scores: Scores, side: Scores | Inputs, rules: Policy, audit: Audit
         name, why = ("generated", "") if scores.environment.get("generator") else ("yours", "")
     else:
         name, why = set_of(side.samples)
-    return gated_by(scores, rules.decides, audit, name, why)
+    return scores_for_gate(scores, rules.decides, audit, name, why)
 
 
 def generator_of(folder: Path) -> str:
@@ -111,9 +111,9 @@ class GateInputs:
         )
 
     def scores(self, config: ScoreConfig | None = None, **options: Any) -> Scores:
-        """The candidate's scores, see `scores_of` and `corrected`."""
+        """The candidate's scores, see `scores_of` and `corrected_scores`."""
         scores = scores_of(self.candidate, self.suite.metrics, config, decides=self.suite.rules.decides, **options)
-        return corrected(scores, self.candidate, self.suite.rules, self.audit)
+        return corrected_scores(scores, self.candidate, self.suite.rules, self.audit)
 
     def verdict(self, scores: Scores, **about: Any) -> Verdict:
         """The verdict on these scores; `about`: see `v2t_eval.gate.run.gate`."""

@@ -27,7 +27,7 @@ from v2t_eval.core.sample import Sample
 from v2t_eval.judge.answer import Answer
 from v2t_eval.judge.judge import Judge
 from v2t_eval.judge.question import Mode, Question, dsg, from_row, parents_first
-from v2t_eval.semantics.dimension import JudgedMetric, audited_as, domain_notes, num_outside
+from v2t_eval.semantics.dimension import JudgedMetric, claim_keys, domain_notes, num_outside
 from v2t_eval.semantics.prompt_questions import is_plain, questions
 from v2t_eval.semantics.sources import QuestionSet
 
@@ -164,7 +164,7 @@ def _question_item(answer: Answer, evaluation: Evaluation, threshold: float) -> 
         "id": id, "question": answer.question.question, "wanted": answer.question.answer,
         "answer": answer.text if answer.status == "answered" else answer.code.lower(),
         "decision": answer.summary(threshold), "chance": answer.chance, "spread": answer.spread, "lost": answer.lost,
-        "right": evaluation.right.get(id), "counts": evaluation.counts.get(id), **audited_as(answer.question),
+        "right": evaluation.right.get(id), "counts": evaluation.counts.get(id), **claim_keys(answer.question),
     }  # fmt: skip
 
 

@@ -324,12 +324,12 @@ def claim_rows(questions: Sequence[Question], chances: Sequence[float]) -> list[
     """What the judge held true of the wanted answers of questions, for `v2t_eval.correction`: of each its id, text and
     wanted answer, what an audit counts it under (`claim_of`), its parents, and whether it is held true."""
     return [
-        {"id": each.id, "question": each.question, "wanted": each.answer, **audited_as(each), "right": chance >= 0.5}
+        {"id": each.id, "question": each.question, "wanted": each.answer, **claim_keys(each), "right": chance >= 0.5}
         for each, chance in zip(questions, chances, strict=True)
     ]
 
 
-def audited_as(question: Question) -> dict[str, Any]:
+def claim_keys(question: Question) -> dict[str, Any]:
     """What an audit counts a question under, and its parents, as keys of a report item."""
     kind, listed = claim_of(question)
     return {"kind": kind, "listed": listed, "parents": list(question.parents)}

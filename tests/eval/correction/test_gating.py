@@ -12,7 +12,7 @@ import pytest
 from judged_scores import KINDS, audit, confusion, scoring
 from v2t_eval.audit.record import Audit, Confusion
 from v2t_eval.core.scores import Scores
-from v2t_eval.correction.gating import gated_by
+from v2t_eval.correction.gating import scores_for_gate
 from v2t_eval.gate.policy import Policy, Rule
 from v2t_eval.gate.run import gate
 
@@ -24,7 +24,7 @@ def large_audit() -> Audit:
 
 
 def corrected(scores: Scores, by: Audit | None = None) -> Scores:
-    return gated_by(scores, [NAME], by or large_audit(), "generated")
+    return scores_for_gate(scores, [NAME], by or large_audit(), "generated")
 
 
 def worse(scores: Scores, share: float) -> Scores:
