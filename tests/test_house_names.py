@@ -13,8 +13,8 @@ from pathlib import Path
 from source_tree import FOLDERS, parsed, sources
 
 # What a plug-in's or stage's file must call its class: one a file, by contract.
-CONTRACTS = {"Backend", "Config", "Detector", "Extractor", "Generator", "Metric", "Objective", "Settings", "Step"}
-CONTRACTS |= {"Transcriber"}
+CONTRACTS = {"Backend", "Config", "Detector", "Extractor", "Forge", "Format", "Generator", "Metric", "Objective"}
+CONTRACTS |= {"Settings", "Step", "Transcriber"}
 CONTRACTS |= {"CineloopForConditionalGeneration"}  # the architecture's name, in transformers and in vLLM
 
 IRREGULAR = set(

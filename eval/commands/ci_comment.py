@@ -26,7 +26,7 @@ FORGES = "v2t_eval.forges"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("gate", type=Path, metavar="DIR", help="folder of `v2t-eval gate -o`")
-    add("--exit-code", type=int, metavar="N", help="of the gate: where it is none of a verdict, the comment says so")
+    add("--exit-code", metavar="N", help="of the gate: one that is no verdict is stated in the comment")
     add("--name", default="gate", metavar="NAME", help="tells the comments of several gates apart (default: gate)")
     add("--forge", metavar="NAME", help="github or gitlab (default: where the job runs)")
     add("--number", type=int, metavar="N", help="the pull request (default: that of the job)")
@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
     name = args.forge or _of_job()
     room = load(FORGES, name, "Forge")
     links = {"This run": room.run_url(os.environ), "Artefacts": args.artifacts}
-    text = text_of(args.gate, exit_code=args.exit_code, links=links)
+    text = text_of(args.gate, exit_code=_code(args.exit_code), links=links)
     if args.dry_run:
         print(f"{marker_of(args.name)}\n{text}", end="")
         return 0
@@ -70,6 +70,19 @@ def _check(args: argparse.Namespace) -> None:
     if args.artifacts and not (args.artifacts.startswith("https://") and args.artifacts.isprintable()
                                and not set(args.artifacts) & set(" ()<>")):  # fmt: skip
         raise UsageError("--artifacts must be an https address without spaces and brackets")
+
+
+def _code(text: str | None) -> int | None:
+    """The number of --exit-code, a text since workflows name a variable there.
+
+    Raises:
+        UsageError: it is no exit code.
+    """
+    if text is None:
+        return None
+    if not text.isdecimal() or len(text) > 3:
+        raise UsageError(f"--exit-code must be a number from 0 to 255, got {text[:20]!r}")
+    return int(text)
 
 
 def _of_job() -> str:

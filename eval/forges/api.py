@@ -123,12 +123,12 @@ class Api:
 
     def _failure(self, method: str, response: Any, data: bytes) -> Exception:
         """The error of a status that is no success."""
-        status, said = response.status_code, self._clean(_message_of(data))
-        text = f"{redact(self.url)} answers {status} to {method}{said and f': {said}'}"
+        status, message = response.status_code, self._clean(_message_of(data))
+        text = f"{redact(self.url)} answers {status} to {method}{message and f': {message}'}"
         is_limit = status == 429 or (
             status == 403
             and ("retry-after" in response.headers or response.headers.get("x-ratelimit-remaining") == "0"
-                 or "rate limit" in said.lower())
+                 or "rate limit" in message.lower())
         )  # fmt: skip
         if is_limit:
             return ForgeBusyError(text, _limit_s(response.headers))

@@ -174,8 +174,8 @@ def _without_margin(change: Change, p: float | None, higher_is_better: bool | No
 
 
 def _within_bounds(rule: Rule, figure: Figure | None, *, is_of_set: bool) -> list[Finding]:
-    """CompareResult with absolute bounds. A figure of a set without a width is one whose spread nobody knows: to be
-    beyond a bound proves nothing."""
+    """CompareResult with absolute bounds. A figure of a set without a width is one of unknown spread: being beyond a
+    bound proves nothing."""
     findings = []
     for bound, sign in ((rule.at_least, 1.0), (rule.at_most, -1.0)):
         if bound is None:

@@ -3,9 +3,9 @@
 In: `*_ssim.json` (mean_ssim, min_ssim, max_ssim, reference_video, generated_video, parameters), `*_latent.json`
 (metrics, model_id, attention_backend, slice_spec, parameters), `perf_*.json` (benchmark_id, individual_times_s,
 avg_generation_time_s, max_peak_memory_mb ...). Out: metrics `fastvideo.ssim`, `fastvideo.min_ssim`, `fastvideo.NAME`
-of latents, with a value for each clip; `fastvideo.BENCHMARK.generation_time_s` and others of the set. Runs of a
-benchmark are repeated measurements: they give its time an interval, and are not paired. The identity of a benchmark
-that FastVideo compares by (workload, variant, version, recipe, hardware, software) decides here too.
+of latents, with a value for each clip; `fastvideo.NAME.generation_time_s` and others of the set. Runs of a benchmark
+are repeated measurements: they give its time an interval, and are not paired. The identity of a benchmark that
+FastVideo compares by (workload, variant, version, recipe, hardware, software) decides here too.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from typing import Any
 from cineloop.errors import UsageError
 from cineloop.log import printable
 from v2t_eval.core.scores import ItemScores
-from v2t_eval.imports.figures import Reading, Value, number_of, text_of
-from v2t_eval.imports.reading import INVALID, Source
+from v2t_eval.imports.figures import ForeignMetric, Value, number_of, text_of
+from v2t_eval.imports.reading import INVALID, ForeignResults
 
 _IDENTITY = ("result_schema_version", "workload_id", "variant_id", "benchmark_version", "recipe_fingerprint",
              "hardware_profile_id", "software_profile_id", "device", "num_gpus", "model_short_name")  # fmt: skip
@@ -40,10 +40,10 @@ class Format:
     def matches(self, tree: Any) -> bool:
         return isinstance(tree, dict) and any(map(lambda kind: kind(tree), (_is_ssim, _is_latent, _is_benchmark)))
 
-    def read(self, documents: Sequence[tuple[Path, Any]]) -> Source:
+    def read(self, documents: Sequence[tuple[Path, Any]]) -> ForeignResults:
         values, clips = defaultdict[str, list[Value]](list), dict[str, ItemScores]()
         settings = defaultdict[str, dict[str, set[str]]](lambda: defaultdict(set))
-        readings, benchmarks = list[Reading](), set[str]()
+        readings, benchmarks = list[ForeignMetric](), set[str]()
         commits = set[str]()
         folder = os.path.commonpath([path.parent.absolute() for path, _ in documents]) if documents else ""
         for path, tree in documents:
@@ -69,13 +69,13 @@ class Format:
         for name, each in values.items():
             stated = {key: ", ".join(sorted(seen)) for key, seen in settings[name].items()}
             readings.append(
-                Reading(
+                ForeignMetric(
                     name=f"fastvideo.{name}", values=each, value_range=(0.0, 1.0) if name in _SSIM else (-1.0, 1.0),
                     fingerprint={"definition": f"fastvideo.{name}", "source": "FastVideo", **stated},
                 )
             )  # fmt: skip
         environment = {"source commit": ", ".join(sorted(commits))} if commits else {}
-        return Source(readings, clips.values(), environment)
+        return ForeignResults(readings, clips.values(), environment)
 
 
 def _is_ssim(tree: dict[str, Any]) -> bool:
@@ -114,7 +114,7 @@ def _settings(tree: dict[str, Any]) -> dict[str, Any]:
     return kept
 
 
-def _of_benchmark(tree: dict[str, Any], benchmark: str) -> list[Reading]:
+def _of_benchmark(tree: dict[str, Any], benchmark: str) -> list[ForeignMetric]:
     stated = {key: text_of(tree[key]) for key in _IDENTITY if tree.get(key) is not None}
     times = tree.get("individual_times_s")
     times = times if isinstance(times, list) else []
@@ -125,7 +125,7 @@ def _of_benchmark(tree: dict[str, Any], benchmark: str) -> list[Reading]:
     made = [("generation_time_s", number_of(tree["avg_generation_time_s"]), runs, False)]
     made += [(name, number_of(tree.get(key)), [], higher) for name, key, higher in _FIGURES]
     return [
-        Reading(
+        ForeignMetric(
             name=f"fastvideo.{benchmark}.{name}", figure=figure, values=values, n=len(times), higher_is_better=higher,
             value_range=(0.0, float("inf")), spread_only=True,
             fingerprint={"definition": f"fastvideo.benchmark.{name}", "source": "FastVideo", **stated},

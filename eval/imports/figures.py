@@ -1,8 +1,8 @@
 """Results of metrics that another program computed: from values of samples, or from a figure alone.
 
-In: `Reading`, what a file says of one metric. Out: `MetricResult`. A figure that is the mean of its samples' values is
-compared in pairs (reduction "mean"); where the file weighs them otherwise, by frames, the plain mean of the values is
-(`mean_of_clips`); where the values are no numbers of the same kind, the figure is one of the set.
+In: `ForeignMetric`, what a file says of one metric. Out: `MetricResult`. A figure that is the mean of its samples'
+values is compared in pairs (reduction "mean"); where the file weighs them otherwise, by frames, the plain mean of the
+values is (`mean_of_clips`); where the values are no numbers of the same kind, the figure is one of the set.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Value:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reading:
+class ForeignMetric:
     """What a file says of one metric.
 
     Attributes:
@@ -60,15 +60,15 @@ class Reading:
     spread_only: bool = False
 
 
-def result_of(reading: Reading) -> MetricResult:
+def result_of(reading: ForeignMetric) -> MetricResult:
     """The result of one metric. A sample that comes twice, or has no finite value, is a failure and never dropped
     without a word: the coverage shows it."""
-    good, failures = _sorted_out(reading.values)
+    good, failures = _split(reading.values)
     notes = list(reading.notes)
     if reading.figure is not None and not math.isfinite(reading.figure):
         notes.append("the file's own figure is no finite number; shown is the mean of the values that are")
     figure = reading.figure if reading.figure is not None and math.isfinite(reading.figure) else None
-    good, scaled = _scaled(good, figure)
+    good, scaled = _in_unit(good, figure)
     notes += ["values of single clips are a hundredth of the file's, as its figure is"] if scaled == 0.01 else []
     notes += ["values of single samples are a hundred times the file's, as its figure is"] if scaled == 100.0 else []
     numbers = [each.value for each in good if each.value is not None]
@@ -109,7 +109,7 @@ def result_of(reading: Reading) -> MetricResult:
     )  # fmt: skip
 
 
-def _sorted_out(values: Iterable[Value]) -> tuple[list[Value], list[dict[str, str]]]:
+def _split(values: Iterable[Value]) -> tuple[list[Value], list[dict[str, str]]]:
     """The samples with a value, and the failures, in the order of ids."""
     listed = list(values)
     counts = Counter(each.id for each in listed)
@@ -125,7 +125,7 @@ def _sorted_out(values: Iterable[Value]) -> tuple[list[Value], list[dict[str, st
     return sorted(good, key=lambda each: each.id), [failures[id] for id in sorted(failures)]
 
 
-def _scaled(good: list[Value], figure: float | None) -> tuple[list[Value], float]:
+def _in_unit(good: list[Value], figure: float | None) -> tuple[list[Value], float]:
     """The values in the unit of the figure: some files have percent in one of the two."""
     if figure is None or not good:
         return good, 1.0
@@ -143,7 +143,7 @@ def _is_near(a: float, b: float) -> bool:
 
 
 def number_of(value: Any) -> float | None:
-    """A number, of a boolean 0 or 1; None for what is none."""
+    """A number, of a boolean 0 or 1; None for anything else."""
     return float(value) if isinstance(value, int | float) and abs(value) < 1e308 or value != value else None
 
 

@@ -1,12 +1,11 @@
-"""lmms-eval: `DATE_results.json` with the figures of tasks, and `DATE_samples_TASK.jsonl` beside it.
+"""lmms-eval: DATE_results.json with the figures of tasks, and DATE_samples_TASK.jsonl beside it.
 
 In: `{"results": {task: {"metric,filter": figure, "metric_stderr,filter": error}}, "configs", "versions", "n-samples",
-"higher_is_better", ...}`, as `EvaluationTracker` writes it; lm-eval's names (`results_DATE.json`,
-`samples_TASK_DATE.jsonl`) are taken too. A line of samples has `doc_id` and the value of each metric, a number or an
-object with the task's `score_key`. Out: metrics `lmms_eval.TASK.METRIC`, one for each filter. Without samples, or
-where a task has several filters and its lines do not say which is theirs, figures of the set, with the standard error
-of the file as their interval. The version of a task decides whether two runs may be compared; the version of the
-program is a note.
+"higher_is_better", ...}`, as its tracker writes it; lm-eval's names (results_DATE.json, samples_TASK_DATE.jsonl) are
+taken too. A line of samples has `doc_id` and the value of each metric, a number or an object with the task's
+`score_key`. Out: metrics lmms_eval.TASK.METRIC, one for each filter. Without samples, or where a task has several
+filters and its lines do not say which is theirs, figures of the set, with the standard error of the file as their
+interval. The version of a task decides whether two runs may be compared; the version of the program is a note.
 """
 
 from __future__ import annotations
@@ -21,8 +20,8 @@ from cineloop.documents import json_lines
 from cineloop.errors import UsageError
 from cineloop.log import printable
 from v2t_eval.core.scores import ItemScores
-from v2t_eval.imports.figures import Reading, Value, number_of, text_of
-from v2t_eval.imports.reading import INVALID, Source
+from v2t_eval.imports.figures import ForeignMetric, Value, number_of, text_of
+from v2t_eval.imports.reading import INVALID, ForeignResults
 
 _DATE = re.compile(r"\d{8}_\d{6}|\d{4}-?\d{2}-?\d{2}T\d{2}-\d{2}-\d{2}(?:\.\d+)?")
 _MOST_PROMPT = 500  # characters of a question
@@ -41,9 +40,9 @@ class Format:
             and "versions" in tree
         )  # fmt: skip
 
-    def read(self, documents: Sequence[tuple[Path, Any]]) -> Source:
+    def read(self, documents: Sequence[tuple[Path, Any]]) -> ForeignResults:
         ((path, tree),) = documents
-        readings, clips = list[Reading](), dict[str, ItemScores]()
+        readings, clips = list[ForeignMetric](), dict[str, ItemScores]()
         for task, figures in tree["results"].items():
             if not isinstance(figures, dict):
                 raise UsageError(f"{path.name}: the results of {text_of(task)} must be an object", code=INVALID)
@@ -54,7 +53,9 @@ class Format:
                     readings.append(reading)
         facts = {"model": tree.get("model_name") or tree.get("model_source"), "date": tree.get("date"),
                  "lmms-eval": tree.get("lmms_eval_version"), "source commit": tree.get("git_hash")}  # fmt: skip
-        return Source(readings, clips.values(), {name: text_of(value) for name, value in facts.items() if value})
+        return ForeignResults(
+            readings, clips.values(), {name: text_of(value) for name, value in facts.items() if value}
+        )
 
 
 def _part(tree: Any, *names: str) -> Any:
@@ -66,7 +67,7 @@ def _part(tree: Any, *names: str) -> Any:
 
 def _reading(
     tree: dict[str, Any], task: str, key: str, lines: list[dict[str, Any]], clips: dict[str, ItemScores]
-) -> Reading | None:
+) -> ForeignMetric | None:
     metric, _, filter = key.partition(",")
     figure = number_of(tree["results"][task][key])
     if not filter or figure is None or any(word in metric for word in _AGGREGATES):
@@ -79,7 +80,7 @@ def _reading(
     can_tell = len(task_filters) == 1 or not counts or max(counts.values()) == 1
     notes = () if can_tell else (f"{len(task_filters)} filters, and the samples do not say which is theirs",)
     higher = _part(tree, "higher_is_better", task, metric)
-    return Reading(
+    return ForeignMetric(
         name=name, figure=figure, standard_error=number_of(_part(tree, "results", task, f"{metric}_stderr,{filter}")),
         values=_values(tree, task, metric, lines, clips) if can_tell else (),
         n=_count(_part(tree, "n-samples", task, "effective")), notes=notes,
@@ -142,6 +143,6 @@ def _samples(results: Path, task: str) -> list[dict[str, Any]]:
 
 
 def _task_of(name: str) -> str:
-    """The task in `DATE_samples_TASK.jsonl`, or `samples_TASK_DATE.jsonl`."""
+    """The task in DATE_samples_TASK.jsonl, or samples_TASK_DATE.jsonl."""
     rest = name.removesuffix(".jsonl").partition("samples_")[2]
     return re.sub(rf"_(?:{_DATE.pattern})$", "", rest)

@@ -16,7 +16,7 @@ from cineloop.errors import NothingMatchedError, UsageError
 from cineloop.log import plural, printable
 from cineloop.plugin import choices, load
 from v2t_eval.core.scores import ItemScores, Scores
-from v2t_eval.imports.figures import Reading, result_of, text_of
+from v2t_eval.imports.figures import ForeignMetric, result_of, text_of
 
 ROOM = "v2t_eval.imports"
 MOST_BYTES = 128 << 20  # of one JSON document, which takes a multiple of it in memory
@@ -33,7 +33,7 @@ class FormatLike(Protocol):
     def matches(self, tree: Any) -> bool:
         """Whether a document is of this format."""
 
-    def read(self, documents: Sequence[tuple[Path, Any]]) -> Source:
+    def read(self, documents: Sequence[tuple[Path, Any]]) -> ForeignResults:
         """What the documents say.
 
         Raises:
@@ -41,7 +41,7 @@ class FormatLike(Protocol):
         """
 
 
-class Source:
+class ForeignResults:
     """What a format read.
 
     Args:
@@ -51,7 +51,7 @@ class Source:
 
     def __init__(
         self,
-        readings: Iterable[Reading],
+        readings: Iterable[ForeignMetric],
         clips: Iterable[ItemScores] = (),
         environment: dict[str, str] | None = None,
     ) -> None:

@@ -4,7 +4,7 @@ In: `{dimension: [figure, [{"video_path": ..., "video_results": ...}, ...]]}`, a
 Trustworthiness parts and VBench-2.0 write it (`VBench.evaluate`); a boolean is 0 or 1; VBench-2.0 writes -1 for a
 video that a dimension does not apply to. Figures of some dimensions weigh videos by frames, and imaging_quality has
 percent per video and a share in all: `v2t_eval.imports.figures` tells both by the numbers. Out: metrics
-`vbench.DIMENSION`. A clip's id is its path below the folder that all share, so that two runs in other folders have the
+vbench.DIMENSION. A clip's id is its path below the folder that all share, so that two runs in other folders have the
 same ids; its prompt is in its name where it is called as VBench names videos. The file does not say which version
 wrote it.
 """
@@ -21,8 +21,8 @@ from cineloop.errors import UsageError
 from v2t_eval.core.inputs import prompt_and_index
 from v2t_eval.core.metric import load_metric, metric_names
 from v2t_eval.core.scores import ItemScores
-from v2t_eval.imports.figures import Reading, Value, number_of, text_of
-from v2t_eval.imports.reading import INVALID, Source
+from v2t_eval.imports.figures import ForeignMetric, Value, number_of, text_of
+from v2t_eval.imports.reading import INVALID, ForeignResults
 
 _NOT_ASKED = -1
 
@@ -36,7 +36,7 @@ class Format:
     def matches(self, tree: Any) -> bool:
         return isinstance(tree, dict) and bool(tree) and any(map(_is_entry, tree.values()))
 
-    def read(self, documents: Sequence[tuple[Path, Any]]) -> Source:
+    def read(self, documents: Sequence[tuple[Path, Any]]) -> ForeignResults:
         ((path, tree),) = documents
         for name, entry in tree.items():
             if not _is_entry(entry):
@@ -47,7 +47,7 @@ class Format:
         paths = [row["video_path"] for _, rows in tree.values() for row in rows]
         folder = _common(paths)
         clips = {id: _clip(id, video) for id, video in ((_id(video, folder), video) for video in paths)}
-        return Source([_reading(name, entry, folder, clips) for name, entry in tree.items()], clips.values())
+        return ForeignResults([_reading(name, entry, folder, clips) for name, entry in tree.items()], clips.values())
 
 
 def _is_entry(entry: Any) -> bool:
@@ -58,18 +58,18 @@ def _is_entry(entry: Any) -> bool:
     )  # fmt: skip
 
 
-def _reading(dimension: str, entry: Any, folder: str, clips: dict[str, ItemScores]) -> Reading:
+def _reading(dimension: str, entry: Any, folder: str, clips: dict[str, ItemScores]) -> ForeignMetric:
     figure, rows = entry
     name = f"vbench.{text_of(dimension)}"
     ours = load_metric(dimension) if dimension in metric_names() else None
-    asked = list(_asked(number_of(figure), rows))
+    asked = list(_applicable(number_of(figure), rows))
     ids = [_id(row["video_path"], folder) for row in asked]
     values = [
         Value(id=id, value=number_of(row["video_results"]), cluster=clips[id].cluster)
         for id, row in zip(ids, asked, strict=True)
     ]
     left = len(rows) - len(asked)
-    return Reading(
+    return ForeignMetric(
         name=name, figure=number_of(figure), values=values,
         higher_is_better=True if ours is None else ours.higher_is_better,
         value_range=(0.0, 1.0) if ours is None else ours.value_range,
@@ -78,7 +78,7 @@ def _reading(dimension: str, entry: Any, folder: str, clips: dict[str, ItemScore
     )  # fmt: skip
 
 
-def _asked(figure: float | None, rows: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+def _applicable(figure: float | None, rows: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     """The videos that a dimension applies to: those with -1 are left out where the file's figure leaves them out."""
     numbers = [number_of(row["video_results"]) for row in rows]
     rest = [number for number in numbers if number is not None and number != _NOT_ASKED]

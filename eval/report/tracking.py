@@ -1,9 +1,8 @@
 """Figures as one flat object of names and numbers, which experiment trackers log as they are.
 
-In: `Scores`, or the verdict of a gate. Out: `{"step": N, "metrics": {name: number}}` as JSON;
-`mlflow.log_metrics(metrics, step=step)` and `wandb.log(metrics, step=step)` take it. Names have letters, digits, `_`,
-`-` and `.` alone, which both allow, and no `/`, by which MLflow's store of files makes folders:
-`frechet[feature=clip]` is `frechet_feature_clip`.
+In: `Scores`, or the verdict of a gate. Out: `{"step": N, "metrics": {name: number}}` as JSON; log_metrics of MLflow
+and log of a run of W&B take it. Names have letters, digits, `_`, `-` and `.` alone, which both allow, and no `/`, by
+which MLflow's store of files makes folders: `frechet[feature=clip]` is `frechet_feature_clip`.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ def of_scores(scores: Scores) -> dict[str, float]:
         for key, figure in result.figures.items():
             pairs += _figure(result.name if key == result.headline else f"{result.name}.{key}", figure)
         pairs.append((f"{result.name}.coverage", result.coverage))
-    return _named(pairs)
+    return _by_name(pairs)
 
 
 def of_verdict(verdict: Verdict) -> dict[str, float]:
@@ -51,7 +50,7 @@ def of_verdict(verdict: Verdict) -> dict[str, float]:
         pairs += [(f"{one.metric}.change.{end}", getattr(one, end)) for end in ("low", "high")]
         pairs += [(f"{one.metric}.{name}", getattr(one, name)) for name in ("p", "p_adjusted", "mde", "least_margin")]
         pairs.append((f"{one.metric}.pass", float(one.outcome == "pass")))
-    return _named(pairs)
+    return _by_name(pairs)
 
 
 def write(metrics: dict[str, float], path: Path, step: int | None) -> None:
@@ -67,7 +66,7 @@ def _figure(name: str, figure: Figure) -> Iterator[tuple[str, float]]:
     yield f"{name}.n", figure.n
 
 
-def _named(pairs: list[tuple[str, float | None]]) -> dict[str, float]:
+def _by_name(pairs: list[tuple[str, float | None]]) -> dict[str, float]:
     """By names that trackers take.
 
     Raises:

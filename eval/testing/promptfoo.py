@@ -41,7 +41,7 @@ def get_assert(output: Any, context: Mapping[str, Any]) -> dict[str, Any]:
     config = dict(context.get("config") or {})
     try:
         with contextlib.redirect_stdout(sys.stderr):  # promptfoo's own lines are on stdout
-            return _graded(_verdict(output, config, context))
+            return _grading(_verdict(output, config, context))
     except CineloopError as error:
         return {"pass": False, "score": 0.0, "reason": f"{error.code}: {error}"}
 
@@ -93,7 +93,7 @@ def _evaluator(folder: Path | None) -> ClipEvaluator:
     return ClipEvaluator(folder)
 
 
-def _graded(verdict: ClipVerdict) -> dict[str, Any]:
+def _grading(verdict: ClipVerdict) -> dict[str, Any]:
     rows = [
         {"pass": bool(row["right"]), "score": float(bool(row["right"])),
          "reason": f"{row['question']} asked for: {row['wanted']}, seen: {row['answer']}"}

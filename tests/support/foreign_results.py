@@ -44,7 +44,7 @@ def mean(rows) -> float:
 def lmms_eval(
     folder: Path, *, right=70, num=100, samples=True, filters=("none",), date=DATE, task="videomme", version=1, **more
 ):
-    """`DATE_results.json`, and the samples beside it: `right` of `num` questions are answered well."""
+    """DATE_results.json, and the samples beside it: `right` of `num` questions are answered well."""
     folder.mkdir(parents=True, exist_ok=True)
     figures = {"alias": task}
     for name in filters:
