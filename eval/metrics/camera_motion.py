@@ -50,8 +50,8 @@ class Metric(BaseMetric):
     uses = ("prompt", "camera", "facts")
     detects = "a camera that pans, tilts, zooms, shakes or stands otherwise than it was asked to"
     misses = (
-        "what the picture shows; two motions in turn; tells no dolly from a zoom; in pictures without texture at the "
-        "edges a large figure passes for them"
+        "what the picture shows (a frozen clip has a still camera); two motions in turn; tells no dolly from a zoom; in "
+        "pictures without texture at the edges a large figure passes for them"
     )
 
     def measure(self, sample: Sample) -> Evidence:
