@@ -13,7 +13,18 @@ from pathlib import Path
 from source_tree import FOLDERS, parsed, sources
 
 # What a plug-in's or stage's file must call its class: one a file, by contract.
-CONTRACTS = {"Backend", "Config", "Detector", "Extractor", "Generator", "Metric", "Objective", "Settings", "Step"}
+CONTRACTS = {
+    "Backend",
+    "Config",
+    "Detector",
+    "Extractor",
+    "Generator",
+    "Metric",
+    "Objective",
+    "Rater",
+    "Settings",
+    "Step",
+}
 CONTRACTS |= {"CineloopForConditionalGeneration"}  # the architecture's name, in transformers and in vLLM
 
 IRREGULAR = set(
