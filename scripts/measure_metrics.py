@@ -46,7 +46,7 @@ from v2t_eval.core.inputs import read_inputs
 from v2t_eval.core.metric import load_metric
 from v2t_eval.core.sample import Sample, SampleClip
 from v2t_eval.core.score import ScoreConfig, score
-from v2t_eval.metrics.camera_motion import camera_path, motions_seen
+from v2t_eval.metrics.camera_motion import camera_path, visible_motions
 from v2t_eval.semantics.camera import MOTIONS
 
 SEED = 2026
@@ -94,14 +94,14 @@ def camera(num: int, real: Path | None, place: Path) -> dict[str, Any]:
         for scene in _scenes(num, SEED + number):  # other scenes for each shape: an interval takes clips as independent
             made = scene.shots[0].camera
             times = np.arange(max(2, round(scene.duration_s * fps))) / fps
-            seen = seen_of(Frames.from_pixels(render(scene, size, times_s=times), fps))
+            seen = visible(Frames.from_pixels(render(scene, size, times_s=times), fps))
             world.add(made, seen, f"world, {shape}", f"world, {made}", f"world, style {scene.style}")
     for name, picture in _pictures(real):
         for amount in AMOUNTS:
             for made in STILLS:
                 if made == "static" and amount != AMOUNTS[0]:
                     continue
-                seen = seen_of(filmed(picture, made, amount, place))
+                seen = visible(film_of(picture, made, amount, place))
                 stills.add(made, seen, "stills, static" if made == "static" else f"stills, {amount:.0%} of a side",
                            *([f"stills, {made}"] if amount == AMOUNTS[-1] else []))  # fmt: skip
         print(name, flush=True)
@@ -120,14 +120,14 @@ def _scenes(num: int, seed: int) -> Iterator[Any]:
             yield scene
 
 
-def seen_of(frames: Frames) -> list[str]:
+def visible(frames: Frames) -> list[str]:
     """What the metric sees; [] where it declines."""
     sample = Sample(id="a", clip=SampleClip.from_frames(frames))
     try:
         path = camera_path(sample)
     except ItemError:
         return []
-    return motions_seen(path, float(frames.times_s[-1] - frames.times_s[0]))
+    return visible_motions(path, float(frames.times_s[-1] - frames.times_s[0]))
 
 
 def _pictures(real: Path | None) -> Iterator[tuple[str, np.ndarray]]:
@@ -141,7 +141,7 @@ def _pictures(real: Path | None) -> Iterator[tuple[str, np.ndarray]]:
         yield path.name, frames.pixels[len(frames) // 2]
 
 
-def filmed(picture: np.ndarray, made: str, amount: float, place: Path) -> Frames:
+def film_of(picture: np.ndarray, made: str, amount: float, place: Path) -> Frames:
     """The picture as ffmpeg's zoompan films it, through H.264: a shift by `amount` of a side, or a growth whose edge
     travels as far. It rounds to whole pixels of its input, which is twice as large as the film for that."""
     import cv2

@@ -13,7 +13,7 @@ from pathlib import Path
 from source_tree import FOLDERS, parsed, sources
 
 # What a plug-in's or stage's file must call its class: one a file, by contract.
-CONTRACTS = {"Backend", "Config", "Detector", "Extractor", "Forge", "Format", "Generator", "Metric", "Objective"}
+CONTRACTS = {"Backend", "Config", "Detector", "Extractor", "Forge", "Format", "Generator", "Metric", "Objective", "Rater"}
 CONTRACTS |= {"Settings", "Step", "Transcriber"}
 CONTRACTS |= {"CineloopForConditionalGeneration"}  # the architecture's name, in transformers and in vLLM
 

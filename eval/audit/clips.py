@@ -179,6 +179,9 @@ class LazyClip(SampleClip):
         Raises:
             ItemError: the file cannot be decoded.
         """
+        return self._make()
+
+    def _make(self) -> Frames:
         return _frames(*self.recipe)
 
     @frames.setter
@@ -193,13 +196,7 @@ class FirstFrame(LazyClip):
         super().__init__(source)
         self.content += " first frame"
 
-    @property
-    def frames(self) -> Frames | None:  # type: ignore[override]
-        """That one frame.
-
-        Raises:
-            ItemError: the file cannot be decoded.
-        """
+    def _make(self) -> Frames:
         source = self.recipe[0]
         if source not in _FIRST:
             whole = source.corrupt("", 0)

@@ -8,7 +8,7 @@ Letters: n frames, D width.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -35,7 +35,7 @@ class Extractor(BaseExtractor):
             raise MissingDependencyError(
                 f"{self.folder} holds a model of type {kind!r}; one of {', '.join(kinds)} is expected", code="MODEL"
             )
-        options = {"add_pooling_layer": False} if kind == "vit" else {}
+        options: dict[str, Any] = {"add_pooling_layer": False} if kind == "vit" else {}
         self._model = hub.load_model(kinds[kind], self.folder, self.device, **options)
         self._interpolates = {"interpolate_pos_encoding": True} if kind == "vit" else {}  # DINOv2 always does
         self._settings = hub.processor_settings(self.folder)

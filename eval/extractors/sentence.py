@@ -65,7 +65,7 @@ class Extractor(BaseExtractor):
         kind: Any = transformers.MODEL_MAPPING.get(type(config), None)
         # The pooling layer of BERT-like models is not part of a sentence encoder, and its files may lack it.
         has_pooler = kind is not None and "add_pooling_layer" in inspect.signature(kind).parameters
-        without = {"add_pooling_layer": False} if has_pooler else {}
+        without: dict[str, Any] = {"add_pooling_layer": False} if has_pooler else {}
         model = hub.load_model("AutoModel", self.folder, self.device, **without)
         self._model: Any = model.get_encoder() if getattr(config, "is_encoder_decoder", False) else model
         settings = _read(self.folder / "sentence_bert_config.json")

@@ -50,8 +50,8 @@ class Metric(BaseMetric):
     uses = ("prompt", "camera", "facts")
     detects = "a camera that pans, tilts, zooms, shakes or stands otherwise than it was asked to"
     misses = (
-        "what the picture shows; two motions in turn; tells no dolly from a zoom; in pictures without texture at the "
-        "edges a large figure passes for them"
+        "what the picture shows (a frozen clip has a still camera); two motions in turn; tells no dolly from a zoom; "
+        "in pictures without texture at the edges a large figure passes for them"
     )
 
     def measure(self, sample: Sample) -> Evidence:
@@ -62,7 +62,7 @@ class Metric(BaseMetric):
         """
         asked = asked_motion(sample)
         path = camera_path(sample)
-        seen = motions_seen(path, float(sample.frames.times_s[-1] - sample.frames.times_s[0]))
+        seen = visible_motions(path, float(sample.frames.times_s[-1] - sample.frames.times_s[0]))
         numbers = {"x": path.x, "y": path.y, "zoom": path.zoom, "way": path.way, "read": path.read}
         return {"value": float(asked in seen), "asked": asked, "seen": seen,
                 **{name: round(number, 6) for name, number in numbers.items()}}  # fmt: skip
@@ -131,7 +131,7 @@ def steps_of(times_s: np.ndarray) -> list[int]:
     return chosen
 
 
-def motions_seen(path: CameraPath, seconds: float) -> list[str]:
+def visible_motions(path: CameraPath, seconds: float) -> list[str]:
     """The motions of `MOTIONS` that the path shows: static alone, shake alone, or one or more of the others."""
     net = hypot(path.x, path.y)
     if path.way > _SHAKES * max(seconds, 1 / _RATE) and path.way > LEAST and net < _RETURNS * path.way:

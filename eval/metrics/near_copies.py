@@ -24,11 +24,18 @@ from v2t_eval.near.vectors import FRAMES, CopyPictures, CopyVectors
 
 @dataclass(frozen=True, kw_only=True)
 class NearCopiesMetricSettings:
-    """`model`: gives embeddings of frames, see `v2t_eval.core.features`."""
+    """Attributes:
+    model: gives embeddings of frames, see `v2t_eval.core.features`.
+    most_differs: share of the pictures that differs in a copy. By another codec a thousandth does; what a generator
+        has learnt by heart is drawn anew and differs in some hundredths: then 0.05, as `v2t-eval pick` has.
+    """
 
     model: str = "starter-tower"
+    most_differs: float = 0.001
 
     def __post_init__(self) -> None:
+        if not 0 <= self.most_differs < 1:
+            raise ValueError(f"most_differs must be 0 or above and below 1, got {self.most_differs}")
         if not self.model:
             raise ValueError("model must name an extractor, such as starter-tower")
 
@@ -44,6 +51,7 @@ class Metric(BaseMetric):
         "in which nearly nothing moves is a copy of its next second"
     )
     requires = "--reference-clips, the training clips"
+    of_set = ("most_differs",)
     Settings = NearCopiesMetricSettings
 
     def __init__(self, **settings: Any) -> None:
@@ -74,7 +82,9 @@ class Metric(BaseMetric):
             return Summary(
                 headline=self.name, figures={}, scored=0, notes=("there is no training clip to compare with",)
             )
-        nearest = nearest_across([row.evidence for row in rows], [each.evidence for each in references])
+        nearest = nearest_across(
+            [row.evidence for row in rows], [each.evidence for each in references], self.settings.most_differs
+        )
         copies = [float(each.copied >= 0) for each in nearest]
         distances = [_distance(each) for each in nearest]
         figures = {self.name: share_of(rows, copies), "distance": mean_of(rows, distances, (0.0, 2.0))}
@@ -100,5 +110,5 @@ def _item(row: Observation, nearest: Nearest, references: Sequence[Observation])
         "nearest": references[nearest.place].id,
     }
     if nearest.copied >= 0:
-        item |= {"copy_of": references[nearest.copied].id, "mirrored": nearest.is_mirrored}
+        item |= {"copy_of": references[nearest.copied].id, "mirrored": nearest.is_mirrored, "differs": nearest.share}
     return item

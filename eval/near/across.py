@@ -15,7 +15,7 @@ import numpy as np
 
 from v2t_eval.core.features import unit
 from v2t_eval.core.measurement import Evidence
-from v2t_eval.near.overlay import same_pictures
+from v2t_eval.near.overlay import share_that_differs
 from v2t_eval.near.vectors import LEAST_COSINE, LEAST_HASH, mirrored_hash
 
 MOST_LAID = 20  # clips that are laid over a clip, the nearest by each vector
@@ -24,18 +24,19 @@ _ROWS = 256  # of the first set at once
 
 @dataclass(frozen=True)
 class Nearest:
-    """Place of the nearest clip by embedding and its cosine; place of the clip that is copied, -1 for none, and whether
-    mirrored."""
+    """Place of the nearest clip by embedding and its cosine; place of the clip that is copied, -1 for none, whether
+    mirrored, and the share of the pictures that differs from it."""
 
     place: int
     cosine: float
     copied: int
     is_mirrored: bool = False
+    share: float = 1.0
 
 
-def nearest_across(own: Sequence[Evidence], others: Sequence[Evidence]) -> list[Nearest]:
-    """For each of `own` its nearest of `others`; both have one at least. A clip is a copy where the pictures are the
-    same (`same_pictures`); of several that it may be a copy of the nearest."""
+def nearest_across(own: Sequence[Evidence], others: Sequence[Evidence], most_differs: float) -> list[Nearest]:
+    """For each of `own` its nearest of `others`; both have one at least. A clip is a copy where no more than
+    `most_differs` of the pictures differs (`share_that_differs`); of several that it may be a copy of the likest."""
     theirs = {key: _stack(others, key) for key in ("hash", "vector")}  # (M, D)
     nearest = []
     for start in range(0, len(own), _ROWS):
@@ -48,11 +49,13 @@ def nearest_across(own: Sequence[Evidence], others: Sequence[Evidence]) -> list[
         }
         for number, each in enumerate(part):
             rows = [{key: of[key][number] for key in ("hash", "vector")} for of in (plain, flipped)]
-            nearest.append(_nearest(each, others, rows))
+            nearest.append(_nearest(each, others, rows, most_differs))
     return nearest
 
 
-def _nearest(own: Evidence, others: Sequence[Evidence], rows: Sequence[dict[str, np.ndarray]]) -> Nearest:
+def _nearest(
+    own: Evidence, others: Sequence[Evidence], rows: Sequence[dict[str, np.ndarray]], most_differs: float
+) -> Nearest:
     """`rows`: cosines (M,) of the clip as it is, and of its mirror image, by vector."""
     best = np.maximum(rows[0]["vector"], rows[1]["vector"])  # (M,)
     place = int(best.argmax())
@@ -62,10 +65,12 @@ def _nearest(own: Evidence, others: Sequence[Evidence], rows: Sequence[dict[str,
             for other in np.argsort(-cosines[key], kind="stable")[:MOST_LAID].tolist():
                 if cosines[key][other] >= least:
                     candidates.add((-float(best[other]), other, bool(is_mirrored)))
+    likest = Nearest(place, float(best[place]), -1)
     for _, other, is_mirrored in sorted(candidates):
-        if same_pictures(others[other]["pictures"], own["pictures"], is_mirrored):
-            return Nearest(place, float(best[place]), other, is_mirrored)
-    return Nearest(place, float(best[place]), -1)
+        share = share_that_differs(others[other]["pictures"], own["pictures"], is_mirrored, enough=most_differs)
+        if share <= most_differs and share < likest.share:
+            likest = Nearest(place, float(best[place]), other, is_mirrored, share)
+    return likest
 
 
 def _stack(evidence: Sequence[Evidence], key: str) -> np.ndarray:

@@ -88,7 +88,7 @@ def copy_candidates(
         evidence: of `CopyVectors`; None is near nothing.
     """
     hashes = [each and each["hash"] for each in evidence]
-    near = _near(hashes, [None if each is None else mirrored_hash(each) for each in hashes], least_hash)
+    near = _near(hashes, [None if each is None else mirrored_hash(each["hash"]) for each in evidence], least_hash)
     if any(each is not None and "vector" in each for each in evidence):
         plain, mirrored = ([each and each[key] for each in evidence] for key in ("vector", "mirrored"))
         near |= _near(plain, mirrored, least_cosine)
@@ -98,7 +98,8 @@ def copy_candidates(
 def mirrored_hash(hash: np.ndarray) -> np.ndarray:
     """The hash (T 35) of the mirrored frames."""
     flipped = np.where(np.arange(_LOW * _LOW)[1:] % _LOW % 2 == 1, -1, 1)  # signs of a mirrored picture
-    return hash * np.tile(flipped, FRAMES.num_frames)
+    mirrored: np.ndarray = hash * np.tile(flipped, FRAMES.num_frames)
+    return mirrored
 
 
 def _near(plain: Sequence[Any], mirrored: Sequence[Any], least: float) -> set[tuple[int, int, bool]]:

@@ -1,7 +1,7 @@
 """Clips for raters on Qwen-VL, as qwen-vl-utils prepares them: which frames, in which size.
 
 In: every frame of a clip. Out: the tensors of the model's processor. Frames are spread evenly over the clip, as many as
-2 a second give (an even number, four at least); each is resized (bicubic, antialiased) so that its sides are multiples
+2 a second give (an even number, four at least); each is resize_frames (bicubic, antialiased) so that its sides are multiples
 of a patch and its pixels within limits. Known values: `tests/eval/raters/test_qwen.py`.
 Letters: T frames of the clip, n those shown, H W and h w pixels, L tokens.
 """
@@ -41,7 +41,7 @@ def open_processor(folder: Path) -> Any:
     return processor
 
 
-def num_shown(num: int, file_fps: float, fps: float) -> int:
+def num_frames_at(num: int, file_fps: float, fps: float) -> int:
     """How many of `num` frames are shown at `fps` a second.
 
     Raises:
@@ -74,7 +74,7 @@ def fitting_size(height: int, width: int, factor: int, least: int, most: int) ->
     return high, wide
 
 
-def resized(pixels: np.ndarray, size: tuple[int, int]) -> Any:
+def resize_frames(pixels: np.ndarray, size: tuple[int, int]) -> Any:
     """uint8 (n, 3, h, w) of uint8 (n, H, W, 3)."""
     import torch
     from torch.nn.functional import interpolate
@@ -95,11 +95,11 @@ def inputs_of(processor: Any, frames: Frames, query: str, *, fps: float, most_pi
     from transformers.video_utils import VideoMetadata
 
     video = processor.video_processor
-    shown = num_shown(len(frames), frames.fps, fps)
+    shown = num_frames_at(len(frames), frames.fps, fps)
     if most_pixels is None:
         most_pixels = max(min(MAX_PIXELS, TOTAL_PIXELS // shown * PAIR), int(MIN_PIXELS * 1.05))
     size = fitting_size(*frames.size, video.patch_size * video.merge_size, MIN_PIXELS, most_pixels)
-    pixels = resized(frames.pixels[even_places(len(frames), shown)], size)  # (n, 3, h, w)
+    pixels = resize_frames(frames.pixels[even_places(len(frames), shown)], size)  # (n, 3, h, w)
     turn = [{"role": "user", "content": [{"type": "video"}, {"type": "text", "text": query}]}]
     text = processor.apply_chat_template(turn, tokenize=False, add_generation_prompt=True)
     metadata = VideoMetadata(total_num_frames=shown, fps=fps, frames_indices=list(range(shown)))

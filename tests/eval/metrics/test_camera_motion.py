@@ -15,7 +15,7 @@ from cineloop.world.language.grammar import inflect
 from v2t_eval.audit.faults import plant
 from v2t_eval.core.metric import load_metric
 from v2t_eval.core.sample import Sample, SampleClip
-from v2t_eval.metrics.camera_motion import CameraPath, motions_seen, steps_of
+from v2t_eval.metrics.camera_motion import CameraPath, visible_motions, steps_of
 from v2t_eval.semantics.camera import MOTIONS, motions_in, motions_of
 
 PATHS = {
@@ -30,7 +30,7 @@ PATHS = {
 
 
 def film(x: float, y: float, zoom: float, num: int = 17, size: tuple[int, int] = (90, 160)) -> Frames:
-    """A textured picture filmed at 8 Hz by a camera that shifts it by x, y of its sides and makes it grow."""
+    """A textured picture film_of at 8 Hz by a camera that shifts it by x, y of its sides and makes it grow."""
     height, width = size
     noise = np.random.default_rng(5).normal(0, 1, (3 * height, 3 * width, 3)).astype(np.float32)
     canvas = cv2.GaussianBlur(noise, (0, 0), 3)
@@ -81,10 +81,12 @@ def test_the_rule_by_numbers() -> None:
     def path(x: float = 0, y: float = 0, zoom: float = 0, way: float | None = None) -> CameraPath:
         return CameraPath(x=x, y=y, zoom=zoom, way=abs(x) + abs(y) if way is None else way, read=1.0)
 
-    assert motions_seen(path(x=0.039), 2) == ["static"] and motions_seen(path(x=0.041), 2) == ["pan left"]
-    assert motions_seen(path(x=0.2, zoom=0.19), 2) == ["pan left"]
-    assert motions_seen(path(x=0.2, zoom=0.21), 2) == ["pan left", "zoom in"]
-    assert motions_seen(path(x=0.02, way=0.5), 2) == ["shake"] and motions_seen(path(x=0.3, way=0.5), 2) != ["shake"]
+    assert visible_motions(path(x=0.039), 2) == ["static"] and visible_motions(path(x=0.041), 2) == ["pan left"]
+    assert visible_motions(path(x=0.2, zoom=0.19), 2) == ["pan left"]
+    assert visible_motions(path(x=0.2, zoom=0.21), 2) == ["pan left", "zoom in"]
+    assert visible_motions(path(x=0.02, way=0.5), 2) == ["shake"] and visible_motions(path(x=0.3, way=0.5), 2) != [
+        "shake"
+    ]
     assert steps_of(np.arange(20) / 24) == [0, 3, 6, 9, 12, 15, 18] and steps_of(np.arange(3) / 5) == [0, 1, 2]
 
 

@@ -39,7 +39,7 @@ def test_copies_are_named_and_like_clips_are_not() -> None:
     own = [
         evidence(each) for each in (brighter, np.ascontiguousarray(frames(3)[:, :, ::-1]), frames(1, x=12), frames(9))
     ]
-    copy, mirror, like, other = nearest_across(own, training)
+    copy, mirror, like, other = nearest_across(own, training, 0.001)
     assert (copy.place, copy.copied, copy.is_mirrored) == (1, 1, False) and copy.cosine == pytest.approx(1, abs=0.01)
     assert (mirror.place, mirror.copied, mirror.is_mirrored) == (2, 2, True)
     assert (like.place, like.copied) == (0, -1) and like.cosine > 0.99  # near, and yet another clip
@@ -49,8 +49,8 @@ def test_copies_are_named_and_like_clips_are_not() -> None:
 def test_many_clips_in_parts_are_as_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
     training = [evidence(frames(seed)) for seed in range(4)]
     own = [evidence(frames(seed, x=4)) for seed in (3, 1, 7)]
-    singly = [nearest_across([each], training)[0] for each in own]
+    singly = [nearest_across([each], training, 0.001)[0] for each in own]
     monkeypatch.setattr("v2t_eval.near.across._ROWS", 2)
-    for one, several in zip(singly, nearest_across(own, training), strict=True):
+    for one, several in zip(singly, nearest_across(own, training, 0.001), strict=True):
         assert (one.place, one.copied) == (several.place, several.copied)
         assert one.cosine == pytest.approx(several.cosine, abs=1e-6)

@@ -16,14 +16,14 @@ from v2t_eval.raters import qwen
 )  # fmt: skip
 def test_the_number_of_frames(num: int, file_fps: float, fps: float, shown: int) -> None:
     """12.25 of 49 frames are rounded to 12; 9 and 11 lie half-way and go to the even half, 8 and 12."""
-    assert qwen.num_shown(num, file_fps, fps) == shown
+    assert qwen.num_frames_at(num, file_fps, fps) == shown
     places = qwen.even_places(num, shown)
     assert (places[0], places[-1], len(places)) == (0, num - 1, shown)
 
 
 def test_a_single_frame_is_refused() -> None:
     with pytest.raises(ItemError) as error:
-        qwen.num_shown(1, 8, 2)
+        qwen.num_frames_at(1, 8, 2)
     assert error.value.code == "TOO_SHORT"
 
 
@@ -44,6 +44,6 @@ def test_the_size_of_frames(size: tuple[int, int], most: int, fitted: tuple[int,
 
 def test_resizing_keeps_levels_and_an_equal_size_keeps_pixels() -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (2, 28, 56, 3)).astype(np.uint8)
-    assert np.array_equal(qwen.resized(pixels, (28, 56)).numpy(), pixels.transpose(0, 3, 1, 2))
+    assert np.array_equal(qwen.resize_frames(pixels, (28, 56)).numpy(), pixels.transpose(0, 3, 1, 2))
     flat = np.full((1, 30, 30, 3), 200, np.uint8)
-    assert (qwen.resized(flat, (56, 84)).numpy() == 200).all()
+    assert (qwen.resize_frames(flat, (56, 84)).numpy() == 200).all()
