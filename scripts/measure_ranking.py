@@ -199,8 +199,12 @@ def table(figures: dict[str, Any]) -> str:
         ("All different: the true best is named", rows("different", "named")),
         ("All different: share of ties", rows("different", "ties")),
     )
-    again = [f"- {name.removeprefix(AGAIN)}: {figures[name.removeprefix(AGAIN)]['wrong']:.1f}, and "
-             f"{cell['wrong']:.1f} in {cell['runs']} runs" for name, cell in figures.items() if name.startswith(AGAIN)]  # fmt: skip
+    again = [
+        f"- {name.removeprefix(AGAIN)}: {figures[name.removeprefix(AGAIN)]['wrong']:.1f}, and {cell['wrong']:.1f} in "
+        f"{cell['runs']} runs"
+        for name, cell in figures.items()
+        if name.startswith(AGAIN)
+    ]
     lines = [
         "All equal, a best is named: the two worst cells (votes, case, generators, prompts) once more:",
         "",
