@@ -7,6 +7,7 @@ In: docs/figures/ranking.json and compositional.json. Out: Markdown behind the m
 from __future__ import annotations
 
 from collections.abc import Callable
+from statistics import fmean
 
 from results_tables import BLOCKS, VALUES, load
 
@@ -29,22 +30,37 @@ def compositional() -> str:
     )
 
 
-def extreme(key: str, pick: Callable[[list[float]], float], case: str = "", shape: str = "") -> Callable[[], str]:
-    """The lowest or highest share in percent over the cells of a case, and of a shape where one is named."""
+def cells_of(key: str, case: str, sizes: tuple[int, ...] = (20, 60, 200)) -> list[float]:
+    """A share in percent, of every shape and number of generators, of one case."""
+    cells = {
+        name: cell
+        for name, cell in load("ranking").items()
+        if f"|{case}|" in name and key in cell and not name.startswith("again")
+    }
+    return [cell[key] for name, cell in cells.items() if int(name.rpartition("|")[2]) in sizes]
 
-    def value() -> str:
-        cells = {name: cell for name, cell in load("ranking").items() if "|" in name and key in cell}
-        return f"{pick([c[key] for name, c in cells.items() if f'|{case}' in name and name.startswith(shape)]):.1f}"
 
-    return value
+def shown(value: Callable[[], float]) -> Callable[[], str]:
+    """A figure with one place."""
+    return lambda: f"{value():.1f}"
 
 
 BLOCKS |= {"ranking": ranking, "compositional": compositional}
 VALUES |= {
-    "ranking.shapes": lambda: str(len({name.split("|")[0] for name in load("ranking") if "|" in name})),
-    "ranking.low": extreme("strength", min),
-    "ranking.high": extreme("strength", max),
-    "ranking.wrong-equal": extreme("wrong", max, "equal"),
-    "ranking.wrong-two": extreme("wrong", max, "two best equal"),
-    "ranking.wrong": extreme("wrong", max, "different"),
+    "ranking.shapes": lambda: str(
+        len({name.split("|")[0] for name in load("ranking") if "|" in name and "again" not in name})
+    ),
+    "ranking.cells": lambda: str(len(cells_of("strength", "different"))),
+    "ranking.within": lambda: str(sum(93 <= share <= 97 for share in cells_of("strength", "different"))),
+    "ranking.low": shown(lambda: min(cells_of("strength", "different", (60, 200)))),
+    "ranking.high": shown(lambda: max(cells_of("strength", "different", (60, 200)))),
+    "ranking.high-20": shown(lambda: max(cells_of("strength", "different", (20,)))),
+    "ranking.far": shown(lambda: min(cells_of("strength", "different"))),
+    "ranking.wrong-equal": shown(lambda: max(cells_of("wrong", "equal"))),
+    "ranking.wrong-mean": shown(lambda: fmean(cells_of("wrong", "equal|2"))),
+    "ranking.wrong-again": shown(
+        lambda: max(cell["wrong"] for name, cell in load("ranking").items() if name.startswith("again"))
+    ),
+    "ranking.wrong-two": shown(lambda: max(cells_of("wrong", "two best equal"))),
+    "ranking.wrong": shown(lambda: max(cells_of("wrong", "different"))),
 }

@@ -17,7 +17,7 @@ from v2t_eval.audit.judging import Step, detections
 from v2t_eval.audit.record import FaultDetection
 from v2t_eval.judge.grammar.wording import of_text
 from v2t_eval.judge.question import Question
-from v2t_eval.semantics.composition import closed, kinds_of, with_parents
+from v2t_eval.semantics.composition import kinds_of, with_answers, with_parents
 
 
 def notice_compositions(
@@ -56,7 +56,7 @@ def questions_of(kind: str, clip: AuditClip, *, is_closed: bool) -> list[Questio
     """The questions of a kind about a clip's prompt, with those they depend on."""
     made = of_text(clip.prompt or "")
     asked = with_parents(made, kinds_of(made)[kind])
-    return closed(asked) if is_closed else asked
+    return with_answers(asked) if is_closed else asked
 
 
 def _chance(judge: CachedJudge, clip: AuditClip, fault: str, asked: list[Question]) -> float | None:

@@ -26,7 +26,7 @@ from v2t_eval.core.sample import Sample
 from v2t_eval.judge.question import Question, from_row
 from v2t_eval.metrics import question_score
 from v2t_eval.metrics.question_score import Evaluation, evaluate
-from v2t_eval.semantics.composition import KINDS, closed, kinds_of, prompt_kinds, with_parents
+from v2t_eval.semantics.composition import KINDS, kinds_of, prompt_kinds, with_answers, with_parents
 from v2t_eval.semantics.dimension import count_no_answers, domain_notes, num_outside
 from v2t_eval.semantics.sources import QuestionSet
 
@@ -67,7 +67,7 @@ class Metric(question_score.Metric):
             )
         asked = with_parents(questions, [id for ids in kinds.values() for id in ids])
         if self._is_closed(sample):
-            asked = closed(asked)
+            asked = with_answers(asked)
         judge.askable(sample, asked)
         evaluation = evaluate(judge, sample, asked, threshold=self.settings.threshold, mode=self.settings.mode)
         scores = {kind: one for kind, ids in kinds.items() if (one := _score(evaluation, asked, ids)) is not None}
@@ -92,7 +92,7 @@ class Metric(question_score.Metric):
         return self.source.questions_of(sample.require("prompt"))
 
     def _is_closed(self, sample: Sample) -> bool:
-        """Whether claims are asked with all answers of the cartoon world to choose from: see `composition.closed`."""
+        """Whether claims are asked with all answers of the cartoon world to choose from, see `with_answers`."""
         made = sample.row.get("questions") is None and self.by_grammar and self.wording != "yes_no"
         return made and self.ready().has_likelihoods and parse_whole(sample.prompt or "") is not None
 

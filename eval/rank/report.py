@@ -138,10 +138,10 @@ def sentence(one: Ranking) -> str:
         return f"{by}: too few prompts for intervals."
     if one.best is not None:
         return f"{by} it is stronger than every other one, at 5 % over all pairs together."
-    return f"{by} {_listed([printable(one.names[each]) for each in first])} cannot be told apart."
+    return f"{by} {_enumeration([printable(one.names[each]) for each in first])} cannot be told apart."
 
 
-def _listed(names: Sequence[str]) -> str:
+def _enumeration(names: Sequence[str]) -> str:
     *rest, last = names
     return f"{', '.join(rest)} and {last}" if rest else last
 

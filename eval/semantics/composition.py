@@ -84,7 +84,7 @@ def kinds_of(questions: Sequence[Question], given: str | None = None) -> dict[st
     several = len(set(things)) > 1
     about = {question.id: question.about for question in questions}
     deeds = [question for question in questions if about[question.id] in ("action", "motion")]
-    mutual = {question.id for question in deeds if len(_named(question, things)) > 1 or len(question.parents) > 1}
+    mutual = {question.id for question in deeds if len(_things_in(question, things)) > 1 or len(question.parents) > 1}
     changing = {question.id for question in deeds if _changes(question)}
     changing |= {id for id, fact in about.items() if fact == "to_color"}
     single = [question for question in deeds if question.id not in mutual]
@@ -102,7 +102,7 @@ def kinds_of(questions: Sequence[Question], given: str | None = None) -> dict[st
     return {kind: ids for kind, ids in tested.items() if ids and given in (None, kind)}
 
 
-def closed(questions: Sequence[Question]) -> list[Question]:
+def with_answers(questions: Sequence[Question]) -> list[Question]:
     """Claims about a cartoon prompt, with those about a way, a size or a new colour as questions with all of that
     world's answers: a model that returns likelihoods picks among these far better than it says yes or no. Of colours
     and actions of one of several figures it does not, and of numbers it was not shown to know the answers.
@@ -110,10 +110,10 @@ def closed(questions: Sequence[Question]) -> list[Question]:
     Args:
         questions: of yes and no, by `v2t_eval.judge.grammar.wording.of_text`; those without such a list stay.
     """
-    return [_closed(question) for question in questions]
+    return [_with_answers(question) for question in questions]
 
 
-def _closed(question: Question) -> Question:
+def _with_answers(question: Question) -> Question:
     about = "to_color" if question.about == "action" else question.about
     if about not in _CLOSED:
         return question
@@ -144,7 +144,7 @@ def _thing(question: Question) -> str:
     return singular(named[1].split()[-1].lower()) if named else ""
 
 
-def _named(question: Question, things: Sequence[str]) -> set[str]:
+def _things_in(question: Question, things: Sequence[str]) -> set[str]:
     """The things that a question names."""
     return {singular(word) for word in re.findall(r"[a-z'-]+", question.question.lower())} & set(things)
 

@@ -19,9 +19,9 @@ from v2t_eval.semantics.composition import (
     MOTION,
     NUMERACY,
     SPATIAL,
-    closed,
     kinds_of,
     prompt_kinds,
+    with_answers,
     with_parents,
 )
 
@@ -80,14 +80,14 @@ def test_parents_come_along() -> None:
 
 def test_closed_forms_ask_the_same() -> None:
     def of(prompt: str) -> dict[str, str]:
-        return {one.question: one.answer for one in closed(of_text(prompt)) if one.choices}
+        return {one.question: one.answer for one in with_answers(of_text(prompt)) if one.choices}
 
     assert of("A red ball turns blue while two small cats run to the left.") == {
         "What color is the ball at the end?": "blue", "How big are the cats?": "small",
         "Which way do the cats run?": "to the left",
     }  # fmt: skip
-    assert all(one.answer in one.choices for one in closed(of_text("A small dog runs up.")) if one.choices)
-    assert closed(of_text("A dog turns around.")) == of_text("A dog turns around.")
+    assert all(one.answer in one.choices for one in with_answers(of_text("A small dog runs up.")) if one.choices)
+    assert with_answers(of_text("A dog turns around.")) == of_text("A dog turns around.")
 
 
 def test_prompts_of_files_have_the_kind_of_their_file(tmp_path: Path) -> None:
