@@ -96,13 +96,13 @@ def _stale_cache(generator: Generator, pipe: Any, predict: Predict) -> Predict:
 def _round_off(generator: Generator, pipe: Any, predict: Predict) -> Predict:
     """Every prediction is off by a relative error of `ROUND_OFF`, drawn anew."""
 
-    def rounded(*inputs: Any) -> Any:
+    def noisy(*inputs: Any) -> Any:
         return tuple(
             None if each is None else each * (1 + ROUND_OFF * torch.randn(each.shape, generator=generator.rng))
             for each in predict(*inputs)
         )
 
-    return rounded
+    return noisy
 
 
 _PREDICTIONS: dict[str, Callable[[Generator, Any, Predict], Predict]] = {

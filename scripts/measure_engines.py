@@ -109,7 +109,7 @@ def place_of(out: Path, candidate: str, reference: str) -> Path:
 def score_pairs(out: Path, only: Sequence[str]) -> None:
     """Scores of each pair whose clips there are."""
     from v2t_eval.core.score import ScoreConfig
-    from v2t_eval.engine.pairs import paired, unrelated
+    from v2t_eval.engine.pairs import pair_clips, unrelated_pairs
     from v2t_eval.gate.sides import scores_of
 
     suite = read_suite(Path("engine"))
@@ -121,7 +121,7 @@ def score_pairs(out: Path, only: Sequence[str]) -> None:
         ready = all((out / name / "manifest.jsonl").exists() for name in (candidate, reference) if name)
         if place.exists() or not ready or (only and reference not in only):
             continue
-        inputs = paired(out / candidate, out / reference) if candidate else unrelated(out / reference)
+        inputs = pair_clips(out / candidate, out / reference) if candidate else unrelated_pairs(out / reference)
         if len(inputs.samples) < PROMPTS:
             continue
         scores = scores_of(inputs, metrics, config)

@@ -88,7 +88,7 @@ def same_engine() -> str:
     return "\n".join(lines)
 
 
-def simulated() -> str:
+def simulation() -> str:
     """Outcomes over shapes of noise."""
     cells: dict[str, Any] = load("engines")["simulated"]
     parts = [key.split("|") for key in cells]
@@ -108,5 +108,5 @@ def simulated() -> str:
 
 BLOCKS |= {
     "engines-example": example, "engines-verdicts": verdicts, "engines-same": same_engine,
-    "engines-simulated": simulated,
+    "engines-simulated": simulation,
 }  # fmt: skip

@@ -118,7 +118,8 @@ def calibrate(own: Scores, unrelated: Scores, runs: Sequence[Scores], suite: Sui
 
     Args:
         own: of the first run's clips, with themselves as reference videos.
-        unrelated: of the same clips with prompts and reference videos of others, see `v2t_eval.engine.pairs.unrelated`.
+        unrelated: of the same clips with prompts and reference videos of others, see
+            `v2t_eval.engine.pairs.unrelated_pairs`.
         runs: of the engine's other runs with the first one's clips as reference videos, two and more.
         suite: by which they were scored. Rules of its own take the place of measured ones.
 
@@ -135,7 +136,7 @@ def calibrate(own: Scores, unrelated: Scores, runs: Sequence[Scores], suite: Sui
                          hint="use 20 prompts and more, and the suite `engine`")  # fmt: skip
     asked = dict(decides)
     asked |= {f"{name}{ABOVE}": replace(one, sign=-one.sign) for name, one in decides.items() if name not in paired}
-    results = [_stored(own.by_name[name], one, own, with_limit=name in decides) for name, one in known.items()]
+    results = [_mean_over_runs(own.by_name[name], one, own, with_limit=name in decides) for name, one in known.items()]
     results += [reversed_result(each) for each in results if f"{each.name}{ABOVE}" in asked]
     if distances := {name: one for name, one in decides.items() if name in paired}:
         asked[STRAYS] = strays = _strays(distances)
@@ -180,7 +181,7 @@ def _values(name: str, own: Scores, unrelated: Scores, runs: Sequence[Scores], i
                      least=least, sign=-1.0 if result.higher_is_better else 1.0)  # fmt: skip
 
 
-def _stored(result: MetricResult, table: RunValues, own: Scores, *, with_limit: bool) -> MetricResult:
+def _mean_over_runs(result: MetricResult, table: RunValues, own: Scores, *, with_limit: bool) -> MetricResult:
     """The mean over runs of each clip, and of a metric that decides the limit of a clip."""
     limit = table.limit if with_limit else 0.0
     more = {LIMIT: Figure(value=limit, low=limit, high=limit, n=table.values.size)} if with_limit else {}
