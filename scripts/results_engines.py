@@ -15,8 +15,9 @@ from v2t_eval.core.bounds import paired_change
 from v2t_eval.engine.margins import RunValues
 
 WORDS = {
-    "fp32-b5": "the same, batches of 5", "compiled": "compiled", "bf16-b8": "bfloat16", "fp32-b8": "float32",
-    "steps15": "15 steps for 16", "late_sigma": "σ of the step after", "stale_cache": "prediction kept for 4 steps",
+    "fp32-b5": "float32, batches of 5", "fp32-b1": "float32, one by one", "compiled": "compiled",
+    "bf16-b8": "bfloat16, batches of 8", "bf16-b5": "bfloat16, batches of 5", "steps15": "15 steps for 16",
+    "late_sigma": "σ of the step after", "stale_cache": "prediction kept for 4 steps",
     "other_prompt": "embedding of the prompt before", "rare": "the same in one clip of 8",
     "swapped": "red and blue swapped",
 }  # fmt: skip

@@ -13,6 +13,7 @@ from v2t_eval.engine.derived import beyond_limits, limits_of
 from v2t_eval.engine.equivalence import EngineInputs, measure_margins
 from v2t_eval.gate import baseline as file
 from v2t_eval.suites.suite import read_suite
+from v2t_eval.testing.plugin import ClipError, assert_same_quality
 
 pytestmark = pytest.mark.slow
 
@@ -45,6 +46,15 @@ def test_every_kind_of_candidate_has_its_exit_code(place: Path, candidate: str, 
         assert {one.metric for one in made.metrics if one.outcome == "fail"} >= {"pixel_distance", "stray_clips"}
     if candidate == "short":
         assert "frames" in made.differences[0]
+
+
+def test_in_pytest_a_fault_fails_and_another_length_is_an_error(place: Path) -> None:
+    how = {"margins": place / "margins.json", "suite": place / "suite.yaml"}
+    assert assert_same_quality(place / "run3", place / "run0", **how).outcome == "pass"
+    with pytest.raises(AssertionError, match="pixel_distance"):
+        assert_same_quality(place / "bright", place / "run0", **how)
+    with pytest.raises(ClipError, match="frames"):
+        assert_same_quality(place / "short", place / "run0", **how)
 
 
 def test_a_reference_of_another_length_is_not_comparable(place: Path) -> None:
