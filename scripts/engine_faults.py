@@ -2,7 +2,7 @@
 
 In: requests, and the fault by name (`options: {fault: late_sigma}`). Out: clips as a broken engine makes them. The
 faults are those that inference engines have had: a step too few in a cache, a table of noise levels shifted by one,
-embeddings of another request. `round_off` is none: it is what nondeterministic kernels do, drawn at random, other in
+embeddings of another request. `round_off` is not a fault: it is what nondeterministic kernels do, drawn at random, other in
 every run. Letters: B clips of a batch, T frames, H W pixels.
 """
 
@@ -70,7 +70,7 @@ class Generator(DitGenerator):
 
 
 def _late_sigma(generator: Generator, pipe: Any, predict: Predict) -> Predict:
-    """The network is told the noise level of the step after this one."""
+    """The network gets the noise level of the step after this one."""
 
     def late(latents: torch.Tensor, timestep: torch.Tensor, *rest: Any) -> Any:
         table = pipe.scheduler.timesteps
@@ -96,13 +96,13 @@ def _stale_cache(generator: Generator, pipe: Any, predict: Predict) -> Predict:
 def _round_off(generator: Generator, pipe: Any, predict: Predict) -> Predict:
     """Every prediction is off by a relative error of `ROUND_OFF`, drawn anew."""
 
-    def rounded(*inputs: Any) -> Any:
+    def noisy(*inputs: Any) -> Any:
         return tuple(
             None if each is None else each * (1 + ROUND_OFF * torch.randn(each.shape, generator=generator.rng))
             for each in predict(*inputs)
         )
 
-    return rounded
+    return noisy
 
 
 _PREDICTIONS: dict[str, Callable[[Generator, Any, Predict], Predict]] = {

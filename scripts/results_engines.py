@@ -15,8 +15,9 @@ from v2t_eval.core.bounds import paired_change
 from v2t_eval.engine.margins import RunValues
 
 WORDS = {
-    "fp32-b5": "the same, batches of 5", "compiled": "compiled", "bf16-b8": "bfloat16", "fp32-b8": "float32",
-    "steps15": "15 steps for 16", "late_sigma": "σ of the step after", "stale_cache": "prediction kept for 4 steps",
+    "fp32-b5": "float32, batches of 5", "fp32-b1": "float32, one by one", "compiled": "compiled",
+    "bf16-b8": "bfloat16, batches of 8", "bf16-b5": "bfloat16, batches of 5", "steps15": "15 steps for 16",
+    "late_sigma": "σ of the step after", "stale_cache": "prediction kept for 4 steps",
     "other_prompt": "embedding of the prompt before", "rare": "the same in one clip of 8",
     "swapped": "red and blue swapped",
 }  # fmt: skip
@@ -88,7 +89,7 @@ def same_engine() -> str:
     return "\n".join(lines)
 
 
-def simulated() -> str:
+def simulation() -> str:
     """Outcomes over shapes of noise."""
     cells: dict[str, Any] = load("engines")["simulated"]
     parts = [key.split("|") for key in cells]
@@ -108,5 +109,5 @@ def simulated() -> str:
 
 BLOCKS |= {
     "engines-example": example, "engines-verdicts": verdicts, "engines-same": same_engine,
-    "engines-simulated": simulated,
+    "engines-simulated": simulation,
 }  # fmt: skip

@@ -87,7 +87,7 @@ SHAPES: dict[str, Shape] = {
 }  # fmt: skip
 
 
-def shown(rng: np.random.Generator, decibels: np.ndarray) -> np.ndarray:
+def content_of(rng: np.random.Generator, decibels: np.ndarray) -> np.ndarray:
     """Two values of what clips show, (2, R, n): the share of five facts, and a similarity; a clip that is far from the
     reference is drawn anew."""
     runs, num = decibels.shape[1:]
@@ -98,7 +98,7 @@ def shown(rng: np.random.Generator, decibels: np.ndarray) -> np.ndarray:
     return np.stack([facts, np.where(far, level + 0.05 * rng.normal(size=(runs, num)), near)])
 
 
-def shifted(decibels: np.ndarray, content: np.ndarray, rng: np.random.Generator) -> None:
+def farther(decibels: np.ndarray, content: np.ndarray, rng: np.random.Generator) -> None:
     """Every clip of the last run is farther off, by 6 dB: a wrong scheduler."""
     decibels[:, -1] += 6
 
@@ -110,19 +110,19 @@ def broken(decibels: np.ndarray, content: np.ndarray, rng: np.random.Generator) 
     content[:, -1, bad] *= 0.4
 
 
-def dimmed(decibels: np.ndarray, content: np.ndarray, rng: np.random.Generator) -> None:
+def less(decibels: np.ndarray, content: np.ndarray, rng: np.random.Generator) -> None:
     """The clips of the last run are as near as ever and show less: each fact is lost with a chance of .3."""
     content[0, -1] = rng.binomial(np.rint(5 * content[0, -1]).astype(int), 0.7) / 5
     content[1, -1] -= 0.05
 
 
-FAULTS = {"the same engine": None, "6 dB farther": shifted, "1 in 8 broken": broken, "shows less": dimmed}
+FAULTS = {"the same engine": None, "6 dB farther": farther, "1 in 8 broken": broken, "shows less": less}
 
 
 def candidate(shape: Shape, fault: Any, num_runs: int, num: int, rng: np.random.Generator) -> tuple[list[Any], ...]:
     """One calibration and one candidate: sums of the changes, spans, gains, accepted harms and margins of each rule."""
     decibels = np.maximum(shape(rng, num_runs + 1, num), 0.0)  # the last one is the candidate's
-    content = shown(rng, decibels)
+    content = content_of(rng, decibels)
     if fault is not None:
         fault(decibels, content, rng)
     ids = tuple(map(str, range(num)))

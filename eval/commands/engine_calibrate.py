@@ -35,7 +35,7 @@ def run(args: argparse.Namespace) -> int:
     from cineloop import log
     from v2t_eval.engine.equivalence import measure_margins
     from v2t_eval.engine.margins import require_runs
-    from v2t_eval.engine.pairs import paired
+    from v2t_eval.engine.pairs import pair_clips
     from v2t_eval.gate import baseline as file
     from v2t_eval.suites.suite import read_suite
 
@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
     reference, *runs = args.clips
     require_runs(len(runs))
     if args.dry_run:
-        return dry_run(paired(runs[0], reference), suite.metrics, args)
+        return dry_run(pair_clips(runs[0], reference), suite.metrics, args)
     with ExitStack() as stack:
         stack.enter_context(file.lock(args.output))
         made = measure_margins(reference, runs, suite, **score_options(args, stack, args.cache))

@@ -92,7 +92,7 @@ def beyond_limits(scores: Scores, baseline: Scores, limits: Mapping[str, float])
     return beyond
 
 
-def with_derived(scores: Scores, baseline: Scores) -> Scores:
+def derived_scores(scores: Scores, baseline: Scores) -> Scores:
     """The candidate's scores with all that the baseline's rules ask beside its metrics."""
     asked = {result.name for result in baseline.results}
     results = [*scores.results]

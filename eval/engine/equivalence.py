@@ -19,9 +19,9 @@ from cineloop.log import printable
 from v2t_eval.core.inputs import Inputs
 from v2t_eval.core.score import ScoreConfig
 from v2t_eval.core.scores import Scores
-from v2t_eval.engine.derived import beyond_limits, limits_of, with_derived
+from v2t_eval.engine.derived import beyond_limits, derived_scores, limits_of
 from v2t_eval.engine.margins import calibrate
-from v2t_eval.engine.pairs import paired, unrelated
+from v2t_eval.engine.pairs import pair_clips, unrelated_pairs
 from v2t_eval.gate import baseline as file
 from v2t_eval.gate.policy import Policy
 from v2t_eval.gate.run import gate
@@ -44,10 +44,14 @@ def measure_margins(
         options: see `v2t_eval.gate.sides.scores_of`.
 
     Raises:
-        MissingDependencyError: a metric of the suite cannot run here. Else what `paired` and `calibrate` raise.
+        MissingDependencyError: a metric of the suite cannot run here. Else what `pair_clips` and `calibrate` raise.
     """
-    sides = [paired(reference, reference), unrelated(reference), *(paired(run, reference) for run in runs)]
-    own, far, *others = (_scored(each, suite, config, **options) for each in sides)
+    sides = [
+        pair_clips(reference, reference),
+        unrelated_pairs(reference),
+        *(pair_clips(run, reference) for run in runs),
+    ]
+    own, far, *others = (_scores(each, suite, config, **options) for each in sides)
     return calibrate(own, far, others, suite)
 
 
@@ -64,7 +68,7 @@ class EngineInputs:
     def read(
         cls, reference: Path, candidate: Path, margins: Path, suite: Path = SUITE, known_bad: Path | None = None
     ) -> EngineInputs:
-        """Raises UsageError where a file cannot be read or is of another kind; else what `paired` raises."""
+        """Raises UsageError where a file cannot be read or is of another kind; else what `pair_clips` raises."""
         asked, baseline = read_suite(suite), file.read(margins)
         if not limits_of(baseline, all_metrics=True):
             raise UsageError(
@@ -73,16 +77,16 @@ class EngineInputs:
             )
         bad = None
         if known_bad is not None:
-            bad = paired(known_bad, reference)
+            bad = pair_clips(known_bad, reference)
             _check_known_bad(bad, set(limits_of(baseline, all_metrics=True)), known_bad)
-        return cls(suite=asked, baseline=baseline, pairs=paired(candidate, reference), known_bad=bad)
+        return cls(suite=asked, baseline=baseline, pairs=pair_clips(candidate, reference), known_bad=bad)
 
     def verdict(self, config: ScoreConfig | None = None, **about: Any) -> tuple[Scores, Verdict]:
         """The candidate's scores and the verdict on them. `about`: see `v2t_eval.gate.run.gate`, and the options of
         `v2t_eval.gate.sides.scores_of`."""
         options = {name: about.pop(name) for name in ("stop", "show_progress") if name in about}
-        scores = _scored(self.pairs, self.suite, config, **options)
-        bad = None if self.known_bad is None else _scored(self.known_bad, self.suite, config, **options)
+        scores = _scores(self.pairs, self.suite, config, **options)
+        bad = None if self.known_bad is None else _scores(self.known_bad, self.suite, config, **options)
         verdict = equivalence(scores, self.baseline, suite=self.suite.name, **about)
         if bad is None or self.known_bad is None:
             return scores, verdict
@@ -94,7 +98,7 @@ class EngineInputs:
 def equivalence(scores: Scores, baseline: Scores, **about: Any) -> Verdict:
     """The verdict on a candidate's scores against its reference clips. `about`: see `v2t_eval.gate.run.gate`."""
     plain = {name: value for name, value in baseline.policy.items() if name != "suite"}
-    verdict = gate(with_derived(scores, baseline), from_dict(Policy, plain, "policy."), baseline=baseline, **about)
+    verdict = gate(derived_scores(scores, baseline), from_dict(Policy, plain, "policy."), baseline=baseline, **about)
     unlike = next((failure["message"] for result in scores.results for failure in result.failures
                    if failure["code"] == "UNLIKE_REFERENCE"), None)  # fmt: skip
     if unlike is None or verdict.differences:
@@ -137,6 +141,6 @@ def _check_known_bad(bad: Inputs, known: set[str], path: Path) -> None:
             )
 
 
-def _scored(inputs: Inputs, suite: Suite, config: ScoreConfig | None, **options: Any) -> Scores:
+def _scores(inputs: Inputs, suite: Suite, config: ScoreConfig | None, **options: Any) -> Scores:
     decides = [metric.title for metric in suite.metrics if metric.higher_is_better is not None]
     return scores_of(inputs, suite.metrics, config, decides=decides, **options)

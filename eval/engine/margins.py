@@ -17,11 +17,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from cineloop.errors import UsageError
+from cineloop.log import logger
 from v2t_eval.core.bounds import SEED, beyond
 from v2t_eval.core.changes import finite_values
 from v2t_eval.core.metric import Figure, MetricResult
 from v2t_eval.core.scores import Scores
-from v2t_eval.core.statistics import number_clusters, student
+from v2t_eval.core.statistics import number_clusters, student, sum_by_cluster
 from v2t_eval.engine.derived import ABOVE, LIMIT, STRAYS, limit_of, result_of, reversed_result, stray_result
 from v2t_eval.gate.advice import RUNS, least_margin_of
 from v2t_eval.gate.baseline import baseline_of
@@ -105,8 +106,8 @@ class RunValues:
         rng, (at, num) = np.random.default_rng(SEED), number_clusters(self.clusters)
         runs = rng.integers(0, len(self.values), (RUNS, len(at)))  # (N, n)
         drawn = -self.harms[runs, np.arange(len(at))]  # (N, n), good above zero
-        sums = np.zeros((RUNS, num, 2))
-        np.add.at(sums, (slice(None), at), np.stack([drawn, np.ones_like(drawn)], 2))
+        rows = np.stack([drawn, np.ones_like(drawn)], 2).swapaxes(0, 1)  # (n, N, 2)
+        sums = sum_by_cluster(rows, at, num).swapaxes(0, 1)  # (N, G, 2)
         least = least_margin_of(sums, abs(worst - best), alpha=alpha, power=POWER ** (1 / num_rules))
         accepted = self.accepted
         return Rule(metric=name, margin=accepted + max(least, 1e-9), accepted=accepted, worst=worst, best=best,
@@ -118,7 +119,8 @@ def calibrate(own: Scores, unrelated: Scores, runs: Sequence[Scores], suite: Sui
 
     Args:
         own: of the first run's clips, with themselves as reference videos.
-        unrelated: of the same clips with prompts and reference videos of others, see `v2t_eval.engine.pairs.unrelated`.
+        unrelated: of the same clips with prompts and reference videos of others, see
+            `v2t_eval.engine.pairs.unrelated_pairs`.
         runs: of the engine's other runs with the first one's clips as reference videos, two and more.
         suite: by which they were scored. Rules of its own take the place of measured ones.
 
@@ -126,6 +128,7 @@ def calibrate(own: Scores, unrelated: Scores, runs: Sequence[Scores], suite: Sui
         UsageError: too few runs, fewer than two prompts, or no metric that decides.
     """
     require_runs(len(runs))
+    runs = _other_runs(own, runs)
     paired = {metric.title for metric in suite.metrics if metric.reads("reference_video")}
     tables = {name: _values(name, own, unrelated, runs, name in paired) for name in own.by_name}
     known = {name: table for name, table in tables.items() if table is not None}
@@ -133,9 +136,10 @@ def calibrate(own: Scores, unrelated: Scores, runs: Sequence[Scores], suite: Sui
     if not decides or min(len(set(table.clusters)) for table in decides.values()) < 2:
         raise UsageError("a metric with a preferred direction needs values of two prompts in every run",
                          hint="use 20 prompts and more, and the suite `engine`")  # fmt: skip
+    _refuse_wide(decides)
     asked = dict(decides)
     asked |= {f"{name}{ABOVE}": replace(one, sign=-one.sign) for name, one in decides.items() if name not in paired}
-    results = [_stored(own.by_name[name], one, own, with_limit=name in decides) for name, one in known.items()]
+    results = [_mean_over_runs(own.by_name[name], one, own, with_limit=name in decides) for name, one in known.items()]
     results += [reversed_result(each) for each in results if f"{each.name}{ABOVE}" in asked]
     if distances := {name: one for name, one in decides.items() if name in paired}:
         asked[STRAYS] = strays = _strays(distances)
@@ -162,6 +166,44 @@ def require_runs(num: int) -> None:
         )
 
 
+def _other_runs(own: Scores, runs: Sequence[Scores]) -> Sequence[Scores]:
+    """The runs that are not byte for byte the first one; all of them where every run is. An engine that repeats itself
+    in one run and not in others would seem to drift by all of its noise.
+
+    Raises:
+        UsageError: some are the first one, and too few are left.
+    """
+    known = {clip.id: clip.content for clip in own.clips}
+    others = [
+        run for run in runs if any(clip.content is None or clip.content != known.get(clip.id) for clip in run.clips)
+    ]
+    if not others or len(others) == len(runs):
+        return runs
+    if len(others) < LEAST_RUNS:
+        raise UsageError(
+            f"{len(runs) - len(others)} of {len(runs)} runs are byte for byte the first one, {len(others)} is left",
+            hint=f"give {LEAST_RUNS} runs that differ from it, or only such as do not",
+        )
+    logger.warning("%d of %d runs are byte for byte the first one and say nothing", len(runs) - len(others), len(runs))
+    return others
+
+
+def _refuse_wide(tables: Mapping[str, RunValues]) -> None:
+    """Refuse runs that differ as a whole so much that clips of other prompts would be accepted.
+
+    Raises:
+        UsageError: by some metric they do.
+    """
+    for name, one in tables.items():
+        far = one.sign * float(one.unrelated.mean() - one.values.mean())
+        if one.drift and one.accepted >= abs(far):
+            raise UsageError(
+                f"{name}: runs of the engine differ as a whole by {one.accepted:.3g} (95 % bound of one more run), and "
+                f"clips of other prompts by {abs(far):.3g}: such margins would let anything pass",
+                hint="give more runs, and such as differ from the first one alike: no batch size that repeats it",
+            )
+
+
 def _values(name: str, own: Scores, unrelated: Scores, runs: Sequence[Scores], is_paired: bool) -> RunValues | None:
     """None where no clip has a value in every run, and of a figure of a whole set. Of a metric that compares a clip
     with its reference video the first run has no values: it is the reference."""
@@ -180,7 +222,7 @@ def _values(name: str, own: Scores, unrelated: Scores, runs: Sequence[Scores], i
                      least=least, sign=-1.0 if result.higher_is_better else 1.0)  # fmt: skip
 
 
-def _stored(result: MetricResult, table: RunValues, own: Scores, *, with_limit: bool) -> MetricResult:
+def _mean_over_runs(result: MetricResult, table: RunValues, own: Scores, *, with_limit: bool) -> MetricResult:
     """The mean over runs of each clip, and of a metric that decides the limit of a clip."""
     limit = table.limit if with_limit else 0.0
     more = {LIMIT: Figure(value=limit, low=limit, high=limit, n=table.values.size)} if with_limit else {}

@@ -25,19 +25,19 @@ Key = Callable[[Sample], Hashable]
 _ID_CHARS = 12
 
 
-def _seeded(sample: Sample) -> Hashable:
+def _prompt_and_seed(sample: Sample) -> Hashable:
     seed = sample.row.get("seed")
     return None if sample.prompt is None or seed is None else (sample.prompt, str(seed))
 
 
 KEYS: dict[str, Key] = {
-    "prompt and seed": _seeded,
+    "prompt and seed": _prompt_and_seed,
     "prompt": lambda sample: sample.prompt,
     "id": lambda sample: sample.id,
 }
 
 
-def paired(clips: Path, reference: Path) -> Inputs:
+def pair_clips(clips: Path, reference: Path) -> Inputs:
     """The clips of `clips`, each with that of `reference` as its reference video; those without one are left out.
 
     Raises:
@@ -63,14 +63,14 @@ def paired(clips: Path, reference: Path) -> Inputs:
     return replace(ours, samples=sorted(samples, key=lambda sample: sample.id), sources=sources)
 
 
-def unrelated(reference: Path) -> Inputs:
+def unrelated_pairs(reference: Path) -> Inputs:
     """Each clip with the prompt and the clip of another prompt: what a distance is at most, and what a judge gives to a
     clip that shows something else.
 
     Raises:
         UsageError: all clips have one prompt.
     """
-    inputs = paired(reference, reference)
+    inputs = pair_clips(reference, reference)
     moved = []
     for number, sample in enumerate(inputs.samples):
         later = [*inputs.samples[number + 1 :], *inputs.samples[:number]]

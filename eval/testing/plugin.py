@@ -234,13 +234,26 @@ def assert_same_quality(
     verdict: GateVerdict = _guard(work, str(clips))
     from v2t_eval.testing import sets
 
-    sets.end_by(verdict, "engine", inconclusive)
+    _end_by(verdict, sets.report_text(verdict, "engine"), inconclusive)
     return verdict
 
 
 def _check_inconclusive(asked: str) -> None:
     if asked not in ("fail", "xfail", "skip", "pass"):
         raise ClipError(f"inconclusive must be fail, xfail, skip or pass, not {asked!r}")
+
+
+def _end_by(verdict: GateVerdict, message: str, inconclusive: str) -> None:
+    """End the test according to the verdict on a set."""
+    __tracebackhide__ = True
+    if verdict.outcome == "not_comparable":
+        raise ClipError(message)
+    if verdict.outcome == "fail" or (verdict.outcome, inconclusive) == ("inconclusive", "fail"):
+        raise AssertionError(message)
+    if verdict.outcome == "inconclusive" and inconclusive == "xfail":
+        pytest.xfail(message)
+    if verdict.outcome == "inconclusive" and inconclusive == "skip":
+        pytest.skip(message)
 
 
 # --- fixtures
@@ -296,7 +309,7 @@ def gate() -> Callable[..., GateVerdict]:
         verdict: GateVerdict = _guard(work, str(clips))
         from v2t_eval.testing import sets
 
-        sets.end_by(verdict, "gate", inconclusive)
+        _end_by(verdict, sets.report_text(verdict, "gate"), inconclusive)
         return verdict
 
     return check

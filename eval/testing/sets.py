@@ -1,4 +1,4 @@
-"""Whole sets of clips in tests: the gate and the comparison of engines, and how their verdicts end a test.
+"""Whole sets of clips in tests: the gate and the comparison of engines, and their reports.
 
 In: files. Out: `Verdict`. Loaded by the first test that uses it.
 """
@@ -8,8 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import pytest
-
 from v2t_eval.core.score import ScoreConfig
 from v2t_eval.engine import report as engine_report
 from v2t_eval.engine.equivalence import EngineInputs
@@ -18,7 +16,6 @@ from v2t_eval.gate.sides import gate_verdict
 from v2t_eval.gate.verdict import Verdict
 from v2t_eval.report import terminal
 from v2t_eval.suites.suite import suites
-from v2t_eval.testing.plugin import ClipError
 
 _REPORTS = {"gate": gate_report.document, "engine": engine_report.document}
 
@@ -40,19 +37,6 @@ def engine_verdict(places: Sequence[Path], suite: Path, known_bad: Path | None, 
     return sides.verdict(ScoreConfig(cache=cache))[1]
 
 
-def end_by(verdict: Verdict, verb: str, inconclusive: str) -> None:
-    """End the test according to the verdict of a verb, gate or engine.
-
-    Raises:
-        AssertionError: it fails, or is inconclusive and that is to fail. ClipError: it is not comparable.
-    """
-    __tracebackhide__ = True
-    message = terminal.render(_REPORTS[verb](verdict))
-    if verdict.outcome == "not_comparable":
-        raise ClipError(message)
-    if verdict.outcome == "fail" or (verdict.outcome, inconclusive) == ("inconclusive", "fail"):
-        raise AssertionError(message)
-    if verdict.outcome == "inconclusive" and inconclusive == "xfail":
-        pytest.xfail(message)
-    if verdict.outcome == "inconclusive" and inconclusive == "skip":
-        pytest.skip(message)
+def report_text(verdict: Verdict, verb: str) -> str:
+    """The report of a verb, gate or engine, as a terminal shows it."""
+    return terminal.render(_REPORTS[verb](verdict))

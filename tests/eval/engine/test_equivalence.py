@@ -9,9 +9,11 @@ import pytest
 from cineloop.errors import UsageError
 from cineloop.manifest import read_manifest, write_manifest
 from engine_runs import SUITE, brighter, shorter, write_run
+from v2t_eval.engine.derived import beyond_limits, limits_of
 from v2t_eval.engine.equivalence import EngineInputs, measure_margins
 from v2t_eval.gate import baseline as file
 from v2t_eval.suites.suite import read_suite
+from v2t_eval.testing.plugin import ClipError, assert_same_quality
 
 pytestmark = pytest.mark.slow
 
@@ -46,36 +48,44 @@ def test_every_kind_of_candidate_has_its_exit_code(place: Path, candidate: str, 
         assert "frames" in made.differences[0]
 
 
+def test_in_pytest_a_fault_fails_and_another_length_is_an_error(place: Path) -> None:
+    how = {"margins": place / "margins.json", "suite": place / "suite.yaml"}
+    assert assert_same_quality(place / "run3", place / "run0", **how).outcome == "pass"
+    with pytest.raises(AssertionError, match="pixel_distance"):
+        assert_same_quality(place / "bright", place / "run0", **how)
+    with pytest.raises(ClipError, match="frames"):
+        assert_same_quality(place / "short", place / "run0", **how)
+
+
 def test_a_reference_of_another_length_is_not_comparable(place: Path) -> None:
     sides = EngineInputs.read(place / "short", place / "run3", place / "margins.json", place / "suite.yaml")
     assert sides.verdict()[1].exit_code == 9
 
 
-def bad_clips(place: Path, fails: list[str]) -> Path:
-    rows = [row | {"fails": fails} for row in read_manifest(place / "bright" / "manifest.jsonl")][:2]
-    write_manifest(rows, place / "bright" / "bad.jsonl")
+def bad_clips(place: Path, fails: dict[str, list[str]]) -> Path:
+    rows = {row["prompt"]: row for row in read_manifest(place / "bright" / "manifest.jsonl")}
+    write_manifest([rows[prompt] | {"fails": names} for prompt, names in fails.items()], place / "bright" / "bad.jsonl")
     return place / "bright" / "bad.jsonl"
 
 
 def test_known_bad_clips_fail_by_exactly_what_they_list(place: Path) -> None:
-    made = verdict(place, "run3", bad_clips(place, ["pixel_distance"]))
-    guard = made.guards[-1]
-    fails = sorted(
-        verdict(place, "run3", bad_clips(place, ["temporal_distance"])).guards[-1].message.split("fails by ")[1:]
-    )
-    assert fails and "pixel_distance" in fails[0]
-    seen = fails[0].split(";")[0].split(", ")
-    right = verdict(place, "run3", bad_clips(place, [name.strip() for name in seen]))
-    assert right.exit_code == 0 and right.guards[-1].outcome == "pass"
-    wrong = verdict(place, "run3", bad_clips(place, ["temporal_distance"]))
-    assert wrong.exit_code == 6 and wrong.guards[-1].outcome == "fail" and len(wrong.guards[-1].clips) == 2
-    assert guard.name == "known bad clips"
+    places = (place / "run0", place / "bright", place / "margins.json", place / "suite.yaml")
+    sides = EngineInputs.read(*places)
+    scores, _ = sides.verdict()
+    beyond = beyond_limits(scores, sides.baseline, limits_of(sides.baseline, all_metrics=True))
+    fails = {clip.prompt: sorted(beyond[clip.id]) for clip in scores.clips[:2]}
+    assert all("pixel_distance" in names for names in fails.values())
+    right = verdict(place, "run3", bad_clips(place, fails))
+    assert right.exit_code == 0 and (right.guards[-1].name, right.guards[-1].outcome) == ("known bad clips", "pass")
+    first = next(iter(fails))
+    wrong = verdict(place, "run3", bad_clips(place, fails | {first: ["sharpness"]}))
+    assert wrong.exit_code == 6 and wrong.guards[-1].outcome == "fail" and len(wrong.guards[-1].clips) == 1
 
 
 @pytest.mark.parametrize("fails", [[], ["nonsense"], "pixel_distance"])
 def test_known_bad_rows_must_name_metrics(place: Path, fails) -> None:
     with pytest.raises(UsageError, match="must list one metric"):
-        verdict(place, "run3", bad_clips(place, fails))
+        verdict(place, "run3", bad_clips(place, {"prompt 0": fails}))
 
 
 def test_the_baseline_of_a_gate_is_refused(place: Path, tmp_path: Path) -> None:

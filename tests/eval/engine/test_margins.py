@@ -93,6 +93,23 @@ def test_every_metric_is_asked_and_what_is_shown_both_ways() -> None:
         margins(1)
 
 
+def test_runs_that_repeat_the_first_or_differ_by_everything_are_refused() -> None:
+    def contents(word: str) -> dict[str, dict[str, str]]:
+        return {"content": {f"p{n:02}-0": f"{word}{n}" for n in range(NUM)}}
+
+    own, far = run(np.zeros(NUM), shown(9), **contents("a")), run(np.full(NUM, 30.0), shown(9) * 0.2)
+    same, others = (
+        run(np.zeros(NUM), shown(9), **contents("a")),
+        [run(noise(s), shown(s), **contents("b")) for s in (1, 2)],
+    )
+    assert calibrate(own, far, [same, same], SUITE).by_name["pixel_distance"].value == 0
+    assert calibrate(own, far, [same, *others], SUITE).by_name["pixel_distance"].value > 3
+    with pytest.raises(UsageError, match="byte for byte"):
+        calibrate(own, far, [same, others[0]], SUITE)
+    with pytest.raises(UsageError, match="anything pass"):
+        calibrate(own, far, [others[0], run(noise(3) + 8, shown(3), **contents("c"))], SUITE)
+
+
 def test_a_rule_of_the_suite_takes_the_place_of_a_measured_one() -> None:
     from v2t_eval.gate.policy import Policy, Rule
 
