@@ -13,8 +13,19 @@ from pathlib import Path
 from source_tree import FOLDERS, parsed, sources
 
 # What a plug-in's or stage's file must call its class: one a file, by contract.
-CONTRACTS = {"Backend", "Config", "Detector", "Extractor", "Forge", "Format", "Generator", "Metric", "Objective", "Rater"}
-CONTRACTS |= {"Settings", "Step", "Transcriber"}
+CONTRACTS = {
+    "Backend",
+    "Config",
+    "Detector",
+    "Extractor",
+    "Forge",
+    "Format",
+    "Generator",
+    "Metric",
+    "Objective",
+    "Rater",
+}
+CONTRACTS |= {"Rater", "Settings", "Step", "Transcriber"}
 CONTRACTS |= {"CineloopForConditionalGeneration"}  # the architecture's name, in transformers and in vLLM
 
 IRREGULAR = set(

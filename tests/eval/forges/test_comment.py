@@ -195,7 +195,9 @@ def test_without_a_token_or_a_pull_request_nothing_is_sent(comment, server, tmp_
     assert comment("--number", "5", **none)[1]["action"] == "created"
 
 
-@pytest.mark.parametrize("url", ["http://api.example.org", "https://me:secret@api.example.org", "ftp://api.example.org"])
+@pytest.mark.parametrize(
+    "url", ["http://api.example.org", "https://me:secret@api.example.org", "ftp://api.example.org"]
+)
 def test_a_token_is_sent_in_clear_to_no_other_machine(server, gate, tmp_path, monkeypatch, capsys, url):
     for name, value in server.environ(tmp_path, GITHUB_API_URL=url, CI_API_V4_URL=url).items():
         monkeypatch.setenv(name, value)

@@ -15,7 +15,7 @@ from cineloop.world.language.grammar import inflect
 from v2t_eval.audit.faults import plant
 from v2t_eval.core.metric import load_metric
 from v2t_eval.core.sample import Sample, SampleClip
-from v2t_eval.metrics.camera_motion import CameraPath, visible_motions, steps_of
+from v2t_eval.metrics.camera_motion import CameraPath, steps_of, visible_motions
 from v2t_eval.semantics.camera import MOTIONS, motions_in, motions_of
 
 PATHS = {
