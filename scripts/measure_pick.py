@@ -23,7 +23,6 @@ from measure_gate import Cells
 from scipy.special import ndtr
 from scipy.stats import t  # type: ignore[import-untyped]
 
-from v2t_eval.core import bounds
 from v2t_eval.core.changes import ends
 from v2t_eval.core.metric import MetricResult
 from v2t_eval.pick.choice import PairedTotals, drops, look_sizes, prompts_to_decide
@@ -107,7 +106,10 @@ def contest(values: np.ndarray, ends_of: tuple[float, float]) -> dict[str, Any]:
         seen = np.arange(prompts) < size
         looks.append(
             PairedTotals(
-                totals=totals[left] * seen, counts=clips * seen.astype(float), span=span(values, seen, ends_of)
+                totals=totals[left] * seen,
+                counts=clips * seen.astype(float),
+                span=span(values, seen, ends_of),
+                num_draws=NUM_DRAWS,
             )
         )
         worse, level = drops(looks)
@@ -241,7 +243,6 @@ def main() -> int:
     parser.add_argument("--runs", type=int, default=300)
     parser.add_argument("-o", "--output", type=Path, required=True)
     args = parser.parse_args()
-    bounds.NUM_DRAWS = NUM_DRAWS
     cells = Cells(args.output)
     all_cells(cells, args.runs)
     print(table(cells.results))

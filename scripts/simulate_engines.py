@@ -159,8 +159,8 @@ def outcomes(shape: Shape, fault: Any, num_runs: int, num: int, count: int, seed
     num_rules = goods.shape[1]
     flat = goods.reshape(count * num_rules, num)
     sums = np.stack([flat, np.ones_like(flat)], 2)
-    low = bounds.lower_bounds(sums, spans.ravel(), ALPHA).reshape(count, num_rules)
-    p = bounds.p_values(sums, gains.ravel(), accepted.ravel()).reshape(count, num_rules)
+    low = bounds.lower_bounds(sums, spans.ravel(), ALPHA, num_draws=DRAWS).reshape(count, num_rules)
+    p = bounds.p_values(sums, gains.ravel(), accepted.ravel(), num_draws=DRAWS).reshape(count, num_rules)
     adjusted = np.array([holm(row.tolist()) for row in p])
     passes = low > -allowed
     fails = (~passes & (adjusted < ALPHA)).any(1)
@@ -178,7 +178,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, nargs=2, metavar=("PROMPTS", "RUNS"), help="of SIZES this one alone")
     parser.add_argument("-o", "--output", type=Path, required=True, help="JSON; cells that it holds are kept")
     args = parser.parse_args()
-    bounds.NUM_DRAWS, margins.RUNS = DRAWS, NULLS
+    margins.RUNS = NULLS  # a setting of its module: no argument reaches it
     cells = json.loads(args.output.read_text()) if args.output.exists() else {}
     for num, num_runs in [tuple(args.size)] if args.size else SIZES:
         for what, fault in FAULTS.items():

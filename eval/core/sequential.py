@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from v2t_eval.core.bounds import p_values, weighted_means
+from v2t_eval.core.bounds import NUM_DRAWS, p_values, weighted_means
 
 _EVEN = 3  # looks by which half of it is spent
 
@@ -37,7 +37,12 @@ def p_values_and_levels(
 
 
 def p_values_and_ranks(
-    sums: np.ndarray, spans: np.ndarray, tolerated: float | np.ndarray = 0.0, *, alpha: float
+    sums: np.ndarray,
+    spans: np.ndarray,
+    tolerated: float | np.ndarray = 0.0,
+    *,
+    alpha: float,
+    num_draws: int = NUM_DRAWS,
 ) -> tuple[np.ndarray, np.ndarray]:
     """One look: p of "the mean is not below -tolerated" (V,), and of each draw its least rank in any series (D,).
 
@@ -47,8 +52,9 @@ def p_values_and_ranks(
         spans: (V,), how far the values are apart.
         tolerated: at or above zero, or (V,).
         alpha: of deciding anything wrongly, at any look.
+        num_draws: of weights, the same at all looks.
     """
-    weighted = weighted_means(sums, spans)  # (D, V)
+    weighted = weighted_means(sums, spans, num_draws)  # (D, V)
     p = p_values(sums, spans, np.broadcast_to(tolerated, len(sums)), weighted)
     p = np.where((sums[..., 1] > 0).sum(1) > 1, p, 1.0)
     return p, _least_ranks(weighted.T, int(alpha * len(weighted)) + 1)

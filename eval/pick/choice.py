@@ -18,7 +18,7 @@ from functools import cached_property
 
 import numpy as np
 
-from v2t_eval.core.bounds import clustered_error
+from v2t_eval.core.bounds import NUM_DRAWS, clustered_error
 from v2t_eval.core.power import POWER, prompts_for
 from v2t_eval.core.sequential import levels, p_values_and_ranks
 
@@ -34,11 +34,13 @@ class PairedTotals:
         totals: (M, G), sums of the values of each prompt's clips, greater is better; 0 of prompts not drawn yet.
         counts: (G,), clips of each prompt; 0 of prompts not drawn yet.
         span: from the worst value that a prompt may have to the best, above zero.
+        num_draws: of weights; a simulation takes fewer.
     """
 
     totals: np.ndarray
     counts: np.ndarray
     span: float
+    num_draws: int = NUM_DRAWS
 
     @property
     def pairs(self) -> list[tuple[int, int]]:
@@ -55,7 +57,8 @@ class PairedTotals:
     @cached_property
     def tests(self) -> tuple[np.ndarray, np.ndarray]:
         """See `v2t_eval.core.sequential.p_values_and_ranks`; of two checkpoints or more."""
-        return p_values_and_ranks(self.differences, np.full(len(self.pairs), self.span), alpha=ALPHA)
+        spans = np.full(len(self.pairs), self.span)
+        return p_values_and_ranks(self.differences, spans, alpha=ALPHA, num_draws=self.num_draws)
 
     @property
     def means(self) -> np.ndarray:
