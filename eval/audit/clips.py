@@ -168,12 +168,12 @@ class LazyClip(SampleClip):
         """
         return self._make()
 
-    def _make(self) -> Frames:
-        return _frames(*self.recipe)
-
     @frames.setter
     def frames(self, frames: Frames | None) -> None:
         raise AttributeError("a planted clip makes its own frames")
+
+    def _make(self) -> Frames:
+        return _frames(*self.recipe)
 
 
 class FirstFrame(LazyClip):
