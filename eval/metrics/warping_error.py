@@ -112,8 +112,8 @@ def in_both(forward: np.ndarray, back: np.ndarray) -> np.ndarray:
     """Bool (H, W): pixels of the first frame that the second one shows too, of flows float32 (H, W, 2)."""
     height, width = forward.shape[:2]
     returned = warp(back, forward)  # (H, W, 2)
-    size = _squared(forward)  # (H, W)
-    lost = _squared(forward + returned) > 0.01 * (size + _squared(returned)) + 0.5
+    size = _square_length(forward)  # (H, W)
+    lost = _square_length(forward + returned) > 0.01 * (size + _square_length(returned)) + 0.5
     slopes = [np.gradient(forward[..., axis].astype(np.float64)) for axis in (0, 1)]
     steep = sum(slope * slope for of in slopes for slope in of) > 0.01 * size + 0.002
     y, x = np.mgrid[:height, :width]
@@ -129,6 +129,6 @@ def masked_error(first: np.ndarray, second: np.ndarray, kept: np.ndarray) -> flo
     return float((difference * difference).mean())
 
 
-def _squared(flow: np.ndarray) -> np.ndarray:
+def _square_length(flow: np.ndarray) -> np.ndarray:
     length: np.ndarray = (flow.astype(np.float64) ** 2).sum(-1)
     return length

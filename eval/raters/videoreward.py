@@ -50,7 +50,7 @@ class Rater:
             raise UsageError("videoreward has one formula, the published one: leave mode out")
         self.name = f"videoreward:{where}"
         self._folder = hub.model_folder(where, "videoreward")
-        _require_converted(self._folder)
+        _require_form(self._folder)
         self._text, data, self._scale = _settings(self._folder)
         self._fps, self._most_pixels = float(data.get("fps") or 2.0), int(data.get("max_frame_pixels") or 240 * 320)
         device = models.device()
@@ -97,7 +97,7 @@ def _is_finite(mark: float) -> bool:
     return mark - mark == 0.0
 
 
-def _require_converted(folder: Path) -> None:
+def _require_form(folder: Path) -> None:
     """Raises MissingDependencyError: what is there is the published form, or not whole."""
     if not list(folder.glob("*.safetensors")) or (folder / "adapter_config.json").is_file():
         pickles = sorted(path.name for path in folder.rglob("*") if path.suffix in _PICKLES)
