@@ -1,7 +1,7 @@
 """Clips for raters on Qwen-VL, as qwen-vl-utils prepares them: which frames, in which size.
 
 In: every frame of a clip. Out: the tensors of the model's processor. Frames are spread evenly over the clip, as many as
-2 a second give (an even number, four at least); each is resize_frames (bicubic, antialiased) so that its sides are multiples
+2 a second give (an even number, four at least); each is resized (bicubic, antialiased) so that its sides are multiples
 of a patch and its pixels within limits. Known values: `tests/eval/raters/test_qwen.py`.
 Letters: T frames of the clip, n those shown, H W and h w pixels, L tokens.
 """
