@@ -6,10 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from noise_clips import noise
 
 from cineloop.manifest import write_manifest
 from cineloop.video.encode import encode
+from small_clips import noise
 
 NUM = 12
 SUITE = "name: small\nmetrics: [structure_distance, pixel_distance, temporal_distance, sharpness]\n"
