@@ -40,7 +40,7 @@ def cells_of(key: str, case: str, sizes: tuple[int, ...] = (20, 60, 200)) -> lis
     return [cell[key] for name, cell in cells.items() if int(name.rpartition("|")[2]) in sizes]
 
 
-def shown(value: Callable[[], float]) -> Callable[[], str]:
+def one_place(value: Callable[[], float]) -> Callable[[], str]:
     """A figure with one place."""
     return lambda: f"{value():.1f}"
 
@@ -52,15 +52,15 @@ VALUES |= {
     ),
     "ranking.cells": lambda: str(len(cells_of("strength", "different"))),
     "ranking.within": lambda: str(sum(93 <= share <= 97 for share in cells_of("strength", "different"))),
-    "ranking.low": shown(lambda: min(cells_of("strength", "different", (60, 200)))),
-    "ranking.high": shown(lambda: max(cells_of("strength", "different", (60, 200)))),
-    "ranking.high-20": shown(lambda: max(cells_of("strength", "different", (20,)))),
-    "ranking.far": shown(lambda: min(cells_of("strength", "different"))),
-    "ranking.wrong-equal": shown(lambda: max(cells_of("wrong", "equal"))),
-    "ranking.wrong-mean": shown(lambda: fmean(cells_of("wrong", "equal|2"))),
-    "ranking.wrong-again": shown(
+    "ranking.low": one_place(lambda: min(cells_of("strength", "different", (60, 200)))),
+    "ranking.high": one_place(lambda: max(cells_of("strength", "different", (60, 200)))),
+    "ranking.high-20": one_place(lambda: max(cells_of("strength", "different", (20,)))),
+    "ranking.far": one_place(lambda: min(cells_of("strength", "different"))),
+    "ranking.wrong-equal": one_place(lambda: max(cells_of("wrong", "equal"))),
+    "ranking.wrong-mean": one_place(lambda: fmean(cells_of("wrong", "equal|2"))),
+    "ranking.wrong-again": one_place(
         lambda: max(cell["wrong"] for name, cell in load("ranking").items() if name.startswith("again"))
     ),
-    "ranking.wrong-two": shown(lambda: max(cells_of("wrong", "two best equal"))),
-    "ranking.wrong": shown(lambda: max(cells_of("wrong", "different"))),
+    "ranking.wrong-two": one_place(lambda: max(cells_of("wrong", "two best equal"))),
+    "ranking.wrong": one_place(lambda: max(cells_of("wrong", "different"))),
 }
