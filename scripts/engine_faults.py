@@ -2,8 +2,8 @@
 
 In: requests, and the fault by name (`options: {fault: late_sigma}`). Out: clips as a broken engine makes them. The
 faults are those that inference engines have had: a step too few in a cache, a table of noise levels shifted by one,
-embeddings of another request. `round_off` is not a fault: it is what nondeterministic kernels do, drawn at random, other in
-every run. Letters: B clips of a batch, T frames, H W pixels.
+embeddings of another request. `round_off` is not a fault: it is what nondeterministic kernels do, drawn at random,
+other in every run. Letters: B clips of a batch, T frames, H W pixels.
 """
 
 from __future__ import annotations
