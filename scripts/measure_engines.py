@@ -30,12 +30,15 @@ sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
 
 from cineloop.intervals import wilson  # noqa: E402
 from cineloop.manifest import read_manifest, write_manifest  # noqa: E402
+from v2t_eval.core import bounds  # noqa: E402
 from v2t_eval.core.scores import Scores, read_scores, render_scores  # noqa: E402
+from v2t_eval.engine import margins as margins_of_runs  # noqa: E402
 from v2t_eval.engine.equivalence import equivalence  # noqa: E402
 from v2t_eval.engine.margins import calibrate  # noqa: E402
 from v2t_eval.suites.suite import Suite, parse_metrics, read_suite  # noqa: E402
 
 PROMPTS, STEPS, AA_PAIRS, SEED = 24, 16, 100, 11
+DRAWS, NULLS = 1000, 80  # of bounds and margins for A/A pairs; the verdicts above take the usual 10,000 and 400
 RUNS: dict[str, dict[str, Any]] = {
     "fp32-b8": {}, "fp32-b1": {"batch_size": 1}, "fp32-b3-shuffled": {"batch_size": 3}, "fp32-b5": {"batch_size": 5},
     "bf16-b8": {"dtype": "bfloat16"}, "bf16-b1": {"dtype": "bfloat16", "batch_size": 1},
@@ -185,6 +188,8 @@ def verdicts(out: Path, engine: str, suite: Suite) -> list[dict[str, Any]]:
 
 def same_engine(out: Path, engine: str, suite: Suite, count: int) -> dict[str, int]:
     """Outcomes of `count` A/A pairs: runs in other roles, prompts with replacement."""
+    bounds.NUM_DRAWS, margins_of_runs.RUNS = DRAWS, NULLS
+    bounds._cached_weights.cache_clear()
     names, rng = ENGINES[engine], np.random.default_rng(SEED)
     tables = {(b, a): of_suite(scores_at(out, b, a)) for a, b in itertools.combinations(names, 2)}
     own, far = of_suite(scores_at(out, names[0], names[0])), of_suite(scores_at(out, "", names[0]))
@@ -201,7 +206,8 @@ def same_engine(out: Path, engine: str, suite: Suite, count: int) -> dict[str, i
             pair = tables.get((name, reference)) or tables[reference, name]
             shown = {one.name: one for one in contents[name].results}
             results = [shown[one.name] if "distance" not in one.name else one for one in pair.results]
-            return part_of(replace(pair, results=results), numbers)
+            clips = [replace(clip, content=None) for clip in pair.clips]  # of which run they are is another one's now
+            return part_of(replace(pair, results=results, clips=clips), numbers)
 
         reference, candidate, *others = roles
         margins = calibrate(between(reference, reference), part_of(far, numbers),

@@ -192,11 +192,11 @@ def _refuse_wide(tables: Mapping[str, RunValues]) -> None:
     """Refuse runs that differ as a whole so much that clips of other prompts would be accepted.
 
     Raises:
-        UsageError: by some metric they do.
+        UsageError: by some distance they do.
     """
     for name, one in tables.items():
         far = one.sign * float(one.unrelated.mean() - one.values.mean())
-        if one.drift and one.accepted >= abs(far):
+        if one.least is None and one.drift and one.accepted >= abs(far):
             raise UsageError(
                 f"{name}: runs of the engine differ as a whole by {one.accepted:.3g} (95 % bound of one more run), and "
                 f"clips of other prompts by {abs(far):.3g}: such margins would let anything pass",

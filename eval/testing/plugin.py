@@ -208,14 +208,10 @@ def assert_same_quality(
     """Fail unless an inference engine's clips lie no farther from a reference engine's than the margins allow.
 
     Args:
-        clips: of the candidate, a folder or manifest. reference: of the reference engine, the same prompts and seeds.
-        margins: the file that `v2t-eval engine calibrate` wrote.
-        suite: by which the margins were made.
+        clips: of the candidate. reference: of the reference engine, the same prompts and seeds.
+        margins: the file that `v2t-eval engine calibrate` wrote, by this `suite`.
         known_bad: manifest of clips that must fail, see docs/engines.md.
-        inconclusive: the outcome of the test for that verdict: fail, xfail, skip or pass.
-
-    Returns:
-        The verdict.
+        inconclusive: see the fixture `gate`.
 
     Raises:
         AssertionError: they do; the message is the report.
@@ -250,10 +246,8 @@ def _end_by(verdict: GateVerdict, message: str, inconclusive: str) -> None:
         raise ClipError(message)
     if verdict.outcome == "fail" or (verdict.outcome, inconclusive) == ("inconclusive", "fail"):
         raise AssertionError(message)
-    if verdict.outcome == "inconclusive" and inconclusive == "xfail":
-        pytest.xfail(message)
-    if verdict.outcome == "inconclusive" and inconclusive == "skip":
-        pytest.skip(message)
+    if verdict.outcome == "inconclusive" and inconclusive != "pass":
+        {"xfail": pytest.xfail, "skip": pytest.skip}[inconclusive](message)
 
 
 # --- fixtures
