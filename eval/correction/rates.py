@@ -92,7 +92,9 @@ def error_rates(rows: Sequence[Confusion], keys: Sequence[tuple[str, str]]) -> E
         claims[kind] = int(sums[1]), int(sums[3])
         drawn, value = whole_hits - whole_alarms, float(sums[0] / sums[1] - sums[2] / sums[3])  # (B,)
         contrast[kind] = value, float(np.quantile(drawn, _TAIL))
-        least, most = np.quantile(drawn, (_SCALE_TAIL, 1 - _SCALE_TAIL))
+        own = (drawn_hits - drawn_alarms)[:, at].mean(1)  # (B,), of the answers that are asked
+        value = float((hits - alarms)[at].mean())
+        least, most = np.quantile(own, (_SCALE_TAIL, 1 - _SCALE_TAIL))
         scale = max(scale, value / least, most / value) if least > 0 < value else np.inf
     return ErrorRates(keys=tuple(keys), hits=hits, alarms=alarms, drawn_hits=drawn_hits, drawn_alarms=drawn_alarms,
                       claims=claims, contrast=contrast, scale_error=float(scale))  # fmt: skip

@@ -93,6 +93,7 @@ def _show(made: Scores, scores: Scores, policy: Policy | None, path: Path, *, as
     from v2t_eval.gate.decide import guard_outcomes
     from v2t_eval.gate.guards import guard_checks
     from v2t_eval.gate.sentences import guard as in_words
+    from v2t_eval.gate.sentences import of_correction
 
     checks = guard_checks(scores, None, policy) if policy else []
     for check, outcome in zip(checks, guard_outcomes(checks, (), policy.alpha if policy else 0.0), strict=True):
@@ -101,6 +102,8 @@ def _show(made: Scores, scores: Scores, policy: Policy | None, path: Path, *, as
             logger.warning(
                 "%s: %s; the baseline's own share does not count against a candidate", guard.name, guard.message
             )
+    for note in of_correction(scores, {}) if policy and policy.corrected else ():
+        logger.warning("%s", note)
     for one in scores.skipped if policy else ():
         logger.warning("the baseline lacks %s: %s", one.metric, one.reason)
     last, advice = made.history[-1], advise(scores, policy) if policy else []

@@ -17,6 +17,7 @@ from v2t_eval.core.metric import Figure
 from v2t_eval.core.power import invisible_share
 from v2t_eval.core.scores import Scores
 from v2t_eval.core.statistics import parts_of_variance
+from v2t_eval.correction.gating import IS_CORRECTED
 from v2t_eval.gate.comparable import fingerprint_changes
 from v2t_eval.gate.decide import Decision, Finding
 from v2t_eval.gate.guards import MOTION, GuardCheck
@@ -358,7 +359,8 @@ def notes_after(
             notes.append(f"{name} was not audited: what it cannot see is not known")
         result = scores.by_name.get(name)
         if name in audit.fingerprints and result is not None:
-            differing, _ = fingerprint_changes(name, result.fingerprint, audit.fingerprints[name])
+            own = {key: text for key, text in result.fingerprint.items() if key != IS_CORRECTED}  # the same judge
+            differing, _ = fingerprint_changes(name, own, audit.fingerprints[name])
             if differing:
                 values = differing[0].values(("here", "in the audit"))
                 notes.append(f"{name} was audited with another definition: {values}")
