@@ -94,7 +94,7 @@ def _evaluator(folder: Path | None) -> ClipEvaluator:
 
 
 def _grading(verdict: ClipVerdict) -> dict[str, Any]:
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"pass": bool(row["right"]), "score": float(bool(row["right"])),
          "reason": f"{row['question']} asked for: {row['wanted']}, seen: {row['answer']}"}
         for row in verdict.answers
