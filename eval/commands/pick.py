@@ -1,4 +1,4 @@
-"""The verb `v2t-eval pick`: the best of several checkpoints, what cannot be told apart from it, and what copies."""
+"""The verb `v2t-eval pick`: the best of several checkpoints, what cannot be distinguished from it, and what copies."""
 
 from __future__ import annotations
 

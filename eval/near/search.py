@@ -65,7 +65,7 @@ def nearest_clips(
     return nearest
 
 
-def _sampled(name: str, sample: Sample) -> Sample:
+def _sample_of(name: str, sample: Sample) -> Sample:
     """The frames of its clip that are looked at, under a name."""
     clip = sample.clip
     if clip is None or clip.path is None:
@@ -84,7 +84,7 @@ def _evidence(
         EvidenceCache(config.cache) as cache,
         Executor([measurement], config.limits, cache, config.place_for(len(samples))) as executor,
     ):
-        jobs = (executor.open(_sampled(name, sample), [0]) for name, sample in samples.items())
+        jobs = (executor.open(_sample_of(name, sample), [0]) for name, sample in samples.items())
         for job in executor.run(jobs, stop):
             if 0 in job.evidence:
                 evidence[job.sample.id] = job.evidence[0]

@@ -1,4 +1,4 @@
-"""The page of a pick: which checkpoint, what is told apart from it, what copies, and each prompt over all of them.
+"""The page of a pick: which checkpoint, what is distinguished from it, what copies, and each prompt over all of them.
 
 In: a `Pick` and its folder. Out: a `Document`, and the same as JSON-able data.
 """
@@ -74,18 +74,18 @@ def sentence(pick: Pick) -> str:
     """What came out, in one to three sentences."""
     best, first = pick.best, pick.copies_from
     if best is None:
-        said = "Every checkpoint that could be drawn with copies training clips."
+        text = "Every checkpoint that could be drawn with copies training clips."
     elif not pick.tied:
-        said = f"{best.name} is the best by {pick.by}; none of the others is as good."
+        text = f"{best.name} is the best by {pick.by}; none of the others is as good."
     else:
         names = ", ".join(one.name for one in pick.tied)
-        said = f"{best.name} looks best by {pick.by}, and cannot be told apart from {names}."
+        text = f"{best.name} looks best by {pick.by}, and cannot be distinguished from {names}."
         many = pick.more_prompts
         if many is not None:
-            said += f" About {plural(many, 'more prompt')} would decide, if they differ by as much as it looks."
+            text += f" About {plural(many, 'more prompt')} would decide, if they differ by as much as it looks."
         else:
-            said += " No number of prompts that could be drawn would decide: they are as good as equal."
-    return said if first is None else f"{said} From {first.name} on training clips are copied."
+            text += " No number of prompts that could be drawn would decide: they are as good as equal."
+    return text if first is None else f"{text} From {first.name} on training clips are copied."
 
 
 def _legend(pick: Pick) -> tuple[str, ...]:
@@ -124,9 +124,9 @@ def _about_copies(pick: Pick) -> tuple[str, ...]:
     if not counted:
         return ("Not looked for: --training-set names the clips that were trained on.",)
     first = pick.copies_from
-    said = "No checkpoint has more near copies than chance allows." if first is None else (
+    text = "No checkpoint has more near copies than chance allows." if first is None else (
         f"From {first.name} on there are more near copies than chance allows.")  # fmt: skip
-    return (f"{said} A near copy shows the pictures of a training clip but for a few hundredths, in five frames.",)
+    return (f"{text} A near copy shows the pictures of a training clip but for a few hundredths, in five frames.",)
 
 
 def _copy_cards(pick: Pick, out: Path) -> tuple[Card, ...]:

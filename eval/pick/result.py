@@ -93,7 +93,7 @@ class Pick:
 
     Attributes:
         by: title of the metric that decided.
-        standings: the best first, those that are not told apart from it, then by when they were dropped.
+        standings: the best first, those that are not distinguished from it, then by when they were dropped.
         looks: in order. prompts: there are in all. draws, all_draws: clips drawn for held-out prompts, and of drawing
             all of them for every checkpoint that could be drawn with.
     """
@@ -113,7 +113,7 @@ class Pick:
 
     @property
     def tied(self) -> tuple[Standing, ...]:
-        """Those that are not told apart from the best."""
+        """Those that are not distinguished from the best."""
         return tuple(one for one in self.standings if one.status == "tied")
 
     @property
@@ -124,13 +124,13 @@ class Pick:
 
     @property
     def more_prompts(self) -> int | None:
-        """How many more prompts would decide, as far as it can be said; 0 where it is decided."""
+        """How many more prompts would decide, as far as that is known; 0 where it is decided."""
         return max((one.more for one in self.tied if one.more is not None), default=None) if self.tied else 0
 
     @property
     def exit_code(self) -> int:
         """0 one is the best, 3 some could not be drawn with, 6 all that could copy training clips, 8 several are not
-        told apart."""
+        distinguished."""
         if self.best is None:
             return EXIT_GATE_FAILED
         if any(one.status == "failed" for one in self.standings):

@@ -230,8 +230,8 @@ class Picker:
         for name in left if self.guard is not None else ():
             counts = self.copies[name]
             if self.guard is not None and self.guard.is_copying([*counts.values()], number, len(self.checkpoints)):
-                said = (f"{len(one.pairs)} of {one.num} {part.replace('_', '-')}" for part, one in counts.items())
-                dropped[name] = Notice("COPIES", f"copies training clips: {', '.join(said)} clips")
+                shares = (f"{len(one.pairs)} of {one.num} {part.replace('_', '-')}" for part, one in counts.items())
+                dropped[name] = Notice("COPIES", f"copies training clips: {', '.join(shares)} clips")
         return dropped
 
     def _field(self) -> ValueField:

@@ -1,7 +1,7 @@
 """Where each checkpoint stands after the last look.
 
 In: looks, values, copies. Out: `Standing`s in their order: the best of those that are left by the mean over the prompts
-that all of them have, those that are not told apart from it, then what was dropped, the last first.
+that all of them have, those that are not distinguished from it, then what was dropped, the last first.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def standings_of(
             standings.append(_of_bad(bad[name], about["step"]))
             continue
         num = max(look.prompts for look in looks if name in look.left)
-        about |= {"prompts": num, "lost": field.lost(name, list(field.values), num),
+        about |= {"prompts": num, "lost": field.num_lost(name, list(field.values), num),
                   "figures": {one.name: one.figures[one.headline] for one in field.scores[name].results
                               if one.headline in one.figures}}  # fmt: skip
         if best is not None and name != best:

@@ -1,7 +1,7 @@
 """Strengths of generators from comparisons in pairs: Bradley and Terry (1952) with ties by Davidson (1970).
 
 In: comparisons (left, right, who won), each with its prompt. Out: `Strengths`: log-odds of sum zero with intervals, who
-cannot be told apart from whom. With strengths s, a tie parameter t and a position p the chances of left, tie and right
+cannot be distinguished from whom. With strengths s, a tie parameter t and a position p the chances of left, tie and right
 are in proportion to exp(s_l + p/2), exp(t + (s_l + s_r)/2), exp(s_r - p/2): Davidson's ties are an exponential family
 in which a tie counts as half a win for either, and p is the order effect of Davidson and Beaver (1977). The prior keeps
 the strengths finite where one generator wins every comparison: normal, of standard deviation `PRIOR_SD` for a strength
@@ -100,7 +100,7 @@ def ranks(apart: np.ndarray) -> list[tuple[int, int]]:
 
 
 def groups(values: np.ndarray, apart: np.ndarray) -> list[tuple[int, ...]]:
-    """Generators that cannot be told apart: the largest stretches of the order from strong to weak in which no pair is
+    """Generators that cannot be distinguished: the largest stretches of the order from strong to weak in which no pair is
     apart. One may be in several."""
     order = order_of(values)
     stretches: list[tuple[int, int]] = []

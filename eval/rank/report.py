@@ -1,4 +1,4 @@
-"""A ranking as a page and as data: strengths with intervals, who cannot be told apart, agreement with people, pairs.
+"""A ranking as a page and as data: strengths with intervals, who cannot be distinguished, agreement with people, pairs.
 
 In: `RankedSet`. Out: a `Document`, the tree of `ranking.json`, rows of `comparisons.jsonl`, which `--votes` reads.
 """
@@ -131,14 +131,14 @@ def headline(one: Ranking) -> str:
 
 
 def sentence(one: Ranking) -> str:
-    """By what, and who cannot be told apart."""
+    """By what, and who cannot be distinguished."""
     first = one.groups[0] if one.groups else ()
     by = {"people": "By people's votes", "judge": "By the judge of pairs", "metric": f"By {one.name}"}[one.by]
     if one.strengths is None:
         return f"{by}: too few prompts for intervals."
     if one.best is not None:
         return f"{by} it is stronger than every other one, at 5 % over all pairs together."
-    return f"{by} {_enumeration([printable(one.names[each]) for each in first])} cannot be told apart."
+    return f"{by} {_enumeration([printable(one.names[each]) for each in first])} cannot be distinguished."
 
 
 def _enumeration(names: Sequence[str]) -> str:
@@ -164,7 +164,7 @@ def _section(one: Ranking) -> Section:
     title = {"people": "By people's votes", "judge": f"By {one.name}, both orders", "metric": f"By {one.name}"}[one.by]
     prompts = len({vote.prompt for vote in one.votes})
     text = [f"{plural(len(one.votes), 'comparison')} on {plural(prompts, 'prompt')}; generators with a letter in "
-            "common cannot be told apart (5 % over all pairs together)."]  # fmt: skip
+            "common cannot be distinguished (5 % over all pairs together)."]  # fmt: skip
     if one.strengths is not None and one.by == "people" and (ends := one.strengths.position_interval()):
         low, high = ends
         value = one.strengths.position[0] if one.strengths.position else 0.0
@@ -228,12 +228,12 @@ def _problems(ranked: RankedSet) -> Section:
 def _pairs(ranked: RankedSet) -> Section:
     """Pairs of clips side by side: those on which the rankings disagree first."""
     by_id: dict[str, Sample] = {sample.id: sample for entrant in ranked.entrants for sample in entrant.samples}
-    said: dict[tuple[str, str], list[tuple[str, int]]] = {}
+    text: dict[tuple[str, str], list[tuple[str, int]]] = {}
     for one in ranked.rankings:
         for vote in one.votes:
             if vote.left_clip in by_id and vote.right_clip in by_id:
-                said.setdefault((vote.left_clip, vote.right_clip), []).append((one.name, vote.winner))
-    order = sorted(said.items(), key=lambda each: -len({winner for _, winner in each[1]}))
+                text.setdefault((vote.left_clip, vote.right_clip), []).append((one.name, vote.winner))
+    order = sorted(text.items(), key=lambda each: -len({winner for _, winner in each[1]}))
     cards = []
     for (left, right), words in order[:_CARDS]:
         mine, other = by_id[left], by_id[right]

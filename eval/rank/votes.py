@@ -166,7 +166,7 @@ def _without_doubles(
         first = group[0]
         if len({vote.verdict for _, vote in group}) == 1:
             kept.append(first)
-            error = ItemError(f"{first[1].voter} said the same of this pair in row {first[0]}", code="DUPLICATE_VOTE")
+            error = ItemError(f"{first[1].voter} voted the same on this pair in row {first[0]}", code="DUPLICATE_VOTE")
             problems += [problem_of(number, error) for number, _ in group[1:]]
             continue
         rows = ", ".join(str(number) for number, _ in group)
@@ -180,7 +180,9 @@ def notes_on(votes: Sequence[PairVote]) -> list[tuple[str, str]]:
     voters = {vote.voter for vote in votes}
     notes = []
     if voters == {""}:
-        notes.append(("NO_VOTERS", "no vote names its voter: votes of one person cannot be told from those of others"))
+        notes.append(
+            ("NO_VOTERS", "no vote names its voter: votes of one person cannot be distinguished from those of others")
+        )
     elif len(voters) == 1:
         notes.append(("ONE_VOTER", f"all votes are of one voter, {printable(next(iter(voters)), 40)}: how far people "
                       "agree, which is the most that a metric can agree with them, is not known"))  # fmt: skip

@@ -33,7 +33,7 @@ def test_figures_of_other_weights_are_reported(results, monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("changed", "outdated"),
     [
-        ("judge.json", {"judge", "roundtrip", "gate-clips", "compositional"}),
+        ("judge.json", {"judge", "roundtrip", "gate-clips", "compositional", "judged"}),
         ("dual/video_text.json", {"dual"}),
         ("README.md", set()),
     ],
