@@ -227,7 +227,8 @@ def table(figures: dict[str, Any]) -> str:
     for name in OTHERS:
         cell = figures[f"other|{name}"]
         lines.append(f"| {name} | {cell['wrong']:.1f} | {cell['dropped']:.1f} | {cell['draws']:.0f} |")
-    heads = ("two checkpoints, share of 8 facts, 48 prompts: better by", "not distinguished", "prompts asked for (median)",
+    heads = ("two checkpoints, share of 8 facts, 48 prompts: better by", "not distinguished",
+             "prompts asked for (median)",
              "decided with so many")  # fmt: skip
     lines += ["", f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     for lead in (0.5, 1.0):

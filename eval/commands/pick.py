@@ -18,8 +18,8 @@ EXAMPLES = (
     "      --prompts held-out.txt --training-set clips/ --by clipsim -o pick/\n"
     "  v2t-eval pick checkpoints/ --prompts held-out.txt --prompts more.txt -o pick/     # more prompts, same folder\n"
     "\n"
-    "exit codes: 0 one is the best, 3 some could not be drawn with, 6 all copy training clips, 8 several are not told\n"
-    "apart; the report says how many more prompts would decide"
+    "exit codes: 0 one is the best, 3 some could not be drawn with, 6 all copy training clips, 8 several are tied;\n"
+    "the report says how many more prompts would decide"
 )
 
 

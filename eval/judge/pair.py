@@ -2,7 +2,7 @@
 
 In: a sample with a `reference_video`, a prompt, a captioner that takes two videos or one of both side by side. Out:
 `PairVerdict`. Models prefer a place (Zheng et al. 2023, arXiv:2306.05685, section 3.3: the first one, mostly), so every
-pair is asked twice with the places exchanged: where the two answers contradict each other nothing was said, a tie. How
+pair is asked twice with the places exchanged: where the two answers contradict each other it is a tie. How
 often they do, and which place they then prefer, is reported (`v2t_eval.metrics.preference`).
 """
 

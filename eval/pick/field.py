@@ -73,7 +73,7 @@ class ValueField:
         """See the module's head."""
         return self.values.get(name, {}).get(id, self.worst)
 
-    def num_lost(self, name: str, names: Sequence[str], num_prompts: int) -> int:
+    def missing_values(self, name: str, names: Sequence[str], num_prompts: int) -> int:
         """How many of a checkpoint's clips count as the worst."""
         return sum(id not in self.values.get(name, {}) for id in self.clips(names, num_prompts))
 

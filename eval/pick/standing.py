@@ -40,7 +40,7 @@ def standings_of(
             standings.append(_of_bad(bad[name], about["step"]))
             continue
         num = max(look.prompts for look in looks if name in look.left)
-        about |= {"prompts": num, "lost": field.num_lost(name, list(field.values), num),
+        about |= {"prompts": num, "lost": field.missing_values(name, list(field.values), num),
                   "figures": {one.name: one.figures[one.headline] for one in field.scores[name].results
                               if one.headline in one.figures}}  # fmt: skip
         if best is not None and name != best:

@@ -1,7 +1,7 @@
 """Rank generators: by people's votes, by a judge of pairs, by metrics; and how far judge and metrics agree with people.
 
 In: folders of clips for the same prompts, votes, or both. Out: `RankedSet`. Clips are measured by the scoring, pairs by
-the metric `preference`: evidence is cached, so an interrupted ranking goes on where it stopped. Each source of
+the metric `preference`: evidence is cached, so an interrupted ranking continues where it stopped. Each source of
 comparisons gives one `Ranking` by the same model (`v2t_eval.rank.bradley_terry`).
 """
 

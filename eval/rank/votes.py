@@ -1,6 +1,6 @@
 """Votes in pairs: who was shown left and right for which prompt, and which was preferred; read from people's exports.
 
-In: a table (CSV, JSON or JSON lines). Out: `VoteTable`: votes, and the rows that are none, each with a code. Columns go
+In: a table (CSV, JSON or JSON lines). Out: `VoteTable`: votes, and the invalid rows, each with a code. Columns go
 by our names (prompt, left, right, winner, voter; left_clip, right_clip where a prompt has several clips) or by those of
 Chatbot Arena and GenAI-Arena (model_a, left_model, vote_type) and of VideoReward's test set (A_model, path_A, Overall).
 A bad row is counted and the rest is used: BAD_VOTE, SAME_SIDES, DUPLICATE_VOTE, CONTRADICTORY_VOTES, and of a set of
@@ -119,7 +119,7 @@ def vote_of(row: Row) -> PairVote:
     """The vote of a row.
 
     Raises:
-        ItemError: BAD_VOTE, a column is missing or the winner is none of the words; SAME_SIDES.
+        ItemError: BAD_VOTE, a column is missing or the winner is not one of the words; SAME_SIDES.
     """
     left, right = (_cell(row, names) or _cell(row, _CLIPS[side]) for side, names in _SIDES.items())
     prompt, winner = _cell(row, _PROMPTS), _cell(row, _WINNER)
@@ -180,9 +180,7 @@ def notes_on(votes: Sequence[PairVote]) -> list[tuple[str, str]]:
     voters = {vote.voter for vote in votes}
     notes = []
     if voters == {""}:
-        notes.append(
-            ("NO_VOTERS", "no vote names its voter: votes of one person cannot be distinguished from those of others")
-        )
+        notes.append(("NO_VOTERS", "no vote names its voter: votes of one person are not distinguished from others'"))
     elif len(voters) == 1:
         notes.append(("ONE_VOTER", f"all votes are of one voter, {printable(next(iter(voters)), 40)}: how far people "
                       "agree, which is the most that a metric can agree with them, is not known"))  # fmt: skip

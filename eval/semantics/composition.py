@@ -118,15 +118,15 @@ def _with_answers(question: Question) -> Question:
     if about not in _CLOSED:
         return question
     pattern, ask, choices = _CLOSED[about]
-    said = pattern.match(question.question)
-    if said is None or said["answer"] not in choices:
+    match = pattern.match(question.question)
+    if match is None or match["answer"] not in choices:
         return question
-    be = {"Does": "does", "Do": "do", "Is": "is", "Are": "are"}[said["be"]]
+    be = {"Does": "does", "Do": "do", "Is": "is", "Are": "are"}[match["be"]]
     if about == "to_color":
         be = {"does": "is", "do": "are"}[be]
-    first = said.groupdict().get("first") or ""
-    text = ask.format(be=be, name=said["name"], first=first)
-    return replace(question, question=text, answer=said["answer"], choices=choices, about=about)
+    first = match.groupdict().get("first") or ""
+    text = ask.format(be=be, name=match["name"], first=first)
+    return replace(question, question=text, answer=match["answer"], choices=choices, about=about)
 
 
 def with_parents(questions: Sequence[Question], ids: Sequence[str]) -> list[Question]:
