@@ -99,12 +99,12 @@ def contest(values: np.ndarray, ends_of: tuple[float, float]) -> dict[str, Any]:
     """One pick: which checkpoints are left, clips drawn, and the prompts that would decide between the two first ones.
     `values`: (M, G, S)."""
     num, prompts, clips = values.shape
-    totals, left, looks, draws, before, level = values.sum(2), list(range(num)), list[PairedTotals](), 0, 0, 0.0
+    totals, left, rounds, draws, before, level = values.sum(2), list(range(num)), list[PairedTotals](), 0, 0, 0.0
     for size in look_sizes(prompts):
         draws += len(left) * (size - before) * clips
         before = size
         seen = np.arange(prompts) < size
-        looks.append(
+        rounds.append(
             PairedTotals(
                 totals=totals[left] * seen,
                 counts=clips * seen.astype(float),
@@ -112,12 +112,12 @@ def contest(values: np.ndarray, ends_of: tuple[float, float]) -> dict[str, Any]:
                 num_draws=NUM_DRAWS,
             )
         )
-        worse, level = drops(looks)
+        worse, level = drops(rounds)
         gone = {left[one.number] for one in worse}
         left = [name for name in left if name not in gone]
         if len(left) < 2:
             break
-    return {"left": left, "draws": draws, "look": looks[-1], "level": level}
+    return {"left": left, "draws": draws, "look": rounds[-1], "level": level}
 
 
 def span(values: np.ndarray, seen: np.ndarray, ends_of: tuple[float, float]) -> float:

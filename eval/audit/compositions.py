@@ -103,8 +103,8 @@ def swapped_roles(scene: Scene) -> Scene | None:
     a, b = scene.actors
     if (a.kind in words.FLYERS) != (b.kind in words.FLYERS):
         return None
-    looks = replace(a, kind=b.kind, color=b.color), replace(b, kind=a.kind, color=a.color)
-    return replace(scene, actors=looks)
+    exchanged = replace(a, kind=b.kind, color=b.color), replace(b, kind=a.kind, color=a.color)
+    return replace(scene, actors=exchanged)
 
 
 def other_count(scene: Scene) -> Scene | None:

@@ -87,16 +87,16 @@ def look_sizes(num: int, done: Sequence[int] = ()) -> list[int]:
     return sizes if sizes and sizes[-1] == num else [*sizes, num]
 
 
-def drops(looks: Sequence[PairedTotals]) -> tuple[list[Drop], float]:
+def drops(rounds: Sequence[PairedTotals]) -> tuple[list[Drop], float]:
     """Which checkpoints are dropped at the last of the looks, each by the one that is surest, and its level.
 
     Args:
-        looks: all so far, each of the checkpoints that were left then; G is the same in all.
+        rounds: all so far, each of the checkpoints that were left then; G is the same in all.
     """
-    last = looks[-1]
+    last = rounds[-1]
     if len(last.totals) < 2:
         return [], 0.0
-    level, surest = float(levels([look.tests[1] for look in looks], ALPHA)[-1]), dict[int, tuple[float, int]]()
+    level, surest = float(levels([look.tests[1] for look in rounds], ALPHA)[-1]), dict[int, tuple[float, int]]()
     for (one, other), chance in zip(last.pairs, last.tests[0].tolist(), strict=True):
         surest[one] = min(surest.get(one, (math.inf, other)), (chance, other))
     dropped = [

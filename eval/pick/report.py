@@ -38,7 +38,7 @@ def as_dict(pick: Pick) -> dict[str, Any]:
         "copies_from": None if first is None else first.name,
         "more_prompts": pick.more_prompts,
         "checkpoints": standings,
-        "looks": [look.entry() for look in pick.looks],
+        "looks": [look.entry() for look in pick.rounds],
         "prompts": pick.prompts,
         "draws": pick.draws,
         "all_draws": pick.all_draws,
@@ -51,7 +51,7 @@ def document(pick: Pick, out: Path) -> Document:
     """The page."""
     best = pick.best
     word = "no pick" if best is None else best.name if not pick.tied else f"{best.name}, or as good"
-    facts = [("by", pick.by), ("prompts", f"{pick.looks[-1].prompts} of {pick.prompts}"),
+    facts = [("by", pick.by), ("prompts", f"{pick.rounds[-1].prompts} of {pick.prompts}"),
              ("clips drawn", f"{pick.draws} of {pick.all_draws}")]  # fmt: skip
     tone: Tone = "bad" if best is None else "unsure" if pick.tied else "good"
     banner = Banner(word=word, sentence=sentence(pick), tone=tone, facts=tuple(facts))
@@ -183,5 +183,5 @@ def _figures(pick: Pick) -> Table:
 def _looks(pick: Pick) -> Table:
     rows = tuple((look.number, look.prompts, look.draws, len(look.left), f"{look.level:.2g}",
                   "; ".join(f"{name}: {notice.message}" for name, notice in look.dropped.items()))
-                 for look in pick.looks)  # fmt: skip
+                 for look in pick.rounds)  # fmt: skip
     return Table(columns=("Look", "Prompts", "Clips drawn", "Checkpoints", "Level", "Dropped"), rows=rows)

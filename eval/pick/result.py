@@ -94,13 +94,13 @@ class Pick:
     Attributes:
         by: title of the metric that decided.
         standings: the best first, those that are not distinguished from it, then by when they were dropped.
-        looks: in order. prompts: there are in all. draws, all_draws: clips drawn for held-out prompts, and of drawing
+        rounds: in order. prompts: there are in all. draws, all_draws: clips drawn for held-out prompts, and of drawing
             all of them for every checkpoint that could be drawn with.
     """
 
     by: str
     standings: tuple[Standing, ...]
-    looks: tuple[LookRecord, ...]
+    rounds: tuple[LookRecord, ...]
     prompts: int
     draws: int
     all_draws: int

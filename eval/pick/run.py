@@ -107,7 +107,7 @@ class Picker:
         self.scoring = ScoreConfig(workers=1, cache=cache, device=config.device, is_suite=True, decides=(self.by,),
                                    place=place_on(config.cluster, out / STATE, cache))  # fmt: skip
         self.guard = None if config.training_set is None else CopyGuard(config.training_set, config, self.scoring)
-        self.looks: list[LookRecord] = []
+        self.rounds: list[LookRecord] = []
         self.scores: dict[str, Scores] = {}
         self.copies: dict[str, dict[str, CopyCount]] = {}
         self.notices: list[Notice] = []
@@ -115,11 +115,11 @@ class Picker:
     def run(self) -> Pick:
         """All looks that are not done yet."""
         self._replay()
-        done = [look.prompts for look in self.looks]
+        done = [look.prompts for look in self.rounds]
         for number, size in enumerate(look_sizes(len(self.rows), done), start=1):
-            if number <= len(self.looks):
+            if number <= len(self.rounds):
                 continue
-            if len(self._left) < 2 and self.looks:
+            if len(self._left) < 2 and self.rounds:
                 break
             self._look(number, size)
         if not any(name in self.scores for name in self.checkpoints):
@@ -130,7 +130,7 @@ class Picker:
 
     @property
     def _left(self) -> list[str]:
-        gone = {name for look in self.looks for name in look.dropped}
+        gone = {name for look in self.rounds for name in look.dropped}
         return [name for name in self.checkpoints if name not in gone and name not in self.bad]
 
     def _replay(self) -> None:
@@ -146,10 +146,10 @@ class Picker:
                     num=entry["num"], pairs=tuple((id, known, share) for id, known, share in entry["pairs"])
                 )
             else:
-                self.looks.append(LookRecord.read(entry))
+                self.rounds.append(LookRecord.read(entry))
         for name in self.checkpoints:
             path = folder_of(self.out, name) / RESULTS
-            if path.exists() and any(name in look.left for look in self.looks):
+            if path.exists() and any(name in look.left for look in self.rounds):
                 self.scores[name] = read_scores(path)
 
     def _look(self, number: int, size: int) -> None:
@@ -166,7 +166,7 @@ class Picker:
         level = 0.0
         if len(others) > 1:
             field = self._field()
-            compared = [(look.prompts, look.compared) for look in self.looks]
+            compared = [(look.prompts, look.compared) for look in self.rounds]
             totals = [field.totals(names, num) for num, names in [*compared, (size, others)] if len(names) > 1]
             worse, level = drops(totals)
             for one in worse:
@@ -176,7 +176,7 @@ class Picker:
         look = LookRecord(number=number, prompts=size, draws=draws, level=level, left=tuple(left),
                           compared=tuple(others), dropped=dropped)  # fmt: skip
         self.folder.append([{"kind": "look", **look.entry()}])
-        self.looks.append(look)
+        self.rounds.append(look)
         logger.info("%s: %d of %d checkpoints left%s", plural(size, "prompt"), len(self._left), len(self.checkpoints),
                     "".join(f"; {printable(name)}: {notice.message}" for name, notice in dropped.items()))  # fmt: skip
 
@@ -202,7 +202,7 @@ class Picker:
         return summary.made + len(summary.failures) + summary.skipped - self._draws_before(name)
 
     def _draws_before(self, name: str) -> int:
-        last = max((look.prompts for look in self.looks if name in look.left), default=0)
+        last = max((look.prompts for look in self.rounds if name in look.left), default=0)
         return last * self.config.num_videos
 
     def _fail(self, name: str, code: str, message: str) -> None:
@@ -241,7 +241,7 @@ class Picker:
 
     def _result(self) -> Pick:
         usable = [name for name in self.checkpoints if name not in self.bad]
-        standings = standings_of(self.checkpoints, self.bad, self.looks, self._field(), self.copies)
+        standings = standings_of(self.checkpoints, self.bad, self.rounds, self._field(), self.copies)
         sizes = {clip.size for name in usable for clip in self.scores[name].clips if clip.size is not None}
         if len(sizes) > 1:
             shown = ", ".join(f"{width}x{height}" for height, width in sorted(sizes))
@@ -251,8 +251,8 @@ class Picker:
             logger.warning("%s", notice)
         each = len(self.rows) * self.config.num_videos
         return Pick(
-            by=self.by, standings=standings, looks=tuple(self.looks), prompts=len(self.rows),
-            draws=sum(look.draws for look in self.looks), all_draws=len(usable) * each,
+            by=self.by, standings=standings, rounds=tuple(self.rounds), prompts=len(self.rows),
+            draws=sum(look.draws for look in self.rounds), all_draws=len(usable) * each,
             notices=tuple(self.notices),
         )  # fmt: skip
 

@@ -20,14 +20,14 @@ from v2t_eval.pick.result import CopyCount, LookRecord, Standing, Status
 def standings_of(
     checkpoints: Mapping[str, Checkpoint],
     bad: Mapping[str, BadCheckpoint],
-    looks: Sequence[LookRecord],
+    rounds: Sequence[LookRecord],
     field: ValueField,
     copies: Mapping[str, Mapping[str, CopyCount]],
 ) -> tuple[Standing, ...]:
     """See the module's head."""
-    gone = {name: notice for look in looks for name, notice in look.dropped.items()}
+    gone = {name: notice for look in rounds for name, notice in look.dropped.items()}
     left = [name for name in checkpoints if name not in gone and name not in bad]
-    last = looks[-1]
+    last = rounds[-1]
     best = None
     if left:
         totals = field.totals(left, last.prompts)
@@ -39,7 +39,7 @@ def standings_of(
         if name in bad:
             standings.append(_of_bad(bad[name], about["step"]))
             continue
-        num = max(look.prompts for look in looks if name in look.left)
+        num = max(look.prompts for look in rounds if name in look.left)
         about |= {"prompts": num, "lost": field.missing_values(name, list(field.values), num),
                   "figures": {one.name: one.figures[one.headline] for one in field.scores[name].results
                               if one.headline in one.figures}}  # fmt: skip

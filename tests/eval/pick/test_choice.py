@@ -35,7 +35,7 @@ def test_one_that_is_far_worse_is_dropped_by_the_better_one_and_the_best_never()
 def test_equal_ones_are_not_told_apart_and_no_prompts_are_advised():
     values = np.tile(np.linspace(0, 1, 40), (3, 1))
     looks = looked(values, 16, 40)
-    assert drops(looks)[0] == [] and prompts_to_decide(looks[-1], 0, 1, 0.01) is None
+    assert drops(rounds)[0] == [] and prompts_to_decide(rounds[-1], 0, 1, 0.01) is None
 
 
 def test_more_prompts_are_advised_the_closer_two_are_and_decide():
@@ -47,9 +47,9 @@ def test_more_prompts_are_advised_the_closer_two_are_and_decide():
     advised = []
     for lead in (0.05, 0.1):
         looks = looked(of(lead, 30), 16, 30)
-        dropped, level = drops(looks)
+        dropped, level = drops(rounds)
         assert not dropped
-        advised.append(prompts_to_decide(looks[-1], 0, 1, level))
+        advised.append(prompts_to_decide(rounds[-1], 0, 1, level))
     assert advised[0] > advised[1] > 30
     assert drops(looked(of(0.1, 2 * advised[1]), 2 * advised[1]))[0]
 

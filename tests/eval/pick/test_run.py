@@ -70,7 +70,7 @@ def test_the_best_is_picked_what_is_worse_dropped_and_what_fails_named(place):
     pick = run(config(), Path("out"))
     assert pick.best.name == "step-10" and names(pick, "worse") == ["step-11", "step-9"]
     assert names(pick, "failed") == ["empty", "step-12", "step-13"] and pick.exit_code == 3
-    assert [look.prompts for look in pick.looks] == [16] and pick.draws == 48 < pick.all_draws == 60
+    assert [look.prompts for look in pick.rounds] == [16] and pick.draws == 48 < pick.all_draws == 60
     data = json.loads(Path("out/pick.json").read_text())
     whys = {one["name"]: one["why"].partition(":")[0] for one in data["checkpoints"] if one["status"] == "failed"}
     assert whys == {"empty": "NO_WEIGHTS", "step-12": "ENVIRONMENT", "step-13": "MODEL_ERROR"}
@@ -122,10 +122,10 @@ def test_prompts_may_be_added_and_other_settings_are_refused(place):
     for step, level in ((1, 100), (2, 104)):
         write_checkpoint(Path(f"ck/step-{step}"), level=level, mark=step)
     first = run(config(), Path("out"))
-    assert [look.prompts for look in first.looks] == [16, 20] and first.tied
+    assert [look.prompts for look in first.rounds] == [16, 20] and first.tied
     Path("more.txt").write_text("\n".join(f"another prompt {n}" for n in range(10)))
     more = run(config(prompts=("prompts.txt", "more.txt")), Path("out"))
-    assert [look.prompts for look in more.looks] == [16, 20, 24, 30] and more.draws == more.all_draws == 60
+    assert [look.prompts for look in more.rounds] == [16, 20, 24, 30] and more.draws == more.all_draws == 60
     for given in ({"seed": 1}, {"prompts": ("more.txt",)}, {"checkpoints": ("ck/step-1", "ck2")}):
         write_checkpoint(Path("ck2"), level=3) if not Path("ck2").exists() else None
         with pytest.raises(UsageError) as error:
