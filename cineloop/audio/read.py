@@ -24,6 +24,7 @@ SPEECH_RATE = 16_000  # Hz; what models of speech are trained on
 BLOCK_S = 600.0  # of a long recording: 38 MB of mono samples at 16 kHz
 _RATES = (4_000, 384_000)
 _JOBS = "cineloop.audio.decode"
+SAMPLES_JOB = f"{_JOBS}:samples_job"  # of `DecoderPool.submit_job`
 
 
 def tracks(pool: DecoderPool, path: str | bytes | os.PathLike[str]) -> list[SoundTrack]:
@@ -78,7 +79,12 @@ def submit(
     """As `read`, at once: a future of the sound."""
     _check(start_s, end_s, track, rate)
     given = {"start_s": start_s, "end_s": end_s, "track": track, "rate": rate, "mono": mono}
-    return pool.submit_job(path, f"{_JOBS}:samples_job", given, _sound)
+    return pool.submit_job(path, SAMPLES_JOB, given, sound_of)
+
+
+def of_clip(start_s: float | None, end_s: float | None) -> dict[str, Any]:
+    """What `SAMPLES_JOB` is given for all that is heard of a clip: all channels, at the stored rate."""
+    return {"start_s": start_s or 0.0, "end_s": end_s, "track": None, "rate": None, "mono": False}
 
 
 def blocks(
@@ -114,7 +120,8 @@ def _check(start_s: float, end_s: float | None, track: int | None, rate: int | N
         raise UsageError(f"the rate must be {_RATES[0]:,} to {_RATES[1]:,} Hz, got {rate}")
 
 
-def _sound(plain: Any, arrays: dict[str, np.ndarray]) -> Sound:
+def sound_of(plain: Any, arrays: dict[str, np.ndarray]) -> Sound:
+    """What `SAMPLES_JOB` returned, JSON values and arrays, as sound. Raises ValueError, KeyError: it is none."""
     warnings = tuple(map(Notice.read, plain["warnings"]))
     samples = arrays["samples"]
     if samples.dtype != np.float32 or samples.ndim not in (1, 2):

@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from cineloop.audio import read as audio
 from cineloop.cluster import journals
 from cineloop.cluster.node import PlacedResult
 from cineloop.cluster.settings import ClusterConfig
@@ -31,6 +32,7 @@ from cineloop.cluster.workers import (
 )
 from cineloop.errors import ItemError
 from cineloop.journal import Entry, Journal
+from cineloop.video.frames import Frames
 from cineloop.video.worker import DecoderPool
 from v2t_eval.core import models
 from v2t_eval.core.cache import EvidenceCache, decode, encode
@@ -69,7 +71,7 @@ class ClusterPlace:
         with open_workers(self.config, self.state, model, decoder, answer_key, session=self.session) as workers:
             assert workers.decoders is not None
             most = workers.decoders.size.most + 2 * workers.models.size.most
-            yield from run_tasks((_task(workers, job, worker.film_pass_of(job)) for job in jobs), most, stop)
+            yield from run_tasks((_task(workers, worker, job) for job in jobs), most, stop)
         journals.log_twice(workers.num_twice, "measured")
 
 
@@ -94,12 +96,13 @@ def answer_key(entry: Entry) -> Any:
     return entry["id"] if entry["kind"] == "evidence" else None
 
 
-def _task(workers: Workers, job: Job, film: FilmPass | None) -> Task[tuple[Job, Reply]]:
-    """A job on its way through the workers: its videos are decoded, then it is measured."""
+def _task(workers: Workers, worker: MeasurementWorker, job: Job) -> Task[tuple[Job, Reply]]:
+    """A job on its way through the workers: its videos and its sound are decoded, then it is measured."""
+    film, heard = worker.film_pass_of(job), job.sample.clip if "sound" in worker.needs_of(job) else None
 
     def begin() -> Task[Reply | ItemError]:
         clips = (job.sample.clip, *(getattr(job.sample, name) for name in BESIDE))
-        decoding = [_decoding(workers, clip, film) for clip in clips]
+        decoding = [*(_decoding(workers, clip, film) for clip in clips), _hearing(workers, heard)]
         videos: list[Video] = []
         bulks: list[Any] = []
         for future in decoding:
@@ -131,6 +134,13 @@ def _decoding(workers: Workers, clip: SampleClip | None, film: FilmPass | None) 
     return workers.decoders.submit("decode", [(str(path), spec_of(clip))])
 
 
+def _hearing(workers: Workers, clip: SampleClip | None) -> Future[list[Any]] | None:
+    if clip is None or clip.path is None or workers.decoders is None:
+        return None
+    given = audio.of_clip(clip.start_s, clip.end_s)
+    return workers.decoders.submit("job", [(clip.path.absolute(), audio.SAMPLES_JOB, given)])
+
+
 # ---- on the workers
 
 
@@ -151,19 +161,25 @@ class EvidenceModel(ModelWorker):
         """The reply to the one job."""
         ((job, videos),) = items
         film = self.worker.film_pass_of(job)
-        clip, *others = (_future(video, bulks, film) for video in videos)
+        read = film.read if film is not None else _read_frames
+        clip, *others = (_future(video, bulks, read) for video in videos[:-1])
+        sound = _future(videos[-1], bulks, audio.sound_of)
         if film is not None:
-            reply = self.worker.finish(PendingJob(job, survey=clip))
+            reply = self.worker.finish(PendingJob(job, survey=clip, sound=sound))
         else:
             beside = {name: other for name, other in zip(BESIDE, others, strict=True) if other is not None}
-            reply = self.worker.finish(PendingJob(job, clip, beside))
+            reply = self.worker.finish(PendingJob(job, clip, beside, sound=sound))
         entries = job.take(reply).new_entries()
         data = {key: base64.b64encode(encode(evidence)).decode("ascii") for key, evidence in entries.items()}
         self.journal.append([{"kind": "evidence", "id": job.sample.id, "data": data}])
         return [reply]
 
 
-def _future(video: Video, bulks: Sequence[Any], film: FilmPass | None) -> Future[Any] | None:
+def _read_frames(value: Any, pixels: Any) -> Frames:
+    return read_frames(value[1], pixels)
+
+
+def _future(video: Video, bulks: Sequence[Any], read: Callable[[Any, Any], Any]) -> Future[Any] | None:
     """What a decoder of this process would have answered."""
     if video is None:
         return None
@@ -171,8 +187,6 @@ def _future(video: Video, bulks: Sequence[Any], film: FilmPass | None) -> Future
     value, number = video
     if number is None:
         future.set_exception(value)
-    elif film is not None:
-        future.set_result(film.read(value, bulks[number]))
     else:
-        future.set_result(read_frames(value[1], bulks[number]))
+        future.set_result(read(value, bulks[number]))
     return future

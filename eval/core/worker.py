@@ -243,10 +243,8 @@ class MeasurementWorker:
         if clip is not None and clip.path is not None and film is not None:
             pending.survey = self._children().submit_job(clip.path, film.job, clip.window, film.read)
         if clip is not None and clip.path is not None and "sound" in needs:
-            start_s = clip.start_s or 0.0
-            pending.sound = audio.submit(
-                self._children(), clip.path, start_s=start_s, end_s=clip.end_s, rate=None, mono=False
-            )
+            given = audio.of_clip(clip.start_s, clip.end_s)
+            pending.sound = self._children().submit_job(clip.path, audio.SAMPLES_JOB, given, audio.sound_of)
         if pending.clip is not None:
             self._begun = pending
         return pending

@@ -13,7 +13,7 @@ from cineloop.errors import ItemError, UsageError
 from cineloop.video.encode import encode
 from cineloop.video.sample import SampleSpec
 from cineloop.video.worker import DecoderPool, Limits
-from tests.support.sounding_films import clicks, sweep, write_film, write_sound
+from sounding_films import clicks, sweep, write_film, write_sound
 
 pytestmark = pytest.mark.xdist_group("machine")
 

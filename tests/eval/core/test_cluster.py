@@ -11,10 +11,12 @@ import stand_in_engine
 from cineloop.cluster import journals
 from cineloop.cluster.settings import ClusterConfig
 from planted_metrics import write_clip
+from sounding_films import sweep, write_film
 from v2t_eval.cli import main
 from v2t_eval.core.cluster import EvidenceModel, place_on
 from v2t_eval.core.executor import Executor
 from v2t_eval.core.inputs import read_inputs
+from v2t_eval.core.metric import load_metric
 from v2t_eval.core.score import ScoreConfig, score
 
 CLUSTER = ClusterConfig(engine="ray", decode_workers="1..2", model_workers="1..2")
@@ -105,3 +107,18 @@ def test_what_a_dead_driver_left_is_taken_over(clips, engines, tmp_path, monkeyp
 def test_a_cluster_needs_a_folder(clips, engines, capsys):
     assert main(["score", str(clips), "--metrics", "sharpness", "--cluster", "ray"]) == 2 and not engines
     assert "needs an output folder" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_sound_is_heard_on_a_cluster(engines, tmp_path):
+    films = tmp_path / "films"
+    films.mkdir()
+    write_film(films / "tone.mkv", [(sweep(2, 16_000), 16_000, 0.0)], seconds=2, codec="flac")
+    write_film(films / "muted.mkv", [(0 * sweep(2, 16_000), 16_000, 0.0)], seconds=2, codec="flac")
+    write_film(films / "none.mkv", [], seconds=1)
+    metrics = [load_metric(name)() for name in ("silence", "loudness")]
+    plain = score(read_inputs(films), metrics, ScoreConfig())
+    metrics = [load_metric(name)() for name in ("silence", "loudness")]
+    there = score(read_inputs(films), metrics, on_cluster(tmp_path / "state"))
+    assert [result.as_dict() for result in plain.results] == [result.as_dict() for result in there.results]
+    assert [len(result.items) for result in there.results] == [2, 2]

@@ -10,7 +10,7 @@ import pytest
 
 from cineloop.audio.track import Sound
 from cineloop.errors import ItemError
-from tests.support.sounding_films import sweep, write_film
+from sounding_films import sweep, write_film
 from v2t_eval.cli import main
 from v2t_eval.core.metric import load_metric
 from v2t_eval.core.sample import Sample, SampleClip

@@ -10,12 +10,12 @@ from v2t_eval.pick.choice import GROWTH, PairedTotals, drops, look_sizes, prompt
 
 
 def looked(values: np.ndarray, *sizes: int, num_draws: int = NUM_DRAWS) -> list[PairedTotals]:
-    """What is seen of values (M, G) at looks of these sizes."""
-    looks = []
+    """What is seen of values (M, G) at rounds of these sizes."""
+    rounds = []
     for size in sizes:
         counts = (np.arange(values.shape[1]) < size).astype(float)
-        looks.append(PairedTotals(totals=values * counts, counts=counts, span=1.0, num_draws=num_draws))
-    return looks
+        rounds.append(PairedTotals(totals=values * counts, counts=counts, span=1.0, num_draws=num_draws))
+    return rounds
 
 
 def test_looks_grow_end_at_all_prompts_and_stay_where_prompts_are_added():
@@ -34,7 +34,7 @@ def test_one_that_is_far_worse_is_dropped_by_the_better_one_and_the_best_never()
 
 def test_equal_ones_are_not_told_apart_and_no_prompts_are_advised():
     values = np.tile(np.linspace(0, 1, 40), (3, 1))
-    looks = looked(values, 16, 40)
+    rounds = looked(values, 16, 40)
     assert drops(rounds)[0] == [] and prompts_to_decide(rounds[-1], 0, 1, 0.01) is None
 
 
@@ -46,7 +46,7 @@ def test_more_prompts_are_advised_the_closer_two_are_and_decide():
 
     advised = []
     for lead in (0.05, 0.1):
-        looks = looked(of(lead, 30), 16, 30)
+        rounds = looked(of(lead, 30), 16, 30)
         dropped, level = drops(rounds)
         assert not dropped
         advised.append(prompts_to_decide(rounds[-1], 0, 1, level))

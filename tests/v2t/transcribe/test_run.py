@@ -12,13 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import scripted_transcriber
-from tests.support.sounding_films import write_film, write_sound
-from tests.v2t.transcribe.test_activity import between, noise, voice
+import scripted_transcriber
+from sounding_films import write_film, write_sound
+from spoken_sounds import RATE, between, noise, voice
 from v2t.cli import main
 
 pytestmark = pytest.mark.xdist_group("machine")
-RATE = 16_000
 ENGINE = scripted_transcriber.__file__
 
 

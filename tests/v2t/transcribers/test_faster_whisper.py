@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.sounding_films import sweep
-from tests.support.tiny_speech_models import tiny_whisper
+from sounding_films import sweep
+from tiny_speech_models import tiny_whisper
 from v2t.transcribers import open_transcriber
 
 pytestmark = pytest.mark.slow

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from cineloop.errors import UsageError
-from tests.support.sounding_films import sweep
-from tests.support.tiny_speech_models import tiny_ctc, tiny_whisper
+from sounding_films import sweep
+from tiny_speech_models import tiny_ctc, tiny_whisper
 from v2t.transcribers import engine_of, open_transcriber
 
 pytestmark = pytest.mark.slow

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from cineloop.errors import CineloopError, ItemError, MissingDependencyError
-from tests.support.openai_server import Handler, Server, serving
-from tests.support.sounding_films import sweep
+from openai_server import Handler, Server, serving
+from sounding_films import sweep
 from v2t.transcribers import open_transcriber
 
 SOUND = sweep(3, 16_000)[0]
