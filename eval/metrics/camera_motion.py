@@ -5,8 +5,8 @@ in facts of the cartoon world. Out: the share of clips in which the asked motion
 none, or for two, have no value. Seen are shift and zoom that the edges of the picture follow, added up over steps of
 1/8 s (`v2t_eval.frames.flow.similarity`): a shift of the picture to the right is a pan to the left. The reference
 tracks four points at the edges with CoTracker and compares the last frame with the first, with a threshold of half a
-per cent; sums over steps also see a camera that comes back (shake), and a cut corrupts one step alone. How often the rule
-is right, also on footage it was not made on: docs/figures/camera.json. Letters: S steps.
+per cent; sums over steps also see a camera that comes back (shake), and a cut corrupts one step alone. How often the
+rule is right, also on footage it was not made on: docs/figures/camera.json. Letters: S steps.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Strengths of generators from comparisons in pairs: Bradley and Terry (1952) with ties by Davidson (1970).
 
 In: comparisons (left, right, who won), each with its prompt. Out: `Strengths`: log-odds of sum zero with intervals, who
-cannot be distinguished from whom. With strengths s, a tie parameter t and a position p the chances of left, tie and right
-are in proportion to exp(s_l + p/2), exp(t + (s_l + s_r)/2), exp(s_r - p/2): Davidson's ties are an exponential family
+cannot be distinguished from whom. With strengths s, a tie parameter t and a position p the chances of left, tie and
+right are in proportion to exp(s_l + p/2), exp(t + (s_l + s_r)/2), exp(s_r - p/2): Davidson's ties are an exponential family
 in which a tie counts as half a win for either, and p is the order effect of Davidson and Beaver (1977). The prior keeps
 the strengths finite where one generator wins every comparison: normal, of standard deviation `PRIOR_SD` for a strength
 and a position, `TIE_SD` for t. Intervals: the sandwich over prompts (White 1982, Liang and Zeger 1986) with Student's t
@@ -100,8 +100,8 @@ def ranks(apart: np.ndarray) -> list[tuple[int, int]]:
 
 
 def groups(values: np.ndarray, apart: np.ndarray) -> list[tuple[int, ...]]:
-    """Generators that cannot be distinguished: the largest stretches of the order from strong to weak in which no pair is
-    apart. One may be in several."""
+    """Generators that cannot be distinguished: the largest stretches of the order from strong to weak in which no pair
+    is apart. One may be in several."""
     order = order_of(values)
     stretches: list[tuple[int, int]] = []
     for first in range(len(order)):

@@ -40,8 +40,8 @@ class Ranking:
         names: the generators, in the order of `strengths`, `counts`, `ranks`.
         strengths: None where the comparisons are of one prompt alone.
         counts: (k, 3) how often each won, tied, lost.
-        ranks: best and worst place that is open; `groups`: numbers of generators that cannot be distinguished, from strong
-            to weak; `best`: the number of the one that is stronger than all others for sure, or None.
+        ranks: best and worst place that is open; `groups`: numbers of generators that cannot be distinguished, from
+            strong to weak; `best`: the number of the one that is stronger than all others for sure, or None.
         notes: code and sentence each.
     """
 
