@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from cineloop.errors import MissingDependencyError
+from cineloop.audio.track import Sound
+from cineloop.errors import MissingDependencyError, UsageError
 from cineloop.video.frames import Frames
 from cineloop.world.language.questions import questions
 from cineloop.world.language.words import caption
@@ -103,6 +104,23 @@ _PAIRS = [
 ]
 
 
+def _sounding(index: int, make: Callable[[np.ndarray], np.ndarray]) -> Sample:
+    """Clip `index` with a second of noise that was changed by `make`."""
+    noise = np.random.default_rng(index).normal(0, 0.1, 16_000)
+    made = sample(index)
+    assert made.clip is not None
+    made.clip.sound = Sound(samples=make(noise).astype(np.float32), rate=16_000, start_s=0.0, is_last=True)
+    return made
+
+
+# The sound that a metric of sound must find better, or louder, and one that it must find worse.
+SOUNDS: dict[str, tuple[Callable[[np.ndarray], np.ndarray], Callable[[np.ndarray], np.ndarray]]] = {
+    "silence": (lambda noise: noise, lambda noise: np.where(np.arange(len(noise)) < 8000, 0, noise)),
+    "clipping": (lambda noise: noise, lambda noise: np.clip(40 * noise, -1, 1)),
+    "loudness": (lambda noise: noise, lambda noise: noise / 10),
+}
+
+
 def pairs(what: Callable[[str, str], dict[str, Any]]) -> list[Sample]:
     return [pair(i, what(left[0], right[0])) for i, (left, right) in enumerate(_PAIRS)]
 
@@ -136,6 +154,8 @@ def sets(name: str, good: Callable[[], list[Sample]] = matched) -> tuple[list[Sa
     made = ROWS.get(name)
     if made is not None:
         return rows(made[0]), rows(made[1])
+    if name in SOUNDS:
+        return [_sounding(i, SOUNDS[name][0]) for i in range(NUM)], [_sounding(i, SOUNDS[name][1]) for i in range(NUM)]
     if name == "multiple_objects":
         return pairs(lambda a, b: {"object": f"{a} and {b}"}), pairs(lambda a, b: {"object": f"{a} and elephant"})
     if name == "spatial_relationship":
@@ -227,7 +247,7 @@ def ready(name: str) -> str:
     """Why the metric cannot run here, "" where it can."""
     try:
         load_metric(name)().prepare()
-    except MissingDependencyError as error:
+    except (MissingDependencyError, UsageError) as error:  # a judge that cannot be asked this is as good as none
         return str(error)
     return ""
 

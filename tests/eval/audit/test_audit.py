@@ -68,7 +68,7 @@ class Planted:
         if factor == broken or (fault == "drop" and factor == "count"):
             shown = next(each for each in question.choices if each != shown)
         if factor not in self.knows:
-            shown = random.Random(f"{subject.id}{factor}").choice(question.choices)
+            shown = random.Random(f"{subject.id}{factor}").choice(question.choices or (question.answer, ""))
         chance = 0.9 if shown == question.answer else 0.1
         return Answer(question=question, text=shown, chance=chance, raw=chance)
 

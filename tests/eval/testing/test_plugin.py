@@ -16,7 +16,6 @@ import pytest
 from cineloop.manifest import write_manifest
 from cineloop.world import vocabulary as words
 from v2t_eval.cli import main as v2t_eval
-from v2t_eval.gate import sides
 from v2t_eval.gate.verdict import MetricVerdict, Verdict
 from v2t_eval.judge.answer import Answer
 from v2t_eval.testing import clips as evaluator
@@ -219,7 +218,7 @@ def test_marks_show_a_clip_or_every_clip_of_a_manifest(project):
 def test_a_gate_ends_the_test_by_its_outcome(project, monkeypatch, outcome, keyword, expected):
     metric = MetricVerdict(metric="clipsim", role="primary", outcome=outcome, reasons=("it fell by much",))
     verdict = Verdict(outcome=outcome, reason="so it is", metrics=(metric,), differences=("weights: a, b",))
-    monkeypatch.setattr(sides, "gate_verdict", lambda *args, **kwargs: verdict)
+    monkeypatch.setattr("v2t_eval.testing.sets.gate_verdict", lambda *args, **kwargs: verdict)
     source = f"""
         def test_set(gate):
             assert gate("clips", suite="gate.yaml", baseline="baseline.json"{keyword}).outcome
