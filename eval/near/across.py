@@ -2,7 +2,8 @@
 
 In: evidence of `CopyVectors` and `CopyPictures` of two sets. Out: a `Nearest` for each clip of the first. Within one
 set `v2t_eval.near.vectors.copy_candidates` finds the pairs; of two sets only pairs across count, and each clip has a
-nearest one whether it is near or not, so all products are formed. Letters: N M clips of the two sets, D width of the
+nearest one whether it is near or not, so all products are formed. Evidence without embeddings goes by brightness alone.
+Letters: N M clips of the two sets, D width of the
 vectors.
 """
 
@@ -37,18 +38,18 @@ class Nearest:
 def nearest_across(own: Sequence[Evidence], others: Sequence[Evidence], most_differs: float) -> list[Nearest]:
     """For each of `own` its nearest of `others`; both have one at least. A clip is a copy where no more than
     `most_differs` of the pictures differs (`share_that_differs`); of several that it may be a copy of the likest."""
-    theirs = {key: _stack(others, key) for key in ("hash", "vector")}  # (M, D)
+    keys: list[str] = [key for key in ("hash", "vector") if key in others[0]]
+    theirs = {key: _stack(others, key) for key in keys}  # (M, D)
     nearest = []
     for start in range(0, len(own), _ROWS):
         part = own[start : start + _ROWS]
-        plain = {key: _stack(part, key) @ theirs[key].T for key in ("hash", "vector")}  # (N, M)
-        flipped = {
-            "hash": unit(np.stack([mirrored_hash(each["hash"]) for each in part])).astype(np.float32)
-            @ theirs["hash"].T,
-            "vector": _stack(part, "mirrored") @ theirs["vector"].T,
-        }
+        plain = {key: _stack(part, key) @ theirs[key].T for key in keys}  # (N, M)
+        mirrored = unit(np.stack([mirrored_hash(each["hash"]) for each in part])).astype(np.float32)
+        flipped = {"hash": mirrored @ theirs["hash"].T}
+        if "vector" in keys:
+            flipped["vector"] = _stack(part, "mirrored") @ theirs["vector"].T
         for number, each in enumerate(part):
-            rows = [{key: of[key][number] for key in ("hash", "vector")} for of in (plain, flipped)]
+            rows = [{key: of[key][number] for key in keys} for of in (plain, flipped)]
             nearest.append(_nearest(each, others, rows, most_differs))
     return nearest
 
@@ -57,13 +58,14 @@ def _nearest(
     own: Evidence, others: Sequence[Evidence], rows: Sequence[dict[str, np.ndarray]], most_differs: float
 ) -> Nearest:
     """`rows`: cosines (M,) of the clip as it is, and of its mirror image, by vector."""
-    best = np.maximum(rows[0]["vector"], rows[1]["vector"])  # (M,)
+    surest = [*rows[0]][-1]
+    best = np.maximum(rows[0][surest], rows[1][surest])  # (M,)
     place = int(best.argmax())
     candidates = set()
     for is_mirrored, cosines in enumerate(rows):
-        for key, least in (("hash", LEAST_HASH), ("vector", LEAST_COSINE)):
-            for other in np.argsort(-cosines[key], kind="stable")[:MOST_LAID].tolist():
-                if cosines[key][other] >= least:
+        for key, near in cosines.items():
+            for other in np.argsort(-near, kind="stable")[:MOST_LAID].tolist():
+                if near[other] >= (LEAST_HASH if key == "hash" else LEAST_COSINE):
                     candidates.add((-float(best[other]), other, bool(is_mirrored)))
     likest = Nearest(place, float(best[place]), -1)
     for _, other, is_mirrored in sorted(candidates):

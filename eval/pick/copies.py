@@ -58,8 +58,8 @@ class CopyGuard:
     def count(self, clips: Sequence[Sample], stop: Callable[[], bool]) -> CopyCount:
         """The near copies among clips of a checkpoint."""
         drawn = [sample for sample in clips if sample.clip is not None]
-        nearest = nearest_clips(self.known, drawn, self.measuring, stop=stop)
-        pairs = [(id, one.id, one.share) for id, one in nearest.items() if one.share <= self.config.copy_share]
+        nearest = nearest_clips(self.known, drawn, self.measuring, most_differs=self.config.copy_share, stop=stop)
+        pairs = [(id, one.id, one.share) for id, one in nearest.items()]
         return CopyCount(num=len(drawn), pairs=tuple(sorted(pairs, key=lambda pair: pair[2])))
 
     def is_copying(self, counts: Sequence[CopyCount], look: int, num_checkpoints: int) -> bool:
