@@ -121,7 +121,7 @@ def _check(start_s: float, end_s: float | None, track: int | None, rate: int | N
 
 
 def sound_of(plain: Any, arrays: dict[str, np.ndarray]) -> Sound:
-    """What `SAMPLES_JOB` returned, JSON values and arrays, as sound. Raises ValueError, KeyError: it has another form."""
+    """What `SAMPLES_JOB` returned, JSON values and arrays, as sound. Raises ValueError, KeyError: another form."""
     warnings = tuple(map(Notice.read, plain["warnings"]))
     samples = arrays["samples"]
     if samples.dtype != np.float32 or samples.ndim not in (1, 2):

@@ -6,8 +6,8 @@ right are in proportion to exp(s_l + p/2), exp(t + (s_l + s_r)/2), exp(s_r - p/2
 family in which a tie counts as half a win for either, and p is the order effect of Davidson and Beaver (1977). The
 prior keeps the strengths finite where one generator wins every comparison: normal, of standard deviation `PRIOR_SD` for
 a strength and a position, `TIE_SD` for t. Intervals: the sandwich over prompts (White 1982, Liang and Zeger 1986) with
-Student's t of prompts less one, or the inverse of the curvature with the normal quantile, whichever is wider for the
-difference at hand. The sandwich knows that answers about one prompt go together, the curvature what few prompts without
+Student's t of prompts less one, or the inverse of the curvature with the normal quantile, whichever is wider for that
+difference. The sandwich knows that answers about one prompt go together, the curvature what few prompts without
 a loss do not show. How often they hold: docs/figures/ranking.md.
 Letters: n comparisons, P cells (a pair in an order), k generators, G prompts.
 """
