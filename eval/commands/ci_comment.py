@@ -58,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
     _report(name, text, problem)
     if problem is not None:
         tree = {"action": "none", "url": "", "code": problem.code, "reason": problem.message}
-        return _say(args, tree, f"no comment was written: {problem}")
+        return _say(args, tree, f"no comment was written ({problem.code}): {problem}")
     return _say(
         args, {"action": done.action, "url": done.url}, f"{done.action} the comment on {forge.place} {done.url}"
     )
