@@ -128,6 +128,20 @@ def run_tables(description: str, name: str, make_tables: Callable[[Cells, int], 
     return 0
 
 
+def run_cells(
+    description: str, runs: int, all_cells: Callable[[Cells, int], Any], table: Callable[[dict[str, Any]], str]
+) -> int:
+    """The command line of a simulation whose -o is the file of its cells; its table on stdout."""
+    parser = argparse.ArgumentParser(description=description.split("\n")[0])
+    parser.add_argument("--runs", type=int, default=runs)
+    parser.add_argument("-o", "--output", type=Path, required=True)
+    args = parser.parse_args()
+    cells = Cells(args.output)
+    all_cells(cells, args.runs)
+    print(table(cells.results))
+    return 0
+
+
 def of_gate(shape: Shape, num: int, runs: int) -> Callable[[np.random.Generator], Any]:
     """The least margin of both rules, and shares of R runs in per cent: unchanged candidates that pass at usual margins
     and that fail, and errors at harms of the margin and of half of it, for margins of `TIMES` the least one."""

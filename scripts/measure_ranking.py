@@ -11,15 +11,13 @@ the same seed gives the same figures. Letters: k generators, G prompts, n votes.
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from measure_gate import Cells
+from measure_gate import Cells, run_cells
 
 from v2t_eval.rank import bradley_terry as bt
 
@@ -219,14 +217,7 @@ def table(figures: dict[str, Any]) -> str:
 
 def main() -> int:
     """Run the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--runs", type=int, default=1000)
-    parser.add_argument("-o", "--output", type=Path, required=True)
-    args = parser.parse_args()
-    cells = Cells(args.output)
-    all_cells(cells, args.runs)
-    print(table(cells.results))
-    return 0
+    return run_cells(__doc__, 1000, all_cells, table)
 
 
 if __name__ == "__main__":

@@ -13,15 +13,13 @@ Letters: R runs, W watchers, G prompts, S clips a prompt.
 
 from __future__ import annotations
 
-import argparse
 import math
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from measure_gate import Cells
+from measure_gate import Cells, run_cells
 from scipy.special import ndtr
 from scipy.stats import binom, t  # type: ignore[import-untyped]
 
@@ -247,14 +245,7 @@ def table(figures: dict[str, Any]) -> str:
 
 def main() -> int:
     """Run the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--runs", type=int, default=500)
-    parser.add_argument("-o", "--output", type=Path, required=True)
-    args = parser.parse_args()
-    cells = Cells(args.output)
-    all_cells(cells, args.runs)
-    print(table(cells.results))
-    return 0
+    return run_cells(__doc__, 500, all_cells, table)
 
 
 if __name__ == "__main__":

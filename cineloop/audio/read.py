@@ -11,7 +11,6 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterator
-from concurrent.futures import Future
 from typing import Any
 
 import numpy as np
@@ -63,23 +62,9 @@ def read(
             stretch does not fit into `memory_mb`: read it in `blocks`), TOO_LONG.
         UsageError: a wrong stretch or rate.
     """
-    return submit(pool, path, start_s=start_s, end_s=end_s, track=track, rate=rate, mono=mono).result()
-
-
-def submit(
-    pool: DecoderPool,
-    path: str | bytes | os.PathLike[str],
-    *,
-    start_s: float = 0.0,
-    end_s: float | None = None,
-    track: int | None = None,
-    rate: int | None = SPEECH_RATE,
-    mono: bool = True,
-) -> Future[Sound]:
-    """As `read`, at once: a future of the sound."""
     _check(start_s, end_s, track, rate)
     given = {"start_s": start_s, "end_s": end_s, "track": track, "rate": rate, "mono": mono}
-    return pool.submit_job(path, SAMPLES_JOB, given, sound_of)
+    return pool.submit_job(path, SAMPLES_JOB, given, sound_of).result()
 
 
 def of_clip(start_s: float | None, end_s: float | None) -> dict[str, Any]:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import json
-import sys
 from typing import Any
 
 from cineloop.errors import UsageError
 from cineloop.options import add_layers, add_options, load_options
 from cineloop.parser import Parser
 from v2t.caption.settings import CaptionConfig
-from v2t.commands import folder_or_address
+from v2t.commands import folder_or_address, show_record, show_summary
 
 SUMMARY = "Caption videos: a folder in, captions at mirrored paths and captions.jsonl out."
 EXAMPLES = (
@@ -55,27 +53,13 @@ def run(args: argparse.Namespace) -> int:
     from cineloop import log
     from v2t.caption import run as caption
 
-    logger = log.setup(verbosity=-1 if args.quiet else args.verbose)
+    log.setup(verbosity=-1 if args.quiet else args.verbose)
     settings = load_options(args, CaptionConfig)
     if not args.paths and not settings.lists:
         raise UsageError("expected the clips to caption", hint="v2t caption FOLDER, or --list FILE")
 
     def emit(row: dict[str, Any]) -> None:
-        if args.json:
-            kind = "plan" if "action" in row else "record"
-            print(json.dumps({"type": kind, **row}, ensure_ascii=False, allow_nan=False), flush=True)
-        elif "action" in row:
-            print(f"{row['action']}\t{log.printable(row['id'])}")
-        elif row["status"] == "ok" and not args.quiet:
-            name, lines = log.printable(row["id"]), row["caption"].splitlines()
-            if sys.stdout.isatty() and len(lines) > 1:  # for a person on separate lines, indented
-                print("\n".join([name, *(f"    {log.printable(line)}" for line in lines)]), flush=True)
-            else:  # one line for programs
-                print(f"{name}\t{log.printable(row['caption'])}", flush=True)
+        show_record(row, as_json=args.json, quiet=args.quiet)
 
     summary = caption.run(args.paths, args.output, settings, emit=emit, show_progress=not args.quiet)
-    if args.json:
-        print(json.dumps({"type": "summary", **summary.to_dict()}, ensure_ascii=False, allow_nan=False), flush=True)
-    for level, line in summary.report():
-        logger.log(level, "%s", line)
-    return summary.exit_code
+    return show_summary(summary, as_json=args.json)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
 from cineloop.errors import UsageError
 from cineloop.options import add_layers, add_options, load_options
 from cineloop.parser import Parser
+from v2t.commands import show_record, show_summary
 from v2t.transcribe.settings import TranscribeConfig
 
 SUMMARY = "Write down what is spoken in films and recordings: subtitles, text and records with times."
@@ -38,23 +38,13 @@ def run(args: argparse.Namespace) -> int:
     from cineloop import log
     from v2t.transcribe import run as transcribe
 
-    logger = log.setup(verbosity=-1 if args.quiet else args.verbose)
+    log.setup(verbosity=-1 if args.quiet else args.verbose)
     settings = load_options(args, TranscribeConfig)
     if not args.paths and not settings.lists:
         raise UsageError("expected the files to transcribe", hint="v2t transcribe FOLDER, or --list FILE")
 
     def emit(row: dict[str, Any]) -> None:
-        if args.json:
-            kind = "plan" if "action" in row else "record"
-            print(json.dumps({"type": kind, **row}, ensure_ascii=False, allow_nan=False), flush=True)
-        elif "action" in row:
-            print(f"{row['action']}\t{log.printable(row['id'])}")
-        elif row["status"] == "ok" and not args.quiet:
-            print(f"{log.printable(row['id'])}\t{log.printable(row['caption'])}", flush=True)
+        show_record(row, as_json=args.json, quiet=args.quiet)
 
     summary = transcribe.run(args.paths, args.output, settings, emit=emit, show_progress=not args.quiet)
-    if args.json:
-        print(json.dumps({"type": "summary", **summary.to_dict()}, ensure_ascii=False, allow_nan=False), flush=True)
-    for level, line in summary.report():
-        logger.log(level, "%s", line)
-    return summary.exit_code
+    return show_summary(summary, as_json=args.json)
